@@ -1,0 +1,320 @@
+//! Head categories at a threshold τ, how sure they are, the hero heads, and the sweep over τ.
+
+use std::fmt;
+
+use crate::error::{AnalysisError, Result};
+use crate::joint::{Effect, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::table::Table;
+
+/// The default threshold, in logits.
+pub const DEFAULT_TAU: f64 = 0.05;
+/// The thresholds of the sweep.
+pub const TAU_SWEEP: [f64; 4] = [0.03, 0.05, 0.07, 0.10];
+/// Hero heads per family, model and category.
+pub const DEFAULT_TOP_K: usize = 5;
+/// A category is stable if the bootstrap over prompts gives it at least this probability.
+pub const STABLE_PROBABILITY: f64 = 0.95;
+
+/// What a head works on, by the size of its effect on both tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Category {
+    /// |Δ_anti| ≥ τ only.
+    AntiOnly,
+    /// |Δ_ioi| ≥ τ only.
+    IoiOnly,
+    /// Both ≥ τ.
+    Shared,
+    /// Neither.
+    Weak,
+}
+
+impl Category {
+    /// All four, in the order of the tables.
+    pub const ALL: [Self; 4] = [Self::AntiOnly, Self::IoiOnly, Self::Shared, Self::Weak];
+
+    /// The name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AntiOnly => "anti_only",
+            Self::IoiOnly => "ioi_only",
+            Self::Shared => "shared",
+            Self::Weak => "weak",
+        }
+    }
+
+    /// The category of a head with these effects.
+    #[must_use]
+    pub fn of(delta_ioi: f64, delta_anti: f64, tau: f64) -> Self {
+        match (delta_ioi.abs() >= tau, delta_anti.abs() >= tau) {
+            (true, true) => Self::Shared,
+            (true, false) => Self::IoiOnly,
+            (false, true) => Self::AntiOnly,
+            (false, false) => Self::Weak,
+        }
+    }
+
+    /// Whether heads of this category work on a task.
+    #[must_use]
+    pub fn works_on(self, task: StudyTask) -> bool {
+        match task {
+            StudyTask::Ioi => matches!(self, Self::IoiOnly | Self::Shared),
+            StudyTask::Anti => matches!(self, Self::AntiOnly | Self::Shared),
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A head measured on both tasks, and its category.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassifiedHead {
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// Δ on indirect object identification.
+    pub delta_ioi: f64,
+    /// Δ on anti-repeat.
+    pub delta_anti: f64,
+    /// |Δ_ioi| + |Δ_anti|.
+    pub strength: f64,
+    /// The category.
+    pub category: Category,
+    /// Probability of each of [`Category::ALL`] when the prompts are resampled; `None` if the joint table does not
+    /// hold the probabilities for this τ.
+    pub probabilities: Option<[f64; 4]>,
+    /// The category on the held-out prompts, if there are any.
+    pub held_out_category: Option<Category>,
+}
+
+impl ClassifiedHead {
+    /// Whether resampling the prompts leaves the category as it is, with probability [`STABLE_PROBABILITY`].
+    #[must_use]
+    pub fn is_stable(&self) -> Option<bool> {
+        self.probabilities.map(|p| p[self.category.index()] >= STABLE_PROBABILITY)
+    }
+
+    fn new(row: &HeadRow, tau: f64, tau_index: Option<usize>) -> Option<Self> {
+        let (delta_ioi, delta_anti) = row.deltas()?;
+        Some(Self {
+            layer: row.layer,
+            head: row.head,
+            delta_ioi,
+            delta_anti,
+            strength: delta_ioi.abs() + delta_anti.abs(),
+            category: Category::of(delta_ioi, delta_anti, tau),
+            probabilities: tau_index.and_then(|index| category_probabilities(row, index)),
+            held_out_category: row.held_out_deltas().map(|(ioi, anti)| Category::of(ioi, anti, tau)),
+        })
+    }
+}
+
+/// The two tasks are measured on different prompts, so their resamples are independent and the joint probabilities
+/// are products.
+fn category_probabilities(row: &HeadRow, tau_index: usize) -> Option<[f64; 4]> {
+    let strong = |effect: &Effect| *effect.detail.as_ref()?.prob_abs_delta_ge_tau.get(tau_index)?;
+    let (ioi, anti) = strong(&row.ioi).zip(strong(&row.anti))?;
+    Some([(1.0 - ioi) * anti, ioi * (1.0 - anti), ioi * anti, (1.0 - ioi) * (1.0 - anti)])
+}
+
+/// A model's heads with their categories.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassifiedModel {
+    /// The model.
+    pub info: ModelInfo,
+    /// Heads measured on both tasks, in order of layer and head.
+    pub heads: Vec<ClassifiedHead>,
+    /// Heads in the joint table that were not measured on both tasks; they have no category.
+    pub n_unclassified: usize,
+}
+
+impl ClassifiedModel {
+    /// Heads of each of [`Category::ALL`].
+    #[must_use]
+    pub fn counts(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for head in &self.heads {
+            counts[head.category.index()] += 1;
+        }
+        counts
+    }
+
+    /// Heads whose category is not stable; `None` if the table holds no probabilities for this τ.
+    #[must_use]
+    pub fn n_unstable(&self) -> Option<usize> {
+        let stable: Option<Vec<bool>> = self.heads.iter().map(ClassifiedHead::is_stable).collect();
+        stable.map(|s| s.iter().filter(|&&stable| !stable).count())
+    }
+
+    /// The heads in order of `key`, largest first, equal ones in order of layer and head.
+    fn strongest(&self, keep: impl Fn(&ClassifiedHead) -> bool) -> Vec<&ClassifiedHead> {
+        let mut heads: Vec<_> = self.heads.iter().filter(|h| keep(h)).collect();
+        heads.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+        heads
+    }
+}
+
+/// Every head of a study with its category at one τ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classified {
+    /// The threshold.
+    pub tau: f64,
+    /// The models, in the study's order.
+    pub models: Vec<ClassifiedModel>,
+}
+
+/// Gives every head measured on both tasks its category.
+///
+/// # Errors
+/// When τ is not a positive number.
+pub fn classify(joint: &JointTable, tau: f64) -> Result<Classified> {
+    if !(tau.is_finite() && tau > 0.0) {
+        return Err(AnalysisError::Option {
+            option: "--tau",
+            problem: format!("{tau} is no threshold; it must be above 0, such as {DEFAULT_TAU}"),
+        });
+    }
+    let tau_index = joint.tau_index(tau);
+    let model = |m: &ModelHeads| {
+        let heads: Vec<_> =
+            m.heads.iter().filter_map(|row| ClassifiedHead::new(row, tau, tau_index)).collect();
+        ClassifiedModel { info: m.info.clone(), n_unclassified: m.heads.len() - heads.len(), heads }
+    };
+    Ok(Classified { tau, models: joint.models.iter().map(model).collect() })
+}
+
+impl Classified {
+    fn rows(&self) -> impl Iterator<Item = (&ModelInfo, &ClassifiedHead)> {
+        self.models.iter().flat_map(|m| m.heads.iter().map(move |h| (&m.info, h)))
+    }
+
+    /// The table `joint_ioi_anti_repeat_heads`. Heads not measured on both tasks are not in it; the summary counts
+    /// them.
+    #[must_use]
+    pub fn heads_table(&self) -> Table {
+        let mut table = Table::new("joint_ioi_anti_repeat_heads")
+            .text("family", self.rows().map(|(m, _)| m.family.as_str()))
+            .text("model", self.rows().map(|(m, _)| m.model.as_str()))
+            .integer("layer", self.rows().map(|(_, h)| h.layer))
+            .integer("head", self.rows().map(|(_, h)| h.head))
+            .float("delta_ioi", self.rows().map(|(_, h)| h.delta_ioi))
+            .float("delta_anti", self.rows().map(|(_, h)| h.delta_anti))
+            .float("abs_delta_ioi", self.rows().map(|(_, h)| h.delta_ioi.abs()))
+            .float("abs_delta_anti", self.rows().map(|(_, h)| h.delta_anti.abs()))
+            .float("strength", self.rows().map(|(_, h)| h.strength))
+            .text("category", self.rows().map(|(_, h)| h.category.name()))
+            .float("tau", self.rows().map(|_| self.tau));
+        for category in Category::ALL {
+            let probability = |h: &ClassifiedHead| h.probabilities.map(|p| p[category.index()]);
+            table = table.float(format!("prob_{category}"), self.rows().map(|(_, h)| probability(h)));
+        }
+        table
+            .boolean("stable", self.rows().map(|(_, h)| h.is_stable()))
+            .text("held_out_category", self.rows().map(|(_, h)| h.held_out_category.map(Category::name)))
+    }
+
+    /// The table `head_category_summary`: numbers and fractions of heads per category and model.
+    #[must_use]
+    pub fn summary_table(&self) -> Table {
+        summary_columns(
+            Table::new("head_category_summary"),
+            &self.models.iter().map(|m| (self.tau, m)).collect::<Vec<_>>(),
+        )
+    }
+
+    /// The hero heads: the `top_k` strongest of every model and category.
+    #[must_use]
+    pub fn heroes(&self, top_k: usize) -> Vec<HeroHead> {
+        let mut heroes = Vec::new();
+        for model in &self.models {
+            for category in Category::ALL {
+                let strongest = model.strongest(|h| h.category == category);
+                heroes.extend(strongest.into_iter().take(top_k).enumerate().map(|(rank, head)| HeroHead {
+                    family: model.info.family.clone(),
+                    model: model.info.model.clone(),
+                    hf_name: model.info.hf_name.clone(),
+                    rank,
+                    head: head.clone(),
+                }));
+            }
+        }
+        heroes
+    }
+}
+
+/// The columns of a summary; each row is a model at a τ.
+fn summary_columns(mut table: Table, rows: &[(f64, &ClassifiedModel)]) -> Table {
+    table = table
+        .text("family", rows.iter().map(|(_, m)| m.info.family.as_str()))
+        .text("model", rows.iter().map(|(_, m)| m.info.model.as_str()));
+    for category in Category::ALL {
+        table =
+            table.integer(format!("n_{category}"), rows.iter().map(|(_, m)| m.counts()[category.index()]));
+    }
+    for category in Category::ALL {
+        table = table.float(
+            format!("frac_{category}"),
+            // No heads, no fraction: 0/0 is NaN, hence an empty cell.
+            rows.iter().map(|(_, m)| m.counts()[category.index()] as f64 / m.heads.len() as f64),
+        );
+    }
+    table
+        .float("tau", rows.iter().map(|(tau, _)| *tau))
+        .integer("n_classified", rows.iter().map(|(_, m)| m.heads.len()))
+        .integer("n_unclassified", rows.iter().map(|(_, m)| m.n_unclassified))
+        .integer("n_unstable", rows.iter().map(|(_, m)| m.n_unstable()))
+}
+
+/// One of the strongest heads of its model and category.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeroHead {
+    /// Family.
+    pub family: String,
+    /// Model.
+    pub model: String,
+    /// Hugging Face id or folder, if known.
+    pub hf_name: Option<String>,
+    /// Place among the heads of its model and category, from 0.
+    pub rank: usize,
+    /// The head.
+    pub head: ClassifiedHead,
+}
+
+/// The table `hero_heads_for_paper`: for each model the strongest heads of each category, strongest first.
+#[must_use]
+pub fn heroes_table(heroes: &[HeroHead]) -> Table {
+    let rows = || heroes.iter();
+    Table::new("hero_heads_for_paper")
+        .text("family", rows().map(|h| h.family.as_str()))
+        .text("model", rows().map(|h| h.model.as_str()))
+        .text("category", rows().map(|h| h.head.category.name()))
+        .integer("layer", rows().map(|h| h.head.layer))
+        .integer("head", rows().map(|h| h.head.head))
+        .float("delta_ioi", rows().map(|h| h.head.delta_ioi))
+        .float("delta_anti", rows().map(|h| h.head.delta_anti))
+        .float("strength", rows().map(|h| h.head.strength))
+        .integer("rank", rows().map(|h| h.rank))
+        .float("prob_category", rows().map(|h| h.head.probabilities.map(|p| p[h.head.category.index()])))
+        .boolean("stable", rows().map(|h| h.head.is_stable()))
+        .text("held_out_category", rows().map(|h| h.head.held_out_category.map(Category::name)))
+}
+
+/// The table `tau_sweep`: the summary at each of `taus`.
+///
+/// # Errors
+/// When a τ is not a positive number.
+pub fn tau_sweep(joint: &JointTable, taus: &[f64]) -> Result<Table> {
+    let classified: Vec<Classified> = taus.iter().map(|&tau| classify(joint, tau)).collect::<Result<_>>()?;
+    let rows: Vec<(f64, &ClassifiedModel)> =
+        classified.iter().flat_map(|c| c.models.iter().map(|m| (c.tau, m))).collect();
+    Ok(summary_columns(Table::new("tau_sweep"), &rows))
+}

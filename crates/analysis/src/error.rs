@@ -1,0 +1,80 @@
+//! What can go wrong, each in one line that names the file, the place in it, and the mend.
+
+use std::path::{Path, PathBuf};
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, AnalysisError>;
+
+/// Everything this crate reports to its caller.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnalysisError {
+    /// The operating system refused to read or write a file.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was being done: `read`, `write`, …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file was read, but does not say what it should.
+    #[error("{}: {place}: {problem}; {mend}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Line, column or field.
+        place: String,
+        /// What is wrong there.
+        problem: String,
+        /// What to do about it.
+        mend: String,
+    },
+    /// Numbers in memory, or inputs that are fine one by one, do not fit together.
+    #[error("{what}: {problem}; {mend}")]
+    Inconsistent {
+        /// Which data: a scan, a model, a pair of tables.
+        what: String,
+        /// What does not fit.
+        problem: String,
+        /// What to do about it.
+        mend: String,
+    },
+    /// An option has a value that makes no sense.
+    #[error("option {option}: {problem}")]
+    Option {
+        /// The option, as the command line names it.
+        option: &'static str,
+        /// Why the value cannot be used, and which values can.
+        problem: String,
+    },
+}
+
+impl AnalysisError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn format(
+        path: &Path,
+        place: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self::Format {
+            path: path.to_owned(),
+            place: place.into(),
+            problem: problem.into(),
+            mend: mend.into(),
+        }
+    }
+
+    pub(crate) fn inconsistent(
+        what: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self::Inconsistent { what: what.into(), problem: problem.into(), mend: mend.into() }
+    }
+}

@@ -1,0 +1,74 @@
+//! Writing files so that nobody ever sees half of one.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{AnalysisError, Result};
+
+/// Writes a file through `fill`: into `<name>.tmp` beside it, synced to disk, then renamed over `path`.
+///
+/// Whatever interrupts the writing, `path` holds either its old content or all of the new one. The temporary name is
+/// always the same, so that a run which was killed leaves nothing behind once it is resumed. Folders are created.
+///
+/// # Errors
+/// [`AnalysisError::Io`] when a folder cannot be created, the disk is full, or the rename fails; the temporary file
+/// is then removed.
+pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(AnalysisError::io("create the folder", folder))?;
+    }
+    let temporary = temporary_path(path);
+    let write = || -> std::io::Result<()> {
+        let mut out = BufWriter::new(File::create(&temporary)?);
+        fill(&mut out)?;
+        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|source| {
+        // The write has failed already; a temporary file that cannot be removed either adds nothing to that news.
+        let _ = fs::remove_file(&temporary);
+        AnalysisError::Io { action: "write", path: path.to_owned(), source }
+    })
+}
+
+/// [`write_atomic`] for bytes that are in memory already.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic(path, |out| out.write_all(bytes))
+}
+
+fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/folder/t.csv");
+        write_bytes(&path, b"old").unwrap();
+        let failed = write_atomic(&path, |out| {
+            out.write_all(b"half of the n")?;
+            Err(std::io::Error::other("disk full"))
+        });
+        assert!(failed.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), b"").unwrap();
+        let error = write_bytes(&dir.path().join("file/t.csv"), b"x").unwrap_err().to_string();
+        assert!(error.contains("cannot create the folder"), "{error}");
+    }
+}

@@ -1,0 +1,159 @@
+//! Joining the scans of both tasks.
+
+use super::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo};
+use crate::error::{AnalysisError, Result};
+use crate::known_models;
+use crate::layout::{ANTI_REPEAT, IOI};
+use crate::scan_file::{HeadDelta, ScanFile};
+
+/// The two scans of one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScanPair {
+    /// Scan on indirect object identification.
+    pub ioi: ScanFile,
+    /// Scan on anti-repeat.
+    pub anti: ScanFile,
+}
+
+/// The joint table of these models.
+///
+/// # Errors
+/// [`AnalysisError::Inconsistent`] when two scans that should be compared were made differently (model, weights,
+/// protocol, ablation, value bias, program's thresholds), a scan is of another task, or a model is given twice.
+pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
+    let mut models: Vec<ModelHeads> = Vec::with_capacity(pairs.len());
+    let Some(first) = pairs.first() else {
+        return Err(AnalysisError::inconsistent("joint table", "no scans", "scan at least one model first"));
+    };
+    for pair in pairs {
+        check_pair(pair)?;
+        check_same_study(&first.ioi, &pair.ioi)?;
+        let name = &pair.ioi.model_name;
+        if models.iter().any(|m| m.info.model == *name) {
+            return Err(AnalysisError::inconsistent(
+                format!("model {name}"),
+                "given twice",
+                "name each model once",
+            ));
+        }
+        models.push(ModelHeads {
+            info: model_info(&pair.ioi),
+            heads: pair
+                .ioi
+                .heads
+                .iter()
+                .zip(&pair.anti.heads)
+                .map(|(ioi, anti)| HeadRow {
+                    layer: ioi.layer,
+                    head: ioi.head,
+                    ioi: effect(ioi),
+                    anti: effect(anti),
+                })
+                .collect(),
+        });
+    }
+    Ok(JointTable::new(models, first.ioi.taus.clone()))
+}
+
+fn model_info(scan: &ScanFile) -> ModelInfo {
+    let nominal = known_models::find(&scan.model_name).map(|known| known.params_m);
+    // A count of parameters is far below 2^53, so the division is of exact numbers.
+    let counted = scan.n_params.map(|n| n as f64 / 1e6);
+    ModelInfo {
+        family: scan.family.clone(),
+        model: scan.model_name.clone(),
+        params_m: nominal.or(counted),
+        n_layers: Some(scan.n_layers),
+        n_heads: Some(scan.n_heads),
+        hf_name: some_text(&scan.hf_name),
+        protocol: some_text(&scan.protocol),
+        ablation: some_text(&scan.ablation),
+        value_bias: some_text(&scan.value_bias),
+        seed: Some(scan.seed.to_string()),
+        program_version: some_text(&scan.provenance.program_version),
+        weight_hash: some_text(&scan.provenance.weight_hash),
+    }
+}
+
+fn some_text(text: &str) -> Option<String> {
+    // Cells are trimmed when a table is read, so they are trimmed here too.
+    Some(text.trim()).filter(|t| !t.is_empty()).map(str::to_owned)
+}
+
+fn effect(head: &HeadDelta) -> Effect {
+    let detail = EffectDetail {
+        ci_low: head.delta_ci_low,
+        ci_high: head.delta_ci_high,
+        p_value: head.p_value,
+        q_value: head.q_value,
+        held_out_delta: head.held_out_delta,
+        held_out_ci_low: head.held_out_ci_low,
+        held_out_ci_high: head.held_out_ci_high,
+        held_out_p_value: head.held_out_p_value,
+        held_out_q_value: head.held_out_q_value,
+        prob_abs_delta_ge_tau: head.prob_abs_delta_ge_tau.iter().copied().map(Some).collect(),
+    };
+    Effect { delta: Some(head.delta), detail: Some(Box::new(detail)) }
+}
+
+/// Both scans of a model must differ in the task only.
+fn check_pair(pair: &ScanPair) -> Result<()> {
+    let (ioi, anti) = (&pair.ioi, &pair.anti);
+    for (scan, task) in [(ioi, IOI), (anti, ANTI_REPEAT)] {
+        if scan.task != task {
+            return Err(AnalysisError::inconsistent(
+                format!("scan of {}", scan.model_name),
+                format!("its task is `{}` where `{task}` belongs", scan.task),
+                format!("scan the model on `{task}`"),
+            ));
+        }
+    }
+    let same = |field: &str, a: &dyn std::fmt::Display, b: &dyn std::fmt::Display| {
+        let (a, b) = (a.to_string(), b.to_string());
+        if a == b {
+            return Ok(());
+        }
+        Err(AnalysisError::inconsistent(
+            format!("scans of {}", ioi.model_name),
+            format!("`{field}` is `{a}` for {IOI} and `{b}` for {ANTI_REPEAT}"),
+            "scan the model again on both tasks with the same options",
+        ))
+    };
+    same("model_name", &ioi.model_name, &anti.model_name)?;
+    same("family", &ioi.family, &anti.family)?;
+    same("weight_hash", &ioi.provenance.weight_hash, &anti.provenance.weight_hash)?;
+    same("protocol", &ioi.protocol, &anti.protocol)?;
+    same("split", &ioi.split, &anti.split)?;
+    same("seed", &ioi.seed, &anti.seed)?;
+    same("ablation", &ioi.ablation, &anti.ablation)?;
+    same("value_bias", &ioi.value_bias, &anti.value_bias)?;
+    same("n_layers", &ioi.n_layers, &anti.n_layers)?;
+    same("n_heads", &ioi.n_heads, &anti.n_heads)?;
+    same("taus", &format!("{:?}", ioi.taus), &format!("{:?}", anti.taus))
+}
+
+/// Different models must have been asked the same questions in the same way.
+fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
+    let fields = [
+        ("protocol", &first.protocol, &other.protocol),
+        ("ablation", &first.ablation, &other.ablation),
+        ("value_bias", &first.value_bias, &other.value_bias),
+    ];
+    for (field, a, b) in fields {
+        if a != b {
+            return Err(AnalysisError::inconsistent(
+                format!("scans of {} and {}", first.model_name, other.model_name),
+                format!("`{field}` is `{a}` for one and `{b}` for the other"),
+                "scan them with the same options, or into different folders",
+            ));
+        }
+    }
+    if first.taus != other.taus {
+        return Err(AnalysisError::inconsistent(
+            format!("scans of {} and {}", first.model_name, other.model_name),
+            format!("`taus` are {:?} for one and {:?} for the other", first.taus, other.taus),
+            "make both scan files again from their side files with the same thresholds",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,411 @@
+//! Reading a joint table from CSV: this program's, the published study's, or anybody's with the same six columns.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::columns::{DETAIL, INFO_TEXT, REQUIRED, probability_prefix};
+use super::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::error::{AnalysisError, Result};
+use crate::known_models;
+
+/// Most rows that [`import`] takes unless told otherwise: a hundred times the heads of the 17 known models.
+pub const MAX_ROWS: usize = 1_000_000;
+
+/// A head that stands in a table more than once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicateHead {
+    /// The model.
+    pub model: String,
+    /// Its block.
+    pub layer: u32,
+    /// Its head.
+    pub head: u32,
+    /// Lines of the first two rows with it, counted from 1 as editors do.
+    pub lines: [u64; 2],
+}
+
+/// A table as it was read, with what an audit wants to know about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Import {
+    /// All rows, duplicates included.
+    pub table: JointTable,
+    /// Every repeated row after the first of its head.
+    pub duplicates: Vec<DuplicateHead>,
+    /// Cells that said `NaN` (in any spelling), by model and task. They count as missing.
+    pub n_nan: HashMap<(String, StudyTask), usize>,
+}
+
+impl Import {
+    /// The table for analysis, where every head must stand once.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Format`] with the lines of the first duplicate.
+    pub fn into_table(self, path: &Path) -> Result<JointTable> {
+        match self.duplicates.first() {
+            None => Ok(self.table),
+            Some(d) => Err(AnalysisError::format(
+                path,
+                format!("lines {} and {}", d.lines[0], d.lines[1]),
+                format!(
+                    "both hold {} L{}H{} ({} duplicate rows in all)",
+                    d.model,
+                    d.layer,
+                    d.head,
+                    self.duplicates.len()
+                ),
+                "keep one row for each head",
+            )),
+        }
+    }
+}
+
+/// Reads a joint table of at most `max_rows` rows from a CSV file, in any order of rows and columns.
+///
+/// `family, model, layer, head, delta_ioi, delta_anti` must be there; this program's further columns are used where
+/// they are, all others are left alone. An empty cell (or `NaN`) is a missing value.
+///
+/// # Errors
+/// [`AnalysisError::Io`] or [`AnalysisError::Format`], naming line and column.
+pub fn import(path: &Path, max_rows: usize) -> Result<Import> {
+    let file = File::open(path).map_err(AnalysisError::io("read", path))?;
+    import_reader(file, path, max_rows)
+}
+
+/// [`import`] from any reader; `path` is only for error messages.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<Import> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
+    let header = reader.headers().map_err(|e| csv_error(path, &e))?.clone();
+    let columns = Columns::find(&header, path)?;
+    let mut models = Models::default();
+    let mut record = csv::StringRecord::new();
+    let mut n_rows = 0usize;
+    while reader.read_record(&mut record).map_err(|e| csv_error(path, &e))? {
+        n_rows += 1;
+        if n_rows > max_rows {
+            return Err(AnalysisError::format(
+                path,
+                format!("row {n_rows}"),
+                format!("the table has more than {max_rows} rows, which is no plausible number of heads"),
+                "check that this is a joint table, or allow more with --max-rows",
+            ));
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        models.add(&Row { path, line, record: &record }, &columns)?;
+    }
+    if n_rows == 0 {
+        return Err(AnalysisError::format(path, "line 2", "no rows after the header", "give one row a head"));
+    }
+    Ok(models.finish(columns.taus))
+}
+
+fn csv_error(path: &Path, error: &csv::Error) -> AnalysisError {
+    let line = error.position().map_or_else(|| "CSV".to_owned(), |p| format!("line {}", p.line()));
+    let (problem, mend) = match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            (format!("{len} cells under {expected_len} columns"), "give every row a cell for each column")
+        }
+        csv::ErrorKind::Utf8 { .. } => ("text is not UTF-8".to_owned(), "save the table as UTF-8"),
+        _ => (error.to_string(), "check that this is a CSV file"),
+    };
+    AnalysisError::format(path, line, problem, mend)
+}
+
+/// Positions of the columns that are used.
+struct Columns {
+    required: [usize; 6],
+    /// `(task, index into DETAIL, position)`
+    detail: Vec<(StudyTask, usize, usize)>,
+    /// `(task, index into taus, position)`
+    probabilities: Vec<(StudyTask, usize, usize)>,
+    taus: Vec<f64>,
+    params_m: Option<usize>,
+    n_layers: Option<usize>,
+    n_heads: Option<usize>,
+    /// `(index into INFO_TEXT, position)`
+    info: Vec<(usize, usize)>,
+}
+
+impl Columns {
+    fn find(header: &csv::StringRecord, path: &Path) -> Result<Self> {
+        let position = |name: &str| header.iter().position(|column| column == name);
+        if header.iter().all(str::is_empty) {
+            return Err(AnalysisError::format(
+                path,
+                "line 1",
+                "the file is empty",
+                format!("a joint table has the columns {}", REQUIRED.join(",")),
+            ));
+        }
+        let mut required = [0; 6];
+        for (place, name) in required.iter_mut().zip(REQUIRED) {
+            let others: Vec<usize> = (0..header.len()).filter(|&i| &header[i] == name).collect();
+            *place = match others[..] {
+                [one] => one,
+                [] => {
+                    let mend = if header.len() == 1 && header[0].contains([';', '\t']) {
+                        "separate the columns by commas".to_owned()
+                    } else {
+                        format!("a joint table has the columns {}", REQUIRED.join(","))
+                    };
+                    return Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), mend));
+                }
+                _ => {
+                    return Err(AnalysisError::format(
+                        path,
+                        "line 1",
+                        format!("column `{name}` stands there {} times", others.len()),
+                        "keep one of them",
+                    ));
+                }
+            };
+        }
+        let mut found = Self {
+            required,
+            detail: Vec::new(),
+            probabilities: Vec::new(),
+            taus: Vec::new(),
+            params_m: position("params_m"),
+            n_layers: position("n_layers"),
+            n_heads: position("n_heads"),
+            info: INFO_TEXT
+                .iter()
+                .enumerate()
+                .filter_map(|(i, (name, _))| Some((i, position(name)?)))
+                .collect(),
+        };
+        for task in StudyTask::BOTH {
+            for (index, column) in DETAIL.iter().enumerate() {
+                if let Some(place) = position(&column.template.replace("{}", task.name())) {
+                    found.detail.push((task, index, place));
+                }
+            }
+            for (place, name) in header.iter().enumerate() {
+                let tau = name.strip_prefix(&probability_prefix(task)).and_then(|t| t.parse::<f64>().ok());
+                let Some(tau) = tau.filter(|t| t.is_finite()) else { continue };
+                let index = found.taus.iter().position(|&t| t == tau).unwrap_or_else(|| {
+                    found.taus.push(tau);
+                    found.taus.len() - 1
+                });
+                found.probabilities.push((task, index, place));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One line of the file, for reading cells with errors that name it.
+struct Row<'a> {
+    path: &'a Path,
+    line: u64,
+    record: &'a csv::StringRecord,
+}
+
+impl Row<'_> {
+    fn cell(&self, column: usize) -> &str {
+        self.record.get(column).unwrap_or("")
+    }
+
+    fn error(&self, column: &str, problem: String, mend: &str) -> AnalysisError {
+        AnalysisError::format(self.path, format!("line {}, column `{column}`", self.line), problem, mend)
+    }
+
+    fn name(&self, column: usize, name: &str) -> Result<&str> {
+        match self.cell(column) {
+            "" => Err(self.error(name, "empty".into(), "every row needs one")),
+            text => Ok(text),
+        }
+    }
+
+    /// A count from 0. Spreadsheets and outer joins turn `3` into `3.0`, which is the same number.
+    fn index(&self, column: usize, name: &str) -> Result<u32> {
+        const MEND: &str = "write a whole number from 0";
+        let text = self.cell(column);
+        let value: f64 = match text.parse() {
+            Ok(value) => value,
+            Err(_) if text.is_empty() => return Err(self.error(name, "empty".into(), MEND)),
+            Err(_) => return Err(self.error(name, format!("`{text}` is not a number"), MEND)),
+        };
+        if value < 0.0 {
+            return Err(self.error(name, format!("{text} is negative"), MEND));
+        }
+        if value.fract() != 0.0 || value.is_nan() {
+            return Err(self.error(name, format!("`{text}` is not a whole number"), MEND));
+        }
+        if value > 1e6 {
+            return Err(self.error(name, format!("{text} is more than any model has"), MEND));
+        }
+        Ok(value as u32)
+    }
+
+    /// A number, or nothing for an empty cell. The flag tells a `NaN` from an empty cell.
+    fn number(&self, column: usize, name: &str) -> Result<(Option<f64>, bool)> {
+        const MEND: &str = "write a decimal number, or leave the cell empty where nothing was measured";
+        let text = self.cell(column);
+        if text.is_empty() {
+            return Ok((None, false));
+        }
+        let is_missing = ["na", "n/a", "null", "none"].iter().any(|word| text.eq_ignore_ascii_case(word));
+        if is_missing {
+            return Ok((None, true));
+        }
+        match text.parse::<f64>() {
+            Ok(value) if value.is_nan() => Ok((None, true)),
+            Ok(value) if value.is_infinite() => Err(self.error(name, format!("{text} is infinite"), MEND)),
+            Ok(value) => Ok((Some(value), false)),
+            Err(_) => Err(self.error(name, format!("`{text}` is not a number"), MEND)),
+        }
+    }
+}
+
+/// The models met so far.
+#[derive(Default)]
+struct Models {
+    by_name: HashMap<String, usize>,
+    models: Vec<ModelHeads>,
+    /// Line of each head, parallel to `models[..].heads`.
+    lines: Vec<Vec<u64>>,
+    n_nan: HashMap<(String, StudyTask), usize>,
+}
+
+impl Models {
+    fn add(&mut self, row: &Row, columns: &Columns) -> Result<()> {
+        let [family, model, layer, head, delta_ioi, delta_anti] = columns.required;
+        let (family, model) = (row.name(family, "family")?, row.name(model, "model")?);
+        let info = read_info(row, columns, family, model)?;
+        let index = match self.by_name.get(model) {
+            Some(&index) => index,
+            None => {
+                self.by_name.insert(model.to_owned(), self.models.len());
+                self.models.push(ModelHeads { info: info.clone(), heads: Vec::new() });
+                self.lines.push(Vec::new());
+                self.models.len() - 1
+            }
+        };
+        let known = &self.models[index].info;
+        if known.family != info.family {
+            return Err(row.error(
+                "family",
+                format!(
+                    "{model} is of family `{}` here and `{}` on line {}",
+                    info.family, known.family, self.lines[index][0]
+                ),
+                "give a model one family, or different names to different models",
+            ));
+        }
+        if *known != info {
+            return Err(row.error(
+                "model",
+                format!(
+                    "{model} differs from line {} in its size, shape or origin (params_m, n_layers, n_heads, hf_name, \
+                     protocol, ablation, value_bias, seed, program_version, weight_hash)",
+                    self.lines[index][0]
+                ),
+                "give different names to what was measured differently",
+            ));
+        }
+        let mut effects = [Effect::default(), Effect::default()];
+        for (task, (column, effect)) in
+            StudyTask::BOTH.into_iter().zip([delta_ioi, delta_anti].into_iter().zip(&mut effects))
+        {
+            let (delta, is_nan) = row.number(column, &format!("delta_{}", task.name()))?;
+            effect.delta = delta;
+            if is_nan {
+                *self.n_nan.entry((model.to_owned(), task)).or_default() += 1;
+            }
+            effect.detail = read_detail(row, columns, task)?;
+        }
+        let [ioi, anti] = effects;
+        self.models[index].heads.push(HeadRow {
+            layer: row.index(layer, "layer")?,
+            head: row.index(head, "head")?,
+            ioi,
+            anti,
+        });
+        self.lines[index].push(row.line);
+        Ok(())
+    }
+
+    fn finish(self, taus: Vec<f64>) -> Import {
+        let mut duplicates = Vec::new();
+        for (model, lines) in self.models.iter().zip(&self.lines) {
+            let mut first_line: HashMap<(u32, u32), u64> = HashMap::with_capacity(lines.len());
+            for (head, &line) in model.heads.iter().zip(lines) {
+                let first = *first_line.entry((head.layer, head.head)).or_insert(line);
+                if first != line {
+                    duplicates.push(DuplicateHead {
+                        model: model.info.model.clone(),
+                        layer: head.layer,
+                        head: head.head,
+                        lines: [first, line],
+                    });
+                }
+            }
+        }
+        let mut models = self.models;
+        for model in &mut models {
+            complete_shape(model);
+        }
+        Import { table: JointTable::new(models, taus), duplicates, n_nan: self.n_nan }
+    }
+}
+
+fn read_info(row: &Row, columns: &Columns, family: &str, model: &str) -> Result<ModelInfo> {
+    let count = |column: Option<usize>, name: &str| match column {
+        Some(column) if !row.cell(column).is_empty() => row.index(column, name).map(Some),
+        _ => Ok(None),
+    };
+    let params_m = match columns.params_m {
+        Some(column) => row.number(column, "params_m")?.0,
+        None => None,
+    };
+    if params_m.is_some_and(|size| size <= 0.0) {
+        return Err(row.error("params_m", "not above 0".into(), "write the size in millions of parameters"));
+    }
+    let mut info = ModelInfo {
+        family: family.to_owned(),
+        model: model.to_owned(),
+        params_m: known_models::find(model).map(|known| known.params_m).or(params_m),
+        n_layers: count(columns.n_layers, "n_layers")?,
+        n_heads: count(columns.n_heads, "n_heads")?,
+        ..ModelInfo::default()
+    };
+    for &(index, column) in &columns.info {
+        let text = row.cell(column);
+        *INFO_TEXT[index].1(&mut info) = Some(text).filter(|t| !t.is_empty()).map(str::to_owned);
+    }
+    Ok(info)
+}
+
+fn read_detail(row: &Row, columns: &Columns, task: StudyTask) -> Result<Option<Box<EffectDetail>>> {
+    let mut detail =
+        EffectDetail { prob_abs_delta_ge_tau: vec![None; columns.taus.len()], ..EffectDetail::default() };
+    let mut has_any = false;
+    for &(of, index, column) in columns.detail.iter().filter(|c| c.0 == task) {
+        let column_name = DETAIL[index].template.replace("{}", of.name());
+        let value = row.number(column, &column_name)?.0;
+        has_any |= value.is_some();
+        *(DETAIL[index].cell)(&mut detail) = value;
+    }
+    for &(_, index, column) in columns.probabilities.iter().filter(|c| c.0 == task) {
+        let value = row.number(column, "prob_abs_delta")?.0;
+        has_any |= value.is_some();
+        detail.prob_abs_delta_ge_tau[index] = value;
+    }
+    Ok(has_any.then(|| Box::new(detail)))
+}
+
+/// A known model has a known shape, unless the table holds heads outside it (somebody's own model of that name).
+fn complete_shape(model: &mut ModelHeads) {
+    let info = &mut model.info;
+    let Some(known) = known_models::find(&info.model) else { return };
+    let fits = model.heads.iter().all(|h| h.layer < known.n_layers && h.head < known.n_heads);
+    if info.n_layers.is_none() && info.n_heads.is_none() && fits {
+        info.n_layers = Some(known.n_layers);
+        info.n_heads = Some(known.n_heads);
+    }
+}

@@ -1,0 +1,242 @@
+//! The joint table: every head of every model with its effect on both tasks.
+//!
+//! All further tables are functions of this one, whether it was joined from scans ([`from_scans`]) or read from a
+//! CSV ([`import`]), so both ways lead to the same bytes. Models stand in the study's order (known families first,
+//! each by size), heads in order of layer and head, whatever the order of the input.
+
+mod columns;
+mod from_scans;
+mod import;
+
+use std::cmp::Ordering;
+
+pub use from_scans::{ScanPair, from_scans};
+pub use import::{DuplicateHead, Import, MAX_ROWS, import, import_reader};
+
+use crate::known_models;
+
+/// Name of the table's file, without `.csv`.
+pub const JOINT_TABLE: &str = "joint_ioi_anti_repeat_all";
+
+/// The two tasks that a joint table compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StudyTask {
+    /// Indirect object identification.
+    Ioi,
+    /// Anti-repeat, which asks for copy suppression.
+    Anti,
+}
+
+impl StudyTask {
+    /// Both, in the order of the columns.
+    pub const BOTH: [Self; 2] = [Self::Ioi, Self::Anti];
+
+    /// The task's name in column and table names: `ioi` or `anti`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ioi => "ioi",
+            Self::Anti => "anti",
+        }
+    }
+}
+
+/// How sure one may be of an effect, and what held-out prompts say. Each figure may be missing, as it is in a table
+/// that another program made.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EffectDetail {
+    /// Lower end of the 95% interval of Δ.
+    pub ci_low: Option<f64>,
+    /// Upper end of the 95% interval of Δ.
+    pub ci_high: Option<f64>,
+    /// Two-sided p-value of Δ = 0.
+    pub p_value: Option<f64>,
+    /// Benjamini–Hochberg q-value over the heads of the model.
+    pub q_value: Option<f64>,
+    /// Δ on held-out prompts.
+    pub held_out_delta: Option<f64>,
+    /// Lower end of its 95% interval.
+    pub held_out_ci_low: Option<f64>,
+    /// Upper end of its 95% interval.
+    pub held_out_ci_high: Option<f64>,
+    /// p-value on held-out prompts.
+    pub held_out_p_value: Option<f64>,
+    /// q-value on held-out prompts.
+    pub held_out_q_value: Option<f64>,
+    /// For each of [`JointTable::taus`], the share of bootstrap resamples with |Δ| ≥ τ.
+    pub prob_abs_delta_ge_tau: Vec<Option<f64>>,
+}
+
+/// The effect of ablating one head on one task.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Effect {
+    /// Δ, in logits; `None` where it was not measured.
+    pub delta: Option<f64>,
+    /// Its uncertainty, where known. Boxed: most imported tables have none.
+    pub detail: Option<Box<EffectDetail>>,
+}
+
+/// One head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadRow {
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// Effect on indirect object identification.
+    pub ioi: Effect,
+    /// Effect on anti-repeat.
+    pub anti: Effect,
+}
+
+impl HeadRow {
+    /// The effect on one of the tasks.
+    #[must_use]
+    pub fn effect(&self, task: StudyTask) -> &Effect {
+        match task {
+            StudyTask::Ioi => &self.ioi,
+            StudyTask::Anti => &self.anti,
+        }
+    }
+
+    /// Δ on both tasks, if it was measured on both.
+    #[must_use]
+    pub fn deltas(&self) -> Option<(f64, f64)> {
+        self.ioi.delta.zip(self.anti.delta)
+    }
+
+    /// Δ on the held-out prompts of both tasks, if there are any.
+    #[must_use]
+    pub fn held_out_deltas(&self) -> Option<(f64, f64)> {
+        let held_out = |effect: &Effect| effect.detail.as_ref().and_then(|d| d.held_out_delta);
+        held_out(&self.ioi).zip(held_out(&self.anti))
+    }
+}
+
+/// What a joint table knows of a model, beside its heads.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelInfo {
+    /// Family.
+    pub family: String,
+    /// Name in tables.
+    pub model: String,
+    /// Size in millions of parameters: nominal for the known models, else counted, if anybody did.
+    pub params_m: Option<f64>,
+    /// Number of blocks, if known.
+    pub n_layers: Option<u32>,
+    /// Heads per block, if known.
+    pub n_heads: Option<u32>,
+    /// Hugging Face id or folder.
+    pub hf_name: Option<String>,
+    /// Protocol of the prompts.
+    pub protocol: Option<String>,
+    /// Ablation method.
+    pub ablation: Option<String>,
+    /// Treatment of the value bias.
+    pub value_bias: Option<String>,
+    /// Seed of the prompts.
+    pub seed: Option<String>,
+    /// Version of the program that measured.
+    pub program_version: Option<String>,
+    /// Hash of the weights.
+    pub weight_hash: Option<String>,
+}
+
+impl ModelInfo {
+    /// Heads of the whole model, if its shape is known.
+    #[must_use]
+    pub fn n_heads_total(&self) -> Option<usize> {
+        self.n_layers.zip(self.n_heads).map(|(layers, heads)| layers as usize * heads as usize)
+    }
+
+    /// The study's order: known families first, then by size (unknown sizes last), then by name.
+    fn order(&self, other: &Self) -> Ordering {
+        let size = |info: &Self| info.params_m.unwrap_or(f64::INFINITY);
+        known_models::family_rank(&self.family)
+            .cmp(&known_models::family_rank(&other.family))
+            .then_with(|| self.family.cmp(&other.family))
+            .then_with(|| size(self).total_cmp(&size(other)))
+            .then_with(|| self.model.cmp(&other.model))
+    }
+}
+
+/// One model with all its heads that were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelHeads {
+    /// The model.
+    pub info: ModelInfo,
+    /// Its heads, in order of layer and head.
+    pub heads: Vec<HeadRow>,
+}
+
+impl ModelHeads {
+    /// Number of blocks: as recorded, else one more than the last block seen.
+    #[must_use]
+    pub fn n_layers(&self) -> u32 {
+        self.info.n_layers.unwrap_or_else(|| self.heads.iter().map(|h| h.layer + 1).max().unwrap_or(0))
+    }
+
+    /// Depth of a block between 0 (first) and 1 (last); 0 in a model of one block.
+    #[must_use]
+    pub fn relative_depth(&self, layer: u32) -> f64 {
+        match self.n_layers() {
+            0 | 1 => 0.0,
+            n => f64::from(layer) / f64::from(n - 1),
+        }
+    }
+
+    /// Δ on both tasks, as two columns, over the heads measured on both. `([n], [n])`
+    #[must_use]
+    pub fn deltas(&self) -> (Vec<f64>, Vec<f64>) {
+        self.heads.iter().filter_map(HeadRow::deltas).unzip()
+    }
+
+    /// The same over held-out prompts.
+    #[must_use]
+    pub fn held_out_deltas(&self) -> (Vec<f64>, Vec<f64>) {
+        self.heads.iter().filter_map(HeadRow::held_out_deltas).unzip()
+    }
+}
+
+/// All models of a study with their heads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JointTable {
+    /// The models, in the study's order.
+    pub models: Vec<ModelHeads>,
+    /// Thresholds for which the table holds the probability that |Δ| reaches them.
+    pub taus: Vec<f64>,
+}
+
+impl JointTable {
+    /// Puts models and heads in the study's order.
+    fn new(mut models: Vec<ModelHeads>, taus: Vec<f64>) -> Self {
+        models.sort_by(|a, b| a.info.order(&b.info));
+        for model in &mut models {
+            model.heads.sort_by_key(|h| (h.layer, h.head));
+        }
+        Self { models, taus }
+    }
+
+    /// Every head with its model.
+    pub fn rows(&self) -> impl Iterator<Item = (&ModelInfo, &HeadRow)> {
+        self.models.iter().flat_map(|m| m.heads.iter().map(move |h| (&m.info, h)))
+    }
+
+    /// Number of heads over all models.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.models.iter().map(|m| m.heads.len()).sum()
+    }
+
+    /// The model of this name.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&ModelHeads> {
+        self.models.iter().find(|m| m.info.model == name)
+    }
+
+    /// Position of `tau` among [`JointTable::taus`].
+    #[must_use]
+    pub fn tau_index(&self, tau: f64) -> Option<usize> {
+        self.taus.iter().position(|&t| t == tau)
+    }
+}

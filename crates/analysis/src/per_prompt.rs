@@ -1,0 +1,212 @@
+//! The scan's side file: the logit difference of every prompt, with each head ablated and with none.
+//!
+//! Everything in a scan file follows from it, so statistics can be made again without the model. It is an ordinary
+//! safetensors file: `base` `[n_distinct]`, `ablated` `[n_layers * n_heads, n_distinct]`, `weight` `[n_distinct]`,
+//! `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `base_correct` `[n_distinct]` (0 or 1), and the scan's
+//! description as JSON under the one metadata key `scan`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::error::{AnalysisError, Result};
+use crate::files::write_bytes;
+use crate::scan_file::{ScanMeta, Split};
+
+/// Logit differences per prompt for one model and task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PerPromptScan {
+    /// What was scanned, and how.
+    pub meta: ScanMeta,
+    /// Logit difference of each distinct prompt, nothing ablated. `[n_distinct]`
+    pub base: Vec<f32>,
+    /// Logit difference with one head ablated, row by row in order of layer and head. `[n_layers * n_heads, n_distinct]`
+    pub ablated: Vec<f32>,
+    /// How often each distinct prompt was drawn. `[n_distinct]`
+    pub weight: Vec<u32>,
+    /// The split each prompt belongs to. `[n_distinct]`
+    pub split: Vec<Split>,
+    /// Whether the correct name has the highest logit of all candidate names, nothing ablated. `[n_distinct]`
+    pub base_correct: Vec<bool>,
+}
+
+impl PerPromptScan {
+    /// Number of distinct prompts.
+    #[must_use]
+    pub fn n_distinct(&self) -> usize {
+        self.base.len()
+    }
+
+    /// Number of heads of the model, over all its layers.
+    #[must_use]
+    pub fn n_heads_total(&self) -> usize {
+        self.meta.n_layers as usize * self.meta.n_heads as usize
+    }
+
+    /// The logit differences with head `index` (layer · n_heads + head) ablated. `[n_distinct]`
+    #[must_use]
+    pub fn ablated_head(&self, index: usize) -> &[f32] {
+        &self.ablated[index * self.n_distinct()..(index + 1) * self.n_distinct()]
+    }
+
+    /// Positions of the prompts of one split.
+    #[must_use]
+    pub fn prompts_of(&self, split: Split) -> Vec<usize> {
+        (0..self.n_distinct()).filter(|&p| self.split[p] == split).collect()
+    }
+
+    /// Checks that the arrays fit each other and hold finite numbers.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Inconsistent`] with the first thing that does not fit.
+    pub fn check(&self) -> Result<()> {
+        let n = self.n_distinct();
+        let fault = |problem: String, mend: &str| {
+            let what = format!("scan of {} on {}", self.meta.model_name, self.meta.task);
+            Err(AnalysisError::inconsistent(what, problem, mend))
+        };
+        const AGAIN: &str = "scan the model again";
+        if n == 0 {
+            return fault("no prompts".into(), "draw at least one prompt");
+        }
+        if self.n_heads_total() == 0 {
+            return fault("no heads".into(), AGAIN);
+        }
+        let lengths = [
+            ("ablated", self.ablated.len(), self.n_heads_total() * n),
+            ("weight", self.weight.len(), n),
+            ("split", self.split.len(), n),
+            ("base_correct", self.base_correct.len(), n),
+        ];
+        for (name, found, expected) in lengths {
+            if found != expected {
+                return fault(format!("`{name}` has {found} entries instead of {expected}"), AGAIN);
+            }
+        }
+        if let Some(prompt) = self.weight.iter().position(|&w| w == 0) {
+            return fault(format!("prompt {prompt} has weight 0"), "leave it out");
+        }
+        if self.split.contains(&Split::All) && self.split.iter().any(|&s| s != Split::All) {
+            return fault("some prompts belong to a split and some to none".into(), AGAIN);
+        }
+        if self.split.iter().all(|&s| s == Split::HeldOut) {
+            return fault(
+                "every prompt is held out".into(),
+                "draw more prompts, so that some are for discovery",
+            );
+        }
+        if let Some(prompt) = self.base.iter().position(|x| !x.is_finite()) {
+            return fault(
+                format!("the logit difference of prompt {prompt} is not a finite number"),
+                "check the checkpoint's weights",
+            );
+        }
+        if let Some(place) = self.ablated.iter().position(|x| !x.is_finite()) {
+            let (head, prompt) = (place / n, place % n);
+            let heads = self.meta.n_heads as usize;
+            return fault(
+                format!(
+                    "the logit difference of prompt {prompt} without head L{}H{} is not a finite number",
+                    head / heads,
+                    head % heads
+                ),
+                "check the checkpoint's weights",
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes the side file, atomically. The same scan always gives the same bytes.
+    ///
+    /// # Errors
+    /// When the arrays do not fit ([`PerPromptScan::check`]) or the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.check()?;
+        let n = self.n_distinct();
+        let base = little_endian(&self.base, f32::to_le_bytes);
+        let ablated = little_endian(&self.ablated, f32::to_le_bytes);
+        let weight = little_endian(&self.weight, u32::to_le_bytes);
+        let split: Vec<u8> = self.split.iter().map(|&s| split_code(s)).collect();
+        let base_correct: Vec<u8> = self.base_correct.iter().map(|&c| u8::from(c)).collect();
+        let unwritable = |e: &dyn std::fmt::Display| AnalysisError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source: std::io::Error::other(e.to_string()),
+        };
+        let view = |dtype, shape: &[usize], bytes| {
+            TensorView::new(dtype, shape.to_vec(), bytes).map_err(|e| unwritable(&e))
+        };
+        let tensors = [
+            ("base", view(Dtype::F32, &[n], &base)?),
+            ("ablated", view(Dtype::F32, &[self.n_heads_total(), n], &ablated)?),
+            ("weight", view(Dtype::U32, &[n], &weight)?),
+            ("split", view(Dtype::U8, &[n], &split)?),
+            ("base_correct", view(Dtype::U8, &[n], &base_correct)?),
+        ];
+        // One key only: the order of several would differ from run to run, as the library keeps them in a hash map.
+        let scan = serde_json::to_string(&self.meta).map_err(|e| unwritable(&e))?;
+        let metadata = HashMap::from([("scan".to_owned(), scan)]);
+        let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| unwritable(&e))?;
+        write_bytes(path, &bytes)
+    }
+
+    /// Reads and checks a side file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no safetensors file, or its arrays are missing or do not fit.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
+        let fault = |place: &str, problem: String| {
+            AnalysisError::format(path, place, problem, "delete the file and scan the model again")
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| fault("header", e.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| fault("header", e.to_string()))?;
+        let scan = header.metadata().as_ref().and_then(|m| m.get("scan"));
+        let scan = scan.ok_or_else(|| fault("header", "no description of the scan".into()))?;
+        let meta: ScanMeta = serde_json::from_str(scan)
+            .map_err(|e| fault("header", format!("description of the scan: {e}")))?;
+        let array = |name: &'static str, dtype: Dtype| {
+            let tensor = tensors.tensor(name).map_err(|e| fault(name, e.to_string()))?;
+            if tensor.dtype() != dtype {
+                return Err(fault(name, format!("has type {:?} instead of {dtype:?}", tensor.dtype())));
+            }
+            Ok(tensor.data().to_vec())
+        };
+        let floats = |bytes: Vec<u8>| -> Vec<f32> {
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        };
+        let weight = array("weight", Dtype::U32)?;
+        let split = array("split", Dtype::U8)?;
+        let read = Self {
+            meta,
+            base: floats(array("base", Dtype::F32)?),
+            ablated: floats(array("ablated", Dtype::F32)?),
+            weight: weight.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            split: split
+                .into_iter()
+                .map(|code| split_of(code).ok_or_else(|| fault("split", format!("unknown code {code}"))))
+                .collect::<Result<_>>()?,
+            base_correct: array("base_correct", Dtype::U8)?.into_iter().map(|c| c != 0).collect(),
+        };
+        read.check().map_err(|e| fault("arrays", e.to_string()))?;
+        Ok(read)
+    }
+}
+
+fn little_endian<T: Copy>(values: &[T], bytes: impl Fn(T) -> [u8; 4]) -> Vec<u8> {
+    values.iter().flat_map(|&value| bytes(value)).collect()
+}
+
+fn split_code(split: Split) -> u8 {
+    match split {
+        Split::Discovery => 0,
+        Split::HeldOut => 1,
+        Split::All => 2,
+    }
+}
+
+fn split_of(code: u8) -> Option<Split> {
+    [Split::Discovery, Split::HeldOut, Split::All].get(usize::from(code)).copied()
+}

@@ -1,0 +1,292 @@
+//! The scan file: what ablating each head of one model did to one task.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{AnalysisError, Result};
+use crate::files::write_atomic;
+
+/// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
+pub const TOP_HEADS: usize = 20;
+
+/// Which prompts a figure was measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Prompts on which heads are picked.
+    Discovery,
+    /// Prompts on which picked heads are judged.
+    HeldOut,
+    /// Every prompt: the protocol has no split.
+    All,
+}
+
+impl Split {
+    /// The name in files: `discovery`, `held_out` or `all`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::HeldOut => "held_out",
+            Self::All => "all",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What it takes to make a result again, beside the fields that stand in the file itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of the program that measured.
+    pub program_version: String,
+    /// Hash of the model's weights.
+    pub weight_hash: String,
+    /// Every further option of the run, as the command line or `study.toml` named it.
+    #[serde(default)]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What was scanned, and how: the part of a scan that is known before its first number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanMeta {
+    /// Name in tables and file names: a short name, a Hugging Face id, or a folder's name.
+    pub model_name: String,
+    /// Hugging Face id, or the folder for a local model.
+    pub hf_name: String,
+    /// Model family: `gpt2`, `pythia`, `opt`, `gpt-neo`, …
+    pub family: String,
+    /// Task: `ioi`, `anti_repeat`, or a custom task's own name.
+    pub task: String,
+    /// `standard` or `published`.
+    pub protocol: String,
+    /// Seed of the prompts, and of the resampling below.
+    pub seed: u64,
+    /// `folded` (the input-independent part of a head's value stays) or `in-head`.
+    pub value_bias: String,
+    /// `zero`, `mean` or `resample`.
+    pub ablation: String,
+    /// Number of blocks.
+    pub n_layers: u32,
+    /// Attention heads per block.
+    pub n_heads: u32,
+    /// Parameters of the checkpoint.
+    pub n_params: Option<u64>,
+    /// Anything the reader should know.
+    pub note: String,
+    /// Program version, weight hash, options.
+    pub provenance: Provenance,
+}
+
+/// One head's effect on the task, with its uncertainty. Effects are Δ: mean logit difference with the head ablated
+/// minus without, in logits; a negative Δ means that the head helps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadDelta {
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// Δ over the prompts of the file's `split`.
+    pub delta: f64,
+    /// Lower end of the 95% bootstrap interval of `delta`.
+    #[serde(default)]
+    pub delta_ci_low: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub delta_ci_high: Option<f64>,
+    /// Two-sided sign-flip permutation p-value of Δ = 0.
+    #[serde(default)]
+    pub p_value: Option<f64>,
+    /// Benjamini–Hochberg q-value over all heads of the model on this task.
+    #[serde(default)]
+    pub q_value: Option<f64>,
+    /// For each of the file's `taus`, the share of bootstrap resamples in which |Δ| ≥ τ.
+    #[serde(default)]
+    pub prob_abs_delta_ge_tau: Vec<f64>,
+    /// Δ over the held-out prompts; absent when there are none.
+    #[serde(default)]
+    pub held_out_delta: Option<f64>,
+    /// Lower end of the 95% bootstrap interval of `held_out_delta`.
+    #[serde(default)]
+    pub held_out_ci_low: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub held_out_ci_high: Option<f64>,
+    /// Sign-flip p-value on the held-out prompts.
+    #[serde(default)]
+    pub held_out_p_value: Option<f64>,
+    /// Benjamini–Hochberg q-value on the held-out prompts.
+    #[serde(default)]
+    pub held_out_q_value: Option<f64>,
+}
+
+/// The model's own behaviour, nothing ablated, on one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Prompts drawn, weights included.
+    pub n_prompts: u64,
+    /// Different prompts among them.
+    pub n_distinct_prompts: u64,
+    /// Mean logit difference (correct − distractor), in logits.
+    pub base_logit_diff_mean: f64,
+    /// Share of prompts whose correct name has the highest logit among all candidate names.
+    pub base_accuracy: f64,
+}
+
+/// How the intervals and p-values of a scan file were made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resampling {
+    /// Bootstrap resamples of the prompts.
+    pub n_resamples: u32,
+    /// Random sign flips for the p-values.
+    pub n_permutations: u32,
+    /// Coverage of the intervals.
+    pub level: f64,
+}
+
+/// `results/<prefix>_logitdiff_scan_<model>.json`: every head of one model on one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanFile {
+    /// See [`ScanMeta::model_name`].
+    pub model_name: String,
+    /// See [`ScanMeta::hf_name`].
+    pub hf_name: String,
+    /// See [`ScanMeta::family`].
+    pub family: String,
+    /// See [`ScanMeta::task`].
+    pub task: String,
+    /// See [`ScanMeta::protocol`].
+    pub protocol: String,
+    /// See [`ScanMeta::seed`].
+    pub seed: u64,
+    /// The prompts behind `baseline` and every `delta`: `discovery`, or `all` where the protocol has no split.
+    pub split: Split,
+    /// The unablated model on the prompts of `split`.
+    #[serde(flatten)]
+    pub baseline: Baseline,
+    /// See [`ScanMeta::value_bias`].
+    pub value_bias: String,
+    /// See [`ScanMeta::ablation`].
+    pub ablation: String,
+    /// See [`ScanMeta::n_layers`].
+    pub n_layers: u32,
+    /// See [`ScanMeta::n_heads`].
+    pub n_heads: u32,
+    /// See [`ScanMeta::n_params`].
+    #[serde(default)]
+    pub n_params: Option<u64>,
+    /// The unablated model on the held-out prompts; absent when there are none.
+    #[serde(default)]
+    pub held_out: Option<Baseline>,
+    /// How intervals and p-values were made.
+    #[serde(default)]
+    pub resampling: Option<Resampling>,
+    /// The thresholds of `prob_abs_delta_ge_tau`.
+    #[serde(default)]
+    pub taus: Vec<f64>,
+    /// Every head, in order of layer and head.
+    pub heads: Vec<HeadDelta>,
+    /// The [`TOP_HEADS`] heads of most negative Δ, most negative first.
+    #[serde(default)]
+    pub top_suppressor_candidates: Vec<HeadDelta>,
+    /// The [`TOP_HEADS`] heads of most positive Δ, most positive first.
+    #[serde(default)]
+    pub top_anti_suppressors: Vec<HeadDelta>,
+    /// See [`ScanMeta::note`].
+    #[serde(default)]
+    pub note: String,
+    /// See [`ScanMeta::provenance`].
+    pub provenance: Provenance,
+}
+
+impl ScanFile {
+    /// Reads and checks a scan file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head once, in order and with
+    /// a finite Δ.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
+        let scan: Self = serde_json::from_slice(&bytes).map_err(|e| {
+            AnalysisError::format(path, format!("line {}", e.line()), e.to_string(), "scan the model again")
+        })?;
+        scan.check().map_err(|(field, problem)| {
+            AnalysisError::format(path, format!("field `{field}`"), problem, "scan the model again")
+        })?;
+        Ok(scan)
+    }
+
+    /// Writes the scan file, atomically.
+    ///
+    /// # Errors
+    /// When it cannot be written, or holds a number that is not finite.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.check().map_err(|(field, problem)| {
+            AnalysisError::inconsistent(
+                format!("scan of {} on {}", self.model_name, self.task),
+                format!("field `{field}`: {problem}"),
+                "this scan cannot be stored",
+            )
+        })?;
+        write_atomic(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// The first field that is wrong, and why.
+    fn check(&self) -> std::result::Result<(), (&'static str, String)> {
+        let expected = u64::from(self.n_layers) * u64::from(self.n_heads);
+        if self.heads.len() as u64 != expected {
+            let problem = format!(
+                "{} heads, but {} layers of {} heads make {expected}",
+                self.heads.len(),
+                self.n_layers,
+                self.n_heads
+            );
+            return Err(("heads", problem));
+        }
+        for (index, head) in (0u32..).zip(&self.heads) {
+            let (layer, within) = (index / self.n_heads, index % self.n_heads);
+            if (head.layer, head.head) != (layer, within) {
+                let problem = format!("L{}H{} stands where L{layer}H{within} belongs", head.layer, head.head);
+                return Err(("heads", problem));
+            }
+            if !head.delta.is_finite() {
+                return Err(("heads", format!("the delta of L{layer}H{within} is not a finite number")));
+            }
+            if head.prob_abs_delta_ge_tau.len() != self.taus.len() {
+                let problem = format!(
+                    "L{layer}H{within} has {} entries in `prob_abs_delta_ge_tau` for {} `taus`",
+                    head.prob_abs_delta_ge_tau.len(),
+                    self.taus.len()
+                );
+                return Err(("heads", problem));
+            }
+        }
+        if !self.baseline.base_logit_diff_mean.is_finite() {
+            return Err(("base_logit_diff_mean", "not a finite number".into()));
+        }
+        Ok(())
+    }
+
+    /// The `top_*` lists of these heads: most negative Δ first, and most positive Δ first.
+    ///
+    /// Heads of equal Δ keep their order of layer and head.
+    #[must_use]
+    pub fn top_heads(heads: &[HeadDelta]) -> (Vec<HeadDelta>, Vec<HeadDelta>) {
+        let mut ascending: Vec<&HeadDelta> = heads.iter().collect();
+        ascending.sort_by(|a, b| a.delta.total_cmp(&b.delta));
+        let mut descending: Vec<&HeadDelta> = heads.iter().collect();
+        descending.sort_by(|a, b| b.delta.total_cmp(&a.delta));
+        let top = |sorted: Vec<&HeadDelta>| sorted.into_iter().take(TOP_HEADS).cloned().collect();
+        (top(ascending), top(descending))
+    }
+}

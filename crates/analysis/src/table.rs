@@ -1,0 +1,248 @@
+//! A table as columns, and its CSV.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::files::write_bytes;
+
+/// The cells of one column; `None` is an empty cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Words.
+    Text(Vec<Option<String>>),
+    /// Whole numbers.
+    Integer(Vec<Option<i64>>),
+    /// Other numbers, never NaN or infinite.
+    Float(Vec<Option<f64>>),
+    /// `true` or `false`.
+    Boolean(Vec<Option<bool>>),
+}
+
+impl Values {
+    /// Number of cells.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(cells) => cells.len(),
+            Self::Integer(cells) => cells.len(),
+            Self::Float(cells) => cells.len(),
+            Self::Boolean(cells) => cells.len(),
+        }
+    }
+
+    /// Whether there are no cells.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One cell as it stands in a CSV; missing cells are empty.
+    fn cell(&self, row: usize) -> String {
+        match self {
+            Self::Text(cells) => cells[row].clone().unwrap_or_default(),
+            Self::Integer(cells) => cells[row].map(|x| x.to_string()).unwrap_or_default(),
+            Self::Float(cells) => cells[row].map(format_float).unwrap_or_default(),
+            Self::Boolean(cells) => cells[row].map(|x| x.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What a cell of a column of `T` can be made of.
+pub trait Cell<T> {
+    /// The cell, `None` where it is empty.
+    fn cell(self) -> Option<T>;
+}
+
+impl<T, C: Cell<T>> Cell<T> for Option<C> {
+    fn cell(self) -> Option<T> {
+        self.and_then(Cell::cell)
+    }
+}
+
+impl Cell<String> for String {
+    fn cell(self) -> Option<String> {
+        Some(self)
+    }
+}
+
+impl Cell<String> for &str {
+    fn cell(self) -> Option<String> {
+        Some(self.to_owned())
+    }
+}
+
+impl Cell<i64> for u32 {
+    fn cell(self) -> Option<i64> {
+        Some(i64::from(self))
+    }
+}
+
+impl Cell<i64> for usize {
+    fn cell(self) -> Option<i64> {
+        i64::try_from(self).ok()
+    }
+}
+
+impl Cell<f64> for f64 {
+    fn cell(self) -> Option<f64> {
+        Some(self).filter(|x| x.is_finite())
+    }
+}
+
+impl Cell<bool> for bool {
+    fn cell(self) -> Option<bool> {
+        Some(self)
+    }
+}
+
+/// A named column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// The name in the header.
+    pub name: String,
+    /// The cells.
+    pub values: Values,
+}
+
+/// A table of the study: columns of equal length, and the stem of its file name.
+///
+/// Built column by column, in the order in which they are written:
+///
+/// ```
+/// use analysis::table::Table;
+/// let heads = [(0u32, 0.5), (1, f64::NAN)];
+/// let table = Table::new("example")
+///     .integer("head", heads.iter().map(|h| h.0))
+///     .float("delta", heads.iter().map(|h| h.1));
+/// assert_eq!(table.to_csv(), "head,delta\n0,0.5\n1,\n");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// Stem of the file name.
+    pub name: String,
+    /// The columns, in order.
+    pub columns: Vec<Column>,
+}
+
+impl Table {
+    /// A table without columns.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), columns: Vec::new() }
+    }
+
+    /// Adds a column of words.
+    #[must_use]
+    pub fn text(self, name: impl Into<String>, cells: impl IntoIterator<Item = impl Cell<String>>) -> Self {
+        self.with(name, Values::Text(cells.into_iter().map(Cell::cell).collect()))
+    }
+
+    /// Adds a column of whole numbers.
+    #[must_use]
+    pub fn integer(self, name: impl Into<String>, cells: impl IntoIterator<Item = impl Cell<i64>>) -> Self {
+        self.with(name, Values::Integer(cells.into_iter().map(Cell::cell).collect()))
+    }
+
+    /// Adds a column of numbers. NaN and infinities become empty cells: a table never shows them as numbers.
+    #[must_use]
+    pub fn float(self, name: impl Into<String>, cells: impl IntoIterator<Item = impl Cell<f64>>) -> Self {
+        self.with(name, Values::Float(cells.into_iter().map(Cell::cell).collect()))
+    }
+
+    /// Adds a column of truth values.
+    #[must_use]
+    pub fn boolean(self, name: impl Into<String>, cells: impl IntoIterator<Item = impl Cell<bool>>) -> Self {
+        self.with(name, Values::Boolean(cells.into_iter().map(Cell::cell).collect()))
+    }
+
+    fn with(mut self, name: impl Into<String>, values: Values) -> Self {
+        let name = name.into();
+        debug_assert!(self.columns.first().is_none_or(|c| c.values.len() == values.len()), "{name}: length");
+        debug_assert!(self.columns.iter().all(|c| c.name != name), "{name}: twice");
+        self.columns.push(Column { name, values });
+        self
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.columns.first().map_or(0, |c| c.values.len())
+    }
+
+    /// The column of this name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Values> {
+        self.columns.iter().find(|c| c.name == name).map(|c| &c.values)
+    }
+
+    /// The table as CSV: a header, `\n` line ends, quotes only where needed, floats in full precision.
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        let mut csv = String::new();
+        let mut line = |cells: &mut dyn Iterator<Item = String>| {
+            for (index, cell) in cells.enumerate() {
+                if index > 0 {
+                    csv.push(',');
+                }
+                csv.push_str(&quoted(cell));
+            }
+            csv.push('\n');
+        };
+        line(&mut self.columns.iter().map(|c| c.name.clone()));
+        for row in 0..self.n_rows() {
+            line(&mut self.columns.iter().map(|c| c.values.cell(row)));
+        }
+        csv
+    }
+
+    /// Writes `<folder>/<name>.csv`, atomically.
+    ///
+    /// # Errors
+    /// [`crate::AnalysisError::Io`] when it cannot be written.
+    pub fn write_csv(&self, folder: &Path) -> Result<()> {
+        write_bytes(&folder.join(format!("{}.csv", self.name)), self.to_csv().as_bytes())
+    }
+}
+
+/// The shortest decimal number that reads back as exactly `x`; exponents only for very large and very small ones.
+#[must_use]
+pub fn format_float(x: f64) -> String {
+    let size = x.abs();
+    if size != 0.0 && !(1e-5..1e16).contains(&size) {
+        format!("{x:e}")
+    } else {
+        // Adding 0.0 turns −0 into 0, which is how a table should show it.
+        format!("{}", x + 0.0)
+    }
+}
+
+/// A CSV cell after RFC 4180.
+fn quoted(cell: String) -> String {
+    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn floats_read_back_exactly(bits in any::<u64>()) {
+            let x = f64::from_bits(bits);
+            prop_assume!(x.is_finite());
+            prop_assert_eq!(format_float(x).parse::<f64>().unwrap(), x);
+        }
+    }
+
+    #[test]
+    fn floats_look_plain() {
+        let shown: Vec<String> = [124.0, 0.05, -0.0, 1e-7, 0.1 + 0.2, 1e300, -2.5].map(format_float).to_vec();
+        assert_eq!(shown, ["124", "0.05", "0", "1e-7", "0.30000000000000004", "1e300", "-2.5"]);
+    }
+
+    #[test]
+    fn cells_with_commas_and_quotes_are_quoted() {
+        let table = Table::new("t").text("model", ["a,b", "say \"x\""]).float("x", [f64::NAN, 1.5]);
+        assert_eq!(table.to_csv(), "model,x\n\"a,b\",\n\"say \"\"x\"\"\",1.5\n");
+    }
+}

@@ -1,0 +1,102 @@
+//! Categories, summary, heroes and the sweep, on tables small enough to check by hand.
+
+use std::path::Path;
+
+use analysis::categories::{Category, classify, heroes_table, tau_sweep};
+use analysis::joint::{self, JointTable};
+use proptest::prelude::*;
+
+fn table(rows: &[(&str, u32, u32, f64, f64)]) -> JointTable {
+    let mut csv = String::from("family,model,layer,head,delta_ioi,delta_anti\n");
+    for (model, layer, head, ioi, anti) in rows {
+        csv += &format!("mine,{model},{layer},{head},{ioi:?},{anti:?}\n");
+    }
+    let path = Path::new("joint.csv");
+    joint::import_reader(csv.as_bytes(), path, 1000).unwrap().into_table(path).unwrap()
+}
+
+fn example() -> JointTable {
+    table(&[
+        ("a", 0, 0, 0.05, -0.05),
+        ("a", 0, 1, -0.0501, 0.0499),
+        ("a", 0, 2, 0.0, 0.3),
+        ("a", 1, 0, 0.01, -0.01),
+        ("a", 1, 1, 0.3, 0.0),
+        ("a", 1, 2, 0.2, 0.1),
+        ("b", 0, 0, 0.0, 0.0),
+    ])
+}
+
+#[test]
+fn thresholds_are_inclusive() {
+    let classified = classify(&example(), 0.05).unwrap();
+    let categories: Vec<Category> = classified.models[0].heads.iter().map(|h| h.category).collect();
+    use Category::{AntiOnly, IoiOnly, Shared, Weak};
+    assert_eq!(categories, [Shared, IoiOnly, AntiOnly, Weak, IoiOnly, Shared]);
+    assert_eq!(
+        classified.heads_table().to_csv().lines().nth(1).unwrap(),
+        "mine,a,0,0,0.05,-0.05,0.05,0.05,0.1,shared,0.05,,,,,,"
+    );
+}
+
+#[test]
+fn the_summary_counts_heads() {
+    let csv = classify(&example(), 0.05).unwrap().summary_table().to_csv();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with(
+        "family,model,n_anti_only,n_ioi_only,n_shared,n_weak,frac_anti_only,frac_ioi_only,frac_shared,frac_weak"
+    ));
+    assert!(
+        lines[1].starts_with("mine,a,1,2,2,1,0.16666666666666666,0.3333333333333333,0.3333333333333333,")
+    );
+    assert!(lines[2].starts_with("mine,b,0,0,0,1,0,0,0,1,"));
+}
+
+#[test]
+fn heroes_are_the_strongest_of_each_category() {
+    let classified = classify(&example(), 0.05).unwrap();
+    let csv = heroes_table(&classified.heroes(1)).to_csv();
+    let first: Vec<String> =
+        csv.lines().map(|l| l.split(',').take(8).collect::<Vec<_>>().join(",")).collect();
+    assert_eq!(
+        first,
+        [
+            "family,model,category,layer,head,delta_ioi,delta_anti,strength",
+            "mine,a,anti_only,0,2,0,0.3,0.3",
+            "mine,a,ioi_only,1,1,0.3,0,0.3",
+            "mine,a,shared,1,2,0.2,0.1,0.30000000000000004",
+            "mine,a,weak,1,0,0.01,-0.01,0.02",
+            "mine,b,weak,0,0,0,0,0",
+        ]
+    );
+    // Equal strengths keep the order of layer and head.
+    let tied = table(&[("a", 0, 1, 0.2, 0.0), ("a", 0, 0, -0.2, 0.0), ("a", 1, 0, 0.2, 0.0)]);
+    let heads: Vec<(u32, u32)> =
+        classify(&tied, 0.05).unwrap().heroes(2).iter().map(|h| (h.head.layer, h.head.head)).collect();
+    assert_eq!(heads, [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn senseless_thresholds_are_refused() {
+    for tau in [0.0, -0.1, f64::NAN, f64::INFINITY] {
+        assert!(classify(&example(), tau).unwrap_err().to_string().contains("--tau"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_head_has_one_category_and_larger_thresholds_only_weaken(
+        deltas in prop::collection::vec((-0.2..0.2f64, -0.2..0.2f64), 1..40),
+    ) {
+        let rows: Vec<_> = (0u32..).zip(&deltas).map(|(i, &(ioi, anti))| ("a", 0, i, ioi, anti)).collect();
+        let joint = table(&rows);
+        let mut weak = 0;
+        for tau in [0.03, 0.05, 0.07, 0.1] {
+            let counts = classify(&joint, tau).unwrap().models[0].counts();
+            prop_assert_eq!(counts.iter().sum::<usize>(), deltas.len());
+            prop_assert!(counts[3] >= weak);
+            weak = counts[3];
+        }
+        prop_assert_eq!(tau_sweep(&joint, &[0.03, 0.1]).unwrap().n_rows(), 2);
+    }
+}

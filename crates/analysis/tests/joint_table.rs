@@ -1,0 +1,151 @@
+//! Joint tables, from scans and from CSV.
+
+mod common;
+
+use std::path::Path;
+
+use analysis::joint::{self, JointTable, MAX_ROWS, StudyTask};
+use analysis::study::{StudyOptions, analyse};
+use common::pairs;
+
+const HEADER: &str = "family,model,layer,head,delta_ioi,delta_anti\n";
+
+fn import(csv: &str) -> analysis::Result<JointTable> {
+    let path = Path::new("joint.csv");
+    joint::import_reader(csv.as_bytes(), path, MAX_ROWS)?.into_table(path)
+}
+
+fn error(csv: &str) -> String {
+    let line = import(csv).unwrap_err().to_string();
+    assert!(line.starts_with("joint.csv: ") && !line.contains('\n'), "{line}");
+    line
+}
+
+#[test]
+fn models_stand_in_the_studys_order() {
+    let table = joint::from_scans(&pairs()).unwrap();
+    let names: Vec<&str> = table.models.iter().map(|m| m.info.model.as_str()).collect();
+    assert_eq!(names, ["gpt2", "gpt2-medium", "pythia-70m", "tiny-a", "tiny-b"]);
+    assert_eq!(table.models[0].info.params_m, Some(124.0));
+    assert_eq!(table.models[4].info.params_m, Some(1.234567));
+    assert!(table.to_table().to_csv().starts_with(HEADER.trim_end()));
+}
+
+#[test]
+fn a_csv_in_any_order_gives_the_same_bytes_as_the_scans() {
+    let table = joint::from_scans(&pairs()).unwrap();
+    let csv = table.to_table().to_csv();
+    // Rows reversed, columns reversed, one column of somebody's own, numbers as a spreadsheet pads them.
+    let mut lines: Vec<String> = csv
+        .lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let mut cells: Vec<&str> = line.split(',').collect();
+            cells.push(if i == 0 { "my notes" } else { " \"a, b\"" });
+            cells.reverse();
+            cells.join(",")
+        })
+        .collect();
+    lines[1..].reverse();
+    let shuffled = lines.join("\r\n").replace(" \"a, b\"", "\"a, b\"");
+    assert_ne!(shuffled, csv);
+    let again = import(&shuffled).unwrap();
+    assert_eq!(again.to_table().to_csv(), csv);
+    let options = StudyOptions::default();
+    let (a, b) = (analyse(table, &options).unwrap(), analyse(again, &options).unwrap());
+    for (a, b) in a.tables.iter().zip(&b.tables) {
+        assert_eq!(a.to_csv(), b.to_csv(), "{}", a.name);
+    }
+}
+
+#[test]
+fn missing_values_stay_missing() {
+    let table = import(&format!("{HEADER}gpt2,gpt2,0,0,,0.2\ngpt2,gpt2,0,1,NaN,\ngpt2,gpt2,1.0,0,0.5,0.6\n"))
+        .unwrap();
+    let csv = table.to_table().to_csv();
+    let cells: Vec<Vec<&str>> = csv.lines().skip(1).map(|l| l.split(',').take(6).collect()).collect();
+    assert_eq!(cells[0], ["gpt2", "gpt2", "0", "0", "", "0.2"]);
+    assert_eq!(cells[1], ["gpt2", "gpt2", "0", "1", "", ""]);
+    assert_eq!(cells[2], ["gpt2", "gpt2", "1", "0", "0.5", "0.6"]);
+    let study = analyse(table, &StudyOptions::default()).unwrap();
+    assert_eq!(study.classified.models[0].n_unclassified, 2);
+    assert_eq!(study.table("joint_ioi_anti_repeat_heads").unwrap().n_rows(), 1);
+}
+
+#[test]
+fn bad_tables_end_in_one_clear_line() {
+    assert!(error("").contains("empty"));
+    assert!(error("\n\n").contains("empty"));
+    assert!(error(HEADER).contains("no rows"));
+    assert!(error("family,model,layer,head,delta_ioi\ngpt2,gpt2,0,0,1\n").contains("no column `delta_anti`"));
+    assert!(error("family;model;layer;head;delta_ioi;delta_anti\n").contains("commas"));
+    assert!(
+        error("family,model,layer,head,delta_ioi,delta_anti,layer\n")
+            .contains("`layer` stands there 2 times")
+    );
+    let with = |row: &str| error(&format!("{HEADER}gpt2,gpt2,0,0,0.1,0.2\n{row}\n"));
+    let text = with("gpt2,gpt2,0,1,abc,0.2");
+    assert!(text.contains("line 3, column `delta_ioi`") && text.contains("`abc` is not a number"), "{text}");
+    assert!(with("gpt2,gpt2,0,1,inf,0.2").contains("infinite"));
+    assert!(with("gpt2,gpt2,-1,1,0.1,0.2").contains("column `layer`: -1 is negative"));
+    assert!(with("gpt2,gpt2,0.5,1,0.1,0.2").contains("not a whole number"));
+    assert!(with("gpt2,gpt2,nan,1,0.1,0.2").contains("not a whole number"));
+    assert!(with("gpt2,gpt2,1e9,1,0.1,0.2").contains("more than any model has"));
+    assert!(with("gpt2,gpt2,,1,0.1,0.2").contains("empty"));
+    assert!(with("gpt2,,0,1,0.1,0.2").contains("column `model`: empty"));
+    assert!(with("gpt2,gpt2,0,1,0.1").contains("line 3: 5 cells under 6 columns"));
+    let twice = with("gpt2,gpt2,0,0,0.3,0.2");
+    assert!(twice.contains("lines 2 and 3: both hold gpt2 L0H0"), "{twice}");
+    let family = with("opt,gpt2,0,1,0.1,0.2");
+    assert!(family.contains("family `opt` here and `gpt2` on line 2"), "{family}");
+    let binary = joint::import_reader(&b"family,model\xff\n"[..], Path::new("joint.csv"), 10);
+    assert!(binary.unwrap_err().to_string().contains("UTF-8"));
+}
+
+#[test]
+fn ten_million_rows_are_refused_before_they_fill_the_memory() {
+    // An endless table: only a reader that stops by itself comes back.
+    struct Endless(usize);
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let row =
+                if self.0 == 0 { HEADER.to_owned() } else { format!("gpt2,m,{},0,0.5,0.25\n", self.0 % 100) };
+            self.0 += 1;
+            buffer[..row.len()].copy_from_slice(row.as_bytes());
+            Ok(row.len())
+        }
+    }
+    let refused = joint::import_reader(Endless(0), Path::new("joint.csv"), 10_000).unwrap_err().to_string();
+    assert!(refused.contains("more than 10000 rows") && refused.contains("--max-rows"), "{refused}");
+}
+
+#[test]
+fn duplicates_and_nans_are_counted_for_the_audit() {
+    let csv = format!("{HEADER}f,m,0,0,0.1,nan\nf,m,0,1,NaN,NaN\nf,m,0,0,0.1,0.3\nf,m,0,0,0.1,0.4\n");
+    let import = joint::import_reader(csv.as_bytes(), Path::new("joint.csv"), MAX_ROWS).unwrap();
+    assert_eq!(import.duplicates.len(), 2);
+    assert_eq!(import.duplicates[1].lines, [2, 5]);
+    assert_eq!(import.n_nan[&("m".to_owned(), StudyTask::Anti)], 2);
+    assert_eq!(import.table.n_rows(), 4);
+}
+
+#[test]
+fn scans_that_do_not_fit_are_refused() {
+    let refused = |change: &dyn Fn(&mut Vec<joint::ScanPair>)| {
+        let mut pairs = pairs();
+        change(&mut pairs);
+        joint::from_scans(&pairs).unwrap_err().to_string()
+    };
+    assert!(
+        refused(&|p| p[0].anti.ablation = "mean".into()).contains("`ablation` is `zero` for ioi and `mean`")
+    );
+    assert!(refused(&|p| p[0].anti.provenance.weight_hash = "other".into()).contains("weight_hash"));
+    assert!(refused(&|p| p[0].anti.task = "ioi".into()).contains("its task is `ioi`"));
+    assert!(refused(&|p| p[1] = p[0].clone()).contains("given twice"));
+    assert!(refused(&|p| p.clear()).contains("no scans"));
+    let mixed = refused(&|p| {
+        p[1].ioi.protocol = "published".into();
+        p[1].anti.protocol = "published".into();
+    });
+    assert!(mixed.contains("pythia-70m and tiny-b") && mixed.contains("`protocol`"), "{mixed}");
+}
