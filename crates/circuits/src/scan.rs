@@ -1,0 +1,260 @@
+//! The head scan: every head of a model ablated, one at a time, on every prompt of a task.
+//!
+//! Δ of a head is the mean logit difference (correct − distractor, at the prompt's last token) with the head ablated
+//! minus without. A scan keeps the logit difference of every prompt under every ablation; means, intervals and
+//! p-values follow from it without the model ([`analysis::scan_summary`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::str::FromStr;
+
+use analysis::per_prompt::PerPromptScan;
+use analysis::scan_file::{ScanMeta, Split as FileSplit};
+use serde::{Deserialize, Serialize};
+use transformer::decoder::Decoder;
+use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
+use transformer::intervention::{Branch, Replacement};
+
+use crate::prompts::{PromptError, Split, TokenizedPrompts};
+
+/// What an ablated head's `z` is replaced by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ablation {
+    /// Nothing but its input-independent part, or nothing at all: see [`ValueBias`].
+    #[default]
+    Zero,
+    /// Its mean over the prompts of the same split, template and token length, position by position.
+    Mean,
+    /// Its value on the prompt's twin: same template and fillers, two other names.
+    Resample,
+}
+
+/// Where the input-independent part of a head's value counts, `c_h = b_V + β W_V`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueBias {
+    /// With the output bias: it stays when the head is zeroed, as under TransformerLens's default processing.
+    #[default]
+    Folded,
+    /// With the head: it goes when the head is zeroed, as with a hook on a Hugging Face module.
+    InHead,
+}
+
+impl Ablation {
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ablation::Zero => "zero",
+            Ablation::Mean => "mean",
+            Ablation::Resample => "resample",
+        }
+    }
+
+    /// The replacement of `z` that this ablation is.
+    pub fn replacement(self, value_bias: ValueBias) -> Replacement {
+        match (self, value_bias) {
+            (Ablation::Zero, ValueBias::Folded) => Replacement::ValueBias,
+            (Ablation::Zero, ValueBias::InHead) => Replacement::Zero,
+            (Ablation::Mean, _) => Replacement::GroupMean,
+            (Ablation::Resample, _) => Replacement::Source,
+        }
+    }
+}
+
+impl ValueBias {
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ValueBias::Folded => "folded",
+            ValueBias::InHead => "in-head",
+        }
+    }
+}
+
+impl fmt::Display for Ablation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for ValueBias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Ablation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Zero, Self::Mean, Self::Resample]
+            .into_iter()
+            .find(|a| a.as_str() == text)
+            .ok_or_else(|| format!("unknown ablation `{text}`: use zero, mean or resample"))
+    }
+}
+
+impl FromStr for ValueBias {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Folded, Self::InHead]
+            .into_iter()
+            .find(|v| v.as_str() == text)
+            .ok_or_else(|| format!("unknown value bias `{text}`: use folded or in-head"))
+    }
+}
+
+/// How heads are ablated, and with how much memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScanOptions {
+    /// What replaces an ablated head's `z`.
+    pub ablation: Ablation,
+    /// Where value biases count.
+    pub value_bias: ValueBias,
+    /// Limits of the forward pass.
+    pub engine: engine::Options,
+}
+
+/// Why a scan is impossible.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// See [`EngineError`].
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// See [`PromptError`].
+    #[error(transparent)]
+    Prompts(#[from] PromptError),
+    /// The forward pass gave a number that is none.
+    #[error("the logit difference of prompt {prompt:?} is not a finite number: the model's weights overflow float32")]
+    NotFinite {
+        /// The prompt's text.
+        prompt: String,
+    },
+}
+
+/// Ablates every head of `decoder` on all `prompts`.
+///
+/// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation` and `value_bias` are filled in
+/// here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn scan(
+    decoder: &Decoder,
+    prompts: &TokenizedPrompts,
+    mut meta: ScanMeta,
+    options: ScanOptions,
+    observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<PerPromptScan, ScanError> {
+    if options.ablation == Ablation::Resample {
+        prompts.require_resample(Split::All)?;
+    }
+    let spec = decoder.spec();
+    meta.n_layers = spec.n_layers as u32;
+    meta.n_heads = spec.n_heads as u32;
+    meta.ablation = options.ablation.to_string();
+    meta.value_bias = options.value_bias.to_string();
+
+    let replacement = options.ablation.replacement(options.value_bias);
+    let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
+    let branches: Vec<Branch> = heads.map(|head| Branch::ablate([head], replacement)).collect();
+
+    let mut logit_differences = LogitDifferences {
+        n_prompts: prompts.prompts.len(),
+        base: vec![f32::NAN; prompts.prompts.len()],
+        ablated: vec![f32::NAN; branches.len() * prompts.prompts.len()],
+        observe,
+    };
+    engine::run(decoder, &engine_prompts(prompts), &branches, options.engine, &mut logit_differences)?;
+    let LogitDifferences { base, ablated, .. } = logit_differences;
+    let all = base.iter().chain(&ablated);
+    if let Some(at) = all.into_iter().position(|x| !x.is_finite()) {
+        let prompt = prompts.prompts[at % prompts.prompts.len()].text.clone();
+        return Err(ScanError::NotFinite { prompt });
+    }
+    Ok(PerPromptScan {
+        meta,
+        base,
+        ablated,
+        weight: prompts.prompts.iter().map(|p| p.weight).collect(),
+        split: prompts.prompts.iter().map(|p| file_split(p.split)).collect(),
+        base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
+    })
+}
+
+/// For each prompt, whether the correct name has the highest logit among all candidates of the task.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn correct_among_candidates(
+    decoder: &Decoder,
+    prompts: &TokenizedPrompts,
+    options: engine::Options,
+) -> Result<Vec<bool>, ScanError> {
+    let candidates = prompts.candidate_ids();
+    let mut plain = engine_prompts(prompts);
+    for (asked, prompt) in plain.iter_mut().zip(&prompts.prompts) {
+        let others = candidates.iter().copied().filter(|&id| id != prompt.correct_id);
+        asked.read = std::iter::once(prompt.correct_id).chain(others).collect();
+        asked.source = None;
+    }
+    let readings = Readings::collect(decoder, &plain, &[], options)?;
+    let is_correct = |prompt| {
+        let logits: &[f64] = readings.plain(prompt);
+        logits[1..].iter().all(|&other| logits[0] > other)
+    };
+    Ok((0..plain.len()).map(is_correct).collect())
+}
+
+/// Prompts as the engine takes them: groups are those of mean ablation, sources the twins of resample ablation, and
+/// the logits read are the correct and the distractor's.
+fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
+    let mut groups: BTreeMap<(Split, &str, usize), u32> = BTreeMap::new();
+    let mut group_of = |key| {
+        let next = groups.len() as u32;
+        *groups.entry(key).or_insert(next)
+    };
+    let prompts = prompts.prompts.iter().map(|p| engine::Prompt {
+        tokens: p.token_ids.clone(),
+        source: p.resample_token_ids.clone(),
+        group: group_of(p.mean_group()),
+        weight: f64::from(p.weight),
+        read: vec![p.correct_id, p.distractor_id],
+    });
+    prompts.collect()
+}
+
+fn file_split(split: Split) -> FileSplit {
+    match split {
+        Split::Discovery => FileSplit::Discovery,
+        Split::HeldOut => FileSplit::HeldOut,
+        Split::All => FileSplit::All,
+    }
+}
+
+/// Receives logits and keeps their differences.
+struct LogitDifferences<'a> {
+    n_prompts: usize,
+    base: Vec<f32>,    // [n_prompts]
+    ablated: Vec<f32>, // [n_heads_total, n_prompts]
+    observe: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+}
+
+impl Receiver for LogitDifferences<'_> {
+    fn reading(&mut self, reading: Reading<'_>) {
+        let row = match reading.branch {
+            None => &mut self.base[..],
+            Some(head) => &mut self.ablated[head * self.n_prompts..][..self.n_prompts],
+        };
+        for (&prompt, logits) in reading.prompts.iter().zip(reading.logits.chunks_exact(2)) {
+            row[prompt] = (logits[0] - logits[1]) as f32;
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        (self.observe)(progress)
+    }
+}
