@@ -1,0 +1,168 @@
+//! A small vector abstraction: every kernel is written once over [`Simd`] and compiled three times.
+//!
+//! A value of a type that implements [`Simd`] is a *token*: it exists only where the CPU has the instructions, so its
+//! methods are safe. [`dispatch`] picks the token and enters a function compiled with the matching target features;
+//! everything below it is `#[inline(always)]`, so that the intrinsics end up in that function.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod plain;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use plain::Plain;
+
+use std::sync::OnceLock;
+
+/// The instruction sets a kernel can be run with. [`Isa::best`] is what the safe functions of this crate use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Portable Rust that the compiler vectorises for the target's baseline (SSE2, NEON).
+    Plain,
+    /// AVX2 with FMA: 8 lanes, 16 registers.
+    Avx2,
+    /// AVX-512 F, VL, BW and DQ: 16 lanes, 32 registers.
+    Avx512,
+}
+
+impl Isa {
+    /// The widest instruction set of this CPU, found once per process.
+    pub fn best() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| Isa::available().into_iter().max().unwrap_or(Isa::Plain))
+    }
+
+    /// Every instruction set this CPU can run, narrowest first; tests go through all of them.
+    pub fn available() -> Vec<Isa> {
+        let mut all = vec![Isa::Plain];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx2::detect().map(|_| Isa::Avx2));
+            all.extend(Avx512::detect().map(|_| Isa::Avx512));
+        }
+        all
+    }
+}
+
+/// A computation that can be compiled for any [`Simd`] token. Implementations of `run` must be `#[inline(always)]`,
+/// and so must every function they call that handles vectors.
+pub(crate) trait Kernel {
+    /// What the computation returns.
+    type Output;
+    /// Runs it with the vectors of `S`.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+/// Runs `kernel` with the instructions of `isa`, or with plain ones where this CPU lacks them.
+#[inline]
+pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    match isa {
+        Isa::Avx512 => {
+            if let Some(s) = Avx512::detect() {
+                // SAFETY: `detect` just found every feature that `run_avx512` enables.
+                return unsafe { run_avx512(kernel, s) };
+            }
+        }
+        Isa::Avx2 => {
+            if let Some(s) = Avx2::detect() {
+                // SAFETY: `detect` just found every feature that `run_avx2` enables.
+                return unsafe { run_avx2(kernel, s) };
+            }
+        }
+        Isa::Plain => {}
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = isa;
+    kernel.run(Plain)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+fn run_avx512<K: Kernel>(kernel: K, s: Avx512) -> K::Output {
+    kernel.run(s)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K, s: Avx2) -> K::Output {
+    kernel.run(s)
+}
+
+/// Vectors of `LANES` float32 values. Each lane of each operation depends on that lane alone, apart from `sum` and `max`.
+///
+/// Loads and stores take raw pointers and are unsafe: the caller vouches for the memory; nothing needs alignment.
+pub(crate) trait Simd: Copy {
+    /// Number of float32 lanes.
+    const LANES: usize;
+    /// Rows of a tile of the matrix product: with two vectors a row, its sums fit into the registers.
+    const TILE_ROWS: usize;
+    /// A vector of `LANES` float32 values.
+    type F: Copy;
+    /// `LANES` running sums in float64.
+    type D: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F;
+    /// Reads `LANES` values.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `LANES` values.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// Writes `LANES` values.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing `LANES` values.
+    unsafe fn store(self, p: *mut f32, v: Self::F);
+    /// Reads the first `n < LANES` values and fills the rest with zeros.
+    ///
+    /// # Safety
+    /// `p` must be valid for reading `n` values.
+    unsafe fn load_first(self, p: *const f32, n: usize) -> Self::F;
+    /// Writes the first `n < LANES` values.
+    ///
+    /// # Safety
+    /// `p` must be valid for writing `n` values.
+    unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::F);
+
+    /// `a + b`
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, the product rounded only where the machine has no FMA: for long sums.
+    fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a * b + c` rounded once, whatever the machine: for approximations that count on it.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `c - a * b` rounded once.
+    fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The greater of two; `b` if either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser of two; `b` if either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `|a|`
+    fn abs(self, a: Self::F) -> Self::F;
+    /// The nearest integer (ties to even), for `|a| < 2^22`.
+    fn round(self, a: Self::F) -> Self::F;
+    /// `a * 2^n` for integer-valued `-252 <= n <= 252`; rounded once if the result is subnormal.
+    fn scale_pow2(self, a: Self::F, n: Self::F) -> Self::F;
+    /// Lane by lane: `a` where the sign bit of `x` is set, else `b`.
+    fn select_negative(self, x: Self::F, a: Self::F, b: Self::F) -> Self::F;
+
+    /// Sum of all lanes, in a fixed order.
+    fn sum(self, v: Self::F) -> f32;
+
+    /// Float64 sums, all zero.
+    fn zero_f64(self) -> Self::D;
+    /// Adds each lane of `v` to its float64 sum.
+    fn add_f64(self, acc: Self::D, v: Self::F) -> Self::D;
+    /// Sum of all float64 lanes, in a fixed order.
+    fn sum_f64(self, acc: Self::D) -> f64;
+}
