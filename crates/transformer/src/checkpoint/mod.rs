@@ -1,0 +1,103 @@
+//! Checkpoints: from a model's files to [`Weights`].
+//!
+//! [`Checkpoint::open`] reads headers only and settles which tensor becomes which parameter; [`Checkpoint::load`]
+//! converts them. What a file holds beyond the model's parameters is an error, except for constants (causal masks,
+//! rotary frequencies) that older versions of Transformers saved along.
+
+mod files;
+mod load;
+mod names;
+mod plan;
+mod tensors;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+pub use files::ModelFiles;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::config::ModelConfig;
+use crate::error::LoadError;
+use crate::weights::Weights;
+use plan::Plan;
+use tensors::TensorStore;
+
+/// A checkpoint whose names, shapes and types agree with its `config.json`; its weights stay on disk until
+/// [`Checkpoint::load`].
+pub struct Checkpoint {
+    store: TensorStore,
+    plan: Plan,
+    hash: OnceLock<String>,
+}
+
+impl Checkpoint {
+    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists.
+    ///
+    /// # Errors
+    /// No weight file, a broken one, or one that does not hold exactly the parameters that `config` calls for.
+    pub fn open(files: &ModelFiles, config: &ModelConfig) -> Result<Self, LoadError> {
+        let store = TensorStore::open(files)?;
+        let plan = Plan::new(&store, config)?;
+        Ok(Checkpoint { store, plan, hash: OnceLock::new() })
+    }
+
+    /// Converts all weights to float32.
+    ///
+    /// # Errors
+    /// [`LoadError::NonFinite`], or an unembedding that differs from the embedding it is tied to.
+    pub fn load(&self) -> Result<Weights, LoadError> {
+        load::load(&self.store, &self.plan)
+    }
+
+    /// Number of parameters; a tied unembedding counts once, stored masks not at all.
+    pub fn n_params(&self) -> usize {
+        self.plan.parameters.values().map(|&id| self.store.tensors[id].n_elements()).sum()
+    }
+
+    /// The types that parameters are stored in, such as `F32`, sorted.
+    pub fn dtypes(&self) -> Vec<String> {
+        let mut dtypes: Vec<_> =
+            self.plan.parameters.values().map(|&id| self.store.tensors[id].dtype.to_string()).collect();
+        dtypes.sort_unstable();
+        dtypes.dedup();
+        dtypes
+    }
+
+    /// Bytes of memory that the loaded weights take, as float32; loading peaks at no more than 1.2 times this
+    /// (plus the largest block, in models of a few blocks).
+    pub fn weight_bytes(&self) -> usize {
+        self.n_params() * size_of::<f32>()
+    }
+
+    /// SHA-256, in hexadecimal, of the parameters: over the lines `name dtype shape sha256-of-bytes` in order of
+    /// name, without the prefix that a file may use. The same weights have the same hash however they are split
+    /// into files. The files are read once more for it, on the first call.
+    pub fn weight_hash(&self) -> &str {
+        self.hash.get_or_init(|| {
+            let parameters: Vec<_> = self.plan.parameters.iter().collect();
+            let lines: Vec<String> = parameters
+                .into_par_iter()
+                .map(|(name, &id)| {
+                    let tensor = &self.store.tensors[id];
+                    self.store.prefetch(tensor);
+                    let digest = hex(&Sha256::digest(self.store.bytes(tensor)));
+                    self.store.release(tensor);
+                    format!("{name} {} {:?} {digest}\n", tensor.dtype, tensor.shape)
+                })
+                .collect();
+            hex(&Sha256::digest(lines.concat()))
+        })
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("file", &self.store.label).finish_non_exhaustive()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

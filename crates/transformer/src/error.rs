@@ -1,0 +1,136 @@
+//! What can go wrong between a model's files and a [`crate::model::Model`], each as one line that names the file, the
+//! field and the mend.
+
+/// A key of `config.json` that cannot be honoured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {key:?}{} {problem}; {mend}", self.value.as_ref().map(|v| format!(": {v}")).unwrap_or_default())]
+pub struct ConfigError {
+    /// The file, as the user knows it.
+    pub file: String,
+    /// The offending key.
+    pub key: String,
+    /// Its value as JSON, shortened; `None` where the key is missing.
+    pub value: Option<String>,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What the user can do.
+    pub mend: String,
+}
+
+/// A model that cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The folder does not exist, or is none.
+    #[error("{path}: no such model folder; give a folder that holds config.json and model.safetensors")]
+    NoSuchFolder {
+        /// The path as given.
+        path: String,
+    },
+    /// A file that every model needs is not there.
+    #[error("{file}: no such file; {mend}")]
+    MissingFile {
+        /// The path of the missing file.
+        file: String,
+        /// What the user can do.
+        mend: String,
+    },
+    /// The operating system refused.
+    #[error("{file}: cannot be read: {source}; check the path and its permissions")]
+    Io {
+        /// The path of the file.
+        file: String,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// `config.json` asks for something that is not computed here, or contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file is not what its name says: broken JSON, a truncated or lying header.
+    #[error("{file}: {problem}; {mend}")]
+    Malformed {
+        /// The path of the file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+        /// What the user can do.
+        mend: String,
+    },
+    /// The architecture needs a parameter that the checkpoint lacks.
+    #[error("{file}: tensor {tensor:?} of shape {shape:?} is missing; {mend}")]
+    MissingTensor {
+        /// The weight file, or the index of several.
+        file: String,
+        /// The name that was looked for, without the prefix that the file may use.
+        tensor: String,
+        /// Its shape by `config.json`.
+        shape: Vec<usize>,
+        /// What the user can do.
+        mend: String,
+    },
+    /// The checkpoint holds a parameter that the architecture has no place for.
+    #[error("{file}: tensor {tensor:?} has no place in {architecture}; {mend}")]
+    UnexpectedTensor {
+        /// The weight file.
+        file: String,
+        /// Its name in the file.
+        tensor: String,
+        /// The architecture by `config.json`.
+        architecture: &'static str,
+        /// What the user can do.
+        mend: String,
+    },
+    /// A tensor's shape disagrees with `config.json`.
+    #[error(
+        "{file}: tensor {tensor:?} has shape {found:?}, but config.json asks for {expected:?}; \
+         use the config.json that belongs to this checkpoint"
+    )]
+    Shape {
+        /// The weight file.
+        file: String,
+        /// Its name in the file.
+        tensor: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that follows from `config.json`.
+        expected: Vec<usize>,
+    },
+    /// A tensor is stored in a type that is not read here.
+    #[error(
+        "{file}: tensor {tensor:?} is stored as {dtype}, which is not supported; \
+         save the checkpoint in float32, float16 or bfloat16"
+    )]
+    Dtype {
+        /// The weight file.
+        file: String,
+        /// Its name in the file.
+        tensor: String,
+        /// The type by the file's header.
+        dtype: String,
+    },
+    /// A parameter is not a number.
+    #[error(
+        "{file}: tensor {tensor:?} holds {value} at element {index}; \
+         the checkpoint is damaged or its training diverged: fetch it again"
+    )]
+    NonFinite {
+        /// The weight file.
+        file: String,
+        /// Its name in the file.
+        tensor: String,
+        /// Position in row-major order.
+        index: usize,
+        /// `NaN`, `inf` or `-inf`; also for a float64 beyond float32's range.
+        value: f32,
+    },
+    /// The tokenizer's files are broken, or do not fit the model.
+    #[error("{file}: {problem}; {mend}")]
+    Tokenizer {
+        /// The path of the file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+        /// What the user can do.
+        mend: String,
+    },
+}
