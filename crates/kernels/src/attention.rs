@@ -1,182 +1,145 @@
-//! Attention of one query over the keys and values that it sees, which may lie anywhere in a matrix.
+//! Softmax, attention of one query over gathered keys, rotary embedding.
 
-use crate::activation::exp_parts;
+use crate::math;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
-use crate::vector::map;
 
-/// Scores `q · k · scale`, their softmax, and the mean of values that it weights, for one query of one head.
+/// Softmax of `scale * scores`, in place.
 ///
-/// `q` and `z` are `[d_head]`. The key of the `j`-th node seen is `kv[nodes[j] * stride + k_at ..][..d_head]`, its value
-/// the same with `v_at`. On return `pattern` `[nodes]` holds the attention probabilities and `z` their mean of values.
+/// NaN anywhere, or positive infinity, makes every value NaN, as in PyTorch. An empty slice stays empty.
+pub fn softmax_scaled(scores: &mut [f32], scale: f32) {
+    dispatch(Isa::best(), Softmax { scores, scale });
+}
+
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    scale: f32,
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        softmax(s, self.scores, self.scale);
+    }
+}
+
+#[inline(always)]
+fn softmax<S: Simd>(s: S, x: &mut [f32], scale: f32) {
+    for v in x.iter_mut() {
+        *v *= scale;
+    }
+    let mut top = f32::NEG_INFINITY;
+    for &v in x.iter() {
+        top = if v > top { v } else { top };
+    }
+    let (n, p) = (x.len(), x.as_mut_ptr());
+    let mut total = 0.0;
+    for i in (0..n).step_by(S::LANES) {
+        let len = S::LANES.min(n - i);
+        // SAFETY: `i + len <= n`.
+        unsafe {
+            let v = math::exp(s, s.sub(s.load_first(p.add(i), len), s.splat(top)));
+            s.store_first(p.add(i), len, v);
+        }
+    }
+    for &v in x.iter() {
+        total += v;
+    }
+    let inverse = 1.0 / total;
+    for v in x.iter_mut() {
+        *v *= inverse;
+    }
+}
+
+/// Where the keys and values of a layer lie: node `j`'s key of one head is `data[j * stride + key..][..d_head]`, its value
+/// `data[j * stride + value..][..d_head]`.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyValues<'a> {
+    /// All nodes' rows.
+    pub data: &'a [f32],
+    /// Distance between two nodes' rows.
+    pub stride: usize,
+    /// Where in a row the key starts.
+    pub key: usize,
+    /// Where in a row the value starts.
+    pub value: usize,
+}
+
+/// Attention of one query of one head over the nodes in `nodes`: `pattern = softmax(scale * q K^T)`, `z = pattern V`.
+///
+/// Shapes: `q` and `z` `[d_head]`, `pattern` `[nodes.len()]`.
 ///
 /// # Panics
-/// If there are no nodes, lengths do not fit, or a node lies outside `kv`.
+/// If the lengths differ, or a node's key or value reaches past `kv.data`.
 #[track_caller]
-#[expect(clippy::too_many_arguments, reason = "a strided gather has many parts")]
 pub fn attention_row(
     q: &[f32],
-    kv: &[f32],
-    k_at: usize,
-    v_at: usize,
-    stride: usize,
+    kv: KeyValues<'_>,
     nodes: &[u32],
     scale: f32,
     pattern: &mut [f32],
     z: &mut [f32],
 ) {
-    attention_row_with(Isa::best(), q, kv, k_at, v_at, stride, nodes, scale, pattern, z);
+    assert_eq!(q.len(), z.len(), "lengths of q and z");
+    assert_eq!(nodes.len(), pattern.len(), "numbers of nodes and of weights");
+    dispatch(Isa::best(), Attention { q, kv, nodes, scale, pattern, z });
 }
 
-/// [`attention_row`] with the instructions of `isa`.
-#[track_caller]
-#[expect(clippy::too_many_arguments, reason = "a strided gather has many parts")]
-pub fn attention_row_with(
-    isa: Isa,
-    q: &[f32],
-    kv: &[f32],
-    k_at: usize,
-    v_at: usize,
-    stride: usize,
-    nodes: &[u32],
-    scale: f32,
-    pattern: &mut [f32],
-    z: &mut [f32],
-) {
-    assert!(!nodes.is_empty(), "a query sees at least itself");
-    assert_eq!(pattern.len(), nodes.len(), "length of the pattern and nodes seen");
-    assert_eq!(q.len(), z.len(), "widths of q and z");
-    let last = nodes.iter().copied().max().unwrap_or(0) as usize;
-    let reach = k_at.max(v_at) + q.len();
-    assert!(last * stride + reach <= kv.len(), "node {last} lies outside keys and values");
-    dispatch(isa, AttentionRow { q, kv, k_at, v_at, stride, nodes, scale, pattern, z });
-}
-
-struct AttentionRow<'a> {
+struct Attention<'a> {
     q: &'a [f32],
-    kv: &'a [f32],
-    k_at: usize,
-    v_at: usize,
-    stride: usize,
+    kv: KeyValues<'a>,
     nodes: &'a [u32],
     scale: f32,
     pattern: &'a mut [f32],
     z: &'a mut [f32],
 }
 
-impl Kernel for AttentionRow<'_> {
+impl Kernel for Attention<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let d = self.q.len();
-        let whole = d - d % S::LANES;
-        let rest = d - whole;
-        let (q, kv) = (self.q.as_ptr(), self.kv.as_ptr());
-
-        let mut highest = f32::NEG_INFINITY;
-        for (&node, score) in self.nodes.iter().zip(self.pattern.iter_mut()) {
-            // SAFETY: every node's key and value lie inside `kv`: checked by the caller.
-            let dot = unsafe {
-                let k = kv.add(node as usize * self.stride + self.k_at);
-                let mut sum = s.splat(0.0);
-                for at in (0..whole).step_by(S::LANES) {
-                    sum = s.mul_add(s.load(q.add(at)), s.load(k.add(at)), sum);
+        let Self { q, kv, nodes, scale, pattern, z } = self;
+        let d = q.len();
+        for (weight, &node) in pattern.iter_mut().zip(nodes) {
+            let k = &kv.data[node as usize * kv.stride + kv.key..][..d];
+            let mut acc = s.splat(0.0);
+            for i in (0..d).step_by(S::LANES) {
+                let n = S::LANES.min(d - i);
+                // SAFETY: `i + n <= d`, the length of q and k.
+                unsafe {
+                    acc = s.mul_add(
+                        s.load_first(q.as_ptr().add(i), n),
+                        s.load_first(k.as_ptr().add(i), n),
+                        acc,
+                    );
                 }
-                if rest > 0 {
-                    let (q, k) = (s.load_first(q.add(whole), rest), s.load_first(k.add(whole), rest));
-                    sum = s.mul_add(q, k, sum);
-                }
-                s.sum(sum)
-            };
-            *score = dot * self.scale;
-            highest = highest.max(*score);
+            }
+            *weight = s.sum(acc);
         }
-
-        let (zero, shift) = (s.splat(0.0), s.splat(highest));
-        let mut total = s.splat(0.0);
-        let lanes: [f32; 16] = std::array::from_fn(|i| i as f32);
-        map(s, self.pattern, |_, n, score| {
-            let (e, power) = exp_parts(s, s.sub(score, shift), zero);
-            let e = s.scale_pow2(e, power);
-            // Lanes past the end hold no score and must not count.
-            // SAFETY: `LANES` is at most 16.
-            let past_end = unsafe { s.sub(s.load(lanes.as_ptr()), s.splat(n as f32 - 0.5)) };
-            total = s.add(total, s.select_negative(past_end, e, zero));
-            e
-        });
-        let inverse = s.splat(1.0 / s.sum(total));
-        map(s, self.pattern, |_, _, e| s.mul(e, inverse));
-
-        // Four vectors of z at a time stay in registers while the values go by.
-        let z = self.z.as_mut_ptr();
-        let value = |node: u32, at: usize| {
-            // SAFETY: as above; `at < d`.
-            unsafe { kv.add(node as usize * self.stride + self.v_at + at) }
-        };
-        let mut at = 0;
-        while at + 4 * S::LANES <= whole {
-            let mut sums = [s.splat(0.0); 4];
-            for (&node, &p) in self.nodes.iter().zip(&*self.pattern) {
-                let (v, p) = (value(node, at), s.splat(p));
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: four vectors from `at` on lie inside the head.
-                    *sum = unsafe { s.mul_add(p, s.load(v.add(i * S::LANES)), *sum) };
-                }
+        softmax(s, pattern, scale);
+        z.fill(0.0);
+        for (&weight, &node) in pattern.iter().zip(nodes) {
+            let v = &kv.data[node as usize * kv.stride + kv.value..][..d];
+            for (z, v) in z.iter_mut().zip(v) {
+                *z += weight * v;
             }
-            for (i, sum) in sums.into_iter().enumerate() {
-                // SAFETY: likewise.
-                unsafe { s.store(z.add(at + i * S::LANES), sum) };
-            }
-            at += 4 * S::LANES;
-        }
-        while at < d {
-            let n = S::LANES.min(d - at);
-            let mut sum = s.splat(0.0);
-            for (&node, &p) in self.nodes.iter().zip(&*self.pattern) {
-                let v = value(node, at);
-                // SAFETY: `n` values from `at` on lie inside the head.
-                let v = unsafe { if n == S::LANES { s.load(v) } else { s.load_first(v, n) } };
-                sum = s.mul_add(s.splat(p), v, sum);
-            }
-            // SAFETY: likewise.
-            unsafe { if n == S::LANES { s.store(z.add(at), sum) } else { s.store_first(z.add(at), n, sum) } };
-            at += n;
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn agrees_with_float64() {
-        for d in [1, 3, 5, 7, 8, 12, 16, 20, 64, 80, 100, 128] {
-            for n_seen in [1usize, 2, 7, 16, 17, 33] {
-                let (n_nodes, stride) = (40, 2 * d + 3);
-                let value = |i: usize| ((i * 2_654_435_761) % 1009) as f32 / 504.0 - 1.0;
-                let kv: Vec<f32> = (0..n_nodes * stride).map(value).collect();
-                let q: Vec<f32> = (0..d).map(|i| value(i + 77)).collect();
-                let nodes: Vec<u32> = (0..n_seen).map(|j| (j * 7 % n_nodes) as u32).collect();
-                let row = |at: usize, n: u32| kv[n as usize * stride + at..][..d].iter().map(|&v| f64::from(v));
-                let scores: Vec<f64> = nodes
-                    .iter()
-                    .map(|&n| 0.7f32 as f64 * q.iter().zip(row(1, n)).map(|(&q, k)| f64::from(q) * k).sum::<f64>())
-                    .collect();
-                let total: f64 = scores.iter().map(|s| s.exp()).sum();
-                for isa in Isa::available() {
-                    let (mut pattern, mut z) = (vec![0.0; n_seen], vec![0.0; d]);
-                    attention_row_with(isa, &q, &kv, 1, d + 2, stride, &nodes, 0.7, &mut pattern, &mut z);
-                    for (&p, s) in pattern.iter().zip(&scores) {
-                        assert!((f64::from(p) - s.exp() / total).abs() < 1e-6, "{isa:?} {d} {n_seen}");
-                    }
-                    for i in 0..d {
-                        let exact: f64 =
-                            nodes.iter().zip(&scores).map(|(&n, s)| s.exp() / total * row(d + 2, n).nth(i).unwrap()).sum();
-                        assert!((f64::from(z[i]) - exact).abs() < 2e-6, "{isa:?} {d} {n_seen}: {} {exact}", z[i]);
-                    }
-                }
-            }
-        }
+/// Rotates `x`, the `d_rotary` leading values of a head's query or key, in the GPT-NeoX layout: value `i` pairs with value
+/// `i + d_rotary / 2`. `cos` and `sin` are `[d_rotary / 2]`, of the position's angles.
+///
+/// # Panics
+/// If `x` is not twice as long as `cos` and `sin`.
+#[track_caller]
+pub fn rotary(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let half = cos.len();
+    assert!(x.len() == 2 * half && sin.len() == half, "x must be twice as long as cos and sin");
+    let (a, b) = x.split_at_mut(half);
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }

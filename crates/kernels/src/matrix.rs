@@ -158,7 +158,10 @@ impl<'a> MatMut<'a> {
         let Self { data, rows, cols, stride } = self;
         let at = (row * stride).min(data.len());
         let (head, tail) = data.split_at_mut(at);
-        (MatMut { data: head, rows: row, cols, stride }, MatMut { data: tail, rows: rows - row, cols, stride })
+        (
+            MatMut { data: head, rows: row, cols, stride },
+            MatMut { data: tail, rows: rows - row, cols, stride },
+        )
     }
 
     /// Tiles of `tile` rows, the last one shorter: what threads share out among themselves.

@@ -109,15 +109,15 @@ if __name__ == "__main__":
     def erfcx(z):
         return exp(z * z) * erfc(z)
 
-    for k in ("2", "2.5", "3", "3.5", "4"):
-        k = mpf(k)
-        for degree in (8, 9, 10):
-            # With w = a / (a + k), a R(a) = w P(w), where a = k w / (1 - w) and P(w) = R(a) (a + k).
-            def p(w, k=k):
-                a = k * w / (1 - w)
-                return erfcx(a / sqrt(mpf(2))) / 2 * (a + k)
+    # With w = a / (a + k), a R(a) = w P(w - 1/2): P(v) = R(a) (a + k) is smooth and between 0.4 and k / 2.
+    k = mpf("2.5")
 
-            fit(f"P, k = {k}, degree {degree}", p, mpf(0), mpf("14.6") / (mpf("14.6") + k), degree)
+    def p(v):
+        w = v + mpf(1) / 2
+        a = k * w / (1 - w)
+        return erfcx(a / sqrt(mpf(2))) / 2 * (a + k)
+
+    fit("P(v)", p, -mpf(1) / 2, mpf("14.6") / (mpf("14.6") + k) - mpf(1) / 2, 9)
 
     # GELU with tanh: 2 u = c x (x^2 + K), c = 2 sqrt(2 / pi) 0.044715, K = 1 / 0.044715.
     for root in (sqrt(2 / pi), mpf("0.7978845608")):
