@@ -1,0 +1,199 @@
+//! What can be wrong with the prompts of a study, each in one line that says what to do.
+
+use thiserror::Error;
+
+use super::TokenizeError;
+
+/// Prompts that cannot be made, read or written.
+#[derive(Debug, Error)]
+pub enum PromptError {
+    /// No tokenizer to ask.
+    #[error("{task}: no model was given; names and prompts are chosen for the models that are compared")]
+    NoModels {
+        /// The task's name.
+        task: String,
+    },
+    /// Fewer prompts than the splits need.
+    #[error("{task}: {asked} prompts are too few: ask for at least {needed} (--prompts)")]
+    TooFewPrompts {
+        /// The task's name.
+        task: String,
+        /// The number asked for.
+        asked: usize,
+        /// One prompt in each split.
+        needed: usize,
+    },
+    /// More prompts than a weight can count.
+    #[error("{task}: {asked} prompts are too many: at most {most} can be drawn (--prompts)")]
+    TooManyPrompts {
+        /// The task's name.
+        task: String,
+        /// The number asked for.
+        asked: usize,
+        /// The most that are drawn.
+        most: usize,
+    },
+    /// The protocol `published` was asked of a task that has no published form.
+    #[error(
+        "{task}: the task has no published form; use --protocol standard, or add a [published] table to it"
+    )]
+    NotPublished {
+        /// The task's name.
+        task: String,
+    },
+    /// The one-token rule leaves too few names.
+    #[error(
+        "{task}: {usable} of the {listed} names in `{scope}` are usable and {needed} are needed: {reasons}; {mend}"
+    )]
+    TooFewNames {
+        /// The task's name.
+        task: String,
+        /// The list that is too short: `names` for both together.
+        scope: String,
+        /// How many names are left.
+        usable: usize,
+        /// How many the task lists.
+        listed: usize,
+        /// How many are needed.
+        needed: usize,
+        /// Which tokenizers refuse how many names, and why.
+        reasons: String,
+        /// What to do.
+        mend: String,
+    },
+    /// A prompt breaks the one-token rule.
+    #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {mend}")]
+    OneToken {
+        /// The task's name.
+        task: String,
+        /// The model whose tokenizer breaks it.
+        model: String,
+        /// The prompt.
+        text: String,
+        /// What the tokenizer makes of the name.
+        reason: String,
+        /// What to do.
+        mend: String,
+    },
+    /// Two names end in the same token, so that their logits are one.
+    #[error(
+        "{task}, {model}: {correct:?} and {distractor:?} end in the same token, so the prompt {text:?} has no logit \
+         difference; use --protocol standard"
+    )]
+    SameAnswer {
+        /// The task's name.
+        task: String,
+        /// The model whose tokenizer it is.
+        model: String,
+        /// The prompt.
+        text: String,
+        /// The correct name.
+        correct: String,
+        /// The other name.
+        distractor: String,
+    },
+    /// A prompt and its resampled or corrupted twin differ in length under the one-token rule.
+    #[error("{task}, {model}: {text:?} is {len} tokens and {twin:?} is {twin_len}; reword the template")]
+    UnequalLength {
+        /// The task's name.
+        task: String,
+        /// The model whose tokenizer it is.
+        model: String,
+        /// The prompt.
+        text: String,
+        /// Its length in tokens.
+        len: usize,
+        /// The text with other names.
+        twin: String,
+        /// Its length in tokens.
+        twin_len: usize,
+    },
+    /// Resample ablation of prompts that have no resampled twin.
+    #[error(
+        "{task}, {model}: {missing} of {prompts} prompts cannot be resampled: no two other names give as many tokens \
+         as in {example:?}; use --protocol standard, or zero or mean ablation"
+    )]
+    NoResample {
+        /// The task's name.
+        task: String,
+        /// The model whose tokenizer it is.
+        model: String,
+        /// How many distinct prompts have no twin.
+        missing: usize,
+        /// How many distinct prompts there are.
+        prompts: usize,
+        /// One that has none.
+        example: String,
+    },
+    /// A prompt of a template that its task does not have, or without one of the template's fillers.
+    #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]
+    Template {
+        /// The task's name.
+        task: String,
+        /// The template's id.
+        template: String,
+    },
+    /// A tokenizer failed.
+    #[error("{model}: the tokenizer cannot handle {text:?}: {source}")]
+    Tokenizer {
+        /// The model whose tokenizer it is.
+        model: String,
+        /// What it was given.
+        text: String,
+        /// Its reason.
+        source: TokenizeError,
+    },
+    /// BOS inside a prompt, which then would hold it twice.
+    #[error(
+        "{model}: the text {text:?} contains the tokenizer's BOS token, which stands only in front of a prompt"
+    )]
+    BosInText {
+        /// The model whose tokenizer it is.
+        model: String,
+        /// The text.
+        text: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{file}: cannot {action}: {source}")]
+    Io {
+        /// Path.
+        file: String,
+        /// `read` or `write`.
+        action: &'static str,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A record that this program did not write, or that was changed since.
+    #[error(
+        "{file}: `{field}`: {problem}; remove the file to choose names and prompts anew, or use another --out"
+    )]
+    Record {
+        /// Path.
+        file: String,
+        /// The field, or `line N`.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The record answers another question than the one asked now.
+    #[error(
+        "{file}: the study was made with {field} {recorded}, and {asked} is asked for now: \
+         use the same, or another --out"
+    )]
+    Mismatch {
+        /// Path.
+        file: String,
+        /// The setting that differs.
+        field: &'static str,
+        /// Its value in the record.
+        recorded: String,
+        /// Its value now.
+        asked: String,
+    },
+    /// A model name that cannot be part of a file name.
+    #[error("the model name {model:?} cannot be part of a file name; give the model's short name")]
+    FileName {
+        /// The name.
+        model: String,
+    },
+}

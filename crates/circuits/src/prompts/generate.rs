@@ -1,0 +1,210 @@
+//! Draws the texts of a study. Nothing here asks a tokenizer, except for twins of equal length.
+//!
+//! `standard`, for `n` prompts with a seed:
+//!
+//! 1. The usable names give unordered pairs (one name from each list, or two from the only list). The pairs are
+//!    shuffled and dealt alternately to `discovery` and `held_out`, so no pair, and hence no text, is in both.
+//! 2. Each split takes half of `n` (`discovery` the odd one). Its prompt `i` has template `i mod T` and, the orders
+//!    alternating, order `(i mod T + i div T) mod R`, for `T` templates and `R` orders: every template × order occurs
+//!    equally often, to within one.
+//! 3. Prompt `i` takes the next pair of the split's shuffled pairs, which are shuffled anew when they run out; a coin
+//!    decides which name comes first; each filler is drawn uniformly from its list.
+//! 4. The resampled twin's pair is drawn uniformly from the split's pairs that share no name with the prompt's (from
+//!    all pairs if the split has none such); another coin decides which comes first.
+//!
+//! `published`: ordered pairs of two different names are drawn uniformly with replacement, orders alternate where the
+//! form has both, and the twin is the first that fits (see [`fitting_twin`]) of the other names' ordered pairs,
+//! shuffled for each prompt.
+//!
+//! The first prompts of a split do not depend on `n`.
+
+use std::collections::BTreeMap;
+
+use super::draw::Draw;
+use super::tokenize::{Tokenize, encode};
+use super::{Prompt, PromptError, Protocol, Split, Twin};
+use crate::task::{Names, Order, Pattern, Published, Task};
+
+/// Two names, in order of mention.
+type Pair<'a> = (&'a str, &'a str);
+
+/// Prompts of the protocol `standard`, equal texts merged.
+pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Vec<Prompt> {
+    let mut pairs = unordered_pairs(names);
+    Draw::new(&task.name, seed, "pairs").shuffle(&mut pairs);
+    let every_second = |start| pairs.iter().copied().skip(start).step_by(2).collect::<Vec<_>>();
+    let mut prompts = Vec::new();
+    for (split, own, n) in
+        [(Split::Discovery, every_second(0), n.div_ceil(2)), (Split::HeldOut, every_second(1), n / 2)]
+    {
+        let mut draw = Draw::new(&task.name, seed, split.as_str());
+        let mut twins = Draw::new(&task.name, seed, &format!("{} resample", split.as_str()));
+        let mut order_of_pairs = own.clone();
+        let mut drawn = Vec::with_capacity(n);
+        for i in 0..n {
+            let turn = i % own.len().max(1);
+            if turn == 0 {
+                draw.shuffle(&mut order_of_pairs);
+            }
+            let Some(&pair) = order_of_pairs.get(turn) else { break };
+            let (first, second) = flip(pair, draw.coin());
+            let round = i / task.templates.len();
+            let template = &task.templates[i % task.templates.len()];
+            let orders = task.orders.as_slice();
+            let order = orders[(i % task.templates.len() + round) % orders.len()];
+            let fillers = template
+                .text
+                .fillers()
+                .into_iter()
+                .filter_map(|key| {
+                    let list = task.fillers.get(key)?;
+                    Some((key.to_owned(), list.get(draw.below(list.len()))?.clone()))
+                })
+                .collect();
+            let twin = other_pair(&mut twins, &own, (first, second))
+                .or_else(|| other_pair(&mut twins, &pairs, (first, second)));
+            let form = Form { id: &template.id, pattern: &template.text, split };
+            drawn.extend(prompt(task, &form, order, (first, second), fillers, twin));
+        }
+        prompts.extend(merged(drawn));
+    }
+    prompts
+}
+
+/// Prompts of the protocol `published`, equal texts merged.
+pub(super) fn published(
+    task: &Task,
+    published: &Published,
+    seed: u64,
+    n: usize,
+    tokenizers: &[&dyn Tokenize],
+) -> Result<Vec<Prompt>, PromptError> {
+    let names: Vec<&str> = published.names.iter().map(String::as_str).collect();
+    let ordered: Vec<Pair<'_>> =
+        names.iter().flat_map(|&a| names.iter().filter(move |&&b| a != b).map(move |&b| (a, b))).collect();
+    let orders = published.orders.as_slice();
+    let form = Form { id: Protocol::PUBLISHED_TEMPLATE, pattern: &published.text, split: Split::All };
+    let mut draw = Draw::new(&task.name, seed, "published");
+    let drawn = (0..n)
+        .filter_map(|i| {
+            let pair = *ordered.get(draw.below(ordered.len()))?;
+            prompt(task, &form, orders[i % orders.len()], pair, BTreeMap::new(), None)
+        })
+        .collect();
+    let mut prompts = merged(drawn);
+    for (i, prompt) in prompts.iter_mut().enumerate() {
+        let mut twins = ordered.clone();
+        Draw::new(&task.name, seed, &format!("published resample {i}")).shuffle(&mut twins);
+        prompt.resample = fitting_twin(&form, prompt, &twins, tokenizers)?;
+    }
+    Ok(prompts)
+}
+
+/// The first of `pairs` that shares no name with the prompt and gives as many tokens in every tokenizer.
+fn fitting_twin(
+    form: &Form<'_>,
+    prompt: &Prompt,
+    pairs: &[Pair<'_>],
+    tokenizers: &[&dyn Tokenize],
+) -> Result<Option<Twin>, PromptError> {
+    let lens =
+        tokenizers.iter().map(|t| Ok(encode(*t, &prompt.text)?.len())).collect::<Result<Vec<_>, _>>()?;
+    'pairs: for &pair in pairs.iter().filter(|pair| share_no_name(**pair, (&prompt.first, &prompt.second))) {
+        let Some(twin) = form.twin(prompt.order, pair, &prompt.fillers) else { continue };
+        for (tokenizer, &len) in tokenizers.iter().zip(&lens) {
+            if encode(*tokenizer, &twin.text)?.len() != len {
+                continue 'pairs;
+            }
+        }
+        return Ok(Some(twin));
+    }
+    Ok(None)
+}
+
+/// What a prompt's template fixes.
+struct Form<'a> {
+    id: &'a str,
+    pattern: &'a Pattern,
+    split: Split,
+}
+
+impl Form<'_> {
+    fn twin(
+        &self,
+        order: Order,
+        (first, second): Pair<'_>,
+        fillers: &BTreeMap<String, String>,
+    ) -> Option<Twin> {
+        let (repeated, _) = order.repeated_and_other(first, second);
+        let text = self.pattern.render(first, second, repeated, fillers)?.text;
+        Some(Twin { first: first.to_owned(), second: second.to_owned(), text })
+    }
+}
+
+/// One prompt of weight 1. `None` only where a filler is missing, which [`Task::validate`] rules out.
+fn prompt(
+    task: &Task,
+    form: &Form<'_>,
+    order: Order,
+    (first, second): Pair<'_>,
+    fillers: BTreeMap<String, String>,
+    twin: Option<Pair<'_>>,
+) -> Option<Prompt> {
+    let (repeated, other) = order.repeated_and_other(first, second);
+    let (correct, distractor) = task.correct.correct_and_distractor(repeated, other);
+    Some(Prompt {
+        text: form.pattern.render(first, second, repeated, &fillers)?.text,
+        correct: correct.to_owned(),
+        distractor: distractor.to_owned(),
+        weight: 1,
+        split: form.split,
+        template: form.id.to_owned(),
+        order,
+        first: first.to_owned(),
+        second: second.to_owned(),
+        corrupted_text: form.pattern.render(first, second, other, &fillers)?.text,
+        resample: twin.and_then(|pair| form.twin(order, pair, &fillers)),
+        fillers,
+    })
+}
+
+/// Equal texts become one prompt with the sum of their weights, where the first of them stood.
+fn merged(drawn: Vec<Prompt>) -> Vec<Prompt> {
+    let mut place: BTreeMap<String, usize> = BTreeMap::new();
+    let mut distinct: Vec<Prompt> = Vec::new();
+    for prompt in drawn {
+        match place.get(&prompt.text) {
+            Some(&i) => distinct[i].weight += prompt.weight,
+            None => {
+                place.insert(prompt.text.clone(), distinct.len());
+                distinct.push(prompt);
+            }
+        }
+    }
+    distinct
+}
+
+/// Every pair that a prompt can take, in the order of the lists.
+fn unordered_pairs(names: &Names) -> Vec<Pair<'_>> {
+    let (pool, partners) = (&names.pool, &names.partner_pool);
+    let mut pairs = Vec::new();
+    for (i, a) in pool.iter().enumerate() {
+        let others = if partners.is_empty() { &pool[i + 1..] } else { partners };
+        pairs.extend(others.iter().map(|b| (a.as_str(), b.as_str())));
+    }
+    pairs
+}
+
+fn other_pair<'a>(draw: &mut Draw, pairs: &[Pair<'a>], pair: Pair<'_>) -> Option<Pair<'a>> {
+    let free: Vec<Pair<'a>> = pairs.iter().copied().filter(|other| share_no_name(*other, pair)).collect();
+    let &other = free.get(draw.below(free.len()))?;
+    Some(flip(other, draw.coin()))
+}
+
+fn flip((a, b): Pair<'_>, swap: bool) -> Pair<'_> {
+    if swap { (b, a) } else { (a, b) }
+}
+
+fn share_no_name((a, b): Pair<'_>, (c, d): Pair<'_>) -> bool {
+    a != c && a != d && b != c && b != d
+}

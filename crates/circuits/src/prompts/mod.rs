@@ -1,0 +1,306 @@
+//! The prompts of a study: names chosen for all compared models together, texts drawn with a seed, tokens per model.
+//!
+//! ```text
+//! Task + options + every compared tokenizer ──resolve──▶ PromptSet ──tokenize──▶ TokenizedPrompts, one per model
+//!                                                        │  ▲
+//!                                                        ▼  │ the study's record: models added later
+//!                                               <task>_study.json       are asked the same questions
+//! ```
+
+mod draw;
+mod error;
+mod generate;
+mod one_token;
+mod record;
+mod tokenize;
+mod tokenized;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::PromptError;
+pub use one_token::RefusedName;
+pub use tokenize::{Tokenize, TokenizeError};
+pub use tokenized::{Candidate, TokenizedPrompt, TokenizedPrompts, TracingPair, TracingPairs};
+
+use crate::task::{Names, Order, Pattern, Task};
+
+/// Prompts drawn per task under `standard`, both splits together.
+///
+/// 240 per split are 12 for each template and order of `ioi` (10 templates × 2) and 15 of `anti_repeat` (8 × 2), so
+/// both tasks are balanced exactly; and the held-out split has more than the 200 pairs that tracing asks for.
+pub const DEFAULT_PROMPTS: usize = 480;
+
+/// Most prompts drawn per task.
+pub const MAX_PROMPTS: usize = 1_000_000;
+
+/// Where prompts come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The task's templates, balanced; the one-token rule; two splits.
+    #[default]
+    Standard,
+    /// The one form of the published study; names of any number of tokens; one split.
+    Published,
+}
+
+impl Protocol {
+    /// What prompts of the published form have as their template's id.
+    pub const PUBLISHED_TEMPLATE: &'static str = "published";
+
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Standard => "standard",
+            Protocol::Published => "published",
+        }
+    }
+
+    /// The split on which heads are scanned and picked.
+    pub fn discovery_split(self) -> Split {
+        match self {
+            Protocol::Standard => Split::Discovery,
+            Protocol::Published => Split::All,
+        }
+    }
+
+    /// The split on which picked heads are judged. `published` has one split for both.
+    pub fn held_out_split(self) -> Split {
+        match self {
+            Protocol::Standard => Split::HeldOut,
+            Protocol::Published => Split::All,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Protocol::Standard, Protocol::Published]
+            .into_iter()
+            .find(|protocol| protocol.as_str() == text)
+            .ok_or_else(|| format!("unknown protocol `{text}`: use standard or published"))
+    }
+}
+
+/// A part of the prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Heads are picked on it.
+    Discovery,
+    /// Heads are judged on it.
+    HeldOut,
+    /// Every prompt; the only split of `published`.
+    All,
+}
+
+impl Split {
+    /// Name in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Split::Discovery => "discovery",
+            Split::HeldOut => "held_out",
+            Split::All => "all",
+        }
+    }
+
+    /// Whether a prompt of the split `other` belongs to this one: `All` has every prompt.
+    pub fn contains(self, other: Split) -> bool {
+        self == Split::All || self == other
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What decides which prompts are drawn, beside the task and the tokenizers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PromptOptions {
+    /// Where prompts come from.
+    pub protocol: Protocol,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Prompts drawn, all splits together; by default [`DEFAULT_PROMPTS`], or the published number.
+    pub n_prompts: Option<usize>,
+    /// Fewest usable names, in place of the task's `names.min_usable`.
+    pub min_names: Option<usize>,
+}
+
+/// One distinct prompt, as text: the same for every model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompt {
+    /// The prompt, without BOS and without its answer.
+    pub text: String,
+    /// The correct name.
+    pub correct: String,
+    /// The other name.
+    pub distractor: String,
+    /// How many times it was drawn.
+    pub weight: u32,
+    /// Its split.
+    pub split: Split,
+    /// Its template's id.
+    pub template: String,
+    /// Which of the two mentions is repeated.
+    pub order: Order,
+    /// The name mentioned first.
+    pub first: String,
+    /// The name mentioned second.
+    pub second: String,
+    /// The words that fill the template's other places.
+    pub fillers: BTreeMap<String, String>,
+    /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one.
+    pub corrupted_text: String,
+    /// The prompt with two other names, for resample ablation.
+    ///
+    /// Always there under `standard`. Under `published` it is missing where no two other names give as many tokens
+    /// in every compared tokenizer.
+    pub resample: Option<Twin>,
+}
+
+/// A prompt's twin: same template, fillers and order, two other names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Twin {
+    /// The name mentioned first.
+    pub first: String,
+    /// The name mentioned second.
+    pub second: String,
+    /// The text.
+    pub text: String,
+}
+
+/// A model of the study, and which tokenizer it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerRecord {
+    /// The model's name.
+    pub model: String,
+    /// Hash of its tokenizer.
+    pub tokenizer_hash: String,
+}
+
+/// The names and prompts of one task for all models of a study.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptSet {
+    /// The task, whole, so that a record of the prompts needs no other file.
+    pub task: Task,
+    /// Where the prompts come from.
+    pub protocol: Protocol,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// Prompts drawn: the sum of all weights.
+    pub n_prompts: usize,
+    /// Names that take part, each a candidate answer of every prompt.
+    pub names: Names,
+    /// Names that some tokenizer refuses.
+    pub refused: Vec<RefusedName>,
+    /// The models that names were chosen for.
+    pub tokenizers: Vec<TokenizerRecord>,
+    /// Distinct prompts: discovery, then held-out, each in the order drawn.
+    pub prompts: Vec<Prompt>,
+}
+
+impl PromptSet {
+    /// Chooses the names that every tokenizer accepts and draws the prompts.
+    ///
+    /// The result depends on the tokenizers through the set of usable names alone (under `published`: through the
+    /// lengths of resampled twins), and not on their order.
+    ///
+    /// # Errors
+    /// [`PromptError`]: no models, 0 prompts, too few usable names, a task without a published form, a tokenizer that
+    /// fails or that breaks the one-token rule on a drawn prompt.
+    pub fn resolve(
+        task: &Task,
+        options: &PromptOptions,
+        tokenizers: &[&dyn Tokenize],
+    ) -> Result<Self, PromptError> {
+        if tokenizers.is_empty() {
+            return Err(PromptError::NoModels { task: task.name.clone() });
+        }
+        let n_prompts = Self::n_prompts(task, options)?;
+        let seed = options.seed;
+        let mut tokenizers = tokenizers.to_vec();
+        tokenizers.sort_by(|a, b| a.model().cmp(b.model()));
+        let distinct: Vec<&dyn Tokenize> =
+            one_token::distinct(&tokenizers).into_iter().map(|group| group.tokenizer).collect();
+        let (names, refused, prompts) = match options.protocol {
+            Protocol::Standard => {
+                let (names, refused) = one_token::usable_names(task, options, &tokenizers)?;
+                let prompts = generate::standard(task, &names, seed, n_prompts);
+                (names, refused, prompts)
+            }
+            Protocol::Published => {
+                let form = published_form(task)?;
+                let prompts = generate::published(task, form, seed, n_prompts, &distinct)?;
+                let names = Names { pool: form.names.clone(), partner_pool: Vec::new(), min_usable: 0 };
+                (names, Vec::new(), prompts)
+            }
+        };
+        let records = tokenizers
+            .iter()
+            .map(|tokenizer| TokenizerRecord {
+                model: tokenizer.model().to_owned(),
+                tokenizer_hash: tokenizer.hash().to_owned(),
+            })
+            .collect();
+        let set = Self {
+            task: task.clone(),
+            protocol: options.protocol,
+            seed,
+            n_prompts,
+            names,
+            refused,
+            tokenizers: records,
+            prompts,
+        };
+        for tokenizer in distinct {
+            set.tokenize(tokenizer)?;
+        }
+        Ok(set)
+    }
+
+    /// Prompts to draw: what `options` ask for, or the protocol's default.
+    fn n_prompts(task: &Task, options: &PromptOptions) -> Result<usize, PromptError> {
+        let (default, needed) = match options.protocol {
+            Protocol::Standard => (DEFAULT_PROMPTS, 2),
+            Protocol::Published => (published_form(task)?.n_prompts, 1),
+        };
+        let asked = options.n_prompts.unwrap_or(default);
+        if asked < needed {
+            return Err(PromptError::TooFewPrompts { task: task.name.clone(), asked, needed });
+        }
+        if asked > MAX_PROMPTS {
+            return Err(PromptError::TooManyPrompts { task: task.name.clone(), asked, most: MAX_PROMPTS });
+        }
+        Ok(asked)
+    }
+
+    /// The text of the template with this id, under this set's protocol.
+    pub fn pattern(&self, template: &str) -> Option<&Pattern> {
+        match self.protocol {
+            Protocol::Published => self.task.published.as_ref().map(|published| &published.text),
+            Protocol::Standard => self.task.templates.iter().find(|t| t.id == template).map(|t| &t.text),
+        }
+    }
+}
+
+fn published_form(task: &Task) -> Result<&crate::task::Published, PromptError> {
+    task.published.as_ref().ok_or_else(|| PromptError::NotPublished { task: task.name.clone() })
+}

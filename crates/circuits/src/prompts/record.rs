@@ -1,0 +1,270 @@
+//! The study's record of names and prompts, `<task>_study.json`, and the files beside it.
+//!
+//! A study resolves its names and prompts once and records them, so that models scanned at different times, or on
+//! different machines, are asked the same questions. The record holds the whole task and needs no other file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord, Twin,
+};
+use crate::task::{Names, Rendered, Task};
+
+/// Changed whenever the record's fields change.
+const FORMAT: u32 = 1;
+
+/// The fields of `<task>_study.json`, in order.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    format: u32,
+    program_version: String,
+    protocol: Protocol,
+    seed: u64,
+    n_prompts: usize,
+    n_distinct_prompts: usize,
+    names: Names,
+    refused: Vec<RefusedName>,
+    tokenizers: Vec<TokenizerRecord>,
+    task_hash: String,
+    task: Task,
+    prompts: Vec<Prompt>,
+}
+
+/// A prompt's texts with the places of their names.
+pub(super) struct PromptTexts {
+    pub(super) clean: Rendered,
+    pub(super) corrupted: Rendered,
+    pub(super) resample: Option<Rendered>,
+}
+
+impl PromptSet {
+    /// Where the record of a task lies in a folder.
+    pub fn path(folder: &Path, task: &str) -> PathBuf {
+        folder.join(format!("{task}_study.json"))
+    }
+
+    /// The study's prompts: read from the record in `folder` if there is one, else resolved and recorded there.
+    ///
+    /// Models that the record does not know are checked against it and added to it.
+    ///
+    /// # Errors
+    /// Those of [`Self::resolve`] and [`Self::load`]; [`PromptError::Mismatch`] where the record was made from another
+    /// task, protocol, seed or number of prompts, or for another tokenizer of a model; [`PromptError::OneToken`] where
+    /// a further model's tokenizer breaks the one-token rule on the recorded prompts.
+    pub fn load_or_resolve(
+        folder: &Path,
+        task: &Task,
+        options: &PromptOptions,
+        tokenizers: &[&dyn Tokenize],
+    ) -> Result<Self, PromptError> {
+        let path = Self::path(folder, &task.name);
+        if !path.exists() {
+            let set = Self::resolve(task, options, tokenizers)?;
+            set.save(folder)?;
+            return Ok(set);
+        }
+        let mut set = Self::load(&path)?;
+        set.expect(&path, task, options)?;
+        let known = set.tokenizers.len();
+        for &tokenizer in tokenizers {
+            set.admit(&path, tokenizer)?;
+        }
+        if set.tokenizers.len() > known {
+            set.save(folder)?;
+        }
+        Ok(set)
+    }
+
+    /// Writes the record into a folder, made if need be, and returns its path.
+    ///
+    /// # Errors
+    /// [`PromptError::Io`].
+    pub fn save(&self, folder: &Path) -> Result<PathBuf, PromptError> {
+        let path = Self::path(folder, &self.task.name);
+        let record = Record {
+            format: FORMAT,
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: self.protocol,
+            seed: self.seed,
+            n_prompts: self.n_prompts,
+            n_distinct_prompts: self.prompts.len(),
+            names: self.names.clone(),
+            refused: self.refused.clone(),
+            tokenizers: self.tokenizers.clone(),
+            task_hash: self.task.hash(),
+            task: self.task.clone(),
+            prompts: self.prompts.clone(),
+        };
+        let mut text =
+            serde_json::to_string_pretty(&record).map_err(|error| io_error(&path, "write", error.into()))?;
+        text.push('\n');
+        write_atomically(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Reads a record and checks it: every text must be what its template, names and fillers give.
+    ///
+    /// # Errors
+    /// [`PromptError::Io`] and [`PromptError::Record`].
+    pub fn load(path: &Path) -> Result<Self, PromptError> {
+        let text = fs::read_to_string(path).map_err(|source| io_error(path, "read", source))?;
+        let fail = |field: &str, problem: String| PromptError::Record {
+            file: path.display().to_string(),
+            field: field.to_owned(),
+            problem,
+        };
+        let record: Record = serde_json::from_str(&text)
+            .map_err(|error| fail(&format!("line {}", error.line()), error.to_string()))?;
+        if record.format != FORMAT {
+            let problem = format!("is {}, and this version of the program reads {FORMAT}", record.format);
+            return Err(fail("format", problem));
+        }
+        record.task.validate("task").map_err(|error| fail("task", error.to_string()))?;
+        if record.task_hash != record.task.hash() {
+            return Err(fail("task_hash", "does not fit `task`".to_owned()));
+        }
+        let set = Self {
+            task: record.task,
+            protocol: record.protocol,
+            seed: record.seed,
+            n_prompts: record.n_prompts,
+            names: record.names,
+            refused: record.refused,
+            tokenizers: record.tokenizers,
+            prompts: record.prompts,
+        };
+        let mut texts = BTreeSet::new();
+        for (i, prompt) in set.prompts.iter().enumerate() {
+            if !set.fits(prompt) {
+                let problem = format!("{:?} is not what its template, names and fillers give", prompt.text);
+                return Err(fail(&format!("prompts[{i}]"), problem));
+            }
+            if !texts.insert(&prompt.text) {
+                return Err(fail(&format!("prompts[{i}]"), format!("{:?} is there twice", prompt.text)));
+            }
+        }
+        let drawn: usize = set.prompts.iter().map(|prompt| prompt.weight as usize).sum();
+        if drawn != set.n_prompts || drawn == 0 {
+            return Err(fail("n_prompts", format!("is {}, and the weights sum to {drawn}", set.n_prompts)));
+        }
+        Ok(set)
+    }
+
+    /// Whether a prompt's texts and answers are what its other fields give, and its split one of the protocol's.
+    fn fits(&self, prompt: &Prompt) -> bool {
+        let named = |name: &str| self.names.all().any(|other| other == name);
+        let Some(texts) = self.render(prompt) else { return false };
+        let (repeated, other) = prompt.order.repeated_and_other(&prompt.first, &prompt.second);
+        let (correct, distractor) = self.task.correct.correct_and_distractor(repeated, other);
+        texts.clean.text == prompt.text
+            && texts.corrupted.text == prompt.corrupted_text
+            && texts.resample.map(|twin| twin.text) == prompt.resample.as_ref().map(|twin| twin.text.clone())
+            && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
+            && prompt.first != prompt.second
+            && named(&prompt.first)
+            && named(&prompt.second)
+            && [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split)
+    }
+
+    /// Renders a prompt and its twins anew. `None` if the task lacks its template or a filler is missing.
+    pub(super) fn render(&self, prompt: &Prompt) -> Option<PromptTexts> {
+        let pattern = self.pattern(&prompt.template)?;
+        let (first, second) = (prompt.first.as_str(), prompt.second.as_str());
+        let (repeated, other) = prompt.order.repeated_and_other(first, second);
+        let resample = match &prompt.resample {
+            None => None,
+            Some(Twin { first, second, .. }) => {
+                let (repeated, _) = prompt.order.repeated_and_other(first, second);
+                Some(pattern.render(first, second, repeated, &prompt.fillers)?)
+            }
+        };
+        Some(PromptTexts {
+            clean: pattern.render(first, second, repeated, &prompt.fillers)?,
+            corrupted: pattern.render(first, second, other, &prompt.fillers)?,
+            resample,
+        })
+    }
+
+    /// Checks that the record answers what is asked now.
+    fn expect(&self, path: &Path, task: &Task, options: &PromptOptions) -> Result<(), PromptError> {
+        let n_prompts = Self::n_prompts(task, options)?;
+        let settings = [
+            ("task hash", self.task.hash(), task.hash()),
+            ("protocol", self.protocol.to_string(), options.protocol.to_string()),
+            ("seed", self.seed.to_string(), options.seed.to_string()),
+            ("prompts", self.n_prompts.to_string(), n_prompts.to_string()),
+        ];
+        settings.into_iter().try_for_each(|(field, recorded, asked)| {
+            if recorded == asked { Ok(()) } else { Err(mismatch(path, field, recorded, asked)) }
+        })
+    }
+
+    /// Adds a model to the record once its tokenizer reads the prompts as it must.
+    fn admit(&mut self, path: &Path, tokenizer: &dyn Tokenize) -> Result<(), PromptError> {
+        let (model, hash) = (tokenizer.model(), tokenizer.hash());
+        if let Some(known) = self.tokenizers.iter().find(|record| record.model == model) {
+            return if known.tokenizer_hash == hash {
+                Ok(())
+            } else {
+                let recorded = format!("{} for {model}", known.tokenizer_hash);
+                Err(mismatch(path, "tokenizer", recorded, hash.to_owned()))
+            };
+        }
+        if !self.tokenizers.iter().any(|record| record.tokenizer_hash == hash) {
+            self.tokenize(tokenizer)?;
+        }
+        self.tokenizers.push(TokenizerRecord { model: model.to_owned(), tokenizer_hash: hash.to_owned() });
+        self.tokenizers.sort_by(|a, b| a.model.cmp(&b.model));
+        Ok(())
+    }
+}
+
+fn mismatch(path: &Path, field: &'static str, recorded: String, asked: String) -> PromptError {
+    PromptError::Mismatch { file: path.display().to_string(), field, recorded, asked }
+}
+
+fn io_error(path: &Path, action: &'static str, source: std::io::Error) -> PromptError {
+    PromptError::Io { file: path.display().to_string(), action, source }
+}
+
+/// A model's name becomes part of a file name, so it must not lead elsewhere.
+pub(super) fn check_file_name(model: &str) -> Result<(), PromptError> {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if model.is_empty() || model.starts_with('.') || !model.chars().all(plain) {
+        return Err(PromptError::FileName { model: model.to_owned() });
+    }
+    Ok(())
+}
+
+/// Writes one JSON object a line.
+pub(super) fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> Result<(), PromptError> {
+    let mut bytes = Vec::new();
+    for item in items {
+        serde_json::to_writer(&mut bytes, item).map_err(|error| io_error(path, "write", error.into()))?;
+        bytes.push(b'\n');
+    }
+    write_atomically(path, &bytes)
+}
+
+/// Writes a file under a temporary name beside its own and renames it, so that no reader finds half of it. Makes the
+/// folder if need be.
+fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), PromptError> {
+    let fail = |source| io_error(path, "write", source);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(fail)?;
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // The error that matters is the first one; a leftover is harmless.
+        let _ = fs::remove_file(&temporary);
+        fail(source)
+    })
+}

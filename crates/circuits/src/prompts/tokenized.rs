@@ -1,0 +1,354 @@
+//! A study's prompts as one model's tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::one_token::{answer_ids, broken_mention};
+use super::record::{check_file_name, write_lines};
+use super::tokenize::{Tokenize, encode, with_bos};
+use super::{Prompt, PromptError, PromptSet, Protocol, Split};
+use crate::task::{Order, Rendered};
+
+/// One distinct prompt as a model runs it: a line of `<task>_<model>.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizedPrompt {
+    /// The prompt, without BOS and without its answer.
+    pub text: String,
+    /// Its tokens, one BOS in front.
+    pub token_ids: Vec<u32>,
+    /// The correct name.
+    pub correct: String,
+    /// The token of the correct answer.
+    pub correct_id: u32,
+    /// The other name.
+    pub distractor: String,
+    /// The token of the other answer.
+    pub distractor_id: u32,
+    /// How many times the prompt was drawn.
+    pub weight: u32,
+    /// Its split.
+    pub split: Split,
+    /// Its template's id.
+    pub template: String,
+    /// Which of the two mentions is repeated.
+    pub order: Order,
+    /// The words that fill the template's other places.
+    pub fillers: BTreeMap<String, String>,
+    /// The text with two other names, for resample ablation; see [`Prompt::resample`].
+    pub resample_text: Option<String>,
+    /// Its tokens, as many as in `token_ids`.
+    pub resample_token_ids: Option<Vec<u32>>,
+    /// The text with the repeated name swapped for the other one, for causal tracing.
+    pub corrupted_text: String,
+    /// Its tokens, as many as in `token_ids`; missing where the names differ in length, under `published` only.
+    pub corrupted_token_ids: Option<Vec<u32>>,
+}
+
+impl TokenizedPrompt {
+    /// What mean ablation averages over: prompts of the same split, template and token length, BOS included.
+    pub fn mean_group(&self) -> (Split, &str, usize) {
+        (self.split, &self.template, self.token_ids.len())
+    }
+}
+
+/// A name that could be the answer, and the token that answers for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The name.
+    pub name: String,
+    /// Its token; under `published` the last one of `" NAME"`.
+    pub id: u32,
+}
+
+/// The prompts of one task as one model's tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizedPrompts {
+    /// The task's name.
+    pub task: String,
+    /// Where the prompts come from.
+    pub protocol: Protocol,
+    /// The model.
+    pub model: String,
+    /// Hash of its tokenizer.
+    pub tokenizer_hash: String,
+    /// Distinct prompts, in the order of [`PromptSet::prompts`].
+    pub prompts: Vec<TokenizedPrompt>,
+    /// Every name that takes part, in the order of the task's lists.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A clean and a corrupted prompt of equal length: a line of `<task>_pairs_<model>.jsonl`.
+///
+/// In the corrupted one the repeated name is swapped for the other. Correct and distractor are the clean prompt's, in
+/// both runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracingPair {
+    /// The prompt.
+    pub clean_text: String,
+    /// The prompt with the repeated name swapped.
+    pub corrupted_text: String,
+    /// Tokens of the prompt, one BOS in front.
+    pub clean_token_ids: Vec<u32>,
+    /// Tokens of the corrupted prompt, as many.
+    pub corrupted_token_ids: Vec<u32>,
+    /// The clean prompt's correct name.
+    pub correct: String,
+    /// Its token.
+    pub correct_id: u32,
+    /// The clean prompt's other name.
+    pub distractor: String,
+    /// Its token.
+    pub distractor_id: u32,
+    /// How many times the clean prompt was drawn.
+    pub weight: u32,
+    /// The split of the clean prompt.
+    pub split: Split,
+    /// The template's id.
+    pub template: String,
+    /// Which of the two mentions the clean prompt repeats.
+    pub order: Order,
+}
+
+/// The tracing pairs of one split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingPairs {
+    /// The task's name.
+    pub task: String,
+    /// The model.
+    pub model: String,
+    /// One pair for each distinct prompt that has a corrupted twin of equal length.
+    pub pairs: Vec<TracingPair>,
+    /// Texts of the prompts that have none; empty under `standard`.
+    pub left_out: Vec<String>,
+}
+
+impl PromptSet {
+    /// The prompts as a model's tokens. The model need not be one that the names were chosen for.
+    ///
+    /// # Errors
+    /// Under `standard`, [`PromptError::OneToken`] where a name is not one token at each of its mentions; under
+    /// `published`, [`PromptError::SameAnswer`] where both answers are the same token; a tokenizer that fails.
+    pub fn tokenize(&self, tokenizer: &dyn Tokenize) -> Result<TokenizedPrompts, PromptError> {
+        let one_token = self.protocol == Protocol::Standard;
+        let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
+        for (name, id) in answer_ids(tokenizer, self.names.all(), one_token)? {
+            let id = id.map_err(|reason| self.broken_rule(tokenizer, &format!(" {name}"), reason))?;
+            ids.insert(name, id);
+        }
+        let reader = Reader { set: self, tokenizer, ids: &ids, one_token };
+        let prompts = self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<_, _>>()?;
+        let candidates = self
+            .names
+            .all()
+            .filter_map(|name| Some(Candidate { name: name.to_owned(), id: *ids.get(name)? }))
+            .collect();
+        Ok(TokenizedPrompts {
+            task: self.task.name.clone(),
+            protocol: self.protocol,
+            model: tokenizer.model().to_owned(),
+            tokenizer_hash: tokenizer.hash().to_owned(),
+            prompts,
+            candidates,
+        })
+    }
+
+    fn broken_rule(&self, tokenizer: &dyn Tokenize, text: &str, reason: String) -> PromptError {
+        PromptError::OneToken {
+            task: self.task.name.clone(),
+            model: tokenizer.model().to_owned(),
+            text: text.to_owned(),
+            reason,
+            mend: "names are chosen once for all models of a study: scan all of them in a new --out, or leave this \
+                   one out"
+                .to_owned(),
+        }
+    }
+}
+
+/// Turns a set's texts into one model's tokens.
+struct Reader<'a> {
+    set: &'a PromptSet,
+    tokenizer: &'a dyn Tokenize,
+    ids: &'a BTreeMap<&'a str, u32>,
+    one_token: bool,
+}
+
+impl Reader<'_> {
+    fn read(&self, prompt: &Prompt) -> Result<TokenizedPrompt, PromptError> {
+        let texts = self.set.render(prompt).ok_or_else(|| PromptError::Template {
+            task: self.set.task.name.clone(),
+            template: prompt.template.clone(),
+        })?;
+        let token_ids = self.tokens(&texts.clean)?;
+        let corrupted = self.twin(&prompt.text, token_ids.len(), &texts.corrupted)?;
+        let resample = match &texts.resample {
+            Some(twin) => self.twin(&prompt.text, token_ids.len(), twin)?,
+            None => None,
+        };
+        let (correct_id, distractor_id) = (self.answer(&prompt.correct)?, self.answer(&prompt.distractor)?);
+        if correct_id == distractor_id {
+            return Err(PromptError::SameAnswer {
+                task: self.set.task.name.clone(),
+                model: self.tokenizer.model().to_owned(),
+                text: prompt.text.clone(),
+                correct: prompt.correct.clone(),
+                distractor: prompt.distractor.clone(),
+            });
+        }
+        Ok(TokenizedPrompt {
+            text: prompt.text.clone(),
+            token_ids: with_bos(self.tokenizer, &token_ids),
+            correct: prompt.correct.clone(),
+            correct_id,
+            distractor: prompt.distractor.clone(),
+            distractor_id,
+            weight: prompt.weight,
+            split: prompt.split,
+            template: prompt.template.clone(),
+            order: prompt.order,
+            fillers: prompt.fillers.clone(),
+            resample_text: resample.is_some().then(|| texts.resample.map(|twin| twin.text)).flatten(),
+            resample_token_ids: resample.map(|ids| with_bos(self.tokenizer, &ids)),
+            corrupted_text: prompt.corrupted_text.clone(),
+            corrupted_token_ids: corrupted.map(|ids| with_bos(self.tokenizer, &ids)),
+        })
+    }
+
+    /// Tokens of a text, each mention of a name checked where the one-token rule holds.
+    fn tokens(&self, rendered: &Rendered) -> Result<Vec<u32>, PromptError> {
+        let ids = encode(self.tokenizer, &rendered.text)?;
+        if self.one_token
+            && let Some(reason) =
+                broken_mention(self.tokenizer, &ids, rendered, |name| self.ids.get(name).copied())?
+        {
+            return Err(self.set.broken_rule(self.tokenizer, &rendered.text, reason));
+        }
+        Ok(ids)
+    }
+
+    /// Tokens of a text that must be `len` long: an error under the one-token rule, `None` without it.
+    fn twin(&self, text: &str, len: usize, twin: &Rendered) -> Result<Option<Vec<u32>>, PromptError> {
+        let ids = self.tokens(twin)?;
+        if ids.len() == len {
+            Ok(Some(ids))
+        } else if self.one_token {
+            Err(PromptError::UnequalLength {
+                task: self.set.task.name.clone(),
+                model: self.tokenizer.model().to_owned(),
+                text: text.to_owned(),
+                len,
+                twin: twin.text.clone(),
+                twin_len: ids.len(),
+            })
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn answer(&self, name: &str) -> Result<u32, PromptError> {
+        self.ids.get(name).copied().ok_or_else(|| {
+            self.set.broken_rule(self.tokenizer, name, format!("{name:?} is not one of the study's names"))
+        })
+    }
+}
+
+impl TokenizedPrompts {
+    /// The prompts of a split, with their places in [`Self::prompts`].
+    pub fn of_split(&self, split: Split) -> impl Iterator<Item = (usize, &TokenizedPrompt)> {
+        self.prompts.iter().enumerate().filter(move |(_, prompt)| split.contains(prompt.split))
+    }
+
+    /// Prompts drawn for a split: the sum of its weights.
+    pub fn n_drawn(&self, split: Split) -> u64 {
+        self.of_split(split).map(|(_, prompt)| u64::from(prompt.weight)).sum()
+    }
+
+    /// The candidates' tokens, ascending and distinct.
+    pub fn candidate_ids(&self) -> Vec<u32> {
+        self.candidates.iter().map(|candidate| candidate.id).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Places in [`Self::prompts`] of the prompts that mean ablation averages together; see
+    /// [`TokenizedPrompt::mean_group`].
+    pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
+        let mut groups: BTreeMap<(Split, &str, usize), Vec<usize>> = BTreeMap::new();
+        for (i, prompt) in self.of_split(split) {
+            groups.entry(prompt.mean_group()).or_default().push(i);
+        }
+        groups.into_values().collect()
+    }
+
+    /// Checks that every prompt of a split can be resampled.
+    ///
+    /// # Errors
+    /// [`PromptError::NoResample`]; under `published` only, where a name of several tokens may have no stand-in.
+    pub fn require_resample(&self, split: Split) -> Result<(), PromptError> {
+        let missing: Vec<&TokenizedPrompt> = self
+            .of_split(split)
+            .filter(|(_, prompt)| prompt.resample_token_ids.is_none())
+            .map(|(_, prompt)| prompt)
+            .collect();
+        match missing.first() {
+            None => Ok(()),
+            Some(example) => Err(PromptError::NoResample {
+                task: self.task.clone(),
+                model: self.model.clone(),
+                missing: missing.len(),
+                prompts: self.of_split(split).count(),
+                example: example.text.clone(),
+            }),
+        }
+    }
+
+    /// Clean and corrupted prompts of a split, for causal tracing.
+    pub fn tracing_pairs(&self, split: Split) -> TracingPairs {
+        let mut pairs = Vec::new();
+        let mut left_out = Vec::new();
+        for (_, prompt) in self.of_split(split) {
+            match &prompt.corrupted_token_ids {
+                None => left_out.push(prompt.text.clone()),
+                Some(corrupted) => pairs.push(TracingPair {
+                    clean_text: prompt.text.clone(),
+                    corrupted_text: prompt.corrupted_text.clone(),
+                    clean_token_ids: prompt.token_ids.clone(),
+                    corrupted_token_ids: corrupted.clone(),
+                    correct: prompt.correct.clone(),
+                    correct_id: prompt.correct_id,
+                    distractor: prompt.distractor.clone(),
+                    distractor_id: prompt.distractor_id,
+                    weight: prompt.weight,
+                    split: prompt.split,
+                    template: prompt.template.clone(),
+                    order: prompt.order,
+                }),
+            }
+        }
+        TracingPairs { task: self.task.clone(), model: self.model.clone(), pairs, left_out }
+    }
+
+    /// Writes `<task>_<model>.jsonl` into a folder, made if need be, and returns its path.
+    ///
+    /// # Errors
+    /// [`PromptError::Io`], and [`PromptError::FileName`] for a model whose name is a path.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, PromptError> {
+        check_file_name(&self.model)?;
+        let path = folder.join(format!("{}_{}.jsonl", self.task, self.model));
+        write_lines(&path, &self.prompts)?;
+        Ok(path)
+    }
+}
+
+impl TracingPairs {
+    /// Writes `<task>_pairs_<model>.jsonl` into a folder, made if need be, and returns its path.
+    ///
+    /// # Errors
+    /// [`PromptError::Io`], and [`PromptError::FileName`] for a model whose name is a path.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, PromptError> {
+        check_file_name(&self.model)?;
+        let path = folder.join(format!("{}_pairs_{}.jsonl", self.task, self.model));
+        write_lines(&path, &self.pairs)?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,333 @@
+//! What a task must fulfil beyond its types.
+
+use std::collections::BTreeSet;
+
+use super::template::is_word;
+use super::{Pattern, Piece, Role, Task, TaskError};
+
+/// Longest task name: file names built from it stay far below any file system's limit.
+const MAX_NAME_LEN: usize = 40;
+
+/// Fewest names that leave every prompt two others to be resampled with: two in each list, or four in the only one.
+const MIN_PER_LIST: usize = 2;
+const MIN_IN_ALL: usize = 4;
+
+struct Checker<'a> {
+    task: &'a Task,
+    file: &'a str,
+}
+
+/// Every check, in the order of the file.
+pub(super) fn task(task: &Task, file: &str) -> Result<(), TaskError> {
+    let checker = Checker { task, file };
+    checker.name()?;
+    checker.names()?;
+    checker.fillers()?;
+    checker.templates()?;
+    checker.published()
+}
+
+impl Checker<'_> {
+    fn fail<T>(
+        &self,
+        field: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Result<T, TaskError> {
+        Err(TaskError::Invalid {
+            file: self.file.to_owned(),
+            field: field.into(),
+            problem: problem.into(),
+            mend: mend.into(),
+        })
+    }
+
+    fn name(&self) -> Result<(), TaskError> {
+        let name = self.task.name.as_str();
+        if !is_word(name) || name.len() > MAX_NAME_LEN {
+            return self.fail(
+                "name",
+                format!("{name:?} cannot be part of a file name"),
+                format!(
+                    "use at most {MAX_NAME_LEN} lower-case letters, digits and underscores, a letter first"
+                ),
+            );
+        }
+        // These names would make files that another task or another kind of file already has.
+        if name == "copy_suppression" || name.ends_with("_pairs") {
+            return self.fail(
+                "name",
+                format!("{name:?} is the name of other result files"),
+                "choose another name",
+            );
+        }
+        if self.task.title.trim().is_empty() {
+            return self.fail("title", "is empty", "write what tables and figures should call the task");
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Result<(), TaskError> {
+        let names = &self.task.names;
+        self.words("names.pool", &names.pool)?;
+        let one_list = names.partner_pool.is_empty();
+        let fewest = if one_list { MIN_IN_ALL } else { MIN_PER_LIST };
+        for (field, list) in [("names.pool", &names.pool), ("names.partner_pool", &names.partner_pool)] {
+            if list.len() < fewest && !(one_list && field == "names.partner_pool") {
+                return self.fail(
+                    field,
+                    format!("has {} of at least {fewest} names", list.len()),
+                    "add names: a prompt takes two, and resampling replaces them by two others",
+                );
+            }
+        }
+        if !one_list {
+            self.words("names.partner_pool", &names.partner_pool)?;
+        }
+        if let Some(both) = names.partner_pool.iter().find(|name| names.pool.contains(name)) {
+            return self.fail(
+                "names.partner_pool",
+                format!("{both:?} is in names.pool too"),
+                "a prompt takes one name from each list: keep it in one of them",
+            );
+        }
+        if names.min_usable < MIN_IN_ALL {
+            return self.fail(
+                "names.min_usable",
+                format!("{} is below {MIN_IN_ALL}", names.min_usable),
+                "a prompt takes two names, and resampling replaces them by two others",
+            );
+        }
+        Ok(())
+    }
+
+    fn fillers(&self) -> Result<(), TaskError> {
+        for (filler, list) in &self.task.fillers {
+            let field = format!("fillers.{filler}");
+            if Role::ALL.iter().any(|role| role.as_str() == filler) {
+                return self.fail(field, "is the placeholder of a name", "give the list another name");
+            }
+            if !is_word(filler) {
+                return self.fail(
+                    field,
+                    "is not a placeholder's name",
+                    "use lower-case letters, digits and underscores, a letter first",
+                );
+            }
+            if list.is_empty() {
+                return self.fail(field, "is empty", "give at least one word, or remove the list");
+            }
+            self.words(&field, list)?;
+            if !self.task.templates.iter().any(|template| template.text.fillers().contains(&filler.as_str()))
+            {
+                return self.fail(
+                    field,
+                    format!("no template has {{{filler}}}"),
+                    "use it in a template, or remove the list",
+                );
+            }
+            for word in list {
+                self.no_name_in(&field, word, self.task.names.all())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn templates(&self) -> Result<(), TaskError> {
+        if self.task.templates.is_empty() {
+            return self.fail("templates", "is empty", "write at least one [[templates]]");
+        }
+        let mut ids = BTreeSet::new();
+        let mut texts = BTreeSet::new();
+        for (i, template) in self.task.templates.iter().enumerate() {
+            if !is_word(&template.id) {
+                return self.fail(
+                    format!("templates[{i}].id"),
+                    format!("{:?} is not a short name", template.id),
+                    "use lower-case letters, digits and underscores, a letter first",
+                );
+            }
+            if !ids.insert(&template.id) {
+                return self.fail(
+                    format!("templates[{i}].id"),
+                    format!("{:?} is the id of an earlier template", template.id),
+                    "give each template its own id",
+                );
+            }
+            let field = format!("templates[{i}].text (id {:?})", template.id);
+            if !texts.insert(template.text.as_str()) {
+                return self.fail(field, "is the text of an earlier template", "remove one of the two");
+            }
+            self.pattern(&field, &template.text)?;
+            for filler in template.text.fillers() {
+                if !self.task.fillers.contains_key(filler) {
+                    let known = ["first", "second", "repeated"]
+                        .into_iter()
+                        .chain(self.task.fillers.keys().map(String::as_str))
+                        .collect::<Vec<_>>();
+                    return self.fail(
+                        field,
+                        format!("unknown placeholder {{{filler}}}"),
+                        format!("known are {}; or add a list `{filler}` under [fillers]", known.join(", ")),
+                    );
+                }
+            }
+            self.no_name_in_pattern(&field, &template.text, self.task.names.all())?;
+        }
+        Ok(())
+    }
+
+    fn published(&self) -> Result<(), TaskError> {
+        let Some(published) = &self.task.published else { return Ok(()) };
+        self.pattern("published.text", &published.text)?;
+        if let Some(filler) = published.text.fillers().first() {
+            return self.fail(
+                "published.text",
+                format!("has the filler {{{filler}}}"),
+                "the published form has names only: write the word itself",
+            );
+        }
+        if published.n_prompts == 0 {
+            return self.fail("published.n_prompts", "is 0", "write how many prompts the study drew");
+        }
+        self.words("published.names", &published.names)?;
+        if published.names.len() < MIN_PER_LIST {
+            return self.fail(
+                "published.names",
+                format!("has {} of at least {MIN_PER_LIST} names", published.names.len()),
+                "add names",
+            );
+        }
+        self.no_name_in_pattern("published.text", &published.text, published.names.iter().map(String::as_str))
+    }
+
+    /// Each name stands where it must, and the text ends where the answer begins.
+    fn pattern(&self, field: &str, pattern: &Pattern) -> Result<(), TaskError> {
+        let places: Vec<Role> = pattern
+            .pieces()
+            .iter()
+            .filter_map(|piece| if let Piece::Name(role) = piece { Some(*role) } else { None })
+            .collect();
+        for role in Role::ALL {
+            let count = places.iter().filter(|place| **place == role).count();
+            if count == 0 {
+                let mend =
+                    "a prompt names two people, {first} and {second}, and then one of them again, {repeated}";
+                return self.fail(field, format!("{{{}}} is missing", role.as_str()), mend);
+            }
+            if count > 1 && role != Role::Repeated {
+                let mend = "write {repeated} where one of the two is named again";
+                return self.fail(field, format!("{{{}}} stands there {count} times", role.as_str()), mend);
+            }
+        }
+        if !places.is_sorted() {
+            return self.fail(
+                field,
+                "names are out of order",
+                "{first} comes before {second}, {repeated} after both",
+            );
+        }
+        let mut before = "";
+        for piece in pattern.pieces() {
+            if let Piece::Name(role) = piece
+                && !before.ends_with(' ')
+            {
+                return self.fail(
+                    field,
+                    format!("no space stands before {{{}}}", role.as_str()),
+                    "a name must be the same token as in the answer, which follows a space: \
+                     start the text with a word, or with a space",
+                );
+            }
+            before = if let Piece::Text(text) = piece { text } else { "" };
+        }
+        if pattern.as_str().ends_with(char::is_whitespace) {
+            return self.fail(
+                field,
+                "ends in white space",
+                "end it right after its last word: the answer brings its own space",
+            );
+        }
+        if pattern.as_str().contains(char::is_control) {
+            return self.fail(
+                field,
+                "has a line break, a tab or a control character",
+                "write it on one line",
+            );
+        }
+        Ok(())
+    }
+
+    /// A list of words: none empty, padded, with braces, or there twice.
+    fn words(&self, field: &str, list: &[String]) -> Result<(), TaskError> {
+        let mut seen = BTreeSet::new();
+        for word in list {
+            if word.is_empty()
+                || word.trim() != word
+                || word.contains(['{', '}'])
+                || word.contains(char::is_control)
+            {
+                return self.fail(
+                    field,
+                    format!("{word:?} is empty, or has space around it, braces or control characters"),
+                    "write the bare word",
+                );
+            }
+            if !seen.insert(word) {
+                return self.fail(field, format!("{word:?} is there twice"), "remove one of them");
+            }
+        }
+        Ok(())
+    }
+
+    fn no_name_in_pattern<'n>(
+        &self,
+        field: &str,
+        pattern: &Pattern,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) -> Result<(), TaskError> {
+        pattern.pieces().iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => self.no_name_in(field, text, names.clone()),
+            _ => Ok(()),
+        })
+    }
+
+    /// A name in the surrounding text would be a mention that the task does not know of.
+    fn no_name_in<'n>(
+        &self,
+        field: &str,
+        text: &str,
+        mut names: impl Iterator<Item = &'n str>,
+    ) -> Result<(), TaskError> {
+        match names.find(|name| has_whole_word(text, name)) {
+            Some(name) => self.fail(
+                field,
+                format!("{name:?} is one of the names, and stands in {text:?}"),
+                "choose another word, or remove the name",
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether `word` occurs in `text` with no letter or digit on either side.
+fn has_whole_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + word.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_whole_word;
+
+    #[test]
+    fn whole_words_only() {
+        assert!(has_whole_word("in May.", "May"));
+        assert!(has_whole_word("May", "May"));
+        assert!(!has_whole_word("Mayor and Maybe", "May"));
+        assert!(!has_whole_word("the market", "Mark"));
+    }
+}

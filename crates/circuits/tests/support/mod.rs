@@ -1,0 +1,139 @@
+//! Tokenizers for tests: the real ones where they are at hand, and one made of words.
+#![allow(dead_code)]
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use circuits::prompts::{Tokenize, TokenizeError};
+
+/// A `tokenizer.json` from `shared/hf`.
+pub struct Real {
+    model: String,
+    inner: tokenizers::Tokenizer,
+    bos_id: u32,
+}
+
+/// The real tokenizer of this folder name, or `None`, with a line that says so.
+pub fn real(folder: &str) -> Option<Real> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/hf")
+        .join(folder)
+        .join("tokenizer.json");
+    if !path.exists() {
+        println!("skipped: no {folder} tokenizer at ../shared/hf beside the repository");
+        return None;
+    }
+    let inner = tokenizers::Tokenizer::from_file(&path).expect("a readable tokenizer.json");
+    let bos_id = inner.token_to_id("<|endoftext|>").expect("a BOS token");
+    Some(Real { model: folder.to_owned(), inner, bos_id })
+}
+
+impl Tokenize for Real {
+    fn model(&self) -> &str {
+        &self.model
+    }
+    fn hash(&self) -> &str {
+        &self.model
+    }
+    fn bos_id(&self) -> u32 {
+        self.bos_id
+    }
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        Ok(self.inner.encode(text, false)?.get_ids().to_vec())
+    }
+    fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        self.inner.decode(ids, false)
+    }
+}
+
+/// One token per word with the space before it, and per punctuation mark. Token ids are given out as words come.
+pub struct Words {
+    pub model: String,
+    pub hash: String,
+    /// Words that are two tokens: all but the last letter, and the last letter.
+    pub split: Vec<String>,
+    /// Two spaces are one token, as in Pythia's tokenizer.
+    pub joins_spaces: bool,
+    /// Text and id 0 of BOS.
+    pub bos: String,
+    /// Tokens by id.
+    pub vocabulary: RefCell<Vec<String>>,
+}
+
+impl Words {
+    pub fn new(model: &str) -> Self {
+        let bos = "<bos>".to_owned();
+        let vocabulary = RefCell::new(vec![bos.clone()]);
+        Self {
+            model: model.into(),
+            hash: format!("hash of {model}"),
+            split: vec![],
+            joins_spaces: false,
+            bos,
+            vocabulary,
+        }
+    }
+
+    pub fn splitting(model: &str, words: &[&str]) -> Self {
+        Self { split: words.iter().map(|word| (*word).to_owned()).collect(), ..Self::new(model) }
+    }
+
+    fn id(&self, piece: &str) -> u32 {
+        let mut vocabulary = self.vocabulary.borrow_mut();
+        let place = vocabulary.iter().position(|known| known == piece).unwrap_or_else(|| {
+            vocabulary.push(piece.to_owned());
+            vocabulary.len() - 1
+        });
+        u32::try_from(place).unwrap()
+    }
+}
+
+impl Tokenize for Words {
+    fn model(&self) -> &str {
+        &self.model
+    }
+    fn hash(&self) -> &str {
+        &self.hash
+    }
+    fn bos_id(&self) -> u32 {
+        0
+    }
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        let mut ids = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix(self.bos.as_str()) {
+                ids.push(0);
+                rest = after;
+                continue;
+            }
+            if self.joins_spaces && rest.starts_with("  ") {
+                ids.push(self.id("  "));
+                rest = &rest[2..];
+                continue;
+            }
+            let start = usize::from(rest.starts_with(' '));
+            let word = rest[start..].find(|c: char| !c.is_alphanumeric()).map_or(rest.len(), |n| n + start);
+            let mut end = word;
+            if word == start {
+                // No word: a lone space before another space, or a mark with the space before it.
+                let mark = rest[start..].chars().next().filter(|c| *c != ' ').map_or(0, char::len_utf8);
+                end = start + mark;
+            }
+            let piece = &rest[..end];
+            if self.split.iter().any(|word| word == piece.trim_start()) {
+                ids.extend([self.id(&piece[..end - 1]), self.id(&piece[end - 1..])]);
+            } else {
+                ids.push(self.id(piece));
+            }
+            rest = &rest[end..];
+        }
+        Ok(ids)
+    }
+    fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        let vocabulary = self.vocabulary.borrow();
+        ids.iter()
+            .map(|&id| vocabulary.get(id as usize).cloned().ok_or_else(|| "no such token".into()))
+            .collect()
+    }
+}
