@@ -1,1 +1,7 @@
-//! circuits
+//! The science that needs a model: tasks and their prompts, head scans, causal tracing, ablation of sets of heads.
+
+#![forbid(unsafe_code)]
+
+pub mod prompts;
+pub mod scan;
+pub mod task;
