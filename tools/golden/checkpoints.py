@@ -20,14 +20,16 @@ def seed_of(name: str, purpose: str) -> torch.Generator:
 
 
 @torch.no_grad()
-def draw_parameters(model: PreTrainedModel, generator: torch.Generator) -> None:
+def draw_parameters(model: PreTrainedModel, input_size: float, generator: torch.Generator) -> None:
     """Draws every parameter, biases and norms too.
 
     A model with biases 0 and norm weights 1 would hide wrong conventions. The matrices are scaled so that logits are
     of size 1 to 10, attention is far from uniform, and every head matters.
     """
-    tied = model.get_input_embeddings().weight
-    head = model.get_output_embeddings().weight
+    embedding = model.get_input_embeddings().weight
+    unembedding = model.get_output_embeddings().weight
+    # Without a final norm the residual stream's full size reaches the logits.
+    embedding_size = 1.0 if getattr(model.config, "_remove_final_layer_norm", False) else 2.5
 
     def normal(p: torch.Tensor, std: float, mean: float = 0.0) -> None:
         p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float32) * std + mean)
@@ -38,11 +40,12 @@ def draw_parameters(model: PreTrainedModel, generator: torch.Generator) -> None:
                 normal(p, 0.3, mean=1.0 if kind == "weight" else 0.0)
             elif kind == "bias":
                 normal(p, 0.3)
-            elif p is tied or p is head:
-                if module is not model.get_output_embeddings() or p is not tied:  # a tied matrix is drawn once
-                    normal(p, 2.5 / p.shape[1] ** 0.5)
+            elif p is unembedding:  # tied to the embedding or not
+                normal(p, embedding_size / p.shape[1] ** 0.5)
+            elif p is embedding:
+                normal(p, input_size * embedding_size / p.shape[1] ** 0.5)
             elif isinstance(module, torch.nn.Embedding):  # positions
-                normal(p, 0.5)
+                normal(p, input_size * 0.5)
             else:
                 fan_in = p.shape[0] if isinstance(module, Conv1D) else p.shape[1]
                 normal(p, gain(name, model.config) / fan_in**0.5)
@@ -71,7 +74,7 @@ def old_buffers(golden: Golden) -> dict[str, torch.Tensor]:
             attention = f"gpt_neox.layers.{layer}.attention"
             d_rotary = int(config.hidden_size // config.num_attention_heads * config.rotary_pct)
             buffers[f"{attention}.bias"] = mask.bool()
-            buffers[f"{attention}.masked_bias"] = torch.tensor(-1e9).clamp(min=-65504).half()
+            buffers[f"{attention}.masked_bias"] = torch.tensor(-1e9).half()  # -inf
             buffers[f"{attention}.rotary_emb.inv_freq"] = (
                 1 / config.rotary_emb_base ** (torch.arange(0, d_rotary, 2) / d_rotary)
             ).half()
@@ -89,7 +92,7 @@ def write_checkpoint(golden: Golden, folder: Path) -> None:
     with no_init_weights():
         model = AutoModelForCausalLM.from_config(golden.config)
     model.tie_weights()
-    draw_parameters(model, seed_of(golden.name, "weights"))
+    draw_parameters(model, golden.input_size, seed_of(golden.name, "weights"))
     model = model.to(golden.dtype)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)

@@ -39,36 +39,40 @@ class Golden:
     write_tied_head: bool = False
     # Keep only the keys that the hub's config.json of this family has, under their old names.
     hub_config: bool = False
-    # Further keys of config.json, which the library writes for none of its models.
+    # Further keys of config.json, which the hub's files have and the library no longer writes.
     extra_config: dict = field(default_factory=dict)
+    # Scale of untied embeddings and of positions. Small ones make the norms' epsilon matter.
+    input_size: float = 1.0
+    # The last ids of the vocabulary that no prompt and no answer uses.
+    n_padding_ids: int = 0
 
     @property
     def family(self) -> str:
         return self.config.model_type
 
 
-def gpt2(n_layers: int, n_heads: int, d_head: int, d_vocab: int = 47, **kwargs) -> GPT2Config:
+def gpt2(n_layers: int, n_heads: int, d_head: int, d_vocab: int = 41, **kwargs) -> GPT2Config:
     return GPT2Config(
         vocab_size=d_vocab, n_positions=16, n_embd=n_heads * d_head, n_layer=n_layers, n_head=n_heads,
         bos_token_id=0, eos_token_id=0, **kwargs,
     )  # fmt: skip
 
 
-def gpt_neox(n_layers: int, n_heads: int, d_head: int, d_mlp: int, d_vocab: int = 48, **kwargs) -> GPTNeoXConfig:
+def gpt_neox(n_layers: int, n_heads: int, d_head: int, d_mlp: int, d_vocab: int = 44, **kwargs) -> GPTNeoXConfig:
     return GPTNeoXConfig(
         vocab_size=d_vocab, max_position_embeddings=16, hidden_size=n_heads * d_head, num_hidden_layers=n_layers,
         num_attention_heads=n_heads, intermediate_size=d_mlp, bos_token_id=0, eos_token_id=0, **kwargs,
     )  # fmt: skip
 
 
-def opt(n_layers: int, n_heads: int, d_head: int, d_mlp: int, d_vocab: int = 45, **kwargs) -> OPTConfig:
+def opt(n_layers: int, n_heads: int, d_head: int, d_mlp: int, d_vocab: int = 43, **kwargs) -> OPTConfig:
     return OPTConfig(
         vocab_size=d_vocab, max_position_embeddings=16, hidden_size=n_heads * d_head, num_hidden_layers=n_layers,
         num_attention_heads=n_heads, ffn_dim=d_mlp, **kwargs,
     )  # fmt: skip
 
 
-def gpt_neo(n_layers: int, n_heads: int, d_head: int, window: int, d_vocab: int = 46, **kwargs) -> GPTNeoConfig:
+def gpt_neo(n_layers: int, n_heads: int, d_head: int, window: int, d_vocab: int = 42, **kwargs) -> GPTNeoConfig:
     return GPTNeoConfig(
         vocab_size=d_vocab, max_position_embeddings=16, hidden_size=n_heads * d_head, num_layers=n_layers,
         num_heads=n_heads, window_size=window, bos_token_id=0, eos_token_id=0, **kwargs,
@@ -80,10 +84,10 @@ CONFIGS = [
     Golden("gpt2-default", gpt2(3, 3, 5), ["gelu_new", "tied unembedding", "keys with `transformer.`"]),
     Golden(
         "neox-parallel",
-        gpt_neox(3, 3, 8, 40, rotary_pct=0.25),
+        gpt_neox(3, 3, 8, 25, rotary_pct=0.25),
         ["parallel block", "rotary_pct 0.25", "exact gelu", "untied unembedding", "interleaved qkv"],
     ),
-    Golden("opt-prenorm", opt(3, 3, 7, 30), ["pre-norm", "relu", "positions start at 2", "keys with `model.decoder.`"]),
+    Golden("opt-prenorm", opt(3, 3, 7, 20), ["pre-norm", "relu", "positions start at 2", "keys with `model.decoder.`"]),
     Golden(
         "neo-alternating",
         gpt_neo(4, 3, 5, 4, attention_types=[[["global", "local"], 2]]),
@@ -92,7 +96,7 @@ CONFIGS = [
     # GPT-2.
     Golden(
         "gpt2-old-hub",
-        gpt2(2, 3, 7),
+        gpt2(2, 3, 5),
         ["keys without prefix", "mask buffers in the file", "config.json with the hub's keys only"],
         rename_prefix=("transformer.", ""),
         old_buffers=True,
@@ -108,7 +112,7 @@ CONFIGS = [
     Golden("gpt2-unscaled", gpt2(3, 3, 5, scale_attn_weights=False), ["scale_attn_weights false"]),
     Golden(
         "gpt2-inverse-layer",
-        gpt2(4, 3, 5, scale_attn_by_inverse_layer_idx=True, activation_function="gelu_pytorch_tanh"),
+        gpt2(4, 3, 5, n_inner=30, scale_attn_by_inverse_layer_idx=True, activation_function="gelu_pytorch_tanh"),
         ["scale_attn_by_inverse_layer_idx true", "gelu_pytorch_tanh", "4 layers"],
     ),
     Golden(
@@ -116,7 +120,7 @@ CONFIGS = [
         gpt2(3, 3, 5, scale_attn_weights=False, scale_attn_by_inverse_layer_idx=True, activation_function="gelu_fast"),
         ["scale_attn_weights false and scale_attn_by_inverse_layer_idx true together", "gelu_fast"],
     ),
-    Golden("gpt2-untied", gpt2(2, 5, 5, n_inner=30, tie_word_embeddings=False), ["untied unembedding", "n_inner"]),
+    Golden("gpt2-untied", gpt2(2, 3, 5, n_inner=30, tie_word_embeddings=False), ["untied unembedding", "n_inner"]),
     Golden(
         "gpt2-f16",
         gpt2(2, 3, 12, n_inner=50),
@@ -128,13 +132,13 @@ CONFIGS = [
     # GPT-NeoX (Pythia).
     Golden(
         "neox-sequential",
-        gpt_neox(3, 3, 8, 32, rotary_pct=0.5, use_parallel_residual=False, hidden_act="gelu_new", layer_norm_eps=1e-3),
+        gpt_neox(2, 3, 8, 30, rotary_pct=0.5, use_parallel_residual=False, hidden_act="gelu_new", layer_norm_eps=1e-3),
         ["use_parallel_residual false", "rotary_pct 0.5", "gelu_new", "layer_norm_eps 1e-3"],
     ),
     Golden(
         "neox-full-rotary",
-        gpt_neox(2, 5, 6, 30, rotary_pct=1.0, rotary_emb_base=500, hidden_act="gelu_fast", tie_word_embeddings=True),
-        ["rotary_pct 1.0", "rotary_emb_base 500", "gelu_fast", "tied unembedding", "5 heads"],
+        gpt_neox(2, 3, 6, 30, rotary_pct=1.0, rotary_emb_base=500, hidden_act="gelu_fast", tie_word_embeddings=True),
+        ["rotary_pct 1.0", "rotary_emb_base 500", "gelu_fast", "tied unembedding"],
     ),
     Golden(
         "neox-no-attention-bias",
@@ -144,11 +148,12 @@ CONFIGS = [
     ),
     Golden(
         "neox-pythia-f16",
-        gpt_neox(2, 3, 16, 40, d_vocab=64),
-        ["float16 file", "mask and rotary buffers in the file", "config.json with the hub's keys only", "padded vocabulary"],
+        gpt_neox(2, 3, 16, 24, d_vocab=48),
+        ["float16 file", "mask and rotary buffers in the file", "config.json with the hub's keys only", "vocabulary padded beyond the prompts' tokens"],
         dtype=torch.float16,
         old_buffers=True,
         hub_config=True,
+        n_padding_ids=8,
     ),
     # OPT.
     Golden(
@@ -174,8 +179,9 @@ CONFIGS = [
     Golden(
         "opt-projected-f16",
         opt(2, 3, 12, 50, word_embed_proj_dim=16, tie_word_embeddings=False),
-        ["float16 file", "pre-norm with project_in and project_out", "untied unembedding", "d_head 12"],
+        ["float16 file", "pre-norm with project_in and project_out", "untied unembedding", "d_head 12", "inputs so small that epsilon matters"],
         dtype=torch.float16,
+        input_size=0.02,
     ),
     Golden(
         "opt-postnorm-no-bias",
@@ -190,7 +196,7 @@ CONFIGS = [
     ),
     Golden(
         "neo-old-hub",
-        gpt_neo(2, 3, 8, 5, attention_types=[[["global", "local"], 1]], layer_norm_epsilon=1e-3),
+        gpt_neo(2, 3, 5, 5, attention_types=[[["global", "local"], 1]], layer_norm_epsilon=1e-3),
         ["keys without prefix", "mask buffers in the file", "config.json with the hub's keys only", "layer_norm_epsilon 1e-3"],
         rename_prefix=("transformer.", ""),
         old_buffers=True,

@@ -67,7 +67,7 @@ def make(golden: Golden, out: Path) -> dict:
     folder = out / golden.name
     write_checkpoint(golden, folder)
     model = Model(load_checkpoint(folder))
-    prompts = draw_prompts(model.hf.config.vocab_size, seed_of(golden.name, "prompts"))
+    prompts = draw_prompts(golden.config.vocab_size - golden.n_padding_ids, seed_of(golden.name, "prompts"))
     sets = draw_head_sets(model.n_layers, model.n_heads, seed_of(golden.name, "sets"))
     expected = measure(model, prompts, sets)
     entry = {

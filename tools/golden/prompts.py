@@ -6,7 +6,7 @@ import torch
 
 # (length, index of the prompt whose tokens it starts with, how many of them). Prompt 3 is a prefix of prompt 1,
 # prompt 2 repeats prompt 0, and prompt 7 starts with another token than all the others.
-SHAPES = [(9, None, 0), (9, 0, 5), (9, 0, 9), (5, 1, 5), (5, 0, 2), (14, 0, 1), (14, 5, 9), (3, None, 0), (7, 5, 4)]
+SHAPES = [(8, None, 0), (8, 0, 4), (8, 0, 8), (5, 1, 5), (5, 0, 2), (13, 0, 1), (13, 5, 9), (3, None, 0), (7, 5, 4)]
 SET_SIZES = [2, 3, 4, 5]
 
 
@@ -19,9 +19,9 @@ class Prompts:
     distractor: list[int]
 
 
-def draw_prompts(d_vocab: int, generator: torch.Generator) -> Prompts:
-    def ids(n: int, low: int = 1) -> list[int]:
-        return torch.randint(low, d_vocab, (n,), generator=generator).tolist()
+def draw_prompts(n_ids: int, generator: torch.Generator) -> Prompts:
+    def ids(n: int) -> list[int]:
+        return torch.randint(1, n_ids, (n,), generator=generator).tolist()
 
     tokens: list[list[int]] = []
     for index, (length, source, n_shared) in enumerate(SHAPES):
@@ -34,13 +34,13 @@ def draw_prompts(d_vocab: int, generator: torch.Generator) -> Prompts:
         other = ids(len(prompt))
         stays = torch.rand(len(prompt), generator=generator) < 0.5
         partner = [own if i == 0 or stays[i] else other[i] for i, own in enumerate(prompt)]
-        # Anything that only the last token sees would hardly show if nothing before it differed.
+        # At least one token between the first and the last differs.
         middle = len(prompt) // 2
         if partner[middle] == prompt[middle]:
-            partner[middle] = prompt[middle] % (d_vocab - 1) + 1
+            partner[middle] = prompt[middle] % (n_ids - 1) + 1
         partners.append(partner)
 
-    answers = [torch.randperm(d_vocab, generator=generator)[:2].tolist() for _ in tokens]
+    answers = [torch.randperm(n_ids, generator=generator)[:2].tolist() for _ in tokens]
     answers[2] = answers[0]  # the duplicate asks the same question
     return Prompts(tokens, partners, [a for a, _ in answers], [b for _, b in answers])
 
