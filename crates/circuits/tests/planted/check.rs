@@ -1,0 +1,136 @@
+//! Whether a scan says of a planted model what is so.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use analysis::categories::Category;
+use analysis::per_prompt::PerPromptScan;
+use analysis::scan_file::{Provenance, ScanMeta};
+use circuits::prompts::TokenizedPrompts;
+use circuits::scan::{ScanOptions, scan};
+use transformer::decoder::Decoder;
+
+use super::model::{N_HEADS, Planted};
+
+/// The tasks, in the order of [`super::Role::delta`].
+pub const TASKS: [&str; 2] = ["ioi", "anti_repeat"];
+
+/// How far Δ may be from the arithmetic that ignores noise heads and what heads do to layer norm's scale.
+const TOLERANCE: f64 = 0.02;
+/// The same, as a part of Δ.
+const RELATIVE_TOLERANCE: f64 = 0.03;
+
+/// Something that a scan says and that is not so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Layer and head.
+    pub head: (usize, usize),
+    /// The head's role; `None` for noise.
+    pub role: Option<&'static str>,
+    /// What is wrong.
+    pub kind: FailureKind,
+    /// Δ on both tasks, as scanned.
+    pub found: [f64; 2],
+    /// Δ on both tasks, as planted.
+    pub planted: [f64; 2],
+}
+
+/// What is wrong with a head's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// A planted head was classed as weak.
+    Missed,
+    /// A head without effect was classed as something else.
+    FalseAlarm,
+    /// A planted head got another category than its own.
+    WrongCategory,
+    /// Help was taken for harm, or harm for help.
+    WrongSign,
+    /// Category and sign are right, but Δ is not what follows from the wiring.
+    WrongSize,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ((layer, head), role) = (self.head, self.role.unwrap_or("noise"));
+        let ([ioi, anti], [planted_ioi, planted_anti]) = (self.found, self.planted);
+        write!(f, "{:?} L{layer}H{head} {role}: Δ {ioi:+.3} {anti:+.3}, ", self.kind)?;
+        write!(f, "planted {planted_ioi:+.3} {planted_anti:+.3}")
+    }
+}
+
+/// Everything wrong with the Δs of all heads, at most one thing per head; `found` has a row for each task, in order
+/// of layer and head.
+pub fn failures(planted: &Planted, found: [&[f64]; 2], tau: f64) -> Vec<Failure> {
+    let n_heads_total = planted.decoder.spec().n_heads_total();
+    assert_eq!(found.map(<[f64]>::len), [n_heads_total; 2], "one Δ for each head and task");
+    let check = |index: usize| {
+        let head = (index / N_HEADS, index % N_HEADS);
+        let found = found.map(|deltas| deltas[index]);
+        let role = planted.role(head.0, head.1);
+        let (expected, category) = role.map_or(([0.0; 2], Category::Weak), |role| (role.delta, role.category));
+        let kind = fault(found, expected, category, tau)?;
+        Some(Failure { head, role: role.map(|role| role.name), kind, found, planted: expected })
+    };
+    (0..n_heads_total).filter_map(check).collect()
+}
+
+fn fault(found: [f64; 2], planted: [f64; 2], category: Category, tau: f64) -> Option<FailureKind> {
+    let found_category = Category::of(found[0], found[1], tau);
+    let pairs = || found.into_iter().zip(planted);
+    let far = |(found, planted): (f64, f64)| {
+        // The negation also catches NaN.
+        let near = (found - planted).abs() <= TOLERANCE + RELATIVE_TOLERANCE * planted.abs();
+        !near
+    };
+    match (category, found_category) {
+        (Category::Weak, Category::Weak) => None,
+        (Category::Weak, _) => Some(FailureKind::FalseAlarm),
+        (_, Category::Weak) => Some(FailureKind::Missed),
+        (planted, found) if planted != found => Some(FailureKind::WrongCategory),
+        _ if pairs().any(|(found, planted)| planted.abs() >= tau && found * planted < 0.0) => {
+            Some(FailureKind::WrongSign)
+        }
+        _ if pairs().any(far) => Some(FailureKind::WrongSize),
+        _ => None,
+    }
+}
+
+/// Δ of each head: its mean over all prompts, weights counted, in order of layer and head.
+pub fn deltas(scan: &PerPromptScan) -> Vec<f64> {
+    let n: f64 = scan.weight.iter().copied().map(f64::from).sum();
+    let weighted = |ablated: &[f32]| {
+        let differences = ablated.iter().zip(&scan.base).map(|(a, b)| f64::from(*a) - f64::from(*b));
+        differences.zip(&scan.weight).map(|(d, &weight)| d * f64::from(weight)).sum::<f64>() / n
+    };
+    (0..scan.n_heads_total()).map(|head| weighted(scan.ablated_head(head))).collect()
+}
+
+/// The default scan.
+pub fn plain_scan(decoder: &Decoder, prompts: &TokenizedPrompts) -> PerPromptScan {
+    scan_with(decoder, prompts, ScanOptions::default())
+}
+
+/// A scan with other options.
+pub fn scan_with(decoder: &Decoder, prompts: &TokenizedPrompts, options: ScanOptions) -> PerPromptScan {
+    let meta = ScanMeta {
+        model_name: "planted".into(),
+        hf_name: "planted".into(),
+        family: "planted".into(),
+        task: prompts.task.clone(),
+        protocol: prompts.protocol.to_string(),
+        seed: 0,
+        value_bias: String::new(),
+        ablation: String::new(),
+        n_layers: 0,
+        n_heads: 0,
+        n_params: None,
+        note: String::new(),
+        provenance: Provenance {
+            program_version: String::new(),
+            weight_hash: String::new(),
+            options: serde_json::Map::new(),
+        },
+    };
+    scan(decoder, prompts, meta, options, &mut |_| ControlFlow::Continue(())).expect("a scan")
+}
