@@ -24,7 +24,10 @@ fn check_circuit(circuit: fn(&World) -> Vec<Role>, n_placements: u64) {
 
         let scans = [&world.ioi, &world.anti].map(|prompts| plain_scan(&model.decoder, prompts));
         for scan in &scans {
-            assert!(scan.base_correct.iter().all(|&correct| correct), "the planted model answers every prompt");
+            assert!(
+                scan.base_correct.iter().all(|&correct| correct),
+                "the planted model answers every prompt"
+            );
         }
         let found = scans.each_ref().map(deltas);
         let wrong = failures(&model, [&found[0], &found[1]], DEFAULT_TAU);
@@ -107,9 +110,8 @@ fn broken_scans() -> Vec<(&'static str, fn(&World, &Planted) -> Deltas)> {
             })
         }),
         ("layers and heads are transposed", |world, model| {
-            scan_both(world, model).map(|found| {
-                (0..found.len()).map(|i| found[i % N_LAYERS * N_HEADS + i / N_LAYERS]).collect()
-            })
+            scan_both(world, model)
+                .map(|found| (0..found.len()).map(|i| found[i % N_LAYERS * N_HEADS + i / N_LAYERS]).collect())
         }),
         ("Δ is without − with", |world, model| {
             scan_both(world, model).map(|found| found.into_iter().map(|delta| -delta).collect())
@@ -205,13 +207,18 @@ fn resample_ablation_finds_the_heads_that_carry_names() {
     let options = ScanOptions { ablation: Ablation::Resample, ..ScanOptions::default() };
     let model = Planted::new(&world, full_circuit(&world), 0);
     let found = [&world.ioi, &world.anti].map(|prompts| deltas(&scan_with(&model.decoder, prompts, options)));
-    for name in ["ioi_mover", "ioi_negative_mover", "ioi_suppressor", "anti_mover", "anti_suppressor", "repeater"] {
+    for name in
+        ["ioi_mover", "ioi_negative_mover", "ioi_suppressor", "anti_mover", "anti_suppressor", "repeater"]
+    {
         let (layer, head) = model.head(name);
         let role = model.role(layer, head).expect("a role");
         for (found, planted) in found.iter().zip(role.delta) {
             // Two other names are moved or suppressed, which the logit difference does not see: as good as zero.
             let found = found[layer * N_HEADS + head];
-            assert!((found - planted).abs() < 0.02 + 0.03 * planted.abs(), "{name}: {found:+.3}, not {planted:+.3}");
+            assert!(
+                (found - planted).abs() < 0.02 + 0.03 * planted.abs(),
+                "{name}: {found:+.3}, not {planted:+.3}"
+            );
         }
     }
     // The flag is the same whatever the names: patched from another prompt it still says what it says.

@@ -68,7 +68,8 @@ pub fn failures(planted: &Planted, found: [&[f64]; 2], tau: f64) -> Vec<Failure>
         let head = (index / N_HEADS, index % N_HEADS);
         let found = found.map(|deltas| deltas[index]);
         let role = planted.role(head.0, head.1);
-        let (expected, category) = role.map_or(([0.0; 2], Category::Weak), |role| (role.delta, role.category));
+        let (expected, category) =
+            role.map_or(([0.0; 2], Category::Weak), |role| (role.delta, role.category));
         let kind = fault(found, expected, category, tau)?;
         Some(Failure { head, role: role.map(|role| role.name), kind, found, planted: expected })
     };

@@ -50,7 +50,8 @@ impl Planted {
 
     /// The head that plays a role.
     pub fn head(&self, role: &str) -> (usize, usize) {
-        let placed = self.heads.iter().find(|placed| placed.role.name == role).expect("a role of the circuit");
+        let placed =
+            self.heads.iter().find(|placed| placed.role.name == role).expect("a role of the circuit");
         (placed.layer, placed.head)
     }
 
@@ -63,9 +64,14 @@ impl Planted {
 
 /// Uniform over all placements in which every role stands in a later layer than those it reads from.
 fn place(circuit: Vec<Role>, random: &mut Random) -> Vec<Placed> {
-    let mut slots: Vec<(usize, usize)> = (0..N_LAYERS * N_HEADS).map(|i| (i / N_HEADS, i % N_HEADS)).collect();
+    let mut slots: Vec<(usize, usize)> =
+        (0..N_LAYERS * N_HEADS).map(|i| (i / N_HEADS, i % N_HEADS)).collect();
     let layer_of = |slots: &[(usize, usize)], name: &str| {
-        circuit.iter().position(|role| role.name == name).map(|at| slots[at].0).expect("a role of the circuit")
+        circuit
+            .iter()
+            .position(|role| role.name == name)
+            .map(|at| slots[at].0)
+            .expect("a role of the circuit")
     };
     loop {
         random.shuffle(&mut slots);
@@ -74,7 +80,8 @@ fn place(circuit: Vec<Role>, random: &mut Random) -> Vec<Placed> {
             .zip(&slots)
             .all(|(role, slot)| role.after.iter().all(|name| layer_of(&slots, name) < slot.0));
         if in_order {
-            let placed = circuit.into_iter().zip(slots).map(|(role, (layer, head))| Placed { role, layer, head });
+            let placed =
+                circuit.into_iter().zip(slots).map(|(role, (layer, head))| Placed { role, layer, head });
             return placed.collect();
         }
     }
@@ -84,7 +91,8 @@ fn build(world: &World, heads: &[Placed], random: &mut Random) -> Decoder {
     let basis = Basis::new(world, random);
     let d_model = basis.d_model();
     let widest = |wiring: &Wiring| wiring.attend.len().max(wiring.copy.len() + wiring.value_bias.len());
-    let d_head = heads.iter().map(|placed| widest(&placed.role.wiring)).max().expect("a circuit of some heads");
+    let d_head =
+        heads.iter().map(|placed| widest(&placed.role.wiring)).max().expect("a circuit of some heads");
 
     let mut layers: Vec<LayerBuilder> = (0..N_LAYERS).map(|_| LayerBuilder::new(d_model, d_head)).collect();
     for (layer, builder) in layers.iter_mut().enumerate() {
@@ -98,7 +106,8 @@ fn build(world: &World, heads: &[Placed], random: &mut Random) -> Decoder {
 
     let rows = |vectors: Vec<Vec<f64>>| vectors.concat().into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     let is_name = |token| f64::from(u8::from(world.names().contains(&token)));
-    let token = |token| sum(&basis.write(Feature::Token(token), 1.0), &basis.write(Feature::IsName, is_name(token)));
+    let token =
+        |token| sum(&basis.write(Feature::Token(token), 1.0), &basis.write(Feature::IsName, is_name(token)));
     let position = |p| sum(&basis.write(Feature::Position(p), 1.0), &basis.write(Feature::Constant, 1.0));
     let weights = Weights {
         embed: rows((0..world.d_vocab()).map(token).collect()),

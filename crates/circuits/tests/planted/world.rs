@@ -6,8 +6,8 @@ use circuits::task::Task;
 const BOS: &str = "<bos>";
 /// Every other token but the names: words with the space before them, and marks.
 const WORDS: [&str; 21] = [
-    "When", "After", "Today", "Then", " and", " went", " to", " the", " store", " park", " met", " gave", " a", " book",
-    " saw", " talked", " with", ",", ".", " at", " on",
+    "When", "After", "Today", "Then", " and", " went", " to", " the", " store", " park", " met", " gave",
+    " a", " book", " saw", " talked", " with", ",", ".", " at", " on",
 ];
 /// Distinct prompts are at most as many, half of them in each split.
 const N_PROMPTS: usize = 32;
