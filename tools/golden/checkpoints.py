@@ -125,7 +125,7 @@ def load_checkpoint(folder: Path) -> PreTrainedModel:
     )
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
         assert not info[problem], f"{folder.name}: {problem} {info[problem]}"
-    stored = {key: value for key, value in load_file(folder / "model.safetensors").items()}
+    stored = load_file(folder / "model.safetensors")
     for name, parameter in model.named_parameters():
         found = [key for key in stored if name.endswith(key) or key.endswith(name)]
         if not found:  # OPT under `decoder.`, or a tied unembedding

@@ -60,21 +60,17 @@ def interventions(model: Model, prompts: Prompts, sets: HeadSets, runs: list[Run
             yield "set_patch_z", row, i, [patch(*head, "z") for head in heads]
 
 
-def empty_tables(model: Model, prompts: Prompts, sets: HeadSets) -> defaultdict:
-    """table -> [rows, n_prompts], of NaN until it is filled in."""
-    rows = {True: len(sets), False: model.n_layers * model.n_heads}
-    return TableDict(lambda name: torch.full((rows[name.startswith("set_")], len(prompts.tokens)), torch.nan))
+class Tables(dict):
+    """table -> [rows, n_prompts], made when it is first written to, of NaN until it is filled in."""
 
-
-class TableDict(dict):
-    """A dictionary that makes a missing table from its name."""
-
-    def __init__(self, make):
+    def __init__(self, model: Model, prompts: Prompts, sets: HeadSets):
         super().__init__()
-        self.make = make
+        self.n_heads, self.n_sets = model.n_layers * model.n_heads, len(sets)
+        self.n_prompts = len(prompts.tokens)
 
     def __missing__(self, name: str) -> torch.Tensor:
-        self[name] = self.make(name).double()
+        rows = self.n_sets if name.startswith("set_") else self.n_heads
+        self[name] = torch.full((rows, self.n_prompts), torch.nan, dtype=torch.float64)
         return self[name]
 
 
@@ -93,7 +89,7 @@ def measure(model: Model, prompts: Prompts, sets: HeadSets) -> dict[str, torch.T
     partners = [model.run(tokens) for tokens in prompts.partners]
     check_captures(model, runs[0])
 
-    tables = empty_tables(model, prompts, sets)
+    tables = Tables(model, prompts, sets)
     for name, row, i, edits in interventions(model, prompts, sets, runs, partners):
         tables[name][row, i] = logit_diff(model.run(prompts.tokens[i], edits).logits, prompts, i)
 
@@ -136,7 +132,7 @@ def measure_with_lens(model: Model, lens: Lens, prompts: Prompts, sets: HeadSets
     for stream in streams:
         by_length[stream["z"].shape[1]].append(stream["z"])
 
-    tables = empty_tables(model, prompts, sets)
+    tables = Tables(model, prompts, sets)
 
     def fill(name: str, row: int, i: int, edits) -> None:
         tables[name][row, i] = logit_diff(lens.logits(prompts.tokens[i], edits), prompts, i)
