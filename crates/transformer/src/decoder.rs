@@ -1,6 +1,6 @@
 //! A decoder ready to run: spec, weights, and what is derived from them once.
 
-use kernels::{Init, matmul};
+use kernels::{Init, MatMut, MatRef, matmul};
 
 use crate::spec::{ModelSpec, NormPlacement, Positions};
 use crate::weights::Weights;
@@ -62,9 +62,8 @@ fn value_bias(spec: &ModelSpec, weights: &Weights, layer: usize) -> Vec<f32> {
         c.copy_from_slice(&bias[2 * d_attn..]);
     }
     if let (NormPlacement::Pre, Some(beta)) = (spec.norm, &block.ln1.bias) {
-        let d_model = spec.d_model;
-        let columns = 2 * d_attn..3 * d_attn;
-        matmul(beta, d_model, 1, &block.w_qkv.weight, 0..d_model, columns, &mut c, d_attn, Init::Accumulate);
+        let w_v = block.w_qkv.weight.block(0..spec.d_model, 2 * d_attn..3 * d_attn);
+        matmul(MatRef::new(beta, 1, spec.d_model), w_v, MatMut::new(&mut c, 1, d_attn), Init::Accumulate);
     }
     c
 }

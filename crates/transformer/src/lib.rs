@@ -1,5 +1,12 @@
 //! Decoder-only transformers: checkpoints, tokenizers, and an exact forward pass over a *forest* of prompts in which
 //! any head's streams can be replaced.
 
+pub mod checkpoint;
+pub mod config;
+pub mod decoder;
+pub mod engine;
+pub mod error;
+pub mod forest;
+pub mod intervention;
 pub mod spec;
 pub mod weights;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kernels::{Init, MatMut, MatRef, matmul};
 use rayon::prelude::*;
 
 use super::baseline::Baseline;
@@ -193,9 +194,9 @@ impl<'a> Runner<'a> {
                             }
                         }
                         let of_head = site.head * d_head..(site.head + 1) * d_head;
-                        let w_o = &layer.weights().w_o.weight;
-                        let add = kernels::Init::Accumulate;
-                        kernels::matmul(delta, d_head, part.len(), w_o, of_head, 0..d_model, x, d_model, add);
+                        let w_o = layer.weights().w_o.weight.block(of_head, 0..d_model);
+                        let (delta, x) = (MatRef::new(delta, part.len(), d_head), MatMut::new(x, part.len(), d_model));
+                        matmul(delta, w_o, x, Init::Accumulate);
                     }
                 }
                 if spec.block == BlockLayout::Sequential {

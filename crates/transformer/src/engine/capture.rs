@@ -1,5 +1,7 @@
 //! Activations of the plain run, kept for looking at.
 
+use kernels::KeyValues;
+
 use super::baseline::Baseline;
 use super::layer::{Layer, layer_norm};
 use super::readout;
@@ -112,7 +114,8 @@ impl<'a> Cache<'a> {
         let (mut scores, mut z) = (vec![0.0; path.len()], vec![0.0; d_head]);
         let q = &cached.q[node as usize * d_attn + head * d_head..][..d_head];
         let (at, scale) = (head * d_head, spec.attn_scale[layer]);
-        kernels::attention_row(q, &cached.k, at, at, d_attn, &path, scale, &mut scores, &mut z);
+        let kv = KeyValues { data: &cached.k, stride: d_attn, key: at, value: at }; // values do not matter here
+        kernels::attention_row(q, kv, &path, scale, &mut scores, &mut z);
         scores
     }
 

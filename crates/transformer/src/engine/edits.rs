@@ -1,5 +1,7 @@
 //! Carrying out edits: what replaces a head's streams at a node.
 
+use kernels::KeyValues;
+
 use super::baseline::Baseline;
 use super::branches::row;
 use super::layer::{Layer, Rows, grown};
@@ -149,7 +151,8 @@ impl<'a> EditSite<'a> {
         let q = &row(&base.q, source, d_attn)[self.columns()];
         let (k_at, scale) = (self.head * d_head, spec.attn_scale[self.layer.index]);
         let mut z = vec![0.0; d_head];
-        kernels::attention_row(q, &base.kv, k_at, d_attn + k_at, 2 * d_attn, path, scale, scores, &mut z);
+        let kv = KeyValues { data: &base.kv, stride: 2 * d_attn, key: k_at, value: d_attn + k_at };
+        kernels::attention_row(q, kv, path, scale, scores, &mut z);
         scores
     }
 
@@ -194,7 +197,8 @@ impl<'a> EditSite<'a> {
             }
             forest.path_into(node as u32, window, &mut path);
             let scores = grown(&mut scores, path.len());
-            kernels::attention_row(&q, &kv, 0, d_head, 2 * d_head, &path, scale, scores, z);
+            let kv = KeyValues { data: &kv, stride: 2 * d_head, key: 0, value: d_head };
+            kernels::attention_row(&q, kv, &path, scale, scores, z);
         }
         Some(new_z)
     }

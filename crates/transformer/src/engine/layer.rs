@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use kernels::Init;
+use kernels::{Init, KeyValues, MatMut, MatRef, matmul};
 use rayon::prelude::*;
 
 use crate::decoder::Decoder;
@@ -180,7 +180,7 @@ impl<'a> Layer<'a> {
             let position = forest.positions()[rows.locate(row).1] as usize;
             let Some((cos, sin)) = self.decoder.rotary(position) else { return };
             for head in out[..d_attn].chunks_exact_mut(d_head) {
-                kernels::rotary(head, cos, sin);
+                kernels::rotary(&mut head[..2 * cos.len()], cos, sin);
             }
         }
     }
@@ -209,7 +209,8 @@ impl<'a> Layer<'a> {
             for head in 0..self.spec().n_heads {
                 let at = head * d_head;
                 let (q, z) = (&q[at..at + d_head], &mut z[at..at + d_head]);
-                kernels::attention_row(q, kv, at, d_attn + at, 2 * d_attn, path, scale, scores, z);
+                let kv = KeyValues { data: kv, stride: 2 * d_attn, key: at, value: d_attn + at };
+                kernels::attention_row(q, kv, path, scale, scores, z);
             }
         }
     }
@@ -273,9 +274,9 @@ impl<'a> Layer<'a> {
             let hidden = grown(hidden, n_rows * columns.len());
             linear(&mlp.w_in, input, n_rows, columns.clone(), hidden, Residual::Replace);
             activate(self.spec().activation, hidden);
-            let (width, bias) = (columns.len(), mlp.w_out.bias.as_deref());
-            let init = residual.init(bias);
-            kernels::matmul(hidden, width, n_rows, &mlp.w_out.weight, columns, 0..d_model, x, d_model, init);
+            let init = residual.init(mlp.w_out.bias.as_deref());
+            let hidden = MatRef::new(hidden, n_rows, columns.len());
+            matmul(hidden, mlp.w_out.weight.block(columns, 0..d_model), MatMut::new(x, n_rows, d_model), init);
             residual = Residual::AddWithoutBias;
         }
     }
@@ -300,8 +301,10 @@ impl Scratch {
 
 /// Layer norm of rows `[rows, d_model]`.
 pub(super) fn layer_norm(spec: &ModelSpec, norm: &LayerNorm, x: &[f32], out: &mut [f32]) {
+    let (d_model, n_rows) = (spec.d_model, x.len() / spec.d_model);
     let (weight, bias) = (norm.weight.as_deref(), norm.bias.as_deref());
-    kernels::layer_norm(x, spec.d_model, weight, bias, spec.norm_eps, out);
+    let (x, out) = (MatRef::new(x, n_rows, d_model), MatMut::new(out, n_rows, d_model));
+    kernels::layer_norm(x, weight, bias, spec.norm_eps, out);
 }
 
 /// What a linear layer does with what its output held before.
@@ -337,7 +340,8 @@ pub(super) fn linear(
 ) {
     let (d_in, width) = (layer.weight.k(), columns.len());
     let init = residual.init(layer.bias.as_ref().map(|b| &b[columns.clone()]));
-    kernels::matmul(x, d_in, n_rows, &layer.weight, 0..d_in, columns, y, width, init);
+    let w = layer.weight.block(0..d_in, columns);
+    matmul(MatRef::new(x, n_rows, d_in), w, MatMut::new(y, n_rows, width), init);
 }
 
 fn activate(activation: Activation, x: &mut [f32]) {
