@@ -3,7 +3,7 @@
 //! A scan leaves one logit difference per prompt and ablated head ([`per_prompt`]). From there on it is
 //! statistics: [`scan_summary`] turns it into a scan file ([`scan_file`]) with an interval, a p-value and a q-value
 //! for every head, [`joint`] puts the scans of both tasks into one table, and [`study`] makes every further table
-//! from that one: categories, hero heads, correlations, scaling laws, transfer, audit. `stats` holds the
+//! from that one: categories, hero heads, correlations, scaling laws, transfer, audit. [`stats`] holds the
 //! statistics themselves, on plain slices of numbers.
 //!
 //! Two rules hold everywhere: a missing value stays missing and is never written as a number, and the same inputs
@@ -20,6 +20,7 @@ pub mod layout;
 pub mod per_prompt;
 pub mod scan_file;
 pub mod scan_summary;
+pub mod stats;
 pub mod study;
 pub mod table;
 

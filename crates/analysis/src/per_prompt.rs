@@ -32,6 +32,15 @@ pub struct PerPromptScan {
     pub base_correct: Vec<bool>,
 }
 
+/// Effects of all heads on the prompts of one split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Differences {
+    /// `[n_heads_total]` of `[n_prompts]`, in logits.
+    pub heads: Vec<Vec<f64>>,
+    /// How often each prompt was drawn. `[n_prompts]`
+    pub weights: Vec<u32>,
+}
+
 impl PerPromptScan {
     /// Number of distinct prompts.
     #[must_use]
@@ -55,6 +64,26 @@ impl PerPromptScan {
     #[must_use]
     pub fn prompts_of(&self, split: Split) -> Vec<usize> {
         (0..self.n_distinct()).filter(|&p| self.split[p] == split).collect()
+    }
+
+    /// Each head's effect on each prompt of one split: logit difference with the head ablated minus without.
+    #[must_use]
+    pub fn differences(&self, split: Split) -> Differences {
+        let prompts = self.prompts_of(split);
+        let of_head = |head: usize| {
+            let ablated = self.ablated_head(head);
+            prompts.iter().map(|&p| f64::from(ablated[p]) - f64::from(self.base[p])).collect()
+        };
+        Differences {
+            heads: (0..self.n_heads_total()).map(of_head).collect(),
+            weights: prompts.iter().map(|&p| self.weight[p]).collect(),
+        }
+    }
+
+    /// The split that heads are picked on: `discovery`, or `all` where the protocol has none.
+    #[must_use]
+    pub fn main_split(&self) -> Split {
+        if self.split.contains(&Split::All) { Split::All } else { Split::Discovery }
     }
 
     /// Checks that the arrays fit each other and hold finite numbers.

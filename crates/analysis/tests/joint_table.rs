@@ -48,13 +48,13 @@ fn a_csv_in_any_order_gives_the_same_bytes_as_the_scans() {
         .collect();
     lines[1..].reverse();
     let shuffled = lines.join("\r\n").replace(" \"a, b\"", "\"a, b\"");
-    assert_ne!(shuffled, csv);
+    assert!(shuffled != csv);
     let again = import(&shuffled).unwrap();
-    assert_eq!(again.to_table().to_csv(), csv);
+    assert!(again.to_table().to_csv() == csv);
     let options = StudyOptions::default();
     let (a, b) = (analyse(table, &options).unwrap(), analyse(again, &options).unwrap());
     for (a, b) in a.tables.iter().zip(&b.tables) {
-        assert_eq!(a.to_csv(), b.to_csv(), "{}", a.name);
+        assert!(a.to_csv() == b.to_csv(), "{}", a.name);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The columns of a joint table, in one place for writing and reading.
 
 use super::{Effect, EffectDetail, JOINT_TABLE, JointTable, ModelInfo, StudyTask};
+use crate::stats::correlation_bootstrap::PromptNoise;
 use crate::table::{Table, format_float};
 
 /// The columns every joint table has.
@@ -50,6 +51,16 @@ pub(super) const INFO_TEXT: [(&str, InfoText); 7] = [
     ("weight_hash", |m| &mut m.weight_hash),
 ];
 
+type NoiseCell = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<PromptNoise>;
+
+/// Columns on what the prompts do to the correlation; `_bias` and `_sd` follow.
+pub(super) const NOISE: [(&str, NoiseCell); 4] = [
+    ("pearson_z_prompt", |m| &mut m.correlation_noise.pearson),
+    ("spearman_z_prompt", |m| &mut m.correlation_noise.spearman),
+    ("held_out_pearson_z_prompt", |m| &mut m.correlation_noise.held_out_pearson),
+    ("held_out_spearman_z_prompt", |m| &mut m.correlation_noise.held_out_spearman),
+];
+
 impl JointTable {
     /// The table `joint_ioi_anti_repeat_all`: `family, model, layer, head, delta_ioi, delta_anti`, then intervals,
     /// p- and q-values, held-out effects, probabilities of reaching each τ, and what is known of the model.
@@ -84,15 +95,20 @@ impl JointTable {
             .integer("n_layers", self.rows().map(|(m, _)| m.n_layers))
             .integer("n_heads", self.rows().map(|(m, _)| m.n_heads));
         for (name, cell) in INFO_TEXT {
-            table = table.text(
-                name,
-                self.models.iter().flat_map(|m| {
-                    let value = cell(&mut m.info.clone()).clone();
-                    m.heads.iter().map(move |_| value.clone())
-                }),
-            );
+            table = table.text(name, self.per_model(|info| cell(&mut info.clone()).clone()));
+        }
+        for (name, cell) in NOISE {
+            let noise = |info: &ModelInfo| *cell(&mut info.clone());
+            table = table
+                .float(format!("{name}_bias"), self.per_model(|info| noise(info).map(|n| n.bias)))
+                .float(format!("{name}_sd"), self.per_model(|info| noise(info).map(|n| n.sd)));
         }
         table
+    }
+
+    /// What `cell` says of a model, once for each of its heads.
+    fn per_model<T: Clone>(&self, cell: impl Fn(&ModelInfo) -> T) -> impl Iterator<Item = T> {
+        self.models.iter().flat_map(move |m| std::iter::repeat_n(cell(&m.info), m.heads.len()))
     }
 }
 

@@ -1,10 +1,14 @@
 //! Joining the scans of both tasks.
 
-use super::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo};
+use super::{CorrelationNoise, Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo};
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
 use crate::layout::{ANTI_REPEAT, IOI};
-use crate::scan_file::{HeadDelta, ScanFile};
+use crate::per_prompt::PerPromptScan;
+use crate::scan_file::{HeadDelta, ScanFile, Split};
+use crate::stats::Seed;
+use crate::stats::correlation::Correlation;
+use crate::stats::correlation_bootstrap::{Measured, prompt_noise};
 
 /// The two scans of one model.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +17,67 @@ pub struct ScanPair {
     pub ioi: ScanFile,
     /// Scan on anti-repeat.
     pub anti: ScanFile,
+    /// What their prompts do to the correlation between them; see [`ScanPair::with_prompts`].
+    pub noise: CorrelationNoise,
+}
+
+impl ScanPair {
+    /// Both scans of a model, without what only their side files can tell.
+    #[must_use]
+    pub fn new(ioi: ScanFile, anti: ScanFile) -> Self {
+        Self { ioi, anti, noise: CorrelationNoise::default() }
+    }
+
+    /// Adds how far the sample of prompts blurs the correlation between the tasks, so that its interval covers heads
+    /// and prompts rather than heads alone.
+    ///
+    /// # Errors
+    /// When the side files are not those of the scans.
+    pub fn with_prompts(mut self, ioi: &PerPromptScan, anti: &PerPromptScan) -> Result<Self> {
+        for (scan, side) in [(&self.ioi, ioi), (&self.anti, anti)] {
+            side.check()?;
+            let of_scan =
+                (&scan.model_name, &scan.task, &scan.provenance, scan.seed, scan.heads.len(), scan.split);
+            let meta = &side.meta;
+            let of_side = (
+                &meta.model_name,
+                &meta.task,
+                &meta.provenance,
+                meta.seed,
+                side.n_heads_total(),
+                side.main_split(),
+            );
+            if of_scan != of_side {
+                return Err(AnalysisError::inconsistent(
+                    format!("scan of {} on {}", scan.model_name, scan.task),
+                    "its side file in `per_prompt` belongs to another scan",
+                    "scan the model again on this task",
+                ));
+            }
+        }
+        let both_held_out = self.ioi.held_out.is_some() && self.anti.held_out.is_some();
+        let on = |split: Split, kind: Correlation| {
+            let seeds = [ioi, anti].map(|side| {
+                let meta = &side.meta;
+                Seed::new(
+                    meta.seed,
+                    &[&meta.model_name, &meta.task, split.name(), "prompt noise", kind.name()],
+                )
+            });
+            let (ioi, anti) = (ioi.differences(split), anti.differences(split));
+            let x = Measured { series: &ioi.heads, weights: &ioi.weights };
+            let y = Measured { series: &anti.heads, weights: &anti.weights };
+            prompt_noise(x, y, kind, &seeds)
+        };
+        let main = self.ioi.split;
+        self.noise = CorrelationNoise {
+            pearson: on(main, Correlation::Pearson),
+            spearman: on(main, Correlation::Spearman),
+            held_out_pearson: both_held_out.then(|| on(Split::HeldOut, Correlation::Pearson)).flatten(),
+            held_out_spearman: both_held_out.then(|| on(Split::HeldOut, Correlation::Spearman)).flatten(),
+        };
+        Ok(self)
+    }
 }
 
 /// The joint table of these models.
@@ -37,7 +102,7 @@ pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
             ));
         }
         models.push(ModelHeads {
-            info: model_info(&pair.ioi),
+            info: ModelInfo { correlation_noise: pair.noise, ..model_info(&pair.ioi) },
             heads: pair
                 .ioi
                 .heads
@@ -72,6 +137,7 @@ fn model_info(scan: &ScanFile) -> ModelInfo {
         seed: Some(scan.seed.to_string()),
         program_version: some_text(&scan.provenance.program_version),
         weight_hash: some_text(&scan.provenance.weight_hash),
+        correlation_noise: CorrelationNoise::default(),
     }
 }
 

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::columns::{DETAIL, INFO_TEXT, REQUIRED, probability_prefix};
+use super::columns::{DETAIL, INFO_TEXT, NOISE, REQUIRED, probability_prefix};
 use super::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
+use crate::stats::correlation_bootstrap::PromptNoise;
 
 /// Most rows that [`import`] takes unless told otherwise: a hundred times the heads of the 17 known models.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -128,6 +129,8 @@ struct Columns {
     n_heads: Option<usize>,
     /// `(index into INFO_TEXT, position)`
     info: Vec<(usize, usize)>,
+    /// `(index into NOISE, positions of bias and sd)`
+    noise: Vec<(usize, [usize; 2])>,
 }
 
 impl Columns {
@@ -177,7 +180,21 @@ impl Columns {
                 .enumerate()
                 .filter_map(|(i, (name, _))| Some((i, position(name)?)))
                 .collect(),
+            noise: NOISE
+                .iter()
+                .enumerate()
+                .filter_map(|(i, (name, _))| {
+                    Some((i, [position(&format!("{name}_bias"))?, position(&format!("{name}_sd"))?]))
+                })
+                .collect(),
         };
+        // In ascending order whatever the order of the columns.
+        found.taus = StudyTask::BOTH
+            .iter()
+            .flat_map(|&task| header.iter().filter_map(move |n| tau_of(task, n)))
+            .collect();
+        found.taus.sort_by(f64::total_cmp);
+        found.taus.dedup();
         for task in StudyTask::BOTH {
             for (index, column) in DETAIL.iter().enumerate() {
                 if let Some(place) = position(&column.template.replace("{}", task.name())) {
@@ -185,17 +202,18 @@ impl Columns {
                 }
             }
             for (place, name) in header.iter().enumerate() {
-                let tau = name.strip_prefix(&probability_prefix(task)).and_then(|t| t.parse::<f64>().ok());
-                let Some(tau) = tau.filter(|t| t.is_finite()) else { continue };
-                let index = found.taus.iter().position(|&t| t == tau).unwrap_or_else(|| {
-                    found.taus.push(tau);
-                    found.taus.len() - 1
-                });
-                found.probabilities.push((task, index, place));
+                let index = tau_of(task, name).and_then(|tau| found.taus.iter().position(|&t| t == tau));
+                found.probabilities.extend(index.map(|index| (task, index, place)));
             }
         }
         Ok(found)
     }
+}
+
+/// The τ of a column with probabilities of reaching it.
+fn tau_of(task: StudyTask, column: &str) -> Option<f64> {
+    let tau: f64 = column.strip_prefix(&probability_prefix(task))?.parse().ok()?;
+    Some(tau).filter(|t| t.is_finite())
 }
 
 /// One line of the file, for reading cells with errors that name it.
@@ -378,6 +396,12 @@ fn read_info(row: &Row, columns: &Columns, family: &str, model: &str) -> Result<
         let text = row.cell(column);
         *INFO_TEXT[index].1(&mut info) = Some(text).filter(|t| !t.is_empty()).map(str::to_owned);
     }
+    for &(index, [bias, sd]) in &columns.noise {
+        let (name, cell) = NOISE[index];
+        let bias = row.number(bias, &format!("{name}_bias"))?.0;
+        let sd = row.number(sd, &format!("{name}_sd"))?.0;
+        *cell(&mut info) = bias.zip(sd).map(|(bias, sd)| PromptNoise { bias, sd });
+    }
     Ok(info)
 }
 
@@ -392,7 +416,7 @@ fn read_detail(row: &Row, columns: &Columns, task: StudyTask) -> Result<Option<B
         *(DETAIL[index].cell)(&mut detail) = value;
     }
     for &(_, index, column) in columns.probabilities.iter().filter(|c| c.0 == task) {
-        let value = row.number(column, "prob_abs_delta")?.0;
+        let value = row.number(column, &format!("{}…", probability_prefix(task)))?.0;
         has_any |= value.is_some();
         detail.prob_abs_delta_ge_tau[index] = value;
     }

@@ -14,6 +14,7 @@ pub use from_scans::{ScanPair, from_scans};
 pub use import::{DuplicateHead, Import, MAX_ROWS, import, import_reader};
 
 use crate::known_models;
+use crate::stats::correlation_bootstrap::PromptNoise;
 
 /// Name of the table's file, without `.csv`.
 pub const JOINT_TABLE: &str = "joint_ioi_anti_repeat_all";
@@ -140,6 +141,22 @@ pub struct ModelInfo {
     pub program_version: Option<String>,
     /// Hash of the weights.
     pub weight_hash: Option<String>,
+    /// What the sample of prompts does to the correlation between the tasks.
+    pub correlation_noise: CorrelationNoise,
+}
+
+/// How sampled prompts blur the correlation between the tasks over the heads, where it was measured; see
+/// [`crate::stats::correlation_bootstrap`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CorrelationNoise {
+    /// For Pearson's correlation.
+    pub pearson: Option<PromptNoise>,
+    /// For Spearman's correlation.
+    pub spearman: Option<PromptNoise>,
+    /// For Pearson's correlation on held-out prompts.
+    pub held_out_pearson: Option<PromptNoise>,
+    /// For Spearman's correlation on held-out prompts.
+    pub held_out_spearman: Option<PromptNoise>,
 }
 
 impl ModelInfo {

@@ -59,13 +59,12 @@ pub fn scan(meta: ScanMeta, n_distinct: usize, scale: f64, seed: u64) -> PerProm
     }
 }
 
-/// Both scan files of a simulated model.
+/// Both scans of a simulated model.
 pub fn pair(family: &str, model: &str, n_layers: u32, n_heads: u32, seed: u64) -> ScanPair {
-    let make = |task: &str, seed| {
-        let scan = scan(meta(family, model, task, n_layers, n_heads), 40, 0.08, seed);
-        summarise_scan(&scan, &quick()).unwrap()
-    };
-    ScanPair { ioi: make("ioi", seed), anti: make("anti_repeat", seed + 1000) }
+    let make = |task: &str, seed| scan(meta(family, model, task, n_layers, n_heads), 40, 0.08, seed);
+    let (ioi, anti) = (make("ioi", seed), make("anti_repeat", seed + 1000));
+    let file = |side| summarise_scan(side, &quick()).unwrap();
+    ScanPair::new(file(&ioi), file(&anti)).with_prompts(&ioi, &anti).unwrap()
 }
 
 /// Few resamples, where a test does not look at them.

@@ -1,0 +1,120 @@
+//! Pearson's and Spearman's correlation, plain and with counts as weights.
+
+/// Which correlation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Correlation {
+    /// Pearson's product-moment correlation.
+    Pearson,
+    /// Spearman's rank correlation; ties share the mean of their ranks.
+    Spearman,
+}
+
+impl Correlation {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Pearson, Self::Spearman];
+
+    /// The name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pearson => "pearson",
+            Self::Spearman => "spearman",
+        }
+    }
+
+    /// The correlation of `x` and `y`; `None` where it is not defined: fewer than 3 points, or no variation.
+    #[must_use]
+    pub fn of(self, x: &[f64], y: &[f64]) -> Option<f64> {
+        debug_assert_eq!(x.len(), y.len());
+        if x.len() < 3 {
+            return None;
+        }
+        let ones = vec![1.0; x.len()];
+        Counted::new(x, y).correlation(self, &ones)
+    }
+}
+
+/// [`Correlation::Pearson`] of `x` and `y`.
+#[must_use]
+pub fn pearson(x: &[f64], y: &[f64]) -> Option<f64> {
+    Correlation::Pearson.of(x, y)
+}
+
+/// [`Correlation::Spearman`] of `x` and `y`.
+#[must_use]
+pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
+    Correlation::Spearman.of(x, y)
+}
+
+/// Ranks from 1; ties share the mean of their ranks.
+#[must_use]
+pub fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut ranks = vec![0.0; values.len()];
+    counted_ranks(values, &ascending(values), &vec![1.0; values.len()], &mut ranks);
+    ranks
+}
+
+/// Points ready for correlations in which each counts a number of times, as in a bootstrap over points.
+#[derive(Debug, Clone)]
+pub(crate) struct Counted<'a> {
+    x: &'a [f64],
+    y: &'a [f64],
+    /// Positions of `x` in ascending order, and of `y`.
+    order: [Vec<u32>; 2],
+}
+
+impl<'a> Counted<'a> {
+    pub fn new(x: &'a [f64], y: &'a [f64]) -> Self {
+        Self { x, y, order: [ascending(x), ascending(y)] }
+    }
+
+    /// The correlation when point `i` counts `counts[i]` times.
+    pub fn correlation(&self, kind: Correlation, counts: &[f64]) -> Option<f64> {
+        match kind {
+            Correlation::Pearson => counted_pearson(self.x, self.y, counts),
+            Correlation::Spearman => {
+                let mut ranks = [vec![0.0; self.x.len()], vec![0.0; self.x.len()]];
+                counted_ranks(self.x, &self.order[0], counts, &mut ranks[0]);
+                counted_ranks(self.y, &self.order[1], counts, &mut ranks[1]);
+                counted_pearson(&ranks[0], &ranks[1], counts)
+            }
+        }
+    }
+}
+
+fn ascending(values: &[f64]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0u32..).take(values.len()).collect();
+    order.sort_unstable_by(|&a, &b| values[a as usize].total_cmp(&values[b as usize]).then(a.cmp(&b)));
+    order
+}
+
+/// Mean ranks when value `i` stands there `counts[i]` times; `order` sorts the values.
+fn counted_ranks(values: &[f64], order: &[u32], counts: &[f64], ranks: &mut [f64]) {
+    let mut before = 0.0;
+    for tied in order.chunk_by(|&a, &b| values[a as usize] == values[b as usize]) {
+        let here: f64 = tied.iter().map(|&i| counts[i as usize]).sum();
+        for &i in tied {
+            ranks[i as usize] = before + 0.5 * (here + 1.0);
+        }
+        before += here;
+    }
+}
+
+fn counted_pearson(x: &[f64], y: &[f64], counts: &[f64]) -> Option<f64> {
+    let total: f64 = counts.iter().sum();
+    let mean = |values: &[f64]| values.iter().zip(counts).map(|(v, c)| v * c).sum::<f64>() / total;
+    let (mean_x, mean_y) = (mean(x), mean(y));
+    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+    for ((x, y), count) in x.iter().zip(y).zip(counts) {
+        let (dx, dy) = (x - mean_x, y - mean_y);
+        xx += count * dx * dx;
+        yy += count * dy * dy;
+        xy += count * dx * dy;
+    }
+    // What is left of a constant after subtracting its rounded mean is rounding, not variation.
+    let rounding = |mean: f64| total * (mean * f64::EPSILON * 4.0).powi(2);
+    if xx <= rounding(mean_x) || yy <= rounding(mean_y) || !(xx * yy).is_normal() {
+        return None;
+    }
+    Some((xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0))
+}

@@ -1,0 +1,126 @@
+//! Intervals for a correlation over heads whose values were themselves measured on a sample of prompts.
+//!
+//! Both samples add uncertainty. Resampling the heads catches that of the heads together with the measurement noise
+//! of each; resampling the prompts catches what all heads share, and shows how far noise pulls the correlation
+//! towards 0 (the same bias that the estimate itself has, so it can be taken off). On Fisher's scale, z = artanh r,
+//! the interval is
+//!
+//! ```text
+//! z − bias_prompts ± t · √(var_heads + var_prompts)
+//! ```
+//!
+//! with Student's t of (heads − 1) degrees of freedom. Resampling both at once and taking percentiles, the obvious way,
+//! counts the noise twice in the centre and covered 90% instead of 95% in simulations with large noise. Where a few heads carry nearly all of the effect, no bootstrap over heads holds its level:
+//! expect about 90% there for Pearson's correlation.
+
+use rayon::prelude::*;
+
+use super::bootstrap::{resampled_means, weighted_mean};
+use super::correlation::{Correlation, Counted};
+use super::interval::{Interval, student_quantile};
+use super::resampling::{Draws, Seed, index_below};
+use super::weighted_sums::PackedSeries;
+
+/// Resamples for the variances: they are then known to about 2%.
+const N_RESAMPLES: usize = 2_000;
+/// Fewest heads with which a bootstrap over heads means anything.
+pub const FEWEST_HEADS: usize = 8;
+
+/// One quantity of all heads, measured on weighted prompts.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// Value of each head on each prompt. `[n_heads]` of `[n_prompts]`
+    pub series: &'a [Vec<f64>],
+    /// How often each prompt was drawn. `[n_prompts]`
+    pub weights: &'a [u32],
+}
+
+/// What the sample of prompts does to a correlation, on Fisher's scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PromptNoise {
+    /// Mean of z over resampled prompts, minus z of the prompts themselves.
+    pub bias: f64,
+    /// Standard deviation of z over resampled prompts.
+    pub sd: f64,
+}
+
+/// The effect of resampling the prompts of both tasks (independently: they are different prompts) on the correlation
+/// between the heads' means; `None` where the correlation is not defined, or exactly ±1.
+#[must_use]
+pub fn prompt_noise(x: Measured, y: Measured, kind: Correlation, seed: &[Seed; 2]) -> Option<PromptNoise> {
+    let means = |m: &Measured| -> Vec<f64> { m.series.iter().map(|s| weighted_mean(s, m.weights)).collect() };
+    let observed = fisher(kind.of(&means(&x), &means(&y))?)?;
+    let n_heads = x.series.len();
+    let resampled = |m: &Measured, seed: &Seed| {
+        let packed = PackedSeries::new(m.weights.len(), m.series.iter().map(Vec::as_slice));
+        resampled_means(&packed, &Draws::new(m.weights), m.weights.len(), N_RESAMPLES, seed)
+    };
+    let (x, y) = (resampled(&x, &seed[0]), resampled(&y, &seed[1]));
+    let z: Vec<f64> = x
+        .par_chunks_exact(n_heads)
+        .zip(y.par_chunks_exact(n_heads))
+        .map(|(x, y)| kind.of(x, y).and_then(fisher))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .flatten()
+        .collect();
+    let (mean, sd) = mean_and_sd(&z)?;
+    Some(PromptNoise { bias: mean - observed, sd })
+}
+
+/// The interval of the correlation between `x` and `y` over heads, or over heads and prompts if `noise` tells what the
+/// prompts add. `None` where it cannot be estimated: fewer than [`FEWEST_HEADS`], or no variation.
+#[must_use]
+pub fn correlation_interval(
+    x: &[f64],
+    y: &[f64],
+    kind: Correlation,
+    noise: Option<PromptNoise>,
+    level: f64,
+    seed: &Seed,
+) -> Option<Interval> {
+    let n_heads = x.len();
+    let estimate = kind.of(x, y)?;
+    if n_heads < FEWEST_HEADS {
+        return None;
+    }
+    let Some(observed) = fisher(estimate) else {
+        return Some(Interval { low: estimate, high: estimate });
+    };
+    let counted = Counted::new(x, y);
+    let z: Vec<f64> = (0..N_RESAMPLES as u64)
+        .into_par_iter()
+        .map(|resample| {
+            let mut rng = seed.stream(resample);
+            let mut counts = vec![0.0; n_heads];
+            for _ in 0..n_heads {
+                counts[index_below(&mut rng, n_heads as u32) as usize] += 1.0;
+            }
+            counted.correlation(kind, &counts).and_then(fisher)
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+        .flatten()
+        .collect();
+    let (_, sd_heads) = mean_and_sd(&z)?;
+    let noise = noise.unwrap_or(PromptNoise { bias: 0.0, sd: 0.0 });
+    let centre = observed - noise.bias;
+    let half = student_quantile(0.5 * (1.0 + level), n_heads as f64 - 1.0) * sd_heads.hypot(noise.sd);
+    Some(Interval { low: (centre - half).tanh(), high: (centre + half).tanh() })
+}
+
+/// artanh r, `None` for ±1.
+fn fisher(r: f64) -> Option<f64> {
+    (r.abs() < 1.0 - 1e-12).then(|| r.atanh())
+}
+
+/// Mean and standard deviation, summed in order; `None` for fewer than half of the resamples.
+fn mean_and_sd(values: &[f64]) -> Option<(f64, f64)> {
+    if values.len() < N_RESAMPLES / 2 {
+        return None;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Some((mean, variance.sqrt()))
+}

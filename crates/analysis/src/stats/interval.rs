@@ -1,0 +1,87 @@
+//! Confidence intervals from a bootstrap distribution.
+
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+/// A confidence interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// The quantile `q` of `sorted`, interpolated linearly between order statistics (type 7 of Hyndman and Fan).
+///
+/// NaN for no values.
+#[must_use]
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let place = q.clamp(0.0, 1.0) * last as f64;
+    let below = place.floor() as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (place - below as f64) * (sorted[above] - sorted[below])
+}
+
+/// Φ(x), the standard normal distribution function.
+pub(crate) fn normal_cdf(x: f64) -> f64 {
+    Normal::standard().cdf(x)
+}
+
+/// Φ⁻¹(p).
+pub(crate) fn normal_quantile(p: f64) -> f64 {
+    Normal::standard().inverse_cdf(p)
+}
+
+/// The quantile `p` of Student's t with `df` degrees of freedom; NaN unless `df` > 0.
+#[must_use]
+pub fn student_quantile(p: f64, df: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |t| t.inverse_cdf(p))
+}
+
+/// Two-sided p-value of a t statistic with `df` degrees of freedom; NaN unless `df` > 0.
+#[must_use]
+pub fn student_p_value(t: f64, df: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |dist| (2.0 * dist.sf(t.abs())).min(1.0))
+}
+
+/// What the interval of a bootstrapped statistic is corrected for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Correction {
+    /// Acceleration: how the standard error changes with the value. 0 for none.
+    pub acceleration: f64,
+    /// Size of the sample, where the interval shall be widened for small samples; see [`bca_interval`].
+    pub n: Option<usize>,
+}
+
+/// The bias-corrected and accelerated (BCa) interval of Efron (1987), after Efron and Tibshirani (1993), section 14.3,
+/// from a sorted bootstrap distribution.
+///
+/// With [`Correction::n`], its normal quantile is replaced by √(n/(n−1)) · t quantile, Hesterberg's expansion (2015)
+/// for the narrowness of bootstrap distributions, whose variance is that of n and not of n − 1 degrees of freedom:
+/// at 20 points the plain interval covers about 92% instead of 95%.
+#[must_use]
+pub fn bca_interval(sorted: &[f64], estimate: f64, level: f64, correction: Correction) -> Interval {
+    let n_resamples = sorted.len() as f64;
+    let below = sorted.partition_point(|&x| x < estimate) as f64;
+    let equal = sorted.partition_point(|&x| x <= estimate) as f64 - below;
+    // Half of the ties count as below; half a resample at either end keeps the quantile finite.
+    let share = ((below + 0.5 * equal) / n_resamples).clamp(0.5 / n_resamples, 1.0 - 0.5 / n_resamples);
+    let bias = normal_quantile(share);
+    let tail = 0.5 * (1.0 - level);
+    let z = match correction.n {
+        Some(n) if n > 1 => {
+            let n = n as f64;
+            -student_quantile(tail, n - 1.0) * (n / (n - 1.0)).sqrt()
+        }
+        _ => -normal_quantile(tail),
+    };
+    let end = |z: f64| {
+        let shifted = bias + z;
+        let scale = 1.0 - correction.acceleration * shifted;
+        // Beyond the pole of the transformation the corrected quantile would turn round.
+        let corrected = if scale > 0.0 { bias + shifted / scale } else { z.signum() * f64::INFINITY };
+        quantile(sorted, normal_cdf(corrected))
+    };
+    Interval { low: end(-z), high: end(z) }
+}

@@ -1,0 +1,18 @@
+//! The statistics, on plain slices of numbers: nothing here knows of heads or models.
+//!
+//! Everything random takes a [`Seed`] and gives the same numbers whatever the number of threads.
+
+pub mod bootstrap;
+pub mod correlation;
+pub mod correlation_bootstrap;
+pub mod fdr;
+pub mod interval;
+pub mod resampling;
+pub mod sign_flip;
+mod weighted_sums;
+
+pub use bootstrap::{BootstrapMean, bootstrap_means};
+pub use fdr::benjamini_hochberg;
+pub use interval::Interval;
+pub use resampling::Seed;
+pub use sign_flip::sign_flip_p_values;
