@@ -8,5 +8,7 @@ pub mod engine;
 pub mod error;
 pub mod forest;
 pub mod intervention;
+pub mod model;
 pub mod spec;
+pub mod tokenizer;
 pub mod weights;
