@@ -72,7 +72,7 @@ static GPT_NEOX: Names = Names {
     unembed: "embed_out",
     stored: Stored::OutIn,
     qkv_per_head: true,
-    buffers: &["attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"],
+    buffers: &["attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq", "rotary_emb.inv_freq"],
 };
 
 static OPT: Names = Names {
@@ -128,13 +128,14 @@ impl Names {
         self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
     }
 
-    /// Whether a canonical name belongs to a constant that is computed here instead of read.
+    /// Whether a canonical name belongs to a constant that is computed here instead of read: one per block, or (in
+    /// some files) one for the whole model.
     pub(super) fn is_buffer(&self, canonical: &str) -> bool {
-        let in_block = || {
+        let part = || {
             let rest = canonical.strip_prefix(self.block)?.strip_prefix('.')?;
             let (layer, part) = rest.split_once('.')?;
-            Some(layer.bytes().all(|b| b.is_ascii_digit()) && self.buffers.contains(&part))
+            layer.bytes().all(|b| b.is_ascii_digit()).then_some(part)
         };
-        canonical == "rotary_emb.inv_freq" || in_block().unwrap_or(false)
+        self.buffers.contains(&part().unwrap_or(canonical))
     }
 }
