@@ -75,7 +75,7 @@ impl ModelInfo {
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         let config = ModelConfig::open(files)?;
         let checkpoint = Checkpoint::open(files, &config)?;
-        let tokenizer = Tokenizer::open(files, &config)?;
+        let tokenizer = Tokenizer::optional(files, &config)?;
         Ok(ModelInfo { name: files.name(), config, tokenizer, checkpoint })
     }
 

@@ -74,10 +74,12 @@ fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
     };
     let weight = match plan.order {
         Order::Rows => PackedMatrix::pack_rows(d_in, d_out, |row, out| read(0, row, out)),
-        Order::Columns | Order::ColumnsPerHead { .. } => PackedMatrix::pack_columns(d_in, d_out, |column, out| {
-            let (part, row) = plan.column(column);
-            read(part, row, out);
-        }),
+        Order::Columns | Order::ColumnsPerHead { .. } => {
+            PackedMatrix::pack_columns(d_in, d_out, |column, out| {
+                let (part, row) = plan.column(column);
+                read(part, row, out);
+            })
+        }
     };
     for (&id, bad) in plan.weight.iter().zip(bad) {
         let tensor = &store.tensors[id];
@@ -114,7 +116,8 @@ fn check_tied(store: &TensorStore, embed: &[f32], copy: TensorId) -> Result<()> 
                     "holds a {:?} that differs from the embedding, while config.json ties the two",
                     tensor.name
                 ),
-                mend: "set \"tie_word_embeddings\" to false to use it, or save the checkpoint without it".to_owned(),
+                mend: "set \"tie_word_embeddings\" to false to use it, or save the checkpoint without it"
+                    .to_owned(),
             });
         }
     }

@@ -81,10 +81,9 @@ impl Checkpoint {
                 .into_par_iter()
                 .map(|(name, &id)| {
                     let tensor = &self.store.tensors[id];
-                    self.store.prefetch(tensor);
-                    let digest = hex(&Sha256::digest(self.store.bytes(tensor)));
-                    self.store.release(tensor);
-                    format!("{name} {} {:?} {digest}\n", tensor.dtype, tensor.shape)
+                    let mut digest = Sha256::new();
+                    self.store.stream(tensor, |bytes| digest.update(bytes));
+                    format!("{name} {} {:?} {}\n", tensor.dtype, tensor.shape, hex(&digest.finalize()))
                 })
                 .collect();
             hex(&Sha256::digest(lines.concat()))

@@ -72,7 +72,12 @@ static GPT_NEOX: Names = Names {
     unembed: "embed_out",
     stored: Stored::OutIn,
     qkv_per_head: true,
-    buffers: &["attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq", "rotary_emb.inv_freq"],
+    buffers: &[
+        "attention.bias",
+        "attention.masked_bias",
+        "attention.rotary_emb.inv_freq",
+        "rotary_emb.inv_freq",
+    ],
 };
 
 static OPT: Names = Names {

@@ -97,7 +97,9 @@ impl Plan {
         };
         let projected = d_embed != d_model;
         let projection = |finder: &mut Finder, name: &str, d_in, d_out| {
-            projected.then(|| finder.linear(&[name.to_owned()], d_in, d_out, Order::Columns, false)).transpose()
+            projected
+                .then(|| finder.linear(&[name.to_owned()], d_in, d_out, Order::Columns, false))
+                .transpose()
         };
         let project_in = projection(&mut finder, "project_in", d_embed, d_model)?;
 
@@ -186,7 +188,8 @@ impl<'a> Finder<'a> {
                 file: self.store.label.clone(),
                 tensor: name.to_owned(),
                 shape: shape.to_vec(),
-                mend: "use the config.json that belongs to this checkpoint, or fetch the checkpoint again".to_owned(),
+                mend: "use the config.json that belongs to this checkpoint, or fetch the checkpoint again"
+                    .to_owned(),
             });
         };
         self.check(id, shape)?;
@@ -242,12 +245,15 @@ impl<'a> Finder<'a> {
     ) -> Result<LinearPlan, LoadError> {
         let per_part = d_out / parts.len();
         let shape = if order == Order::Rows { [d_in, per_part] } else { [per_part, d_in] };
-        let weight =
-            parts.iter().map(|name| self.take(&format!("{name}.weight"), &shape)).collect::<Result<_, _>>()?;
+        let weight = parts
+            .iter()
+            .map(|name| self.take(&format!("{name}.weight"), &shape))
+            .collect::<Result<_, _>>()?;
         let bias = match bias {
-            true => {
-                parts.iter().map(|name| self.take(&format!("{name}.bias"), &[per_part])).collect::<Result<_, _>>()?
-            }
+            true => parts
+                .iter()
+                .map(|name| self.take(&format!("{name}.bias"), &[per_part]))
+                .collect::<Result<_, _>>()?,
             false => Vec::new(),
         };
         Ok(LinearPlan { d_in, d_out, weight, order, bias })

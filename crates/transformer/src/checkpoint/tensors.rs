@@ -81,7 +81,9 @@ impl TensorStore {
             // A path with a root, a drive or `..` could name any file of the machine.
             let inside = Path::new(shard).components().all(|c| matches!(c, Component::Normal(_)));
             if !inside || shard.is_empty() || shard.contains('\\') {
-                return Err(malformed(format!("names the shard {shard:?}, which is outside the model's folder")));
+                return Err(malformed(format!(
+                    "names the shard {shard:?}, which is outside the model's folder"
+                )));
             }
             let Some(bytes) = files.map(shard)? else {
                 return Err(LoadError::MissingFile {
@@ -133,8 +135,20 @@ impl TensorStore {
     }
 
     /// A tensor's bytes as they lie in the file.
-    pub(super) fn bytes(&self, tensor: &Tensor) -> &[u8] {
+    fn bytes(&self, tensor: &Tensor) -> &[u8] {
         &self.files[tensor.file].bytes[tensor.range.clone()]
+    }
+
+    /// Passes a tensor's bytes to `visit` piece by piece, so that little of it is in memory at a time.
+    pub(super) fn stream(&self, tensor: &Tensor, mut visit: impl FnMut(&[u8])) {
+        const PIECE: usize = 4 << 20;
+        let file = &self.files[tensor.file].bytes;
+        for start in tensor.range.clone().step_by(PIECE) {
+            let piece = start..tensor.range.end.min(start + PIECE);
+            file.prefetch(piece.clone());
+            visit(&file[piece.clone()]);
+            file.release(piece);
+        }
     }
 
     /// Asks for a tensor that is needed next.
@@ -233,8 +247,9 @@ fn no_weights(files: &ModelFiles) -> LoadError {
         Some(file) => LoadError::Malformed {
             file: files.label(file),
             problem: "is the only weight file, and its format is not supported".to_owned(),
-            mend: "convert it in Python: AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder)"
-                .to_owned(),
+            mend:
+                "convert it in Python: AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder)"
+                    .to_owned(),
         },
         None => LoadError::MissingFile {
             file: files.label(SINGLE),
@@ -246,10 +261,16 @@ fn no_weights(files: &ModelFiles) -> LoadError {
 
 /// The crate's words for a broken header, with what is known of the file.
 fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError {
-    let malformed =
-        |problem: String, mend: &str| LoadError::Malformed { file: label.to_owned(), problem, mend: mend.to_owned() };
+    let malformed = |problem: String, mend: &str| LoadError::Malformed {
+        file: label.to_owned(),
+        problem,
+        mend: mend.to_owned(),
+    };
     if bytes.starts_with(b"version https://git-lfs") {
-        return malformed("is a Git LFS pointer, not the weights themselves".to_owned(), "run `git lfs pull`");
+        return malformed(
+            "is a Git LFS pointer, not the weights themselves".to_owned(),
+            "run `git lfs pull`",
+        );
     }
     let len = bytes.len();
     let problem = match error {
@@ -261,12 +282,16 @@ fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError
             format!("is truncated or damaged: its header describes another length than its {len} bytes")
         }
         SafeTensorError::InvalidOffset(name) => {
-            format!("is damaged: the offsets of tensor {name:?} overlap others, leave a gap, or run backwards")
+            format!(
+                "is damaged: the offsets of tensor {name:?} overlap others, leave a gap, or run backwards"
+            )
         }
         SafeTensorError::TensorInvalidInfo => {
             "is damaged: a tensor's offsets disagree with its shape and type".to_owned()
         }
-        SafeTensorError::HeaderTooLarge => "is no safetensors file: its header would be over 100 MB".to_owned(),
+        SafeTensorError::HeaderTooLarge => {
+            "is no safetensors file: its header would be over 100 MB".to_owned()
+        }
         other => format!("has a broken safetensors header ({other})"),
     };
     malformed(problem, "fetch it again")
@@ -291,7 +316,10 @@ mod tests {
                 e => (1024.0 + fraction) * 2f64.powi(e - 25),
             };
             let expected = if sign == 1 { -magnitude } else { magnitude };
-            assert!(f64::from(*x) == expected || (x.is_nan() && expected.is_nan()), "{bits:#06x}: {x} {expected}");
+            assert!(
+                f64::from(*x) == expected || (x.is_nan() && expected.is_nan()),
+                "{bits:#06x}: {x} {expected}"
+            );
         }
         decode(Dtype::BF16, &bytes, &mut out);
         for (bits, x) in (0..=u16::MAX).zip(&out) {

@@ -94,7 +94,8 @@ pub(super) fn gpt2(keys: &Keys) -> Result<ModelConfig> {
     let d_model = keys.size(&["n_embd", "hidden_size"], 768)?;
     let d_vocab = keys.size(&["vocab_size"], 50257)?;
     let d_head = split_heads(keys, d_model, n_heads, "n_embd", "n_head")?;
-    let base_scale = if keys.flag("scale_attn_weights", true)? { (d_head as f64).sqrt().recip() } else { 1.0 };
+    let base_scale =
+        if keys.flag("scale_attn_weights", true)? { (d_head as f64).sqrt().recip() } else { 1.0 };
     let by_layer = keys.flag("scale_attn_by_inverse_layer_idx", false)?;
     let attn_scale = (0..n_layers)
         .map(|layer| (base_scale / if by_layer { (layer + 1) as f64 } else { 1.0 }) as f32)
@@ -385,10 +386,12 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
             };
             let mut windows = Vec::new();
             for item in types.as_array().ok_or_else(malformed)? {
-                let [Value::Array(pattern), repeats] = item.as_array().ok_or_else(malformed)?.as_slice() else {
+                let [Value::Array(pattern), repeats] = item.as_array().ok_or_else(malformed)?.as_slice()
+                else {
                     return Err(malformed());
                 };
-                let pattern = pattern.iter().map(|v| kind("attention_types", v)).collect::<Result<Vec<_>>>()?;
+                let pattern =
+                    pattern.iter().map(|v| kind("attention_types", v)).collect::<Result<Vec<_>>>()?;
                 let repeats = repeats.as_u64().ok_or_else(malformed)?;
                 let n = repeats.saturating_mul(pattern.len() as u64);
                 if n > (n_layers - windows.len()) as u64 {
@@ -423,7 +426,9 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
         )),
         (Some(windows), _) | (None, Some(windows)) => Ok(windows),
         // The default is 12 times global, local.
-        (None, None) if n_layers == 24 => Ok((0..24).map(|layer| (layer % 2 == 1).then_some(window)).collect()),
+        (None, None) if n_layers == 24 => {
+            Ok((0..24).map(|layer| (layer % 2 == 1).then_some(window)).collect())
+        }
         (None, None) => Err(keys.error(
             "attention_types",
             "is missing",

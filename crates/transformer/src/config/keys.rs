@@ -48,7 +48,10 @@ impl<'a> Keys<'a> {
     }
 
     /// As [`Keys::lookup`], with `null` standing for an absent key.
-    pub(super) fn optional(&self, names: &[&'static str]) -> Result<Option<(&'static str, &'a Value)>, ConfigError> {
+    pub(super) fn optional(
+        &self,
+        names: &[&'static str],
+    ) -> Result<Option<(&'static str, &'a Value)>, ConfigError> {
         Ok(self.lookup(names)?.filter(|(_, value)| !value.is_null()))
     }
 

@@ -60,7 +60,8 @@ pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
         problem,
         mend: "fetch the file again".to_owned(),
     };
-    let value: Value = serde_json::from_slice(json).map_err(|e| malformed(format!("is no valid JSON ({e})")))?;
+    let value: Value =
+        serde_json::from_slice(json).map_err(|e| malformed(format!("is no valid JSON ({e})")))?;
     let Value::Object(map) = &value else {
         return Err(malformed("holds no JSON object".to_owned()));
     };

@@ -55,13 +55,22 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokenizer beside a checkpoint, checked against its `config.json`; `None` where the folder has none.
+    /// The tokenizer beside a checkpoint, checked against its `config.json`.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::from_files`]; an id at or beyond `vocab_size`; a `bos_token_id` other than the
-    /// tokenizer's own BOS.
-    pub fn open(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
-        let Some((tokenizer, file)) = Self::read(files, config.spec.architecture, config.bos_token_id)? else {
+    /// [`LoadError::MissingFile`] where the model has none, and those of [`Tokenizer::optional`].
+    pub fn from_files(files: &ModelFiles, config: &ModelConfig) -> Result<Self, LoadError> {
+        Self::optional(files, config)?.ok_or_else(|| vocabulary::missing(files))
+    }
+
+    /// As [`Tokenizer::from_files`], but `None` where there is neither `tokenizer.json` nor `vocab.json`.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`; a `bos_token_id` other than the tokenizer's
+    /// own BOS.
+    pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
+        let Some((tokenizer, file)) = Self::read(files, config.spec.architecture, config.bos_token_id)?
+        else {
             return Ok(None);
         };
         let d_vocab = config.spec.d_vocab;
@@ -79,13 +88,16 @@ impl Tokenizer {
         Ok(Some(tokenizer))
     }
 
-    /// A tokenizer on its own. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json` name, else
-    /// `<|endoftext|>`, or `</s>` for OPT. `None` where there is neither `tokenizer.json` nor `vocab.json`.
+    /// A tokenizer without a model. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json`
+    /// name, else `<|endoftext|>`, or `</s>` for OPT.
     ///
     /// # Errors
-    /// Broken files, a tokenizer that is not byte-level BPE, or one without a BOS.
-    pub fn from_files(files: &ModelFiles, architecture: Architecture) -> Result<Option<Self>, LoadError> {
-        Ok(Self::read(files, architecture, None)?.map(|(tokenizer, _)| tokenizer))
+    /// Missing or broken files, a tokenizer that is not byte-level BPE, or one without a BOS.
+    pub fn alone(files: &ModelFiles, architecture: Architecture) -> Result<Self, LoadError> {
+        match Self::read(files, architecture, None)? {
+            Some((tokenizer, _)) => Ok(tokenizer),
+            None => Err(vocabulary::missing(files)),
+        }
     }
 
     /// The tokenizer, and what messages call the file that it came from.

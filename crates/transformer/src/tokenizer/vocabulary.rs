@@ -80,6 +80,14 @@ pub(super) fn read(
     Ok(Some((tokenizer, label)))
 }
 
+/// The error for a model without a tokenizer.
+pub(super) fn missing(files: &ModelFiles) -> LoadError {
+    LoadError::MissingFile {
+        file: files.label(JSON),
+        mend: format!("put the model's {JSON}, or its {VOCAB} and {MERGES}, there"),
+    }
+}
+
 fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let outline: Outline =
         serde_json::from_slice(json).map_err(|e| format!("is no byte-level BPE tokenizer.json ({e})"))?;
@@ -92,7 +100,9 @@ fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     for AddedId { id, content } in &outline.added_tokens {
         let found = tokenizer.token_to_id(content);
         if found != Some(*id) {
-            return Err(format!("gives the added token {content:?} the id {id}, but its place makes it {found:?}"));
+            return Err(format!(
+                "gives the added token {content:?} the id {id}, but its place makes it {found:?}"
+            ));
         }
     }
     Ok(tokenizer)
@@ -129,7 +139,9 @@ fn check_outline(outline: &Outline) -> Result<(), String> {
     }
     check_vocab(&model.vocab)?;
     match outline.added_tokens.iter().find(|token| token.id > MAX_ID) {
-        Some(token) => Err(format!("gives {:?} the id {}, which is beyond {MAX_ID}", token.content, token.id)),
+        Some(token) => {
+            Err(format!("gives {:?} the id {}, which is beyond {MAX_ID}", token.content, token.id))
+        }
         None => Ok(()),
     }
 }
@@ -146,9 +158,12 @@ fn check_vocab(vocab: &HashMap<String, u32>) -> Result<(), String> {
             return Err(format!("gives the id {id} to both {a:?} and {b:?}"));
         }
     }
-    let bytes: BTreeSet<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    let bytes: BTreeSet<char> =
+        tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
     match bytes.iter().find(|c| !vocab.contains_key(c.encode_utf8(&mut [0; 4]) as &str)) {
-        Some(c) => Err(format!("has no token for every byte: {c:?} is missing, and some text would be dropped")),
+        Some(c) => {
+            Err(format!("has no token for every byte: {c:?} is missing, and some text would be dropped"))
+        }
         None => Ok(()),
     }
 }
@@ -189,7 +204,9 @@ fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(Stri
         };
         let merged = format!("{left}{right}");
         if let Some(unknown) = [left, right, &merged].into_iter().find(|&token| !vocab.contains_key(token)) {
-            return Err(format!("merges {line:?} in line {line_number}, but {VOCAB} has no token {unknown:?}"));
+            return Err(format!(
+                "merges {line:?} in line {line_number}, but {VOCAB} has no token {unknown:?}"
+            ));
         }
         if !seen.insert(line) {
             return Err(format!("merges {line:?} a second time in line {line_number}"));
