@@ -1,0 +1,92 @@
+"""The twelve miniature models: four architectures of Transformers, three sizes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+)
+
+N_POSITIONS = 64
+# GPT-Neo's local layers see this many tokens, fewer than the longest prompts have.
+LOCAL_WINDOW = 16
+
+
+@dataclass(frozen=True)
+class Size:
+    """One rung of the ladder, and how long and how fast it learns."""
+
+    family: str
+    n_layers: int
+    n_heads: int
+    d_model: int
+    steps: int
+    learning_rate: float
+
+
+LADDER = {
+    "mini-gpt2-s": Size("gpt2", 2, 4, 32, 2400, 4e-3),
+    "mini-gpt2-m": Size("gpt2", 3, 4, 64, 2400, 3e-3),
+    "mini-gpt2-l": Size("gpt2", 5, 8, 96, 2400, 2e-3),
+    "mini-pythia-s": Size("pythia", 2, 4, 32, 2400, 4e-3),
+    "mini-pythia-m": Size("pythia", 3, 4, 64, 2400, 3e-3),
+    "mini-pythia-l": Size("pythia", 4, 6, 96, 2400, 2e-3),
+    "mini-opt-s": Size("opt", 2, 4, 32, 2400, 4e-3),
+    "mini-opt-m": Size("opt", 3, 4, 64, 2400, 3e-3),
+    "mini-opt-l": Size("opt", 5, 8, 96, 2400, 2e-3),
+    "mini-gpt-neo-s": Size("gpt-neo", 2, 4, 32, 2400, 4e-3),
+    "mini-gpt-neo-m": Size("gpt-neo", 4, 4, 56, 2400, 3e-3),
+    "mini-gpt-neo-l": Size("gpt-neo", 6, 8, 80, 2400, 2e-3),
+}
+
+
+def build(size: Size, d_vocab: int, bos_id: int) -> PreTrainedModel:
+    """A fresh model. No dropout: a run sees each document about once, so there is nothing to overfit.
+
+    Transformers' initial deviation of 0.02 is made for widths near 768; here it goes with the width, or attention would take
+    thousands of steps to leave its flat start.
+    """
+    d, ids = size.d_model, {"bos_token_id": bos_id, "eos_token_id": bos_id}
+    std = 0.8 * d**-0.5
+    if size.family == "gpt2":
+        return GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=d_vocab, n_positions=N_POSITIONS, n_embd=d, n_layer=size.n_layers, n_head=size.n_heads,
+                resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=std, **ids,
+            )
+        )
+    if size.family == "pythia":
+        return GPTNeoXForCausalLM(
+            GPTNeoXConfig(
+                vocab_size=d_vocab, max_position_embeddings=N_POSITIONS, hidden_size=d, intermediate_size=4 * d,
+                num_hidden_layers=size.n_layers, num_attention_heads=size.n_heads, rotary_pct=0.25,
+                use_parallel_residual=True, tie_word_embeddings=False, initializer_range=std, **ids,
+            )
+        )
+    if size.family == "opt":
+        return OPTForCausalLM(
+            OPTConfig(
+                vocab_size=d_vocab, max_position_embeddings=N_POSITIONS, hidden_size=d, word_embed_proj_dim=d,
+                ffn_dim=4 * d, num_hidden_layers=size.n_layers, num_attention_heads=size.n_heads,
+                do_layer_norm_before=True, activation_function="relu", dropout=0.0, pad_token_id=1, init_std=std, **ids,
+            )
+        )
+    if size.family == "gpt-neo":
+        return GPTNeoForCausalLM(
+            GPTNeoConfig(
+                vocab_size=d_vocab, max_position_embeddings=N_POSITIONS, hidden_size=d, num_layers=size.n_layers,
+                num_heads=size.n_heads, attention_types=[[["global", "local"], size.n_layers // 2]],
+                window_size=LOCAL_WINDOW, activation_function="gelu_new", resid_dropout=0.0, embed_dropout=0.0,
+                attention_dropout=0.0, initializer_range=std, **ids,
+            )
+        )
+    raise ValueError(f"unknown family {size.family!r}")

@@ -1,0 +1,88 @@
+"""Checks what ships in `models/` and writes what is derived from it. Run after training.
+
+    python models/train/release.py
+
+Writes `models/golden_logits.json` (last-token logits by Transformers, for another program to agree with) and the tables in
+`models/README.md`, and fails if a checkpoint is missing, a name is not one token, or all together is over the limit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import torch
+
+from architectures import LADDER
+from corpus import TASK_FILES, load_task
+from evaluate import dump_logits, load, name_id, sample_prompts, score_tasks
+from train import HERE, MODELS
+
+SIZE_LIMIT = 8_000_000  # bytes, of everything compiled into the binary
+GOLDEN_PROMPTS = (("ioi", "long_argument"), ("ioi", "when_went"), ("anti_repeat", "met_talked"))
+BEGIN, END = "<!-- tables: written by train/release.py -->", "<!-- end of tables -->"
+
+
+def shipped_bytes() -> int:
+    """Size of all checkpoint folders."""
+    return sum(file.stat().st_size for name in LADDER for file in (MODELS / name).iterdir())
+
+
+def golden(name: str, tokenizer) -> dict:
+    """The golden entry of one model: three prompts, one of them longer than GPT-Neo's local window."""
+    prompts = []
+    for task, template in GOLDEN_PROMPTS:
+        drawn = sample_prompts(load_task(TASK_FILES[task]), tokenizer, 40, seed=1)
+        prompts.append(next(p for p in drawn if p.template == template))
+    return dump_logits(MODELS / name, prompts)
+
+
+def tables(cards: dict) -> str:
+    """The README's tables, from `cards.json` and the loss curves."""
+    lines = ["| model | parameters | layers x heads | d_model | steps | seconds | IOI accuracy | IOI logit diff "
+             "| anti-repeat accuracy | anti-repeat logit diff |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    for name, card in cards.items():
+        ioi, anti = card["tasks"]["ioi"], card["tasks"]["anti_repeat"]
+        lines.append(
+            f"| {name} | {card['params']:,} | {card['n_layers']} x {card['n_heads']} | {card['d_model']} | {card['steps']:,} "
+            f"| {card['train_seconds']:,} | {ioi['accuracy']:.1%} | {ioi['logit_diff']:.2f} | {anti['accuracy']:.1%} "
+            f"| {anti['logit_diff']:.2f} |"
+        )
+    lines += ["", "Training loss (mean since the row before in the model's log), at these shares of its steps, and validation loss:", ""]
+    shares = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    lines += ["| model | " + " | ".join(f"{share:.0%}" for share in shares) + " | validation |", "|---|" + "--:|" * (len(shares) + 1)]
+    for name, card in cards.items():
+        with open(HERE / "logs" / f"{name}.csv", encoding="utf-8") as file:
+            rows = [(int(row["step"]), row["train_loss"]) for row in csv.DictReader(file)]
+        picked = [min(rows, key=lambda row: abs(row[0] - share * card["steps"]))[1] for share in shares]
+        lines.append(f"| {name} | " + " | ".join(picked) + f" | {card['final_loss']} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    cards = json.loads((MODELS / "cards.json").read_text(encoding="utf-8"))
+    if missing := [name for name in LADDER if name not in cards or not (MODELS / name / "model.safetensors").exists()]:
+        sys.exit(f"not trained yet: {', '.join(missing)}")
+    entries = []
+    for name in LADDER:
+        model, tokenizer = load(MODELS / name)
+        for path in TASK_FILES.values():
+            for person in load_task(path).names:
+                name_id(tokenizer, person)
+        if (measured := score_tasks(model, tokenizer)) != cards[name]["tasks"]:
+            sys.exit(f"{name}: cards.json says {cards[name]['tasks']}, the checkpoint gives {measured}")
+        entries.append(golden(name, tokenizer))
+    (MODELS / "golden_logits.json").write_text(json.dumps(entries, separators=(",", ":")) + "\n", encoding="utf-8")
+    if (size := shipped_bytes()) > SIZE_LIMIT:
+        sys.exit(f"the models are {size:,} bytes, over the limit of {SIZE_LIMIT:,}")
+    readme = MODELS / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    readme.write_text(f"{before}\n{tables(cards)}\n\nAll twelve folders together: {size:,} bytes.\n{after}", encoding="utf-8")
+    print(f"{len(entries)} models, {size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
