@@ -128,7 +128,9 @@ pub enum ScanError {
     #[error(transparent)]
     Prompts(#[from] PromptError),
     /// The forward pass gave a number that is none.
-    #[error("the logit difference of prompt {prompt:?} is not a finite number: the model's weights overflow float32")]
+    #[error(
+        "the logit difference of prompt {prompt:?} is not a finite number: the model's weights overflow float32"
+    )]
     NotFinite {
         /// The prompt's text.
         prompt: String,

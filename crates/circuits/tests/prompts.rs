@@ -114,11 +114,27 @@ fn the_first_prompts_of_seed_0_stay_what_they_are() {
 }
 
 const FIRST_IOI_TEXTS: [&str; 4] = [
-    "When Rachel and Lucy went to the park, Rachel gave a gift to",
-    "Then, Brian and Fred were at the park, and Fred handed a letter to",
-    "When Karen and William went to the office, Karen gave a book to",
-    "Then, Julia and Carl were at the museum, and Carl handed a book to",
+    "When Carl and Nancy went to the station, Carl gave a ring to",
+    "Then, George and Jim were at the library, and Jim handed a coat to",
+    "When Scott and Arthur went to the beach, Scott gave a ticket to",
+    "Then, Nancy and Joseph were at the station, and Joseph handed a ticket to",
 ];
+
+#[test]
+fn only_every_pair_step_th_pair_is_drawn() {
+    for name in ["ioi", "anti_repeat"] {
+        let task = task(name);
+        let place = |name: &String| {
+            let at = |list: &[String]| list.iter().position(|other| other == name);
+            at(&task.names.pool).or_else(|| at(&task.names.partner_pool)).unwrap()
+        };
+        let set = resolve(&task, &options(600, 3));
+        assert!(set.prompts.iter().all(|p| (place(&p.first) + place(&p.second)).is_multiple_of(4)));
+        let twins = set.prompts.iter().filter_map(|p| p.resample.as_ref());
+        assert!(twins.clone().count() > 0);
+        assert!(twins.clone().all(|t| (place(&t.first) + place(&t.second)).is_multiple_of(4)));
+    }
+}
 
 #[test]
 fn splits_share_no_pair_of_names() {
@@ -328,7 +344,7 @@ fn task_of_twelve() -> Task {
     let anti = task("anti_repeat");
     let published = anti.published.clone().unwrap();
     let mut task = tiny();
-    task.names = circuits::task::Names { pool: published.names, partner_pool: Vec::new(), min_usable: 20 };
+    task.names = circuits::task::Names { pool: published.names, partner_pool: Vec::new(), pair_step: 1, min_usable: 20 };
     task.fillers.clear();
     task.templates = vec![circuits::task::Template { id: "met_talked".to_owned(), text: published.text }];
     task.validate("task").unwrap();

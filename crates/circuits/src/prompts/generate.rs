@@ -30,7 +30,7 @@ type Pair<'a> = (&'a str, &'a str);
 
 /// Prompts of the protocol `standard`, equal texts merged.
 pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Vec<Prompt> {
-    let mut pairs = unordered_pairs(names);
+    let mut pairs = unordered_pairs(names, &task.names);
     Draw::new(&task.name, seed, "pairs").shuffle(&mut pairs);
     let every_second = |start| pairs.iter().copied().skip(start).step_by(2).collect::<Vec<_>>();
     let mut prompts = Vec::new();
@@ -184,13 +184,19 @@ fn merged(drawn: Vec<Prompt>) -> Vec<Prompt> {
     distinct
 }
 
-/// Every pair that a prompt can take, in the order of the lists.
-fn unordered_pairs(names: &Names) -> Vec<Pair<'_>> {
-    let (pool, partners) = (&names.pool, &names.partner_pool);
+/// Every pair that a prompt can take, in the order of the lists. `all` are the task's names, whose places decide which
+/// pairs are allowed; `usable` those of them that take part.
+fn unordered_pairs<'a>(usable: &'a Names, all: &Names) -> Vec<Pair<'a>> {
+    let (pool, partners) = (&usable.pool, &usable.partner_pool);
+    let place = |name: &String| {
+        let place_in = |list: &[String]| list.iter().position(|other| other == name);
+        place_in(&all.pool).or_else(|| place_in(&all.partner_pool)).unwrap_or(0)
+    };
     let mut pairs = Vec::new();
     for (i, a) in pool.iter().enumerate() {
         let others = if partners.is_empty() { &pool[i + 1..] } else { partners };
-        pairs.extend(others.iter().map(|b| (a.as_str(), b.as_str())));
+        let allowed = others.iter().filter(|&b| (place(a) + place(b)).is_multiple_of(usable.pair_step));
+        pairs.extend(allowed.map(|b| (a.as_str(), b.as_str())));
     }
     pairs
 }

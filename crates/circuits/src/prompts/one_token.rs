@@ -134,6 +134,7 @@ pub(super) fn usable_names(
     let names = Names {
         pool: keep(&task.names.pool),
         partner_pool: keep(&task.names.partner_pool),
+        pair_step: task.names.pair_step,
         min_usable: options.min_names.unwrap_or(task.names.min_usable),
     };
     enough(task, &names, &groups, &refused)?;

@@ -126,9 +126,17 @@ pub struct Names {
     /// The other half; shares no name with `pool`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partner_pool: Vec<String>,
+    /// Two names can share a prompt only where the sum of their places in the lists, from 0, is a multiple of this: 1
+    /// allows every pair. It keeps the other pairs free for a model's training corpus.
+    #[serde(default = "every_pair")]
+    pub pair_step: usize,
     /// Fewest names, over both lists, that must be left after the one-token rule.
     #[serde(default = "default_min_usable")]
     pub min_usable: usize,
+}
+
+fn every_pair() -> usize {
+    1
 }
 
 fn default_min_usable() -> usize {

@@ -91,6 +91,13 @@ impl Checker<'_> {
                 "a prompt takes one name from each list: keep it in one of them",
             );
         }
+        if names.pair_step == 0 || names.pair_step > names.pool.len() {
+            return self.fail(
+                "names.pair_step",
+                format!("{} lies outside 1 to {}", names.pair_step, names.pool.len()),
+                "use 1 to allow every pair of names, or a small number to allow one pair in so many",
+            );
+        }
         if names.min_usable < MIN_IN_ALL {
             return self.fail(
                 "names.min_usable",

@@ -1,0 +1,35 @@
+//! `predict`: a model's most likely next tokens, to see that a checkpoint works.
+
+use std::fmt::Write;
+
+use transformer::engine::Cache;
+use transformer::forest::Forest;
+
+use crate::args::PredictArgs;
+use crate::error::CliError;
+use crate::subject::Subject;
+
+/// Prints the top tokens after the prompt, with probabilities and logits.
+pub fn predict(args: &PredictArgs) -> Result<String, CliError> {
+    let subject = Subject::open(&args.model)?;
+    let tokenizer = subject.tokenizer();
+    let tokens = tokenizer.encode_with_bos(&args.prompt)?;
+    let decoder = subject.load()?;
+    let forest = Forest::new(&[&tokens])?;
+    let logits = Cache::new(&decoder, &forest)?.logits(forest.end(0));
+
+    // Probabilities are over all rows of the unembedding, as in any framework; padding rows are just not shown.
+    let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total: f64 = logits.iter().map(|l| (l - highest).exp()).sum();
+    let mut order: Vec<u32> = (0..logits.len() as u32).filter(|&id| tokenizer.is_real(id)).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+
+    let mut text = format!("{} tokens, BOS included\n{:>5}  {:>11}  {:>9}  token\n", tokens.len(), "rank", "probability", "logit");
+    for (rank, &id) in order.iter().take(args.top).enumerate() {
+        let logit = logits[id as usize];
+        let probability = 100.0 * (logit - highest).exp() / total;
+        let shown = tokenizer.decode(&[id])?;
+        let _ = writeln!(text, "{:5}  {probability:10.3}%  {logit:9.3}  {shown:?} ({id})", rank + 1);
+    }
+    Ok(text)
+}

@@ -1,0 +1,93 @@
+//! What can go wrong at the command line, one line each.
+
+use std::path::PathBuf;
+
+use analysis::AnalysisError;
+use circuits::prompts::PromptError;
+use circuits::scan::ScanError;
+use circuits::task::TaskError;
+use transformer::error::LoadError;
+
+/// An error that ends the program with exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A checkpoint cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A task cannot be read.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// Prompts cannot be made.
+    #[error(transparent)]
+    Prompts(#[from] PromptError),
+    /// A scan cannot be run.
+    #[error("{model}: {source}")]
+    Scan {
+        /// Of which model.
+        model: String,
+        /// Why.
+        source: ScanError,
+    },
+    /// A table or result file.
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
+    /// A name that means nothing.
+    #[error("there is no model or folder `{name}`: name a shipped miniature ({miniatures}) or a folder with a checkpoint")]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// Names there are.
+        miniatures: String,
+    },
+    /// A model of the Hub, which this version does not download.
+    #[error("`{name}` is not on this machine and this version downloads nothing: fetch {hf_name} into a folder and name the folder")]
+    NotDownloaded {
+        /// The name.
+        name: String,
+        /// Its id on the Hub.
+        hf_name: String,
+    },
+    /// Prompts need a tokenizer.
+    #[error("{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer beside its weights")]
+    NoTokenizer {
+        /// The model's folder.
+        model: String,
+    },
+    /// A text that the tokenizer refuses.
+    #[error("{0}")]
+    Tokenize(#[from] transformer::tokenizer::TokenizeError),
+    /// A prompt that the model cannot run.
+    #[error(transparent)]
+    Capture(#[from] transformer::engine::CaptureError),
+    /// A prompt that makes no forest.
+    #[error(transparent)]
+    Forest(#[from] transformer::forest::ForestError),
+    /// Two models would write the same files.
+    #[error("two of the models are called `{name}`: name each model once, or give the folders different names")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// A table needs scans that are not there.
+    #[error("{folder} holds no model that was scanned on both tasks: run `circuit-scaling run`, or `scan` with --task ioi and with --task anti-repeat")]
+    NoScans {
+        /// The study.
+        folder: PathBuf,
+    },
+    /// The study's folder cannot be used.
+    #[error("{path} cannot be written ({source}): choose another folder with --out")]
+    Out {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Threads cannot be started.
+    #[error("--threads {threads}: {source}")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        source: rayon::ThreadPoolBuildError,
+    },
+}

@@ -1,0 +1,120 @@
+//! A model that a command works on: from the name a user gives to a checkpoint ready to load.
+
+use std::path::Path;
+
+use analysis::known_models;
+use circuits::prompts::{Tokenize, TokenizeError};
+use transformer::checkpoint::ModelFiles;
+use transformer::decoder::Decoder;
+use transformer::error::LoadError;
+use transformer::model::ModelInfo;
+use transformer::spec::{Architecture, ModelSpec};
+use transformer::tokenizer::Tokenizer;
+
+use crate::error::CliError;
+use crate::miniatures::{self, MINIATURES};
+
+/// A checkpoint whose headers, config and tokenizer have been read, but not its weights.
+pub struct Subject {
+    /// Name in tables and files.
+    pub name: String,
+    /// Hugging Face id, or the folder.
+    pub hf_name: String,
+    /// Family in tables.
+    pub family: String,
+    /// Its files, read as far as their headers.
+    pub info: ModelInfo,
+    tokenizer: Tokenizer,
+}
+
+impl Subject {
+    /// The model of this name: a shipped miniature, else a folder.
+    ///
+    /// # Errors
+    /// An unknown name, or files that are no checkpoint of a supported architecture.
+    pub fn open(name: &str) -> Result<Self, CliError> {
+        if let Some(miniature) = miniatures::find(name) {
+            let hf_name = format!("built-in/{}", miniature.name);
+            return Self::from_files(&miniature.files(), hf_name, Some(miniature.family));
+        }
+        if Path::new(name).is_dir() {
+            return Self::from_files(&ModelFiles::folder(name)?, name.to_owned(), None);
+        }
+        Err(match known_models::find(name) {
+            Some(known) => CliError::NotDownloaded { name: name.into(), hf_name: known.hf_name.into() },
+            None => {
+                let miniatures = MINIATURES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
+                CliError::UnknownModel { name: name.into(), miniatures }
+            }
+        })
+    }
+
+    fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
+        let mut info = ModelInfo::open(files)?;
+        let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
+        let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
+        let family = family.unwrap_or(match info.config.spec.architecture {
+            Architecture::Gpt2 => "gpt2",
+            Architecture::GptNeoX => "pythia",
+            Architecture::Opt => "opt",
+            Architecture::GptNeo => "gpt-neo",
+        });
+        Ok(Self { name: info.name.clone(), hf_name, family: family.to_owned(), info, tokenizer })
+    }
+
+    /// Opens several models, which must have different names; without any names, the shipped ones.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; two models of one name.
+    pub fn open_all(names: &[String]) -> Result<Vec<Self>, CliError> {
+        let default = || MINIATURES.iter().map(|m| m.name.to_owned()).collect();
+        let names: Vec<String> = if names.is_empty() { default() } else { names.to_vec() };
+        let subjects: Vec<Self> = names.iter().map(|name| Self::open(name)).collect::<Result<_, _>>()?;
+        for (i, subject) in subjects.iter().enumerate() {
+            if subjects[..i].iter().any(|s| s.name == subject.name) {
+                return Err(CliError::SameName { name: subject.name.clone() });
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// Loads the weights.
+    ///
+    /// # Errors
+    /// Weights that are not finite, or a file that can no longer be read.
+    pub fn load(&self) -> Result<Decoder, LoadError> {
+        Ok(Decoder::new(self.spec().clone(), self.info.checkpoint.load()?))
+    }
+
+    /// What the model computes.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.info.config.spec
+    }
+
+    /// The tokenizer itself.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}
+
+impl Tokenize for Subject {
+    fn model(&self) -> &str {
+        &self.name
+    }
+
+    fn hash(&self) -> &str {
+        self.tokenizer.hash()
+    }
+
+    fn bos_id(&self) -> u32 {
+        self.tokenizer.bos_id()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        Ok(self.tokenizer.encode(text)?)
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        Ok(self.tokenizer.decode(ids)?)
+    }
+}
