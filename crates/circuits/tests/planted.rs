@@ -17,7 +17,7 @@ use planted::{
 fn check_circuit(circuit: fn(&World) -> Vec<Role>, n_placements: u64) {
     let world = World::new();
     let mut placements = BTreeSet::new();
-    let (mut weakest_planted, mut strongest_noise) = (f64::INFINITY, 0.0f64);
+    let (mut weakest_planted, mut strongest_other) = (f64::INFINITY, 0.0f64);
     for seed in 0..n_placements {
         let model = Planted::new(&world, circuit(&world), seed);
         placements.insert(model.heads.iter().map(|placed| (placed.layer, placed.head)).collect::<Vec<_>>());
@@ -35,21 +35,26 @@ fn check_circuit(circuit: fn(&World) -> Vec<Role>, n_placements: u64) {
 
         for index in 0..N_LAYERS * N_HEADS {
             let role = model.role(index / N_HEADS, index % N_HEADS);
+            if role.is_none() {
+                let effects =
+                    scans[0].ablated_head(index).iter().zip(&scans[0].base).map(|(a, b)| (a - b).abs());
+                assert!(
+                    effects.fold(0.0, f32::max) > 1e-4,
+                    "placement {seed}: a noise head does nothing at all"
+                );
+            }
             for (task, found) in found.iter().enumerate() {
                 let size = found[index].abs();
-                match role {
-                    Some(role) if role.delta[task] != 0.0 => weakest_planted = weakest_planted.min(size),
-                    Some(_) => strongest_noise = strongest_noise.max(size),
-                    None => {
-                        assert!(size > 1e-6, "placement {seed}: a noise head does nothing at all");
-                        strongest_noise = strongest_noise.max(size);
-                    }
+                if role.is_some_and(|role| role.delta[task] != 0.0) {
+                    weakest_planted = weakest_planted.min(size);
+                } else {
+                    strongest_other = strongest_other.max(size);
                 }
             }
         }
     }
     assert_eq!(placements.len() as u64, n_placements, "every placement is another one");
-    println!("weakest planted |Δ| {weakest_planted:.4}, strongest other |Δ| {strongest_noise:.4}");
+    println!("weakest planted |Δ| {weakest_planted:.4}, strongest other |Δ| {strongest_other:.4}");
 }
 
 fn lines(failures: &[Failure]) -> String {
@@ -131,6 +136,7 @@ fn broken_scans() -> Vec<(&'static str, fn(&World, &Planted) -> Deltas)> {
             scan_edited(world, model, |prompts| {
                 for prompt in &mut prompts.prompts {
                     prompt.token_ids.pop();
+                    prompt.resample_token_ids = None;
                 }
             })
         }),
@@ -138,14 +144,16 @@ fn broken_scans() -> Vec<(&'static str, fn(&World, &Planted) -> Deltas)> {
             scan_edited(world, model, |prompts| {
                 for prompt in &mut prompts.prompts {
                     prompt.token_ids.remove(0);
+                    prompt.resample_token_ids = None;
                 }
             })
         }),
-        ("every prompt is the first one's text", |world, model| {
+        ("every prompt has the first one's tokens", |world, model| {
             scan_edited(world, model, |prompts| {
                 let first = prompts.prompts[0].token_ids.clone();
                 for prompt in &mut prompts.prompts {
                     prompt.token_ids.clone_from(&first);
+                    prompt.resample_token_ids = None;
                 }
             })
         }),

@@ -15,10 +15,10 @@ use super::model::{N_HEADS, Planted};
 /// The tasks, in the order of [`super::Role::delta`].
 pub const TASKS: [&str; 2] = ["ioi", "anti_repeat"];
 
-/// How far Δ may be from the arithmetic that ignores noise heads and what heads do to layer norm's scale.
+/// How far Δ may be from the arithmetic, which ignores what noise adds to logits.
 const TOLERANCE: f64 = 0.02;
-/// The same, as a part of Δ.
-const RELATIVE_TOLERANCE: f64 = 0.03;
+/// The same as a part of Δ: noise also tips the balance of a head that attends to several names alike.
+const RELATIVE_TOLERANCE: f64 = 0.1;
 
 /// Something that a scan says and that is not so.
 #[derive(Debug, Clone, PartialEq)]

@@ -39,8 +39,8 @@ pub struct Wiring {
     pub value_bias: Vec<(Feature, f64)>,
 }
 
-/// Attention score that settles a softmax: e^(−SURE/2) is 6·10⁻⁶.
-const SURE: f64 = 24.0;
+/// Attention score that settles a softmax: e^(−SURE/2) is 5·10⁻⁵.
+const SURE: f64 = 20.0;
 /// Logits per unit of [`Answer`].
 pub const LOGITS: f64 = 4.0;
 
@@ -66,12 +66,13 @@ pub fn full_circuit(world: &World) -> Vec<Role> {
         role("s_inhibition", &["duplicate"], Shared,
             [(-3.0 + 0.8) / 3.0 - 2.2, (-2.0 + 0.4) / 3.0 - 1.6], s_inhibition(world, Constant, Duplicate)),
         // Attends from " to" to the name that is not inhibited, and answers it.
-        role("ioi_mover", &["s_inhibition"], IoiOnly, [-3.0, 0.0], mover(world, to, 3.0)),
+        // `bias` stands before it and `anti_mover`, so that taking the bias away would show.
+        role("ioi_mover", &["s_inhibition", "bias"], IoiOnly, [-3.0, 0.0], mover(world, to, 3.0)),
         // The same, but speaks against it: harm.
         role("ioi_negative_mover", &["s_inhibition"], IoiOnly, [0.8, 0.0], mover(world, to, -0.8)),
         // Attends from " to" to S2, and speaks against it.
         role("ioi_suppressor", &["duplicate"], IoiOnly, [-1.6, 0.0], suppressor(world, to, Duplicate, 1.6)),
-        role("anti_mover", &["s_inhibition"], AntiOnly, [0.0, -2.0], mover(world, with, 2.0)),
+        role("anti_mover", &["s_inhibition", "bias"], AntiOnly, [0.0, -2.0], mover(world, with, 2.0)),
         // Attends from " with" to the name after the full stop, and speaks against it.
         role("anti_suppressor", &["previous"], AntiOnly, [0.0, -1.2], suppressor(world, with, stop, 1.2)),
         // Attends to S2 and answers it: harm on both tasks.
@@ -85,10 +86,7 @@ pub fn full_circuit(world: &World) -> Vec<Role> {
             ..Wiring::default()
         }),
     ];
-    let mut roles = Vec::from(table);
-    // Its bias must be there when a mover reads it for the counterfactual to matter.
-    roles.iter_mut().filter(|r| r.name == "ioi_mover").for_each(|r| r.after = &["s_inhibition", "bias"]);
-    roles
+    Vec::from(table)
 }
 
 /// A circuit for each task, without a common head.

@@ -223,7 +223,7 @@ impl LayerBuilder {
 
     fn finish(self) -> LayerWeights {
         let d_attn = N_HEADS * self.d_head;
-        let packed = |w: &[f32], k, n| PackedMatrix::from_row_major(w, k, n);
+        let packed = |w: &[f32], k, n| PackedMatrix::from_rows(w, k, n);
         LayerWeights {
             ln1: LayerNorm::default(),
             w_qkv: Linear { weight: packed(&self.w_qkv, self.d_model, 3 * d_attn), bias: Some(self.b_qkv) },
