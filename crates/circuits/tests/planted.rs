@@ -98,9 +98,11 @@ fn the_table_says_what_it_plants() {
 
 /// Δ of all heads on both tasks.
 type Deltas = [Vec<f64>; 2];
+/// Scans both tasks of a model, wrongly.
+type BrokenScan = fn(&World, &Planted) -> Deltas;
 
 /// Scans that are wrong in one way each.
-fn broken_scans() -> Vec<(&'static str, fn(&World, &Planted) -> Deltas)> {
+fn broken_scans() -> Vec<(&'static str, BrokenScan)> {
     vec![
         ("a head's number is off by one", |world, model| {
             scan_both(world, model).map(|mut found| {
