@@ -11,17 +11,23 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod categories;
+pub mod compare;
 pub mod error;
 pub mod files;
 pub mod joint;
 pub mod known_models;
 pub mod layout;
+pub mod model_measures;
+pub mod parquet_file;
 pub mod per_prompt;
+pub mod scaling;
 pub mod scan_file;
 pub mod scan_summary;
 pub mod stats;
 pub mod study;
 pub mod table;
+pub mod transfer;
 
 pub use error::{AnalysisError, Result};

@@ -36,6 +36,17 @@ impl Values {
         self.len() == 0
     }
 
+    /// Whether a cell is empty.
+    #[must_use]
+    pub fn is_missing(&self, row: usize) -> bool {
+        match self {
+            Self::Text(cells) => cells[row].is_none(),
+            Self::Integer(cells) => cells[row].is_none(),
+            Self::Float(cells) => cells[row].is_none(),
+            Self::Boolean(cells) => cells[row].is_none(),
+        }
+    }
+
     /// One cell as it stands in a CSV; missing cells are empty.
     fn cell(&self, row: usize) -> String {
         match self {

@@ -2,11 +2,14 @@
 //!
 //! Everything random takes a [`Seed`] and gives the same numbers whatever the number of threads.
 
+pub mod assignment;
 pub mod bootstrap;
+pub mod concentration;
 pub mod correlation;
 pub mod correlation_bootstrap;
 pub mod fdr;
 pub mod interval;
+pub mod ols;
 pub mod resampling;
 pub mod sign_flip;
 mod weighted_sums;

@@ -1,0 +1,266 @@
+//! What a joint table is worth: how much of it was measured, and how much of its correlation is owed to zeros that
+//! stand for heads which were not.
+
+use std::path::Path;
+
+use crate::categories::Category;
+use crate::error::Result;
+use crate::joint::{Import, JointTable, ModelHeads, StudyTask};
+use crate::stats::correlation::pearson;
+use crate::table::Table;
+
+/// Heads that a published-style selection takes from either end of each task.
+pub const SELECTED: usize = 20;
+
+/// The audit of one model's rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelAudit {
+    /// Family.
+    pub family: String,
+    /// Model.
+    pub model: String,
+    /// Rows of the model.
+    pub n_rows: usize,
+    /// Heads that the model has, if known.
+    pub n_heads_model: Option<usize>,
+    /// Rows that repeat a head.
+    pub n_duplicates: usize,
+    /// Rows without a value, on IOI and anti-repeat.
+    pub n_missing: [usize; 2],
+    /// Of them, rows whose cell says `NaN`.
+    pub n_nan: [usize; 2],
+    /// Rows whose value is exactly 0. A measured effect hardly ever is.
+    pub n_zero: [usize; 2],
+    /// Rows whose value is exactly 0 on at least one task.
+    pub n_zero_rows: usize,
+    /// Rows with values other than 0 on both tasks.
+    pub n_measured: usize,
+    /// Pearson's correlation over all rows with values.
+    pub corr_all: Option<f64>,
+    /// The same over rows with values other than 0 on both tasks.
+    pub corr_measured: Option<f64>,
+    /// Heads per category over all rows with values; in the order of [`Category::ALL`].
+    pub categories_all: [usize; 4],
+    /// The same over rows with values other than 0 on both tasks.
+    pub categories_measured: [usize; 4],
+    /// What picking heads and filling with zeros would have made of a full scan; `None` if the table is none.
+    pub filled: Option<Filled>,
+}
+
+/// A full scan after a selection of [`SELECTED`] heads from either end of each task, an outer join, and zeros for what
+/// is missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filled {
+    /// Heads that survive the selection on at least one task.
+    pub n_rows: usize,
+    /// Of them, heads with a made-up zero, on IOI and anti-repeat.
+    pub n_zero: [usize; 2],
+    /// The correlation that would have been reported.
+    pub corr: Option<f64>,
+    /// Heads per category that would have been reported.
+    pub categories: [usize; 4],
+}
+
+/// Audits a table that passed as a joint table.
+#[must_use]
+pub fn audit(joint: &JointTable, tau: f64) -> Vec<ModelAudit> {
+    joint.models.iter().map(|m| audit_model(m, tau)).collect()
+}
+
+/// Audits a table as it was read, duplicates included.
+#[must_use]
+pub fn audit_import(import: &Import, tau: f64) -> Vec<ModelAudit> {
+    let mut audits = audit(&import.table, tau);
+    for audit in &mut audits {
+        audit.n_duplicates = import.duplicates.iter().filter(|d| d.model == audit.model).count();
+        audit.n_nan = StudyTask::BOTH
+            .map(|task| import.n_nan.get(&(audit.model.clone(), task)).copied().unwrap_or_default());
+    }
+    audits
+}
+
+fn audit_model(model: &ModelHeads, tau: f64) -> ModelAudit {
+    let count = |keep: &dyn Fn(Option<f64>) -> bool| {
+        StudyTask::BOTH.map(|task| model.heads.iter().filter(|h| keep(h.effect(task).delta)).count())
+    };
+    let all: Vec<(f64, f64)> = model.heads.iter().filter_map(|h| h.deltas()).collect();
+    let measured: Vec<(f64, f64)> =
+        all.iter().copied().filter(|&(ioi, anti)| ioi != 0.0 && anti != 0.0).collect();
+    let n_zero = count(&|delta| delta == Some(0.0));
+    let is_complete = model.info.n_heads_total().is_none_or(|n| n == model.heads.len());
+    // A table with more than a few zeros has been filled already.
+    let is_full_scan =
+        is_complete && all.len() == model.heads.len() && 20 * n_zero[0].max(n_zero[1]) <= all.len();
+    ModelAudit {
+        family: model.info.family.clone(),
+        model: model.info.model.clone(),
+        n_rows: model.heads.len(),
+        n_heads_model: model.info.n_heads_total(),
+        n_duplicates: 0,
+        n_missing: count(&|delta| delta.is_none()),
+        n_nan: [0, 0],
+        n_zero,
+        n_zero_rows: model
+            .heads
+            .iter()
+            .filter(|h| StudyTask::BOTH.iter().any(|&t| h.effect(t).delta == Some(0.0)))
+            .count(),
+        n_measured: measured.len(),
+        corr_all: correlation(&all),
+        corr_measured: correlation(&measured),
+        categories_all: categories(&all, tau),
+        categories_measured: categories(&measured, tau),
+        filled: is_full_scan.then(|| filled(&all, tau)),
+    }
+}
+
+fn correlation(deltas: &[(f64, f64)]) -> Option<f64> {
+    let (ioi, anti): (Vec<f64>, Vec<f64>) = deltas.iter().copied().unzip();
+    pearson(&ioi, &anti)
+}
+
+fn categories(deltas: &[(f64, f64)], tau: f64) -> [usize; 4] {
+    Category::ALL.map(|category| {
+        deltas.iter().filter(|&&(ioi, anti)| Category::of(ioi, anti, tau) == category).count()
+    })
+}
+
+/// What the selection leaves of a full scan.
+fn filled(deltas: &[(f64, f64)], tau: f64) -> Filled {
+    let ioi: Vec<f64> = deltas.iter().map(|d| d.0).collect();
+    let anti: Vec<f64> = deltas.iter().map(|d| d.1).collect();
+    let kept = [selected(&ioi), selected(&anti)];
+    let rows: Vec<(f64, f64)> = (0..deltas.len())
+        .filter(|&i| kept[0][i] || kept[1][i])
+        .map(|i| (if kept[0][i] { ioi[i] } else { 0.0 }, if kept[1][i] { anti[i] } else { 0.0 }))
+        .collect();
+    let n_either = rows.len();
+    Filled {
+        n_rows: n_either,
+        n_zero: kept.map(|kept| n_either - kept.iter().filter(|&&k| k).count()),
+        corr: correlation(&rows),
+        categories: categories(&rows, tau),
+    }
+}
+
+/// The [`SELECTED`] most negative and most positive values.
+fn selected(deltas: &[f64]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..deltas.len()).collect();
+    order.sort_by(|&a, &b| deltas[a].total_cmp(&deltas[b]));
+    let mut kept = vec![false; deltas.len()];
+    for &i in order.iter().take(SELECTED).chain(order.iter().rev().take(SELECTED)) {
+        kept[i] = true;
+    }
+    kept
+}
+
+impl ModelAudit {
+    /// Correlation over all rows minus that over measured rows: what zeros add.
+    #[must_use]
+    pub fn owed_to_zeros(&self) -> Option<f64> {
+        Some(self.corr_all? - self.corr_measured?)
+    }
+
+    /// The finding in a sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { model, n_rows, n_zero_rows, n_measured, .. } = self;
+        let of = match self.n_heads_model {
+            Some(n) if n != *n_rows => format!("{n_rows} rows for a model of {n} heads"),
+            _ => format!("{n_rows} rows"),
+        };
+        let mut sentence = if *n_zero_rows == 0 {
+            let corr = self.corr_all.map_or("is not defined".into(), |r| format!("is {r:.3}"));
+            format!(
+                "{model}: {of}, none with an exact zero; the correlation between the tasks {corr} and owes nothing to filling."
+            )
+        } else {
+            let shares = StudyTask::BOTH.map(|task| {
+                let share = 100.0 * self.n_zero[task as usize] as f64 / *n_rows as f64;
+                format!("{share:.0}% exact zeros on {}", task.name())
+            });
+            match (self.corr_all, self.corr_measured) {
+                (Some(all), Some(measured)) => format!(
+                    "{model}: {of}, {}; the correlation is {all:.3} over all rows and {measured:.3} over the {n_measured} measured \
+                     on both tasks, so {:+.3} of it is owed to zeros that were filled in.",
+                    shares.join(" and "),
+                    all - measured
+                ),
+                (all, _) => format!(
+                    "{model}: {of}, {}; only {n_measured} rows were measured on both tasks, too few to tell how much of the \
+                     correlation{} is owed to zeros that were filled in.",
+                    shares.join(" and "),
+                    all.map_or(String::new(), |r| format!(" of {r:.3}"))
+                ),
+            }
+        };
+        if let (Some(filled), Some(corr)) = (&self.filled, self.corr_all)
+            && let Some(reported) = filled.corr
+            && filled.n_zero != [0, 0]
+        {
+            sentence += &format!(
+                " The {SELECTED} heads from either end of each task, joined and filled with zeros, would have reported \
+                 {reported:.3} over {} rows instead: {:+.3} from filling.",
+                filled.n_rows,
+                reported - corr
+            );
+        }
+        sentence
+    }
+}
+
+/// The table `audit`: a row per model.
+#[must_use]
+pub fn audit_table(audits: &[ModelAudit]) -> Table {
+    let rows = || audits.iter();
+    let fraction = |n: usize, of: usize| n as f64 / of as f64;
+    let mut table = Table::new("audit")
+        .text("family", rows().map(|a| a.family.as_str()))
+        .text("model", rows().map(|a| a.model.as_str()))
+        .integer("n_rows", rows().map(|a| a.n_rows))
+        .integer("n_heads_model", rows().map(|a| a.n_heads_model))
+        .float(
+            "frac_heads_present",
+            rows().map(|a| Some(fraction(a.n_rows - a.n_duplicates, a.n_heads_model?))),
+        )
+        .integer("n_duplicates", rows().map(|a| a.n_duplicates));
+    for task in StudyTask::BOTH {
+        let (index, name) = (task as usize, task.name());
+        table = table
+            .integer(format!("n_missing_{name}"), rows().map(|a| a.n_missing[index]))
+            .integer(format!("n_nan_{name}"), rows().map(|a| a.n_nan[index]))
+            .integer(format!("n_zero_{name}"), rows().map(|a| a.n_zero[index]))
+            .float(format!("frac_zero_{name}"), rows().map(|a| fraction(a.n_zero[index], a.n_rows)));
+    }
+    table = table
+        .integer("n_zero_rows", rows().map(|a| a.n_zero_rows))
+        .integer("n_measured_both", rows().map(|a| a.n_measured))
+        .float("corr_all_rows", rows().map(|a| a.corr_all))
+        .float("corr_measured_both", rows().map(|a| a.corr_measured))
+        .float("corr_owed_to_zeros", rows().map(ModelAudit::owed_to_zeros));
+    type Counts = fn(&ModelAudit) -> Option<[usize; 4]>;
+    let counts: [(&str, Counts); 3] = [
+        ("all_rows", |a| Some(a.categories_all)),
+        ("measured_both", |a| Some(a.categories_measured)),
+        ("if_filled", |a| a.filled.as_ref().map(|f| f.categories)),
+    ];
+    for (suffix, of) in counts {
+        for (index, category) in Category::ALL.iter().enumerate() {
+            table = table.integer(format!("n_{category}_{suffix}"), rows().map(|a| of(a).map(|c| c[index])));
+        }
+    }
+    let filled = || rows().map(|a| a.filled.as_ref());
+    table
+        .integer("n_rows_if_filled", filled().map(|f| f.map(|f| f.n_rows)))
+        .integer("n_zero_ioi_if_filled", filled().map(|f| f.map(|f| f.n_zero[0])))
+        .integer("n_zero_anti_if_filled", filled().map(|f| f.map(|f| f.n_zero[1])))
+        .float("corr_if_filled", filled().map(|f| f.and_then(|f| f.corr)))
+}
+
+/// Reads a table, however bad, and audits it: for tables that [`Import::into_table`] refuses.
+///
+/// # Errors
+/// When it cannot be read as a joint table at all.
+pub fn audit_csv(path: &Path, max_rows: usize, tau: f64) -> Result<Vec<ModelAudit>> {
+    Ok(audit_import(&crate::joint::import(path, max_rows)?, tau))
+}

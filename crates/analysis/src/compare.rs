@@ -1,0 +1,250 @@
+//! Two joint tables of the same models: another seed, protocol, precision, machine or program.
+
+use std::collections::HashMap;
+
+use crate::categories::Category;
+use crate::error::{AnalysisError, Result};
+use crate::joint::{HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::model_measures::LEVEL;
+use crate::stats::correlation::{Correlation, pearson};
+use crate::stats::correlation_bootstrap::correlation_interval;
+use crate::stats::{Interval, Seed};
+use crate::table::Table;
+
+/// How many of the largest disagreements are listed for each model and task.
+pub const LARGEST: usize = 10;
+
+/// One task of one model in both tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskAgreement {
+    /// The task.
+    pub task: StudyTask,
+    /// Heads measured in both tables.
+    pub n: usize,
+    /// Pearson's correlation of Δ.
+    pub pearson: Option<f64>,
+    /// Spearman's correlation of Δ, and its interval over heads.
+    pub spearman: (Option<f64>, Option<Interval>),
+    /// Share of heads with the same sign (0 agrees with 0 only).
+    pub sign_agreement: f64,
+    /// Among heads with |Δ| ≥ τ in at least one table, the share with the same sign; `None` if there are none.
+    pub sign_agreement_strong: Option<f64>,
+    /// Mean of |Δ_b − Δ_a|.
+    pub mean_abs_difference: f64,
+    /// Largest of |Δ_b − Δ_a|.
+    pub max_abs_difference: f64,
+    /// The [`LARGEST`] disagreements, largest first.
+    pub disagreements: Vec<Disagreement>,
+}
+
+/// A head on which two tables differ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disagreement {
+    /// Block.
+    pub layer: u32,
+    /// Head.
+    pub head: u32,
+    /// Δ in either table.
+    pub delta: [f64; 2],
+}
+
+/// One model in both tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelComparison {
+    /// The model, as the first table describes it.
+    pub info: ModelInfo,
+    /// Heads in the first table only, and in the second only.
+    pub n_only: [usize; 2],
+    /// IOI, then anti-repeat.
+    pub tasks: Vec<TaskAgreement>,
+    /// Heads by their category in the first table (row) and in the second (column), as in [`Category::ALL`].
+    pub confusion: [[usize; 4]; 4],
+    /// Heads in both, measured on both tasks in both: `(row of a, row of b)`, for a figure.
+    pub heads: Vec<(HeadRow, HeadRow)>,
+}
+
+impl ModelComparison {
+    /// Share of heads with the same category, and Cohen's κ (agreement beyond chance).
+    #[must_use]
+    pub fn category_agreement(&self) -> (Option<f64>, Option<f64>) {
+        let total = self.confusion.iter().flatten().sum::<usize>() as f64;
+        if total == 0.0 {
+            return (None, None);
+        }
+        let observed = (0..4).map(|i| self.confusion[i][i]).sum::<usize>() as f64 / total;
+        let expected: f64 = (0..4)
+            .map(|i| {
+                let row: usize = self.confusion[i].iter().sum();
+                let column: usize = self.confusion.iter().map(|r| r[i]).sum();
+                (row as f64 / total) * (column as f64 / total)
+            })
+            .sum();
+        let kappa = (expected < 1.0).then(|| (observed - expected) / (1.0 - expected));
+        (Some(observed), kappa)
+    }
+}
+
+/// Two tables side by side.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Threshold of the categories.
+    pub tau: f64,
+    /// Models that both tables have.
+    pub models: Vec<ModelComparison>,
+    /// Names of models in the first table only, and in the second only.
+    pub only: [Vec<String>; 2],
+}
+
+/// Compares table `b` with table `a`.
+///
+/// # Errors
+/// When they have no model in common.
+pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
+    let only = |x: &JointTable, y: &JointTable| -> Vec<String> {
+        x.models.iter().map(|m| m.info.model.clone()).filter(|name| y.model(name).is_none()).collect()
+    };
+    let models: Vec<ModelComparison> = a
+        .models
+        .iter()
+        .filter_map(|m| b.model(&m.info.model).map(|other| compare_model(m, other, tau)))
+        .collect();
+    if models.is_empty() {
+        let names =
+            |t: &JointTable| t.models.iter().map(|m| m.info.model.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(AnalysisError::inconsistent(
+            "the two tables",
+            format!("no model in common: {} against {}", names(a), names(b)),
+            "compare tables of the same models, under the same names",
+        ));
+    }
+    Ok(Comparison { tau, models, only: [only(a, b), only(b, a)] })
+}
+
+fn compare_model(a: &ModelHeads, b: &ModelHeads, tau: f64) -> ModelComparison {
+    let of_b: HashMap<(u32, u32), &HeadRow> = b.heads.iter().map(|h| ((h.layer, h.head), h)).collect();
+    let both: Vec<(&HeadRow, &HeadRow)> =
+        a.heads.iter().filter_map(|h| Some((h, *of_b.get(&(h.layer, h.head))?))).collect();
+    let mut confusion = [[0; 4]; 4];
+    for (x, y) in &both {
+        if let Some((x, y)) = x.deltas().zip(y.deltas()) {
+            confusion[Category::of(x.0, x.1, tau) as usize][Category::of(y.0, y.1, tau) as usize] += 1;
+        }
+    }
+    ModelComparison {
+        info: a.info.clone(),
+        n_only: [a.heads.len() - both.len(), b.heads.len() - both.len()],
+        tasks: StudyTask::BOTH.into_iter().map(|task| agreement(&a.info, &both, task, tau)).collect(),
+        confusion,
+        heads: both
+            .into_iter()
+            .filter(|(x, y)| x.deltas().is_some() && y.deltas().is_some())
+            .map(|(x, y)| (x.clone(), y.clone()))
+            .collect(),
+    }
+}
+
+fn agreement(info: &ModelInfo, both: &[(&HeadRow, &HeadRow)], task: StudyTask, tau: f64) -> TaskAgreement {
+    let mut pairs: Vec<Disagreement> = both
+        .iter()
+        .filter_map(|(x, y)| {
+            let delta = [x.effect(task).delta?, y.effect(task).delta?];
+            Some(Disagreement { layer: x.layer, head: x.head, delta })
+        })
+        .collect();
+    let (x, y): (Vec<f64>, Vec<f64>) = pairs.iter().map(|d| (d.delta[0], d.delta[1])).unzip();
+    let share = |of: &[&Disagreement]| {
+        let same = of.iter().filter(|d| sign(d.delta[0]) == sign(d.delta[1])).count();
+        same as f64 / of.len() as f64
+    };
+    let all: Vec<&Disagreement> = pairs.iter().collect();
+    let strong: Vec<&Disagreement> =
+        pairs.iter().filter(|d| d.delta.iter().any(|delta| delta.abs() >= tau)).collect();
+    let difference = |d: &Disagreement| (d.delta[1] - d.delta[0]).abs();
+    let seed = Seed::new(0, &[&info.model, task.name(), "comparison"]);
+    let (n, sign_agreement) = (pairs.len(), share(&all));
+    let sign_agreement_strong = (!strong.is_empty()).then(|| share(&strong));
+    let mean_abs_difference = pairs.iter().map(difference).sum::<f64>() / n as f64;
+    pairs.sort_by(|a, b| difference(b).total_cmp(&difference(a)));
+    TaskAgreement {
+        task,
+        n,
+        pearson: pearson(&x, &y),
+        spearman: (
+            Correlation::Spearman.of(&x, &y),
+            correlation_interval(&x, &y, Correlation::Spearman, None, LEVEL, &seed),
+        ),
+        sign_agreement,
+        sign_agreement_strong,
+        mean_abs_difference,
+        max_abs_difference: pairs.first().map_or(f64::NAN, difference),
+        disagreements: pairs.into_iter().take(LARGEST).collect(),
+    }
+}
+
+fn sign(x: f64) -> i8 {
+    i8::from(x > 0.0) - i8::from(x < 0.0)
+}
+
+impl Comparison {
+    /// The tables `compare_models`, `compare_categories` and `compare_heads`.
+    #[must_use]
+    pub fn tables(&self) -> Vec<Table> {
+        vec![self.models_table(), self.categories_table(), self.heads_table()]
+    }
+
+    fn models_table(&self) -> Table {
+        let rows: Vec<(&ModelComparison, &TaskAgreement)> =
+            self.models.iter().flat_map(|m| m.tasks.iter().map(move |t| (m, t))).collect();
+        Table::new("compare_models")
+            .text("family", rows.iter().map(|(m, _)| m.info.family.as_str()))
+            .text("model", rows.iter().map(|(m, _)| m.info.model.as_str()))
+            .text("task", rows.iter().map(|(_, t)| t.task.name()))
+            .integer("n_heads_both", rows.iter().map(|(_, t)| t.n))
+            .integer("n_heads_only_a", rows.iter().map(|(m, _)| m.n_only[0]))
+            .integer("n_heads_only_b", rows.iter().map(|(m, _)| m.n_only[1]))
+            .float("spearman", rows.iter().map(|(_, t)| t.spearman.0))
+            .float("spearman_ci_low", rows.iter().map(|(_, t)| t.spearman.1.map(|i| i.low)))
+            .float("spearman_ci_high", rows.iter().map(|(_, t)| t.spearman.1.map(|i| i.high)))
+            .float("pearson", rows.iter().map(|(_, t)| t.pearson))
+            .float("sign_agreement", rows.iter().map(|(_, t)| t.sign_agreement))
+            .float("sign_agreement_strong", rows.iter().map(|(_, t)| t.sign_agreement_strong))
+            .float("mean_abs_difference", rows.iter().map(|(_, t)| t.mean_abs_difference))
+            .float("max_abs_difference", rows.iter().map(|(_, t)| t.max_abs_difference))
+            .float("category_agreement", rows.iter().map(|(m, _)| m.category_agreement().0))
+            .float("category_kappa", rows.iter().map(|(m, _)| m.category_agreement().1))
+            .float("tau", rows.iter().map(|_| self.tau))
+    }
+
+    fn categories_table(&self) -> Table {
+        let rows: Vec<(&ModelComparison, usize)> =
+            self.models.iter().flat_map(|m| (0..4).map(move |row| (m, row))).collect();
+        let mut table = Table::new("compare_categories")
+            .text("family", rows.iter().map(|(m, _)| m.info.family.as_str()))
+            .text("model", rows.iter().map(|(m, _)| m.info.model.as_str()))
+            .text("category_a", rows.iter().map(|(_, row)| Category::ALL[*row].name()));
+        for (column, category) in Category::ALL.iter().enumerate() {
+            table = table
+                .integer(format!("n_{category}_in_b"), rows.iter().map(|(m, row)| m.confusion[*row][column]));
+        }
+        table
+    }
+
+    fn heads_table(&self) -> Table {
+        let rows: Vec<(&ModelInfo, StudyTask, &Disagreement)> = self
+            .models
+            .iter()
+            .flat_map(|m| {
+                m.tasks.iter().flat_map(move |t| t.disagreements.iter().map(move |d| (&m.info, t.task, d)))
+            })
+            .collect();
+        Table::new("compare_heads")
+            .text("family", rows.iter().map(|(m, ..)| m.family.as_str()))
+            .text("model", rows.iter().map(|(m, ..)| m.model.as_str()))
+            .text("task", rows.iter().map(|(_, t, _)| t.name()))
+            .integer("layer", rows.iter().map(|(.., d)| d.layer))
+            .integer("head", rows.iter().map(|(.., d)| d.head))
+            .float("delta_a", rows.iter().map(|(.., d)| d.delta[0]))
+            .float("delta_b", rows.iter().map(|(.., d)| d.delta[1]))
+            .float("difference", rows.iter().map(|(.., d)| d.delta[1] - d.delta[0]))
+    }
+}

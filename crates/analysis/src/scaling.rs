@@ -1,0 +1,121 @@
+//! Scaling laws: every measure of the models against the logarithm of their size, per family and pooled.
+
+use crate::model_measures::{LEVEL, ModelMeasures, measure_names};
+use crate::stats::benjamini_hochberg;
+use crate::stats::ols::{Line, ols, ols_with_groups};
+use crate::table::Table;
+
+/// Fewest sizes a family needs for a line of its own.
+pub const FEWEST_SIZES: usize = 4;
+/// What stands for the family in the pooled rows.
+pub const POOLED: &str = "pooled";
+
+/// One measure against log₁₀ of the parameters in millions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalingLaw {
+    /// The measure.
+    pub measure: String,
+    /// The family, or [`POOLED`] for all families with an effect of each.
+    pub family: String,
+    /// Models whose size and measure are known.
+    pub n: usize,
+    /// The line, or why there is none.
+    pub line: Result<Line, String>,
+    /// Benjamini–Hochberg q-value of the slope over all lines of the study.
+    pub q_value: Option<f64>,
+}
+
+/// Fits every measure within each family and over all of them.
+#[must_use]
+pub fn scaling_laws(models: &[ModelMeasures]) -> Vec<ScalingLaw> {
+    let mut families: Vec<&str> = models.iter().map(|m| m.info.family.as_str()).collect();
+    families.dedup();
+    let mut laws = Vec::new();
+    for (index, measure) in measure_names().into_iter().enumerate() {
+        let points: Vec<Point> = models
+            .iter()
+            .filter_map(|m| {
+                let family = families.iter().position(|f| *f == m.info.family)?;
+                Some(Point { family, log_size: m.info.params_m?.log10(), value: m.values[index]? })
+            })
+            .collect();
+        for (family, name) in families.iter().enumerate() {
+            let own: Vec<Point> = points.iter().copied().filter(|p| p.family == family).collect();
+            let line = family_line(&own);
+            laws.push(law(&measure, name, own.len(), line));
+        }
+        laws.push(law(&measure, POOLED, points.len(), pooled_line(&points)));
+    }
+    let p_values: Vec<f64> = laws.iter().filter_map(|l| l.line.as_ref().ok()).map(|l| l.p_value).collect();
+    let mut q_values = benjamini_hochberg(&p_values).into_iter();
+    for law in &mut laws {
+        law.q_value = law.line.is_ok().then(|| q_values.next()).flatten();
+    }
+    laws
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    family: usize,
+    log_size: f64,
+    value: f64,
+}
+
+fn law(measure: &str, family: &str, n: usize, line: Result<Line, String>) -> ScalingLaw {
+    ScalingLaw { measure: measure.into(), family: family.into(), n, line, q_value: None }
+}
+
+fn columns(points: &[Point]) -> (Vec<f64>, Vec<f64>) {
+    points.iter().map(|p| (p.log_size, p.value)).unzip()
+}
+
+fn family_line(points: &[Point]) -> Result<Line, String> {
+    let (x, y) = columns(points);
+    let mut sizes = x.clone();
+    sizes.sort_by(f64::total_cmp);
+    sizes.dedup();
+    if sizes.len() < FEWEST_SIZES {
+        return Err(format!("not estimable: {} sizes, at least {FEWEST_SIZES} needed", sizes.len()));
+    }
+    ols(&x, &y, LEVEL).ok_or_else(|| "not estimable: sizes too close".into())
+}
+
+fn pooled_line(points: &[Point]) -> Result<Line, String> {
+    let (x, y) = columns(points);
+    let groups: Vec<usize> = points.iter().map(|p| p.family).collect();
+    let mut families = groups.clone();
+    families.dedup();
+    // One slope and an intercept for each family leave this many degrees of freedom.
+    let degrees = points.len() as i64 - families.len() as i64 - 1;
+    if degrees < 2 {
+        return Err(format!(
+            "not estimable: {} models of {} families, at least {} needed",
+            points.len(),
+            families.len(),
+            families.len() + 3
+        ));
+    }
+    ols_with_groups(&x, &y, &groups, LEVEL).ok_or_else(|| "not estimable: no family has two sizes".into())
+}
+
+/// The table `scaling_laws`. The slope is the change of the measure with each tenfold size; `status` says `estimated`, or
+/// why there is no line.
+#[must_use]
+pub fn scaling_table(laws: &[ScalingLaw]) -> Table {
+    let line =
+        |value: fn(&Line) -> Option<f64>| laws.iter().map(move |l| l.line.as_ref().ok().and_then(value));
+    Table::new("scaling_laws")
+        .text("measure", laws.iter().map(|l| l.measure.as_str()))
+        .text("family", laws.iter().map(|l| l.family.as_str()))
+        .float("slope", line(|l| Some(l.slope)))
+        .float("slope_ci_low", line(|l| Some(l.slope_interval.low)))
+        .float("slope_ci_high", line(|l| Some(l.slope_interval.high)))
+        .float("r_squared", line(|l| Some(l.r_squared)))
+        .integer("n", laws.iter().map(|l| l.n))
+        .float("p_value", line(|l| Some(l.p_value)))
+        .float("q_value", laws.iter().map(|l| l.q_value))
+        .float("intercept", line(|l| l.intercept.map(|i| i.0)))
+        .float("intercept_ci_low", line(|l| l.intercept.map(|i| i.1.low)))
+        .float("intercept_ci_high", line(|l| l.intercept.map(|i| i.1.high)))
+        .text("status", laws.iter().map(|l| l.line.as_ref().map_or_else(String::as_str, |_| "estimated")))
+}
