@@ -28,10 +28,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The whole study: scan every head of every model on both tasks, join the scans, class the heads
-    #[command(after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200")]
+    #[command(
+        after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200"
+    )]
     Run(RunArgs),
     /// Ablate every head of some models on one task
-    #[command(after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample")]
+    #[command(
+        after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample"
+    )]
     Scan(ScanArgs),
     /// Join the scans of both tasks into one table
     Joint(StudyArgs),
@@ -143,12 +147,17 @@ pub struct RunArgs {
 
 fn threshold(text: &str) -> Result<f64, String> {
     let tau: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    if tau.is_finite() && tau >= 0.0 { Ok(tau) } else { Err("give a number of logits that is not negative".into()) }
+    if tau.is_finite() && tau >= 0.0 {
+        Ok(tau)
+    } else {
+        Err("give a number of logits that is not negative".into())
+    }
 }
 
 /// Bytes from a number with an optional K, M or G (powers of 1,024).
 fn memory(text: &str) -> Result<usize, String> {
-    let unsupported = || format!("`{text}` is no amount of memory: write a number with K, M or G, such as 512M");
+    let unsupported =
+        || format!("`{text}` is no amount of memory: write a number with K, M or G, such as 512M");
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let factor = match unit.trim_end_matches(['b', 'B', 'i']).to_ascii_uppercase().as_str() {
@@ -158,7 +167,12 @@ fn memory(text: &str) -> Result<usize, String> {
         "G" => 1usize << 30,
         _ => return Err(unsupported()),
     };
-    digits.parse::<usize>().ok().and_then(|n| n.checked_mul(factor)).filter(|&n| n > 0).ok_or_else(unsupported)
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|&n| n > 0)
+        .ok_or_else(unsupported)
 }
 
 #[cfg(test)]

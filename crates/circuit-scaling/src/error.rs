@@ -32,7 +32,9 @@ pub enum CliError {
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
     /// A name that means nothing.
-    #[error("there is no model or folder `{name}`: name a shipped miniature ({miniatures}) or a folder with a checkpoint")]
+    #[error(
+        "there is no model or folder `{name}`: name a shipped miniature ({miniatures}) or a folder with a checkpoint"
+    )]
     UnknownModel {
         /// The name.
         name: String,
@@ -40,7 +42,9 @@ pub enum CliError {
         miniatures: String,
     },
     /// A model of the Hub, which this version does not download.
-    #[error("`{name}` is not on this machine and this version downloads nothing: fetch {hf_name} into a folder and name the folder")]
+    #[error(
+        "`{name}` is not on this machine and this version downloads nothing: fetch {hf_name} into a folder and name the folder"
+    )]
     NotDownloaded {
         /// The name.
         name: String,
@@ -48,7 +52,9 @@ pub enum CliError {
         hf_name: String,
     },
     /// Prompts need a tokenizer.
-    #[error("{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer beside its weights")]
+    #[error(
+        "{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer beside its weights"
+    )]
     NoTokenizer {
         /// The model's folder.
         model: String,
@@ -63,13 +69,17 @@ pub enum CliError {
     #[error(transparent)]
     Forest(#[from] transformer::forest::ForestError),
     /// Two models would write the same files.
-    #[error("two of the models are called `{name}`: name each model once, or give the folders different names")]
+    #[error(
+        "two of the models are called `{name}`: name each model once, or give the folders different names"
+    )]
     SameName {
         /// The name.
         name: String,
     },
     /// A table needs scans that are not there.
-    #[error("{folder} holds no model that was scanned on both tasks: run `circuit-scaling run`, or `scan` with --task ioi and with --task anti-repeat")]
+    #[error(
+        "{folder} holds no model that was scanned on both tasks: run `circuit-scaling run`, or `scan` with --task ioi and with --task anti-repeat"
+    )]
     NoScans {
         /// The study.
         folder: PathBuf,

@@ -16,7 +16,9 @@ impl Display {
     pub fn scan(self, title: &str, n_heads: u64) -> ScanBar {
         let bar = ProgressBar::with_draw_target(Some(n_heads), self.target());
         let template = "{prefix:28} {bar:30} {pos:>5}/{len} heads  {msg}  {eta} left";
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         bar.set_prefix(title.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         ScanBar { bar, n_heads }

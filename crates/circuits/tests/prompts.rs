@@ -344,7 +344,12 @@ fn task_of_twelve() -> Task {
     let anti = task("anti_repeat");
     let published = anti.published.clone().unwrap();
     let mut task = tiny();
-    task.names = circuits::task::Names { pool: published.names, partner_pool: Vec::new(), pair_step: 1, min_usable: 20 };
+    task.names = circuits::task::Names {
+        pool: published.names,
+        partner_pool: Vec::new(),
+        pair_step: 1,
+        min_usable: 20,
+    };
     task.fillers.clear();
     task.templates = vec![circuits::task::Template { id: "met_talked".to_owned(), text: published.text }];
     task.validate("task").unwrap();

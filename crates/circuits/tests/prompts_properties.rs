@@ -25,7 +25,12 @@ fn any_task() -> impl Strategy<Value = Task> {
                 title: "Any".to_owned(),
                 orders,
                 correct,
-                names: Names { pool: list(0, pool), partner_pool: list(100, partners), pair_step: 1, min_usable: 4 },
+                names: Names {
+                    pool: list(0, pool),
+                    partner_pool: list(100, partners),
+                    pair_step: 1,
+                    min_usable: 4,
+                },
                 fillers: BTreeMap::from([(
                     "place".to_owned(),
                     (0..words).map(|i| format!("place{i}")).collect(),

@@ -9,7 +9,7 @@ use crate::weights::Weights;
 pub struct Decoder {
     spec: ModelSpec,
     weights: Weights,
-    value_bias: Vec<Vec<f32>>,          // [n_layers][d_attn]
+    value_bias: Vec<Vec<f32>>,            // [n_layers][d_attn]
     rotary: Option<(Vec<f32>, Vec<f32>)>, // cos, sin: [n_ctx, n_dims / 2] each
 }
 

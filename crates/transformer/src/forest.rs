@@ -82,10 +82,7 @@ impl Forest {
         Self::build(prompts, |prompt, position| keys[prompt].as_ref()[position])
     }
 
-    fn build<P: AsRef<[u32]>>(
-        prompts: &[P],
-        key: impl Fn(usize, usize) -> u32,
-    ) -> Result<Self, ForestError> {
+    fn build<P: AsRef<[u32]>>(prompts: &[P], key: impl Fn(usize, usize) -> u32) -> Result<Self, ForestError> {
         let total: usize = prompts.iter().map(|p| p.as_ref().len()).sum();
         if total >= ROOT as usize {
             return Err(ForestError::TooLarge { total });

@@ -159,7 +159,8 @@ fn captured_activations() {
             row[i + 1 - seen.len()..=i].copy_from_slice(&seen);
             row
         };
-        let pattern = heads(&decoder).into_iter().flat_map(|(l, h)| (0..path.len()).flat_map(move |i| row(l, h, i)));
+        let pattern =
+            heads(&decoder).into_iter().flat_map(|(l, h)| (0..path.len()).flat_map(move |i| row(l, h, i)));
         expected.check("pattern", &pattern.map(f64::from).collect::<Vec<_>>());
     }
 }
@@ -247,8 +248,12 @@ fn memory_and_threads_change_no_bit() {
                 panic!("{name}: one byte is enough?")
             };
             for (threads, memory) in [(1, need), (1, 2 * need), (3, 4 * need), (4, 1 << 30)] {
-                let same = run(threads, memory).iter().zip(&reference).all(|(a, b)| a.to_bits() == b.to_bits());
-                assert!(same, "{name}, {replacement:?}: {threads} threads and {memory} bytes change the result");
+                let same =
+                    run(threads, memory).iter().zip(&reference).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(
+                    same,
+                    "{name}, {replacement:?}: {threads} threads and {memory} bytes change the result"
+                );
             }
         }
     }

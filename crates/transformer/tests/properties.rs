@@ -10,9 +10,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use transformer::decoder::Decoder;
 use transformer::engine::{Options, Prompt, Readings};
 use transformer::intervention::{Branch, Replacement, Stream};
-use transformer::spec::{
-    Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions,
-};
+use transformer::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
 use transformer::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
 
 const D_VOCAB: usize = 11;
@@ -45,10 +43,17 @@ pub struct Block {
 }
 
 impl Parts {
-    fn random(seed: u64, block: BlockLayout, norm: NormPlacement, rotary: bool, window: Option<usize>) -> Self {
+    fn random(
+        seed: u64,
+        block: BlockLayout,
+        norm: NormPlacement,
+        rotary: bool,
+        window: Option<usize>,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // A sum of three uniform numbers is close enough to normal.
-        let mut normal = move || (0..3).map(|_| f64::from(rng.next_u32()) / 2f64.powi(31) - 1.0).sum::<f64>() as f32;
+        let mut normal =
+            move || (0..3).map(|_| f64::from(rng.next_u32()) / 2f64.powi(31) - 1.0).sum::<f64>() as f32;
         let (n_layers, n_heads, d_head, d_model, d_mlp) = (3, 3, 6, 10, 13);
         let d_attn = n_heads * d_head;
         let positions = match rotary {
@@ -75,7 +80,8 @@ impl Parts {
             windows: vec![None, window, None],
             tied_unembed: false,
         };
-        let mut vector = |n: usize, mean: f32, sd: f32| (0..n).map(|_| mean + sd * normal()).collect::<Vec<f32>>();
+        let mut vector =
+            |n: usize, mean: f32, sd: f32| (0..n).map(|_| mean + sd * normal()).collect::<Vec<f32>>();
         let mut layers = Vec::new();
         for _ in 0..n_layers {
             layers.push(Block {
@@ -139,7 +145,8 @@ impl Parts {
             for (to, &from) in order.iter().enumerate() {
                 for i in 0..d_head {
                     for third in 0..3 {
-                        let (to, from) = (third * d_attn + to * d_head + i, third * d_attn + from * d_head + i);
+                        let (to, from) =
+                            (third * d_attn + to * d_head + i, third * d_attn + from * d_head + i);
                         new.b_qkv[to] = old.b_qkv[from];
                         for row in 0..d_model {
                             new.w_qkv[row * 3 * d_attn + to] = old.w_qkv[row * 3 * d_attn + from];

@@ -56,7 +56,9 @@ fn positions(spec: &ModelSpec) -> String {
     match spec.positions {
         Positions::Learned { offset: 0 } => "learned".into(),
         Positions::Learned { offset } => format!("learned, from row {offset}"),
-        Positions::Rotary { n_dims, base } => format!("rotary, {n_dims} of {} dimensions, base {base}", spec.d_head),
+        Positions::Rotary { n_dims, base } => {
+            format!("rotary, {n_dims} of {} dimensions, base {base}", spec.d_head)
+        }
     }
 }
 

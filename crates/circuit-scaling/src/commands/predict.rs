@@ -24,7 +24,13 @@ pub fn predict(args: &PredictArgs) -> Result<String, CliError> {
     let mut order: Vec<u32> = (0..logits.len() as u32).filter(|&id| tokenizer.is_real(id)).collect();
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
 
-    let mut text = format!("{} tokens, BOS included\n{:>5}  {:>11}  {:>9}  token\n", tokens.len(), "rank", "probability", "logit");
+    let mut text = format!(
+        "{} tokens, BOS included\n{:>5}  {:>11}  {:>9}  token\n",
+        tokens.len(),
+        "rank",
+        "probability",
+        "logit"
+    );
     for (rank, &id) in order.iter().take(args.top).enumerate() {
         let logit = logits[id as usize];
         let probability = 100.0 * (logit - highest).exp() / total;

@@ -26,12 +26,16 @@ pub fn run(args: &RunArgs, display: Display) -> Result<String, CliError> {
         let scan = |prompts| scan_model(&layout, subject, &decoder, prompts, &args.measure, display);
         pairs.push(pair(&layout, scan(&ioi)?, scan(&anti)?)?);
     }
-    let options =
-        StudyOptions { tau: args.tables.tau, top_k: args.tables.top_k, ..StudyOptions::default() };
+    let options = StudyOptions { tau: args.tables.tau, top_k: args.tables.top_k, ..StudyOptions::default() };
     let study: Study = analyse(from_scans(&pairs)?, &options)?;
     study.write(&layout)?;
 
     let mut text = summary_text(&study, Some(&pairs), args.tables.tau);
-    let _ = writeln!(text, "\nTables are in {}, scans in {}", layout.tables().display(), layout.results().display());
+    let _ = writeln!(
+        text,
+        "\nTables are in {}, scans in {}",
+        layout.tables().display(),
+        layout.results().display()
+    );
     Ok(text)
 }

@@ -39,7 +39,10 @@ pub fn summarize(args: &TableArgs) -> Result<String, CliError> {
 /// Writes and prints the strongest heads of each model and category.
 pub fn heroes(args: &TableArgs) -> Result<String, CliError> {
     written(args, "hero_heads_for_paper", |study| {
-        let mut text = format!("{:16} {:10} {:7} {:>9} {:>9} {:>9}\n", "model", "category", "head", "Δ ioi", "Δ anti", "strength");
+        let mut text = format!(
+            "{:16} {:10} {:7} {:>9} {:>9} {:>9}\n",
+            "model", "category", "head", "Δ ioi", "Δ anti", "strength"
+        );
         for hero in &study.heroes {
             let head = format!("L{}H{}", hero.head.layer, hero.head.head);
             let _ = writeln!(
@@ -127,6 +130,9 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>, tau: f64) -> Stri
         }
         text.push('\n');
     }
-    let _ = writeln!(text, "A head counts for a task if ablating it moves the mean logit difference by {tau} or more.");
+    let _ = writeln!(
+        text,
+        "A head counts for a task if ablating it moves the mean logit difference by {tau} or more."
+    );
     text
 }

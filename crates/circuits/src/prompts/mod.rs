@@ -249,7 +249,8 @@ impl PromptSet {
             Protocol::Published => {
                 let form = published_form(task)?;
                 let prompts = generate::published(task, form, seed, n_prompts, &distinct)?;
-                let names = Names { pool: form.names.clone(), partner_pool: Vec::new(), pair_step: 1, min_usable: 0 };
+                let names =
+                    Names { pool: form.names.clone(), partner_pool: Vec::new(), pair_step: 1, min_usable: 0 };
                 (names, Vec::new(), prompts)
             }
         };

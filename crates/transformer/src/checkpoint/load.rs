@@ -3,8 +3,6 @@
 //! Each matrix goes straight from the mapped file into its packed form, row by row or column by column, and its pages
 //! are given back at once, so that the peak stays near the size of the float32 weights.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use kernels::PackedMatrix;
 
 use super::plan::{LayerPlan, LinearPlan, NormPlan, Order, Plan, TensorId};
@@ -65,11 +63,11 @@ fn norm(store: &TensorStore, plan: NormPlan) -> Result<LayerNorm> {
 fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
     let &LinearPlan { d_in, d_out, .. } = plan;
     // The packing takes values, not errors: the first element that is no number is noted here, tensor by tensor.
-    let bad: Vec<AtomicUsize> = plan.weight.iter().map(|_| AtomicUsize::new(usize::MAX)).collect();
-    let read = |part: usize, row: usize, out: &mut [f32]| {
+    let mut bad: Vec<Option<usize>> = vec![None; plan.weight.len()];
+    let mut read = |part: usize, row: usize, out: &mut [f32]| {
         let tensor = &store.tensors[plan.weight[part]];
         if let Err(index) = store.decode(tensor, row * out.len(), out) {
-            bad[part].fetch_min(index, Ordering::Relaxed);
+            bad[part] = Some(bad[part].map_or(index, |earlier| earlier.min(index)));
         }
     };
     let weight = match plan.order {
@@ -84,8 +82,7 @@ fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
     for (&id, bad) in plan.weight.iter().zip(bad) {
         let tensor = &store.tensors[id];
         store.release(tensor);
-        let index = bad.into_inner();
-        if index != usize::MAX {
+        if let Some(index) = bad {
             return Err(store.non_finite(tensor, index));
         }
     }

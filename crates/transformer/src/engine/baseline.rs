@@ -67,7 +67,8 @@ impl Baseline {
         let rows = Rows::All(forest.n_nodes());
         layer.project(forest, rows, &self.resid, Some(&mut self.q), Some(&mut self.kv));
         let tile = tile_rows(forest.n_nodes());
-        let tiles = self.resid.par_chunks_mut(tile * d_model).zip(self.attn_sum.par_chunks_mut(tile * d_model));
+        let tiles =
+            self.resid.par_chunks_mut(tile * d_model).zip(self.attn_sum.par_chunks_mut(tile * d_model));
         let heads = self.q.par_chunks(tile * d_attn).zip(self.z.par_chunks_mut(tile * d_attn));
         tiles.zip(heads).enumerate().for_each(|(t, ((x, attn_sum), (q, z)))| {
             let nodes = t * tile..t * tile + x.len() / d_model;

@@ -86,7 +86,11 @@ impl<'a> Runner<'a> {
                     let n_ends = chunk.ends.len() * self.decoder.spec().d_model;
                     let ends = &self.stack.ends[run * n_ends..][..n_ends];
                     let logits = readout::logits(self.decoder, prompts, chunk, ends);
-                    receiver.reading(Reading { branch: Some(branch), prompts: &chunk.prompts, logits: &logits });
+                    receiver.reading(Reading {
+                        branch: Some(branch),
+                        prompts: &chunk.prompts,
+                        logits: &logits,
+                    });
                 }
                 self.advance_progress(chunk, index, stack.len(), receiver)?;
             }
@@ -155,8 +159,10 @@ impl<'a> Runner<'a> {
         let (d_model, d_attn, d_head) = (spec.d_model, spec.d_attn(), spec.d_head);
         let is_last = first + 1 == spec.n_layers;
         let rows = if is_last { Rows::Some(&chunk.ends) } else { Rows::All(chunk.branch.n_nodes()) };
-        let sites: Vec<Vec<EditSite>> =
-            branches.iter().map(|b| EditSite::of_layer(layer, chunk, self.means, b.at_layer(first))).collect();
+        let sites: Vec<Vec<EditSite>> = branches
+            .iter()
+            .map(|b| EditSite::of_layer(layer, chunk, self.means, b.at_layer(first)))
+            .collect();
         // Edits of q, k, v or pattern need the head's attention over again.
         let new_z: Vec<Vec<Option<Vec<f32>>>> = sites
             .par_iter()
@@ -195,7 +201,8 @@ impl<'a> Runner<'a> {
                         }
                         let of_head = site.head * d_head..(site.head + 1) * d_head;
                         let w_o = layer.weights().w_o.weight.block(of_head, 0..d_model);
-                        let (delta, x) = (MatRef::new(delta, part.len(), d_head), MatMut::new(x, part.len(), d_model));
+                        let (delta, x) =
+                            (MatRef::new(delta, part.len(), d_head), MatMut::new(x, part.len(), d_model));
                         matmul(delta, w_o, x, Init::Accumulate);
                     }
                 }
@@ -239,7 +246,9 @@ impl<'a> Runner<'a> {
             .iter()
             .map(|b| EditSite::of_layer(layer, chunk, self.means, b.at_layer(layer.index)))
             .collect();
-        let runs = kv.par_chunks_exact_mut(n_nodes * 2 * d_attn).zip(q.par_chunks_exact_mut(rows.per_run() * d_attn));
+        let runs = kv
+            .par_chunks_exact_mut(n_nodes * 2 * d_attn)
+            .zip(q.par_chunks_exact_mut(rows.per_run() * d_attn));
         runs.zip(&sites).for_each(|((kv, q), sites)| {
             sites.iter().for_each(|site| site.replace_inputs(base, rows, q, kv));
         });

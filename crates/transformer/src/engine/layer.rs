@@ -276,7 +276,12 @@ impl<'a> Layer<'a> {
             activate(self.spec().activation, hidden);
             let init = residual.init(mlp.w_out.bias.as_deref());
             let hidden = MatRef::new(hidden, n_rows, columns.len());
-            matmul(hidden, mlp.w_out.weight.block(columns, 0..d_model), MatMut::new(x, n_rows, d_model), init);
+            matmul(
+                hidden,
+                mlp.w_out.weight.block(columns, 0..d_model),
+                MatMut::new(x, n_rows, d_model),
+                init,
+            );
             residual = Residual::AddWithoutBias;
         }
     }

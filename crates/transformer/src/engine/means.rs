@@ -13,8 +13,8 @@ use crate::intervention::{Branch, Replacement};
 /// The mean of every head's `z` at each position of each group, for the layers that need it.
 pub(super) struct GroupMeans {
     d_attn: usize,
-    first_row: BTreeMap<u32, u32>,          // group -> row of its position 0
-    layers: BTreeMap<usize, Vec<f32>>,      // layer -> [rows, d_attn]
+    first_row: BTreeMap<u32, u32>,     // group -> row of its position 0
+    layers: BTreeMap<usize, Vec<f32>>, // layer -> [rows, d_attn]
 }
 
 impl GroupMeans {

@@ -108,7 +108,9 @@ pub enum EngineError {
         n_ctx: usize,
     },
     /// A token the model has no embedding for.
-    #[error("prompt {index} has token id {token}, but the model's vocabulary has {d_vocab} entries: use its own tokenizer")]
+    #[error(
+        "prompt {index} has token id {token}, but the model's vocabulary has {d_vocab} entries: use its own tokenizer"
+    )]
     UnknownToken {
         /// Which prompt.
         index: usize,
@@ -174,7 +176,9 @@ pub enum EngineError {
         why: &'static str,
     },
     /// The memory bound is below what a single prompt needs.
-    #[error("{need} bytes of working memory are needed for the longest prompt, but only {memory} are allowed: raise the memory limit")]
+    #[error(
+        "{need} bytes of working memory are needed for the longest prompt, but only {memory} are allowed: raise the memory limit"
+    )]
     Memory {
         /// Bytes needed.
         need: usize,
@@ -228,9 +232,9 @@ pub fn run(
 /// Logits of every prompt's [`Prompt::read`] tokens in every run, kept in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Readings {
-    offsets: Vec<usize>,      // [n_prompts + 1]
-    plain: Vec<f64>,          // [sum of read lengths]
-    branches: Vec<Vec<f64>>,  // [n_branches][sum of read lengths]
+    offsets: Vec<usize>,     // [n_prompts + 1]
+    plain: Vec<f64>,         // [sum of read lengths]
+    branches: Vec<Vec<f64>>, // [n_branches][sum of read lengths]
 }
 
 impl Readings {
@@ -250,8 +254,11 @@ impl Readings {
             Some(*sum)
         }));
         let total = offsets[prompts.len()];
-        let mut readings =
-            Self { offsets, plain: vec![f64::NAN; total], branches: vec![vec![f64::NAN; total]; branches.len()] };
+        let mut readings = Self {
+            offsets,
+            plain: vec![f64::NAN; total],
+            branches: vec![vec![f64::NAN; total]; branches.len()],
+        };
         run(decoder, prompts, branches, options, &mut readings)?;
         Ok(readings)
     }

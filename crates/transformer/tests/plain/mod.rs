@@ -10,7 +10,8 @@ pub fn logits(parts: &Parts, tokens: &[u32], zeroed: Option<(usize, usize)>) -> 
     let d = spec.d_model;
     let mut x: Vec<Vec<f64>> = Vec::new(); // [position][d_model]
     for (position, &token) in tokens.iter().enumerate() {
-        let mut row: Vec<f64> = parts.embed[token as usize * d..][..d].iter().map(|&v| f64::from(v)).collect();
+        let mut row: Vec<f64> =
+            parts.embed[token as usize * d..][..d].iter().map(|&v| f64::from(v)).collect();
         if let Positions::Learned { offset } = spec.positions {
             let learned = &parts.pos_embed[(position + offset) * d..][..d];
             row.iter_mut().zip(learned).for_each(|(x, &p)| *x += f64::from(p));
@@ -68,7 +69,8 @@ fn linear(x: &[f64], w: &[f32], b: &[f32]) -> Vec<f64> {
 }
 
 fn mlp(block: &Block, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+    let gelu =
+        |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
     x.iter()
         .map(|x| {
             let hidden: Vec<f64> = linear(x, &block.w_in, &block.b_in).into_iter().map(gelu).collect();
@@ -77,7 +79,13 @@ fn mlp(block: &Block, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-fn attention(parts: &Parts, block: &Block, layer: usize, x: &[Vec<f64>], zeroed: Option<usize>) -> Vec<Vec<f64>> {
+fn attention(
+    parts: &Parts,
+    block: &Block,
+    layer: usize,
+    x: &[Vec<f64>],
+    zeroed: Option<usize>,
+) -> Vec<Vec<f64>> {
     let spec = &parts.spec;
     let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
     let mut qkv: Vec<Vec<f64>> = x.iter().map(|x| linear(x, &block.w_qkv, &block.b_qkv)).collect();
@@ -102,7 +110,8 @@ fn attention(parts: &Parts, block: &Block, layer: usize, x: &[Vec<f64>], zeroed:
                 let q = at(&qkv[query], 0);
                 let score = |key: usize| {
                     let k = at(&qkv[key], 1);
-                    (f64::from(spec.attn_scale[layer]) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>()).exp()
+                    (f64::from(spec.attn_scale[layer]) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>())
+                        .exp()
                 };
                 let scores: Vec<f64> = (from..=query).map(score).collect();
                 let total: f64 = scores.iter().sum();

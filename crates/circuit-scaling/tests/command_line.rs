@@ -1,0 +1,301 @@
+//! The program as a user runs it: the main job, and what it says when something is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const MODEL: &str = "mini-gpt2-m";
+
+fn program(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_circuit-scaling")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn succeeds(args: &[&str], folder: &Path) -> String {
+    let output = program(args, folder);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs what must fail: one line on standard error that says all of `words`, exit code 1 or 2, no panic.
+fn fails(args: &[&str], folder: &Path, words: &[&str]) {
+    let output = program(args, folder);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {:?}\n{error}", output.status);
+    assert!(!error.contains("panicked"), "{args:?}: {error}");
+    if output.status.code() == Some(1) {
+        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+    }
+    for word in words {
+        assert!(error.contains(word), "{args:?} should say {word:?}: {error}");
+    }
+}
+
+/// A copy of a shipped model that a test may break.
+fn checkpoint(folder: &Path) -> PathBuf {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(MODEL);
+    let copy = folder.join("model");
+    fs::create_dir(&copy).unwrap();
+    for file in fs::read_dir(shipped).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    copy
+}
+
+fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    edit(&mut value);
+    fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
+/// Splits a safetensors file into its header and its data.
+fn read_safetensors(path: &Path) -> (Value, Vec<u8>) {
+    let bytes = fs::read(path).unwrap();
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (serde_json::from_slice(&bytes[8..8 + n]).unwrap(), bytes[8 + n..].to_vec())
+}
+
+fn write_safetensors(path: &Path, header: &Value, data: &[u8]) {
+    let header = serde_json::to_vec(header).unwrap();
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(path, [&length[..], &header, data].concat()).unwrap();
+}
+
+#[test]
+fn run_does_the_main_job_from_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = succeeds(&["run", "--models", MODEL, "--prompts", "60", "--out", "a"], folder.path());
+    assert!(shown.contains(MODEL) && shown.contains("ioi_only"), "{shown}");
+
+    let scan =
+        fs::read(folder.path().join(format!("a/results/copy_suppression_logitdiff_scan_{MODEL}.json")))
+            .unwrap();
+    let scan: Value = serde_json::from_slice(&scan).unwrap();
+    let heads = scan["heads"].as_array().unwrap();
+    assert_eq!(heads.len() as u64, scan["n_layers"].as_u64().unwrap() * scan["n_heads"].as_u64().unwrap());
+    for key in ["top_suppressor_candidates", "top_anti_suppressors"] {
+        let list = scan[key].as_array().unwrap();
+        assert!(
+            !list.is_empty() && list.iter().all(|head| heads.contains(head)),
+            "{key} holds the same objects"
+        );
+    }
+    let joint =
+        fs::read_to_string(folder.path().join("a/paper/tables/joint_ioi_anti_repeat_all.csv")).unwrap();
+    assert!(joint.starts_with("family,model,layer,head,delta_ioi,delta_anti"), "{joint}");
+    assert_eq!(joint.lines().count(), heads.len() + 1);
+    let prompts =
+        fs::read_to_string(folder.path().join(format!("a/results/prompts/ioi_{MODEL}.jsonl"))).unwrap();
+    let weights =
+        prompts.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["weight"].as_u64().unwrap());
+    assert_eq!(weights.sum::<u64>(), 60);
+}
+
+#[test]
+fn threads_and_memory_change_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |out: &str, threads: &str, memory: &str| {
+        let args = [
+            "run",
+            "-q",
+            "--models",
+            MODEL,
+            "--prompts",
+            "60",
+            "--out",
+            out,
+            "--threads",
+            threads,
+            "--memory",
+            memory,
+        ];
+        succeeds(&args, folder.path());
+    };
+    run("a", "1", "1G");
+    run("b", "2", "8M");
+    let mut n_files = 0;
+    let mut pending = vec![PathBuf::new()];
+    while let Some(path) = pending.pop() {
+        let a = folder.path().join("a").join(&path);
+        if a.is_dir() {
+            pending.extend(fs::read_dir(a).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
+            continue;
+        }
+        n_files += 1;
+        assert!(
+            fs::read(&a).unwrap() == fs::read(folder.path().join("b").join(&path)).unwrap(),
+            "{path:?} differs"
+        );
+    }
+    assert!(n_files >= 10, "{n_files}");
+}
+
+#[test]
+fn tables_can_be_made_again_from_the_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(&["run", "-q", "--models", MODEL, "--prompts", "60"], folder.path());
+    let table = folder.path().join("circuit-scaling-study/paper/tables/joint_ioi_anti_repeat_all.csv");
+    let before = fs::read(&table).unwrap();
+    fs::remove_file(&table).unwrap();
+    succeeds(&["joint"], folder.path());
+    assert!(before == fs::read(&table).unwrap());
+    assert!(succeeds(&["heroes", "--top-k", "1"], folder.path()).contains(MODEL));
+    succeeds(&["classify", "--tau", "0.1"], folder.path());
+    succeeds(&["summarize"], folder.path());
+}
+
+#[test]
+fn every_ablation_and_protocol_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (i, options) in
+        [&["--ablation", "mean"][..], &["--ablation", "resample"], &["--value-bias", "in-head"]]
+            .into_iter()
+            .enumerate()
+    {
+        let out = i.to_string();
+        let args = ["scan", "-q", "--models", MODEL, "--task", "ioi", "--prompts", "40", "--out", &out];
+        assert!(succeeds(&[&args[..], options].concat(), folder.path()).contains("logit difference"));
+    }
+    for command in
+        [&["inspect", MODEL][..], &["models"], &["predict", MODEL, "When John and Mary went to the store,"]]
+    {
+        assert!(!succeeds(command, folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn wrong_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fails(&["inspect", "no-such-model"], here, &["no-such-model", "folder"]);
+    fails(&["inspect", "gpt2-xl"], here, &["gpt2-xl", "not on this machine"]);
+    fails(&["scan", "--models", MODEL, "--task", "no-task"], here, &["no-task", "ioi"]);
+    fails(&["scan", "--models", MODEL, "--task", "gone.toml"], here, &["gone.toml"]);
+    fails(&["run", "--models", MODEL, "--prompts", "0"], here, &["0"]);
+    fails(&["run", "--models", &format!("{MODEL},{MODEL}")], here, &["two of the models", MODEL]);
+    fails(&["run", "--ablation", "knockout"], here, &["knockout", "resample"]);
+    fails(&["run", "--protocol", "mine"], here, &["mine", "published"]);
+    fails(&["run", "--memory", "lots"], here, &["lots", "512M"]);
+    fails(&["run", "--models", MODEL, "--memory", "1K"], here, &["memory"]);
+    fails(&["joint", "--out", "nowhere"], here, &["nowhere", "circuit-scaling run"]);
+    fails(&["classify", "--tau", "much"], here, &["much"]);
+    fs::write(here.join("file"), "").unwrap();
+    fails(&["run", "--models", MODEL, "--out", "file/study"], here, &["file/study", "--out"]);
+}
+
+#[test]
+fn broken_checkpoints() {
+    type Break = fn(&Path);
+    let cases: [(&str, Break, &[&str]); 12] = [
+        ("no weights", |m| fs::remove_file(m.join("model.safetensors")).unwrap(), &["model.safetensors"]),
+        ("no config", |m| fs::remove_file(m.join("config.json")).unwrap(), &["config.json"]),
+        ("no tokenizer", |m| fs::remove_file(m.join("tokenizer.json")).unwrap(), &["tokenizer"]),
+        (
+            "truncated weights",
+            |m| {
+                let bytes = fs::read(m.join("model.safetensors")).unwrap();
+                fs::write(m.join("model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+            },
+            &["model.safetensors"],
+        ),
+        (
+            "truncated header",
+            |m| fs::write(m.join("model.safetensors"), [9, 0, 0]).unwrap(),
+            &["model.safetensors"],
+        ),
+        (
+            "offsets that lie",
+            |m| {
+                let path = m.join("model.safetensors");
+                let (mut header, data) = read_safetensors(&path);
+                let tensors = header.as_object_mut().unwrap();
+                let tensor = tensors.iter_mut().find(|(name, _)| name.contains("wte")).unwrap().1;
+                tensor["data_offsets"] = serde_json::json!([0, u64::MAX]);
+                write_safetensors(&path, &header, &data);
+            },
+            &["model.safetensors"],
+        ),
+        (
+            "another architecture",
+            |m| edit_json(&m.join("config.json"), |c| c["model_type"] = "llama".into()),
+            &["config.json", "model_type", "gpt2"],
+        ),
+        (
+            "a key that changes the result",
+            |m| edit_json(&m.join("config.json"), |c| c["activation_function"] = "mish".into()),
+            &["config.json", "activation_function"],
+        ),
+        (
+            "a tensor of the wrong shape",
+            |m| edit_json(&m.join("config.json"), |c| c["n_inner"] = 77.into()),
+            &["mlp.c_fc", "77"],
+        ),
+        (
+            "weights that are not numbers",
+            |m| {
+                let path = m.join("model.safetensors");
+                let (header, mut data) = read_safetensors(&path);
+                let at = header["transformer.wte.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+                data[at..at + 2].copy_from_slice(&[0, 0x7e]); // a float16 NaN
+                write_safetensors(&path, &header, &data);
+            },
+            &["wte.weight", "model.safetensors"],
+        ),
+        (
+            "a tokenizer that does not fit",
+            |m| {
+                edit_json(&m.join("tokenizer.json"), |t| {
+                    let token = serde_json::json!({"id": 60000, "content": "<far>", "single_word": false, "lstrip": false,
+                        "rstrip": false, "normalized": false, "special": true});
+                    t["model"]["vocab"]["<far>"] = 60000.into();
+                    t["added_tokens"].as_array_mut().unwrap().push(token);
+                });
+            },
+            &["60000", "vocab_size"],
+        ),
+        (
+            "a tokenizer that is none",
+            |m| fs::write(m.join("tokenizer.json"), "{}").unwrap(),
+            &["tokenizer.json"],
+        ),
+    ];
+    for (what, break_it, words) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let model = checkpoint(folder.path());
+        break_it(&model);
+        println!("{what}");
+        fails(&["run", "--models", "model", "--prompts", "40"], folder.path(), words);
+    }
+}
+
+#[test]
+fn an_unbroken_copy_gives_the_shipped_model() {
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint(folder.path());
+    let hash = |shown: String| shown.lines().find(|l| l.starts_with("weights (sha-256)")).unwrap().to_owned();
+    let copy = hash(succeeds(&["inspect", "model"], folder.path()));
+    assert_eq!(copy, hash(succeeds(&["inspect", MODEL], folder.path())));
+}
+
+#[test]
+fn a_task_without_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = r#"
+        name = "greeting"
+        title = "Who is greeted"
+        orders = "both"
+        [names]
+        pool = ["John", "Mary", "Paul", "Anna", "Mark", "Kate", "Jack", "Jane", "Peter", "Simon"]
+        partner_pool = ["Tom", "Bob", "Luke", "Fred", "Ben", "Tim", "Jim", "Amy", "Lucy", "Adam"]
+        [[templates]]
+        id = "saw"
+        text = "In the morning {first} saw {second} and {repeated} greeted"
+    "#;
+    fs::write(folder.path().join("greeting.toml"), task).unwrap();
+    let args = ["scan", "-q", "--models", MODEL, "--task", "greeting.toml", "--prompts", "20", "--out", "s"];
+    assert!(succeeds(&args, folder.path()).contains("greeting"));
+    assert!(folder.path().join(format!("s/results/greeting_logitdiff_scan_{MODEL}.json")).exists());
+}
