@@ -26,7 +26,7 @@ struct Exponential {
 
 /// `exp(x)`; relative error of the polynomial 3e-9.
 const EXP: Exponential = Exponential {
-    per_octave: 1.442695,
+    per_octave: std::f32::consts::LOG2_E,
     octave: [6.9317627e-1, -2.9088971e-5],
     polynomial: [1.0, 4.9999994e-1, 1.6666517e-1, 4.1668102e-2, 8.3691925e-3, 1.3838899e-3],
 };

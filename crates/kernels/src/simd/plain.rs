@@ -153,9 +153,7 @@ impl Simd for Plain {
     }
     #[inline(always)]
     fn add_f64(self, mut acc: Self::D, v: V) -> Self::D {
-        for i in 0..LANES {
-            acc[i] += f64::from(v.0[i]);
-        }
+        acc.iter_mut().zip(v.0).for_each(|(acc, v)| *acc += f64::from(v));
         acc
     }
     #[inline(always)]
