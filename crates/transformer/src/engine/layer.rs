@@ -188,6 +188,7 @@ impl<'a> Layer<'a> {
     /// Attention of one tile of query rows: `z` `[tile, d_attn]`.
     ///
     /// `q` `[tile, d_attn]` are the tile's own rows; `kv` `[n_runs * n_nodes, 2 * d_attn]` are all rows.
+    #[expect(clippy::too_many_arguments, reason = "the inputs, the output and the scratch of one tile")]
     pub fn attend(
         &self,
         forest: &Forest,
@@ -196,7 +197,7 @@ impl<'a> Layer<'a> {
         q: &[f32],
         kv: &[f32],
         z: &mut [f32],
-        (path, scores): (&mut Vec<u32>, &mut Vec<f32>),
+        (path, scores): Seen<'_>,
     ) {
         let (d_attn, d_head) = (self.spec().d_attn(), self.spec().d_head);
         let (window, scale) = (self.spec().windows[self.index], self.spec().attn_scale[self.index]);
@@ -294,12 +295,15 @@ impl<'a> Layer<'a> {
     }
 }
 
+/// The nodes that a query sees, and its scores on them.
+pub(super) type Seen<'s> = (&'s mut Vec<u32>, &'s mut Vec<f32>);
+
 /// A tile of the MLP's hidden activations.
 pub(super) type Hidden = Vec<f32>;
 
 impl Scratch {
     /// The parts that [`Layer::block`] needs, beside `z`.
-    pub fn split(&mut self) -> (&mut Vec<f32>, &mut Vec<f32>, &mut Hidden, (&mut Vec<u32>, &mut Vec<f32>)) {
+    pub fn split(&mut self) -> (&mut Vec<f32>, &mut Vec<f32>, &mut Hidden, Seen<'_>) {
         (&mut self.z, &mut self.normed, &mut self.hidden, (&mut self.path, &mut self.scores))
     }
 }
