@@ -126,7 +126,7 @@ pub enum ScanError {
     Engine(#[from] EngineError),
     /// See [`PromptError`].
     #[error(transparent)]
-    Prompts(#[from] PromptError),
+    Prompts(Box<PromptError>),
     /// The forward pass gave a number that is none.
     #[error(
         "the logit difference of prompt {prompt:?} is not a finite number: the model's weights overflow float32"
@@ -135,6 +135,12 @@ pub enum ScanError {
         /// The prompt's text.
         prompt: String,
     },
+}
+
+impl From<PromptError> for ScanError {
+    fn from(error: PromptError) -> Self {
+        Self::Prompts(Box::new(error))
+    }
 }
 
 /// Ablates every head of `decoder` on all `prompts`.

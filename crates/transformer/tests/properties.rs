@@ -18,28 +18,28 @@ const N_CTX: usize = 9;
 
 /// A random model's plain numbers, from which decoders are built.
 #[derive(Clone, Debug)]
-pub struct Parts {
-    pub spec: ModelSpec,
-    pub embed: Vec<f32>,
-    pub pos_embed: Vec<f32>,
-    pub layers: Vec<Block>,
-    pub ln_final: [Vec<f32>; 2],
-    pub unembed: Vec<f32>,
+struct Parts {
+    spec: ModelSpec,
+    embed: Vec<f32>,
+    pos_embed: Vec<f32>,
+    layers: Vec<Block>,
+    ln_final: [Vec<f32>; 2],
+    unembed: Vec<f32>,
 }
 
 /// One block's numbers, matrices row-major `[d_in, d_out]`.
 #[derive(Clone, Debug)]
-pub struct Block {
-    pub ln1: [Vec<f32>; 2],
-    pub w_qkv: Vec<f32>,
-    pub b_qkv: Vec<f32>,
-    pub w_o: Vec<f32>,
-    pub b_o: Vec<f32>,
-    pub ln2: [Vec<f32>; 2],
-    pub w_in: Vec<f32>,
-    pub b_in: Vec<f32>,
-    pub w_out: Vec<f32>,
-    pub b_out: Vec<f32>,
+struct Block {
+    ln1: [Vec<f32>; 2],
+    w_qkv: Vec<f32>,
+    b_qkv: Vec<f32>,
+    w_o: Vec<f32>,
+    b_o: Vec<f32>,
+    ln2: [Vec<f32>; 2],
+    w_in: Vec<f32>,
+    b_in: Vec<f32>,
+    w_out: Vec<f32>,
+    b_out: Vec<f32>,
 }
 
 impl Parts {

@@ -5,7 +5,7 @@ use transformer::spec::{BlockLayout, NormPlacement, Positions};
 use crate::{Block, Parts};
 
 /// Logits at the last token, `[d_vocab]`, with the `z` of one head zeroed if asked.
-pub fn logits(parts: &Parts, tokens: &[u32], zeroed: Option<(usize, usize)>) -> Vec<f64> {
+pub(crate) fn logits(parts: &Parts, tokens: &[u32], zeroed: Option<(usize, usize)>) -> Vec<f64> {
     let spec = &parts.spec;
     let d = spec.d_model;
     let mut x: Vec<Vec<f64>> = Vec::new(); // [position][d_model]
