@@ -19,7 +19,7 @@ pub enum CliError {
     Task(#[from] TaskError),
     /// Prompts cannot be made.
     #[error(transparent)]
-    Prompts(#[from] PromptError),
+    Prompts(Box<PromptError>),
     /// A scan cannot be run.
     #[error("{model}: {source}")]
     Scan {
@@ -100,4 +100,10 @@ pub enum CliError {
         /// Why.
         source: rayon::ThreadPoolBuildError,
     },
+}
+
+impl From<PromptError> for CliError {
+    fn from(error: PromptError) -> Self {
+        Self::Prompts(Box::new(error))
+    }
 }
