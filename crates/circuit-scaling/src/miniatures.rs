@@ -38,7 +38,8 @@ macro_rules! miniatures {
 
 /// All shipped models, family by family, smallest first.
 pub const MINIATURES: &[Miniature] = miniatures! {
-    "gpt2": "mini-gpt2-s" "mini-gpt2-m" "mini-gpt2-l";
+    "gpt2": "mini-gpt2-m";
+    "pythia": "mini-pythia-m";
 };
 
 /// The shipped model of this name, whatever the case of its letters.
