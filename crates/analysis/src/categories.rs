@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::{AnalysisError, Result};
-use crate::joint::{Effect, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::joint::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
 use crate::table::Table;
 
 /// The default threshold, in logits.
@@ -231,11 +231,12 @@ impl Classified {
         )
     }
 
-    /// The hero heads: the `top_k` strongest of every model and category.
+    /// The hero heads: the `top_k` strongest of every model and category, with what `joint`, the table they were
+    /// classified from, knows of them.
     #[must_use]
-    pub fn heroes(&self, top_k: usize) -> Vec<HeroHead> {
+    pub fn heroes(&self, joint: &JointTable, top_k: usize) -> Vec<HeroHead> {
         let mut heroes = Vec::new();
-        for model in &self.models {
+        for (model, measured) in self.models.iter().zip(&joint.models) {
             for category in Category::ALL {
                 let strongest = model.strongest(|h| h.category == category);
                 heroes.extend(strongest.into_iter().take(top_k).enumerate().map(|(rank, head)| HeroHead {
@@ -243,6 +244,7 @@ impl Classified {
                     model: model.info.model.clone(),
                     hf_name: model.info.hf_name.clone(),
                     rank,
+                    evidence: measured.head(head.layer, head.head).cloned(),
                     head: head.clone(),
                 }));
             }
@@ -287,13 +289,15 @@ pub struct HeroHead {
     pub rank: usize,
     /// The head.
     pub head: ClassifiedHead,
+    /// Its row in the joint table.
+    pub evidence: Option<HeadRow>,
 }
 
 /// The table `hero_heads_for_paper`: for each model the strongest heads of each category, strongest first.
 #[must_use]
 pub fn heroes_table(heroes: &[HeroHead]) -> Table {
     let rows = || heroes.iter();
-    Table::new("hero_heads_for_paper")
+    let mut table = Table::new("hero_heads_for_paper")
         .text("family", rows().map(|h| h.family.as_str()))
         .text("model", rows().map(|h| h.model.as_str()))
         .text("category", rows().map(|h| h.head.category.name()))
@@ -305,7 +309,22 @@ pub fn heroes_table(heroes: &[HeroHead]) -> Table {
         .integer("rank", rows().map(|h| h.rank))
         .float("prob_category", rows().map(|h| h.head.probabilities.map(|p| p[h.head.category.index()])))
         .boolean("stable", rows().map(|h| h.head.is_stable()))
-        .text("held_out_category", rows().map(|h| h.head.held_out_category.map(Category::name)))
+        .text("held_out_category", rows().map(|h| h.head.held_out_category.map(Category::name)));
+    for task in StudyTask::BOTH {
+        let name = task.name();
+        let detail = |of: fn(&EffectDetail) -> Option<f64>| {
+            let cell = move |h: &HeroHead| h.evidence.as_ref()?.effect(task).detail.as_deref().and_then(of);
+            rows().map(cell).collect::<Vec<_>>()
+        };
+        table = table
+            .float(format!("delta_{name}_ci_low"), detail(|d| d.ci_low))
+            .float(format!("delta_{name}_ci_high"), detail(|d| d.ci_high))
+            .float(format!("q_value_{name}"), detail(|d| d.q_value))
+            .float(format!("held_out_delta_{name}"), detail(|d| d.held_out_delta))
+            .float(format!("held_out_delta_{name}_ci_low"), detail(|d| d.held_out_ci_low))
+            .float(format!("held_out_delta_{name}_ci_high"), detail(|d| d.held_out_ci_high));
+    }
+    table
 }
 
 /// The table `tau_sweep`: the summary at each of `taus`.

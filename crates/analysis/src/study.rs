@@ -101,7 +101,7 @@ fn analyse_audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOp
         });
     }
     let classified = categories::classify(&joint, options.tau)?;
-    let heroes = classified.heroes(options.top_k);
+    let heroes = classified.heroes(&joint, options.top_k);
     let correlations = model_measures::correlations(&joint);
     let measures = model_measures::measures(&joint, &classified, &correlations);
     let scaling_laws = scaling::scaling_laws(&measures);

@@ -54,8 +54,8 @@ fn the_summary_counts_heads() {
 
 #[test]
 fn heroes_are_the_strongest_of_each_category() {
-    let classified = classify(&example(), 0.05).unwrap();
-    let csv = heroes_table(&classified.heroes(1)).to_csv();
+    let joint = example();
+    let csv = heroes_table(&classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
     let first: Vec<String> =
         csv.lines().map(|l| l.split(',').take(8).collect::<Vec<_>>().join(",")).collect();
     assert_eq!(
@@ -72,7 +72,7 @@ fn heroes_are_the_strongest_of_each_category() {
     // Equal strengths keep the order of layer and head.
     let tied = table(&[("a", 0, 1, 0.2, 0.0), ("a", 0, 0, -0.2, 0.0), ("a", 1, 0, 0.2, 0.0)]);
     let heads: Vec<(u32, u32)> =
-        classify(&tied, 0.05).unwrap().heroes(2).iter().map(|h| (h.head.layer, h.head.head)).collect();
+        classify(&tied, 0.05).unwrap().heroes(&tied, 2).iter().map(|h| (h.head.layer, h.head.head)).collect();
     assert_eq!(heads, [(0, 0), (0, 1)]);
 }
 

@@ -104,19 +104,26 @@ fn bad_tables_end_in_one_clear_line() {
 
 #[test]
 fn ten_million_rows_are_refused_before_they_fill_the_memory() {
-    // An endless table: only a reader that stops by itself comes back.
-    struct Endless(usize);
+    // An endless table, at the default limit: only a reader that stops by itself comes back.
+    struct Endless {
+        rows: Vec<u8>,
+        at: usize,
+    }
     impl std::io::Read for Endless {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let row =
-                if self.0 == 0 { HEADER.to_owned() } else { format!("gpt2,m,{},0,0.5,0.25\n", self.0 % 100) };
-            self.0 += 1;
-            buffer[..row.len()].copy_from_slice(row.as_bytes());
-            Ok(row.len())
+            if self.at == self.rows.len() {
+                self.rows = b"gpt2,m,7,3,0.5,0.25\n".repeat(1000);
+                self.at = 0;
+            }
+            let n = buffer.len().min(self.rows.len() - self.at);
+            buffer[..n].copy_from_slice(&self.rows[self.at..self.at + n]);
+            self.at += n;
+            Ok(n)
         }
     }
-    let refused = joint::import_reader(Endless(0), Path::new("joint.csv"), 10_000).unwrap_err().to_string();
-    assert!(refused.contains("more than 10000 rows") && refused.contains("--max-rows"), "{refused}");
+    let endless = Endless { rows: HEADER.into(), at: 0 };
+    let refused = joint::import_reader(endless, Path::new("joint.csv"), MAX_ROWS).unwrap_err().to_string();
+    assert!(refused.contains("more than 1000000 rows") && refused.contains("--max-rows"), "{refused}");
 }
 
 #[test]

@@ -202,6 +202,13 @@ impl ModelHeads {
         }
     }
 
+    /// The row of one head.
+    #[must_use]
+    pub fn head(&self, layer: u32, head: u32) -> Option<&HeadRow> {
+        let place = self.heads.binary_search_by_key(&(layer, head), |h| (h.layer, h.head)).ok()?;
+        Some(&self.heads[place])
+    }
+
     /// Δ on both tasks, as two columns, over the heads measured on both. `([n], [n])`
     #[must_use]
     pub fn deltas(&self) -> (Vec<f64>, Vec<f64>) {

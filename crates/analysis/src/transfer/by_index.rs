@@ -57,7 +57,7 @@ pub(super) fn follow(
     let heads: Vec<IndexedHead> = base_heads
         .iter()
         .map(|h| {
-            let found = target.heads.iter().find(|t| (t.layer, t.head) == (h.layer, h.head));
+            let found = target.head(h.layer, h.head);
             let rank = ranks.of.get(&(h.layer, h.head)).copied();
             IndexedHead {
                 layer: h.layer,

@@ -1,0 +1,32 @@
+//! The bootstrap's time, measured: `cargo test --release -p analysis --test speed -- --ignored --nocapture`.
+//!
+//! Not part of the ordinary run, as a busy machine would make it fail.
+
+mod common;
+
+use std::time::Instant;
+
+use analysis::joint::ScanPair;
+use analysis::scan_file::Split;
+use analysis::scan_summary::{SummaryOptions, summarise_scan};
+use common::{meta, scan};
+
+#[test]
+#[ignore = "measures time, so it needs a machine of its own"]
+fn a_scan_of_1200_heads_on_400_prompts_takes_under_five_seconds() {
+    let side = |task| {
+        let mut side = scan(meta("gpt2", "gpt2-xl", task, 48, 25), 400, 0.1, 1);
+        side.split = vec![Split::All; 400];
+        side
+    };
+    let (ioi, anti) = (side("ioi"), side("anti_repeat"));
+    let start = Instant::now();
+    let file = summarise_scan(&ioi, &SummaryOptions::default()).unwrap();
+    let elapsed = start.elapsed();
+    println!("intervals, p- and q-values, 10,000 resamples and 10,000 flips: {elapsed:?}");
+    let other = summarise_scan(&anti, &SummaryOptions::default()).unwrap();
+    let start = Instant::now();
+    ScanPair::new(file, other).with_prompts(&ioi, &anti).unwrap();
+    println!("noise of the correlation: {:?}", start.elapsed());
+    assert!(elapsed.as_secs_f64() < 5.0, "{elapsed:?}");
+}
