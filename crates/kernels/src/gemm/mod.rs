@@ -5,9 +5,10 @@
 //! after the other. Nothing else enters into a value: the number of rows, a row's place among them and the columns
 //! computed with it change no bit.
 //!
-//! **Loops.** For each block of `W`'s rows and each group of panels that fits into the L2 cache, `A` is walked in tiles of
-//! up to 14 rows. A tile is copied next to each other (row strides of a power of two would collide in the L1 cache) and
-//! multiplied with every panel of the group, the accumulators staying in registers.
+//! **Loops.** For up to 126 rows of `A` and one block of `W`'s rows, `A` is copied into tiles of up to 14 rows that lie in
+//! the order in which they are read. Four panels of `W` at a time stay in the L2 cache while the tiles go by; each tile is
+//! multiplied with each of the four, the sums staying in registers. Meanwhile the next panels are prefetched, a few lines
+//! in every step: prefetching them in one go was slower than not at all, and leaving it to the hardware cost a tenth.
 
 mod packed;
 
@@ -15,8 +16,9 @@ pub use packed::{PackedMatrix, PackedRef};
 
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::{MatMut, MatRef};
-use packed::NR;
-use std::mem::MaybeUninit;
+pub(crate) use packed::NR;
+use std::cell::Cell;
+use std::ops::Range;
 
 /// What a product is added to, and with which sign.
 #[derive(Clone, Copy, Debug)]
@@ -91,19 +93,34 @@ enum Source<'a> {
     Other(MatRef<'a>),
 }
 
-/// Longest block of `W`'s rows: a tile of `A` (14 rows of it) then fills half of a 48 KiB L1 cache.
-const MAX_DEPTH: usize = 512;
-/// Rows of the copied tile are this far apart, so that they start in different sets of the L1 cache.
-const TILE_STRIDE: usize = MAX_DEPTH + 16;
-/// Most rows of a tile.
-const MAX_ROWS: usize = 14;
-/// Values of `W` in a group of panels: 512 KiB, half of an L2 cache of 1 MiB.
-const GROUP_VALUES: usize = 128 * 1024;
+/// Longest block of `W`'s rows: a panel of it then takes 48 KiB, a tile of `A` 21 KiB.
+const MAX_DEPTH: usize = 384;
+/// Most rows of `A` that are packed together: 189 KiB.
+const MAX_BLOCK_ROWS: usize = 126;
+/// Panels that are used in turn by each tile: 192 KiB, and as much again on its way.
+const GROUP: usize = 4;
+/// Values of a row that follow each other in a packed tile: one cache line.
+const LINE: usize = 16;
 
-/// Length of the blocks that `k` rows of `W` are cut into. The last block is shorter.
+/// Length of the blocks that `k` rows of `W` are cut into. The last block may be shorter.
 fn block_depth(k: usize) -> usize {
     let blocks = k.div_ceil(MAX_DEPTH).max(1);
-    k.div_ceil(blocks).next_multiple_of(8)
+    k.div_ceil(blocks).next_multiple_of(LINE).max(LINE)
+}
+
+/// Part `i` of `n` things cut into `parts` parts of nearly equal size: a small last one would run at a fraction of the rate.
+#[inline(always)]
+fn part(n: usize, parts: usize, i: usize) -> Range<usize> {
+    i * n / parts..(i + 1) * n / parts
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+thread_local! {
+    /// The packed tiles, kept from call to call.
+    static TILES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// A product whose shapes have been checked.
@@ -128,50 +145,106 @@ impl Kernel for Product<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (rows, k, cols) = (self.a.rows(), self.w.k(), self.w.cols.clone());
-        let depth = block_depth(k);
-        let first_panel = cols.start / NR;
-        let panels = cols.end.div_ceil(NR) - first_panel;
-        let group = (GROUP_VALUES / (depth.max(1) * NR)).max(1);
-        let tiles = rows.div_ceil(S::TILE_ROWS);
-        let mut copy = Tile([MaybeUninit::uninit(); MAX_ROWS * TILE_STRIDE]);
-        let copy = copy.0.as_mut_ptr().cast::<f32>();
+        let (rows, k) = (self.a.rows(), self.w.k());
+        let (max_depth, n_blocks) = (block_depth(k), rows.div_ceil(MAX_BLOCK_ROWS));
+        let mut buffer = TILES.take();
+        let lines = rows.min(MAX_BLOCK_ROWS) * (max_depth / LINE);
+        if buffer.len() < lines {
+            buffer.resize(lines, Line([0.0; LINE]));
+        }
+        for i in 0..n_blocks {
+            let block = part(rows, n_blocks, i);
+            // `k = 0` still has one (empty) step, which writes `init`.
+            for k0 in (0..k.max(1)).step_by(max_depth) {
+                let step = k0..k.min(k0 + max_depth);
+                // Panels to prefetch beyond the last of this step: those of the next step, or of the next block of rows.
+                let next = if step.end < k { Some(step.end) } else { (i + 1 < n_blocks).then_some(0) };
+                self.step(s, block.clone(), step, next, &mut buffer);
+            }
+        }
+        TILES.set(buffer);
+    }
+}
 
-        // `k = 0` still has one (empty) block, which writes `init`.
-        for k0 in (0..k.max(1)).step_by(depth.max(1)) {
-            let depth = depth.min(k - k0);
-            for group_start in (0..panels).step_by(group) {
-                let group_end = panels.min(group_start + group);
-                for t in 0..tiles {
-                    // Tiles of nearly equal height: a small last one would run at a fraction of the rate.
-                    let (row, end) = (t * rows / tiles, (t + 1) * rows / tiles);
-                    for i in 0..end - row {
-                        let from = self.a.row(row + i)[k0..][..depth].as_ptr();
-                        // SAFETY: `from` is a slice of `depth` values; `i < MAX_ROWS` and `depth <= TILE_STRIDE`, so the
-                        // target lies inside `copy`.
-                        unsafe { std::ptr::copy_nonoverlapping(from, copy.add(i * TILE_STRIDE), depth) };
+impl Product<'_> {
+    /// Adds the products of the rows `block` of `A` with the rows `step` of `W`.
+    #[inline(always)]
+    fn step<S: Simd>(
+        &self,
+        s: S,
+        block: Range<usize>,
+        step: Range<usize>,
+        next: Option<usize>,
+        buffer: &mut [Line],
+    ) {
+        let (k0, depth) = (step.start, step.len());
+        let tile_lines = depth.div_ceil(LINE);
+        let tiles = block.len().div_ceil(S::TILE_ROWS);
+        for t in 0..tiles {
+            let rows = part(block.len(), tiles, t);
+            let tile = &mut buffer[rows.start * tile_lines..rows.end * tile_lines];
+            for (i, row) in rows.clone().enumerate() {
+                let values = &self.a.row(block.start + row)[step.clone()];
+                let lines = tile[i..].iter_mut().step_by(rows.len());
+                for (line, values) in lines.zip(values.chunks(LINE)) {
+                    line.0[..values.len()].copy_from_slice(values);
+                }
+            }
+        }
+
+        let cols = self.w.cols.clone();
+        let panels = cols.start / NR..cols.end.div_ceil(NR);
+        // Lines of the panel ahead to fetch for each line of `A`, so that all tiles together fetch it once.
+        let share = (NR * size_of::<f32>() / 64 * LINE).div_ceil(tiles * S::STRIPS);
+        for group in panels.clone().step_by(GROUP) {
+            for t in 0..tiles {
+                let rows = part(block.len(), tiles, t);
+                let a = buffer[rows.start * tile_lines..rows.end * tile_lines].as_ptr().cast::<f32>();
+                for panel in group..panels.end.min(group + GROUP) {
+                    let b = self.w.matrix.panel_ptr(panel, self.w.rows.start + k0);
+                    let ahead = match (panel + GROUP < panels.end, next) {
+                        (true, _) => Some((panel + GROUP, k0)),
+                        (false, Some(k0)) => Some((panels.end.min(panel + GROUP - panels.len()), k0)),
+                        (false, None) => None,
+                    };
+                    let ahead = ahead.filter(|&(panel, _)| panels.contains(&panel)).map_or(
+                        Ahead { at: b, share: 0 },
+                        |(panel, k0)| Ahead {
+                            at: self
+                                .w
+                                .matrix
+                                .panel_ptr(panel, self.w.rows.start + k0)
+                                .wrapping_add(t * S::STRIPS * share * tile_lines * LINE),
+                            share,
+                        },
+                    );
+                    // The panel's columns that are wanted, counted from its first.
+                    let low = cols.start.saturating_sub(panel * NR);
+                    let high = NR.min(cols.end - panel * NR);
+                    let col = panel * NR + low - cols.start;
+                    // SAFETY: `row` and `col` lie inside `c`, and inside `source` and `bias` where those are given.
+                    let target = unsafe { self.target(block.start + rows.start, col, k0 == 0) };
+                    for i in 0..rows.len() {
+                        let c = target.c.wrapping_add(i * target.c_stride);
+                        s.prefetch_to_write(c);
+                        s.prefetch_to_write(c.wrapping_add(high - low - 1));
                     }
-                    for panel in group_start..group_end {
-                        let panel = first_panel + panel;
-                        let b = self.w.matrix.panel_ptr(panel, self.w.rows.start + k0);
-                        // The panel's columns that are wanted, counted from its first.
-                        let low = cols.start.saturating_sub(panel * NR);
-                        let high = NR.min(cols.end - panel * NR);
-                        let col = (panel * NR + low) - cols.start;
-                        // SAFETY: `row` and `col` lie inside `c`, and inside `source` and `bias` where those are given.
-                        let target = unsafe { self.target(row, col, k0 == 0) };
-                        // SAFETY: `copy` holds `end - row` rows of `depth` values, `b` at least `depth` rows of NR, and
-                        // the target has `end - row` rows of `high - low` columns.
-                        unsafe { tile(s, end - row, depth, copy, b, low, high, target) };
-                    }
+                    let tile = Tile { a, rows: rows.len(), depth, b, wanted: low..high, target, ahead };
+                    // SAFETY: `a` holds the tile's rows, packed; `b` at least `depth` rows of NR; and the target
+                    // `rows.len()` rows of `high - low` columns.
+                    unsafe { tile.run(s) };
                 }
             }
         }
     }
 }
 
-#[repr(C, align(64))]
-struct Tile([MaybeUninit<f32>; MAX_ROWS * TILE_STRIDE]);
+/// What to prefetch while a tile is computed: `share` cache lines from `at` on for each line of a row.
+#[derive(Clone, Copy)]
+struct Ahead {
+    at: *const f32,
+    share: usize,
+}
 
 /// Where a tile's sums go: `c = source + bias + alpha * sum`.
 #[derive(Clone, Copy)]
@@ -208,81 +281,109 @@ impl Product<'_> {
     }
 }
 
-/// One tile of `A` times columns `low..high` of one panel.
-///
-/// # Safety
-/// `a` holds `rows <= S::TILE_ROWS` rows of `depth` values, `TILE_STRIDE` apart; `b` holds `depth` rows of `NR` values;
-/// every part of `target` is valid for `rows` rows of `high - low` columns.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the inside of the hot loop")]
-unsafe fn tile<S: Simd>(
-    s: S,
+/// One tile of `A` times the columns `wanted` of one panel.
+#[derive(Clone)]
+struct Tile {
+    /// A tile of `rows` rows and `depth` columns as [`Product::step`] packs it.
+    a: *const f32,
     rows: usize,
     depth: usize,
-    a: *const f32,
+    /// `[depth, NR]`
     b: *const f32,
-    low: usize,
-    high: usize,
+    wanted: Range<usize>,
     target: Target,
-) {
-    macro_rules! by_rows {
-        ($($r:literal)*) => {
-            match rows {
-                // SAFETY: passed on.
-                $($r if $r <= S::TILE_ROWS => unsafe { tile_rows::<S, $r>(s, depth, a, b, low, high, target) },)*
-                _ => unreachable!("tiles have 1 to TILE_ROWS rows"),
-            }
-        };
-    }
-    by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    ahead: Ahead,
 }
 
-/// [`tile`] with the number of rows fixed, so that the sums stay in registers.
-///
-/// # Safety
-/// As for [`tile`].
-#[inline(always)]
-unsafe fn tile_rows<S: Simd, const R: usize>(
-    s: S,
-    depth: usize,
-    a: *const f32,
-    b: *const f32,
-    low: usize,
-    high: usize,
-    target: Target,
-) {
-    let width = 2 * S::LANES;
-    for strip in (0..NR).step_by(width) {
-        if strip + width <= low || strip >= high {
-            continue;
-        }
-        // SAFETY: the caller vouches for `a`, `b` and, inside `low..high`, for the target.
-        unsafe {
-            let sums = sums::<S, R>(s, depth, a, b.add(strip));
-            if low <= strip && strip + width <= high {
-                let at = strip - low;
-                let (alpha, bias) = (s.splat(target.alpha), target.bias.add(at));
-                let bias = [s.load(bias), s.load(bias.add(S::LANES))];
-                for (i, sum) in sums.iter().enumerate() {
-                    let from = target.source.add(i * target.source_stride + at);
-                    let to = target.c.add(i * target.c_stride + at);
-                    let v0 = s.add(s.load(from), bias[0]);
-                    let v1 = s.add(s.load(from.add(S::LANES)), bias[1]);
-                    s.store(to, s.fma(sum[0], alpha, v0));
-                    s.store(to.add(S::LANES), s.fma(sum[1], alpha, v1));
+impl Tile {
+    /// Computes the tile.
+    ///
+    /// # Safety
+    /// `a` and `b` hold what they should, `rows <= S::TILE_ROWS`, and every part of `target` is valid for `rows` rows of
+    /// `wanted.len()` columns.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self, s: S) {
+        macro_rules! by_rows {
+            ($($r:literal)*) => {
+                match self.rows {
+                    $($r if $r <= S::TILE_ROWS => s.call(TileOf::<$r>(self)),)*
+                    _ => unreachable!("tiles have 1 to TILE_ROWS rows"),
                 }
-            } else {
-                let mut line = [0.0f32; NR];
-                for (i, sum) in sums.iter().enumerate() {
-                    s.store(line.as_mut_ptr(), sum[0]);
-                    s.store(line.as_mut_ptr().add(S::LANES), sum[1]);
-                    for j in low.max(strip)..high.min(strip + width) {
-                        let at = j - low;
-                        let from = target.source.add(i * target.source_stride + at).read();
-                        // `alpha` is 1 or -1: the product is exact, so this rounds as the fused form above does.
-                        let v = (from + target.bias.add(at).read()) + line[j - strip] * target.alpha;
-                        target.c.add(i * target.c_stride + at).write(v);
+            };
+        }
+        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+}
+
+/// A tile whose number of rows is fixed, so that the sums stay in registers. Made by [`Tile::run`] only.
+struct TileOf<const R: usize>(Tile);
+
+impl<const R: usize> Kernel for TileOf<R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Tile { a, depth, b, wanted, target, mut ahead, .. } = self.0;
+        let width = 2 * S::LANES;
+        for first in (0..NR).step_by(width) {
+            let strip = first.max(wanted.start)..(first + width).min(wanted.end);
+            if strip.is_empty() {
+                continue;
+            }
+            // SAFETY: `Tile::run`'s caller vouches for `a`, `b` and, inside `wanted`, for the target.
+            unsafe {
+                let sums = sums::<S, R>(s, depth, a, b.add(first), &mut ahead);
+                let target = target.shifted(strip.start - wanted.start);
+                if strip.len() == width {
+                    let (alpha, step) = (s.splat(target.alpha), S::LANES);
+                    let bias = [s.load(target.bias), s.load(target.bias.add(step))];
+                    for (i, sum) in sums.iter().enumerate() {
+                        let from = target.source.add(i * target.source_stride);
+                        let to = target.c.add(i * target.c_stride);
+                        let v = [s.add(s.load(from), bias[0]), s.add(s.load(from.add(step)), bias[1])];
+                        s.store(to, s.mul_add(sum[0], alpha, v[0]));
+                        s.store(to.add(step), s.mul_add(sum[1], alpha, v[1]));
                     }
+                } else {
+                    let mut lines = [[0.0; NR]; R];
+                    for (line, sum) in lines.iter_mut().zip(&sums) {
+                        s.store(line.as_mut_ptr(), sum[0]);
+                        s.store(line.as_mut_ptr().add(S::LANES), sum[1]);
+                    }
+                    target.add_part(&lines, strip.start - first, strip.len());
+                }
+            }
+        }
+    }
+}
+
+impl Target {
+    /// The target `columns` further to the right.
+    ///
+    /// # Safety
+    /// That column must exist.
+    #[inline(always)]
+    unsafe fn shifted(self, columns: usize) -> Self {
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            let (c, source, bias) = (self.c.add(columns), self.source.add(columns), self.bias.add(columns));
+            Self { c, source, bias, ..self }
+        }
+    }
+
+    /// Writes columns `first..first + n` of `sums` to the first `n` columns.
+    ///
+    /// # Safety
+    /// The target must have as many rows as `sums`, and `n` columns.
+    #[inline(never)]
+    unsafe fn add_part(self, sums: &[[f32; NR]], first: usize, n: usize) {
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums[first..][..n].iter().enumerate() {
+                // SAFETY: the caller vouches for row `i` and column `j`.
+                unsafe {
+                    let v = self.source.add(i * self.source_stride + j).read() + self.bias.add(j).read();
+                    // `alpha` is 1 or -1: the product is exact, so this rounds as fused multiply-add does.
+                    self.c.add(i * self.c_stride + j).write(v + sum * self.alpha);
                 }
             }
         }
@@ -292,23 +393,47 @@ unsafe fn tile_rows<S: Simd, const R: usize>(
 /// `R` rows of `a` times two vectors of columns of `b`, over `depth` values of k.
 ///
 /// # Safety
-/// As for [`tile`]; `b` points at the first of the two vectors.
+/// As for [`Tile::run`]; `b` points at the first of the two vectors.
 #[inline(always)]
-unsafe fn sums<S: Simd, const R: usize>(s: S, depth: usize, a: *const f32, b: *const f32) -> [[S::F; 2]; R] {
+unsafe fn sums<S: Simd, const R: usize>(
+    s: S,
+    depth: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+    ahead: &mut Ahead,
+) -> [[S::F; 2]; R] {
     let mut acc = [[s.splat(0.0); 2]; R];
-    let mut b = b;
-    for k in 0..depth {
-        // SAFETY: `k < depth`.
-        unsafe {
-            let b0 = s.load(b);
-            let b1 = s.load(b.add(S::LANES));
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let x = s.splat(a.add(i * TILE_STRIDE + k).read());
-                acc[0] = s.mul_add(x, b0, acc[0]);
-                acc[1] = s.mul_add(x, b1, acc[1]);
+    macro_rules! multiply {
+        ($k:expr) => {
+            // SAFETY: the caller vouches for `depth` values of k.
+            unsafe {
+                let b0 = s.load(b);
+                let b1 = s.load(b.add(S::LANES));
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let x = s.splat(a.add(i * LINE + $k).read());
+                    acc[0] = s.mul_add(x, b0, acc[0]);
+                    acc[1] = s.mul_add(x, b1, acc[1]);
+                }
+                b = b.wrapping_add(NR);
             }
-            b = b.add(NR);
+        };
+    }
+    for _ in 0..depth / LINE {
+        for _ in 0..ahead.share {
+            s.prefetch(ahead.at);
+            ahead.at = ahead.at.wrapping_add(64 / size_of::<f32>());
         }
+        for _ in 0..LINE / 4 {
+            multiply!(0);
+            multiply!(1);
+            multiply!(2);
+            multiply!(3);
+            a = a.wrapping_add(4);
+        }
+        a = a.wrapping_add((R - 1) * LINE);
+    }
+    for k in 0..depth % LINE {
+        multiply!(k);
     }
     acc
 }

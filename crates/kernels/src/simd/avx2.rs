@@ -1,6 +1,6 @@
 //! 8 lanes with AVX2 and FMA.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -43,6 +43,15 @@ impl Simd for Avx2 {
     type F = __m256;
     type D = (__m256d, __m256d);
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma")]
+        fn run<K: Kernel>(kernel: K, s: Avx2) -> K::Output {
+            kernel.run(s)
+        }
+        isa!(run(kernel, self))
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         isa!(_mm256_set1_ps(x))

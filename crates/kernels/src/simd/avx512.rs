@@ -1,6 +1,6 @@
 //! 16 lanes with AVX-512.
 
-use super::Simd;
+use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F, VL, BW and DQ (and so AVX2 and FMA).
@@ -37,6 +37,15 @@ impl Simd for Avx512 {
     type F = __m512;
     type D = (__m512d, __m512d);
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        fn run<K: Kernel>(kernel: K, s: Avx512) -> K::Output {
+            kernel.run(s)
+        }
+        isa!(run(kernel, self))
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         isa!(_mm512_set1_ps(x))

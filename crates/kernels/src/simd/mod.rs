@@ -60,37 +60,13 @@ pub(crate) trait Kernel {
 /// Runs `kernel` with the instructions of `isa`, or with plain ones where this CPU lacks them.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
     match isa {
-        Isa::Avx512 => {
-            if let Some(s) = Avx512::detect() {
-                // SAFETY: `detect` just found every feature that `run_avx512` enables.
-                return unsafe { run_avx512(kernel, s) };
-            }
-        }
-        Isa::Avx2 => {
-            if let Some(s) = Avx2::detect() {
-                // SAFETY: `detect` just found every feature that `run_avx2` enables.
-                return unsafe { run_avx2(kernel, s) };
-            }
-        }
-        Isa::Plain => {}
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if let Some(s) = Avx512::detect() => s.call(kernel),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if let Some(s) = Avx2::detect() => s.call(kernel),
+        _ => Plain.call(kernel),
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = isa;
-    kernel.run(Plain)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-fn run_avx512<K: Kernel>(kernel: K, s: Avx512) -> K::Output {
-    kernel.run(s)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn run_avx2<K: Kernel>(kernel: K, s: Avx2) -> K::Output {
-    kernel.run(s)
 }
 
 /// Vectors of `LANES` float32 values. Each lane of each operation depends on that lane alone, apart from `sum` and `max`.
@@ -101,10 +77,15 @@ pub(crate) trait Simd: Copy {
     const LANES: usize;
     /// Rows of a tile of the matrix product: with two vectors a row, its sums fit into the registers.
     const TILE_ROWS: usize;
+    /// Pairs of vectors in a panel of packed weights.
+    const STRIPS: usize = crate::gemm::NR / (2 * Self::LANES);
     /// A vector of `LANES` float32 values.
     type F: Copy;
     /// `LANES` running sums in float64.
     type D: Copy;
+
+    /// Runs `kernel` in a function of its own, where [`Kernel::run`] alone would be inlined.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F;
@@ -128,6 +109,31 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `p` must be valid for writing `n` values.
     unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::F);
+
+    /// Asks for the cache line at `p`, which need not be valid, to be brought into the L2 cache.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch of any address is harmless, and SSE is part of every x86-64.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+    /// Asks for the cache line at `p`, which need not be valid, to be made ready for writing.
+    #[inline(always)]
+    fn prefetch_to_write(self, p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
 
     /// `a + b`
     fn add(self, a: Self::F, b: Self::F) -> Self::F;

@@ -1,6 +1,6 @@
 //! 8 lanes in plain Rust, for the compiler to vectorise with the target's baseline instructions (SSE2, NEON).
 
-use super::Simd;
+use super::{Kernel, Simd};
 
 /// Needs nothing of the CPU.
 #[derive(Clone, Copy)]
@@ -52,6 +52,14 @@ impl Simd for Plain {
     type F = V;
     type D = [f64; LANES];
 
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn run<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run(Plain)
+        }
+        run(kernel)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> V {
         V([x; LANES])
