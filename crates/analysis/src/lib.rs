@@ -29,5 +29,6 @@ pub mod stats;
 pub mod study;
 pub mod table;
 pub mod transfer;
+pub mod winners_curse;
 
 pub use error::{AnalysisError, Result};

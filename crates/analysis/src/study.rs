@@ -24,6 +24,7 @@ use crate::parquet_file::{STUDY_PARQUET, write_parquet};
 use crate::scaling::{self, ScalingLaw};
 use crate::table::Table;
 use crate::transfer::{self, PairTransfer, Pairs};
+use crate::winners_curse::{WinnersCurse, winners_curse, winners_curse_table};
 
 /// The choices that tables depend on, beside the joint table.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +69,8 @@ pub struct Study {
     pub scaling_laws: Vec<ScalingLaw>,
     /// Heads followed from model to model.
     pub transfers: Vec<PairTransfer>,
+    /// What held-out prompts leave of the strongest effects.
+    pub winners_curse: Vec<WinnersCurse>,
     /// What the joint table is worth.
     pub audits: Vec<ModelAudit>,
     /// All tables, in the order in which they are made.
@@ -106,6 +109,7 @@ fn analyse_audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOp
     let measures = model_measures::measures(&joint, &classified, &correlations);
     let scaling_laws = scaling::scaling_laws(&measures);
     let transfers = transfer::transfers(&joint, &classified, &options.pairs)?;
+    let winners_curse = winners_curse(&joint);
     let mut tables = vec![
         joint.to_table(),
         classified.heads_table(),
@@ -117,6 +121,7 @@ fn analyse_audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOp
         scaling::scaling_table(&scaling_laws),
     ];
     tables.extend(transfer::tables(&joint, &transfers));
+    tables.push(winners_curse_table(&winners_curse));
     tables.push(audit::audit_table(&audits));
     Ok(Study {
         options: options.clone(),
@@ -127,6 +132,7 @@ fn analyse_audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOp
         measures,
         scaling_laws,
         transfers,
+        winners_curse,
         audits,
         tables,
     })

@@ -14,19 +14,20 @@ use common::{meta, scan};
 #[test]
 #[ignore = "measures time, so it needs a machine of its own"]
 fn a_scan_of_1200_heads_on_400_prompts_takes_under_five_seconds() {
-    let side = |task| {
-        let mut side = scan(meta("gpt2", "gpt2-xl", task, 48, 25), 400, 0.1, 1);
+    let side = |task, seed| {
+        let mut side = scan(meta("gpt2", "gpt2-xl", task, 48, 25), 400, 0.1, seed);
         side.split = vec![Split::All; 400];
         side
     };
-    let (ioi, anti) = (side("ioi"), side("anti_repeat"));
+    let (ioi, anti) = (side("ioi", 1), side("anti_repeat", 2));
     let start = Instant::now();
     let file = summarise_scan(&ioi, &SummaryOptions::default()).unwrap();
     let elapsed = start.elapsed();
     println!("intervals, p- and q-values, 10,000 resamples and 10,000 flips: {elapsed:?}");
     let other = summarise_scan(&anti, &SummaryOptions::default()).unwrap();
     let start = Instant::now();
-    ScanPair::new(file, other).with_prompts(&ioi, &anti).unwrap();
+    let pair = ScanPair::new(file, other).with_prompts(&ioi, &anti).unwrap();
+    assert!(pair.noise.spearman.is_some());
     println!("noise of the correlation: {:?}", start.elapsed());
     assert!(elapsed.as_secs_f64() < 5.0, "{elapsed:?}");
 }

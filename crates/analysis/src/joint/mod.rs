@@ -1,16 +1,18 @@
 //! The joint table: every head of every model with its effect on both tasks.
 //!
-//! All further tables are functions of this one, whether it was joined from scans ([`from_scans`]) or read from a
+//! All further tables are functions of this one, whether it was joined from scans ([`from_scans`], [`from_study`]) or read from a
 //! CSV ([`import`]), so both ways lead to the same bytes. Models stand in the study's order (known families first,
 //! each by size), heads in order of layer and head, whatever the order of the input.
 
 mod columns;
 mod from_scans;
+mod from_study;
 mod import;
 
 use std::cmp::Ordering;
 
 pub use from_scans::{ScanPair, from_scans};
+pub use from_study::{from_study, scanned_models};
 pub use import::{DuplicateHead, Import, MAX_ROWS, import, import_reader};
 
 use crate::known_models;
