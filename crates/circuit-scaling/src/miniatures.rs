@@ -40,6 +40,8 @@ macro_rules! miniatures {
 pub const MINIATURES: &[Miniature] = miniatures! {
     "gpt2": "mini-gpt2-m";
     "pythia": "mini-pythia-m";
+    "opt": "mini-opt-m";
+    "gpt-neo": "mini-gpt-neo-m";
 };
 
 /// The shipped model of this name, whatever the case of its letters.
