@@ -21,7 +21,11 @@ pub fn inspect(args: &ModelArgs) -> Result<String, CliError> {
     line("family", subject.family.clone());
     line("heads", format!("{} ({} layers × {})", spec.n_heads_total(), spec.n_layers, spec.n_heads));
     line("parameters", format!("{} ({})", checkpoint.n_params(), checkpoint.dtypes().join(", ")));
-    line("memory for weights", format!("{:.1} MiB as float32", checkpoint.weight_bytes() as f64 / 1048576.0));
+    let weights = checkpoint.weight_bytes() as f64 / 1048576.0;
+    line(
+        "memory",
+        format!("{weights:.1} MiB of float32 weights, and activations as --memory allows (1 GiB)"),
+    );
     line("d_model", spec.d_model.to_string());
     line("d_head", spec.d_head.to_string());
     line("d_mlp", spec.d_mlp.to_string());
