@@ -14,36 +14,16 @@ fn polynomial<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::F) -
     p
 }
 
-/// `exp(c x)` for some constant c, which brings its own range reduction.
-struct Exponential {
-    /// `c / ln 2`
-    per_octave: f32,
-    /// `ln 2 / c`, the first part so short that its multiples up to 300 are exact.
-    octave: [f32; 2],
-    /// `(exp(c x) - 1) / x` for half an octave either way.
-    polynomial: [f32; 6],
-}
-
-/// `exp(x)`; relative error of the polynomial 3e-9.
-const EXP: Exponential = Exponential {
-    per_octave: std::f32::consts::LOG2_E,
-    octave: [6.9317627e-1, -2.9088971e-5],
-    polynomial: [1.0, 4.9999994e-1, 1.6666517e-1, 4.1668102e-2, 8.3691925e-3, 1.3838899e-3],
-};
-
-impl Exponential {
-    /// `exp(c (x + x_low))` as `(1 + m) * 2^n`, for `|c x| < 200`.
-    #[inline(always)]
-    fn parts<S: Simd>(&self, s: S, x: S::F, x_low: Option<S::F>) -> (S::F, S::F) {
-        let n = s.round(s.mul(x, s.splat(self.per_octave)));
-        let r = s.fnma(n, s.splat(self.octave[0]), x);
-        let low = match x_low {
-            Some(low) => s.fnma(n, s.splat(self.octave[1]), low),
-            None => s.mul(n, s.splat(-self.octave[1])),
-        };
-        let r = s.add(r, low);
-        (s.mul(r, polynomial(s, &self.polynomial, r)), n)
-    }
+/// `exp(x - rest)` as `(1 + m) * 2^n`, for `|x| < 200` and small `rest`.
+#[inline(always)]
+fn exp_parts<S: Simd>(s: S, x: S::F, rest: S::F) -> (S::F, S::F) {
+    /// ln 2 in two parts, the first so short that its multiples up to 2^9 are exact.
+    const LN_2: [f32; 2] = [6.9317627e-1, -2.9088971e-5];
+    /// `(exp(r) - 1 - r) / r^2`; relative error of exp 3e-9.
+    const Q: [f32; 5] = [4.9999994e-1, 1.6666517e-1, 4.1668102e-2, 8.3691925e-3, 1.3838899e-3];
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let r = s.sub(s.fnma(n, s.splat(LN_2[0]), x), s.fma(n, s.splat(LN_2[1]), rest));
+    (s.fma(s.mul(r, r), polynomial(s, &Q, r), r), n)
 }
 
 /// `exp(x)`: 0 from about -104 down, infinity from 89 up; NaN stays NaN.
@@ -51,18 +31,26 @@ impl Exponential {
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     // Bounds first, `x` second: NaN comes through.
     let x = s.min(s.splat(100.0), s.max(s.splat(-120.0), x));
-    let (m, n) = EXP.parts(s, x, None);
+    let (m, n) = exp_parts(s, x, s.splat(0.0));
     s.scale_pow2(s.add(s.splat(1.0), m), n)
 }
 
 /// `x / (1 + exp(-x))`
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(s: S, x: S::F) -> S::F {
-    let (one, a) = (s.splat(1.0), s.min(s.splat(120.0), s.abs(x)));
-    let (m, n) = EXP.parts(s, s.sub(s.splat(0.0), a), None);
+    let a = s.min(s.splat(120.0), s.abs(x));
+    let (m, n) = exp_parts(s, s.neg(a), s.splat(0.0));
+    times_logistic(s, x, a, m, n)
+}
+
+/// `x / (1 + e)` for positive and `x e / (1 + e)` for negative `x`, where `e = (1 + m) * 2^n <= 1`; `a = |x|`, or less
+/// where `x e` is zero anyway.
+#[inline(always)]
+fn times_logistic<S: Simd>(s: S, x: S::F, a: S::F, m: S::F, n: S::F) -> S::F {
+    let one = s.splat(1.0);
     let e = s.scale_pow2(s.add(one, m), n);
-    // x e / (1 + e) for negative x. `a m` is scaled last, so that a subnormal result is rounded once.
-    let negative = s.scale_pow2(s.sub(s.sub(s.splat(0.0), a), s.mul(a, m)), n);
+    // `a (1 + m)` is scaled last, so that a subnormal result is rounded once.
+    let negative = s.scale_pow2(s.fnma(a, m, s.neg(a)), n);
     s.div(s.select_negative(x, s.add(negative, minus_infinity(s, x)), x), s.add(one, e))
 }
 
@@ -72,47 +60,41 @@ fn minus_infinity<S: Simd>(s: S, x: S::F) -> S::F {
     s.mul(s.min(s.splat(0.0), x), s.splat(0.0))
 }
 
-/// `exp(-s / 2)`; relative error of the polynomial 3e-9.
-const GAUSS: Exponential = Exponential {
-    per_octave: -7.213475e-1,
-    octave: [-1.3863525, 5.8177942e-5],
-    polynomial: [-5.0e-1, 1.24999985e-1, -2.0833146e-2, 2.6042564e-3, -2.6153727e-4, 2.162328e-5],
-};
-
 /// `x Phi(x) = max(x, 0) - a Q(a)` with `a = |x|`, `Q(a) = erfc(a / sqrt 2) / 2`.
 ///
 /// `a Q(a) = exp(-a^2 / 2) w P(w - 1/2)`, `w = a / (a + k)`, keeps its relative accuracy where `1 + erf` would cancel.
 #[inline(always)]
 pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
-    const K: f32 = 2.5;
+    const K: f32 = 2.550_781_2;
     const P: [f32; 10] = [
-        1.25,
-        -1.2433922,
-        1.6960734e-1,
-        2.9186705e-1,
-        5.602518e-2,
-        -1.4968526e-1,
-        1.3784914e-1,
-        -3.131829e-1,
-        2.7963495e-1,
-        -7.978295e-2,
+        7.0937073e-1,
+        -8.849142e-1,
+        5.695346e-1,
+        3.5995122e-2,
+        -2.7018884e-1,
+        -2.012193e-2,
+        1.6988902e-1,
+        6.479334e-2,
+        -9.248903e-2,
+        -7.654181e-2,
     ];
     let a = s.min(s.splat(15.0), s.abs(x));
-    let square = s.mul(a, a);
-    let square_low = s.fma(a, a, s.sub(s.splat(0.0), square));
-    let (m, n) = GAUSS.parts(s, square, Some(square_low));
-    let w = s.div(a, s.add(a, s.splat(K)));
-    let g = s.mul(w, polynomial(s, &P, w));
-    let a_q = s.scale_pow2(s.fma(g, m, g), n);
+    let half = s.mul(a, s.splat(-0.5));
+    let exponent = s.mul(half, a);
+    let (m, n) = exp_parts(s, exponent, s.fnma(half, a, exponent));
+    // w + w_low = a / (d + d_low), where d + d_low = a + k exactly
+    let d = s.add(a, s.splat(K));
+    let d_low = s.sub(a, s.sub(d, s.splat(K)));
+    let inverse = s.div(s.splat(1.0), d);
+    let w = s.mul(a, inverse);
+    let w_low = s.mul(s.fnma(w, d_low, s.fnma(w, d, a)), inverse);
+    let p = polynomial(s, &P, s.add(s.sub(w, s.splat(0.5)), w_low));
+    // (w + w_low) p (1 + m), its parts added from the small to the great
+    let g = s.mul(w, p);
+    let low = s.sub(s.fma(g, m, s.mul(w_low, p)), s.fnma(w, p, g));
+    let a_q = s.scale_pow2(s.add(g, low), n);
     s.sub(s.add(s.max(s.splat(0.0), x), minus_infinity(s, x)), a_q)
 }
-
-/// `ln 2 / c` etc. of [`gelu_tanh`]'s `exp(-c y)`; relative error of the polynomial 4e-9.
-const TANH: Exponential = Exponential {
-    per_octave: -1.0294324e-1,
-    octave: [-9.713867, -2.2384053e-4],
-    polynomial: [-7.135482e-2, 2.5457551e-3, -6.0549417e-5, 1.0801505e-6, -1.5500413e-8, 1.8274031e-10],
-};
 
 /// `x / 2 (1 + tanh(u)) = x / (1 + exp(-2 u))` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`.
 ///
@@ -122,15 +104,20 @@ const TANH: Exponential = Exponential {
 pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
     /// `K` in two parts, the first short enough for `d` below to be exact.
     const K: [f32; 2] = [2.2364258e1, -3.9781028e-4];
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    /// `-c / ln 2`, and its inverse in two parts, the first so short that its multiples up to 2^9 are exact.
+    const OCTAVES: f32 = -1.0294324e-1;
+    const OCTAVE: [f32; 2] = [-9.713867, -2.2384053e-4];
+    /// `(exp(-c r) - 1) / r`; relative error of exp 4e-9.
+    const P: [f32; 6] =
+        [-7.135482e-2, 2.5457551e-3, -6.0549417e-5, 1.0801505e-6, -1.5500413e-8, 1.8274031e-10];
     let a = s.min(s.splat(11.5), s.abs(x));
     let q = s.fma(a, a, s.splat(K[0]));
     let d = s.sub(s.splat(K[0]), q);
     let q_low = s.add(s.fma(a, a, d), s.splat(K[1]));
     let y = s.mul(a, q);
-    let y_low = s.fma(a, q_low, s.fma(a, q, s.sub(zero, y)));
-    let (m, n) = TANH.parts(s, y, Some(y_low));
-    let e = s.scale_pow2(s.add(one, m), n);
-    let negative = s.scale_pow2(s.sub(s.sub(zero, a), s.mul(a, m)), n);
-    s.div(s.select_negative(x, s.add(negative, minus_infinity(s, x)), x), s.add(one, e))
+    let minus_y_low = s.fnma(a, q_low, s.fnma(a, q, y));
+    let n = s.round(s.mul(y, s.splat(OCTAVES)));
+    let r = s.sub(s.fnma(n, s.splat(OCTAVE[0]), y), s.fma(n, s.splat(OCTAVE[1]), minus_y_low));
+    let m = s.mul(r, polynomial(s, &P, r));
+    times_logistic(s, x, a, m, n)
 }

@@ -109,6 +109,10 @@ impl Simd for Avx2 {
         isa!(_mm256_min_ps(a, b))
     }
     #[inline(always)]
+    fn neg(self, a: __m256) -> __m256 {
+        isa!(_mm256_xor_ps(_mm256_set1_ps(-0.0), a))
+    }
+    #[inline(always)]
     fn abs(self, a: __m256) -> __m256 {
         isa!(_mm256_andnot_ps(_mm256_set1_ps(-0.0), a))
     }

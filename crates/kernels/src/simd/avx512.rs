@@ -103,6 +103,10 @@ impl Simd for Avx512 {
         isa!(_mm512_min_ps(a, b))
     }
     #[inline(always)]
+    fn neg(self, a: __m512) -> __m512 {
+        isa!(_mm512_xor_ps(_mm512_set1_ps(-0.0), a))
+    }
+    #[inline(always)]
     fn abs(self, a: __m512) -> __m512 {
         isa!(_mm512_abs_ps(a))
     }

@@ -153,6 +153,8 @@ pub(crate) trait Simd: Copy {
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
     /// The lesser of two; `b` if either is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `-a`
+    fn neg(self, a: Self::F) -> Self::F;
     /// `|a|`
     fn abs(self, a: Self::F) -> Self::F;
     /// The nearest integer (ties to even), for `|a| < 2^22`.

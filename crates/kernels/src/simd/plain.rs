@@ -128,6 +128,10 @@ impl Simd for Plain {
         map2(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
+    fn neg(self, a: V) -> V {
+        map2(a, a, |a, _| -a)
+    }
+    #[inline(always)]
     fn abs(self, a: V) -> V {
         map2(a, a, |a, _| a.abs())
     }
