@@ -3,7 +3,8 @@
     python models/train/release.py
 
 Writes `models/golden_logits.json` (last-token logits by Transformers, for another program to agree with) and the tables in
-`models/README.md`, and fails if a checkpoint is missing, a name is not one token, or all together is over the limit.
+`models/README.md`. Fails if a checkpoint does not give the numbers of `cards.json`, if a name is not one token, or if all
+together is over the limit.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ GOLDEN_PROMPTS = (("ioi", "long_argument"), ("ioi", "when_went"), ("anti_repeat"
 BEGIN, END = "<!-- tables: written by train/release.py -->", "<!-- end of tables -->"
 
 
-def shipped_bytes() -> int:
-    """Size of all checkpoint folders."""
-    return sum(file.stat().st_size for name in LADDER for file in (MODELS / name).iterdir())
+def shipped_bytes(cards: dict) -> int:
+    """Size of the checkpoint folders of `cards.json`."""
+    return sum(file.stat().st_size for name in cards for file in (MODELS / name).iterdir())
 
 
 def golden(name: str, tokenizer) -> dict:
@@ -40,33 +41,37 @@ def golden(name: str, tokenizer) -> dict:
 
 def tables(cards: dict) -> str:
     """The README's tables, from `cards.json` and the loss curves."""
-    lines = ["| model | parameters | layers x heads | d_model | steps | seconds | IOI accuracy | IOI logit diff "
-             "| anti-repeat accuracy | anti-repeat logit diff |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| model | parameters | layers x heads | steps | seconds | IOI accuracy | IOI logit difference | anti-repeat accuracy "
+        "| anti-repeat logit difference |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for name, card in cards.items():
         ioi, anti = card["tasks"]["ioi"], card["tasks"]["anti_repeat"]
         lines.append(
-            f"| {name} | {card['params']:,} | {card['n_layers']} x {card['n_heads']} | {card['d_model']} | {card['steps']:,} "
-            f"| {card['train_seconds']:,} | {ioi['accuracy']:.1%} | {ioi['logit_diff']:.2f} | {anti['accuracy']:.1%} "
-            f"| {anti['logit_diff']:.2f} |"
+            f"| `{name}` | {card['params']:,} | {card['n_layers']} x {card['n_heads']} | {card['steps']:,} "
+            f"| {card['train_seconds']:,} | {ioi['accuracy']:.1%} | {ioi['logit_diff']:+.2f} | {anti['accuracy']:.1%} "
+            f"| {anti['logit_diff']:+.2f} |"
         )
-    lines += ["", "Training loss (mean since the row before in the model's log), at these shares of its steps, and validation loss:", ""]
+    lines += ["", "Training loss at these shares of the steps, and validation loss at the end:", ""]
     shares = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-    lines += ["| model | " + " | ".join(f"{share:.0%}" for share in shares) + " | validation |", "|---|" + "--:|" * (len(shares) + 1)]
+    lines.append("| model | " + " | ".join(f"{share:.0%}" for share in shares) + " | validation |")
+    lines.append("|---|" + "--:|" * (len(shares) + 1))
     for name, card in cards.items():
         with open(HERE / "logs" / f"{name}.csv", encoding="utf-8") as file:
-            rows = [(int(row["step"]), row["train_loss"]) for row in csv.DictReader(file)]
+            rows = [(int(row["step"]), float(row["train_loss"])) for row in csv.DictReader(file)]
         picked = [min(rows, key=lambda row: abs(row[0] - share * card["steps"]))[1] for share in shares]
-        lines.append(f"| {name} | " + " | ".join(picked) + f" | {card['final_loss']} |")
+        lines.append(f"| `{name}` | " + " | ".join(f"{loss:.2f}" for loss in picked) + f" | {card['final_loss']:.2f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     cards = json.loads((MODELS / "cards.json").read_text(encoding="utf-8"))
-    if missing := [name for name in LADDER if name not in cards or not (MODELS / name / "model.safetensors").exists()]:
-        sys.exit(f"not trained yet: {', '.join(missing)}")
+    if missing := [name for name in LADDER if name not in cards]:
+        print(f"not trained yet: {', '.join(missing)}")
     entries = []
-    for name in LADDER:
+    for name in cards:
         model, tokenizer = load(MODELS / name)
         for path in TASK_FILES.values():
             for person in load_task(path).names:
@@ -75,12 +80,12 @@ def main() -> None:
             sys.exit(f"{name}: cards.json says {cards[name]['tasks']}, the checkpoint gives {measured}")
         entries.append(golden(name, tokenizer))
     (MODELS / "golden_logits.json").write_text(json.dumps(entries, separators=(",", ":")) + "\n", encoding="utf-8")
-    if (size := shipped_bytes()) > SIZE_LIMIT:
+    if (size := shipped_bytes(cards)) > SIZE_LIMIT:
         sys.exit(f"the models are {size:,} bytes, over the limit of {SIZE_LIMIT:,}")
     readme = MODELS / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    readme.write_text(f"{before}\n{tables(cards)}\n\nAll twelve folders together: {size:,} bytes.\n{after}", encoding="utf-8")
+    readme.write_text(f"{before}\n{tables(cards)}\n\nAll folders together: {size:,} bytes.\n{after}", encoding="utf-8")
     print(f"{len(entries)} models, {size:,} bytes")
 
 
