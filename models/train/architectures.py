@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -34,18 +35,18 @@ class Size:
 
 
 LADDER = {
-    "mini-gpt2-s": Size("gpt2", 2, 4, 32, 2400, 4e-3),
+    "mini-gpt2-s": Size("gpt2", 2, 4, 32, 3000, 4e-3),
     "mini-gpt2-m": Size("gpt2", 3, 4, 64, 2400, 3e-3),
-    "mini-gpt2-l": Size("gpt2", 5, 8, 96, 2400, 2e-3),
-    "mini-pythia-s": Size("pythia", 2, 4, 32, 2400, 4e-3),
+    "mini-gpt2-l": Size("gpt2", 5, 8, 96, 4000, 2e-3),
+    "mini-pythia-s": Size("pythia", 2, 4, 32, 3000, 4e-3),
     "mini-pythia-m": Size("pythia", 3, 4, 64, 2400, 3e-3),
-    "mini-pythia-l": Size("pythia", 4, 6, 96, 2400, 2e-3),
-    "mini-opt-s": Size("opt", 2, 4, 32, 2400, 4e-3),
-    "mini-opt-m": Size("opt", 3, 4, 64, 2400, 3e-3),
-    "mini-opt-l": Size("opt", 5, 8, 96, 2400, 2e-3),
-    "mini-gpt-neo-s": Size("gpt-neo", 2, 4, 32, 2400, 4e-3),
-    "mini-gpt-neo-m": Size("gpt-neo", 4, 4, 56, 2400, 3e-3),
-    "mini-gpt-neo-l": Size("gpt-neo", 6, 8, 80, 2400, 2e-3),
+    "mini-pythia-l": Size("pythia", 4, 6, 96, 4000, 2e-3),
+    "mini-opt-s": Size("opt", 2, 4, 32, 4000, 4e-3),
+    "mini-opt-m": Size("opt", 3, 4, 64, 5000, 3e-3),
+    "mini-opt-l": Size("opt", 5, 8, 96, 4000, 2e-3),
+    "mini-gpt-neo-s": Size("gpt-neo", 2, 4, 32, 4000, 4e-3),
+    "mini-gpt-neo-m": Size("gpt-neo", 4, 4, 56, 5000, 3e-3),
+    "mini-gpt-neo-l": Size("gpt-neo", 6, 8, 80, 4000, 2e-3),
 }
 
 
@@ -81,7 +82,7 @@ def build(size: Size, d_vocab: int, bos_id: int) -> PreTrainedModel:
             )
         )
     if size.family == "gpt-neo":
-        return GPTNeoForCausalLM(
+        model = GPTNeoForCausalLM(
             GPTNeoConfig(
                 vocab_size=d_vocab, max_position_embeddings=N_POSITIONS, hidden_size=d, num_layers=size.n_layers,
                 num_heads=size.n_heads, attention_types=[[["global", "local"], size.n_layers // 2]],
@@ -89,4 +90,11 @@ def build(size: Size, d_vocab: int, bos_id: int) -> PreTrainedModel:
                 attention_dropout=0.0, initializer_range=std, **ids,
             )
         )
+        # Its scores are not divided by sqrt(d_head), so this wide a start would make attention too sharp to learn from:
+        # queries and keys take half of that factor each.
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith(("q_proj.weight", "k_proj.weight")):
+                    parameter *= (d // size.n_heads) ** -0.25
+        return model
     raise ValueError(f"unknown family {size.family!r}")
