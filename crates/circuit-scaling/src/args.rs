@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use analysis::AnalysisError;
+use analysis::study::StudyOptions;
+use analysis::transfer::Pairs;
 use circuits::prompts::Protocol;
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
@@ -38,13 +41,27 @@ pub enum Command {
     )]
     Scan(ScanArgs),
     /// Join the scans of both tasks into one table
-    Joint(StudyArgs),
+    Joint(TableArgs),
     /// Class every head of the joint table as IOI-only, anti-only, shared or weak
     Classify(TableArgs),
     /// Count heads per category and model
     Summarize(TableArgs),
     /// List the strongest heads of each model and category
     Heroes(TableArgs),
+    /// Correlate the effects on both tasks over each model's heads
+    Correlate(TableArgs),
+    /// Follow each model's strongest heads into other models
+    Transfer(TableArgs),
+    /// Make every table from a joint table alone, of this program or of the published study, and audit it
+    #[command(
+        after_help = "Examples:\n  circuit-scaling analyze joint_ioi_anti_repeat_all.csv --out audit\n  circuit-scaling analyze joint.csv --pairs gpt2:gpt2-medium,gpt2:opt-125m"
+    )]
+    Analyze(AnalyzeArgs),
+    /// Compare two joint tables of the same models: another seed, protocol, precision, machine or program
+    #[command(
+        after_help = "Example:\n  circuit-scaling compare study-a study-b/paper/tables/joint_ioi_anti_repeat_all.csv"
+    )]
+    Compare(CompareArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
@@ -92,6 +109,50 @@ pub struct TableArgs {
     /// Hero heads per model and category
     #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
+    /// Models to follow heads between: `all`, or BASE:TARGET pairs separated by commas; by default each model to the next
+    /// size of its family, and each two families at their nearest sizes
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
+    pub pairs: Vec<String>,
+}
+
+impl TableArgs {
+    /// The choices that tables depend on.
+    ///
+    /// # Errors
+    /// Pairs that are none.
+    pub fn options(&self) -> Result<StudyOptions, AnalysisError> {
+        let pairs = Pairs::parse(&self.pairs)?;
+        Ok(StudyOptions { tau: self.tau, top_k: self.top_k, pairs, ..StudyOptions::default() })
+    }
+}
+
+/// Options of `analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// A joint table: family,model,layer,head,delta_ioi,delta_anti and any further columns, rows in any order
+    #[arg(value_name = "JOINT.csv")]
+    pub joint: PathBuf,
+    /// Where tables go, and how they are made
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Refuse a table of more rows
+    #[arg(long, value_name = "N", default_value_t = analysis::joint::MAX_ROWS)]
+    pub max_rows: usize,
+}
+
+/// Options of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A joint table, or a study's folder
+    pub a: PathBuf,
+    /// Another one of the same models
+    pub b: PathBuf,
+    /// Threshold of the categories, in logits
+    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    pub tau: f64,
+    /// Where tables go
+    #[arg(long, value_name = "DIR", default_value = "circuit-scaling-comparison")]
+    pub out: PathBuf,
 }
 
 /// What is measured, and how.

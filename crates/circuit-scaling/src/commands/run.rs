@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use analysis::joint::from_scans;
-use analysis::study::{Study, StudyOptions, analyse};
+use analysis::joint::{from_scans, study_pair};
+use analysis::study::analyse;
 use circuits::task::Task;
 
 use super::scan::{resolve, scan_model, writable_layout};
-use super::tables::{pair, summary_text};
+use super::tables::summary_text;
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::progress::Display;
@@ -15,6 +15,7 @@ use crate::subject::Subject;
 
 /// Scans every model on both tasks and makes all tables.
 pub fn run(args: &RunArgs, display: Display) -> Result<String, CliError> {
+    let options = args.tables.options()?;
     let subjects = Subject::open_all(&args.measure.models)?;
     let layout = writable_layout(&args.tables.study.out)?;
     let [ioi, anti] = [Task::load("ioi")?, Task::load("anti-repeat")?];
@@ -24,13 +25,14 @@ pub fn run(args: &RunArgs, display: Display) -> Result<String, CliError> {
     for subject in &subjects {
         let decoder = subject.load()?;
         let scan = |prompts| scan_model(&layout, subject, &decoder, prompts, &args.measure, display);
-        pairs.push(pair(&layout, scan(&ioi)?, scan(&anti)?)?);
+        scan(&ioi)?;
+        scan(&anti)?;
+        pairs.push(study_pair(&layout, &subject.name, args.tables.tau)?);
     }
-    let options = StudyOptions { tau: args.tables.tau, top_k: args.tables.top_k, ..StudyOptions::default() };
-    let study: Study = analyse(from_scans(&pairs)?, &options)?;
+    let study = analyse(from_scans(&pairs)?, &options)?;
     study.write(&layout)?;
 
-    let mut text = summary_text(&study, Some(&pairs), args.tables.tau);
+    let mut text = summary_text(&study, Some(&pairs));
     let _ = writeln!(
         text,
         "\nTables are in {}, scans in {}",
