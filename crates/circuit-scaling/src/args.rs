@@ -25,14 +25,23 @@ pub struct Cli {
     /// Print results only, no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Print progress as JSON, one object a line, on standard error
+    #[arg(long, global = true, conflicts_with = "quiet")]
+    pub json_progress: bool,
+    /// Say more about each step
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The whole study: scan every head of every model on both tasks, join the scans, class the heads
+    ///
+    /// A run that was stopped, however it was stopped, goes on where it was when it is started again, and nothing is done
+    /// again whose inputs have not changed.
     #[command(
-        after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200"
+        after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200\n  circuit-scaling run --study my-study/study.toml --out repeated"
     )]
     Run(RunArgs),
     /// Ablate every head of some models on one task
@@ -196,17 +205,58 @@ pub struct ScanArgs {
 }
 
 /// Options of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub struct RunArgs {
+    /// A study's choices: models, tasks, prompts, seed, tau, stages. What the command line states itself wins; each run
+    /// writes such a file into its folder
+    #[arg(long, value_name = "study.toml")]
+    pub study: Option<PathBuf>,
     /// Where results go, and how tables are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
+    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    pub tasks: Vec<String>,
+    /// Stages to do, separated by commas; by default all
+    #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
+    pub stages: Vec<Stage>,
 }
 
-fn threshold(text: &str) -> Result<f64, String> {
+impl RunArgs {
+    /// The stages to do, in order.
+    pub fn stages(&self) -> Vec<Stage> {
+        let is_chosen = |stage: &Stage| self.stages.is_empty() || self.stages.contains(stage);
+        Stage::ALL.into_iter().filter(is_chosen).collect()
+    }
+}
+
+/// A stage of `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// Ablate every head of every model on every task
+    Scan,
+    /// Join the scans and make all tables
+    Tables,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 2] = [Self::Scan, Self::Tables];
+
+    /// Name on the command line and in `study.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Tables => "tables",
+        }
+    }
+}
+
+/// A threshold in logits.
+pub fn threshold(text: &str) -> Result<f64, String> {
     let tau: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     if tau.is_finite() && tau >= 0.0 {
         Ok(tau)

@@ -21,7 +21,7 @@ fn succeeds(args: &[&str], folder: &Path) -> String {
 
 /// Runs what must fail: one line on standard error that says all of `words`, exit code 1 or 2, no panic.
 fn fails(args: &[&str], folder: &Path, words: &[&str]) {
-    let output = program(args, folder);
+    let output = program(&[args, &["--quiet"]].concat(), folder);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {:?}\n{error}", output.status);
     assert!(!error.contains("panicked"), "{args:?}: {error}");
