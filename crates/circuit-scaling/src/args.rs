@@ -75,6 +75,8 @@ pub enum Command {
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
     Predict(PredictArgs),
+    /// Say what scanning some models will cost: heads, forest nodes, operations, memory, and time from a short calibration
+    Plan(PlanArgs),
     /// List the models that can be named
     Models,
 }
@@ -202,6 +204,17 @@ pub struct ScanArgs {
     /// Task: ioi, anti-repeat, or a task's TOML file
     #[arg(long, value_name = "TASK")]
     pub task: String,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What would be measured
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    pub tasks: Vec<String>,
 }
 
 /// Options of `run`.

@@ -66,6 +66,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Compare(args) => commands::compare::compare(args, display),
         Command::Inspect(args) => commands::inspect::inspect(args),
         Command::Predict(args) => commands::predict::predict(args),
+        Command::Plan(args) => commands::plan::plan(args),
         Command::Models => Ok(commands::models::models()),
     }
 }

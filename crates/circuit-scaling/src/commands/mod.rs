@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod inspect;
 pub mod models;
+pub mod plan;
 pub mod predict;
 pub mod run;
 pub mod scan;
