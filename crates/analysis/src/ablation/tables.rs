@@ -42,9 +42,9 @@ fn origin_columns<'a, T: 'a>(
 #[must_use]
 pub fn raw_table(models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.rows);
-    let mean =
-        |of: fn(&RawRow) -> SetMeans, value: fn(&SetMeans) -> f64| rows().map(move |(_, r)| value(&of(r)));
-    let (ioi, anti): (fn(&RawRow) -> SetMeans, fn(&RawRow) -> SetMeans) = (|r| r.ioi, |r| r.anti);
+    type Of = fn(&RawRow) -> SetMeans;
+    let mean = |of: Of, value: fn(&SetMeans) -> f64| rows().map(move |(_, r)| value(&of(r)));
+    let (ioi, anti): (Of, Of) = (|r| r.ioi, |r| r.anti);
     let table = Table::new("hero_vs_random_ablation")
         .text("family", rows().map(|(m, _)| m.origin.family.as_str()))
         .text("model", rows().map(|(m, _)| m.origin.model.as_str()))
