@@ -14,14 +14,23 @@ pub struct Display {
 impl Display {
     /// A bar over `n_heads` heads, titled with the model and the task. It shows itself only on a terminal.
     pub fn scan(self, title: &str, n_heads: u64) -> ScanBar {
-        let bar = ProgressBar::with_draw_target(Some(n_heads), self.target());
-        let template = "{prefix:28} {bar:30} {pos:>5}/{len} heads  {msg}  {eta} left";
+        self.bar(title, n_heads, "heads")
+    }
+
+    /// A bar over `n` sets of heads.
+    pub fn sets(self, title: &str, n: u64) -> ScanBar {
+        self.bar(title, n, "sets")
+    }
+
+    fn bar(self, title: &str, n: u64, unit: &'static str) -> ScanBar {
+        let bar = ProgressBar::with_draw_target(Some(n), self.target());
+        let template = format!("{{prefix:28}} {{bar:30}} {{pos:>5}}/{{len}} {unit}  {{msg}}  {{eta}} left");
         bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         bar.set_prefix(title.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
-        ScanBar { bar, n_heads }
+        ScanBar { bar, n, unit }
     }
 
     /// A line about a finished step.
@@ -36,20 +45,21 @@ impl Display {
     }
 }
 
-/// The bar of one scan.
+/// The bar of one scan or experiment.
 pub struct ScanBar {
     bar: ProgressBar,
-    n_heads: u64,
+    n: u64,
+    unit: &'static str,
 }
 
 impl ScanBar {
-    /// Shows that `done` of `total` work is done, as so many heads' worth: heads of early layers are more work.
+    /// Shows that `done` of `total` work is done, as so many heads' or sets' worth: those of early layers are more work.
     pub fn advance(&self, done: u64, total: u64) {
-        let heads = (self.n_heads as f64 * done as f64 / total.max(1) as f64) as u64;
-        self.bar.set_position(heads);
+        let items = (self.n as f64 * done as f64 / total.max(1) as f64) as u64;
+        self.bar.set_position(items);
         let seconds = self.bar.elapsed().as_secs_f64();
         if seconds > 0.0 {
-            self.bar.set_message(format!("{:.1} heads/s", heads as f64 / seconds));
+            self.bar.set_message(format!("{:.1} {}/s", items as f64 / seconds, self.unit));
         }
     }
 

@@ -15,6 +15,7 @@
 //!   a random set stands for it, which leaves its distribution as it is and costs no run.
 
 mod evaluate;
+mod file;
 mod sets;
 mod tables;
 
@@ -26,6 +27,7 @@ use crate::categories::Category;
 use crate::origin::Origin;
 
 pub use evaluate::{evaluate, task_values};
+pub use file::{AblationFile, fingerprint};
 pub use sets::{AblationPlan, Arm, ComparedSets, Comparison, HeadSet, plan, set_sizes};
 pub use tables::{
     AREA_TABLE, SUMMARY_TABLE, TEST_TABLE, area_table, raw_table, read_summary, summary_table, test_table,

@@ -133,7 +133,8 @@ pub struct TracedHead {
 
 /// Means, intervals and tests of all traced heads of one model, in their order.
 ///
-/// `ioi` and `anti` hold the influences of `heads`, in that order.
+/// `ioi` and `anti` hold the influences of `heads`, in that order; `notes` are kept with each head, beside what the
+/// traces themselves call for.
 ///
 /// # Errors
 /// When the arrays of a trace do not fit each other, hold numbers that are not finite, or no pairs.
@@ -144,10 +145,11 @@ pub fn summarise(
     ioi: &TaskTrace,
     anti: &TaskTrace,
     resampling: &Resampling,
+    notes: &[String],
 ) -> Result<Vec<CausalResult>> {
     let of_ioi = influences(origin, stream, heads.len(), ioi, resampling)?;
     let of_anti = influences(origin, stream, heads.len(), anti, resampling)?;
-    let note = note(origin, [ioi, anti]);
+    let note = note(origin, [ioi, anti], notes);
     let results = heads.iter().zip(of_ioi.into_iter().zip(of_anti)).enumerate();
     Ok(results
         .map(|(at, (traced, ((mean_ioi, of_ioi), (mean_anti, of_anti))))| CausalResult {
@@ -269,8 +271,9 @@ impl TaskTrace {
 }
 
 /// What a reader should know of these traces, if anything.
-fn note(origin: &Origin, traces: [&TaskTrace; 2]) -> String {
-    let mut notes: Vec<String> = origin.caution().map(str::to_owned).into_iter().collect();
+fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
+    let caution = origin.caution().map(str::to_owned);
+    let mut notes: Vec<String> = notes.iter().cloned().chain(caution).collect();
     for trace in traces {
         if trace.n_drawn() < FEWEST_PAIRS {
             notes.push(format!(

@@ -1,8 +1,11 @@
 //! One module a subcommand (or a few that belong together). Each returns what goes to standard output.
 
+pub mod ablate;
+pub mod experiment;
 pub mod inspect;
 pub mod models;
 pub mod predict;
 pub mod run;
 pub mod scan;
 pub mod tables;
+pub mod trace;
