@@ -27,7 +27,7 @@ use crate::categories::Category;
 use crate::origin::Origin;
 
 pub use evaluate::{evaluate, task_values};
-pub use file::{AblationFile, fingerprint};
+pub use file::AblationFile;
 pub use sets::{AblationPlan, Arm, ComparedSets, Comparison, HeadSet, plan, set_sizes};
 pub use tables::{
     AREA_TABLE, SUMMARY_TABLE, TEST_TABLE, area_table, raw_table, read_summary, summary_table, test_table,

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use analysis::ablation::{
     AblationFile, AblationSettings, ModelAblation, Selection, SetKind, TaskOutcomes, area_table, evaluate,
-    fingerprint, plan, raw_table, summary_table, test_table,
+    plan, raw_table, summary_table, test_table,
 };
+use analysis::categories::DEFAULT_TOP_K;
 use analysis::dissociation::{
     Dissociation, Evidence, Ranged, dissociation, dissociation_scaling_table, dissociation_table, scaling,
 };
@@ -15,12 +16,15 @@ use analysis::layout::Layout;
 use analysis::scan_summary::SummaryOptions;
 use circuits::ablate::ablate_sets;
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use serde_json::json;
 use transformer::engine;
 
-use super::experiment::{Study, TestedModel};
+use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AblateArgs;
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_folder::{Digest256, StudyFolder};
+use crate::subject::Subject;
 
 /// How sets are ablated and compared.
 #[derive(Clone, Copy)]
@@ -37,31 +41,42 @@ pub struct AblateOptions {
 
 /// Ablates sets of heads in a study's models and writes the results.
 pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
-    let study = Study::open(&args.experiment)?;
+    let (heads, subjects) = StudyHeads::open(&args.experiment, DEFAULT_TOP_K, display)?;
     let options = AblateOptions {
         ablation: args.ablation,
         value_bias: args.value_bias,
         random_sets: args.random_sets,
         memory: args.experiment.memory,
     };
+    let mut folder = StudyFolder::open(&args.experiment.study.out)?;
+    ablate_models(&mut folder, &heads, &subjects, options, display)
+}
+
+/// Ablates sets of heads in these models, but for those that the folder has already, and writes all tables; returns what
+/// they show.
+///
+/// # Errors
+/// A model that was not scanned or cannot be run, or files that cannot be written.
+pub fn ablate_models(
+    folder: &mut StudyFolder,
+    heads: &StudyHeads,
+    subjects: &[Subject],
+    options: AblateOptions,
+    display: Display,
+) -> Result<String, CliError> {
+    let layout = folder.layout.clone();
     let mut files = Vec::new();
-    for subject in &study.subjects(&args.experiment.models)? {
-        let decoder = subject.load()?;
-        files.push(ablate_model(&study.tested(subject, &decoder)?, options, display)?);
+    for subject in subjects {
+        let tested = TestedModel::new(&layout, &heads.classified, subject)?;
+        files.push(ablate_model(folder, &tested, options, display)?);
     }
-    let mut text = write_ablations(&study.layout, files)?;
-    for note in &study.notes {
-        let _ = writeln!(text, "{note}");
-    }
-    Ok(text)
+    write_tables(&layout, files)
 }
 
 /// Ablates one model's sets and keeps the results in its own file; where that file is there already and was made from the
 /// same inputs, it is read instead.
-///
-/// # Errors
-/// A model that cannot be run, or files that cannot be written.
-pub fn ablate_model(
+fn ablate_model(
+    folder: &mut StudyFolder,
     tested: &TestedModel,
     options: AblateOptions,
     display: Display,
@@ -80,24 +95,23 @@ pub fn ablate_model(
     };
     let origin = tested.origin([]);
     let plan = plan(tested.heads, options.random_sets, meta.seed);
-    let fingerprint = fingerprint(&origin, &settings, &plan, tested.heads);
+    let inputs = Digest256::of(&json!({ "model": tested.inputs(&origin), "settings": settings }));
+    let step = format!("ablate {name}");
     let path = tested.layout.model_ablation(name);
-    if path.exists()
-        && let Ok(known) = AblationFile::read(&path)
-        && known.fingerprint == fingerprint
-    {
-        display.note(&format!("{name:16} {} sets: already done", plan.sets.len()));
-        return Ok(known);
+    if folder.is_done(&step, &inputs) {
+        display.detail(&format!("{name:16} {} sets of heads: done", plan.sets.len()));
+        return Ok(AblationFile::read(&path)?);
     }
+    let decoder = tested.subject.load()?;
     let run = |task: usize| -> Result<TaskOutcomes, CliError> {
         let prompts = &tested.prompts[task];
-        let bar = display.sets(&format!("{name} · {}", prompts.task), plan.sets.len() as u64);
+        let bar = display.bar("ablate", name, &prompts.task, plan.sets.len() as u64, "sets");
         let mut observe = |progress: engine::Progress| {
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };
         let scan = ScanOptions { ablation, value_bias, engine: engine::Options { memory: options.memory } };
-        let outcomes = ablate_sets(tested.decoder, prompts, tested.split, &plan.sets, scan, &mut observe)
+        let outcomes = ablate_sets(&decoder, prompts, tested.split, &plan.sets, scan, &mut observe)
             .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
         let seconds = bar.finish();
         let n_sets = plan.sets.len();
@@ -112,19 +126,16 @@ pub fn ablate_model(
         outcomes: [&ioi, &anti],
     };
     let file = AblationFile {
-        fingerprint,
         ablation: evaluate(&origin, &settings, &plan, &ioi, &anti)?,
         dissociation: dissociation(&origin, &settings, evidence)?,
     };
     file.write(&path)?;
+    folder.done(&step, inputs, &[path])?;
     Ok(file)
 }
 
 /// Writes the tables of all models, and says what they show.
-///
-/// # Errors
-/// Files that cannot be written.
-pub fn write_ablations(layout: &Layout, files: Vec<AblationFile>) -> Result<String, CliError> {
+fn write_tables(layout: &Layout, files: Vec<AblationFile>) -> Result<String, CliError> {
     let (models, dissociations): (Vec<ModelAblation>, Vec<Dissociation>) =
         files.into_iter().map(|file| (file.ablation, file.dissociation)).unzip();
     write_bytes(&layout.ablated_sets(), raw_table(&models).to_csv().as_bytes())?;

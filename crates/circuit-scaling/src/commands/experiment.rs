@@ -3,104 +3,90 @@
 use std::path::Path;
 
 use analysis::categories::{Category, Classified, ClassifiedModel, HeroHead, classify};
-use analysis::joint::{JointTable, ScanPair, from_scans, scanned_models};
+use analysis::joint::JointTable;
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::origin::Origin;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::{Provenance, ScanFile};
 use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizedPrompts};
-use serde_json::{Map, Value};
-use transformer::decoder::Decoder;
+use serde_json::{Map, Value, json};
 
+use super::scan::prompts_folder;
+use super::tables::read_joint;
 use crate::args::ExperimentArgs;
 use crate::error::CliError;
+use crate::progress::Display;
+use crate::study_folder::Digest256;
 use crate::subject::Subject;
 
-/// A study's folder with its heads classed.
-pub struct Study {
-    /// The folder.
-    pub layout: Layout,
+/// A study's heads by category, as its scans have them.
+pub struct StudyHeads {
     /// Every head's category.
     pub classified: Classified,
     /// The strongest heads of each model and category.
     pub heroes: Vec<HeroHead>,
-    /// What was left out, and why.
-    pub notes: Vec<String>,
 }
 
-impl Study {
-    /// Reads the scans of a study and classes the heads.
-    pub fn open(args: &ExperimentArgs) -> Result<Self, CliError> {
-        let layout = Layout::new(&args.tables.study.out);
-        let no_scans = || CliError::NoScans { folder: layout.root().to_owned() };
-        if !layout.results().is_dir() {
-            return Err(no_scans());
-        }
-        let mut notes = Vec::new();
-        let mut pairs = Vec::new();
-        for model in scanned_models(&layout)? {
-            let [ioi, anti] = [IOI, ANTI_REPEAT].map(|task| layout.scan(task, &model));
-            if anti.exists() {
-                pairs.push(ScanPair::new(ScanFile::read(&ioi)?, ScanFile::read(&anti)?));
-            } else {
-                notes.push(format!("left out: {model}, which was not scanned on anti-repeat"));
-            }
-        }
-        if pairs.is_empty() {
-            return Err(no_scans());
-        }
-        let joint: JointTable = from_scans(&pairs)?;
-        let classified = classify(&joint, args.tables.tau)?;
-        let heroes = classified.heroes(&joint, args.tables.top_k);
-        Ok(Self { layout, classified, heroes, notes })
+impl StudyHeads {
+    /// Classes the heads of a joint table.
+    ///
+    /// # Errors
+    /// A threshold that is none.
+    pub fn new(joint: &JointTable, tau: f64, top_k: usize) -> Result<Self, CliError> {
+        let classified = classify(joint, tau)?;
+        let heroes = classified.heroes(joint, top_k);
+        Ok(Self { classified, heroes })
     }
 
-    /// The models to experiment on: those named, else all that were scanned, in the study's order.
-    pub fn subjects(&self, named: &[String]) -> Result<Vec<Subject>, CliError> {
-        if named.is_empty() {
-            return self.classified.models.iter().map(|m| self.reopen(&m.info.model)).collect();
+    /// Those of a study's folder, and the models to experiment on: the ones named, else all that were scanned, in the
+    /// study's order.
+    ///
+    /// # Errors
+    /// A folder without scans; a model that was not scanned, or is no longer where it was.
+    pub fn open(
+        args: &ExperimentArgs,
+        top_k: usize,
+        display: Display,
+    ) -> Result<(Self, Vec<Subject>), CliError> {
+        let layout = Layout::new(&args.study.out);
+        let heads = Self::new(&read_joint(&layout, args.tau, display)?, args.tau, top_k)?;
+        let models = &heads.classified.models;
+        if args.models.is_empty() {
+            let subjects = models.iter().map(|m| reopen(&layout, &m.info.model)).collect::<Result<_, _>>()?;
+            return Ok((heads, subjects));
         }
-        let mut subjects = Subject::open_all(named)?;
-        let place = |name: &str| self.classified.models.iter().position(|m| m.info.model == name);
+        let mut subjects = Subject::open_all(&args.models)?;
+        let place = |name: &str| models.iter().position(|m| m.info.model == name);
         if let Some(unknown) = subjects.iter().find(|s| place(&s.name).is_none()) {
-            let folder = self.layout.root().to_owned();
+            let folder = layout.root().to_owned();
             return Err(CliError::NotScanned { model: unknown.name.clone(), folder });
         }
         subjects.sort_by_key(|s| place(&s.name));
-        Ok(subjects)
+        Ok((heads, subjects))
     }
+}
 
-    /// The model that a scan was made of, from where it lay then.
-    fn reopen(&self, model: &str) -> Result<Subject, CliError> {
-        let path = self.layout.scan(IOI, model);
-        let hf_name = ScanFile::read(&path)?.hf_name;
-        let name = hf_name.strip_prefix(Subject::BUILT_IN).unwrap_or(&hf_name);
-        let moved = || CliError::ModelMoved { model: model.to_owned(), from: hf_name.clone() };
-        if name == hf_name && !Path::new(name).is_dir() {
-            return Err(moved());
-        }
-        let subject = Subject::open(name)?;
-        if subject.name == model { Ok(subject) } else { Err(moved()) }
+/// The model that a scan was made of, from where it lay then.
+fn reopen(layout: &Layout, model: &str) -> Result<Subject, CliError> {
+    let from = ScanFile::read(&layout.scan(IOI, model))?.hf_name;
+    let name = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from);
+    if name == from && !Path::new(name).is_dir() {
+        return Err(CliError::ModelMoved { model: model.to_owned(), from });
     }
-
-    /// One model of the study, ready for experiments.
-    pub fn tested<'a>(
-        &'a self,
-        subject: &'a Subject,
-        decoder: &'a Decoder,
-    ) -> Result<TestedModel<'a>, CliError> {
-        TestedModel::new(&self.layout, &self.classified, subject, decoder)
+    let subject = Subject::open(name)?;
+    if subject.name == model {
+        Ok(subject)
+    } else {
+        Err(CliError::ModelMoved { model: model.to_owned(), from })
     }
 }
 
 /// A model with its scans, its heads' categories, and the prompts that it was asked.
 pub struct TestedModel<'a> {
     /// The study's folder.
-    pub layout: &'a Layout,
+    pub layout: Layout,
     /// The model.
     pub subject: &'a Subject,
-    /// Its weights.
-    pub decoder: &'a Decoder,
     /// Its heads.
     pub heads: &'a ClassifiedModel,
     /// Threshold of the categories.
@@ -120,12 +106,7 @@ impl<'a> TestedModel<'a> {
     ///
     /// # Errors
     /// A model that was not scanned, or with other weights or another tokenizer than now; files that cannot be read.
-    pub fn new(
-        layout: &'a Layout,
-        classified: &'a Classified,
-        subject: &'a Subject,
-        decoder: &'a Decoder,
-    ) -> Result<Self, CliError> {
+    pub fn new(layout: &Layout, classified: &'a Classified, subject: &'a Subject) -> Result<Self, CliError> {
         let name = &subject.name;
         let not_scanned = || CliError::NotScanned { model: name.clone(), folder: layout.root().to_owned() };
         let heads = classified.models.iter().find(|m| m.info.model == *name).ok_or_else(not_scanned)?;
@@ -146,7 +127,8 @@ impl<'a> TestedModel<'a> {
         }
         let split = ioi.tokenized.protocol.held_out_split();
         let prompts = [ioi.tokenized, anti.tokenized];
-        Ok(Self { layout, subject, decoder, heads, tau: classified.tau, scans, prompts, split, provenance })
+        let layout = layout.clone();
+        Ok(Self { layout, subject, heads, tau: classified.tau, scans, prompts, split, provenance })
     }
 
     /// Where an experiment's results come from; `options` are the experiment's own.
@@ -159,6 +141,13 @@ impl<'a> TestedModel<'a> {
             options: all,
         };
         Origin::new(self.heads, &self.scans[0], provenance)
+    }
+
+    /// All that an experiment's results depend on, beside the experiment's own options.
+    pub fn inputs(&self, origin: &Origin) -> Value {
+        let scans = [IOI, ANTI_REPEAT]
+            .map(|task| Digest256::of_file(&self.layout.per_prompt(task, &self.subject.name)));
+        json!({ "origin": origin, "scans": scans })
     }
 
     /// What to say of categories without heads.
@@ -178,7 +167,7 @@ struct RecordedPrompts {
 
 impl RecordedPrompts {
     fn load(layout: &Layout, task: &str, subject: &Subject) -> Result<Self, CliError> {
-        let folder = layout.results().join("prompts");
+        let folder = prompts_folder(layout);
         let recorded = PromptSet::load(&PromptSet::path(&folder, task))?;
         let options = PromptOptions {
             protocol: recorded.protocol,

@@ -2,22 +2,28 @@
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use analysis::categories::HeroHead;
 use analysis::layout::{Layout, stream_name};
+use analysis::origin::Origin;
 use analysis::scan_file::Resampling;
 use analysis::scan_summary::SummaryOptions;
 use analysis::tracing::{
-    CausalResult, TaskTrace, TracedHead, correlation_table, correlations, summarise, summary_table,
-    write_results,
+    CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
+    summary_table, write_results,
 };
+use serde_json::json;
 use transformer::engine;
 use transformer::intervention::Stream;
 
-use super::experiment::{Study, TestedModel};
+use super::experiment::{StudyHeads, TestedModel};
+use super::scan::prompts_folder;
 use crate::args::TraceArgs;
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_folder::{Digest256, StudyFolder};
+use crate::subject::Subject;
 
 /// What to trace, and with how much memory.
 #[derive(Clone, Copy)]
@@ -31,35 +37,99 @@ pub struct TraceOptions {
 }
 
 /// One model's traced heads.
-pub struct TracedModel {
+struct TracedModel {
     /// Its hero heads.
-    pub heroes: Vec<CausalResult>,
+    heroes: Vec<CausalResult>,
     /// All its heads, where all were traced.
-    pub all: Option<Vec<CausalResult>>,
+    all: Vec<CausalResult>,
 }
 
 /// Traces the heads of a study's models and writes the results.
 pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
-    let study = Study::open(&args.experiment)?;
+    let (heads, subjects) = StudyHeads::open(&args.experiment, args.top_k, display)?;
     let options =
         TraceOptions { stream: args.stream, all_heads: args.all_heads, memory: args.experiment.memory };
-    let mut traced = Vec::new();
-    for subject in &study.subjects(&args.experiment.models)? {
-        let decoder = subject.load()?;
-        traced.push(trace_model(&study.tested(subject, &decoder)?, &study.heroes, options, display)?);
+    let mut folder = StudyFolder::open(&args.experiment.study.out)?;
+    trace_models(&mut folder, &heads, &subjects, options, display)
+}
+
+/// Traces the heads of these models and writes pairs, results and tables, unless the folder has them already; returns what
+/// they show.
+///
+/// # Errors
+/// A model that was not scanned or cannot be run, or files that cannot be written.
+pub fn trace_models(
+    folder: &mut StudyFolder,
+    heads: &StudyHeads,
+    subjects: &[Subject],
+    options: TraceOptions,
+    display: Display,
+) -> Result<String, CliError> {
+    let layout = folder.layout.clone();
+    let stream = options.stream.as_str();
+    let tested: Vec<TestedModel> = subjects
+        .iter()
+        .map(|subject| TestedModel::new(&layout, &heads.classified, subject))
+        .collect::<Result<_, _>>()?;
+    let n_heroes: Vec<_> = heads.heroes.iter().map(|h| (&h.model, h.head.layer, h.head.head)).collect();
+    let models: Vec<_> = tested.iter().map(|t| t.inputs(&origin(t, options.stream))).collect();
+    let inputs =
+        Digest256::of(&json!({ "models": models, "heroes": n_heroes, "all_heads": options.all_heads }));
+    let step = format!("trace {stream}");
+    let path = layout.causal_results(stream);
+    if folder.is_done(&step, &inputs) {
+        display.detail("tracing is done");
+        return Ok(describe(&layout, stream, &read_results(&path)?));
     }
-    let mut text = write_traces(&study.layout, &traced, args.stream)?;
-    for note in &study.notes {
-        let _ = writeln!(text, "{note}");
+    let (mut heroes, mut all) = (Vec::new(), Vec::new());
+    for tested in &tested {
+        let traced = trace_model(tested, &heads.heroes, options, display)?;
+        heroes.extend(traced.heroes);
+        all.extend(traced.all);
     }
-    Ok(text)
+    let mut outputs = write(
+        &layout,
+        &path,
+        [&stream_name("hero_head_causal_summary", stream), &stream_name("causal_correlation", stream)],
+        "hero",
+        &heroes,
+    )?;
+    if options.all_heads {
+        outputs.extend(write(
+            &layout,
+            &layout.causal_results_of_all_heads(stream),
+            [
+                &stream_name("all_head_causal_summary", stream),
+                &stream_name("causal_correlation_all_heads", stream),
+            ],
+            "all",
+            &all,
+        )?);
+    }
+    folder.done(&step, inputs, &outputs)?;
+    Ok(describe(&layout, stream, &heroes))
+}
+
+/// Writes results, and the summary and correlations made of them; returns the paths.
+fn write(
+    layout: &Layout,
+    path: &Path,
+    tables: [&str; 2],
+    heads: &str,
+    results: &[CausalResult],
+) -> Result<Vec<PathBuf>, CliError> {
+    write_results(path, results)?;
+    summary_table(tables[0], results).write_csv(&layout.tables())?;
+    correlation_table(tables[1], heads, &correlations(results)).write_csv(&layout.tables())?;
+    Ok(vec![path.to_owned(), layout.table(tables[0]), layout.table(tables[1])])
+}
+
+fn origin(tested: &TestedModel, stream: Stream) -> Origin {
+    tested.origin([("stream", stream.as_str().into())])
 }
 
 /// Traces one model's hero heads among `heroes`, and all its heads if asked to; writes its pairs.
-///
-/// # Errors
-/// A model that cannot be traced, or files that cannot be written.
-pub fn trace_model(
+fn trace_model(
     tested: &TestedModel,
     heroes: &[HeroHead],
     options: TraceOptions,
@@ -82,31 +152,31 @@ pub fn trace_model(
         false => heroes.clone(),
     };
     let places: Vec<(u32, u32)> = all.iter().map(|h| (h.head.layer, h.head.head)).collect();
+    let decoder = tested.subject.load()?;
     let run = |task: usize| -> Result<TaskTrace, CliError> {
         let pairs = tested.prompts[task].tracing_pairs(tested.split);
-        pairs.write(&tested.layout.results().join("prompts"))?;
-        let bar = display.scan(&format!("{name} · {} pairs", pairs.task), places.len() as u64);
+        pairs.write(&prompts_folder(&tested.layout))?;
+        let bar = display.bar("trace", name, &pairs.task, places.len() as u64, "heads");
         let mut observe = |progress: engine::Progress| {
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };
         let memory = engine::Options { memory: options.memory };
-        let trace =
-            circuits::trace::trace(tested.decoder, &pairs, &places, options.stream, memory, &mut observe)
-                .map_err(|source| CliError::Trace { model: name.clone(), source })?;
+        let trace = circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
+            .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
         Ok(trace)
     };
     let [ioi, anti] = [run(0)?, run(1)?];
-    let origin = tested.origin([("stream", options.stream.as_str().into())]);
+    let origin = origin(tested, options.stream);
     let resampling: Resampling = SummaryOptions::default().resampling;
     let notes = tested.empty_categories();
     let results = |heads: &[TracedHead], ioi: &TaskTrace, anti: &TaskTrace| {
         summarise(&origin, options.stream.as_str(), heads, ioi, anti, &resampling, &notes)
     };
     if !options.all_heads {
-        return Ok(TracedModel { heroes: results(&heroes, &ioi, &anti)?, all: None });
+        return Ok(TracedModel { heroes: results(&heroes, &ioi, &anti)?, all: Vec::new() });
     }
     let of_heroes = |trace: &TaskTrace| {
         let place = |hero: &TracedHead| places.iter().position(|p| *p == (hero.head.layer, hero.head.head));
@@ -116,33 +186,12 @@ pub fn trace_model(
     };
     Ok(TracedModel {
         heroes: results(&heroes, &of_heroes(&ioi), &of_heroes(&anti))?,
-        all: Some(results(&all, &ioi, &anti)?),
+        all: results(&all, &ioi, &anti)?,
     })
 }
 
-/// Writes results and tables of all traced models, and says what they show.
-///
-/// # Errors
-/// Files that cannot be written.
-pub fn write_traces(layout: &Layout, traced: &[TracedModel], stream: Stream) -> Result<String, CliError> {
-    let stream = stream.as_str();
-    let heroes: Vec<CausalResult> = traced.iter().flat_map(|t| t.heroes.clone()).collect();
-    let all: Option<Vec<CausalResult>> =
-        traced.iter().map(|t| t.all.clone()).collect::<Option<Vec<_>>>().map(|a| a.concat());
-    let write = |path, tables: [&str; 2], heads, results: &[CausalResult]| -> Result<(), CliError> {
-        write_results(path, results)?;
-        summary_table(&stream_name(tables[0], stream), results).write_csv(&layout.tables())?;
-        let correlations = correlations(results);
-        Ok(correlation_table(&stream_name(tables[1], stream), heads, &correlations)
-            .write_csv(&layout.tables())?)
-    };
-    let path = layout.causal_results(stream);
-    write(&path, ["hero_head_causal_summary", "causal_correlation"], "hero", &heroes)?;
-    if let Some(all) = &all {
-        let tables = ["all_head_causal_summary", "causal_correlation_all_heads"];
-        write(&layout.causal_results_of_all_heads(stream), tables, "all", all)?;
-    }
-
+/// A line per hero head.
+fn describe(layout: &Layout, stream: &str, heroes: &[CausalResult]) -> String {
     let mut text = format!(
         "{:16} {:10} {:7} {:>8} {:>8}  {:>27}  {:>27}\n",
         "model",
@@ -153,7 +202,7 @@ pub fn write_traces(layout: &Layout, traced: &[TracedModel], stream: Stream) -> 
         "influence ioi (normalised)",
         "influence anti (normalised)"
     );
-    for result in &heroes {
+    for result in heroes {
         let influence = |mean: f64, normalised: Option<f64>| {
             let normalised = normalised.map_or("–".to_owned(), |n| format!("{n:+.3}"));
             format!("{mean:+.3} ({normalised})")
@@ -179,8 +228,8 @@ pub fn write_traces(layout: &Layout, traced: &[TracedModel], stream: Stream) -> 
         text,
         "Influence: logit difference with `{stream}` patched from the clean run, minus the corrupted run's; normalised: 0 \
          as corrupted, 1 as clean.\nResults are in {}, tables in {}",
-        path.display(),
+        layout.causal_results(stream).display(),
         layout.tables().display()
     );
-    Ok(text)
+    text
 }
