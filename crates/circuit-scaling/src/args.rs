@@ -8,6 +8,7 @@ use analysis::transfer::Pairs;
 use circuits::prompts::Protocol;
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
+use transformer::intervention::Stream;
 
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
@@ -57,6 +58,16 @@ pub enum Command {
     Summarize(TableArgs),
     /// List the strongest heads of each model and category
     Heroes(TableArgs),
+    /// Patch hero heads from clean into corrupted prompts: how much of the answer each brings back
+    #[command(
+        after_help = "Examples:\n  circuit-scaling trace\n  circuit-scaling trace --all-heads --stream z --out my-study"
+    )]
+    Trace(TraceArgs),
+    /// Ablate sets of hero heads together, against random sets; test whether the tasks dissociate
+    #[command(
+        after_help = "Examples:\n  circuit-scaling ablate\n  circuit-scaling ablate --ablation mean --random-sets 1000"
+    )]
+    Ablate(AblateArgs),
     /// Correlate the effects on both tasks over each model's heads
     Correlate(TableArgs),
     /// Follow each model's strongest heads into other models
@@ -236,6 +247,64 @@ pub struct RunArgs {
     /// Stages to do, separated by commas; by default all
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
     pub stages: Vec<Stage>,
+}
+
+/// A study whose scanned models are experimented on.
+#[derive(Debug, Args, Clone)]
+pub struct ExperimentArgs {
+    /// Where the study lies
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
+    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    pub tau: f64,
+    /// Models, by default all that the study scanned where they lay then
+    #[arg(long, value_name = "M", value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Working memory beside the weights, such as 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
+    pub memory: usize,
+}
+
+/// Options of `trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Which study
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Hero heads per model and category
+    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    pub top_k: usize,
+    /// What is patched: v, z, q, k or pattern
+    #[arg(long, value_name = "STREAM", default_value = "v")]
+    pub stream: Stream,
+    /// Trace every head, not only the hero heads
+    #[arg(long)]
+    pub all_heads: bool,
+}
+
+/// Options of `ablate`.
+#[derive(Debug, Args)]
+pub struct AblateArgs {
+    /// Which study
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// What replaces an ablated head's output: zero, mean or resample; by default as in the study's scans
+    #[arg(long, value_name = "A")]
+    pub ablation: Option<Ablation>,
+    /// Whether the constant part of a head's value stays (folded) or goes (in-head); by default as in the scans
+    #[arg(long, value_name = "V")]
+    pub value_bias: Option<ValueBias>,
+    /// Random sets of each kind, for every category and size
+    #[arg(long, value_name = "N", default_value_t = analysis::ablation::DEFAULT_RANDOM_SETS, value_parser = random_sets)]
+    pub random_sets: usize,
+}
+
+fn random_sets(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (2..=100_000).contains(n))
+        .ok_or_else(|| "give a whole number from 2 to 100000; at least 200 for a claim".into())
 }
 
 impl RunArgs {

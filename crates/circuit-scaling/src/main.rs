@@ -64,6 +64,8 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Transfer(args) => commands::tables::transfer(args, display),
         Command::Analyze(args) => commands::tables::analyze(args),
         Command::Compare(args) => commands::compare::compare(args, display),
+        Command::Trace(args) => commands::trace::trace(args, display),
+        Command::Ablate(args) => commands::ablate::ablate(args, display),
         Command::Inspect(args) => commands::inspect::inspect(args),
         Command::Predict(args) => commands::predict::predict(args),
         Command::Plan(args) => commands::plan::plan(args),

@@ -28,13 +28,16 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// How the `hf_name` of a shipped miniature begins.
+    pub const BUILT_IN: &str = "built-in/";
+
     /// The model of this name: a shipped miniature, else a folder.
     ///
     /// # Errors
     /// An unknown name, or files that are no checkpoint of a supported architecture.
     pub fn open(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
-            let hf_name = format!("built-in/{}", miniature.name);
+            let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
             return Self::from_files(&miniature.files(), hf_name, Some(miniature.family));
         }
         if Path::new(name).is_dir() {

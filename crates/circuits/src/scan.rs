@@ -17,7 +17,7 @@ use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiv
 use transformer::intervention::{Branch, Replacement};
 use transformer::spec::ModelSpec;
 
-use crate::prompts::{PromptError, Split, TokenizedPrompts};
+use crate::prompts::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What an ablated head's `z` is replaced by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,8 +256,7 @@ pub fn correct_among_candidates(
     let candidates = prompts.candidate_ids();
     let mut plain = engine_prompts(prompts);
     for (asked, prompt) in plain.iter_mut().zip(&prompts.prompts) {
-        let others = candidates.iter().copied().filter(|&id| id != prompt.correct_id);
-        asked.read = std::iter::once(prompt.correct_id).chain(others).collect();
+        asked.read = candidates_to_read(&candidates, prompt);
         asked.source = None;
     }
     let readings = Readings::collect(decoder, &plain, &[], options)?;
@@ -268,9 +267,16 @@ pub fn correct_among_candidates(
     Ok((0..plain.len()).map(is_correct).collect())
 }
 
+/// All candidates' tokens: the correct one, the distractor, and then the others.
+pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -> Vec<u32> {
+    let answers = [prompt.correct_id, prompt.distractor_id];
+    let others = candidates.iter().copied().filter(|id| !answers.contains(id));
+    answers.into_iter().chain(others).collect()
+}
+
 /// Prompts as the engine takes them: groups are those of mean ablation, sources the twins of resample ablation, and
 /// the logits read are the correct and the distractor's.
-fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
+pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
     let mut groups: BTreeMap<(Split, &str, usize), u32> = BTreeMap::new();
     let mut group_of = |key| {
         let next = groups.len() as u32;
