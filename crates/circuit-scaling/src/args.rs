@@ -45,6 +45,9 @@ pub enum Command {
     Summarize(TableArgs),
     /// List the strongest heads of each model and category
     Heroes(TableArgs),
+    /// Draw every figure of the study
+    #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
+    Plot(PlotArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
@@ -92,6 +95,17 @@ pub struct TableArgs {
     /// Hero heads per model and category
     #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
+}
+
+/// Options of `plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Where the study lies, and how its heads are classed
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Write each figure as PDF too, for LaTeX
+    #[arg(long)]
+    pub pdf: bool,
 }
 
 /// What is measured, and how.

@@ -46,6 +46,7 @@ fn dispatch(cli: Cli) -> Result<String, CliError> {
         Command::Classify(args) => commands::tables::classify(args),
         Command::Summarize(args) => commands::tables::summarize(args),
         Command::Heroes(args) => commands::tables::heroes(args),
+        Command::Plot(args) => commands::presentation::plot(args),
         Command::Inspect(args) => commands::inspect::inspect(args),
         Command::Predict(args) => commands::predict::predict(args),
         Command::Models => Ok(commands::models::models()),

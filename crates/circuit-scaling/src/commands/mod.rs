@@ -3,6 +3,7 @@
 pub mod inspect;
 pub mod models;
 pub mod predict;
+pub mod presentation;
 pub mod run;
 pub mod scan;
 pub mod tables;

@@ -71,7 +71,7 @@ fn written(args: &TableArgs, name: &str, show: impl Fn(&Study) -> String) -> Res
 }
 
 /// The joint table of all models scanned on both tasks, and the models scanned on one only.
-fn read_joint(layout: &Layout) -> Result<(JointTable, Vec<String>), CliError> {
+pub fn read_joint(layout: &Layout) -> Result<(JointTable, Vec<String>), CliError> {
     let [ioi, anti] = [IOI, ANTI_REPEAT].map(|task| read_scans(layout, task));
     let (ioi, mut anti) = (ioi?, anti?);
     let (mut pairs, mut only_one) = (Vec::new(), Vec::new());
