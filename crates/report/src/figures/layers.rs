@@ -151,7 +151,7 @@ fn color_bar(area: &Area, limit: f64) -> std::result::Result<(), DrawError> {
             plotters::style::Color::filled(&diverging(value)),
         ))?;
     }
-    let decimals = (1.0 - limit.max(1e-6).log10().floor()).max(0.0) as usize;
+    let decimals = (1.0 - (limit / 4.0).max(1e-6).log10().floor()).max(0.0) as usize;
     for share in [-1.0f64, -0.25, 0.0, 0.25, 1.0] {
         let x = left + (f64::from(length) * (shade(share, 1.0) + 1.0) / 2.0) as i32;
         let label = decimal(share * limit, decimals);

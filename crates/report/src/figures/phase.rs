@@ -1,11 +1,11 @@
 //! Heads as points: the effect on one task against the effect on the other.
 
 use analysis::categories::{Category, ClassifiedHead, ClassifiedModel};
-use analysis::joint::{Effect, ModelHeads};
+use analysis::joint::{Effect, ModelHeads, StudyTask};
 use analysis::study::Study;
 use plotters::style::RGBColor;
 
-use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid, say};
+use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, category_color, category_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -82,12 +82,25 @@ fn n_heads(study: &Study) -> usize {
     study.classified.models.iter().map(|m| m.heads.len()).sum()
 }
 
-fn effect_axes(study: &Study) -> (Axis, Axis) {
+/// Ends of the intervals on one task, of a model's heads that are not weak.
+fn reach(model: &ClassifiedModel, measured: &ModelHeads, task: StudyTask) -> Vec<f64> {
+    let strong = model.heads.iter().filter(|h| h.category != Category::Weak);
+    let rows = strong.filter_map(|h| measured.head(h.layer, h.head));
+    rows.filter_map(|row| ends(row.effect(task))).flat_map(|(low, high)| [low, high]).collect()
+}
+
+/// Axes over all heads, and over their intervals if those are drawn.
+fn effect_axes(study: &Study, with_intervals: bool) -> (Axis, Axis) {
     let heads = || study.classified.models.iter().flat_map(|m| &m.heads);
+    let intervals = |task| -> Vec<f64> {
+        let models = study.classified.models.iter().zip(&study.joint.models).filter(|_| with_intervals);
+        models.flat_map(|(model, measured)| reach(model, measured, task)).collect()
+    };
     let tau = study.options.tau;
+    let (x, y) = (heads().map(|h| h.delta_ioi), heads().map(|h| h.delta_anti));
     (
-        Axis::effects(X_TITLE, heads().map(|h| h.delta_ioi), tau),
-        Axis::effects(Y_TITLE, heads().map(|h| h.delta_anti), tau),
+        Axis::effects(X_TITLE, x.chain(intervals(StudyTask::Ioi)), tau),
+        Axis::effects(Y_TITLE, y.chain(intervals(StudyTask::Anti)), tau),
     )
 }
 
@@ -115,7 +128,7 @@ pub(super) fn all_heads(study: &Study, families: &Families) -> Result<Drawing> {
         words::counted(n_heads(study), "head", "heads"),
         words::counted(models.len(), "model", "models"),
     );
-    let (x, y) = effect_axes(study);
+    let (x, y) = effect_axes(study, draw_intervals);
     let sheet = Sheet { name, title: "", body_mm: 76.0, legend, caption };
     let figure = sheet.draw(|body| {
         let panel = Panel::new(body, "", x, y)?;
@@ -165,7 +178,7 @@ pub(super) fn family_grid(study: &Study, families: &Families) -> Result<Drawing>
         "n (heads) = {}. Δ in logits, the same axes in every panel, linear within ±τ and logarithmic beyond.",
         counts.join("; ")
     );
-    let (x, y) = effect_axes(study);
+    let (x, y) = effect_axes(study, false);
     let body_mm = if columns == 1 { 70.0 } else { 44.0 * rows as f64 };
     let sheet = Sheet { name, title: "", body_mm, legend, caption };
     let figure = sheet.draw(|body| {
@@ -224,7 +237,9 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
             String::new()
         },
     );
-    if has_intervals {
+    if model.heads.iter().all(|h| h.category == Category::Weak) {
+        caption += " No head reaches τ on either task: all are weak.";
+    } else if has_intervals {
         caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
     }
     if model.n_unclassified > 0 {
@@ -233,13 +248,10 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
     }
     // Intervals may reach beyond the points.
     let strong = || model.heads.iter().filter(|h| h.category != Category::Weak);
-    let reach = |effect: fn(&analysis::joint::HeadRow) -> &Effect| -> Vec<f64> {
-        let rows = strong().filter_map(|h| measured.head(h.layer, h.head));
-        rows.filter_map(|r| ends(effect(r))).flat_map(|(low, high)| [low, high]).collect()
-    };
+    let reach = |task| reach(model, measured, task);
     let guide = [-1.3 * tau, 1.3 * tau];
-    let x_values = model.heads.iter().map(|h| h.delta_ioi).chain(reach(|r| &r.ioi)).chain(guide);
-    let y_values = model.heads.iter().map(|h| h.delta_anti).chain(reach(|r| &r.anti)).chain(guide);
+    let x_values = model.heads.iter().map(|h| h.delta_ioi).chain(reach(StudyTask::Ioi)).chain(guide);
+    let y_values = model.heads.iter().map(|h| h.delta_anti).chain(reach(StudyTask::Anti)).chain(guide);
     let (x, y) = (Axis::linear(X_TITLE, x_values, 5), Axis::linear(Y_TITLE, y_values, 5));
     let mut strongest: Vec<&ClassifiedHead> = strong().collect();
     strongest.sort_by(|a, b| b.strength.total_cmp(&a.strength));
@@ -264,11 +276,6 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
         let marker = families.marker(&model.info.family);
         points(&panel, model.heads.iter().map(|h| (h, marker)), 1.8)?;
         panel.name_points(&names, &taken)?;
-        if strong().next().is_none() {
-            let (width, height) = panel.inside().dim_in_pixel();
-            let top = panel.inside().clone().shrink((0, 0), (width, height / 8));
-            say(&top, "No head reaches τ on either task: all are weak.")?;
-        }
         Ok(())
     })?;
     Ok(Ok(figure))

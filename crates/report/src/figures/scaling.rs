@@ -213,7 +213,9 @@ fn measures(
             let mut x = size_axis(study, &sized);
             thin(&mut x);
             let title = if index % 2 == 0 { measure.unit } else { "" };
-            let y = Axis::linear_between(title, 0.0, if highest > 0.0 { highest * 1.08 } else { 1.0 }, 4);
+            // A little below 0, so that markers at 0 are seen whole.
+            let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
+            let y = Axis::linear_between(title, -0.05 * top, top, 4);
             if index < 2 {
                 x.title.clear();
             }
