@@ -75,4 +75,23 @@ impl Extras {
     pub fn baseline(&self, model: &str, task: StudyTask) -> Option<&TaskBaseline> {
         self.baselines.iter().find(|b| b.model == model && b.task == task)
     }
+
+    /// Where a head attends, for each task that was read.
+    pub fn attention_of(&self, model: &str, layer: u32, head: u32) -> impl Iterator<Item = &HeadAttention> {
+        let model = model.to_owned();
+        self.attention.iter().filter(move |a| a.model == model && a.layer == layer && a.head == head)
+    }
+
+    /// What was not measured, and which command would.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        if self.baselines.is_empty() {
+            missing.push("how well the models do the tasks (`circuit-scaling scan`)");
+        }
+        if self.attention.is_empty() {
+            missing.push("where hero heads attend at the last token");
+        }
+        missing
+    }
 }

@@ -9,6 +9,7 @@
 pub mod error;
 pub mod extras;
 pub mod figures;
+pub mod notes;
 pub mod words;
 
 pub use error::{ReportError, Result};

@@ -2,7 +2,6 @@
 
 use analysis::joint::StudyTask;
 use analysis::study::Study;
-use analysis::table::Values;
 use analysis::transfer::PairTransfer;
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -12,12 +11,11 @@ use super::panel::Panel;
 use super::scale::{Axis, Scale};
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
+use crate::notes::{SIGNIFICANT, numbers};
 use crate::words;
 
 /// More pairs than this do not fit a page.
 const MOST_PAIRS: usize = 40;
-/// A pair beats chance if its q-value is at most this.
-const SIGNIFICANT: f64 = 0.05;
 
 /// `transfer`: for each pair of models and task, the mean rank of the base model's heads in the target.
 pub(super) fn transfer(study: &Study) -> Result<Drawing> {
@@ -34,11 +32,7 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
             "no head that works on a task in one model has a counterpart of the same layer and number in another",
         )));
     }
-    let q_values: Vec<Option<f64>> =
-        match study.table("transfer_tests").and_then(|t| t.column("q_value_index")) {
-            Some(Values::Float(cells)) => cells.clone(),
-            _ => Vec::new(),
-        };
+    let q_values = numbers(study, "transfer_tests", "q_value_index");
     let model = |i: usize| study.joint.models[i].info.model.as_str();
     let labels: Vec<String> = pairs
         .iter()
