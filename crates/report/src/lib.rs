@@ -9,6 +9,7 @@
 pub mod error;
 pub mod extras;
 pub mod figures;
+pub mod html;
 pub mod notes;
 pub mod words;
 

@@ -1,6 +1,6 @@
 //! What the numbers say, one claim at a time.
 
-use analysis::categories::Category;
+use analysis::categories::{Category, ClassifiedHead};
 use analysis::joint::{ModelInfo, StudyTask};
 use analysis::model_measures::{ModelCorrelations, TaskCorrelation};
 use analysis::scaling::{FEWEST_SIZES, POOLED, ScalingLaw};
@@ -227,26 +227,37 @@ fn categories(study: &Study) -> Finding {
     Finding::new("Categories of heads", text, &["head_category_summary.csv", "tau_sweep.csv"])
 }
 
+/// Heads that the finding on strongest heads names.
+const NAMED: usize = 5;
+
 fn strongest(study: &Study) -> Finding {
-    let top: Vec<String> = study
+    let mut top: Vec<(&str, &ClassifiedHead)> = study
         .classified
         .models
         .iter()
         .filter_map(|m| {
             let head = m.heads.iter().max_by(|a, b| a.strength.total_cmp(&b.strength))?;
-            Some(format!(
-                "{} {} (Δ IOI {}, Δ anti-repeat {})",
-                m.info.model,
-                words::head(head.layer, head.head),
-                words::signed(head.delta_ioi),
-                words::signed(head.delta_anti)
-            ))
+            Some((m.info.model.as_str(), head))
         })
         .collect();
-    let text = if top.is_empty() {
-        "No head was measured on both tasks.".to_owned()
-    } else {
-        format!("The strongest head (|Δ IOI| + |Δ anti-repeat|) of each model: {}.", top.join("; "))
+    top.sort_by(|a, b| b.1.strength.total_cmp(&a.1.strength));
+    let of = top.len();
+    top.truncate(NAMED);
+    let named: Vec<String> = top
+        .iter()
+        .map(|(model, head)| {
+            let name = words::head(head.layer, head.head);
+            let (ioi, anti) = (words::signed(head.delta_ioi), words::signed(head.delta_anti));
+            format!("{model} {name} (Δ IOI {ioi}, Δ anti-repeat {anti})")
+        })
+        .collect();
+    let text = match named.len() {
+        0 => "No head was measured on both tasks.".to_owned(),
+        n if n < of => format!(
+            "By |Δ IOI| + |Δ anti-repeat|, the strongest heads of the {n} models whose strongest are largest: {}.",
+            named.join("; ")
+        ),
+        _ => format!("The strongest head of each model by |Δ IOI| + |Δ anti-repeat|: {}.", named.join("; ")),
     };
     Finding::new("Strongest heads", text, &["hero_heads_for_paper.csv"])
 }
