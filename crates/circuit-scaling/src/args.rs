@@ -82,6 +82,13 @@ pub enum Command {
         after_help = "Example:\n  circuit-scaling compare study-a study-b/paper/tables/joint_ioi_anti_repeat_all.csv"
     )]
     Compare(CompareArgs),
+    /// Draw every figure of the study
+    #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
+    Plot(PlotArgs),
+    /// Write what the numbers say, in words: an outline of a paper's results, the main findings, a card per hero head
+    Notes(TableArgs),
+    /// Make report.html: the whole study on one page to look at, which needs no network
+    Report(TableArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
@@ -175,6 +182,17 @@ pub struct CompareArgs {
     /// Where tables go
     #[arg(long, value_name = "DIR", default_value = "circuit-scaling-comparison")]
     pub out: PathBuf,
+}
+
+/// Options of `plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Where the study lies, and how its heads are classed
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Write each figure as PDF too, for LaTeX
+    #[arg(long)]
+    pub pdf: bool,
 }
 
 /// What is measured, and how.

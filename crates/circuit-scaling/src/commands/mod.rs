@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod models;
 pub mod plan;
 pub mod predict;
+pub mod presentation;
 pub mod run;
 pub mod scan;
 pub mod tables;
