@@ -35,8 +35,9 @@ def draw(name, shape, seed):
 
 
 def mask(shape, dtype):
-    n = shape[-1]
-    return torch.tril(torch.ones(n, n)).view(shape).to(dtype) if len(shape) == 4 else torch.full(shape, 1.0, dtype=dtype)
+    if len(shape) != 4:
+        return torch.ones(shape, dtype=dtype)
+    return torch.tril(torch.ones(shape[-2:])).view(shape).to(dtype)
 
 
 def write_weights(folder, tensors, buffers, dtype, form):
