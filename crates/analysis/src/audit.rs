@@ -170,10 +170,10 @@ impl ModelAudit {
             _ => format!("{n_rows} rows"),
         };
         let mut sentence = if *n_zero_rows == 0 {
-            let corr = self.corr_all.map_or("is not defined".into(), |r| format!("is {r:.3}"));
-            format!(
-                "{model}: {of}, none with an exact zero; the correlation between the tasks {corr} and owes nothing to filling."
-            )
+            let corr = self.corr_all.map_or("too few to correlate the tasks".into(), |r| {
+                format!("the correlation between the tasks is {r:.3} and owes nothing to filling")
+            });
+            format!("{model}: {of}, none with an exact zero; {corr}.")
         } else {
             let shares = StudyTask::BOTH.map(|task| {
                 let share = 100.0 * self.n_zero[task as usize] as f64 / *n_rows as f64;

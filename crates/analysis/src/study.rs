@@ -1,7 +1,7 @@
 //! From a joint table to every table of the study: the one path that both a full run and `analyze` take.
 //!
 //! ```no_run
-//! use std::path::Path;
+//! use std::path::{Path, PathBuf};
 //! use analysis::joint::MAX_ROWS;
 //! use analysis::layout::Layout;
 //! use analysis::study::{StudyOptions, analyse_csv};
@@ -11,7 +11,7 @@
 //! # Ok::<(), analysis::AnalysisError>(())
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::audit::{self, ModelAudit};
 use crate::categories::{self, Classified, DEFAULT_TAU, DEFAULT_TOP_K, HeroHead, TAU_SWEEP};
@@ -140,14 +140,19 @@ fn analyse_audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOp
 
 impl Study {
     /// Writes every table into `paper/tables`: one CSV each, all of them as `study.parquet`, and `provenance.json`.
+    /// Returns the paths.
     ///
     /// # Errors
     /// [`AnalysisError::Io`] when one cannot be written.
-    pub fn write(&self, layout: &Layout) -> Result<()> {
+    pub fn write(&self, layout: &Layout) -> Result<Vec<PathBuf>> {
         let folder = layout.tables();
         self.tables.iter().try_for_each(|table| table.write_csv(&folder))?;
-        write_parquet(&folder.join(STUDY_PARQUET), &self.tables)?;
-        write_bytes(&folder.join("provenance.json"), self.provenance().as_bytes())
+        let mut paths: Vec<PathBuf> = self.tables.iter().map(|table| layout.table(&table.name)).collect();
+        let (parquet, provenance) = (folder.join(STUDY_PARQUET), folder.join("provenance.json"));
+        write_parquet(&parquet, &self.tables)?;
+        write_bytes(&provenance, self.provenance().as_bytes())?;
+        paths.extend([parquet, provenance]);
+        Ok(paths)
     }
 
     /// The table of this name (the stem of its file).

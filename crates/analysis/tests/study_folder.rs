@@ -2,6 +2,7 @@
 
 mod common;
 
+use analysis::categories::DEFAULT_TAU;
 use analysis::joint::{from_study, scanned_models};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::per_prompt::PerPromptScan;
@@ -26,9 +27,10 @@ fn a_study_and_its_joint_table_alone_give_the_same_bytes() {
         write_scan(&layout, IOI, model, seed as u64);
         write_scan(&layout, ANTI_REPEAT, model, 10 + seed as u64);
     }
-    let models = scanned_models(&layout).unwrap();
+    let models = scanned_models(&layout, IOI).unwrap();
     assert_eq!(models.len(), 2);
-    let study = analyse(from_study(&layout, &models).unwrap(), &StudyOptions::default()).unwrap();
+    let study =
+        analyse(from_study(&layout, &models, DEFAULT_TAU).unwrap(), &StudyOptions::default()).unwrap();
     study.write(&layout).unwrap();
     assert!(
         study.correlations.iter().all(|c| c.pearson.over_prompts && c.held_out_spearman.interval.is_some())
@@ -45,24 +47,50 @@ fn a_study_and_its_joint_table_alone_give_the_same_bytes() {
 }
 
 #[test]
+fn any_threshold_gets_its_probabilities() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    write_scan(&layout, IOI, "a", 1);
+    write_scan(&layout, ANTI_REPEAT, "a", 2);
+    let at = |tau: f64| {
+        let joint = from_study(&layout, &["a".into()], tau).unwrap();
+        analyse(joint, &StudyOptions { tau, ..StudyOptions::default() }).unwrap()
+    };
+    let (swept, other) = (at(DEFAULT_TAU), at(0.042));
+    assert!(other.classified.models.iter().all(|m| m.n_unstable().is_some()));
+    // What does not depend on the threshold is what the scan file says.
+    let without_tau = |study: &analysis::study::Study| {
+        let table = study.table("joint_ioi_anti_repeat_all").unwrap().to_csv();
+        let header: Vec<String> = table.lines().next().unwrap().split(',').map(str::to_owned).collect();
+        let keep = |line: &str| {
+            let cells = line.split(',').zip(&header).filter(|(_, name)| !name.contains("0.042"));
+            cells.map(|(cell, _)| cell).collect::<Vec<_>>().join(",")
+        };
+        table.lines().map(keep).collect::<Vec<_>>()
+    };
+    assert_eq!(without_tau(&swept), without_tau(&other));
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
-    assert!(scanned_models(&layout).unwrap_err().to_string().contains("results"));
+    assert!(scanned_models(&layout, IOI).unwrap_err().to_string().contains("results"));
     write_scan(&layout, IOI, "a", 1);
-    let error = from_study(&layout, &["a".into()]).unwrap_err().to_string();
+    let error = from_study(&layout, &["a".into()], DEFAULT_TAU).unwrap_err().to_string();
     assert!(error.contains("no scan on anti_repeat") && error.contains("--task anti-repeat"), "{error}");
     write_scan(&layout, ANTI_REPEAT, "a", 2);
     // Without side files the intervals cover heads alone, and the table says so.
     std::fs::remove_file(layout.per_prompt(IOI, "a")).unwrap();
-    let study = analyse(from_study(&layout, &["a".into()]).unwrap(), &StudyOptions::default()).unwrap();
+    let study =
+        analyse(from_study(&layout, &["a".into()], DEFAULT_TAU).unwrap(), &StudyOptions::default()).unwrap();
     assert!(!study.correlations[0].pearson.over_prompts);
     assert!(study.table("corr_vs_scale_cross_family").unwrap().to_csv().contains(",heads,"));
     // A side file of another scan is noticed.
     let mut other = write_scan(&layout, IOI, "a", 1);
     other.meta.seed = 8;
     other.write(&layout.per_prompt(IOI, "a")).unwrap();
-    let error = from_study(&layout, &["a".into()]).unwrap_err().to_string();
+    let error = from_study(&layout, &["a".into()], DEFAULT_TAU).unwrap_err().to_string();
     assert!(error.contains("belongs to another scan"), "{error}");
 }
 
@@ -82,7 +110,9 @@ fn picked_heads_shrink_on_held_out_prompts() {
         side.write(&layout.per_prompt(task, "null")).unwrap();
         summarise_scan(&side, &quick()).unwrap().write(&layout.scan(task, "null")).unwrap();
     }
-    let study = analyse(from_study(&layout, &["null".into()]).unwrap(), &StudyOptions::default()).unwrap();
+    let study =
+        analyse(from_study(&layout, &["null".into()], DEFAULT_TAU).unwrap(), &StudyOptions::default())
+            .unwrap();
     for curse in &study.winners_curse {
         assert!(curse.mean_held_out.abs() < 0.35 * curse.mean_abs_delta, "{curse:?}");
     }

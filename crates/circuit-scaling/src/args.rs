@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use analysis::AnalysisError;
+use analysis::study::StudyOptions;
+use analysis::transfer::Pairs;
 use circuits::prompts::Protocol;
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
@@ -22,14 +25,23 @@ pub struct Cli {
     /// Print results only, no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Print progress as JSON, one object a line, on standard error
+    #[arg(long, global = true, conflicts_with = "quiet")]
+    pub json_progress: bool,
+    /// Say more about each step
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The whole study: scan every head of every model on both tasks, join the scans, class the heads
+    ///
+    /// A run that was stopped, however it was stopped, goes on where it was when it is started again, and nothing is done
+    /// again whose inputs have not changed.
     #[command(
-        after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200"
+        after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200\n  circuit-scaling run --study my-study/study.toml --out repeated"
     )]
     Run(RunArgs),
     /// Ablate every head of some models on one task
@@ -38,13 +50,27 @@ pub enum Command {
     )]
     Scan(ScanArgs),
     /// Join the scans of both tasks into one table
-    Joint(StudyArgs),
+    Joint(TableArgs),
     /// Class every head of the joint table as IOI-only, anti-only, shared or weak
     Classify(TableArgs),
     /// Count heads per category and model
     Summarize(TableArgs),
     /// List the strongest heads of each model and category
     Heroes(TableArgs),
+    /// Correlate the effects on both tasks over each model's heads
+    Correlate(TableArgs),
+    /// Follow each model's strongest heads into other models
+    Transfer(TableArgs),
+    /// Make every table from a joint table alone, of this program or of the published study, and audit it
+    #[command(
+        after_help = "Examples:\n  circuit-scaling analyze joint_ioi_anti_repeat_all.csv --out audit\n  circuit-scaling analyze joint.csv --pairs gpt2:gpt2-medium,gpt2:opt-125m"
+    )]
+    Analyze(AnalyzeArgs),
+    /// Compare two joint tables of the same models: another seed, protocol, precision, machine or program
+    #[command(
+        after_help = "Example:\n  circuit-scaling compare study-a study-b/paper/tables/joint_ioi_anti_repeat_all.csv"
+    )]
+    Compare(CompareArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
@@ -92,6 +118,50 @@ pub struct TableArgs {
     /// Hero heads per model and category
     #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
+    /// Models to follow heads between: `all`, or BASE:TARGET pairs separated by commas; by default each model to the next
+    /// size of its family, and each two families at their nearest sizes
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
+    pub pairs: Vec<String>,
+}
+
+impl TableArgs {
+    /// The choices that tables depend on.
+    ///
+    /// # Errors
+    /// Pairs that are none.
+    pub fn options(&self) -> Result<StudyOptions, AnalysisError> {
+        let pairs = Pairs::parse(&self.pairs)?;
+        Ok(StudyOptions { tau: self.tau, top_k: self.top_k, pairs, ..StudyOptions::default() })
+    }
+}
+
+/// Options of `analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// A joint table: family,model,layer,head,delta_ioi,delta_anti and any further columns, rows in any order
+    #[arg(value_name = "JOINT.csv")]
+    pub joint: PathBuf,
+    /// Where tables go, and how they are made
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Refuse a table of more rows
+    #[arg(long, value_name = "N", default_value_t = analysis::joint::MAX_ROWS)]
+    pub max_rows: usize,
+}
+
+/// Options of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A joint table, or a study's folder
+    pub a: PathBuf,
+    /// Another one of the same models
+    pub b: PathBuf,
+    /// Threshold of the categories, in logits
+    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    pub tau: f64,
+    /// Where tables go
+    #[arg(long, value_name = "DIR", default_value = "circuit-scaling-comparison")]
+    pub out: PathBuf,
 }
 
 /// What is measured, and how.
@@ -135,17 +205,58 @@ pub struct ScanArgs {
 }
 
 /// Options of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Clone)]
 pub struct RunArgs {
+    /// A study's choices: models, tasks, prompts, seed, tau, stages. What the command line states itself wins; each run
+    /// writes such a file into its folder
+    #[arg(long, value_name = "study.toml")]
+    pub study: Option<PathBuf>,
     /// Where results go, and how tables are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
+    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    pub tasks: Vec<String>,
+    /// Stages to do, separated by commas; by default all
+    #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
+    pub stages: Vec<Stage>,
 }
 
-fn threshold(text: &str) -> Result<f64, String> {
+impl RunArgs {
+    /// The stages to do, in order.
+    pub fn stages(&self) -> Vec<Stage> {
+        let is_chosen = |stage: &Stage| self.stages.is_empty() || self.stages.contains(stage);
+        Stage::ALL.into_iter().filter(is_chosen).collect()
+    }
+}
+
+/// A stage of `run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stage {
+    /// Ablate every head of every model on every task
+    Scan,
+    /// Join the scans and make all tables
+    Tables,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Self; 2] = [Self::Scan, Self::Tables];
+
+    /// Name on the command line and in `study.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Tables => "tables",
+        }
+    }
+}
+
+/// A threshold in logits.
+pub fn threshold(text: &str) -> Result<f64, String> {
     let tau: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     if tau.is_finite() && tau >= 0.0 {
         Ok(tau)

@@ -92,6 +92,36 @@ pub enum CliError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another process writes to the study's folder.
+    #[error("another run is working in {path}: wait for it, or choose another folder with --out")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A `study.toml` that cannot be read.
+    #[error("{path}: cannot read the study: {source}")]
+    ReadStudy {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A `study.toml` that says something else than what a study is.
+    #[error("{path}: {place}: {problem}; `circuit-scaling run --help` explains each field as an option")]
+    StudyFile {
+        /// The file.
+        path: PathBuf,
+        /// Line or field.
+        place: String,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// Tables need both tasks of the study.
+    #[error("--tasks leaves out {task}, which the stages after `scan` need: add it, or use --stages scan")]
+    TaskNeeded {
+        /// The missing task.
+        task: &'static str,
+    },
     /// Threads cannot be started.
     #[error("--threads {threads}: {source}")]
     Threads {

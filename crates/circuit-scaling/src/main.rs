@@ -7,20 +7,24 @@ mod commands;
 mod error;
 mod miniatures;
 mod progress;
+mod study_file;
+mod study_folder;
 mod subject;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 use error::CliError;
-use progress::Display;
+use progress::{Display, Mode};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match dispatch(cli) {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match dispatch(cli, &matches) {
         Ok(text) => {
             // A closed pipe (`| head`) is no failure of ours.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -33,19 +37,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<String, CliError> {
+fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
     if let Some(threads) = cli.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build_global().map_err(|source| CliError::Threads { threads, source })?;
     }
-    let display = Display { quiet: cli.quiet };
+    let mode = match (cli.quiet, cli.json_progress) {
+        (true, _) => Mode::Quiet,
+        (_, true) => Mode::Json,
+        _ => Mode::Bars,
+    };
+    let display = Display { mode, verbose: cli.verbose };
     match &cli.command {
-        Command::Run(args) => commands::run::run(args, display),
+        Command::Run(args) => {
+            let options = matches.subcommand_matches("run");
+            let is_given =
+                |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
+            commands::run::run(args, is_given, display)
+        }
         Command::Scan(args) => commands::scan::scan(args, display),
-        Command::Joint(args) => commands::tables::joint(args),
-        Command::Classify(args) => commands::tables::classify(args),
-        Command::Summarize(args) => commands::tables::summarize(args),
-        Command::Heroes(args) => commands::tables::heroes(args),
+        Command::Joint(args) => commands::tables::joint(args, display),
+        Command::Classify(args) => commands::tables::classify(args, display),
+        Command::Summarize(args) => commands::tables::summarize(args, display),
+        Command::Heroes(args) => commands::tables::heroes(args, display),
+        Command::Correlate(args) => commands::tables::correlate(args, display),
+        Command::Transfer(args) => commands::tables::transfer(args, display),
+        Command::Analyze(args) => commands::tables::analyze(args),
+        Command::Compare(args) => commands::compare::compare(args, display),
         Command::Inspect(args) => commands::inspect::inspect(args),
         Command::Predict(args) => commands::predict::predict(args),
         Command::Models => Ok(commands::models::models()),

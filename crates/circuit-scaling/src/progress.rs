@@ -1,62 +1,111 @@
-//! Progress bars on standard error: what is being done, the rate, and the time left.
+//! Progress on standard error: bars on a terminal, lines of JSON for programs, or nothing.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
-/// Shows progress, or nothing at all.
+/// How progress is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Bars where standard error is a terminal, a line per finished step anywhere.
+    Bars,
+    /// One JSON object a line.
+    Json,
+    /// Nothing.
+    Quiet,
+}
+
+/// Shows progress.
 #[derive(Clone, Copy)]
 pub struct Display {
-    /// Show nothing.
-    pub quiet: bool,
+    /// How.
+    pub mode: Mode,
+    /// Say more about each step.
+    pub verbose: bool,
 }
 
 impl Display {
-    /// A bar over `n_heads` heads, titled with the model and the task. It shows itself only on a terminal.
-    pub fn scan(self, title: &str, n_heads: u64) -> ScanBar {
-        let bar = ProgressBar::with_draw_target(Some(n_heads), self.target());
-        let template = "{prefix:28} {bar:30} {pos:>5}/{len} heads  {msg}  {eta} left";
+    /// A bar over so many `unit`s (heads, sets) of one model and task. It shows itself only on a terminal.
+    pub fn bar(self, stage: &'static str, model: &str, task: &str, total: u64, unit: &str) -> Bar {
+        let target = match self.mode {
+            Mode::Bars => ProgressDrawTarget::stderr(),
+            Mode::Json | Mode::Quiet => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let template = format!("{{prefix:34}} {{bar:30}} {{pos:>5}}/{{len}} {unit}  {{msg}}  {{eta}} left");
         bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
-        bar.set_prefix(title.to_owned());
+        bar.set_prefix(format!("{stage} · {model} · {task}"));
         bar.enable_steady_tick(Duration::from_millis(200));
-        ScanBar { bar, n_heads }
+        let labels = json!({ "stage": stage, "model": model, "task": task, "unit": unit });
+        Bar { bar, total, mode: self.mode, labels, start: Instant::now(), last_line: Cell::new(None) }
+    }
+
+    /// A stage begins: `number` of `of`.
+    pub fn stage(self, name: &str, number: usize, of: usize) {
+        match self.mode {
+            Mode::Bars => eprintln!("[{number}/{of}] {name}"),
+            Mode::Json => {
+                eprintln!("{}", json!({ "event": "stage", "stage": name, "number": number, "of": of }))
+            }
+            Mode::Quiet => {}
+        }
     }
 
     /// A line about a finished step.
     pub fn note(self, text: &str) {
-        if !self.quiet {
-            eprintln!("{text}");
+        match self.mode {
+            Mode::Bars => eprintln!("{text}"),
+            Mode::Json => eprintln!("{}", json!({ "event": "note", "text": text })),
+            Mode::Quiet => {}
         }
     }
 
-    fn target(self) -> ProgressDrawTarget {
-        if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+    /// A line for those who asked for more.
+    pub fn detail(self, text: &str) {
+        if self.verbose {
+            self.note(text);
+        }
     }
 }
 
-/// The bar of one scan.
-pub struct ScanBar {
+/// The bar of one step.
+pub struct Bar {
     bar: ProgressBar,
-    n_heads: u64,
+    total: u64,
+    mode: Mode,
+    labels: serde_json::Value,
+    start: Instant,
+    last_line: Cell<Option<Instant>>,
 }
 
-impl ScanBar {
-    /// Shows that `done` of `total` work is done, as so many heads' worth: heads of early layers are more work.
-    pub fn advance(&self, done: u64, total: u64) {
-        let heads = (self.n_heads as f64 * done as f64 / total.max(1) as f64) as u64;
-        self.bar.set_position(heads);
-        let seconds = self.bar.elapsed().as_secs_f64();
-        if seconds > 0.0 {
-            self.bar.set_message(format!("{:.1} heads/s", heads as f64 / seconds));
+impl Bar {
+    /// Shows that `done` of `work` is done, as so many units' worth: heads of early layers are more work than others.
+    pub fn advance(&self, done: u64, work: u64) {
+        let share = done as f64 / work.max(1) as f64;
+        let units = self.total as f64 * share;
+        self.bar.set_position(units as u64);
+        let seconds = self.start.elapsed().as_secs_f64();
+        self.bar.set_message(format!("{:.1}/s", units / seconds.max(1e-9)));
+        let is_due = self.last_line.get().is_none_or(|at| at.elapsed() > Duration::from_millis(250));
+        if self.mode == Mode::Json && (is_due || done == work) {
+            self.last_line.set(Some(Instant::now()));
+            let mut line = self.labels.clone();
+            line["event"] = json!("progress");
+            line["done"] = json!(units);
+            line["total"] = json!(self.total);
+            line["seconds"] = json!(seconds);
+            line["seconds_left"] = json!(seconds * (1.0 - share) / share.max(1e-9));
+            eprintln!("{line}");
         }
     }
 
     /// Ends the bar and returns the seconds it stood.
     pub fn finish(self) -> f64 {
-        let seconds = self.bar.elapsed().as_secs_f64();
         self.bar.finish_and_clear();
-        seconds
+        self.start.elapsed().as_secs_f64()
     }
 }

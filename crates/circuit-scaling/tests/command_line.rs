@@ -21,7 +21,7 @@ fn succeeds(args: &[&str], folder: &Path) -> String {
 
 /// Runs what must fail: one line on standard error that says all of `words`, exit code 1 or 2, no panic.
 fn fails(args: &[&str], folder: &Path, words: &[&str]) {
-    let output = program(args, folder);
+    let output = program(&[args, &["--quiet"]].concat(), folder);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {:?}\n{error}", output.status);
     assert!(!error.contains("panicked"), "{args:?}: {error}");
@@ -92,6 +92,110 @@ fn run_does_the_main_job_from_any_folder() {
     let weights =
         prompts.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["weight"].as_u64().unwrap());
     assert_eq!(weights.sum::<u64>(), 60);
+}
+
+#[test]
+fn a_joint_table_alone_gives_the_tables_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(
+        &["run", "-q", "--models", MODEL, "--prompts", "60", "--tau", "0.2", "--out", "a"],
+        folder.path(),
+    );
+    let tables = |study: &str| folder.path().join(study).join("paper/tables");
+    let joint = tables("a").join("joint_ioi_anti_repeat_all.csv");
+    // Rows in another order change nothing.
+    let text = fs::read_to_string(&joint).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let reversed: Vec<&str> = rows.lines().rev().collect();
+    fs::write(folder.path().join("joint.csv"), format!("{header}\n{}\n", reversed.join("\n"))).unwrap();
+    let shown = succeeds(&["analyze", "joint.csv", "--tau", "0.2", "--out", "b"], folder.path());
+    assert!(shown.contains("owes nothing to filling"), "{shown}");
+    let mut n_files = 0;
+    for file in fs::read_dir(tables("a")).unwrap() {
+        let name = file.unwrap().file_name();
+        assert!(
+            fs::read(tables("a").join(&name)).unwrap() == fs::read(tables("b").join(&name)).unwrap(),
+            "{name:?}"
+        );
+        n_files += 1;
+    }
+    assert!(n_files > 12, "{n_files}");
+    // A threshold outside the sweep has its probabilities.
+    let heads = fs::read_to_string(tables("a").join("joint_ioi_anti_repeat_heads.csv")).unwrap();
+    assert!(heads.lines().next().unwrap().contains("stable"), "{heads}");
+    assert!(heads.lines().skip(1).all(|line| !line.contains(",,")), "{heads}");
+
+    // Each table has its own command, which writes the same bytes.
+    for (command, table) in [
+        ("joint", "audit"),
+        ("classify", "tau_sweep"),
+        ("summarize", "head_category_summary"),
+        ("heroes", "hero_heads_for_paper"),
+        ("correlate", "corr_vs_scale_cross_family"),
+        ("transfer", "transfer_tests"),
+    ] {
+        let path = tables("a").join(format!("{table}.csv"));
+        let before = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        succeeds(&[command, "--tau", "0.2", "--out", "a"], folder.path());
+        assert!(fs::read(&path).unwrap() == before, "{command}");
+    }
+    fails(&["transfer", "--pairs", "x:y", "--out", "a"], folder.path(), &["--pairs", "`x`"]);
+    fails(&["correlate", "--out", "nowhere"], folder.path(), &["nowhere", "run"]);
+}
+
+#[test]
+fn compare_finds_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = "family,model,layer,head,delta_ioi,delta_anti\n";
+    let write = |name: &str, rows: &str| {
+        fs::write(folder.path().join(name), format!("{header}{rows}")).unwrap();
+    };
+    write("a.csv", "x,m,0,0,0.5,0.1\nx,m,0,1,-0.2,0.0\nx,m,1,0,0.01,0.3\n");
+    write("b.csv", "x,m,0,0,0.5,0.1\nx,m,0,1,0.2,0.0\nx,m,1,0,0.01,0.3\n");
+    write("c.csv", "x,other,0,0,0.5,0.1\n");
+    let same = succeeds(&["compare", "a.csv", "a.csv"], folder.path());
+    assert!(same.contains("100.0%") && same.contains("max |diff|") && !same.contains("66.7%"), "{same}");
+    let shown = succeeds(&["compare", "a.csv", "b.csv", "--out", "c"], folder.path());
+    assert!(shown.contains("66.7%") && shown.contains("L0H1 (-0.200 and +0.200)"), "{shown}");
+    assert!(folder.path().join("c/paper/tables/compare_heads.csv").exists());
+    fails(&["compare", "a.csv", "c.csv"], folder.path(), &["no model in common", "m against other"]);
+    fails(&["compare", "a.csv", "gone.csv"], folder.path(), &["gone.csv"]);
+}
+
+#[test]
+fn bad_tables_are_refused_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = "family,model,layer,head,delta_ioi,delta_anti\n";
+    let cases: [(&str, &str, &[&str]); 7] = [
+        ("no-column.csv", "family,model,layer,delta_ioi,delta_anti\nx,m,0,1,1\n", &["line 1", "`head`"]),
+        ("text.csv", "x,m,0,0,big,1\n", &["line 2", "`delta_ioi`", "`big`"]),
+        ("negative.csv", "x,m,-1,0,1,1\n", &["line 2", "`layer`", "negative"]),
+        ("families.csv", "x,m,0,0,1,1\ny,m,0,1,1,1\n", &["line 3", "`family`", "`y`"]),
+        ("empty.csv", "", &["empty"]),
+        ("no-rows.csv", "\n", &["no rows"]),
+        ("long.csv", &"x,m,0,0,1,1\n".repeat(2_001), &["--max-rows", "2000"]),
+    ];
+    for (name, text, words) in cases {
+        let text = if name == "no-column.csv" || name == "empty.csv" {
+            text.to_owned()
+        } else {
+            format!("{header}{text}")
+        };
+        fs::write(folder.path().join(name), text).unwrap();
+        fails(
+            &["analyze", name, "--max-rows", "2000", "--out", "out"],
+            folder.path(),
+            &[&[name], words].concat(),
+        );
+        assert!(!folder.path().join("out").exists(), "{name} left something");
+    }
+    // What cannot be analysed is audited all the same.
+    fs::write(folder.path().join("twice.csv"), format!("{header}x,m,0,0,1,1\nx,m,0,0,1,2\n")).unwrap();
+    let output = program(&["analyze", "twice.csv"], folder.path());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("m: 2 rows") && said.contains("lines 2 and 3") && said.contains("L0H0"), "{said}");
 }
 
 #[test]

@@ -143,6 +143,16 @@ impl From<PromptError> for ScanError {
     }
 }
 
+/// How far a scan is.
+#[derive(Clone, Copy, Debug)]
+pub struct Underway<'a> {
+    /// Work done and in all.
+    pub progress: Progress,
+    /// Logit differences under each head's ablation, `[n_layers * n_heads, n_prompts]`; NaN where not measured yet. Given
+    /// to [`resume`], nothing of it is measured again.
+    pub ablated: &'a [f32],
+}
+
 /// Ablates every head of `decoder` on all `prompts`.
 ///
 /// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation` and `value_bias` are filled in
@@ -153,9 +163,25 @@ impl From<PromptError> for ScanError {
 pub fn scan(
     decoder: &Decoder,
     prompts: &TokenizedPrompts,
+    meta: ScanMeta,
+    options: ScanOptions,
+    observe: &mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
+) -> Result<PerPromptScan, ScanError> {
+    resume(decoder, prompts, meta, options, vec![], observe)
+}
+
+/// [`scan`] that leaves out what `known` has: the [`Underway::ablated`] of an earlier scan with the same inputs, or
+/// nothing. The result is the same to the bit, since every logit depends on its own prompt and branch alone.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn resume(
+    decoder: &Decoder,
+    prompts: &TokenizedPrompts,
     mut meta: ScanMeta,
     options: ScanOptions,
-    observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    known: Vec<f32>,
+    observe: &mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 ) -> Result<PerPromptScan, ScanError> {
     if options.ablation == Ablation::Resample {
         prompts.require_resample(Split::All)?;
@@ -170,12 +196,13 @@ pub fn scan(
     let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
     let branches: Vec<Branch> = heads.map(|head| Branch::ablate([head], replacement)).collect();
 
-    let mut logit_differences = LogitDifferences {
-        n_prompts: prompts.prompts.len(),
-        base: vec![f32::NAN; prompts.prompts.len()],
-        ablated: vec![f32::NAN; branches.len() * prompts.prompts.len()],
-        observe,
-    };
+    let n_prompts = prompts.prompts.len();
+    let mut ablated = known;
+    if ablated.len() != branches.len() * n_prompts {
+        ablated = vec![f32::NAN; branches.len() * n_prompts];
+    }
+    let mut logit_differences =
+        LogitDifferences { n_prompts, base: vec![f32::NAN; n_prompts], ablated, observe };
     engine::run(decoder, &engine_prompts(prompts), &branches, options.engine, &mut logit_differences)?;
     let LogitDifferences { base, ablated, .. } = logit_differences;
     let all = base.iter().chain(&ablated);
@@ -248,7 +275,7 @@ struct LogitDifferences<'a> {
     n_prompts: usize,
     base: Vec<f32>,    // [n_prompts]
     ablated: Vec<f32>, // [n_heads_total, n_prompts]
-    observe: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+    observe: &'a mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 }
 
 impl Receiver for LogitDifferences<'_> {
@@ -263,6 +290,10 @@ impl Receiver for LogitDifferences<'_> {
     }
 
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
-        (self.observe)(progress)
+        (self.observe)(Underway { progress, ablated: &self.ablated })
+    }
+
+    fn is_known(&self, head: usize, prompts: &[usize]) -> bool {
+        prompts.iter().all(|&prompt| self.ablated[head * self.n_prompts + prompt].is_finite())
     }
 }

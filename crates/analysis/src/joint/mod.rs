@@ -12,7 +12,7 @@ mod import;
 use std::cmp::Ordering;
 
 pub use from_scans::{ScanPair, from_scans};
-pub use from_study::{from_study, scanned_models};
+pub use from_study::{from_study, scanned_models, study_pair};
 pub use import::{DuplicateHead, Import, MAX_ROWS, import, import_reader};
 
 use crate::known_models;

@@ -2,50 +2,46 @@
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use analysis::layout::Layout;
 use analysis::scan_file::{Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::prompts::{PromptOptions, PromptSet, Tokenize};
-use circuits::scan::ScanOptions;
+use circuits::prompts::{PromptOptions, PromptSet, Tokenize, TokenizedPrompts};
+use circuits::scan::{ScanOptions, Underway};
 use circuits::task::Task;
+use serde_json::json;
 use transformer::decoder::Decoder;
 use transformer::engine;
 
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_folder::{Digest256, StudyFolder};
 use crate::subject::Subject;
 
 /// Scans and lists each model's strongest heads.
 pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
     let subjects = Subject::open_all(&args.measure.models)?;
-    let layout = writable_layout(&args.study.out)?;
-    let prompts = resolve(&layout, &task, &args.measure, &subjects)?;
+    let mut folder = StudyFolder::open(&args.study.out)?;
+    let prompts = resolve(&folder.layout, &task, &args.measure, &subjects)?;
     let mut text = String::new();
     for subject in &subjects {
-        let decoder = subject.load()?;
-        let scan = scan_model(&layout, subject, &decoder, &prompts, &args.measure, display)?;
-        describe(&mut text, &scan);
+        let scan = ModelScan::new(&folder.layout, subject, &prompts, &args.measure)?;
+        if scan.is_done(&folder) {
+            display.note(&format!("{:16} {:12} is done", subject.name, task.name));
+        } else {
+            scan.run(&mut folder, &subject.load()?, display)?;
+        }
+        describe(&mut text, &ScanFile::read(&folder.layout.scan(&task.name, &subject.name))?);
     }
-    let _ = writeln!(text, "Scans are in {}", layout.results().display());
+    let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
     Ok(text)
 }
 
-/// The study's folder, made if need be, with proof that it can be written.
-pub fn writable_layout(out: &Path) -> Result<Layout, CliError> {
-    let fail = |source| CliError::Out { path: out.to_owned(), source };
-    let layout = Layout::new(out);
-    std::fs::create_dir_all(layout.results()).map_err(fail)?;
-    let probe = layout.results().join(format!(".writable-{}", std::process::id()));
-    std::fs::write(&probe, []).and_then(|()| std::fs::remove_file(&probe)).map_err(fail)?;
-    Ok(layout)
-}
-
 /// Where prompts as they were run, and the study's record of them, lie.
-fn prompts_folder(layout: &Layout) -> PathBuf {
+pub fn prompts_folder(layout: &Layout) -> PathBuf {
     layout.results().join("prompts")
 }
 
@@ -66,60 +62,114 @@ pub fn resolve(
     Ok(PromptSet::load_or_resolve(&prompts_folder(layout), task, &options, &tokenizers)?)
 }
 
-/// Scans one model on one task and writes its prompts, per-prompt results and scan file.
-pub fn scan_model(
-    layout: &Layout,
-    subject: &Subject,
-    decoder: &Decoder,
-    prompts: &PromptSet,
-    measure: &MeasureArgs,
-    display: Display,
-) -> Result<ScanFile, CliError> {
-    let tokenized = prompts.tokenize(subject)?;
-    tokenized.write(&prompts_folder(layout))?;
-    let task = &prompts.task.name;
-    let spec = decoder.spec();
-    let mut options = serde_json::Map::new();
-    options.insert("prompts".into(), prompts.n_prompts.into());
-    options.insert("task_hash".into(), prompts.task.hash().into());
-    options.insert("tokenizer_hash".into(), subject.hash().into());
-    let meta = ScanMeta {
-        model_name: subject.name.clone(),
-        hf_name: subject.hf_name.clone(),
-        family: subject.family.clone(),
-        task: task.clone(),
-        protocol: prompts.protocol.to_string(),
-        seed: prompts.seed,
-        value_bias: measure.value_bias.to_string(),
-        ablation: measure.ablation.to_string(),
-        n_layers: spec.n_layers as u32,
-        n_heads: spec.n_heads as u32,
-        n_params: Some(subject.info.checkpoint.n_params() as u64),
-        note: String::new(),
-        provenance: Provenance {
-            program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            weight_hash: subject.info.checkpoint.weight_hash().to_owned(),
-            options,
-        },
-    };
-    let scan_options = ScanOptions {
-        ablation: measure.ablation,
-        value_bias: measure.value_bias,
-        engine: engine::Options { memory: measure.memory },
-    };
-    let bar = display.scan(&format!("{} · {task}", subject.name), spec.n_heads_total() as u64);
-    let mut observe = |progress: engine::Progress| {
-        bar.advance(progress.done, progress.total);
-        ControlFlow::Continue(())
-    };
-    let per_prompt = circuits::scan::scan(decoder, &tokenized, meta, scan_options, &mut observe)
-        .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
-    let seconds = bar.finish();
-    let scan = summarise_scan(&per_prompt, &SummaryOptions::default())?;
-    per_prompt.write(&layout.per_prompt(task, &subject.name))?;
-    scan.write(&layout.scan(task, &subject.name))?;
-    display.note(&format!("{:16} {task:12} {} heads in {seconds:.1} s", subject.name, spec.n_heads_total()));
-    Ok(scan)
+/// The scan of one model on one task: what it is made from, before it is run.
+pub struct ModelScan<'a> {
+    subject: &'a Subject,
+    tokenized: TokenizedPrompts,
+    meta: ScanMeta,
+    options: ScanOptions,
+    inputs: Digest256,
+}
+
+impl<'a> ModelScan<'a> {
+    /// Prepares a scan and writes its prompts as they will be run.
+    ///
+    /// # Errors
+    /// Prompts that the model cannot read, or that cannot be written.
+    pub fn new(
+        layout: &Layout,
+        subject: &'a Subject,
+        prompts: &PromptSet,
+        measure: &MeasureArgs,
+    ) -> Result<Self, CliError> {
+        let tokenized = prompts.tokenize(subject)?;
+        let written = tokenized.write(&prompts_folder(layout))?;
+        let spec = subject.spec();
+        let mut options = serde_json::Map::new();
+        options.insert("prompts".into(), prompts.n_prompts.into());
+        options.insert("task_hash".into(), prompts.task.hash().into());
+        options.insert("tokenizer_hash".into(), subject.hash().into());
+        let meta = ScanMeta {
+            model_name: subject.name.clone(),
+            hf_name: subject.hf_name.clone(),
+            family: subject.family.clone(),
+            task: prompts.task.name.clone(),
+            protocol: prompts.protocol.to_string(),
+            seed: prompts.seed,
+            value_bias: measure.value_bias.to_string(),
+            ablation: measure.ablation.to_string(),
+            n_layers: spec.n_layers as u32,
+            n_heads: spec.n_heads as u32,
+            n_params: Some(subject.info.checkpoint.n_params() as u64),
+            note: String::new(),
+            provenance: Provenance {
+                program_version: env!("CARGO_PKG_VERSION").to_owned(),
+                weight_hash: subject.info.checkpoint.weight_hash().to_owned(),
+                options,
+            },
+        };
+        let prompts_hash = Digest256::of_file(&written);
+        let inputs = Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash }));
+        let options = ScanOptions {
+            ablation: measure.ablation,
+            value_bias: measure.value_bias,
+            engine: engine::Options { memory: measure.memory },
+        };
+        Ok(Self { subject, tokenized, meta, options, inputs })
+    }
+
+    /// Whether the folder has this very scan already.
+    pub fn is_done(&self, folder: &StudyFolder) -> bool {
+        folder.is_done(&self.step(), &self.inputs)
+    }
+
+    fn step(&self) -> String {
+        format!("scan {} {}", self.meta.task, self.subject.name)
+    }
+
+    /// Scans, going on where an interrupted run left off, and writes per-prompt results and scan file.
+    ///
+    /// # Errors
+    /// A scan that is impossible, or files that cannot be written.
+    pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
+        let step = self.step();
+        let (task, model, n_heads) =
+            (&self.meta.task.clone(), &self.subject.name, decoder.spec().n_heads_total());
+        let mut partial = folder.partial_scan(task, model, &self.inputs);
+        let known = std::mem::take(&mut partial.known);
+        if !known.is_empty() {
+            let n_known = known.iter().filter(|x| x.is_finite()).count();
+            let share = 100.0 * n_known as f64 / known.len() as f64;
+            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
+        }
+        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
+        let mut observe = |underway: Underway<'_>| {
+            bar.advance(underway.progress.done, underway.progress.total);
+            partial.keep(underway.ablated);
+            ControlFlow::Continue(())
+        };
+        let per_prompt =
+            circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
+                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
+        let seconds = bar.finish();
+        let scan = summarise_scan(&per_prompt, &SummaryOptions::default())?;
+        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
+        per_prompt.write(&paths[0])?;
+        scan.write(&paths[1])?;
+        folder.done(&step, self.inputs, &paths)?;
+        partial.finish();
+        display.note(&format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s"));
+        display.detail(&format!(
+            "{:16} {:12} {} prompts ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
+            "",
+            "",
+            scan.baseline.n_prompts,
+            scan.baseline.n_distinct_prompts,
+            100.0 * scan.baseline.base_accuracy,
+            scan.baseline.base_logit_diff_mean
+        ));
+        Ok(())
+    }
 }
 
 /// One model's baseline and its five strongest heads either way.

@@ -1,115 +1,207 @@
-//! `joint`, `classify`, `summarize` and `heroes`: tables from scans that lie in the study's folder.
+//! Tables that need no model: from the scans that lie in a study's folder (`joint`, `classify`, `summarize`, `heroes`,
+//! `correlate`, `transfer`), or from a joint table alone (`analyze`).
 
 use std::fmt::Write;
 
+use analysis::audit::{ModelAudit, audit_csv};
 use analysis::categories::Category;
-use analysis::joint::JointTable;
-use analysis::joint::{ScanPair, from_scans};
-use analysis::layout::{ANTI_REPEAT, IOI, Layout, scan_prefix};
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::ScanFile;
-use analysis::study::{Study, StudyOptions, analyse};
+use analysis::joint::{JointTable, ScanPair, from_scans, scanned_models, study_pair};
+use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use analysis::model_measures::TaskCorrelation;
+use analysis::study::{Study, analyse, analyse_csv};
 
-use crate::args::{StudyArgs, TableArgs};
+use crate::args::{AnalyzeArgs, TableArgs};
 use crate::error::CliError;
+use crate::progress::Display;
 
-/// Writes the joint table.
-pub fn joint(args: &StudyArgs) -> Result<String, CliError> {
-    let layout = Layout::new(&args.out);
-    let (table, only_one) = read_joint(&layout)?;
-    table.to_table().write_csv(&layout.tables())?;
-    let mut text = format!("{} heads of {} models are in ", table.n_rows(), table.models.len());
+/// Writes the joint table and its audit.
+pub fn joint(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    let (layout, study) = from_folder(args, display)?;
+    write_tables(&layout, &study, &["joint_ioi_anti_repeat_all", "audit"])?;
+    let mut text = format!("{} heads of {} models are in ", study.joint.n_rows(), study.joint.models.len());
     let _ = writeln!(text, "{}", layout.table("joint_ioi_anti_repeat_all").display());
-    for model in only_one {
-        let _ = writeln!(text, "left out: {model}, which was scanned on one of the two tasks only");
+    Ok(text + &audit_text(&study.audits))
+}
+
+/// Writes every head's category, and prints the counts.
+pub fn classify(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    written(args, display, &["joint_ioi_anti_repeat_heads", "tau_sweep"], |study| summary_text(study, None))
+}
+
+/// Writes and prints the counts per category.
+pub fn summarize(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    written(args, display, &["head_category_summary"], |study| summary_text(study, None))
+}
+
+/// Writes and prints the strongest heads of each model and category.
+pub fn heroes(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    written(args, display, &["hero_heads_for_paper"], heroes_text)
+}
+
+/// Writes and prints the correlation between the tasks in each model.
+pub fn correlate(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    written(args, display, &["corr_vs_scale_cross_family"], correlation_text)
+}
+
+/// Writes where each model's strongest heads are in other models, and prints whether that beats chance.
+pub fn transfer(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    let tables = [
+        "ioi_transfer_generic",
+        "anti_transfer_generic",
+        "ioi_transfer_matched",
+        "anti_transfer_matched",
+        "transfer_tests",
+    ];
+    written(args, display, &tables, transfer_text)
+}
+
+/// Makes every table from a joint table alone.
+pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
+    let layout = Layout::new(&args.tables.study.out);
+    let study = match analyse_csv(&args.joint, args.max_rows, &args.tables.options()?) {
+        Ok(study) => study,
+        Err(error) => {
+            // A table that cannot be analysed may still be audited: what is wrong with it is the answer then.
+            if let Ok(audits) = audit_csv(&args.joint, args.max_rows, args.tables.tau) {
+                eprint!("{}", audit_text(&audits));
+            }
+            return Err(error.into());
+        }
+    };
+    study.write(&layout)?;
+    let mut text = summary_text(&study, None);
+    text += &correlation_text(&study);
+    text += &audit_text(&study.audits);
+    let _ = writeln!(text, "{} tables are in {}", study.tables.len(), layout.tables().display());
+    Ok(text)
+}
+
+/// Makes the study's tables from its scans, writes some of them and says where they are.
+fn written(
+    args: &TableArgs,
+    display: Display,
+    names: &[&str],
+    show: impl Fn(&Study) -> String,
+) -> Result<String, CliError> {
+    let (layout, study) = from_folder(args, display)?;
+    write_tables(&layout, &study, names)?;
+    let mut text = show(&study);
+    for name in names {
+        let _ = writeln!(text, "Written to {}", layout.table(name).display());
     }
     Ok(text)
 }
 
-/// Writes every head's category, and prints the counts.
-pub fn classify(args: &TableArgs) -> Result<String, CliError> {
-    written(args, "joint_ioi_anti_repeat_heads", |study| summary_text(study, None, args.tau))
-}
-
-/// Writes and prints the counts per category.
-pub fn summarize(args: &TableArgs) -> Result<String, CliError> {
-    written(args, "head_category_summary", |study| summary_text(study, None, args.tau))
-}
-
-/// Writes and prints the strongest heads of each model and category.
-pub fn heroes(args: &TableArgs) -> Result<String, CliError> {
-    written(args, "hero_heads_for_paper", |study| {
-        let mut text = format!(
-            "{:16} {:10} {:7} {:>9} {:>9} {:>9}\n",
-            "model", "category", "head", "Δ ioi", "Δ anti", "strength"
-        );
-        for hero in &study.heroes {
-            let head = format!("L{}H{}", hero.head.layer, hero.head.head);
-            let _ = writeln!(
-                text,
-                "{:16} {:10} {head:7} {:+9.3} {:+9.3} {:9.3}",
-                hero.model,
-                hero.head.category.name(),
-                hero.head.delta_ioi,
-                hero.head.delta_anti,
-                hero.head.strength
-            );
-        }
-        text
-    })
-}
-
-/// Makes the study's tables from its scans, writes one of them and says where it is.
-fn written(args: &TableArgs, name: &str, show: impl Fn(&Study) -> String) -> Result<String, CliError> {
-    let layout = Layout::new(&args.study.out);
-    let options = StudyOptions { tau: args.tau, top_k: args.top_k, ..StudyOptions::default() };
-    let study = analyse(read_joint(&layout)?.0, &options)?;
-    if let Some(table) = study.table(name) {
+fn write_tables(layout: &Layout, study: &Study, names: &[&str]) -> Result<(), CliError> {
+    for table in names.iter().filter_map(|name| study.table(name)) {
         table.write_csv(&layout.tables())?;
     }
-    Ok(format!("{}\nWritten to {}\n", show(&study), layout.table(name).display()))
+    Ok(())
 }
 
-/// The joint table of all models scanned on both tasks, and the models scanned on one only.
-fn read_joint(layout: &Layout) -> Result<(JointTable, Vec<String>), CliError> {
-    let [ioi, anti] = [IOI, ANTI_REPEAT].map(|task| read_scans(layout, task));
-    let (ioi, mut anti) = (ioi?, anti?);
-    let (mut pairs, mut only_one) = (Vec::new(), Vec::new());
-    for ioi in ioi {
-        match anti.iter().position(|scan| scan.model_name == ioi.model_name) {
-            Some(at) => pairs.push(pair(layout, ioi, anti.swap_remove(at))?),
-            None => only_one.push(ioi.model_name),
+/// The study of all scans in a folder.
+fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study), CliError> {
+    let layout = Layout::new(&args.study.out);
+    let study = analyse(read_joint(&layout, args.tau, display)?, &args.options()?)?;
+    Ok((layout, study))
+}
+
+/// The joint table of all models scanned on both tasks; says which were scanned on one only.
+pub fn read_joint(layout: &Layout, tau: f64, display: Display) -> Result<JointTable, CliError> {
+    let no_scans = || CliError::NoScans { folder: layout.root().to_owned() };
+    if !layout.results().is_dir() {
+        return Err(no_scans());
+    }
+    let [ioi, anti] = [scanned_models(layout, IOI)?, scanned_models(layout, ANTI_REPEAT)?];
+    for (models, others, task) in [(&ioi, &anti, "ioi"), (&anti, &ioi, "anti-repeat")] {
+        for model in models.iter().filter(|model| !others.contains(model)) {
+            display.note(&format!("left out: {model}, which was scanned on {task} only"));
         }
     }
-    only_one.extend(anti.into_iter().map(|scan| scan.model_name));
-    if pairs.is_empty() {
-        return Err(CliError::NoScans { folder: layout.root().to_owned() });
+    let both: Vec<&String> = ioi.iter().filter(|model| anti.contains(model)).collect();
+    if both.is_empty() {
+        return Err(no_scans());
     }
-    Ok((from_scans(&pairs)?, only_one))
+    let pairs: Vec<ScanPair> =
+        both.into_iter().map(|model| study_pair(layout, model, tau)).collect::<Result<_, _>>()?;
+    Ok(from_scans(&pairs)?)
 }
 
-/// Two scans of one model, with what their side files tell.
-pub fn pair(layout: &Layout, ioi: ScanFile, anti: ScanFile) -> Result<ScanPair, CliError> {
-    let read = |scan: &ScanFile| PerPromptScan::read(&layout.per_prompt(&scan.task, &scan.model_name));
-    let (of_ioi, of_anti) = (read(&ioi)?, read(&anti)?);
-    Ok(ScanPair::new(ioi, anti).with_prompts(&of_ioi, &of_anti)?)
+/// A line per hero head.
+fn heroes_text(study: &Study) -> String {
+    let mut text = format!(
+        "{:16} {:10} {:7} {:>9} {:>9} {:>9}\n",
+        "model", "category", "head", "Δ ioi", "Δ anti", "strength"
+    );
+    for hero in &study.heroes {
+        let head = format!("L{}H{}", hero.head.layer, hero.head.head);
+        let _ = writeln!(
+            text,
+            "{:16} {:10} {head:7} {:+9.3} {:+9.3} {:9.3}",
+            hero.model,
+            hero.head.category.name(),
+            hero.head.delta_ioi,
+            hero.head.delta_anti,
+            hero.head.strength
+        );
+    }
+    text
 }
 
-/// All scan files of a task, in order of file name.
-fn read_scans(layout: &Layout, task: &str) -> Result<Vec<ScanFile>, CliError> {
-    let prefix = format!("{}_logitdiff_scan_", scan_prefix(task));
-    let Ok(entries) = std::fs::read_dir(layout.results()) else { return Ok(Vec::new()) };
-    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.retain(|path| {
-        let name = path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
-        name.starts_with(&prefix) && name.ends_with(".json")
-    });
-    paths.sort();
-    paths.iter().map(|path| Ok(ScanFile::read(path)?)).collect()
+/// A line per model: both correlations with their intervals.
+fn correlation_text(study: &Study) -> String {
+    let cell = |c: &TaskCorrelation| match (c.estimate, c.interval) {
+        (Some(r), Some(i)) => format!("{r:+.3} [{:+.3}, {:+.3}]", i.low, i.high),
+        (Some(r), None) => format!("{r:+.3}"),
+        (None, _) => "not defined".to_owned(),
+    };
+    let mut text =
+        format!("{:16} {:>24}  {:>24}  {:>24}\n", "model", "Pearson", "Spearman", "Pearson, held out");
+    for model in &study.correlations {
+        let cells = [&model.pearson, &model.spearman, &model.held_out_pearson].map(cell);
+        let _ =
+            writeln!(text, "{:16} {:>24}  {:>24}  {:>24}", model.info.model, cells[0], cells[1], cells[2]);
+    }
+    let over_prompts = study.correlations.iter().all(|c| c.pearson.over_prompts);
+    let over = if over_prompts { "heads and prompts" } else { "heads" };
+    let _ =
+        writeln!(text, "Correlation of Δ between the tasks over a model's heads; 95% intervals over {over}.");
+    text
+}
+
+/// A line per task and pair: does following heads by index or by profile beat chance?
+fn transfer_text(study: &Study) -> String {
+    let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.3}"));
+    let mut text = format!(
+        "{:5} {:34} {:>5} {:>9} {:>9} {:>7} {:>7}\n",
+        "task", "from -> to", "heads", "mean rank", "chance", "p", "p match"
+    );
+    for transfer in &study.transfers {
+        let name = |at: usize| study.joint.models[at].info.model.as_str();
+        let _ = writeln!(
+            text,
+            "{:5} {:34} {:5} {:>9} {:>9} {:>7} {:>7}",
+            transfer.task.name(),
+            format!("{} -> {}", name(transfer.pair.base), name(transfer.pair.target)),
+            transfer.by_index.heads.len(),
+            number(transfer.by_index.mean_frac_rank),
+            number(transfer.by_index.chance_frac_rank),
+            number(transfer.by_index.p_value),
+            number(transfer.by_profile.p_value)
+        );
+    }
+    text += "Mean rank: where the base model's strongest heads come among the target's, 0 first and 1 last, at the same \
+             layer and head number; p match: matched by depth and effects instead.\n";
+    text
+}
+
+/// A sentence per model: what its rows are worth.
+fn audit_text(audits: &[ModelAudit]) -> String {
+    audits.iter().map(|audit| audit.sentence() + "\n").collect()
 }
 
 /// A line per model: how well it does the tasks (where the scans are at hand), and its heads per category.
-pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>, tau: f64) -> String {
+pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
     let mut text = format!("{:16} {:>6}", "model", "heads");
     if scans.is_some() {
         let _ = write!(text, "  {:>14}  {:>14}", "ioi acc  diff", "anti acc  diff");
@@ -132,7 +224,8 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>, tau: f64) -> Stri
     }
     let _ = writeln!(
         text,
-        "A head counts for a task if ablating it moves the mean logit difference by {tau} or more."
+        "A head counts for a task if ablating it moves the mean logit difference by {} or more.",
+        study.options.tau
     );
     text
 }

@@ -1,0 +1,80 @@
+//! `compare`: two joint tables of the same models.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use analysis::compare::{Comparison, compare as compare_tables};
+use analysis::joint::{JointTable, MAX_ROWS, import};
+use analysis::layout::Layout;
+
+use super::tables::read_joint;
+use crate::args::CompareArgs;
+use crate::error::CliError;
+use crate::progress::Display;
+
+/// Compares two joint tables or studies; writes the comparison's tables and prints its key figures.
+pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError> {
+    let read = |path: &Path| -> Result<JointTable, CliError> {
+        if path.is_dir() {
+            return read_joint(&Layout::new(path), args.tau, display);
+        }
+        Ok(import(path, MAX_ROWS)?.into_table(path)?)
+    };
+    let comparison = compare_tables(&read(&args.a)?, &read(&args.b)?, args.tau)?;
+    let layout = Layout::new(&args.out);
+    for table in comparison.tables() {
+        table.write_csv(&layout.tables())?;
+    }
+    let mut text = describe(&comparison);
+    let _ = writeln!(text, "Tables are in {}", layout.tables().display());
+    Ok(text)
+}
+
+fn describe(comparison: &Comparison) -> String {
+    let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.3}"));
+    let mut text = format!(
+        "{:16} {:5} {:>6} {:>9} {:>10} {:>12} {:>12}  {}\n",
+        "model", "task", "heads", "Spearman", "same sign", "mean |diff|", "max |diff|", "largest at"
+    );
+    for model in &comparison.models {
+        for task in &model.tasks {
+            let largest = task.disagreements.first().map_or("-".to_owned(), |d| {
+                format!("L{}H{} ({:+.3} and {:+.3})", d.layer, d.head, d.delta[0], d.delta[1])
+            });
+            let _ = writeln!(
+                text,
+                "{:16} {:5} {:6} {:>9} {:>9.1}% {:>12.6} {:>12.6}  {largest}",
+                model.info.model,
+                task.task.name(),
+                task.n,
+                number(task.spearman.0),
+                100.0 * task.sign_agreement,
+                task.mean_abs_difference,
+                task.max_abs_difference
+            );
+        }
+        let (share, kappa) = model.category_agreement();
+        let _ = writeln!(
+            text,
+            "{:16} same category at τ = {}: {} of the heads (Cohen's κ {})",
+            model.info.model,
+            comparison.tau,
+            share.map_or("-".to_owned(), |s| format!("{:.1}%", 100.0 * s)),
+            number(kappa)
+        );
+        if model.n_only != [0, 0] {
+            let [a, b] = model.n_only;
+            let _ = writeln!(
+                text,
+                "{:16} heads in the first only: {a}, in the second only: {b}",
+                model.info.model
+            );
+        }
+    }
+    for (names, which) in comparison.only.iter().zip(["first", "second"]) {
+        if !names.is_empty() {
+            let _ = writeln!(text, "In the {which} table only: {}", names.join(", "));
+        }
+    }
+    text
+}

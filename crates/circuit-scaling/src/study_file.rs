@@ -1,0 +1,152 @@
+//! `study.toml`: a study's choices in a file, to be repeated or changed.
+//!
+//! Every field may be left out and then has the command line's default; what the command line states itself wins.
+//! Threads and memory are not among them: they change no result.
+
+use std::fmt::Display;
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use analysis::files::write_bytes;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{self, RunArgs, Stage};
+use crate::error::CliError;
+
+/// The fields of `study.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StudyFile {
+    /// Models by name, id or folder.
+    pub models: Option<Vec<String>>,
+    /// Tasks by name or file.
+    pub tasks: Option<Vec<String>>,
+    /// Prompts per task.
+    pub prompts: Option<usize>,
+    /// Seed of every draw.
+    pub seed: Option<u64>,
+    /// `standard` or `published`.
+    pub protocol: Option<String>,
+    /// `zero`, `mean` or `resample`.
+    pub ablation: Option<String>,
+    /// `folded` or `in-head`.
+    pub value_bias: Option<String>,
+    /// Threshold of the categories, in logits.
+    pub tau: Option<f64>,
+    /// Hero heads per model and category.
+    pub top_k: Option<usize>,
+    /// `all`, or `BASE:TARGET` pairs.
+    pub pairs: Option<Vec<String>>,
+    /// Stages, in any order.
+    pub stages: Option<Vec<String>>,
+}
+
+impl StudyFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no TOML, or has a field that is none of these.
+    pub fn read(path: &Path) -> Result<Self, CliError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| CliError::ReadStudy { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().map_or(0, |span| span.start);
+            CliError::StudyFile {
+                path: path.to_owned(),
+                place: format!("line {}", text[..before.min(text.len())].lines().count().max(1)),
+                problem: error.message().replace('\n', " "),
+            }
+        })
+    }
+
+    /// Puts the file's choices into `args`, but for those that `is_given` on the command line (by their field's name).
+    ///
+    /// # Errors
+    /// A value that the option of that name would refuse.
+    pub fn fill(
+        self,
+        path: &Path,
+        args: &mut RunArgs,
+        is_given: impl Fn(&str) -> bool,
+    ) -> Result<(), CliError> {
+        let bad = |field: &str, problem: String| CliError::StudyFile {
+            path: path.to_owned(),
+            place: format!("`{field}`"),
+            problem,
+        };
+        fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        }
+        /// Overwrites `to` by the value of the file, if there is one.
+        fn put<T>(to: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *to = value;
+            }
+        }
+        let (measure, tables) = (&mut args.measure, &mut args.tables);
+        let unless_given = |field: &str| !is_given(field);
+        put(&mut measure.models, self.models.filter(|_| unless_given("models")));
+        put(&mut args.tasks, self.tasks.filter(|_| unless_given("tasks")));
+        put(&mut measure.prompts, self.prompts.filter(|_| unless_given("prompts")).map(Some));
+        put(&mut measure.seed, self.seed.filter(|_| unless_given("seed")));
+        put(&mut tables.top_k, self.top_k.filter(|_| unless_given("top_k")));
+        put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
+        if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
+            measure.protocol = parsed(&text).map_err(|e| bad("protocol", e))?;
+        }
+        if let Some(text) = self.ablation.filter(|_| unless_given("ablation")) {
+            measure.ablation = parsed(&text).map_err(|e| bad("ablation", e))?;
+        }
+        if let Some(text) = self.value_bias.filter(|_| unless_given("value_bias")) {
+            measure.value_bias = parsed(&text).map_err(|e| bad("value_bias", e))?;
+        }
+        if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
+            tables.tau = args::threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
+        }
+        if let Some(stages) = self.stages.filter(|_| unless_given("stages")) {
+            let stage = |name: &String| Stage::from_str(name, true);
+            args.stages = stages.iter().map(stage).collect::<Result<_, _>>().map_err(|_| {
+                let known: Vec<&str> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+                bad("stages", format!("{stages:?} is not a list of {}", known.join(", ")))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The choices of a run, all of them stated.
+    pub fn of(args: &RunArgs, models: Vec<String>) -> Self {
+        let RunArgs { tables, measure, tasks, .. } = args;
+        Self {
+            models: Some(models),
+            tasks: Some(tasks.clone()),
+            prompts: measure.prompts,
+            seed: Some(measure.seed),
+            protocol: Some(measure.protocol.to_string()),
+            ablation: Some(measure.ablation.to_string()),
+            value_bias: Some(measure.value_bias.to_string()),
+            tau: Some(tables.tau),
+            top_k: Some(tables.top_k),
+            pairs: Some(tables.pairs.clone()),
+            stages: Some(args.stages().iter().map(|stage| stage.name().to_owned()).collect()),
+        }
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), CliError> {
+        let heading = format!(
+            "# A study by circuit-scaling {}. Repeat it: circuit-scaling run --study study.toml --out DIR\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        let fields = toml::to_string(self).map_err(|error| CliError::StudyFile {
+            path: path.to_owned(),
+            place: "study".into(),
+            problem: error.to_string(),
+        })?;
+        Ok(write_bytes(path, (heading + &fields).as_bytes())?)
+    }
+}

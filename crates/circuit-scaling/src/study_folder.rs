@@ -1,0 +1,219 @@
+//! A study's folder while a command writes to it: locked against a second run, and with a record of what was made from
+//! what, so that a step is left out whose inputs and outputs are as they were.
+//!
+//! The record and the scans that are under way lie in `.circuit-scaling` inside the folder.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use analysis::files::{write_atomic, write_bytes};
+use analysis::layout::{Layout, file_safe_name};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::CliError;
+
+/// A folder that this process alone writes to.
+pub struct StudyFolder {
+    /// Where things lie in it.
+    pub layout: Layout,
+    steps: BTreeMap<String, Step>,
+    _lock: File,
+}
+
+/// What a finished step was made from, and what it made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Step {
+    inputs: Digest256,
+    /// Path within the folder, and content.
+    outputs: BTreeMap<PathBuf, Digest256>,
+}
+
+/// A SHA-256 in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest256(String);
+
+impl Digest256 {
+    /// Of everything that a step's result depends on.
+    pub fn of(inputs: &serde_json::Value) -> Self {
+        Self::of_bytes(inputs.to_string().as_bytes())
+    }
+
+    /// Of a file; `None` where it cannot be read.
+    pub fn of_file(path: &Path) -> Option<Self> {
+        fs::read(path).ok().map(|bytes| Self::of_bytes(&bytes))
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl StudyFolder {
+    /// Makes the folder if need be, proves that it can be written, and locks it until this value is dropped or the
+    /// process ends, however it ends.
+    ///
+    /// # Errors
+    /// A folder that cannot be written; another run in it.
+    pub fn open(out: &Path) -> Result<Self, CliError> {
+        let fail = |source| CliError::Out { path: out.to_owned(), source };
+        let own = out.join(OWN);
+        fs::create_dir_all(&own).map_err(fail)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(own.join("lock")).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(CliError::InUse { path: out.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        }
+        let layout = Layout::new(out);
+        fs::create_dir_all(layout.results()).map_err(fail)?;
+        // A record that cannot be read says nothing: everything is made anew.
+        let steps = fs::read(own.join(STEPS))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Ok(Self { layout, steps, _lock: lock })
+    }
+
+    /// Whether this step was done with these inputs, and what it made is still there, unchanged.
+    pub fn is_done(&self, step: &str, inputs: &Digest256) -> bool {
+        self.steps.get(step).is_some_and(|done| {
+            let is_unchanged = |(path, digest): (&PathBuf, &Digest256)| {
+                Digest256::of_file(&self.layout.root().join(path)).as_ref() == Some(digest)
+            };
+            done.inputs == *inputs && done.outputs.iter().all(is_unchanged)
+        })
+    }
+
+    /// Records that a step is done.
+    ///
+    /// # Errors
+    /// When an output cannot be read or the record not be written.
+    pub fn done(&mut self, step: &str, inputs: Digest256, outputs: &[PathBuf]) -> Result<(), CliError> {
+        let root = self.layout.root();
+        let outputs = outputs.iter().map(|path| {
+            let bytes = fs::read(path).map_err(|source| CliError::Out { path: path.clone(), source })?;
+            Ok((path.strip_prefix(root).unwrap_or(path).to_owned(), Digest256::of_bytes(&bytes)))
+        });
+        let outputs = outputs.collect::<Result<_, CliError>>()?;
+        self.steps.insert(step.to_owned(), Step { inputs, outputs });
+        let text = serde_json::to_string_pretty(&self.steps).unwrap_or_default();
+        Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
+    }
+
+    /// A file of the program's own inside the folder.
+    pub fn own(&self, name: &str) -> PathBuf {
+        self.layout.root().join(OWN).join(name)
+    }
+
+    /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
+    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> PartialScan {
+        let name = format!("scan_{task}_{}.partial", file_safe_name(model));
+        PartialScan::read(self.own(&name), inputs)
+    }
+}
+
+const OWN: &str = ".circuit-scaling";
+const STEPS: &str = "steps.json";
+
+/// A scan under way: `circuits::scan::Underway::ablated`, kept on disk so that a killed run goes on where it was.
+///
+/// The file is the hash of the scan's inputs as text, then the numbers as little-endian float32.
+pub struct PartialScan {
+    path: PathBuf,
+    inputs: Digest256,
+    /// What is known already; empty where nothing is.
+    pub known: Vec<f32>,
+    next_write: Instant,
+}
+
+impl PartialScan {
+    fn read(path: PathBuf, inputs: &Digest256) -> Self {
+        let bytes = fs::read(&path).unwrap_or_default();
+        let known = match bytes.strip_prefix(inputs.as_str().as_bytes()) {
+            Some(numbers) => numbers.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+            None => vec![],
+        };
+        Self { path, inputs: inputs.clone(), known, next_write: Instant::now() + Duration::from_millis(500) }
+    }
+
+    /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
+    pub fn keep(&mut self, ablated: &[f32]) {
+        let start = Instant::now();
+        if start < self.next_write {
+            return;
+        }
+        // A disk that is full now may have room when the scan is done; that write reports what goes wrong.
+        let _ = write_atomic(&self.path, |out| {
+            out.write_all(self.inputs.as_str().as_bytes())?;
+            ablated.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))
+        });
+        self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
+    }
+
+    /// Removes the file: the scan itself is on disk.
+    pub fn finish(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_done_until_its_inputs_or_outputs_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results/x.csv");
+        let inputs = Digest256::of(&json!({"seed": 1}));
+        {
+            let mut folder = StudyFolder::open(dir.path()).unwrap();
+            assert!(!folder.is_done("x", &inputs));
+            fs::write(&path, "1").unwrap();
+            folder.done("x", inputs.clone(), std::slice::from_ref(&path)).unwrap();
+        }
+        let folder = StudyFolder::open(dir.path()).unwrap();
+        assert!(folder.is_done("x", &inputs));
+        assert!(!folder.is_done("x", &Digest256::of(&json!({"seed": 2}))));
+        assert!(!folder.is_done("y", &inputs));
+        fs::write(&path, "2").unwrap();
+        assert!(!folder.is_done("x", &inputs));
+        fs::remove_file(&path).unwrap();
+        assert!(!folder.is_done("x", &inputs));
+    }
+
+    #[test]
+    fn one_run_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StudyFolder::open(dir.path()).unwrap();
+        assert!(matches!(StudyFolder::open(dir.path()), Err(CliError::InUse { .. })));
+        drop(first);
+        assert!(StudyFolder::open(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_partial_scan_of_other_inputs_is_no_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = StudyFolder::open(dir.path()).unwrap();
+        let [inputs, others] = [1, 2].map(|seed| Digest256::of(&json!(seed)));
+        let mut partial = folder.partial_scan("ioi", "m", &inputs);
+        assert!(partial.known.is_empty());
+        partial.next_write = Instant::now();
+        partial.keep(&[1.5, f32::NAN, -2.0]);
+        let again = folder.partial_scan("ioi", "m", &inputs);
+        assert!(again.known.len() == 3 && again.known[0] == 1.5 && again.known[1].is_nan());
+        assert!(folder.partial_scan("ioi", "m", &others).known.is_empty());
+        again.finish();
+        assert!(folder.partial_scan("ioi", "m", &inputs).known.is_empty());
+    }
+}

@@ -1,0 +1,217 @@
+//! Runs that are killed, refused, or started again: what is finished is never lost, and the bytes are always the same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Small stacks, so that a scan has many moments to be killed at.
+const ARGS: [&str; 7] = ["run", "--models", "mini-gpt2-m,mini-opt-m", "--prompts", "60", "--memory", "8M"];
+
+fn program(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_circuit-scaling"));
+    command.args(args).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn succeeds(folder: &Path, args: &[&str]) -> String {
+    let output = program(folder, args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    said
+}
+
+/// Every file of a study by its path, the lock excepted.
+fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut found, mut pending) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                found.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn assert_same(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>, what: &str) {
+    let names = |of: &BTreeMap<PathBuf, Vec<u8>>| of.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(a), names(b), "{what}");
+    for (path, bytes) in a {
+        assert!(b[path] == *bytes, "{what}: {path:?} differs");
+    }
+}
+
+#[test]
+fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = |out: &'static str| [&ARGS[..], &["--out", out]].concat();
+    let start = std::time::Instant::now();
+    succeeds(dir.path(), &args("whole"));
+    let whole = files(&dir.path().join("whole"));
+    let duration = start.elapsed();
+    let mut n_killed = 0;
+    // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
+    for i in 0..50u32 {
+        let _ = fs::remove_dir_all(dir.path().join("cut"));
+        let mut child = program(dir.path(), &args("cut")).spawn().unwrap();
+        let share = (f64::from(i) * 0.618_034).fract();
+        std::thread::sleep(Duration::from_secs_f64(share * duration.as_secs_f64()));
+        let was_running = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        n_killed += u32::from(was_running);
+        succeeds(dir.path(), &args("cut"));
+        assert_same(&whole, &files(&dir.path().join("cut")), &format!("killed at {share:.2} of the run"));
+    }
+    assert!(n_killed > 25, "only {n_killed} of 50 runs were killed");
+}
+
+#[test]
+fn nothing_is_done_twice_and_what_changed_is_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = |more: &[&'static str]| [&ARGS[..], &["--out", "a", "-v"], more].concat();
+    let said = succeeds(dir.path(), &args(&[]));
+    assert_eq!(said.matches("heads in").count(), 4, "{said}");
+    let first = files(&dir.path().join("a"));
+
+    let said = succeeds(dir.path(), &args(&[]));
+    assert_eq!((said.matches("heads in").count(), said.matches("is done").count()), (0, 4), "{said}");
+    assert_same(&first, &files(&dir.path().join("a")), "run again");
+
+    // A file that was lost or changed is made again, and only that one.
+    let scan = dir.path().join("a/results/anti_repeat_logitdiff_scan_mini-opt-m.json");
+    fs::write(&scan, "{}").unwrap();
+    let said = succeeds(dir.path(), &args(&[]));
+    assert_eq!(said.matches("heads in").count(), 1, "{said}");
+    assert_same(&first, &files(&dir.path().join("a")), "a scan was broken");
+
+    // The threshold is no input of the scans; the ablation is.
+    let said = succeeds(dir.path(), &args(&["--tau", "0.5"]));
+    assert_eq!(said.matches("heads in").count(), 0, "{said}");
+    let said = succeeds(dir.path(), &args(&["--ablation", "mean"]));
+    assert_eq!(said.matches("heads in").count(), 4, "{said}");
+    // Other prompts: everything depends on them.
+    let said = succeeds(dir.path(), &args(&["--seed", "5"]));
+    assert!(said.contains("seed was 0 and is 5 now") && said.matches("heads in").count() == 4, "{said}");
+    let said = succeeds(dir.path(), &args(&[]));
+    assert_eq!(said.matches("heads in").count(), 4, "{said}");
+    assert_same(&first, &files(&dir.path().join("a")), "back to the first options");
+
+    // Prompts that another model's scans stand on are not drawn again.
+    let output = program(dir.path(), &["run", "--models", "mini-gpt2-m", "--seed", "5", "--out", "a"]);
+    let output = { output }.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("another --out"), "{said}");
+}
+
+#[test]
+fn a_study_file_repeats_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--tau", "0.07", "--seed", "2", "--ablation", "resample", "--out", "a"];
+    succeeds(dir.path(), &[&ARGS[..], &args].concat());
+    succeeds(dir.path(), &["run", "--study", "a/study.toml", "--out", "b"]);
+    assert_same(&files(&dir.path().join("a")), &files(&dir.path().join("b")), "repeated");
+    // The command line wins.
+    succeeds(
+        dir.path(),
+        &["run", "--study", "a/study.toml", "--tau", "0.1", "--models", "mini-opt-m", "--out", "c"],
+    );
+    let written = fs::read_to_string(dir.path().join("c/study.toml")).unwrap();
+    for line in ["tau = 0.1", "seed = 2", "models = [\"mini-opt-m\"]", "ablation = \"resample\""] {
+        assert!(written.contains(line), "{line} in {written}");
+    }
+    for (text, words) in [
+        ("modles = []", &["line 1", "modles"][..]),
+        ("seed = 1\ntau = -1.0", &["`tau`", "not negative"]),
+        ("stages = ['scna']", &["`stages`", "tables"]),
+        ("ablation = 'knockout'", &["`ablation`", "resample"]),
+        ("seed = ", &["line 1"]),
+        ("tasks = ['ioi']", &["anti_repeat", "--stages scan"]),
+    ] {
+        fs::write(dir.path().join("bad.toml"), text).unwrap();
+        let output = program(dir.path(), &["run", "--study", "bad.toml", "--out", "d"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_second_run_in_the_same_folder_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("a/.circuit-scaling")).unwrap();
+    let lock = fs::File::create(dir.path().join("a/.circuit-scaling/lock")).unwrap();
+    lock.lock().unwrap();
+    for args in [&[&ARGS[..], &["--out", "a"]].concat()[..], &["scan", "--task", "ioi", "--out", "a"]] {
+        let output = program(dir.path(), args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("another run is working in a"), "{said}");
+    }
+    drop(lock);
+    succeeds(dir.path(), &[&ARGS[..], &["--out", "a"]].concat());
+}
+
+/// A small file system of its own, unmounted when dropped. Only a privileged user can mount one.
+#[cfg(target_os = "linux")]
+struct SmallDisk(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(at: PathBuf, options: &str) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&at).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+
+    fn remount(&self, options: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_or_read_only_disk_is_said_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    succeeds(dir.path(), &[&ARGS[..], &["--out", "b"]].concat());
+    let whole = files(&dir.path().join("b"));
+    // Room for about half of it.
+    let pages: usize = whole.values().map(|bytes| bytes.len().div_ceil(4096)).sum();
+    let Some(disk) = SmallDisk::mount(dir.path().join("disk"), &format!("size={}k", 2 * pages)) else {
+        eprintln!("skipped: this user cannot mount a small disk");
+        return;
+    };
+    let args = [&ARGS[..], &["--out", "disk/a"]].concat();
+    let fails = |word: &str| {
+        let output = program(dir.path(), &args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let last = said.lines().last().unwrap_or_default();
+        assert!(output.status.code() == Some(1) && last.contains("disk/a") && last.contains(word), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    };
+    fails("No space left");
+    let before = files(&disk.0.join("a"));
+    assert!(before.keys().any(|path| path.to_string_lossy().contains("logitdiff_scan")), "nothing done");
+
+    disk.remount("ro");
+    fails("Read-only");
+    assert_same(&before, &files(&disk.0.join("a")), "read-only");
+
+    // With room it goes on, and what was finished is not done again.
+    disk.remount("rw,size=16m");
+    let said = succeeds(dir.path(), &args);
+    assert!(said.matches("heads in").count() < 4, "{said}");
+    assert_same(&whole, &files(&disk.0.join("a")), "after the disk was full");
+}
