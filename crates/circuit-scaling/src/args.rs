@@ -82,10 +82,19 @@ pub enum Command {
         after_help = "Example:\n  circuit-scaling compare study-a study-b/paper/tables/joint_ioi_anti_repeat_all.csv"
     )]
     Compare(CompareArgs),
+    /// Draw every figure of the study
+    #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
+    Plot(PlotArgs),
+    /// Write what the numbers say, in words: an outline of a paper's results, the main findings, a card per hero head
+    Notes(TableArgs),
+    /// Make report.html: the whole study on one page to look at, which needs no network
+    Report(TableArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
     Predict(PredictArgs),
+    /// Say what scanning some models will cost: heads, forest nodes, operations, memory, and time from a short calibration
+    Plan(PlanArgs),
     /// List the models that can be named
     Models,
 }
@@ -175,6 +184,17 @@ pub struct CompareArgs {
     pub out: PathBuf,
 }
 
+/// Options of `plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Where the study lies, and how its heads are classed
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Write each figure as PDF too, for LaTeX
+    #[arg(long)]
+    pub pdf: bool,
+}
+
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
 pub struct MeasureArgs {
@@ -213,6 +233,17 @@ pub struct ScanArgs {
     /// Task: ioi, anti-repeat, or a task's TOML file
     #[arg(long, value_name = "TASK")]
     pub task: String,
+}
+
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What would be measured
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    pub tasks: Vec<String>,
 }
 
 /// Options of `run`.

@@ -85,6 +85,9 @@ pub enum CliError {
     /// A table or result file.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// A figure, a note or the page.
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
     /// A name that means nothing.
     #[error(
         "there is no model or folder `{name}`: name a shipped miniature ({miniatures}) or a folder with a checkpoint"

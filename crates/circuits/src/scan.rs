@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
 use transformer::intervention::{Branch, Replacement};
+use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
@@ -192,10 +193,7 @@ pub fn resume(
     meta.ablation = options.ablation.to_string();
     meta.value_bias = options.value_bias.to_string();
 
-    let replacement = options.ablation.replacement(options.value_bias);
-    let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
-    let branches: Vec<Branch> = heads.map(|head| Branch::ablate([head], replacement)).collect();
-
+    let branches = every_head(spec, options.ablation, options.value_bias);
     let n_prompts = prompts.prompts.len();
     let mut ablated = known;
     if ablated.len() != branches.len() * n_prompts {
@@ -218,6 +216,32 @@ pub fn resume(
         split: prompts.prompts.iter().map(|p| file_split(p.split)).collect(),
         base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
     })
+}
+
+/// What [`scan`] costs on a model of this shape, without running it.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn cost(
+    spec: &ModelSpec,
+    prompts: &TokenizedPrompts,
+    ablation: Ablation,
+    value_bias: ValueBias,
+    options: engine::Options,
+) -> Result<engine::Cost, ScanError> {
+    let branches = every_head(spec, ablation, value_bias);
+    let prompts = engine_prompts(prompts);
+    let scan = engine::cost(spec, &prompts, &branches, options)?;
+    // The accuracy takes a plain run of its own.
+    let plain = engine::cost(spec, &prompts, &[], options)?;
+    Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
+}
+
+/// One branch per head, in order of layer and head.
+fn every_head(spec: &ModelSpec, ablation: Ablation, value_bias: ValueBias) -> Vec<Branch> {
+    let replacement = ablation.replacement(value_bias);
+    let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
+    heads.map(|head| Branch::ablate([head], replacement)).collect()
 }
 
 /// For each prompt, whether the correct name has the highest logit among all candidates of the task.

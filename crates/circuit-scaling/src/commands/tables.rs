@@ -100,7 +100,7 @@ fn write_tables(layout: &Layout, study: &Study, names: &[&str]) -> Result<(), Cl
 }
 
 /// The study of all scans in a folder.
-fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study), CliError> {
+pub fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study), CliError> {
     let layout = Layout::new(&args.study.out);
     let study = analyse(read_joint(&layout, args.tau, display)?, &args.options()?)?;
     Ok((layout, study))

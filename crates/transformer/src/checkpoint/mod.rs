@@ -9,6 +9,7 @@ mod load;
 mod names;
 mod plan;
 mod tensors;
+mod torch;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -33,7 +34,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists.
+    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists; where there
+    /// is neither, those of `pytorch_model.bin` or its shards.
     ///
     /// # Errors
     /// No weight file, a broken one, or one that does not hold exactly the parameters that `config` calls for.

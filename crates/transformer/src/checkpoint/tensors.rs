@@ -1,5 +1,6 @@
-//! The tensors of a checkpoint as they lie in its safetensors files.
+//! The tensors of a checkpoint as they lie in its files: safetensors, or what `torch.save` wrote.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Component, Path};
@@ -10,6 +11,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
 use super::files::{FileBytes, ModelFiles};
+use super::torch::{self, PickleError, TorchError};
 use crate::error::LoadError;
 
 /// One weight file, mapped.
@@ -25,13 +27,15 @@ pub(super) struct Tensor {
     pub(super) shape: Vec<usize>,
     pub(super) dtype: Dtype,
     file: usize,
-    /// Byte range in the file.
+    /// Byte range in the file, from the first element to behind the last.
     range: Range<usize>,
+    /// Elements from one index to the next, by dimension, where the tensor does not lie in row-major order.
+    strides: Option<Vec<usize>>,
 }
 
 impl Tensor {
     pub(super) fn n_elements(&self) -> usize {
-        self.shape.iter().product() // the header's check ruled overflow out
+        self.shape.iter().product() // the header's checks ruled overflow out
     }
 }
 
@@ -43,10 +47,31 @@ pub(super) struct TensorStore {
     pub(super) label: String,
 }
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// A format of weight files.
+#[derive(Clone, Copy)]
+struct Format {
+    /// The file that holds all weights.
+    single: &'static str,
+    /// The list of several files.
+    index: &'static str,
+    add_file: fn(&mut TensorStore, String, FileBytes) -> Result<(), LoadError>,
+}
 
-/// The part of `model.safetensors.index.json` that is needed.
+/// In order of preference.
+const FORMATS: [Format; 2] = [
+    Format {
+        single: "model.safetensors",
+        index: "model.safetensors.index.json",
+        add_file: TensorStore::add_safetensors,
+    },
+    Format {
+        single: "pytorch_model.bin",
+        index: "pytorch_model.bin.index.json",
+        add_file: TensorStore::add_torch,
+    },
+];
+
+/// The part of an index of shards that is needed.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -55,19 +80,28 @@ struct ShardIndex {
 impl TensorStore {
     /// Maps a model's weight files and reads their headers.
     pub(super) fn open(files: &ModelFiles) -> Result<Self, LoadError> {
-        let mut store = TensorStore { files: Vec::new(), tensors: Vec::new(), label: files.label(SINGLE) };
-        if let Some(bytes) = files.map(SINGLE)? {
-            store.add_file(store.label.clone(), bytes)?;
-        } else if let Some(index) = files.read(INDEX)? {
-            store.label = files.label(INDEX);
-            store.add_shards(files, &index)?;
-        } else {
-            return Err(no_weights(files));
+        let mut store = TensorStore { files: Vec::new(), tensors: Vec::new(), label: String::new() };
+        for format in FORMATS {
+            if let Some(bytes) = files.map(format.single)? {
+                store.label = files.label(format.single);
+                (format.add_file)(&mut store, files.label(format.single), bytes)?;
+                return Ok(store);
+            }
+            if let Some(index) = files.read(format.index)? {
+                store.label = files.label(format.index);
+                store.add_shards(files, format, &index)?;
+                return Ok(store);
+            }
         }
-        Ok(store)
+        Err(LoadError::MissingFile {
+            file: files.label(FORMATS[0].single),
+            mend: "a model's folder holds config.json and model.safetensors or pytorch_model.bin (or shards and \
+                   their index)"
+                .to_owned(),
+        })
     }
 
-    fn add_shards(&mut self, files: &ModelFiles, index: &[u8]) -> Result<(), LoadError> {
+    fn add_shards(&mut self, files: &ModelFiles, format: Format, index: &[u8]) -> Result<(), LoadError> {
         let label = self.label.clone();
         let malformed = |problem: String| LoadError::Malformed {
             file: label.clone(),
@@ -88,10 +122,10 @@ impl TensorStore {
             let Some(bytes) = files.map(shard)? else {
                 return Err(LoadError::MissingFile {
                     file: files.label(shard),
-                    mend: format!("{INDEX} lists it: fetch it too"),
+                    mend: format!("{} lists it: fetch it too", format.index),
                 });
             };
-            self.add_file(files.label(shard), bytes)?;
+            (format.add_file)(self, files.label(shard), bytes)?;
         }
         let mut present = BTreeSet::new();
         for tensor in &self.tensors {
@@ -109,7 +143,7 @@ impl TensorStore {
 
     /// Reads a safetensors header; the `safetensors` crate checks that the tensors' byte ranges agree with their
     /// shapes, do not overlap, and cover the file to its last byte.
-    fn add_file(&mut self, label: String, bytes: FileBytes) -> Result<(), LoadError> {
+    fn add_safetensors(&mut self, label: String, bytes: FileBytes) -> Result<(), LoadError> {
         let (header_len, header) =
             SafeTensors::read_metadata(&bytes).map_err(|e| header_error(&label, &bytes, &e))?;
         let data_start = 8 + header_len;
@@ -121,10 +155,23 @@ impl TensorStore {
                 dtype: info.dtype,
                 file: self.files.len(),
                 range: data_start + start..data_start + end,
+                strides: None,
             });
         }
         // The header is parsed into a hash map; file order, which is unique, makes every message reproducible.
         self.tensors.sort_by(|a, b| (a.file, a.range.start, &a.name).cmp(&(b.file, b.range.start, &b.name)));
+        self.files.push(WeightFile { label, bytes });
+        Ok(())
+    }
+
+    /// Reads where the tensors of a file from `torch.save` lie.
+    fn add_torch(&mut self, label: String, bytes: FileBytes) -> Result<(), LoadError> {
+        let file = self.files.len();
+        let entries = torch::read(&bytes).map_err(|e| torch_error(&label, &bytes, &e))?;
+        self.tensors.extend(entries.into_iter().map(|entry| {
+            let torch::Entry { name, shape, strides, dtype, range } = entry;
+            Tensor { name, shape, dtype, file, range, strides }
+        }));
         self.files.push(WeightFile { label, bytes });
         Ok(())
     }
@@ -134,21 +181,35 @@ impl TensorStore {
         &self.files[tensor.file].label
     }
 
-    /// A tensor's bytes as they lie in the file.
-    fn bytes(&self, tensor: &Tensor) -> &[u8] {
-        &self.files[tensor.file].bytes[tensor.range.clone()]
+    /// The bytes of the elements `start..start + n` (row-major): borrowed from the file, or gathered by strides.
+    fn bytes(&self, tensor: &Tensor, start: usize, n: usize) -> Cow<'_, [u8]> {
+        let size = tensor.dtype.bitsize() / 8;
+        let bytes = &self.files[tensor.file].bytes[tensor.range.clone()];
+        match &tensor.strides {
+            None => Cow::Borrowed(&bytes[start * size..(start + n) * size]),
+            Some(strides) => Cow::Owned(gather(bytes, size, &tensor.shape, strides, start, n)),
+        }
     }
 
-    /// Passes a tensor's bytes to `visit` piece by piece, so that little of it is in memory at a time.
+    /// Passes a tensor's bytes in row-major order to `visit` piece by piece, so that little of it is in memory at a
+    /// time.
     pub(super) fn stream(&self, tensor: &Tensor, mut visit: impl FnMut(&[u8])) {
-        const PIECE: usize = 4 << 20;
+        const PIECE: usize = 1 << 20; // elements
+        let n = tensor.n_elements();
+        let size = tensor.dtype.bitsize() / 8;
         let file = &self.files[tensor.file].bytes;
-        for start in tensor.range.clone().step_by(PIECE) {
-            let piece = start..tensor.range.end.min(start + PIECE);
+        for start in (0..n).step_by(PIECE) {
+            let end = n.min(start + PIECE);
+            if tensor.strides.is_some() {
+                visit(&self.bytes(tensor, start, end - start));
+                continue;
+            }
+            let piece = tensor.range.start + start * size..tensor.range.start + end * size;
             file.prefetch(piece.clone());
             visit(&file[piece.clone()]);
             file.release(piece);
         }
+        self.release(tensor);
     }
 
     /// Asks for a tensor that is needed next.
@@ -164,8 +225,7 @@ impl TensorStore {
     /// Decodes the elements from `start` on (row-major) into `out`; the index of the first that is not finite, if
     /// any, is the error.
     pub(super) fn decode(&self, tensor: &Tensor, start: usize, out: &mut [f32]) -> Result<(), usize> {
-        let size = tensor.dtype.bitsize() / 8;
-        decode(tensor.dtype, &self.bytes(tensor)[start * size..(start + out.len()) * size], out);
+        decode(tensor.dtype, &self.bytes(tensor, start, out.len()), out);
         // Summing the flags instead of stopping early keeps this loop vectorised.
         if out.iter().fold(0u32, |bad, x| bad + u32::from(!x.is_finite())) == 0 {
             return Ok(());
@@ -241,22 +301,55 @@ fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-fn no_weights(files: &ModelFiles) -> LoadError {
-    let pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"].into_iter().find(|f| files.has(f));
-    match pickle {
-        Some(file) => LoadError::Malformed {
-            file: files.label(file),
-            problem: "is the only weight file, and its format is not supported".to_owned(),
-            mend:
-                "convert it in Python: AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder)"
-                    .to_owned(),
-        },
-        None => LoadError::MissingFile {
-            file: files.label(SINGLE),
-            mend: "a model's folder holds config.json and model.safetensors (or its shards and their index)"
-                .to_owned(),
-        },
+/// Elements `start..start + n` in row-major order of a tensor that lies otherwise, `size` bytes each.
+fn gather(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize], start: usize, n: usize) -> Vec<u8> {
+    // The index of element `start`, digit by digit.
+    let mut index = vec![0; shape.len()];
+    let mut rest = start;
+    for (digit, &base) in index.iter_mut().zip(shape).rev() {
+        *digit = rest % base;
+        rest /= base;
     }
+    let mut out = Vec::with_capacity(n * size);
+    for _ in 0..n {
+        let at = size * index.iter().zip(strides).map(|(&i, &stride)| i * stride).sum::<usize>();
+        out.extend_from_slice(&bytes[at..at + size]);
+        for (digit, &base) in index.iter_mut().zip(shape).rev() {
+            *digit += 1;
+            if *digit < base {
+                break;
+            }
+            *digit = 0;
+        }
+    }
+    out
+}
+
+/// What a file is that is no weights at all, if that can be told.
+fn not_weights(label: &str, bytes: &[u8]) -> Option<LoadError> {
+    if !bytes.starts_with(b"version https://git-lfs") {
+        return None;
+    }
+    Some(LoadError::Malformed {
+        file: label.to_owned(),
+        problem: "is a Git LFS pointer, not the weights themselves".to_owned(),
+        mend: "run `git lfs pull`".to_owned(),
+    })
+}
+
+fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> LoadError {
+    not_weights(label, bytes).unwrap_or_else(|| LoadError::Malformed {
+        file: label.to_owned(),
+        problem: error.to_string(),
+        mend: match error {
+            TorchError::Pickle(PickleError::Global(_) | PickleError::Opcode { .. }) => {
+                "do not open it with torch.load either, unless you trust who made it"
+            }
+            TorchError::NoStateDict(_) => "save model.state_dict() itself",
+            _ => "fetch it again, or save it again as model.safetensors",
+        }
+        .to_owned(),
+    })
 }
 
 /// The crate's words for a broken header, with what is known of the file.
@@ -266,11 +359,8 @@ fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError
         problem,
         mend: mend.to_owned(),
     };
-    if bytes.starts_with(b"version https://git-lfs") {
-        return malformed(
-            "is a Git LFS pointer, not the weights themselves".to_owned(),
-            "run `git lfs pull`",
-        );
+    if let Some(error) = not_weights(label, bytes) {
+        return error;
     }
     let len = bytes.len();
     let problem = match error {

@@ -30,10 +30,6 @@ fn missing_files() {
     let error = one_line(load(dir.path()).err().unwrap());
     assert_names(&error, &["model.safetensors: no such file", "shards and their index"]);
 
-    std::fs::write(dir.path().join("pytorch_model.bin"), "PK").unwrap();
-    let error = one_line(load(dir.path()).err().unwrap());
-    assert_names(&error, &["pytorch_model.bin", "only weight file", "save_pretrained"]);
-
     std::fs::remove_file(dir.path().join("config.json")).unwrap();
     let error = one_line(load(dir.path()).err().unwrap());
     assert_names(&error, &["config.json: no such file", "model.safetensors"]);

@@ -4,4 +4,5 @@ mod broken;
 mod checkpoint_file;
 mod hostile;
 mod layouts;
+mod torch_files;
 mod values;

@@ -1,0 +1,97 @@
+//! What a study knows beside its joint table: how well the models do the tasks at all.
+
+use std::path::Path;
+
+use analysis::joint::StudyTask;
+use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use analysis::scan_file::{Baseline, ScanFile};
+use analysis::study::Study;
+
+use crate::error::Result;
+
+/// How well a model does one task, nothing ablated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskBaseline {
+    /// The model.
+    pub model: String,
+    /// The task.
+    pub task: StudyTask,
+    /// On the prompts that heads are picked on, or on all.
+    pub main: Baseline,
+    /// On held-out prompts, if there are any.
+    pub held_out: Option<Baseline>,
+}
+
+/// What was measured beside the joint table. Each part may be missing; it is then said to be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Extras {
+    /// Baselines of the models whose scan files are at hand.
+    pub baselines: Vec<TaskBaseline>,
+    /// Where hero heads attend at the last token.
+    pub attention: Vec<HeadAttention>,
+}
+
+/// Where a head attends at the last token of a task's prompts, averaged over them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadAttention {
+    /// The model.
+    pub model: String,
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// The task whose prompts were read.
+    pub task: StudyTask,
+    /// What is attended to (`first mention of the subject`, `BOS`, …) and the mean weight it gets, heaviest first.
+    pub weights: Vec<(String, f64)>,
+}
+
+impl Extras {
+    /// Reads what lies in a study's folder for the models of `study`.
+    ///
+    /// # Errors
+    /// When a file is there but cannot be read.
+    pub fn read(layout: &Layout, study: &Study) -> Result<Self> {
+        let mut baselines = Vec::new();
+        for model in &study.joint.models {
+            for (task, name) in StudyTask::BOTH.into_iter().zip([IOI, ANTI_REPEAT]) {
+                let path = layout.scan(name, &model.info.model);
+                if Path::exists(&path) {
+                    let scan = ScanFile::read(&path)?;
+                    baselines.push(TaskBaseline {
+                        model: scan.model_name,
+                        task,
+                        main: scan.baseline,
+                        held_out: scan.held_out,
+                    });
+                }
+            }
+        }
+        Ok(Self { baselines, ..Self::default() })
+    }
+
+    /// How well a model does a task, if its scan is at hand.
+    #[must_use]
+    pub fn baseline(&self, model: &str, task: StudyTask) -> Option<&TaskBaseline> {
+        self.baselines.iter().find(|b| b.model == model && b.task == task)
+    }
+
+    /// Where a head attends, for each task that was read.
+    pub fn attention_of(&self, model: &str, layer: u32, head: u32) -> impl Iterator<Item = &HeadAttention> {
+        let model = model.to_owned();
+        self.attention.iter().filter(move |a| a.model == model && a.layer == layer && a.head == head)
+    }
+
+    /// What was not measured, and which command would.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        if self.baselines.is_empty() {
+            missing.push("how well the models do the tasks (`circuit-scaling scan`)");
+        }
+        if self.attention.is_empty() {
+            missing.push("where hero heads attend at the last token");
+        }
+        missing
+    }
+}

@@ -1,0 +1,261 @@
+//! `pytorch_model.bin`: where each tensor of a file that `torch.save` wrote lies.
+//!
+//! Since 1.6, PyTorch writes a zip archive of stored (never compressed) entries: `data.pkl`, which describes the
+//! tensors, and one entry per storage. Older files are a run of pickles followed by the storages. Either way the
+//! storages are read in place from the mapped file.
+
+mod pickle;
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::ops::Range;
+
+use safetensors::Dtype;
+use zip::{CompressionMethod, ZipArchive};
+
+pub(super) use pickle::PickleError;
+use pickle::{Pickle, Storage, Value, View};
+
+/// Why a file that `torch.save` should have written was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TorchError {
+    /// Neither of the two formats.
+    #[error("is no file that torch.save wrote")]
+    NotTorch,
+    /// The archive is damaged.
+    #[error("is a damaged or truncated archive ({0})")]
+    Zip(String),
+    /// The archive holds something else.
+    #[error("is a zip archive, but not of torch.save: {0}")]
+    Archive(String),
+    /// The pickle, which is untrusted.
+    #[error(transparent)]
+    Pickle(#[from] PickleError),
+    /// What was saved is no state dict.
+    #[error("holds {0} instead of a state dict of tensors")]
+    NoStateDict(String),
+    /// A tensor goes beyond its storage, or a storage beyond the file.
+    #[error("describes tensor {tensor:?} beyond the data that it has: {problem}")]
+    Tensor {
+        /// The tensor's name.
+        tensor: String,
+        /// What does not fit.
+        problem: String,
+    },
+}
+
+type Result<T> = std::result::Result<T, TorchError>;
+
+/// A tensor in a file.
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    /// Elements from one index to the next, by dimension; `None` where the tensor lies in row-major order.
+    pub(super) strides: Option<Vec<usize>>,
+    pub(super) dtype: Dtype,
+    /// The bytes between its first and last element.
+    pub(super) range: Range<usize>,
+}
+
+/// What a file from before PyTorch 1.6 begins with: a pickle of the number 0x1950a86a20f9469cfc6c.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// The largest `data.pkl` that is read: those of real checkpoints are below a megabyte.
+const MAX_PICKLE: u64 = 64 << 20;
+
+/// The tensors of a file, in the order in which they were saved.
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
+    if bytes.starts_with(b"PK") {
+        zipped(bytes)
+    } else if bytes.starts_with(LEGACY) {
+        legacy(bytes)
+    } else {
+        Err(TorchError::NotTorch)
+    }
+}
+
+fn zipped(bytes: &[u8]) -> Result<Vec<Entry>> {
+    let damaged = |e: zip::result::ZipError| TorchError::Zip(e.to_string());
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+    let root = archive
+        .file_names()
+        .find_map(|name| {
+            let name = name.ok()?;
+            name.strip_suffix("/data.pkl").filter(|root| !root.contains('/')).map(str::to_owned)
+        })
+        .ok_or_else(|| TorchError::Archive("it has no data.pkl".to_owned()))?;
+
+    let mut small = |name: &str| -> Result<Option<Vec<u8>>> {
+        let Some(index) = archive.index_for_name(&format!("{root}/{name}")) else { return Ok(None) };
+        let file = archive.by_index(index).map_err(damaged)?;
+        let mut content = Vec::new();
+        // One byte more than allowed tells that there is more.
+        let n = file.take(MAX_PICKLE + 1).read_to_end(&mut content);
+        let n = n.map_err(|e| TorchError::Zip(e.to_string()))?;
+        if n as u64 > MAX_PICKLE {
+            return Err(TorchError::Archive(format!("its {name} is larger than that of any checkpoint")));
+        }
+        Ok(Some(content))
+    };
+    let pickle = small("data.pkl")?.unwrap_or_default();
+    if small("byteorder")?.is_some_and(|order| order.trim_ascii() == b"big") {
+        return Err(TorchError::Archive("its numbers are big-endian".to_owned()));
+    }
+    let pickle = pickle::read(&pickle, &mut 0)?;
+
+    let mut places = HashMap::new();
+    for storage in &pickle.storages {
+        if places.contains_key(storage.key) {
+            continue;
+        }
+        let name = format!("{root}/data/{}", storage.key);
+        let Some(index) = archive.index_for_name(&name) else {
+            return Err(TorchError::Archive(format!("it has no entry {name:?}")));
+        };
+        // Finds where the data begins without reading it.
+        let file = archive.by_index_raw(index).map_err(damaged)?;
+        if file.compression() != CompressionMethod::Stored || file.encrypted() {
+            return Err(TorchError::Archive(format!("entry {name:?} is compressed or encrypted")));
+        }
+        let place = file
+            .data_start()
+            .and_then(|start| Some(usize::try_from(start).ok()?..usize::try_from(start + file.size()).ok()?))
+            .filter(|range| range.end <= bytes.len())
+            .ok_or_else(|| TorchError::Zip(format!("entry {name:?} goes beyond the end of the file")))?;
+        places.insert(storage.key, place);
+    }
+    entries(&pickle, &places)
+}
+
+/// The old format: magic number, protocol version and system's sizes, then the state dict and the storages' keys, each
+/// a pickle; then, for each key, the number of elements (8 bytes) and the elements.
+fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
+    let mut at = LEGACY.len();
+    let version = pickle::read(bytes, &mut at)?.result;
+    if version != Value::Int(1001) {
+        return Err(TorchError::Archive("its protocol version is not 1001".to_owned()));
+    }
+    let system = pickle::read(bytes, &mut at)?;
+    let little =
+        |&(key, value): &(Value, Value)| (key, value) == (Value::Text("little_endian"), Value::Bool(false));
+    if system.dicts.iter().flatten().any(|pair| little(pair)) {
+        return Err(TorchError::Archive("its numbers are big-endian".to_owned()));
+    }
+    let state = pickle::read(bytes, &mut at)?;
+    let keys = pickle::read(bytes, &mut at)?;
+    let Value::List(list) = keys.result else {
+        return Err(TorchError::Archive("it lists no storages".to_owned()));
+    };
+    let by_key: HashMap<&str, &Storage> = state.storages.iter().map(|s| (s.key, s)).collect();
+    let mut places = HashMap::new();
+    for key in &keys.sequences[list] {
+        let Value::Text(key) = *key else {
+            return Err(TorchError::Archive("a storage's key is no text".to_owned()));
+        };
+        let storage = by_key.get(key).ok_or_else(|| {
+            TorchError::Archive(format!("it holds a storage {key:?} that belongs to no tensor"))
+        })?;
+        let short = || TorchError::Zip(format!("storage {key:?} goes beyond the end of the file"));
+        let counted = bytes[at..].first_chunk().map(|n| u64::from_le_bytes(*n)).ok_or_else(short)?;
+        if counted != storage.n_elements as u64 {
+            return Err(TorchError::Archive(format!(
+                "storage {key:?} has {counted} elements instead of {}",
+                storage.n_elements
+            )));
+        }
+        let start = at + 8;
+        let end = storage.n_elements.checked_mul(size(storage.dtype)).and_then(|n| start.checked_add(n));
+        let end = end.filter(|&end| end <= bytes.len()).ok_or_else(short)?;
+        places.insert(key, start..end);
+        at = end;
+    }
+    entries(&state, &places)
+}
+
+/// Bytes per element.
+fn size(dtype: Dtype) -> usize {
+    dtype.bitsize() / 8
+}
+
+/// Names every tensor of the state dict and settles where it lies.
+fn entries(pickle: &Pickle, places: &HashMap<&str, Range<usize>>) -> Result<Vec<Entry>> {
+    let Value::Dict(dict) = pickle.result else {
+        return Err(TorchError::NoStateDict(kind(pickle.result).to_owned()));
+    };
+    let mut out = Vec::with_capacity(pickle.dicts[dict].len());
+    for &(key, value) in &pickle.dicts[dict] {
+        let Value::Text(name) = key else {
+            return Err(TorchError::NoStateDict(format!("a dict with {} among its keys", kind(key))));
+        };
+        let Value::Tensor(view) = value else {
+            return Err(TorchError::NoStateDict(format!("{} under {name:?}", kind(value))));
+        };
+        out.push(entry(name, &pickle.views[view], places)?);
+    }
+    Ok(out)
+}
+
+fn entry(name: &str, view: &View, places: &HashMap<&str, Range<usize>>) -> Result<Entry> {
+    let wrong = |problem: String| TorchError::Tensor { tensor: name.to_owned(), problem };
+    let &View { storage: Storage { dtype, key, n_elements }, offset, ref shape, ref strides } = view;
+    let place = places.get(key).ok_or_else(|| wrong(format!("the file has no storage {key:?}")))?;
+    if n_elements.checked_mul(size(dtype)) != Some(place.len()) {
+        return Err(wrong(format!(
+            "storage {key:?} has {} bytes instead of {n_elements} elements of {dtype}",
+            place.len()
+        )));
+    }
+    // Elements from the first to behind the last.
+    let extent = || -> Option<(usize, usize)> {
+        let n = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
+        if n == 0 {
+            return Some((0, 0));
+        }
+        let last = shape
+            .iter()
+            .zip(strides)
+            .try_fold(0usize, |at, (&size, &stride)| at.checked_add((size - 1).checked_mul(stride)?))?;
+        Some((n, last.checked_add(1)?))
+    };
+    let (n, extent) = extent().ok_or_else(|| wrong(format!("shape {shape:?}, strides {strides:?}")))?;
+    let end = offset.checked_add(extent).filter(|&end| end <= n_elements);
+    let end = end.ok_or_else(|| {
+        wrong(format!("shape {shape:?}, strides {strides:?} at {offset} in a storage of {n_elements}"))
+    })?;
+    // A stride of zero could make a little file describe any amount of memory.
+    if n > n_elements {
+        return Err(wrong(format!("shape {shape:?} repeats a storage of {n_elements} elements")));
+    }
+    let contiguous = {
+        let mut expected = 1;
+        shape.iter().zip(strides).rev().all(|(&size, &stride)| {
+            // The stride of a dimension of one element is never used.
+            let fits = size == 1 || stride == expected;
+            expected *= size;
+            fits
+        })
+    };
+    Ok(Entry {
+        name: name.to_owned(),
+        shape: shape.clone(),
+        strides: (!contiguous && n > 0).then(|| strides.clone()),
+        dtype,
+        range: place.start + offset * size(dtype)..place.start + end * size(dtype),
+    })
+}
+
+/// What a message calls a value.
+fn kind(value: Value) -> &'static str {
+    match value {
+        Value::None => "None",
+        Value::Bool(_) => "a truth value",
+        Value::Int(_) | Value::OtherNumber => "a number",
+        Value::Text(_) => "a text",
+        Value::Tuple(_) => "a tuple",
+        Value::List(_) => "a list",
+        Value::Dict(_) => "a dict",
+        Value::Global(_) => "a class or type",
+        Value::Storage(_) => "a bare storage",
+        Value::Tensor(_) => "a single tensor",
+    }
+}

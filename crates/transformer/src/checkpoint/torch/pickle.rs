@@ -1,0 +1,482 @@
+//! A pickle read as data: an interpreter that knows the few opcodes and globals that saved tensors need, and refuses
+//! every other by name. Nothing that a file names is ever run.
+//!
+//! Values live in arenas and the stack holds indices, so memory is bounded by the pickle's length and no value nests
+//! deeper than the machine's own stack allows.
+
+use std::collections::HashMap;
+
+use safetensors::Dtype;
+
+/// Why a pickle was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(in crate::checkpoint) enum PickleError {
+    /// A global beyond those of tensors.
+    #[error("asks Python for {0}, which no tensor needs: it is refused and nothing was run")]
+    Global(String),
+    /// An opcode beyond those of tensors.
+    #[error(
+        "uses pickle opcode {code:#04x} at byte {at}, which no tensor needs: it is refused and nothing was run"
+    )]
+    Opcode {
+        /// The opcode.
+        code: u8,
+        /// Where.
+        at: usize,
+    },
+    /// The bytes end too early.
+    #[error("ends in the middle of its pickle")]
+    Truncated,
+    /// The bytes contradict themselves.
+    #[error("has a pickle that makes no sense: {problem} at byte {at}")]
+    Malformed {
+        /// What is wrong.
+        problem: &'static str,
+        /// Where.
+        at: usize,
+    },
+}
+
+type Result<T> = std::result::Result<T, PickleError>;
+
+/// The globals that tensors need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Global {
+    OrderedDict,
+    /// `torch._utils._rebuild_tensor`
+    RebuildTensor,
+    /// `torch._utils._rebuild_tensor_v2`
+    RebuildTensorV2,
+    /// `torch._utils._rebuild_parameter`
+    RebuildParameter,
+    /// The class of a storage, such as `torch.FloatStorage`.
+    Storage(Dtype),
+    /// A `torch.dtype` by itself, such as `torch.float16`.
+    Dtype,
+}
+
+impl Global {
+    fn find(module: &str, name: &str) -> Result<Self> {
+        Ok(match (module, name) {
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch", "FloatStorage") => Global::Storage(Dtype::F32),
+            ("torch", "DoubleStorage") => Global::Storage(Dtype::F64),
+            ("torch", "HalfStorage") => Global::Storage(Dtype::F16),
+            ("torch", "BFloat16Storage") => Global::Storage(Dtype::BF16),
+            ("torch", "LongStorage") => Global::Storage(Dtype::I64),
+            ("torch", "IntStorage") => Global::Storage(Dtype::I32),
+            ("torch", "ShortStorage") => Global::Storage(Dtype::I16),
+            ("torch", "CharStorage") => Global::Storage(Dtype::I8),
+            ("torch", "ByteStorage") => Global::Storage(Dtype::U8),
+            ("torch", "BoolStorage") => Global::Storage(Dtype::BOOL),
+            ("torch", "float16" | "float32" | "float64" | "bfloat16") => Global::Dtype,
+            _ => {
+                // Untrusted text goes into a message: one line, and not a long one.
+                let name = format!("{}.{}", module.escape_debug(), name.escape_debug());
+                return Err(PickleError::Global(name.chars().take(100).collect()));
+            }
+        })
+    }
+}
+
+/// A storage as the pickle names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Storage<'a> {
+    pub(super) dtype: Dtype,
+    /// The name of its data in the file.
+    pub(super) key: &'a str,
+    pub(super) n_elements: usize,
+}
+
+/// A view of a storage, in elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct View<'a> {
+    pub(super) storage: Storage<'a>,
+    pub(super) offset: usize,
+    pub(super) shape: Vec<usize>,
+    pub(super) strides: Vec<usize>,
+}
+
+/// A value on the stack; what can be changed or is large lies in an arena.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// A number that nothing here reads.
+    OtherNumber,
+    Text(&'a str),
+    /// In [`Pickle::sequences`].
+    Tuple(usize),
+    /// In [`Pickle::sequences`].
+    List(usize),
+    /// In [`Pickle::dicts`].
+    Dict(usize),
+    Global(Global),
+    /// In [`Pickle::storages`].
+    Storage(usize),
+    /// In [`Pickle::views`].
+    Tensor(usize),
+}
+
+/// A pickle's result and what it is made of.
+#[derive(Debug)]
+pub(super) struct Pickle<'a> {
+    pub(super) sequences: Vec<Vec<Value<'a>>>,
+    pub(super) dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    pub(super) storages: Vec<Storage<'a>>,
+    pub(super) views: Vec<View<'a>>,
+    pub(super) result: Value<'a>,
+}
+
+/// Tensors of more dimensions are refused: what they cost would no longer be bounded by the pickle's length.
+const MAX_RANK: usize = 8;
+
+/// Reads one pickle and moves `at` behind it.
+pub(super) fn read<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Pickle<'a>> {
+    let mut machine = Machine {
+        bytes,
+        at: *at,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        out: Pickle {
+            sequences: Vec::new(),
+            dicts: Vec::new(),
+            storages: Vec::new(),
+            views: Vec::new(),
+            result: Value::None,
+        },
+    };
+    machine.run()?;
+    *at = machine.at;
+    Ok(machine.out)
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Vec<Value<'a>>,
+    /// Heights of the stack where a mark was set.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value<'a>>,
+    out: Pickle<'a>,
+}
+
+impl<'a> Machine<'a> {
+    fn run(&mut self) -> Result<()> {
+        loop {
+            let at = self.at;
+            let [code] = self.array()?;
+            match code {
+                // PROTO and FRAME say nothing that matters here.
+                0x80 => drop(self.array::<1>()?),
+                0x95 => drop(self.array::<8>()?),
+                b'.' => {
+                    self.out.result = self.pop()?;
+                    return Ok(());
+                }
+                b'(' => self.marks.push(self.stack.len()),
+                b'0' => drop(self.pop()?),
+                b'N' => self.stack.push(Value::None),
+                0x88 => self.stack.push(Value::Bool(true)),
+                0x89 => self.stack.push(Value::Bool(false)),
+                b'J' => {
+                    let n = i32::from_le_bytes(self.array()?);
+                    self.stack.push(Value::Int(n.into()));
+                }
+                b'K' => {
+                    let [n] = self.array()?;
+                    self.stack.push(Value::Int(n.into()));
+                }
+                b'M' => {
+                    let n = u16::from_le_bytes(self.array()?);
+                    self.stack.push(Value::Int(n.into()));
+                }
+                0x8a => self.long()?,
+                b'G' => {
+                    self.array::<8>()?;
+                    self.stack.push(Value::OtherNumber);
+                }
+                b'X' => {
+                    let n = u32::from_le_bytes(self.array()?);
+                    self.text(n as usize)?;
+                }
+                0x8c => {
+                    let [n] = self.array()?;
+                    self.text(n.into())?;
+                }
+                b'}' => {
+                    self.out.dicts.push(Vec::new());
+                    self.stack.push(Value::Dict(self.out.dicts.len() - 1));
+                }
+                b']' => self.sequence(Vec::new(), Value::List),
+                b')' => self.sequence(Vec::new(), Value::Tuple),
+                b't' => {
+                    let items = self.to_mark()?;
+                    self.sequence(items, Value::Tuple);
+                }
+                0x85..=0x87 => {
+                    let n = usize::from(code - 0x84);
+                    let height = self.room(n)?;
+                    let items = self.stack.split_off(height);
+                    self.sequence(items, Value::Tuple);
+                }
+                b'a' => {
+                    let item = self.pop()?;
+                    self.append(vec![item])?;
+                }
+                b'e' => {
+                    let items = self.to_mark()?;
+                    self.append(items)?;
+                }
+                b's' => {
+                    let height = self.room(2)?;
+                    let items = self.stack.split_off(height);
+                    self.set_items(&items)?;
+                }
+                b'u' => {
+                    let items = self.to_mark()?;
+                    self.set_items(&items)?;
+                }
+                b'q' => {
+                    let [n] = self.array()?;
+                    self.memorise(n.into())?;
+                }
+                b'r' => {
+                    let n = u32::from_le_bytes(self.array()?);
+                    self.memorise(n)?;
+                }
+                0x94 => {
+                    let n = u32::try_from(self.memo.len()).map_err(|_| self.malformed("too long a memo"))?;
+                    self.memorise(n)?;
+                }
+                b'h' => {
+                    let [n] = self.array()?;
+                    self.recall(n.into())?;
+                }
+                b'j' => {
+                    let n = u32::from_le_bytes(self.array()?);
+                    self.recall(n)?;
+                }
+                b'c' => {
+                    let (module, name) = (self.line()?, self.line()?);
+                    self.stack.push(Value::Global(Global::find(module, name)?));
+                }
+                0x93 => {
+                    let height = self.room(2)?;
+                    let [Value::Text(module), Value::Text(name)] = self.stack[height..] else {
+                        return Err(self.malformed("a global without a name"));
+                    };
+                    self.stack.truncate(height);
+                    self.stack.push(Value::Global(Global::find(module, name)?));
+                }
+                b'Q' => self.storage()?,
+                b'R' => self.reduce()?,
+                // The state that a build adds (a state dict's `_metadata`) concerns no weight.
+                b'b' => {
+                    self.pop()?;
+                    self.room(1)?;
+                }
+                code => return Err(PickleError::Opcode { code, at }),
+            }
+        }
+    }
+
+    fn malformed(&self, problem: &'static str) -> PickleError {
+        PickleError::Malformed { problem, at: self.at }
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        let end = self.at.checked_add(n).ok_or(PickleError::Truncated)?;
+        let taken = self.bytes.get(self.at..end).ok_or(PickleError::Truncated)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn line(&mut self) -> Result<&'a str> {
+        let rest = &self.bytes[self.at..];
+        // No name of a module comes near this length.
+        let end = rest.iter().take(1024).position(|&b| b == b'\n').ok_or(PickleError::Truncated)?;
+        let line = std::str::from_utf8(&rest[..end]).map_err(|_| self.malformed("a name that is no text"))?;
+        self.at += end + 1;
+        Ok(line)
+    }
+
+    fn text(&mut self, n: usize) -> Result<()> {
+        let bytes = self.take(n)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.malformed("a text that is not UTF-8"))?;
+        self.stack.push(Value::Text(text));
+        Ok(())
+    }
+
+    /// A whole number of up to 255 bytes, little-endian, in two's complement.
+    fn long(&mut self) -> Result<()> {
+        let [n] = self.array()?;
+        let bytes = self.take(n.into())?;
+        let value = if bytes.len() > 8 {
+            Value::OtherNumber
+        } else {
+            let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
+            let mut wide = [if negative { 0xff } else { 0 }; 8];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(wide))
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// The stack's height without its uppermost `n` values, none of which may lie under a mark.
+    fn room(&self, n: usize) -> Result<usize> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let height = self.stack.len().checked_sub(n).filter(|&height| height >= floor);
+        height.ok_or_else(|| self.malformed("an empty stack"))
+    }
+
+    fn pop(&mut self) -> Result<Value<'a>> {
+        self.room(1)?;
+        self.stack.pop().ok_or_else(|| self.malformed("an empty stack"))
+    }
+
+    fn to_mark(&mut self) -> Result<Vec<Value<'a>>> {
+        let mark = self.marks.pop().ok_or_else(|| self.malformed("no mark"))?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn sequence(&mut self, items: Vec<Value<'a>>, kind: fn(usize) -> Value<'a>) {
+        self.out.sequences.push(items);
+        self.stack.push(kind(self.out.sequences.len() - 1));
+    }
+
+    fn append(&mut self, items: Vec<Value<'a>>) -> Result<()> {
+        let height = self.room(1)?;
+        let Value::List(list) = self.stack[height] else {
+            return Err(self.malformed("an append to what is no list"));
+        };
+        self.out.sequences[list].extend(items);
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: &[Value<'a>]) -> Result<()> {
+        let height = self.room(1)?;
+        let Value::Dict(dict) = self.stack[height] else {
+            return Err(self.malformed("an item for what is no dict"));
+        };
+        let (pairs, rest) = items.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(self.malformed("a key without a value"));
+        }
+        self.out.dicts[dict].extend(pairs.iter().map(|&[key, value]| (key, value)));
+        Ok(())
+    }
+
+    fn memorise(&mut self, n: u32) -> Result<()> {
+        let height = self.room(1)?;
+        self.memo.insert(n, self.stack[height]);
+        Ok(())
+    }
+
+    fn recall(&mut self, n: u32) -> Result<()> {
+        let value = *self.memo.get(&n).ok_or_else(|| self.malformed("a memo that was never set"))?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// A persistent id: `("storage", class, key, device, n_elements)`, in old files with a sixth part for views.
+    fn storage(&mut self) -> Result<()> {
+        let wrong = "a persistent id that names no storage";
+        let Value::Tuple(id) = self.pop()? else { return Err(self.malformed(wrong)) };
+        let (parts, view) = match self.out.sequences[id].as_slice() {
+            [parts @ .., view] if parts.len() == 5 => (parts, *view),
+            parts => (parts, Value::None),
+        };
+        let &[
+            Value::Text("storage"),
+            Value::Global(Global::Storage(dtype)),
+            Value::Text(key),
+            Value::Text(_device),
+            Value::Int(n),
+        ] = parts
+        else {
+            return Err(self.malformed(wrong));
+        };
+        if view != Value::None {
+            return Err(self.malformed("a storage that is a view of another, as PyTorch before 0.4 saved it"));
+        }
+        let n_elements = self.size(n)?;
+        self.out.storages.push(Storage { dtype, key, n_elements });
+        self.stack.push(Value::Storage(self.out.storages.len() - 1));
+        Ok(())
+    }
+
+    fn size(&self, n: i64) -> Result<usize> {
+        usize::try_from(n).map_err(|_| self.malformed("a negative size"))
+    }
+
+    /// Calls a global with a tuple of arguments.
+    fn reduce(&mut self) -> Result<()> {
+        let height = self.room(2)?;
+        let [Value::Global(global), Value::Tuple(arguments)] = self.stack[height..] else {
+            return Err(self.malformed("a call of what cannot be called"));
+        };
+        self.stack.truncate(height);
+        let value = match (global, self.out.sequences[arguments].as_slice()) {
+            (Global::OrderedDict, []) => {
+                self.out.dicts.push(Vec::new());
+                Value::Dict(self.out.dicts.len() - 1)
+            }
+            // (data, requires_grad, backward_hooks)
+            (Global::RebuildParameter, &[Value::Tensor(tensor), _, _]) => Value::Tensor(tensor),
+            (
+                Global::RebuildTensor,
+                &[Value::Storage(storage), Value::Int(offset), Value::Tuple(shape), Value::Tuple(strides)],
+            )
+            | (
+                Global::RebuildTensorV2,
+                // requires_grad, backward_hooks and, in new files, metadata
+                &[
+                    Value::Storage(storage),
+                    Value::Int(offset),
+                    Value::Tuple(shape),
+                    Value::Tuple(strides),
+                    _,
+                    _,
+                    ..,
+                ],
+            ) => self.tensor(storage, offset, shape, strides)?,
+            _ => return Err(self.malformed("a call with the wrong arguments")),
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn tensor(&mut self, storage: usize, offset: i64, shape: usize, strides: usize) -> Result<Value<'a>> {
+        let sizes = |tuple: usize| -> Result<Vec<usize>> {
+            let items = &self.out.sequences[tuple];
+            if items.len() > MAX_RANK {
+                return Err(self.malformed("a tensor of more than 8 dimensions"));
+            }
+            let size = |item: &Value| match *item {
+                Value::Int(n) => self.size(n),
+                _ => Err(self.malformed("a size that is no whole number")),
+            };
+            items.iter().map(size).collect()
+        };
+        let (shape, strides) = (sizes(shape)?, sizes(strides)?);
+        if shape.len() != strides.len() {
+            return Err(self.malformed("a shape and strides of different lengths"));
+        }
+        let view = View { storage: self.out.storages[storage], offset: self.size(offset)?, shape, strides };
+        self.out.views.push(view);
+        Ok(Value::Tensor(self.out.views.len() - 1))
+    }
+}

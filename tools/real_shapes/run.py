@@ -1,0 +1,242 @@
+"""Each of the 17 models at its real shape, with random weights: written, loaded, compared with Transformers, deleted.
+
+    python run.py --probe ../../target/release/examples/probe --program ../../target/release/circuit-scaling \\
+        --tokenizers FOLDER --scratch DIR [--models gpt2,opt-125m] [--results results.json] [--hf-limit 9e9]
+
+FOLDER/gpt2 and FOLDER/pythia hold the real tokenizers. OPT's vocabulary is that of GPT-2 with its ids moved by four:
+the files' layout is the repository's, their order is not. Results are added to `results.json`, a model at a time;
+`table.py` makes docs/compatibility.md of them. Versions: ../golden/requirements.txt.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import models
+
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BOOL": torch.bool, "U8": torch.uint8}
+# Of the largest logit (at least 1): the bound of the golden files.
+TOLERANCE = 2e-5
+
+
+def draw(name, shape, seed):
+    """A parameter: matrices with GPT-2's initial scale, gains around one, biases that matter."""
+    g = torch.Generator().manual_seed(seed)
+    t = torch.empty(shape).normal_(0.0, 0.02 if len(shape) == 2 else 0.1, generator=g)
+    return t + 1 if len(shape) == 1 and name.endswith(".weight") else t
+
+
+def mask(shape, dtype):
+    if len(shape) != 4:
+        return torch.ones(shape, dtype=dtype)
+    return torch.tril(torch.ones(shape[-2:])).view(shape).to(dtype)
+
+
+def write_weights(folder, tensors, buffers, dtype, form):
+    if form == "torch":
+        state = {name: draw(name, shape, i).to(DTYPES[dtype]) for i, (name, shape) in enumerate(tensors)}
+        state["lm_head.weight"] = state["model.decoder.embed_tokens.weight"]
+        torch.save(state, folder / "pytorch_model.bin")
+        return folder / "pytorch_model.bin"
+    header, at, parts = {}, 0, []
+    parts = [(n, s, dtype, i) for i, (n, s) in enumerate(tensors)] + [(n, s, d, None) for n, s, d in buffers]
+    for name, shape, d, _ in parts:
+        end = at + int(np.prod(shape, dtype=np.int64)) * DTYPES[d].itemsize
+        header[name] = {"dtype": d, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    text += b" " * (-len(text) % 8)
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name, shape, d, seed in parts:
+            t = mask(shape, DTYPES[d]) if seed is None else draw(name, shape, seed).to(DTYPES[d])
+            file.write(t.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return folder / "model.safetensors"
+
+
+def write_tokenizer(folder, name, tokenizers):
+    def dump(file, value):
+        (folder / file).write_text(json.dumps(value))
+
+    if name.startswith("pythia"):
+        for file in (tokenizers / "pythia").iterdir():
+            shutil.copy(file, folder)
+        return
+    for file in ["vocab.json", "merges.txt"]:
+        shutil.copy(tokenizers / "gpt2" / file, folder)
+    if not name.startswith("opt"):
+        shutil.copy(tokenizers / "gpt2/tokenizer.json", folder)
+        dump("tokenizer_config.json", {"model_max_length": 1024})
+        return
+    vocab = json.loads((tokenizers / "gpt2/vocab.json").read_text())
+    vocab.pop("<|endoftext|>")
+    dump("vocab.json", {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3} | {t: i + 4 for t, i in vocab.items()})
+    token = {"content": "</s>", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    pad = token | {"content": "<pad>"}
+    dump("special_tokens_map.json", {"bos_token": token, "eos_token": token, "pad_token": pad, "unk_token": token})
+    typed = {"__type": "AddedToken"} | token
+    dump("tokenizer_config.json", {
+        "add_bos_token": True, "add_prefix_space": False, "bos_token": typed, "eos_token": typed, "errors": "replace",
+        "pad_token": {"__type": "AddedToken"} | pad, "tokenizer_class": "GPT2Tokenizer", "unk_token": typed,
+    })  # fmt: skip
+
+
+def request(name, config, layers, heads):
+    rng = np.random.default_rng(0)
+    low, high = 5, 50000
+    bos = config["bos_token_id"]
+    # The third is longer than GPT-Neo's window.
+    prompts = [[bos, *rng.integers(low, high, n).tolist()] for n in (9, 23, 280)]
+    first, middle, last = 0, layers // 2, layers - 1
+    chosen = [[layer, head] for layer in (first, middle, last) for head in (0, heads - 1)]
+    return {"prompts": prompts, "read": rng.integers(low, high, 64).tolist(), "heads": chosen, "ablated_prompts": 2}
+
+
+def parts_of(model, family, layer):
+    """`(module whose input is z, W_V [d_model, d_attn], b_V or 0, β or None)` of a layer."""
+    if family == "gpt2":
+        block = model.transformer.h[layer]
+        d = block.attn.embed_dim
+        w, b = block.attn.c_attn.weight[:, 2 * d :], block.attn.c_attn.bias[2 * d :]
+        return block.attn.c_proj, w, b, block.ln_1.bias
+    if family == "pythia":
+        block = model.gpt_neox.layers[layer]
+        d = block.attention.dense.in_features
+        heads = model.config.num_attention_heads
+        fused = block.attention.query_key_value
+        w = fused.weight.view(heads, 3, d // heads, d)[:, 2].reshape(d, d).t()
+        b = fused.bias.view(heads, 3, d // heads)[:, 2].reshape(d)
+        return block.attention.dense, w, b, block.input_layernorm.bias
+    if family == "opt":
+        block = model.model.decoder.layers[layer]
+        v = block.self_attn.v_proj
+        beta = block.self_attn_layer_norm.bias if block.do_layer_norm_before else None
+        return block.self_attn.out_proj, v.weight.t(), v.bias, beta
+    block = model.transformer.h[layer]
+    return block.attn.attention.out_proj, block.attn.attention.v_proj.weight.t(), 0.0, block.ln_1.bias
+
+
+@torch.no_grad()
+def transformers(folder, family, heads, asked):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager")
+    model.eval()
+    read = torch.tensor(asked["read"])
+
+    def logits(prompt):
+        return model(torch.tensor([prompt]), logits_to_keep=1).logits[0, -1].double()[read].tolist()
+
+    out = {"plain": [logits(p) for p in asked["prompts"]], "in_head": [], "folded": []}
+    for layer, head in asked["heads"]:
+        module, w_v, b_v, beta = parts_of(model, family, layer)
+        constant = b_v if beta is None else b_v + beta @ w_v
+        d_head = w_v.shape[1] // heads
+        columns = slice(head * d_head, (head + 1) * d_head)
+        for kind, value in [("in_head", 0.0), ("folded", constant[columns])]:
+
+            def replace(module, args, value=value):
+                z = args[0].clone()
+                z[..., columns] = value
+                return (z,)
+
+            hook = module.register_forward_pre_hook(replace)
+            out[kind].append([logits(p) for p in asked["prompts"][: asked["ablated_prompts"]]])
+            hook.remove()
+    return out
+
+
+def evict(path):
+    """Takes a file out of the page cache, so that reading it means reading the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_seconds(path):
+    evict(path)
+    started = time.perf_counter()
+    with open(path, "rb", buffering=0) as file:
+        buffer = bytearray(8 << 20)
+        while file.readinto(buffer):
+            pass
+    return time.perf_counter() - started
+
+
+def measure(name, options):
+    config, tensors, buffers, dtype, form, mb = models.describe(name)
+    layers = config.get("n_layer") or config.get("num_layers") or config["num_hidden_layers"]
+    heads = config.get("n_head") or config.get("num_heads") or config["num_attention_heads"]
+    family = "gpt-neo" if name.startswith("gpt-neo") else name.split("-")[0]
+    folder = options.scratch / name
+    folder.mkdir(parents=True)
+    try:
+        (folder / "config.json").write_text(json.dumps(config))
+        weights = write_weights(folder, tensors, buffers, dtype, form)
+        write_tokenizer(folder, name, options.tokenizers)
+        size = weights.stat().st_size
+        assert abs(size / 1e6 - mb) < 1.5, f"{name}: {size} bytes, the Hub's file has {mb} MB"
+        asked = request(name, config, layers, heads)
+        (folder / "request.json").write_text(json.dumps(asked))
+
+        result = {"file": weights.name, "file_bytes": size, "layers": layers, "heads": heads}
+        result["read_seconds"] = read_seconds(weights)
+        evict(weights)
+        probe = subprocess.run(
+            [options.probe, folder, folder / "request.json"], check=True, capture_output=True, text=True
+        )
+        ours = json.loads(probe.stdout)
+        result |= {k: v for k, v in ours.items() if k not in ("plain", "in_head", "folded")}
+        shown = subprocess.run([options.program, "inspect", folder], check=True, capture_output=True, text=True)
+        result["inspect"] = shown.stdout.splitlines()
+        prompt = "When John and Mary went to the store, John gave a gift to"
+        shown = subprocess.run([options.program, "predict", folder, prompt], check=True, capture_output=True, text=True)
+        result["predict"] = shown.stdout.splitlines()[:3]
+
+        if ours["weight_bytes"] > options.hf_limit:
+            result["compared"] = False
+            return result
+        theirs = transformers(folder, family, heads, asked)
+        plain, expected = np.array(ours["plain"]), np.array(theirs["plain"])
+        scale = max(1.0, np.abs(expected).max())
+        result |= {"compared": True, "logit_difference": np.abs(plain - expected).max() / scale}
+        for kind in ["in_head", "folded"]:
+            mine = np.array(ours[kind]) - plain[:2]
+            right = np.array(theirs[kind]) - expected[:2]
+            result[f"delta_difference_{kind}"] = np.abs(mine - right).max() / scale
+            result[f"largest_delta_{kind}"] = np.abs(right).max()
+        result["agree"] = bool(
+            max(result[k] for k in result if k.startswith(("logit_d", "delta_d"))) < TOLERANCE
+        )
+        return result
+    finally:
+        shutil.rmtree(folder)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for flag in ["--probe", "--program", "--tokenizers", "--scratch"]:
+        parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results.json")
+    parser.add_argument("--models", default=",".join(models.NAMES))
+    parser.add_argument("--hf-limit", type=float, default=9e9, help="bytes of weights that Transformers may hold")
+    options = parser.parse_args()
+    for name in options.models.split(","):
+        started = time.perf_counter()
+        result = measure(name, options)
+        results = json.loads(options.results.read_text()) if options.results.exists() else {}
+        results[name] = result
+        options.results.write_text(json.dumps(results, indent=1) + "\n")
+        brief = {k: v for k, v in result.items() if k not in ("inspect", "predict")}
+        print(f"{name}: {time.perf_counter() - started:.0f} s {brief}", flush=True)
+
+
+main()
