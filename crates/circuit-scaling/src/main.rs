@@ -4,6 +4,7 @@
 
 mod args;
 mod commands;
+mod downloads;
 mod error;
 mod miniatures;
 mod progress;
@@ -64,8 +65,8 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Transfer(args) => commands::tables::transfer(args, display),
         Command::Analyze(args) => commands::tables::analyze(args),
         Command::Compare(args) => commands::compare::compare(args, display),
-        Command::Inspect(args) => commands::inspect::inspect(args),
-        Command::Predict(args) => commands::predict::predict(args),
+        Command::Inspect(args) => commands::inspect::inspect(args, display),
+        Command::Predict(args) => commands::predict::predict(args, display),
         Command::Models => Ok(commands::models::models()),
     }
 }

@@ -34,6 +34,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
             }
         }
     }
+    args.measure.fetch_models(display)?;
     let subjects = Subject::open_all(&args.measure.models)?;
     let folder = StudyFolder::open(&args.tables.study.out)?;
     let models = if args.measure.models.is_empty() {
