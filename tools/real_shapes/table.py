@@ -27,8 +27,8 @@ were used; OPT's is GPT-2's with other ids, in the files of its repository.
   brackets the time that reading the file alone took.
 - **peak**: the process's largest resident size while loading, as a multiple of the float32 weights. The bound is 1.2.
 
-A cell that says *not run* has not been tried: {missing}. These are times on two cores that other work kept busy throughout (one model's
-reading of a warm file differed by a factor of ten from the next), so take them as upper bounds.
+A cell that says *not run* has not been tried: {missing}. These are times on two cores that other work kept
+busy throughout, so take them as upper bounds.
 
 | model | loads | format on disk | logits agree | Δ agree | load (read), s | peak × weights |
 |---|---|---|---|---|---|---|
