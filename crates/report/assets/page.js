@@ -396,7 +396,7 @@
   }
   function ablationSection() {
     const MEASURE = [["mean_diff", "correct − mean of the other names (logits)"], ["acc", "accuracy"]];
-    const state = { model: curves[0].model, selection: curves[0].selection, task: 0, measure: 0 };
+    const state = { model: curves[0].model, selection: curves.find((c) => c.kind === "hero")?.selection, task: 0, measure: 0 };
     const unique = (key) => [...new Set(curves.map((c) => c[key]))];
     const draw = () => {
       const [measure, title] = MEASURE[state.measure];
@@ -416,7 +416,7 @@
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),
-      select("Hero heads from", unique("selection").map((s) => [s, s.replace("_", "-")]), (v) => { state.selection = v; draw(); }),
+      select("Hero heads from", [...new Set(curves.filter((c) => c.kind === "hero").map((c) => c.selection))].map((s) => [s, s.replace("_", "-")]), (v) => { state.selection = v; draw(); }),
       select("Task", tasks.map((t, i) => [i, t.label]), (v) => { state.task = Number(v); draw(); }),
       select("Measure", MEASURE.map((m, i) => [i, m[1]]), (v) => { state.measure = Number(v); draw(); }));
     $("ablation-note").textContent = "On held-out prompts. Dashed line: nothing ablated. Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets.";

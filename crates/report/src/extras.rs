@@ -1,11 +1,14 @@
-//! What a study knows beside its joint table: how well the models do the tasks at all.
+//! What a study knows beside its joint table: how well the models do the tasks at all, causal tracing, ablated sets.
 
 use std::path::Path;
 
+use analysis::ablation::{self, SummaryRow};
+use analysis::dissociation::{self, DissociationRow};
 use analysis::joint::StudyTask;
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::scan_file::{Baseline, ScanFile};
 use analysis::study::Study;
+use analysis::tracing::{self, CausalResult};
 
 use crate::error::Result;
 
@@ -27,8 +30,22 @@ pub struct TaskBaseline {
 pub struct Extras {
     /// Baselines of the models whose scan files are at hand.
     pub baselines: Vec<TaskBaseline>,
+    /// Influence of hero heads in causal tracing, of the value stream.
+    pub traced: Vec<CausalResult>,
+    /// What ablating sets of heads does: hero heads and random ones.
+    pub ablated: Vec<SummaryRow>,
+    /// Whether the tasks come apart.
+    pub dissociation: Vec<DissociationRow>,
     /// Where hero heads attend at the last token.
     pub attention: Vec<HeadAttention>,
+}
+
+/// The stream whose influence is shown: what a head moves, as opposed to where it looks.
+const STREAM: &str = "v";
+
+/// The rows of a file, none if there is no file.
+fn read_if_there<T>(path: &Path, read: fn(&Path) -> analysis::Result<Vec<T>>) -> Result<Vec<T>> {
+    if path.exists() { Ok(read(path)?) } else { Ok(Vec::new()) }
 }
 
 /// Where a head attends at the last token of a task's prompts, averaged over them.
@@ -67,7 +84,21 @@ impl Extras {
                 }
             }
         }
-        Ok(Self { baselines, ..Self::default() })
+        let is_ours = |model: &str| study.joint.model(model).is_some();
+        let mut traced = read_if_there(&layout.causal_results(STREAM), tracing::read_results)?;
+        let mut ablated = read_if_there(&layout.table(ablation::SUMMARY_TABLE), ablation::read_summary)?;
+        let mut dissociation =
+            read_if_there(&layout.table(dissociation::DISSOCIATION_TABLE), dissociation::read_dissociation)?;
+        traced.retain(|r| is_ours(&r.model));
+        ablated.retain(|r| is_ours(&r.model));
+        dissociation.retain(|r| is_ours(&r.model));
+        Ok(Self { baselines, traced, ablated, dissociation, attention: Vec::new() })
+    }
+
+    /// A head's influence, if it was traced.
+    #[must_use]
+    pub fn influence(&self, model: &str, layer: u32, head: u32) -> Option<&CausalResult> {
+        self.traced.iter().find(|r| r.model == model && (r.layer, r.head) == (layer, head))
     }
 
     /// How well a model does a task, if its scan is at hand.
@@ -88,6 +119,12 @@ impl Extras {
         let mut missing = Vec::new();
         if self.baselines.is_empty() {
             missing.push("how well the models do the tasks (`circuit-scaling scan`)");
+        }
+        if self.traced.is_empty() {
+            missing.push("causal tracing of hero heads (`circuit-scaling trace`)");
+        }
+        if self.ablated.is_empty() {
+            missing.push("hero heads against random heads, and dissociation (`circuit-scaling ablate`)");
         }
         if self.attention.is_empty() {
             missing.push("where hero heads attend at the last token");

@@ -3,12 +3,15 @@
 //! A figure is one column (85 mm) wide and nothing in it is smaller than 7 points. What cannot be drawn, because nothing
 //! was measured for it, is listed with the reason instead of being drawn empty.
 
+mod ablation;
+pub(crate) mod causal;
 pub mod export;
 mod layers;
 pub mod page;
 pub mod palette;
 mod panel;
 mod phase;
+mod rows;
 pub mod scale;
 mod scaling;
 mod transfer;
@@ -16,6 +19,7 @@ mod transfer;
 use std::path::{Path, PathBuf};
 
 use analysis::files::write_bytes;
+use analysis::joint::StudyTask;
 use analysis::layout::file_safe_name;
 use analysis::study::Study;
 use rayon::prelude::*;
@@ -64,7 +68,6 @@ type Job<'a> = Box<dyn Fn() -> Result<Drawing> + Sync + Send + 'a>;
 /// # Errors
 /// When the drawing library refuses something.
 pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
-    let _ = extras;
     let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
     let families = &families;
     let mut jobs: Vec<Job> = vec![
@@ -74,11 +77,18 @@ pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
         Box::new(move || phase::all_heads(study, families)),
         Box::new(move || phase::family_grid(study, families)),
         Box::new(move || transfer::transfer(study)),
+        Box::new(move || causal::influence(study, extras, StudyTask::Ioi)),
+        Box::new(move || causal::influence(study, extras, StudyTask::Anti)),
+        Box::new(move || ablation::overview(study, extras, families)),
+        Box::new(move || ablation::dissociation(extras)),
     ];
     for index in 0..study.joint.models.len() {
         jobs.push(Box::new(move || phase::scatter(study, index, families)));
         jobs.push(Box::new(move || layers::histogram(study, index)));
         jobs.push(Box::new(move || layers::heatmap(study, index)));
+        if !extras.ablated.is_empty() {
+            jobs.push(Box::new(move || ablation::of_model(study, extras, index)));
+        }
     }
     jobs.par_iter().map(|job| job()).collect()
 }

@@ -3,12 +3,11 @@
 use analysis::joint::StudyTask;
 use analysis::study::Study;
 use analysis::transfer::PairTransfer;
-use plotters::style::text_anchor::{HPos, VPos};
 
-use super::page::{COLUMN_MM, Entry, SMALL_PT, Sheet, Symbol, mm, pt, shortened, text, text_width};
-use super::palette::{FAINT, INK, Marker, task_color, task_label};
-use super::panel::Panel;
-use super::scale::{Axis, Scale};
+use super::page::{Entry, Sheet, Symbol};
+use super::palette::{FAINT, Marker, task_color, task_label};
+use super::rows::rows;
+use super::scale::Axis;
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
 use crate::notes::{SIGNIFICANT, numbers};
@@ -34,16 +33,8 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
     }
     let q_values = numbers(study, "transfer_tests", "q_value_index");
     let model = |i: usize| study.joint.models[i].info.model.as_str();
-    let labels: Vec<String> = pairs
-        .iter()
-        .map(|t| {
-            shortened(
-                &format!("{} → {}", model(t.pair.base), model(t.pair.target)),
-                SMALL_PT,
-                mm(COLUMN_MM * 0.5),
-            )
-        })
-        .collect();
+    let labels: Vec<String> =
+        pairs.iter().map(|t| format!("{} → {}", model(t.pair.base), model(t.pair.target))).collect();
     let mut legend: Vec<Entry> = StudyTask::BOTH
         .into_iter()
         .map(|task| {
@@ -73,37 +64,25 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
     let body_mm = 12.0 + 4.0 * pairs.len() as f64;
     let sheet = Sheet { name, title: "", body_mm, legend, caption };
     let figure = sheet.draw(|body| {
-        let widest = labels.iter().map(|l| text_width(l, SMALL_PT)).max().unwrap_or(0);
-        let (left, right) = body.split_horizontally(widest + pt(4.0));
         let x = Axis::linear_between("mean fractional rank", 0.0, 1.0, 4);
-        let y = Axis {
-            scale: Scale::Linear,
-            low: pairs.len() as f64 - 0.5,
-            high: -0.5,
-            ticks: Vec::new(),
-            title: String::new(),
-        };
-        let panel = Panel::new(&right, "", x, y)?;
-        let inside_top = panel.inside().get_base_pixel().1 - left.get_base_pixel().1;
-        for (row, label) in labels.iter().enumerate() {
-            let y = inside_top + panel.at(0.0, row as f64).1;
-            text(&left, label, (widest + pt(2.0), y), SMALL_PT, &INK, (HPos::Right, VPos::Center))?;
-            panel.line(&[(0.0, row as f64), (1.0, row as f64)], super::palette::GROUND, 0.4)?;
-        }
-        panel.upright(0.5, FAINT)?;
-        for (index, transfer) in study.transfers.iter().enumerate() {
-            let row = index % n_all;
-            let Some(rank) = transfer.by_index.mean_frac_rank.filter(|_| row < pairs.len()) else { continue };
-            let shift = if transfer.task == StudyTask::Ioi { -0.16 } else { 0.16 };
-            let (at, color) = ((rank, row as f64 + shift), task_color(transfer.task));
-            let beats_chance = q_values.get(index).copied().flatten().is_some_and(|q| q <= SIGNIFICANT);
-            if beats_chance {
-                panel.marker(marker(transfer.task), at, 2.0, color, 1.0)?;
-            } else {
-                panel.hollow(marker(transfer.task), at, 2.0, color)?;
+        rows(body, &labels, x, |panel| {
+            panel.upright(0.5, FAINT)?;
+            for (index, transfer) in study.transfers.iter().enumerate() {
+                let row = index % n_all;
+                let Some(rank) = transfer.by_index.mean_frac_rank.filter(|_| row < pairs.len()) else {
+                    continue;
+                };
+                let shift = if transfer.task == StudyTask::Ioi { -0.16 } else { 0.16 };
+                let (at, color) = ((rank, row as f64 + shift), task_color(transfer.task));
+                let beats_chance = q_values.get(index).copied().flatten().is_some_and(|q| q <= SIGNIFICANT);
+                if beats_chance {
+                    panel.marker(marker(transfer.task), at, 2.0, color, 1.0)?;
+                } else {
+                    panel.hollow(marker(transfer.task), at, 2.0, color)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     })?;
     Ok(Ok(figure))
 }

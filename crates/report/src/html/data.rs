@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
+use analysis::ablation::SummaryRow;
 use analysis::categories::{Category, ClassifiedModel};
 use analysis::joint::{Effect, EffectDetail, ModelHeads, StudyTask};
 use analysis::model_measures::{TaskCorrelation, measure_names};
 use analysis::scaling::POOLED;
 use analysis::study::Study;
 use analysis::table::{Column, Table, Values};
+use analysis::tracing::{CausalResult, Influence};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::PLOTTING_LIBRARY;
 use crate::extras::Extras;
+use crate::figures::causal::of_task;
 use crate::figures::palette::{Families, Marker, category_color, category_label, task_color, task_label};
 use crate::notes;
 
@@ -41,6 +44,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         "models": models,
         "measures": measure_names(),
         "laws": laws(study),
+        "ablation": curves(extras),
         "findings": notes::findings(study, extras).into_iter().map(|f| json!({
             "title": f.title, "text": f.text, "sources": f.sources,
         })).collect::<Vec<_>>(),
@@ -107,7 +111,7 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
         "over_prompts": correlations.pearson.over_prompts,
         "baselines": baselines,
         "values": study.measures[index].values.iter().map(|v| short(*v)).collect::<Vec<_>>(),
-        "heads": heads(measured, classified),
+        "heads": heads(measured, classified, extras),
         "attention": extras.attention.iter().filter(|a| a.model == info.model).map(|a| json!({
             "layer": a.layer, "head": a.head, "task": a.task as usize, "weights": a.weights,
         })).collect::<Vec<_>>(),
@@ -115,7 +119,7 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
 }
 
 /// A model's heads, column by column; details that no head has are left out.
-fn heads(measured: &ModelHeads, classified: &ClassifiedModel) -> Value {
+fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -> Value {
     let rows = &measured.heads;
     let mut columns = serde_json::Map::new();
     let mut put = |name: &str, column: Vec<Value>| {
@@ -142,6 +146,18 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel) -> Value {
             put(&format!("{name}_{detail}"), rows.iter().map(|h| value(h.effect(task))).collect());
         }
     }
+    if !extras.traced.is_empty() {
+        type Of = fn((f64, &Influence)) -> f64;
+        let figures: [(&str, Of); 3] = [("", |t| t.0), ("_low", |t| t.1.ci_low), ("_high", |t| t.1.ci_high)];
+        let traced: Vec<Option<&CausalResult>> =
+            rows.iter().map(|h| extras.influence(&measured.info.model, h.layer, h.head)).collect();
+        for (task, name) in StudyTask::BOTH.into_iter().zip(["ioi", "anti"]) {
+            for (end, of) in figures {
+                let value = |r: &Option<&CausalResult>| short(r.map(|r| of(of_task(r, task))));
+                put(&format!("{name}_influence{end}"), traced.iter().map(value).collect());
+            }
+        }
+    }
     // Heads without a category are not among the classified.
     let mut known = classified.heads.iter().peekable();
     let of_row: Vec<_> =
@@ -159,6 +175,44 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel) -> Value {
         of_row.iter().map(|h| json!(h.and_then(|h| h.held_out_category.map(|c| c as usize)))).collect(),
     );
     Value::Object(columns)
+}
+
+/// The curves of ablated sets: for each model, selection and kind of set, columns over the number of heads.
+fn curves(extras: &Extras) -> Value {
+    let mut curves: Vec<(String, String, &str, Vec<&SummaryRow>)> = Vec::new();
+    for row in extras.ablated.iter().filter(|r| r.mean_diff_ioi.is_some()) {
+        let kind = row.set_type.strip_suffix(&format!("_{}", row.selection)).unwrap_or(&row.set_type);
+        match curves.iter_mut().find(|c| (&c.0, &c.1, c.2) == (&row.model, &row.selection, kind)) {
+            Some(curve) => curve.3.push(row),
+            None => curves.push((row.model.clone(), row.selection.clone(), kind, vec![row])),
+        }
+    }
+    type Of = fn(&SummaryRow) -> Option<f64>;
+    let columns: [(&str, Of); 12] = [
+        ("mean_diff_ioi", |r| r.mean_diff_ioi),
+        ("mean_diff_ioi_low", |r| r.mean_diff_ioi_low),
+        ("mean_diff_ioi_high", |r| r.mean_diff_ioi_high),
+        ("mean_diff_anti", |r| r.mean_diff_anti),
+        ("mean_diff_anti_low", |r| r.mean_diff_anti_low),
+        ("mean_diff_anti_high", |r| r.mean_diff_anti_high),
+        ("acc_ioi", |r| r.acc_ioi),
+        ("acc_ioi_low", |r| r.acc_ioi_low),
+        ("acc_ioi_high", |r| r.acc_ioi_high),
+        ("acc_anti", |r| r.acc_anti),
+        ("acc_anti_low", |r| r.acc_anti_low),
+        ("acc_anti_high", |r| r.acc_anti_high),
+    ];
+    let curve = |(model, selection, kind, mut rows): (String, String, &str, Vec<&SummaryRow>)| {
+        rows.sort_by_key(|r| r.k);
+        let mut curve = json!({
+            "model": model, "selection": selection, "kind": kind, "k": rows.iter().map(|r| r.k).collect::<Vec<_>>(),
+        });
+        for (name, of) in columns {
+            curve[name] = rows.iter().map(|r| short(of(r))).collect();
+        }
+        curve
+    };
+    curves.into_iter().map(curve).collect()
 }
 
 /// The pooled line of every measure.

@@ -1,5 +1,6 @@
 //! What the numbers say, one claim at a time.
 
+use analysis::ablation::{SetKind, SummaryRow};
 use analysis::categories::{Category, ClassifiedHead};
 use analysis::joint::{ModelInfo, StudyTask};
 use analysis::model_measures::{ModelCorrelations, TaskCorrelation};
@@ -9,6 +10,7 @@ use analysis::study::Study;
 use analysis::table::Values;
 
 use crate::extras::Extras;
+use crate::figures::causal::of_task;
 use crate::figures::palette::{category_label, task_label};
 use crate::figures::scale::decimal;
 use crate::words;
@@ -48,6 +50,9 @@ pub fn findings(study: &Study, extras: &Extras) -> Vec<Finding> {
     findings.extend([correlations(study), categories(study), strongest(study)]);
     findings.extend([scaling(study), concentration(study), depth(study)]);
     findings.extend(winners_curse(study));
+    findings.extend(influence(extras));
+    findings.extend(hero_sets(extras));
+    findings.extend(dissociation(extras));
     findings.push(transfer(study));
     findings.push(audit(study));
     findings
@@ -370,6 +375,103 @@ fn winners_curse(study: &Study) -> Option<Finding> {
         heads(of),
     );
     Some(Finding::new("Held-out prompts", text, &["winners_curse.csv"]))
+}
+
+fn influence(extras: &Extras) -> Option<Finding> {
+    if extras.traced.is_empty() {
+        return None;
+    }
+    let sentence = |task: StudyTask| {
+        let (mut above, mut below) = (0, 0);
+        for (_, influence) in extras.traced.iter().map(|r| of_task(r, task)) {
+            above += usize::from(influence.ci_low > 0.0);
+            below += usize::from(influence.ci_high < 0.0);
+        }
+        let significant =
+            extras.traced.iter().map(|r| of_task(r, task)).filter(|(_, i)| i.q_value <= SIGNIFICANT).count();
+        let largest =
+            extras.traced.iter().max_by(|a, b| of_task(a, task).0.abs().total_cmp(&of_task(b, task).0.abs()));
+        let largest = largest.map_or(String::new(), |r| {
+            let (mean, influence) = of_task(r, task);
+            let ends = analysis::stats::Interval { low: influence.ci_low, high: influence.ci_high };
+            let name = words::head(r.layer, r.head);
+            format!(
+                "; the largest is that of {} {name}, {} {}",
+                r.model,
+                words::signed(mean),
+                words::interval(ends, 3)
+            )
+        });
+        format!(
+            "On {}, the interval of the influence of {above} of {} {} lies above 0 (they bring the clean answer back) and of {below} below; \
+             {significant} have q ≤ {SIGNIFICANT}{largest}.",
+            task_label(task),
+            words::count(extras.traced.len()),
+            if extras.traced.len() == 1 { "hero head" } else { "hero heads" },
+        )
+    };
+    let text = StudyTask::BOTH.map(sentence).join(" ");
+    Some(Finding::new("Causal influence", text, &["hero_head_causal_summary.csv"]))
+}
+
+fn hero_sets(extras: &Extras) -> Option<Finding> {
+    let all = |kind: SetKind| {
+        extras.ablated.iter().filter(move |r| r.set_type == kind.name() && r.mean_diff_ioi.is_some())
+    };
+    // The largest hero set of each model, and the random sets of that size.
+    let mut compared: Vec<(&SummaryRow, &SummaryRow)> = Vec::new();
+    for hero in all(SetKind::Hero) {
+        let Some(random) = all(SetKind::Random).find(|r| r.model == hero.model && r.k == hero.k) else {
+            continue;
+        };
+        match compared.iter_mut().find(|c| c.0.model == hero.model) {
+            Some(known) if known.0.k < hero.k => *known = (hero, random),
+            Some(_) => {}
+            None => compared.push((hero, random)),
+        }
+    }
+    if compared.is_empty() {
+        return None;
+    }
+    let below = |value: fn(&SummaryRow) -> Option<f64>, low: fn(&SummaryRow) -> Option<f64>| {
+        compared
+            .iter()
+            .filter(|(hero, random)| value(hero).zip(low(random)).is_some_and(|(v, l)| v < l))
+            .count()
+    };
+    let text = format!(
+        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct name and the others \
+         than the central 95% of the random sets in {} of {} on IOI and in {} on anti-repeat (held-out prompts).",
+        below(|r| r.mean_diff_ioi, |r| r.mean_diff_ioi_low),
+        models(compared.len()),
+        below(|r| r.mean_diff_anti, |r| r.mean_diff_anti_low),
+    );
+    Some(Finding::new("Hero against random heads", text, &["hero_vs_random_ablation_summary.csv"]))
+}
+
+fn dissociation(extras: &Extras) -> Option<Finding> {
+    if extras.dissociation.is_empty() {
+        return None;
+    }
+    let tested: Vec<bool> = extras.dissociation.iter().filter_map(|r| r.double_dissociation).collect();
+    let index: Vec<f64> = extras.dissociation.iter().filter_map(|r| r.index).collect();
+    let mut text = format!(
+        "Ablating IOI-only heads hurts IOI more than ablating as many anti-only heads does, and the other way round on anti-repeat, with 95% \
+         confidence in both, in {} of {} with heads of both kinds to ablate ({} have none).",
+        tested.iter().filter(|&&double| double).count(),
+        models(tested.len()),
+        extras.dissociation.len() - tested.len(),
+    );
+    if let Some(first) = index.first() {
+        let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
+        text += &format!(
+            " The index of dissociation lies between {} and {} in {}.",
+            decimal(low, 2),
+            decimal(high, 2),
+            models(index.len())
+        );
+    }
+    Some(Finding::new("Dissociation", text, &["dissociation.csv"]))
 }
 
 /// A column of numbers of one of the study's tables.

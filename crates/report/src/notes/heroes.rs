@@ -6,6 +6,7 @@ use analysis::study::Study;
 
 use super::heading;
 use crate::extras::Extras;
+use crate::figures::causal::of_task;
 use crate::figures::palette::{category_label, task_label};
 use crate::figures::scale::decimal;
 use crate::words;
@@ -80,6 +81,21 @@ fn card(hero: &HeroHead, extras: &Extras) -> String {
         (None, Some(c)) => format!("- Category on held-out prompts: {}\n", category_label(c)),
         (None, None) => "- Category: its stability is not known\n".to_owned(),
     };
+    if let Some(traced) = extras.influence(&hero.model, head.layer, head.head) {
+        for task in StudyTask::BOTH {
+            let (mean, influence) = of_task(traced, task);
+            let ends = analysis::stats::Interval { low: influence.ci_low, high: influence.ci_high };
+            let share = influence.normalised.map_or(String::new(), |n| {
+                format!("; {} of the difference between clean and corrupted runs", decimal(n, 2))
+            });
+            text += &format!(
+                "- Causal influence on {}: {} {}{share}\n",
+                task_label(task),
+                words::signed(mean),
+                words::interval(ends, 3)
+            );
+        }
+    }
     for attention in extras.attention_of(&hero.model, head.layer, head.head) {
         let weights: Vec<String> = attention
             .weights
