@@ -340,17 +340,33 @@ pub enum Stage {
     Scan,
     /// Join the scans and make all tables
     Tables,
+    /// Patch hero heads from clean into corrupted prompts
+    Trace,
+    /// Ablate sets of hero heads against random sets
+    Ablate,
+    /// Draw the figures
+    Figures,
+    /// Write the notes
+    Notes,
+    /// Write the page with everything on it
+    Report,
 }
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 2] = [Self::Scan, Self::Tables];
+    pub const ALL: [Self; 7] =
+        [Self::Scan, Self::Tables, Self::Trace, Self::Ablate, Self::Figures, Self::Notes, Self::Report];
 
     /// Name on the command line and in `study.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scan => "scan",
             Self::Tables => "tables",
+            Self::Trace => "trace",
+            Self::Ablate => "ablate",
+            Self::Figures => "figures",
+            Self::Notes => "notes",
+            Self::Report => "report",
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What experiments on a study's hero heads have in common: its scans, its models, and the prompts they were asked.
 
-use std::path::Path;
-
 use analysis::categories::{Category, Classified, ClassifiedModel, HeroHead, classify};
 use analysis::joint::JointTable;
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
@@ -66,19 +64,18 @@ impl StudyHeads {
     }
 }
 
-/// The model that a scan was made of, from where it lay then.
+/// The model that a scan was made of, from where it lay then, else by its name.
 fn reopen(layout: &Layout, model: &str) -> Result<Subject, CliError> {
     let from = ScanFile::read(&layout.scan(IOI, model))?.hf_name;
-    let name = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from);
-    if name == from && !Path::new(name).is_dir() {
-        return Err(CliError::ModelMoved { model: model.to_owned(), from });
+    let then = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from);
+    for name in [then, model] {
+        match Subject::open(name) {
+            Ok(subject) if subject.name == model => return Ok(subject),
+            Ok(_) | Err(CliError::UnknownModel { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
-    let subject = Subject::open(name)?;
-    if subject.name == model {
-        Ok(subject)
-    } else {
-        Err(CliError::ModelMoved { model: model.to_owned(), from })
-    }
+    Err(CliError::ModelMoved { model: model.to_owned(), from })
 }
 
 /// A model with its scans, its heads' categories, and the prompts that it was asked.

@@ -3,9 +3,12 @@
 //! Include it with `#[path = "experiments/mod.rs"] mod experiments;`, beside `planted`.
 #![allow(dead_code, reason = "each test that includes this uses a part of it")]
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use analysis::ablation::{AblationPlan, AblationSettings, ModelAblation, TaskOutcomes, evaluate, plan};
+use analysis::ablation::{
+    AblationPlan, AblationSettings, ModelAblation, Selection, TaskOutcomes, evaluate, plan,
+};
 use analysis::categories::{Classified, DEFAULT_TAU, classify};
 use analysis::dissociation::{Dissociation, Evidence, dissociation};
 use analysis::joint::{ScanPair, from_scans};
@@ -71,6 +74,28 @@ impl<'a> Scanned<'a> {
             ablate_sets(self.decoder, prompts, Split::HeldOut, &plan.sets, options, &mut go_on)
                 .expect("outcomes")
         })
+    }
+
+    /// Hero sets of all heads alone, for speed: nothing else of the plan is run.
+    pub fn ablation_of_all_heads(&self, n_random_sets: usize, seed: u64) -> ModelAblation {
+        let mut plan = self.plan(n_random_sets, seed);
+        plan.comparisons.retain(|c| c.selection == Selection::All);
+        let mut used = BTreeSet::new();
+        for sets in plan.comparisons.iter().flat_map(|c| &c.sets) {
+            used.insert(sets.hero);
+            for arm in [&sets.random, &sets.matched] {
+                used.extend(arm.others.iter().flatten().chain(&arm.permuted));
+            }
+        }
+        let mut small = plan.clone();
+        small.sets = used.iter().map(|&at| plan.sets[at].clone()).collect();
+        let outcomes = self.outcomes(&small).map(|outcomes| {
+            let mut sets = vec![outcomes.base.clone(); plan.sets.len()];
+            used.iter().zip(outcomes.sets).for_each(|(&at, outcome)| sets[at] = outcome);
+            TaskOutcomes { sets, ..outcomes }
+        });
+        evaluate(&self.origin, &self.settings(n_random_sets), &plan, &outcomes[0], &outcomes[1])
+            .expect("an ablation")
     }
 
     pub fn ablation(&self, n_random_sets: usize, seed: u64) -> (ModelAblation, Dissociation) {
