@@ -196,7 +196,8 @@ def measure(name, options):
         ours = json.loads(probe.stdout)
         result |= {k: v for k, v in ours.items() if k not in ("plain", "in_head", "folded")}
         shown = subprocess.run([options.program, "inspect", folder], check=True, capture_output=True, text=True)
-        result["inspect"] = shown.stdout.splitlines()
+        # The folder is this machine's own.
+        result["inspect"] = [line for line in shown.stdout.splitlines() if not line.startswith("source")]
         prompt = "When John and Mary went to the store, John gave a gift to"
         shown = subprocess.run([options.program, "predict", folder, prompt], check=True, capture_output=True, text=True)
         result["predict"] = shown.stdout.splitlines()[:3]

@@ -10,6 +10,10 @@ use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
 use transformer::intervention::Stream;
 
+use crate::downloads;
+use crate::error::CliError;
+use crate::progress::Display;
+
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
 
@@ -102,17 +106,23 @@ pub enum Command {
 /// A model by name.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// A shipped miniature's name, or a folder with a checkpoint
+    /// A shipped miniature's name, a folder with a checkpoint, a published model's name, or a Hugging Face id
     pub model: String,
+    /// Branch, tag or commit on the Hugging Face Hub; by default main
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
 }
 
 /// Options of `predict`.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A shipped miniature's name, or a folder with a checkpoint
+    /// A shipped miniature's name, a folder with a checkpoint, a published model's name, or a Hugging Face id
     pub model: String,
     /// The text to continue
     pub prompt: String,
+    /// Branch, tag or commit on the Hugging Face Hub; by default main
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
     /// How many tokens to show
     #[arg(long, short = 'k', default_value_t = 10)]
     pub top: usize,
@@ -198,9 +208,13 @@ pub struct PlotArgs {
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
 pub struct MeasureArgs {
-    /// Models: shipped miniatures' names or folders with checkpoints, separated by commas
+    /// Models: shipped miniatures' names, folders with checkpoints, published models' names or Hugging Face ids, separated by
+    /// commas
     #[arg(long, value_name = "M", value_delimiter = ',')]
     pub models: Vec<String>,
+    /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
+    #[arg(long, value_name = "REV")]
+    pub revision: Option<String>,
     /// Prompts per task, both splits together; by default what the protocol says
     #[arg(long, value_name = "N")]
     pub prompts: Option<usize>,
@@ -219,6 +233,17 @@ pub struct MeasureArgs {
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
+}
+
+impl MeasureArgs {
+    /// The models, downloaded if need be; from now on each name says its revision itself.
+    ///
+    /// # Errors
+    /// A model that cannot be had.
+    pub fn fetch_models(&mut self, display: Display) -> Result<(), CliError> {
+        self.models = downloads::with_revision(&self.models, self.revision.as_deref());
+        downloads::fetch(&self.models, display)
+    }
 }
 
 /// Options of `scan`.
@@ -262,6 +287,9 @@ pub struct RunArgs {
     /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
     #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
+    /// Random sets of each kind, for every category and size, that sets of hero heads are compared with
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = random_sets)]
+    pub random_sets: usize,
     /// Stages to do, separated by commas; by default all
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
     pub stages: Vec<Stage>,

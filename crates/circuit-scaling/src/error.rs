@@ -90,7 +90,7 @@ pub enum CliError {
     Report(#[from] report::ReportError),
     /// A name that means nothing.
     #[error(
-        "there is no model or folder `{name}`: name a shipped miniature ({miniatures}) or a folder with a checkpoint"
+        "there is no model or folder `{name}`: name a shipped miniature ({miniatures}), a published model (see `circuit-scaling models`), a Hugging Face id or a folder with a checkpoint"
     )]
     UnknownModel {
         /// The name.
@@ -98,16 +98,9 @@ pub enum CliError {
         /// Names there are.
         miniatures: String,
     },
-    /// A model of the Hub, which this version does not download.
-    #[error(
-        "`{name}` is not on this machine and this version downloads nothing: fetch {hf_name} into a folder and name the folder"
-    )]
-    NotDownloaded {
-        /// The name.
-        name: String,
-        /// Its id on the Hub.
-        hf_name: String,
-    },
+    /// A model of the Hub that cannot be had.
+    #[error(transparent)]
+    Hub(#[from] hub::HubError),
     /// Prompts need a tokenizer.
     #[error(
         "{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer beside its weights"

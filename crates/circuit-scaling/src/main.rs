@@ -4,6 +4,7 @@
 
 mod args;
 mod commands;
+mod downloads;
 mod error;
 mod miniatures;
 mod progress;
@@ -69,9 +70,9 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Plot(args) => commands::presentation::plot(args, display),
         Command::Notes(args) => commands::presentation::notes(args, display),
         Command::Report(args) => commands::presentation::report(args, display),
-        Command::Inspect(args) => commands::inspect::inspect(args),
-        Command::Predict(args) => commands::predict::predict(args),
-        Command::Plan(args) => commands::plan::plan(args),
+        Command::Inspect(args) => commands::inspect::inspect(args, display),
+        Command::Predict(args) => commands::predict::predict(args, display),
+        Command::Plan(args) => commands::plan::plan(args, display),
         Command::Models => Ok(commands::models::models()),
     }
 }

@@ -72,6 +72,19 @@ impl Display {
     }
 }
 
+/// A bar over the bytes of a file on its way.
+pub fn download_bar(display: Display, title: &str, bytes: u64) -> ProgressBar {
+    let target = match display.mode {
+        Mode::Bars => ProgressDrawTarget::stderr(),
+        Mode::Json | Mode::Quiet => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(bytes), target);
+    let template = "{prefix:44} {bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(title.to_owned());
+    bar
+}
+
 /// The bar of one step.
 pub struct Bar {
     bar: ProgressBar,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use analysis::known_models;
 use circuits::prompts::{Tokenize, TokenizeError};
 use transformer::checkpoint::ModelFiles;
 use transformer::decoder::Decoder;
@@ -11,6 +10,7 @@ use transformer::model::ModelInfo;
 use transformer::spec::{Architecture, ModelSpec};
 use transformer::tokenizer::Tokenizer;
 
+use crate::downloads::HubName;
 use crate::error::CliError;
 use crate::miniatures::{self, MINIATURES};
 
@@ -22,6 +22,8 @@ pub struct Subject {
     pub hf_name: String,
     /// Family in tables.
     pub family: String,
+    /// The commit on the Hub that its files belong to.
+    pub commit: Option<String>,
     /// Its files, read as far as their headers.
     pub info: ModelInfo,
     tokenizer: Tokenizer,
@@ -31,10 +33,11 @@ impl Subject {
     /// How the `hf_name` of a shipped miniature begins.
     pub const BUILT_IN: &str = "built-in/";
 
-    /// The model of this name: a shipped miniature, else a folder.
+    /// The model of this name: a shipped miniature, else a folder, else a model of the Hub that is in the cache
+    /// ([`crate::downloads::fetch`] brings it there).
     ///
     /// # Errors
-    /// An unknown name, or files that are no checkpoint of a supported architecture.
+    /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
     pub fn open(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
@@ -43,13 +46,19 @@ impl Subject {
         if Path::new(name).is_dir() {
             return Self::from_files(&ModelFiles::folder(name)?, name.to_owned(), None);
         }
-        Err(match known_models::find(name) {
-            Some(known) => CliError::NotDownloaded { name: name.into(), hf_name: known.hf_name.into() },
-            None => {
-                let miniatures = MINIATURES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
-                CliError::UnknownModel { name: name.into(), miniatures }
-            }
-        })
+        let Some(on_hub) = HubName::parse(name) else {
+            let miniatures = MINIATURES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
+            return Err(CliError::UnknownModel { name: name.into(), miniatures });
+        };
+        let snapshot = on_hub.cached()?;
+        let files = ModelFiles::folder(&snapshot.folder)?;
+        let family = on_hub.known.map(|known| known.family);
+        let mut subject = Self::from_files(&files, on_hub.id.to_owned(), family)?;
+        // The folder is called after the commit.
+        let last = on_hub.id.rsplit('/').next().unwrap_or(on_hub.id);
+        subject.name = on_hub.known.map_or(last, |known| known.name).to_owned();
+        subject.commit = Some(snapshot.commit);
+        Ok(subject)
     }
 
     fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
@@ -62,7 +71,14 @@ impl Subject {
             Architecture::Opt => "opt",
             Architecture::GptNeo => "gpt-neo",
         });
-        Ok(Self { name: info.name.clone(), hf_name, family: family.to_owned(), info, tokenizer })
+        Ok(Self {
+            name: info.name.clone(),
+            hf_name,
+            family: family.to_owned(),
+            commit: None,
+            info,
+            tokenizer,
+        })
     }
 
     /// Opens several models, which must have different names; without any names, the shipped ones.

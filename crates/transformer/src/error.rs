@@ -108,6 +108,19 @@ pub enum LoadError {
         /// The type by the file's header.
         dtype: String,
     },
+    /// The weights do not fit into memory.
+    #[error(
+        "{file}: its weights take {need} bytes as float32, and {available} bytes of memory are free; \
+         free some, or use a smaller model or a larger machine"
+    )]
+    Memory {
+        /// The weight file, or the index of several.
+        file: String,
+        /// Bytes that the weights take.
+        need: u64,
+        /// Bytes that the system can give.
+        available: u64,
+    },
     /// A parameter is not a number.
     #[error(
         "{file}: tensor {tensor:?} holds {value} at element {index}; \

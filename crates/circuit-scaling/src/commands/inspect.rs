@@ -5,19 +5,24 @@ use std::fmt::Write;
 use transformer::spec::{ModelSpec, Positions};
 
 use crate::args::ModelArgs;
+use crate::downloads;
 use crate::error::CliError;
+use crate::progress::Display;
 use crate::subject::Subject;
 
 /// Prints spec, heads, parameters, hash and memory.
-pub fn inspect(args: &ModelArgs) -> Result<String, CliError> {
-    let subject = Subject::open(&args.model)?;
+pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
+    let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
+    downloads::fetch(&model, display)?;
+    let subject = Subject::open(&model[0])?;
     let (spec, checkpoint) = (subject.spec(), &subject.info.checkpoint);
     let mut text = String::new();
     let mut line = |key: &str, value: String| {
         let _ = writeln!(text, "{key:22} {value}");
     };
     line("model", subject.name.clone());
-    line("source", subject.hf_name.clone());
+    let commit = subject.commit.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
+    line("source", format!("{}{commit}", subject.hf_name));
     line("family", subject.family.clone());
     line("heads", format!("{} ({} layers × {})", spec.n_heads_total(), spec.n_layers, spec.n_heads));
     line("parameters", format!("{} ({})", checkpoint.n_params(), checkpoint.dtypes().join(", ")));

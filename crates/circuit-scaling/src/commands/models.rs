@@ -12,7 +12,7 @@ pub fn models() -> String {
     for miniature in MINIATURES {
         let _ = writeln!(text, "  {:16} {}", miniature.name, miniature.family);
     }
-    text.push_str("\nPublished models (fetch one into a folder, then name the folder):\n");
+    text.push_str("\nPublished models (downloaded from the Hugging Face Hub the first time; any other id works as well):\n");
     for known in &KNOWN_MODELS {
         let heads = known.n_layers * known.n_heads;
         let _ = writeln!(

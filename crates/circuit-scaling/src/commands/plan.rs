@@ -11,18 +11,21 @@ use transformer::engine::{Cost, Options, Rates};
 
 use crate::args::PlanArgs;
 use crate::error::CliError;
+use crate::progress::Display;
 use crate::subject::Subject;
 
 /// Time for the calibration, all models together.
 const CALIBRATION: Duration = Duration::from_secs(2);
 
 /// Prints heads, forest nodes, operations, memory and expected time of each model's scans, and of all together.
-pub fn plan(args: &PlanArgs) -> Result<String, CliError> {
-    let subjects = Subject::open_all(&args.measure.models)?;
+pub fn plan(args: &PlanArgs, display: Display) -> Result<String, CliError> {
+    let mut measure = args.measure.clone();
+    measure.fetch_models(display)?;
+    let subjects = Subject::open_all(&measure.models)?;
     let options = PromptOptions {
-        protocol: args.measure.protocol,
-        seed: args.measure.seed,
-        n_prompts: args.measure.prompts,
+        protocol: measure.protocol,
+        seed: measure.seed,
+        n_prompts: measure.prompts,
         min_names: None,
     };
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
@@ -31,7 +34,7 @@ pub fn plan(args: &PlanArgs) -> Result<String, CliError> {
         .iter()
         .map(|task| Ok(PromptSet::resolve(&Task::load(task)?, &options, &tokenizers)?))
         .collect::<Result<Vec<_>, CliError>>()?;
-    let engine = Options { memory: args.measure.memory };
+    let engine = Options { memory: measure.memory };
 
     // Models of one width run at one rate.
     let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
@@ -51,9 +54,8 @@ pub fn plan(args: &PlanArgs) -> Result<String, CliError> {
         let mut cost = Cost::default();
         for prompts in &prompts {
             let tokenized = prompts.tokenize(subject)?;
-            let of_task =
-                scan::cost(spec, &tokenized, args.measure.ablation, args.measure.value_bias, engine)
-                    .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
+            let of_task = scan::cost(spec, &tokenized, measure.ablation, measure.value_bias, engine)
+                .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
             cost = sum(cost, of_task);
         }
         let weights = 4 * subject.info.checkpoint.n_params();

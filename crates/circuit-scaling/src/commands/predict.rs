@@ -6,12 +6,16 @@ use transformer::engine::Cache;
 use transformer::forest::Forest;
 
 use crate::args::PredictArgs;
+use crate::downloads;
 use crate::error::CliError;
+use crate::progress::Display;
 use crate::subject::Subject;
 
 /// Prints the top tokens after the prompt, with probabilities and logits.
-pub fn predict(args: &PredictArgs) -> Result<String, CliError> {
-    let subject = Subject::open(&args.model)?;
+pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError> {
+    let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
+    downloads::fetch(&model, display)?;
+    let subject = Subject::open(&model[0])?;
     let tokenizer = subject.tokenizer();
     let tokens = tokenizer.encode_with_bos(&args.prompt)?;
     let decoder = subject.load()?;

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use analysis::ablation::DEFAULT_RANDOM_SETS;
 use analysis::files::write_bytes;
 use analysis::joint::{ScanPair, from_scans, from_study, study_pair};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
@@ -43,6 +42,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
             }
         }
     }
+    args.measure.fetch_models(display)?;
     let subjects = Subject::open_all(&args.measure.models)?;
     let folder = StudyFolder::open(&args.tables.study.out)?;
     let models = if args.measure.models.is_empty() {
@@ -218,7 +218,7 @@ impl Run<'_> {
         let options = AblateOptions {
             ablation: None,
             value_bias: None,
-            random_sets: DEFAULT_RANDOM_SETS,
+            random_sets: self.args.random_sets,
             memory: self.args.measure.memory,
         };
         ablate_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)

@@ -23,12 +23,14 @@ use crate::subject::Subject;
 /// Scans and lists each model's strongest heads.
 pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
-    let subjects = Subject::open_all(&args.measure.models)?;
+    let mut measure = args.measure.clone();
+    measure.fetch_models(display)?;
+    let subjects = Subject::open_all(&measure.models)?;
     let mut folder = StudyFolder::open(&args.study.out)?;
-    let prompts = resolve(&folder.layout, &task, &args.measure, &subjects)?;
+    let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
     let mut text = String::new();
     for subject in &subjects {
-        let scan = ModelScan::new(&folder.layout, subject, &prompts, &args.measure)?;
+        let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure)?;
         if scan.is_done(&folder) {
             display.note(&format!("{:16} {:12} is done", subject.name, task.name));
         } else {
@@ -89,6 +91,9 @@ impl<'a> ModelScan<'a> {
         options.insert("prompts".into(), prompts.n_prompts.into());
         options.insert("task_hash".into(), prompts.task.hash().into());
         options.insert("tokenizer_hash".into(), subject.hash().into());
+        if let Some(commit) = &subject.commit {
+            options.insert("commit".into(), commit.as_str().into());
+        }
         let meta = ScanMeta {
             model_name: subject.name.clone(),
             hf_name: subject.hf_name.clone(),

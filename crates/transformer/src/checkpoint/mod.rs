@@ -6,6 +6,7 @@
 
 mod files;
 mod load;
+mod memory;
 mod names;
 mod plan;
 mod tensors;
@@ -48,8 +49,13 @@ impl Checkpoint {
     /// Converts all weights to float32.
     ///
     /// # Errors
-    /// [`LoadError::NonFinite`], or an unembedding that differs from the embedding it is tied to.
+    /// [`LoadError::Memory`] before anything is read, [`LoadError::NonFinite`], or an unembedding that differs from the
+    /// embedding it is tied to.
     pub fn load(&self) -> Result<Weights, LoadError> {
+        let need = self.weight_bytes() as u64;
+        if let Some(available) = memory::available().filter(|&available| available < need) {
+            return Err(LoadError::Memory { file: self.store.label.clone(), need, available });
+        }
         load::load(&self.store, &self.plan)
     }
 

@@ -1,0 +1,414 @@
+//! What a user can get wrong, tried as a user would, with the line that the program printed.
+//!
+//! The lines are in `bad_inputs/expected.txt`; `UPDATE_EXPECTED=1 cargo test --test bad_inputs` writes them anew, to be
+//! read before they are committed.
+
+#![cfg(unix)] // some lines hold the system's own words
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+const MODEL: &str = "mini-gpt2-m";
+
+/// A bad input: its name, how to make it in a folder that holds a good `model`, and what the user types.
+type Case = (&'static str, fn(&Path), &'static [&'static str]);
+
+const INSPECT: &[&str] = &["inspect", "model"];
+const RUN: &[&str] = &["run", "--models", "model", "--prompts", "40"];
+const TASK: &[&str] = &["scan", "--models", "mini-gpt2-m", "--task", "task.toml", "--prompts", "20"];
+const STUDY: &[&str] = &["run", "--study", "study.toml"];
+const ANALYZE: &[&str] = &["analyze", "joint.csv"];
+
+fn nothing(_: &Path) {}
+
+fn write(folder: &Path, file: &str, content: impl AsRef<[u8]>) {
+    fs::write(folder.join(file), content).unwrap();
+}
+
+fn edit(folder: &Path, file: &str, change: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&fs::read(folder.join(file)).unwrap()).unwrap();
+    change(&mut value);
+    write(folder, file, value.to_string());
+}
+
+fn config(folder: &Path, key: &str, value: Value) {
+    edit(folder, "model/config.json", |config| config[key] = value);
+}
+
+/// Changes a safetensors header (its data stay), or the data.
+fn weights(folder: &Path, change: impl FnOnce(&mut Value, &mut Vec<u8>)) {
+    let bytes = fs::read(folder.join("model/model.safetensors")).unwrap();
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + n]).unwrap();
+    let mut data = bytes[8 + n..].to_vec();
+    change(&mut header, &mut data);
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    write(folder, "model/model.safetensors", [&length[..], header.as_bytes(), &data].concat());
+}
+
+/// Puts one of the hostile files of `tools/torch_files` in the place of the weights.
+fn pickle(folder: &Path, name: &str) {
+    let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transformer/tests/torch/hostile");
+    remove(folder, "model/model.safetensors");
+    fs::copy(hostile.join(format!("{name}.bin")), folder.join("model/pytorch_model.bin")).unwrap();
+}
+
+fn remove(folder: &Path, file: &str) {
+    fs::remove_file(folder.join(file)).unwrap();
+}
+
+/// Shards of safetensors, by an index.
+fn index(folder: &Path, content: &str) {
+    remove(folder, "model/model.safetensors");
+    write(folder, "model/model.safetensors.index.json", content);
+}
+
+fn task(folder: &Path, change: impl FnOnce(String) -> String) {
+    let good = r#"name = "greeting"
+title = "Who is greeted"
+orders = "both"
+[names]
+pool = ["John", "Mary", "Paul", "Anna", "Mark", "Kate", "Jack", "Jane", "Peter", "Simon"]
+partner_pool = ["Tom", "Bob", "Luke", "Fred", "Ben", "Tim", "Jim", "Amy", "Lucy", "Adam"]
+[[templates]]
+id = "saw"
+text = "In the morning {first} saw {second} and {repeated} greeted"
+"#;
+    write(folder, "task.toml", change(good.to_owned()));
+}
+
+const JOINT: &str =
+    "family,model,layer,head,delta_ioi,delta_anti\ngpt2,gpt2,0,0,0.1,0.2\ngpt2,gpt2,0,1,0.3,-0.1\n";
+
+const CASES: &[Case] = &[
+    // config.json
+    ("config: none", |f| remove(f, "model/config.json"), INSPECT),
+    ("config: empty", |f| write(f, "model/config.json", ""), INSPECT),
+    ("config: no JSON", |f| write(f, "model/config.json", "{\"n_layer\": 2,"), INSPECT),
+    ("config: a list", |f| write(f, "model/config.json", "[1, 2]"), INSPECT),
+    ("config: not UTF-8", |f| write(f, "model/config.json", [0xff, 0xfe, b'{']), INSPECT),
+    ("config: no architecture", |f| config(f, "model_type", Value::Null), INSPECT),
+    ("config: another architecture", |f| config(f, "model_type", json!("llama")), INSPECT),
+    ("config: heads that do not divide the width", |f| config(f, "n_head", json!(7)), INSPECT),
+    ("config: no layers", |f| config(f, "n_layer", json!(0)), INSPECT),
+    ("config: a negative number of layers", |f| config(f, "n_layer", json!(-3)), INSPECT),
+    (
+        "config: more layers than any machine holds",
+        |f| config(f, "n_layer", json!(1_000_000_000_000u64)),
+        INSPECT,
+    ),
+    ("config: a width beyond 64 bits", |f| config(f, "n_embd", json!(1e30)), INSPECT),
+    ("config: a number as text", |f| config(f, "n_embd", json!("96")), INSPECT),
+    (
+        "config: an activation that is not computed here",
+        |f| config(f, "activation_function", json!("mish")),
+        INSPECT,
+    ),
+    ("config: an epsilon that is none", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
+    // Weights
+    ("weights: none", |f| remove(f, "model/model.safetensors"), INSPECT),
+    (
+        "weights: a folder",
+        |f| {
+            remove(f, "model/model.safetensors");
+            fs::create_dir(f.join("model/model.safetensors")).unwrap();
+        },
+        INSPECT,
+    ),
+    ("weights: empty", |f| write(f, "model/model.safetensors", ""), INSPECT),
+    (
+        "weights: a header that would be longer than the file",
+        |f| write(f, "model/model.safetensors", [0xff; 64]),
+        INSPECT,
+    ),
+    (
+        "weights: a header that is no JSON",
+        |f| write(f, "model/model.safetensors", b"\x04\0\0\0\0\0\0\0nope"),
+        INSPECT,
+    ),
+    (
+        "weights: cut in half",
+        |f| {
+            let bytes = fs::read(f.join("model/model.safetensors")).unwrap();
+            write(f, "model/model.safetensors", &bytes[..bytes.len() / 2]);
+        },
+        INSPECT,
+    ),
+    (
+        "weights: offsets that lie",
+        |f| weights(f, |h, _| h["transformer.wpe.weight"]["data_offsets"] = json!([0, u64::MAX])),
+        INSPECT,
+    ),
+    (
+        "weights: a shape that lies",
+        |f| weights(f, |h, _| h["transformer.wpe.weight"]["shape"] = json!([u64::MAX, u64::MAX])),
+        INSPECT,
+    ),
+    ("weights: of another config", |f| config(f, "n_inner", json!(77)), INSPECT),
+    ("weights: one tensor missing", |f| config(f, "n_layer", json!(99)), INSPECT),
+    ("weights: one tensor too many", |f| config(f, "n_layer", json!(1)), INSPECT),
+    (
+        "weights: integers",
+        |f| weights(f, |h, _| h["transformer.wpe.weight"]["dtype"] = json!("I16")),
+        INSPECT,
+    ),
+    (
+        "weights: not a number",
+        |f| {
+            weights(f, |h, data| {
+                let at = h["transformer.wte.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+                data[at..at + 2].copy_from_slice(&[0, 0x7e]); // a float16 NaN
+            })
+        },
+        RUN,
+    ),
+    (
+        "weights: a Git LFS pointer",
+        |f| {
+            write(
+                f,
+                "model/model.safetensors",
+                "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+            )
+        },
+        INSPECT,
+    ),
+    ("weights: larger than memory", larger_than_memory, RUN),
+    ("index: no JSON", |f| index(f, "not json"), INSPECT),
+    ("index: no map", |f| index(f, "{}"), INSPECT),
+    (
+        "index: a shard that is missing",
+        |f| index(f, r#"{"weight_map": {"wte.weight": "gone.safetensors"}}"#),
+        INSPECT,
+    ),
+    (
+        "index: a shard above the folder",
+        |f| index(f, r#"{"weight_map": {"wte.weight": "../../secret"}}"#),
+        INSPECT,
+    ),
+    ("index: a shard anywhere", |f| index(f, r#"{"weight_map": {"wte.weight": "/etc/passwd"}}"#), INSPECT),
+    ("pickle: os.system", |f| pickle(f, "os-system"), INSPECT),
+    ("pickle: os.system, in the old format", |f| pickle(f, "os-system-legacy"), INSPECT),
+    ("pickle: eval", |f| pickle(f, "eval"), INSPECT),
+    ("pickle: without torch", |f| pickle(f, "bare"), INSPECT),
+    ("pickle: a whole training state", |f| pickle(f, "nested"), INSPECT),
+    ("pickle: a tensor of a terabyte from four bytes", |f| pickle(f, "expanded"), INSPECT),
+    ("pickle: compressed", |f| pickle(f, "compressed"), INSPECT),
+    ("pickle: another zip archive", |f| pickle(f, "no-pickle"), INSPECT),
+    (
+        "pickle: a web page",
+        |f| {
+            remove(f, "model/model.safetensors");
+            write(f, "model/pytorch_model.bin", "<!DOCTYPE html><html>Sign in</html>");
+        },
+        INSPECT,
+    ),
+    // Tokenizer
+    ("tokenizer: none", |f| remove(f, "model/tokenizer.json"), INSPECT),
+    ("tokenizer: empty object", |f| write(f, "model/tokenizer.json", "{}"), INSPECT),
+    ("tokenizer: no JSON", |f| write(f, "model/tokenizer.json", "{\"model\": "), INSPECT),
+    (
+        "tokenizer: not byte-level BPE",
+        |f| edit(f, "model/tokenizer.json", |t| t["model"]["type"] = json!("WordPiece")),
+        INSPECT,
+    ),
+    (
+        "tokenizer: ids beyond the model",
+        |f| edit(f, "model/tokenizer.json", |t| t["model"]["vocab"]["far"] = json!(60_000)),
+        INSPECT,
+    ),
+    (
+        "tokenizer: a BOS that it does not have",
+        |f| edit(f, "model/tokenizer_config.json", |t| t["bos_token"] = json!("<begin>")),
+        INSPECT,
+    ),
+    ("tokenizer: settings that are no object", |f| write(f, "model/tokenizer_config.json", "7"), INSPECT),
+    (
+        "tokenizer: merges missing",
+        |f| {
+            remove(f, "model/tokenizer.json");
+            write(f, "model/vocab.json", "{\"a\": 0}");
+        },
+        INSPECT,
+    ),
+    // Names of models
+    ("model: no such name", nothing, &["inspect", "gpt2-tiny"]),
+    ("model: no such folder", nothing, &["inspect", "./my-gpt2"]),
+    ("model: not downloaded, offline", nothing, &["inspect", "gpt2-xl"]),
+    (
+        "model: not downloaded, offline, at a revision",
+        nothing,
+        &["inspect", "EleutherAI/pythia-70m@step1000"],
+    ),
+    ("model: an id that is none", nothing, &["inspect", "some one/model"]),
+    ("model: a revision that leads elsewhere", nothing, &["inspect", "gpt2", "--revision", "../../x"]),
+    ("model: a file", |f| write(f, "file", "x"), &["inspect", "./file"]),
+    ("model: an empty folder", |f| fs::create_dir(f.join("empty")).unwrap(), &["inspect", "empty"]),
+    ("model: twice", nothing, &["run", "--models", "mini-gpt2-m,model,./model"]),
+    ("prompt: longer than the model reads", nothing, &["predict", "model", LONG]),
+    // Tasks
+    ("task: no such name", nothing, &["scan", "--models", "model", "--task", "greetings"]),
+    ("task: no such file", nothing, TASK),
+    ("task: no TOML", |f| task(f, |t| t + "]]"), TASK),
+    ("task: an unknown field", |f| task(f, |t| "colour = 3\n".to_owned() + &t), TASK),
+    ("task: no templates", |f| task(f, |t| t.split("[[templates]]").next().unwrap().to_owned()), TASK),
+    ("task: no one is repeated", |f| task(f, |t| t.replace("{repeated}", "he")), TASK),
+    ("task: a filler without words", |f| task(f, |t| t.replace("morning", "{time}")), TASK),
+    ("task: a name in both lists", |f| task(f, |t| t.replace("\"Tom\"", "\"John\"")), TASK),
+    (
+        "task: a name that is a path",
+        |f| task(f, |t| t.replace("name = \"greeting\"", "name = \"../x\"")),
+        TASK,
+    ),
+    (
+        "task: too few names",
+        |f| {
+            task(f, |t| {
+                t.replace(", \"Anna\", \"Mark\", \"Kate\", \"Jack\", \"Jane\", \"Peter\", \"Simon\"", "")
+            })
+        },
+        TASK,
+    ),
+    // A study's file
+    ("study: no such file", nothing, STUDY),
+    ("study: no TOML", |f| write(f, "study.toml", "seed = "), STUDY),
+    ("study: an unknown field", |f| write(f, "study.toml", "seeds = 3"), STUDY),
+    ("study: a number as text", |f| write(f, "study.toml", "prompts = \"many\""), STUDY),
+    ("study: an unknown protocol", |f| write(f, "study.toml", "protocol = \"mine\""), STUDY),
+    ("study: a threshold that is none", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
+    // Tables
+    ("joint: no such file", nothing, ANALYZE),
+    ("joint: empty", |f| write(f, "joint.csv", ""), ANALYZE),
+    ("joint: no rows", |f| write(f, "joint.csv", JOINT.lines().next().unwrap()), ANALYZE),
+    ("joint: a column missing", |f| write(f, "joint.csv", JOINT.replace(",delta_anti", ",anti")), ANALYZE),
+    ("joint: text for a number", |f| write(f, "joint.csv", JOINT.replace("0.3", "lots")), ANALYZE),
+    ("joint: not a number", |f| write(f, "joint.csv", JOINT.replace("0.3", "NaN")), ANALYZE),
+    ("joint: a head twice", |f| write(f, "joint.csv", JOINT.replace("0,1,0.3", "0,0,0.3")), ANALYZE),
+    ("joint: a negative layer", |f| write(f, "joint.csv", JOINT.replace("gpt2,0,1", "gpt2,-1,1")), ANALYZE),
+    ("joint: a short row", |f| write(f, "joint.csv", format!("{JOINT}gpt2,gpt2,1\n")), ANALYZE),
+    ("joint: binary", |f| write(f, "joint.csv", [0u8, 0xff, 0x80, b'\n']), ANALYZE),
+    ("compare: a folder without a table", nothing, &["compare", "model", "model"]),
+    ("joint: no scans", nothing, &["joint", "--out", "nowhere"]),
+    (
+        "joint: a scan that is no JSON",
+        |f| {
+            fs::create_dir_all(f.join("s/results")).unwrap();
+            write(f, "s/results/copy_suppression_logitdiff_scan_x.json", "{\"model_name\": ");
+        },
+        &["joint", "--out", "s"],
+    ),
+    // Options
+    ("options: no prompts", nothing, &["run", "--models", "model", "--prompts", "0"]),
+    ("options: an unknown ablation", nothing, &["run", "--ablation", "knockout"]),
+    ("options: an amount of memory that is none", nothing, &["run", "--memory", "lots"]),
+    (
+        "options: too little memory",
+        nothing,
+        &["run", "--models", "model", "--prompts", "40", "--memory", "1K"],
+    ),
+    (
+        "options: a folder that cannot be made",
+        |f| write(f, "file", "x"),
+        &["run", "--models", "model", "--out", "file/study"],
+    ),
+    ("options: pairs that are none", nothing, &["correlate", "--pairs", "gpt2"]),
+];
+
+/// More words than any shipped model has positions.
+const LONG: &str = include_str!("bad_inputs/long_prompt.txt");
+
+/// Layers enough for a terabyte, in a file with a hole.
+fn larger_than_memory(folder: &Path) {
+    weights(folder, |header, data| {
+        // Every matrix of the MLP so large that a few layers pass any machine's memory.
+        let d_mlp: u64 = 1 << 31;
+        let tensors = header.as_object_mut().unwrap();
+        let mut at = 0;
+        for (name, tensor) in tensors.iter_mut().filter(|(name, _)| *name != "__metadata__") {
+            let shape = tensor["shape"].as_array_mut().unwrap();
+            if name.ends_with("mlp.c_fc.weight") {
+                shape[1] = json!(d_mlp);
+            } else if name.ends_with("mlp.c_proj.weight") || name.ends_with("mlp.c_fc.bias") {
+                shape[0] = json!(d_mlp);
+            }
+            let n: u64 = shape.iter().map(|n| n.as_u64().unwrap()).product();
+            tensor["data_offsets"] = json!([at, at + 2 * n]);
+            at += 2 * n;
+        }
+        data.clear();
+        header["__metadata__"] = json!({ "length": at.to_string() });
+    });
+    let path = folder.join("model/model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    let header: Value = serde_json::from_slice(&bytes[8..]).unwrap();
+    let length: u64 = header["__metadata__"]["length"].as_str().unwrap().parse().unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(8 + n + length).unwrap();
+    config(folder, "n_inner", json!(1u64 << 31));
+}
+
+/// A fresh folder with a copy of a shipped model.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(MODEL);
+    fs::create_dir(folder.path().join("model")).unwrap();
+    for file in fs::read_dir(shipped).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), folder.path().join("model").join(file.file_name())).unwrap();
+    }
+    folder
+}
+
+/// What the program prints and how it ends, numbers of this machine left out.
+fn tried((name, make, args): &Case) -> String {
+    let folder = folder();
+    make(folder.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_circuit-scaling"))
+        .args(*args)
+        .current_dir(folder.path())
+        .env("HF_HOME", "home")
+        .env("HF_HUB_OFFLINE", "1")
+        .env_remove("HF_HUB_CACHE")
+        .env_remove("HUGGINGFACE_HUB_CACHE")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let code = output.status.code();
+    assert!(matches!(code, Some(1 | 2)), "{name}: {:?}\n{error}", output.status);
+    assert!(!error.contains("panicked"), "{name}: {error}");
+    assert!(output.stdout.is_empty(), "{name}");
+    // A stage that began says so before it fails; of clap's own messages the first line tells.
+    let lines: Vec<&str> = error
+        .lines()
+        .filter(|line| line.starts_with("circuit-scaling: ") || line.starts_with("error: "))
+        .collect();
+    assert_eq!(lines.len(), 1, "{name}: {error}");
+    let mut line = lines[0].to_owned();
+    if let (Some(from), Some(to)) = (line.find(" as float32, and "), line.find(" bytes of memory are free")) {
+        line.replace_range(from + " as float32, and ".len()..to, "N");
+    }
+    let shown: Vec<&str> = args.iter().map(|arg| if arg.len() > 80 { "LONG" } else { arg }).collect();
+    format!("# {name}\n$ circuit-scaling {}\n{line}\n\n", shown.join(" "))
+}
+
+#[test]
+fn every_line_is_as_it_was() {
+    let mut shown = String::new();
+    for case in CASES {
+        let _ = write!(shown, "{}", tried(case));
+    }
+    assert!(CASES.len() >= 40);
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_inputs/expected.txt");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&path, &shown).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap();
+    for (found, expected) in shown.split("\n\n").zip(expected.split("\n\n")) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(shown, expected);
+}
