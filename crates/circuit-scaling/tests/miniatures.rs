@@ -42,7 +42,7 @@ fn logits_agree_with_transformers() {
     assert_eq!(golden.len(), FAMILIES.len() * SIZES.len());
     for Golden { model, prompts } in golden {
         let info = ModelInfo::open(&ModelFiles::folder(models().join(&model)).unwrap()).unwrap();
-        let decoder = Decoder::new(info.config.spec.clone(), info.load().unwrap());
+        let decoder = Decoder::new(info.config.spec.clone(), info.checkpoint.load().unwrap());
         let asked: Vec<Prompt> = prompts
             .iter()
             .map(|p| Prompt {

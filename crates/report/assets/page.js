@@ -167,7 +167,7 @@
     const category = cell(model, "category", i);
     const rows = [
       ["Δ", (task) => signed(cell(model, task + "_delta", i)) + range(cell(model, task + "_low", i), cell(model, task + "_high", i))],
-      ["q", (task) => fixed(cell(model, task + "_q", i))],
+      ["q", (task) => { const q = cell(model, task + "_q", i); return known(q) && q < 0.001 ? "< 0.001" : fixed(q); }],
       ["Δ, held out", (task) => signed(cell(model, task + "_held_out", i)) + range(cell(model, task + "_held_out_low", i), cell(model, task + "_held_out_high", i))],
       ["rank by |Δ|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
       ["causal influence", (task) => signed(cell(model, task + "_influence", i)) + range(cell(model, task + "_influence_low", i), cell(model, task + "_influence_high", i))],
@@ -395,11 +395,11 @@
     $("ablation-note").textContent = "Not measured in this run (circuit-scaling ablate).";
   }
   function ablationSection() {
-    const MEASURE = [["mean_diff", "correct − mean of the other names (logits)"], ["acc", "accuracy"]];
+    const MEASURE = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"]];
     const state = { model: curves[0].model, selection: curves.find((c) => c.kind === "hero")?.selection, task: 0, measure: 0 };
     const unique = (key) => [...new Set(curves.map((c) => c[key]))];
     const draw = () => {
-      const [measure, title] = MEASURE[state.measure];
+      const [measure, , title] = MEASURE[state.measure];
       const key = `${measure}_${TASKS[state.task]}`;
       const own = curves.filter((c) => c.model === state.model && c.selection === state.selection);
       const styles = { hero: ["hero heads", tasks[state.task].color, "solid"], random: ["random heads", "#777777", "solid"], random_matched: ["random heads of the same layers", "#777777", "dot"] };
@@ -412,7 +412,7 @@
       });
       const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
       const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
-      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated"), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
+      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.x, ticktext: traces[0]?.x.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),

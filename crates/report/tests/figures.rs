@@ -4,6 +4,9 @@ mod common;
 
 use std::path::Path;
 
+use analysis::ablation::SummaryRow;
+use analysis::dissociation::read_dissociation;
+use analysis::known_models::KNOWN_MODELS;
 use report::Extras;
 use report::figures::page::text_width;
 use report::figures::{Figure, Format, describe_all, draw_all};
@@ -17,14 +20,12 @@ fn box_of(node: roxmltree::Node) -> [f64; 4] {
     let words = node.text().unwrap_or_default().trim();
     let size = number(node, "font-size");
     // text_width measures in units of the page, whose points are 600/72 units.
-    let (mut width, height) = (f64::from(text_width(words, size / 600.0 * 72.0)), size);
+    let (width, height) = (f64::from(text_width(words, size / 600.0 * 72.0)), size);
     let (x, y) = (number(node, "x"), number(node, "y"));
     if let Some(turn) = node.attribute("transform") {
         assert!(turn.starts_with("rotate(270"), "{turn}");
         // Vertical text, always centred.
-        std::mem::swap(&mut width, &mut { height });
-        let half = f64::from(text_width(words, size / 600.0 * 72.0)) / 2.0;
-        return [x, y - half, x + height, y + half];
+        return [x, y - width / 2.0, x + height, y + width / 2.0];
     }
     let left = match node.attribute("text-anchor") {
         Some("middle") => x - width / 2.0,
@@ -119,4 +120,71 @@ fn every_format_has_its_size_and_the_same_bytes_each_time() {
     assert_eq!((&png[37..41], number(41)), (&b"pHYs"[..], 11811));
     let pdf = read("scatter_pythia-70m.pdf");
     assert!(pdf.starts_with(b"%PDF") && pdf.windows(8).any(|w| w == b"FontFile"), "text stays text");
+}
+
+/// Made-up curves of ablated sets and damages for every model of a study.
+fn extras(models: &[&str], family: &str) -> Extras {
+    let row = |model: &str, k: usize, set_type: &str, value: f64| SummaryRow {
+        family: family.into(),
+        model: model.into(),
+        k,
+        set_type: set_type.into(),
+        acc_ioi: Some(0.5),
+        acc_ioi_low: Some(0.4),
+        acc_ioi_high: Some(0.6),
+        acc_anti: Some(0.7),
+        mean_diff_ioi: Some(value),
+        mean_diff_ioi_low: Some(value - 0.4),
+        mean_diff_ioi_high: Some(value + 0.3),
+        mean_diff_anti: Some(0.5 * value),
+        selection: "all".into(),
+        status: "measured".into(),
+        ..SummaryRow::default()
+    };
+    let mut extras = Extras::default();
+    for model in models {
+        extras.ablated.push(row(model, 0, "baseline", 4.0));
+        for k in [1, 2, 5, 10, 20, 50] {
+            extras.ablated.push(row(model, k, "hero", 4.0 - (k as f64).sqrt()));
+            extras.ablated.push(row(model, k, "random", 4.0 - 0.02 * k as f64));
+        }
+    }
+    let damage = "ioi_only_damage_ioi,ioi_only_damage_anti,anti_only_damage_ioi,anti_only_damage_anti";
+    let ends: String = damage.split(',').map(|c| format!(",{c}_ci_low,{c}_ci_high")).collect();
+    let mut csv = format!(
+        "family,model,params_m,index,index_ci_low,index_ci_high,index_status,k,{damage}{ends},interaction,interaction_p_value,double_dissociation,lesion_status\n"
+    );
+    for model in models {
+        csv += &format!(
+            "{family},{model},124,0.3,0.1,0.5,measured,5,1.5,0.2,0.1,2.5,1,2,0,0.4,-0.2,0.4,2,3,3.7,0.001,true,measured\n"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dissociation.csv");
+    std::fs::write(&path, csv).unwrap();
+    extras.dissociation = read_dissociation(&path).unwrap();
+    extras
+}
+
+#[test]
+fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
+    let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
+    let names: Vec<&str> = KNOWN_MODELS.iter().map(|m| m.name).collect();
+    let drawings = describe_all(&study, &extras(&names, "any")).unwrap();
+    let drawn: Vec<&Figure> = drawings.iter().filter_map(|d| d.as_ref().ok()).collect();
+    for name in ["hero_vs_random_ablation", "hero_vs_random_ablation_gpt2-xl", "dissociation"] {
+        let figure = drawn.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name}"));
+        check("ablated", figure);
+        if let Some(folder) = std::env::var_os("FIGURES_TO_LOOK_AT") {
+            std::fs::write(
+                Path::new(&folder).join(format!("{name}.png")),
+                figure.bytes(Format::Png).unwrap(),
+            )
+            .unwrap();
+        }
+    }
+    let findings = report::notes::findings(&study, &extras(&names, "any"));
+    let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
+    assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
+    assert!(said("Hero against random heads").contains("in 17 of 17 models on IOI"));
 }

@@ -247,8 +247,9 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
             if let Some(base) = baseline.first().and_then(|r| of(r, task).0) {
                 panel.across(base, INK)?;
             }
-            set_lines(&panel, &random, FAINT, |r| of(r, task))?;
-            set_lines(&panel, &hero, task_color(task), |r| of(r, task))?;
+            // A little apart, so that intervals at the same number of heads do not hide each other.
+            set_lines(&panel, &random, FAINT, 0.98, |r| of(r, task))?;
+            set_lines(&panel, &hero, task_color(task), 1.02, |r| of(r, task))?;
         }
         Ok(())
     })?;
@@ -259,17 +260,18 @@ fn set_lines(
     panel: &Panel,
     rows: &[&SummaryRow],
     color: RGBColor,
+    shift: f64,
     of: impl Fn(&SummaryRow) -> Value,
 ) -> std::result::Result<(), DrawError> {
-    let line: Vec<(f64, f64)> = rows.iter().filter_map(|r| Some((r.k as f64, of(r).0?))).collect();
+    let line: Vec<(f64, f64)> = rows.iter().filter_map(|r| Some((shift * r.k as f64, of(r).0?))).collect();
     panel.line(&line, color, 0.8)?;
     for row in rows {
         let (value, low, high) = of(row);
         if let Some((low, high)) = low.zip(high) {
-            panel.interval(row.k as f64, low, high, color, 0.8)?;
+            panel.interval(shift * row.k as f64, low, high, color, 0.8)?;
         }
         if let Some(value) = value {
-            panel.marker(Marker::Circle, (row.k as f64, value), 1.5, color, 1.0)?;
+            panel.marker(Marker::Circle, (shift * row.k as f64, value), 1.5, color, 1.0)?;
         }
     }
     Ok(())

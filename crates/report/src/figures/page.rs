@@ -200,10 +200,12 @@ fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
     let words = words.replace(" = ", "\u{a0}=\u{a0}");
     for word in words.split(' ').filter(|w| !w.is_empty()) {
         let word = shortened(word, size_pt, width);
-        let longer = lines.last().map(|line| format!("{line} {word}"));
-        match longer.filter(|line| text_width(line, size_pt) <= width) {
-            Some(line) => *lines.last_mut().expect("there is a line to lengthen") = line,
-            None => lines.push(word),
+        match lines.last_mut() {
+            Some(line) if text_width(&format!("{line} {word}"), size_pt) <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
         }
     }
     lines

@@ -455,13 +455,20 @@ fn dissociation(extras: &Extras) -> Option<Finding> {
     }
     let tested: Vec<bool> = extras.dissociation.iter().filter_map(|r| r.double_dissociation).collect();
     let index: Vec<f64> = extras.dissociation.iter().filter_map(|r| r.index).collect();
-    let mut text = format!(
-        "Ablating IOI-only heads hurts IOI more than ablating as many anti-only heads does, and the other way round on anti-repeat, with 95% \
-         confidence in both, in {} of {} with heads of both kinds to ablate ({} have none).",
-        tested.iter().filter(|&&double| double).count(),
-        models(tested.len()),
-        extras.dissociation.len() - tested.len(),
-    );
+    let without = extras.dissociation.len() - tested.len();
+    let mut text = if tested.is_empty() {
+        format!(
+            "None of {} has helping heads of both kinds, IOI-only and anti-only, to ablate together.",
+            models(without)
+        )
+    } else {
+        format!(
+            "Ablating IOI-only heads hurts IOI more than ablating as many anti-only heads does, and the other way round on anti-repeat, with \
+             95% confidence in both, in {} of {} with heads of both kinds to ablate ({without} have none).",
+            tested.iter().filter(|&&double| double).count(),
+            models(tested.len()),
+        )
+    };
     if let Some(first) = index.first() {
         let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
