@@ -129,7 +129,9 @@ fn online_gpt2_name_movers_write_the_name() {
         let variance = last.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / spec.d_model as f64;
         let scale = (variance + spec.norm_eps as f64).sqrt();
         let direction: Vec<f64> = (0..spec.d_model)
-            .map(|j| f64::from(gain[j]) * f64::from(row(prompt.correct)[j] - row(prompt.distractor)[j]) / scale)
+            .map(|j| {
+                f64::from(gain[j]) * f64::from(row(prompt.correct)[j] - row(prompt.distractor)[j]) / scale
+            })
             .collect();
         // The norm takes the mean away from what a head adds.
         let centre = direction.iter().sum::<f64>() / spec.d_model as f64;
@@ -140,7 +142,8 @@ fn online_gpt2_name_movers_write_the_name() {
                 let effect: f64 = rows
                     .map(|r| {
                         let w_o = &weights.layers[layer].w_o.weight;
-                        let onto = (0..spec.d_model).map(|j| f64::from(w_o.get(r, j)) * (direction[j] - centre));
+                        let onto =
+                            (0..spec.d_model).map(|j| f64::from(w_o.get(r, j)) * (direction[j] - centre));
                         f64::from(z[r]) * onto.sum::<f64>()
                     })
                     .sum();
@@ -162,7 +165,8 @@ fn online_gpt2_name_movers_write_the_name() {
 #[test]
 #[ignore = "downloads GPT-2 small and needs a published table"]
 fn online_the_published_table_is_found_again() {
-    let published = std::env::var("PUBLISHED_JOINT").expect("set PUBLISHED_JOINT to the path of a joint table");
+    let published =
+        std::env::var("PUBLISHED_JOINT").expect("set PUBLISHED_JOINT to the path of a joint table");
     let folder = tempfile::tempdir().unwrap();
     let args =
         ["run", "--models", "gpt2", "--protocol", "published", "--value-bias", "in-head", "--out", "study"];

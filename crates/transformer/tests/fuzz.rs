@@ -79,10 +79,11 @@ fn fuzz_safetensors_header() {
 #[test]
 fn fuzz_index_of_shards() {
     let index = std::fs::read(tests().join("torch/gpt2-sharded/pytorch_model.bin.index.json")).unwrap();
-    let shard = |n| std::fs::read(tests().join(format!("torch/gpt2-sharded/pytorch_model-0000{n}-of-00002.bin"))).unwrap();
+    let shard = |n| {
+        std::fs::read(tests().join(format!("torch/gpt2-sharded/pytorch_model-0000{n}-of-00002.bin"))).unwrap()
+    };
     let (one, two) = (shard(1), shard(2));
-    let others =
-        [("pytorch_model-00001-of-00002.bin", &one[..]), ("pytorch_model-00002-of-00002.bin", &two)];
+    let others = [("pytorch_model-00001-of-00002.bin", &one[..]), ("pytorch_model-00002-of-00002.bin", &two)];
     fuzz("pytorch_model.bin.index.json", &index, &others, 1000, weights("gpt2-untied"));
 }
 
@@ -120,8 +121,7 @@ fn fuzz_tokenizer_files() {
     let mut vocab: serde_json::Map<_, _> = letters.enumerate().map(|(i, c)| (c, i.into())).collect();
     vocab.insert("ab".into(), 256.into());
     vocab.insert("<|endoftext|>".into(), 257.into());
-    let byte_level =
-        serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let byte_level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let json = bytes(serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": byte_level,
         "added_tokens": [{"id": 257, "content": "<|endoftext|>", "single_word": false, "lstrip": false, "rstrip": false,
@@ -130,8 +130,10 @@ fn fuzz_tokenizer_files() {
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": ["a b"]},
     }));
-    let settings = bytes(serde_json::json!({"bos_token": {"content": "<|endoftext|>", "lstrip": false}, "add_prefix_space": false,
-        "added_tokens_decoder": {"257": {"content": "<|endoftext|>", "special": true}}}));
+    let settings = bytes(
+        serde_json::json!({"bos_token": {"content": "<|endoftext|>", "lstrip": false}, "add_prefix_space": false,
+        "added_tokens_decoder": {"257": {"content": "<|endoftext|>", "special": true}}}),
+    );
     let vocab = bytes(vocab.into());
     fuzz("tokenizer.json", &json, &[("tokenizer_config.json", &settings)], 1500, alone);
     fuzz("tokenizer_config.json", &settings, &[("tokenizer.json", &json)], 1500, alone);

@@ -5,9 +5,34 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// What parsers stumble over, put anywhere.
 const DICTIONARY: [&[u8]; 28] = [
-    b"-1", b"0", b"1e999", b"-0.0", b"NaN", b"null", b"[]", b"{}", b"\"\"", b"99999999999999999999", b"18446744073709551615",
-    b"4294967296", b"\0", b"\n", b"\r\n", b",", b":", b"\"", b"\\", b"\xff", b"\xc3\x28", b"../", b"true", b"[[", b"{\"a\":", b"=",
-    b"\xef\xbb\xbf", b"9223372036854775807",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"-0.0",
+    b"NaN",
+    b"null",
+    b"[]",
+    b"{}",
+    b"\"\"",
+    b"99999999999999999999",
+    b"18446744073709551615",
+    b"4294967296",
+    b"\0",
+    b"\n",
+    b"\r\n",
+    b",",
+    b":",
+    b"\"",
+    b"\\",
+    b"\xff",
+    b"\xc3\x28",
+    b"../",
+    b"true",
+    b"[[",
+    b"{\"a\":",
+    b"=",
+    b"\xef\xbb\xbf",
+    b"9223372036854775807",
 ];
 
 /// How many mutants to try: `FUZZ_RUNS`, else `default`.
