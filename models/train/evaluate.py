@@ -31,6 +31,7 @@ class Prompt:
     distractor_id: int
     weight: int = 1
     template: str = ""
+    split: str = ""
 
 
 def sample_prompts(task: Task, tokenizer, n: int, seed: int) -> list[Prompt]:
@@ -69,7 +70,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Reads a program's prompt file, one JSON object a line."""
     fields = ("token_ids", "correct_id", "distractor_id", "weight")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [Prompt(**{field: row[field] for field in fields}, template=row.get("template", "")) for row in rows]
+    return [Prompt(**{field: row[field] for field in fields}, template=row.get("template", ""), split=row.get("split", "")) for row in rows]
 
 
 @torch.no_grad()
@@ -120,6 +121,17 @@ def score_tasks(model, tokenizer, n: int = 800, seed: int = 0) -> dict[str, dict
         task = load_task(path)
         candidates = [name_id(tokenizer, name) for name in task.names]
         found[key] = score(model, sample_prompts(task, tokenizer, n, seed), candidates)
+    return found
+
+
+def score_study(model, tokenizer, study: Path, name: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Both tasks on the prompts of a program run, by split: what the program prints, by another program."""
+    found = {}
+    for key, path in TASK_FILES.items():
+        candidates = [name_id(tokenizer, person) for person in load_task(path).names]
+        prompts = read_prompts(study / "results" / "prompts" / f"{key}_{name}.jsonl")
+        splits = sorted({p.split for p in prompts})
+        found[key] = {split: score(model, [p for p in prompts if p.split == split], candidates) for split in splits}
     return found
 
 

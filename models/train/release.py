@@ -1,23 +1,27 @@
 """Checks what ships in `models/` and writes what is derived from it. Run after training.
 
-    python models/train/release.py
+    cargo run --release -- run --stages scan --out STUDY
+    python models/train/release.py STUDY
 
-Writes `models/golden_logits.json` (last-token logits by Transformers, for another program to agree with) and the tables in
-`models/README.md`. Fails if a checkpoint does not give the numbers of `cards.json`, if a name is not one token, or if all
+Scores every model on the prompts of that run with Transformers and puts the scores into `models/cards.json`, where the
+program's tests compare them with its own; writes `models/golden_logits.json` (last-token logits by Transformers, for the
+same purpose) and the tables in `models/README.md`. Fails if a checkpoint does not give the numbers of `cards.json`, if a name is not one token, or if all
 together is over the limit.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import sys
+from pathlib import Path
 
 import torch
 
 from architectures import LADDER
 from corpus import TASK_FILES, load_task
-from evaluate import dump_logits, load, name_id, sample_prompts, score_tasks
+from evaluate import dump_logits, load, name_id, sample_prompts, score_study, score_tasks
 from train import HERE, MODELS
 
 SIZE_LIMIT = 8_000_000  # bytes, of everything compiled into the binary
@@ -47,7 +51,7 @@ def tables(cards: dict) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, card in cards.items():
-        ioi, anti = card["tasks"]["ioi"], card["tasks"]["anti_repeat"]
+        ioi, anti = (card["study"][task]["discovery"] for task in ("ioi", "anti_repeat"))
         lines.append(
             f"| `{name}` | {card['params']:,} | {card['n_layers']} x {card['n_heads']} | {card['steps']:,} "
             f"| {card['train_seconds']:,} | {ioi['accuracy']:.1%} | {ioi['logit_diff']:+.2f} | {anti['accuracy']:.1%} "
@@ -66,6 +70,9 @@ def tables(cards: dict) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of a run with the default options")
+    study = parser.parse_args().study
     torch.set_num_threads(1)
     cards = json.loads((MODELS / "cards.json").read_text(encoding="utf-8"))
     if missing := [name for name in LADDER if name not in cards]:
@@ -78,7 +85,9 @@ def main() -> None:
                 name_id(tokenizer, person)
         if (measured := score_tasks(model, tokenizer)) != cards[name]["tasks"]:
             sys.exit(f"{name}: cards.json says {cards[name]['tasks']}, the checkpoint gives {measured}")
+        cards[name]["study"] = score_study(model, tokenizer, study, name)
         entries.append(golden(name, tokenizer))
+    (MODELS / "cards.json").write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
     (MODELS / "golden_logits.json").write_text(json.dumps(entries, separators=(",", ":")) + "\n", encoding="utf-8")
     if (size := shipped_bytes(cards)) > SIZE_LIMIT:
         sys.exit(f"the models are {size:,} bytes, over the limit of {SIZE_LIMIT:,}")

@@ -155,8 +155,8 @@ impl ClassifiedModel {
         stable.map(|s| s.iter().filter(|&&stable| !stable).count())
     }
 
-    /// The heads in order of `key`, largest first, equal ones in order of layer and head.
-    fn strongest(&self, keep: impl Fn(&ClassifiedHead) -> bool) -> Vec<&ClassifiedHead> {
+    /// The heads that `keep` keeps, strongest first, equal ones in order of layer and head.
+    pub(crate) fn strongest(&self, keep: impl Fn(&ClassifiedHead) -> bool) -> Vec<&ClassifiedHead> {
         let mut heads: Vec<_> = self.heads.iter().filter(|h| keep(h)).collect();
         heads.sort_by(|a, b| b.strength.total_cmp(&a.strength));
         heads

@@ -45,6 +45,47 @@ impl Layout {
         self.results().join("prompts").join(format!("{task}_{}.jsonl", file_safe_name(model)))
     }
 
+    /// Clean and corrupted prompts as they were traced: `results/prompts/<task>_pairs_<model>.jsonl`.
+    #[must_use]
+    pub fn tracing_pairs(&self, task: &str, model: &str) -> PathBuf {
+        self.results().join("prompts").join(format!("{task}_pairs_{}.jsonl", file_safe_name(model)))
+    }
+
+    /// Causal tracing of hero heads: `results/causal_tracing/hero_head_causal_results.json` for the value stream, with
+    /// the stream's name before `.json` for any other.
+    #[must_use]
+    pub fn causal_results(&self, stream: &str) -> PathBuf {
+        self.causal_file("hero_head_causal_results", stream)
+    }
+
+    /// The same for all heads, where all were traced.
+    #[must_use]
+    pub fn causal_results_of_all_heads(&self, stream: &str) -> PathBuf {
+        self.causal_file("all_head_causal_results", stream)
+    }
+
+    fn causal_file(&self, stem: &str, stream: &str) -> PathBuf {
+        self.results().join("causal_tracing").join(format!("{}.json", stream_name(stem, stream)))
+    }
+
+    /// Every ablated set: `results/ablation/hero_vs_random_ablation.csv`.
+    #[must_use]
+    pub fn ablated_sets(&self) -> PathBuf {
+        self.ablation_folder().join("hero_vs_random_ablation.csv")
+    }
+
+    /// Everything that ablating sets of heads gave for one model: `results/ablation/ablation_<model>.json`.
+    #[must_use]
+    pub fn model_ablation(&self, model: &str) -> PathBuf {
+        self.ablation_folder().join(format!("ablation_{}.json", file_safe_name(model)))
+    }
+
+    /// `results/ablation`.
+    #[must_use]
+    pub fn ablation_folder(&self) -> PathBuf {
+        self.results().join("ablation")
+    }
+
     /// `results`, for everything measured.
     #[must_use]
     pub fn results(&self) -> PathBuf {
@@ -86,6 +127,12 @@ impl Layout {
 #[must_use]
 pub fn scan_prefix(task: &str) -> &str {
     if task == IOI { "copy_suppression" } else { task }
+}
+
+/// Name of a file or table on causal tracing: that of the value stream is `stem`, others end in the stream's name.
+#[must_use]
+pub fn stream_name(stem: &str, stream: &str) -> String {
+    if stream == "v" { stem.to_owned() } else { format!("{stem}_{stream}") }
 }
 
 /// A model's name as part of a file name: Hugging Face ids and folders contain what file names must not.

@@ -11,15 +11,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ablation;
 pub mod audit;
 pub mod categories;
 pub mod compare;
+pub mod dissociation;
 pub mod error;
 pub mod files;
 pub mod joint;
 pub mod known_models;
 pub mod layout;
 pub mod model_measures;
+pub mod origin;
 pub mod parquet_file;
 pub mod per_prompt;
 pub mod scaling;
@@ -28,6 +31,7 @@ pub mod scan_summary;
 pub mod stats;
 pub mod study;
 pub mod table;
+pub mod tracing;
 pub mod transfer;
 pub mod winners_curse;
 

@@ -28,15 +28,42 @@ pub struct ScalingLaw {
 /// Fits every measure within each family and over all of them.
 #[must_use]
 pub fn scaling_laws(models: &[ModelMeasures]) -> Vec<ScalingLaw> {
-    let mut families: Vec<&str> = models.iter().map(|m| m.info.family.as_str()).collect();
-    families.dedup();
+    let of_measure = |(index, name): (usize, String)| {
+        let models: Vec<SizedValue> = models
+            .iter()
+            .map(|m| SizedValue { family: &m.info.family, params_m: m.info.params_m, value: m.values[index] })
+            .collect();
+        (name, models)
+    };
+    fit_measures(measure_names().into_iter().enumerate().map(of_measure))
+}
+
+/// A model's size and its value of a measure, either of which may be unknown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SizedValue<'a> {
+    /// Family.
+    pub family: &'a str,
+    /// Size in millions of parameters.
+    pub params_m: Option<f64>,
+    /// The measure.
+    pub value: Option<f64>,
+}
+
+/// Fits each named measure within each family and over all of them, with q-values over all lines. Models of one family
+/// stand together.
+#[must_use]
+pub fn fit_measures<'a>(
+    measures: impl IntoIterator<Item = (String, Vec<SizedValue<'a>>)>,
+) -> Vec<ScalingLaw> {
     let mut laws = Vec::new();
-    for (index, measure) in measure_names().into_iter().enumerate() {
+    for (measure, models) in measures {
+        let mut families: Vec<&str> = models.iter().map(|m| m.family).collect();
+        families.dedup();
         let points: Vec<Point> = models
             .iter()
             .filter_map(|m| {
-                let family = families.iter().position(|f| *f == m.info.family)?;
-                Some(Point { family, log_size: m.info.params_m?.log10(), value: m.values[index]? })
+                let family = families.iter().position(|f| *f == m.family)?;
+                Some(Point { family, log_size: m.params_m?.log10(), value: m.value? })
             })
             .collect();
         for (family, name) in families.iter().enumerate() {
@@ -98,13 +125,19 @@ fn pooled_line(points: &[Point]) -> Result<Line, String> {
     ols_with_groups(&x, &y, &groups, LEVEL).ok_or_else(|| "not estimable: no family has two sizes".into())
 }
 
-/// The table `scaling_laws`. The slope is the change of the measure with each tenfold size; `status` says `estimated`, or
-/// why there is no line.
+/// The table `scaling_laws`: see [`named_scaling_table`].
 #[must_use]
 pub fn scaling_table(laws: &[ScalingLaw]) -> Table {
+    named_scaling_table("scaling_laws", laws)
+}
+
+/// The table `name`, a row per line. The slope is the change of the measure with each tenfold size; `status` says `estimated`, or
+/// why there is no line.
+#[must_use]
+pub fn named_scaling_table(name: &str, laws: &[ScalingLaw]) -> Table {
     let line =
         |value: fn(&Line) -> Option<f64>| laws.iter().map(move |l| l.line.as_ref().ok().and_then(value));
-    Table::new("scaling_laws")
+    Table::new(name)
         .text("measure", laws.iter().map(|l| l.measure.as_str()))
         .text("family", laws.iter().map(|l| l.family.as_str()))
         .float("slope", line(|l| Some(l.slope)))

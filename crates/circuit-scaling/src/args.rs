@@ -8,6 +8,7 @@ use analysis::transfer::Pairs;
 use circuits::prompts::Protocol;
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
+use transformer::intervention::Stream;
 
 use crate::downloads;
 use crate::error::CliError;
@@ -61,6 +62,16 @@ pub enum Command {
     Summarize(TableArgs),
     /// List the strongest heads of each model and category
     Heroes(TableArgs),
+    /// Patch hero heads from clean into corrupted prompts: how much of the answer each brings back
+    #[command(
+        after_help = "Examples:\n  circuit-scaling trace\n  circuit-scaling trace --all-heads --stream z --out my-study"
+    )]
+    Trace(TraceArgs),
+    /// Ablate sets of hero heads together, against random sets; test whether the tasks dissociate
+    #[command(
+        after_help = "Examples:\n  circuit-scaling ablate\n  circuit-scaling ablate --ablation mean --random-sets 1000"
+    )]
+    Ablate(AblateArgs),
     /// Correlate the effects on both tasks over each model's heads
     Correlate(TableArgs),
     /// Follow each model's strongest heads into other models
@@ -75,10 +86,19 @@ pub enum Command {
         after_help = "Example:\n  circuit-scaling compare study-a study-b/paper/tables/joint_ioi_anti_repeat_all.csv"
     )]
     Compare(CompareArgs),
+    /// Draw every figure of the study
+    #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
+    Plot(PlotArgs),
+    /// Write what the numbers say, in words: an outline of a paper's results, the main findings, a card per hero head
+    Notes(TableArgs),
+    /// Make report.html: the whole study on one page to look at, which needs no network
+    Report(TableArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
     Predict(PredictArgs),
+    /// Say what scanning some models will cost: heads, forest nodes, operations, memory, and time from a short calibration
+    Plan(PlanArgs),
     /// List the models that can be named
     Models,
 }
@@ -174,6 +194,17 @@ pub struct CompareArgs {
     pub out: PathBuf,
 }
 
+/// Options of `plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Where the study lies, and how its heads are classed
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Write each figure as PDF too, for LaTeX
+    #[arg(long)]
+    pub pdf: bool,
+}
+
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
 pub struct MeasureArgs {
@@ -229,6 +260,17 @@ pub struct ScanArgs {
     pub task: String,
 }
 
+/// Options of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What would be measured
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    pub tasks: Vec<String>,
+}
+
 /// Options of `run`.
 #[derive(Debug, Args, Clone)]
 pub struct RunArgs {
@@ -245,9 +287,70 @@ pub struct RunArgs {
     /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
     #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
+    /// Random sets of each kind, for every category and size, that sets of hero heads are compared with
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = random_sets)]
+    pub random_sets: usize,
     /// Stages to do, separated by commas; by default all
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
     pub stages: Vec<Stage>,
+}
+
+/// A study whose scanned models are experimented on.
+#[derive(Debug, Args, Clone)]
+pub struct ExperimentArgs {
+    /// Where the study lies
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
+    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    pub tau: f64,
+    /// Models, by default all that the study scanned where they lay then
+    #[arg(long, value_name = "M", value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Working memory beside the weights, such as 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
+    pub memory: usize,
+}
+
+/// Options of `trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Which study
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Hero heads per model and category
+    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    pub top_k: usize,
+    /// What is patched: v, z, q, k or pattern
+    #[arg(long, value_name = "STREAM", default_value = "v")]
+    pub stream: Stream,
+    /// Trace every head, not only the hero heads
+    #[arg(long)]
+    pub all_heads: bool,
+}
+
+/// Options of `ablate`.
+#[derive(Debug, Args)]
+pub struct AblateArgs {
+    /// Which study
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// What replaces an ablated head's output: zero, mean or resample; by default as in the study's scans
+    #[arg(long, value_name = "A")]
+    pub ablation: Option<Ablation>,
+    /// Whether the constant part of a head's value stays (folded) or goes (in-head); by default as in the scans
+    #[arg(long, value_name = "V")]
+    pub value_bias: Option<ValueBias>,
+    /// Random sets of each kind, for every category and size
+    #[arg(long, value_name = "N", default_value_t = analysis::ablation::DEFAULT_RANDOM_SETS, value_parser = random_sets)]
+    pub random_sets: usize,
+}
+
+fn random_sets(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (2..=100_000).contains(n))
+        .ok_or_else(|| "give a whole number from 2 to 100000; at least 200 for a claim".into())
 }
 
 impl RunArgs {
@@ -265,17 +368,33 @@ pub enum Stage {
     Scan,
     /// Join the scans and make all tables
     Tables,
+    /// Patch hero heads from clean into corrupted prompts
+    Trace,
+    /// Ablate sets of hero heads against random sets
+    Ablate,
+    /// Draw the figures
+    Figures,
+    /// Write the notes
+    Notes,
+    /// Write the page with everything on it
+    Report,
 }
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 2] = [Self::Scan, Self::Tables];
+    pub const ALL: [Self; 7] =
+        [Self::Scan, Self::Tables, Self::Trace, Self::Ablate, Self::Figures, Self::Notes, Self::Report];
 
     /// Name on the command line and in `study.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scan => "scan",
             Self::Tables => "tables",
+            Self::Trace => "trace",
+            Self::Ablate => "ablate",
+            Self::Figures => "figures",
+            Self::Notes => "notes",
+            Self::Report => "report",
         }
     }
 }

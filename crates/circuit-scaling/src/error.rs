@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use analysis::AnalysisError;
+use circuits::ablate::AblateError;
 use circuits::prompts::PromptError;
 use circuits::scan::ScanError;
 use circuits::task::TaskError;
+use circuits::trace::TraceError;
 use transformer::error::LoadError;
 
 /// An error that ends the program with exit code 1.
@@ -28,9 +30,64 @@ pub enum CliError {
         /// Why.
         source: ScanError,
     },
+    /// Heads cannot be traced.
+    #[error("{model}: {source}")]
+    Trace {
+        /// Of which model.
+        model: String,
+        /// Why.
+        source: TraceError,
+    },
+    /// Sets of heads cannot be ablated.
+    #[error("{model}: {source}")]
+    Ablate {
+        /// Of which model.
+        model: String,
+        /// Why.
+        source: AblateError,
+    },
+    /// An experiment on a model that the study did not scan.
+    #[error(
+        "{model} was not scanned on both tasks in {folder}: run `circuit-scaling scan --models {model}` with --task ioi and with --task anti-repeat"
+    )]
+    NotScanned {
+        /// The model.
+        model: String,
+        /// The study.
+        folder: PathBuf,
+    },
+    /// A scan was made by a method that this version does not know.
+    #[error(
+        "{model}: its scan cannot be followed: {why}; scan it again, or name --ablation and --value-bias"
+    )]
+    ScanOption {
+        /// The model.
+        model: String,
+        /// What is unknown.
+        why: String,
+    },
+    /// A scanned model is no longer where it was.
+    #[error("{model} was scanned from `{from}`, where it is no longer: say where it is with --models")]
+    ModelMoved {
+        /// The model.
+        model: String,
+        /// Where it was.
+        from: String,
+    },
+    /// A scanned model is another one now.
+    #[error(
+        "the weights of {model} are not those that were scanned: scan it again, or name the right folder"
+    )]
+    OtherWeights {
+        /// The model.
+        model: String,
+    },
     /// A table or result file.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// A figure, a note or the page.
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
     /// A name that means nothing.
     #[error(
         "there is no model or folder `{name}`: name a shipped miniature ({miniatures}), a published model (see `circuit-scaling models`), a Hugging Face id or a folder with a checkpoint"

@@ -65,8 +65,14 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Transfer(args) => commands::tables::transfer(args, display),
         Command::Analyze(args) => commands::tables::analyze(args),
         Command::Compare(args) => commands::compare::compare(args, display),
+        Command::Trace(args) => commands::trace::trace(args, display),
+        Command::Ablate(args) => commands::ablate::ablate(args, display),
+        Command::Plot(args) => commands::presentation::plot(args, display),
+        Command::Notes(args) => commands::presentation::notes(args, display),
+        Command::Report(args) => commands::presentation::report(args, display),
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
+        Command::Plan(args) => commands::plan::plan(args, display),
         Command::Models => Ok(commands::models::models()),
     }
 }

@@ -38,10 +38,10 @@ macro_rules! miniatures {
 
 /// All shipped models, family by family, smallest first.
 pub const MINIATURES: &[Miniature] = miniatures! {
-    "gpt2": "mini-gpt2-m";
-    "pythia": "mini-pythia-m";
-    "opt": "mini-opt-m";
-    "gpt-neo": "mini-gpt-neo-m";
+    "gpt2": "mini-gpt2-s" "mini-gpt2-m" "mini-gpt2-l";
+    "pythia": "mini-pythia-s" "mini-pythia-m" "mini-pythia-l";
+    "opt": "mini-opt-s" "mini-opt-m" "mini-opt-l";
+    "gpt-neo": "mini-gpt-neo-s" "mini-gpt-neo-m" "mini-gpt-neo-l";
 };
 
 /// The shipped model of this name, whatever the case of its letters.

@@ -39,6 +39,8 @@ pub struct StudyFile {
     pub top_k: Option<usize>,
     /// `all`, or `BASE:TARGET` pairs.
     pub pairs: Option<Vec<String>>,
+    /// Random sets of each kind that sets of hero heads are compared with.
+    pub random_sets: Option<usize>,
     /// Stages, in any order.
     pub stages: Option<Vec<String>>,
 }
@@ -91,6 +93,7 @@ impl StudyFile {
         put(&mut args.tasks, self.tasks.filter(|_| unless_given("tasks")));
         put(&mut measure.prompts, self.prompts.filter(|_| unless_given("prompts")).map(Some));
         put(&mut measure.seed, self.seed.filter(|_| unless_given("seed")));
+        put(&mut args.random_sets, self.random_sets.filter(|_| unless_given("random_sets")));
         put(&mut tables.top_k, self.top_k.filter(|_| unless_given("top_k")));
         put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
@@ -129,6 +132,7 @@ impl StudyFile {
             tau: Some(tables.tau),
             top_k: Some(tables.top_k),
             pairs: Some(tables.pairs.clone()),
+            random_sets: Some(args.random_sets),
             stages: Some(args.stages().iter().map(|stage| stage.name().to_owned()).collect()),
         }
     }

@@ -30,6 +30,9 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// How the `hf_name` of a shipped miniature begins.
+    pub const BUILT_IN: &str = "built-in/";
+
     /// The model of this name: a shipped miniature, else a folder, else a model of the Hub that is in the cache
     /// ([`crate::downloads::fetch`] brings it there).
     ///
@@ -37,7 +40,7 @@ impl Subject {
     /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
     pub fn open(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
-            let hf_name = format!("built-in/{}", miniature.name);
+            let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
             return Self::from_files(&miniature.files(), hf_name, Some(miniature.family));
         }
         if Path::new(name).is_dir() {

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ablate;
 pub mod prompts;
 pub mod scan;
 pub mod task;
+pub mod trace;

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
 use transformer::intervention::{Branch, Replacement};
+use transformer::spec::ModelSpec;
 
-use crate::prompts::{PromptError, Split, TokenizedPrompts};
+use crate::prompts::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What an ablated head's `z` is replaced by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,10 +193,7 @@ pub fn resume(
     meta.ablation = options.ablation.to_string();
     meta.value_bias = options.value_bias.to_string();
 
-    let replacement = options.ablation.replacement(options.value_bias);
-    let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
-    let branches: Vec<Branch> = heads.map(|head| Branch::ablate([head], replacement)).collect();
-
+    let branches = every_head(spec, options.ablation, options.value_bias);
     let n_prompts = prompts.prompts.len();
     let mut ablated = known;
     if ablated.len() != branches.len() * n_prompts {
@@ -220,6 +218,32 @@ pub fn resume(
     })
 }
 
+/// What [`scan`] costs on a model of this shape, without running it.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn cost(
+    spec: &ModelSpec,
+    prompts: &TokenizedPrompts,
+    ablation: Ablation,
+    value_bias: ValueBias,
+    options: engine::Options,
+) -> Result<engine::Cost, ScanError> {
+    let branches = every_head(spec, ablation, value_bias);
+    let prompts = engine_prompts(prompts);
+    let scan = engine::cost(spec, &prompts, &branches, options)?;
+    // The accuracy takes a plain run of its own.
+    let plain = engine::cost(spec, &prompts, &[], options)?;
+    Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
+}
+
+/// One branch per head, in order of layer and head.
+fn every_head(spec: &ModelSpec, ablation: Ablation, value_bias: ValueBias) -> Vec<Branch> {
+    let replacement = ablation.replacement(value_bias);
+    let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
+    heads.map(|head| Branch::ablate([head], replacement)).collect()
+}
+
 /// For each prompt, whether the correct name has the highest logit among all candidates of the task.
 ///
 /// # Errors
@@ -232,8 +256,7 @@ pub fn correct_among_candidates(
     let candidates = prompts.candidate_ids();
     let mut plain = engine_prompts(prompts);
     for (asked, prompt) in plain.iter_mut().zip(&prompts.prompts) {
-        let others = candidates.iter().copied().filter(|&id| id != prompt.correct_id);
-        asked.read = std::iter::once(prompt.correct_id).chain(others).collect();
+        asked.read = candidates_to_read(&candidates, prompt);
         asked.source = None;
     }
     let readings = Readings::collect(decoder, &plain, &[], options)?;
@@ -244,9 +267,16 @@ pub fn correct_among_candidates(
     Ok((0..plain.len()).map(is_correct).collect())
 }
 
+/// All candidates' tokens: the correct one, the distractor, and then the others.
+pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -> Vec<u32> {
+    let answers = [prompt.correct_id, prompt.distractor_id];
+    let others = candidates.iter().copied().filter(|id| !answers.contains(id));
+    answers.into_iter().chain(others).collect()
+}
+
 /// Prompts as the engine takes them: groups are those of mean ablation, sources the twins of resample ablation, and
 /// the logits read are the correct and the distractor's.
-fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
+pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
     let mut groups: BTreeMap<(Split, &str, usize), u32> = BTreeMap::new();
     let mut group_of = |key| {
         let next = groups.len() as u32;

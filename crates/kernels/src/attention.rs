@@ -119,12 +119,17 @@ impl Kernel for Attention<'_> {
             *weight = s.sum(acc);
         }
         softmax(s, pattern, scale);
-        z.fill(0.0);
-        for (&weight, &node) in pattern.iter().zip(nodes) {
-            let v = &kv.data[node as usize * kv.stride + kv.value..][..d];
-            for (z, v) in z.iter_mut().zip(v) {
-                *z += weight * v;
+        // The sum over nodes stays in a register: heads of few dimensions would spend their time on loads and stores.
+        for i in (0..d).step_by(S::LANES) {
+            let n = S::LANES.min(d - i);
+            let mut acc = s.splat(0.0);
+            for (&weight, &node) in pattern.iter().zip(nodes) {
+                let v = &kv.data[node as usize * kv.stride + kv.value..][..d];
+                // SAFETY: `i + n <= d`, the length of v.
+                acc = s.mul_add(s.splat(weight), unsafe { s.load_first(v.as_ptr().add(i), n) }, acc);
             }
+            // SAFETY: `i + n <= d`, the length of z.
+            unsafe { s.store_first(z.as_mut_ptr().add(i), n, acc) };
         }
     }
 }

@@ -5,6 +5,9 @@
 //! `z`, `pattern`) by its value in another run; ablating a set of heads does so for many heads at once. A [`Branch`]
 //! is one such list of replacements, and one forward pass of the [engine](crate::engine) carries many branches.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// A head's activation that can be replaced. Names are TransformerLens's (`hook_q`, …).
@@ -21,6 +24,39 @@ pub enum Stream {
     Pattern,
     /// The pattern's mean of values `[position, d_head]`: what `W_O` reads.
     Z,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::V, Self::Z, Self::Q, Self::K, Self::Pattern];
+
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stream::Q => "q",
+            Stream::K => "k",
+            Stream::V => "v",
+            Stream::Pattern => "pattern",
+            Stream::Z => "z",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Stream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|stream| stream.as_str() == text)
+            .ok_or_else(|| format!("unknown stream `{text}`: use v, z, q, k or pattern"))
+    }
 }
 
 /// What stands in the stream's place.

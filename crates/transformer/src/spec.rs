@@ -67,7 +67,7 @@ pub enum NormPlacement {
 }
 
 /// The MLP's nonlinearity, applied elementwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Hash, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x Φ(x)` with the exact normal distribution function; Hugging Face's `gelu`.

@@ -297,6 +297,44 @@ proptest! {
         }
     }
 
+    /// A pattern is made of scores that are computed again: the same up to rounding.
+    #[test]
+    fn patching_a_pattern_from_the_same_run_changes_nothing(parts in any_model(), mut prompts in any_prompts()) {
+        prompts.iter_mut().for_each(|p| p.source = Some(p.tokens.clone()));
+        let patch = |h| Branch::patch([h], Stream::Pattern, Replacement::Source);
+        let branches: Vec<Branch> = heads(&parts).into_iter().map(patch).collect();
+        let readings = collect(&parts, &prompts, &branches);
+        for p in 0..prompts.len() {
+            for b in 0..branches.len() {
+                prop_assert!(close(readings.plain(p), readings.branch(b, p)));
+            }
+        }
+    }
+
+    /// Attention is all that passes between positions, so with every head's z from the source, a position whose token is
+    /// the source's is as in the source, and any other is not.
+    #[test]
+    fn patching_every_z_restores_the_source_where_tokens_agree(
+        parts in any_model(), mut prompts in any_prompts(),
+    ) {
+        let mut sources = prompts.clone();
+        for (p, (prompt, source)) in prompts.iter_mut().zip(&mut sources).enumerate() {
+            source.tokens = prompt.source.clone().unwrap_or_else(|| prompt.tokens.clone());
+            let last = prompt.tokens.len() - 1;
+            if p % 2 == 0 {
+                source.tokens[last] = prompt.tokens[last];
+            }
+            prompt.source = Some(source.tokens.clone());
+        }
+        let everything = Branch::patch(heads(&parts), Stream::Z, Replacement::Source);
+        let readings = collect(&parts, &prompts, &[everything]);
+        let clean = collect(&parts, &sources, &[]);
+        for (p, (prompt, source)) in prompts.iter().zip(&sources).enumerate() {
+            let agree = prompt.tokens.last() == source.tokens.last();
+            prop_assert_eq!(close(readings.branch(0, p), clean.plain(p)), agree, "prompt {}", p);
+        }
+    }
+
     #[test]
     fn a_prompt_does_not_feel_the_others(parts in any_model(), prompts in any_prompts()) {
         let branches: Vec<Branch> = [Replacement::ValueBias, Replacement::Source]

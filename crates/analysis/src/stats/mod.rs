@@ -8,6 +8,7 @@ pub mod concentration;
 pub mod correlation;
 pub mod correlation_bootstrap;
 pub mod fdr;
+pub mod functions;
 pub mod interval;
 pub mod ols;
 pub mod resampling;

@@ -1,9 +1,14 @@
 //! One module a subcommand (or a few that belong together). Each returns what goes to standard output.
 
+pub mod ablate;
 pub mod compare;
+pub mod experiment;
 pub mod inspect;
 pub mod models;
+pub mod plan;
 pub mod predict;
+pub mod presentation;
 pub mod run;
 pub mod scan;
 pub mod tables;
+pub mod trace;

@@ -1,16 +1,24 @@
-//! `run`: the whole study, from models to tables, stage by stage.
+//! `run`: the whole study, from models to the page with everything on it, stage by stage.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
-use analysis::joint::{ScanPair, from_scans, study_pair};
-use analysis::layout::{ANTI_REPEAT, IOI};
+use analysis::files::write_bytes;
+use analysis::joint::{ScanPair, from_scans, from_study, study_pair};
+use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::study::{Study, analyse};
 use circuits::prompts::{PromptError, PromptSet};
 use circuits::task::Task;
+use report::Extras;
+use report::figures::{Format, draw_all};
 use serde_json::json;
+use transformer::intervention::Stream;
 
+use super::ablate::{AblateOptions, ablate_models};
+use super::experiment::StudyHeads;
 use super::scan::{ModelScan, prompts_folder, resolve};
 use super::tables::summary_text;
+use super::trace::{TraceOptions, trace_models};
 use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
 use crate::progress::Display;
@@ -43,21 +51,52 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         args.measure.models.clone()
     };
     StudyFile::of(&args, models).write(&folder.layout.root().join("study.toml"))?;
-    let mut run = Run { args: &args, tasks, subjects, folder, display };
+    let mut run = Run { args: &args, tasks, subjects, folder, display, study: None };
     let mut text = String::new();
     for (index, stage) in stages.iter().enumerate() {
         display.stage(stage.name(), index + 1, stages.len());
         match stage {
             Stage::Scan => run.scan()?,
             Stage::Tables => text += &run.tables()?,
+            Stage::Trace => run.trace()?,
+            Stage::Ablate => run.ablate()?,
+            Stage::Figures => run.figures()?,
+            Stage::Notes => run.notes()?,
+            Stage::Report => run.report()?,
         }
     }
-    let layout = &run.folder.layout;
-    if stages.contains(&Stage::Tables) {
-        let _ = writeln!(text, "\nTables are in {}", layout.tables().display());
+    Ok(text + &where_to_look(&run.folder.layout, &stages))
+}
+
+/// A line for each thing that these stages leave.
+fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
+    let places = [
+        (Stage::Report, "Open in a browser", layout.root().join(report::html::FILE_NAME)),
+        (Stage::Notes, "Notes", layout.notes()),
+        (Stage::Figures, "Figures", layout.figures()),
+        (Stage::Tables, "Tables", layout.tables()),
+        (Stage::Scan, "Scans and prompts", layout.results()),
+    ];
+    let mut text = String::from("\n");
+    for (_, what, path) in places.iter().filter(|(stage, ..)| stages.contains(stage)) {
+        let _ = writeln!(text, "{what:18} {}", path.display());
     }
-    let _ = writeln!(text, "Scans are in {}", layout.results().display());
-    Ok(text)
+    text
+}
+
+/// What the stages before the presentation have written so far: each file's path and content.
+fn found(layout: &Layout) -> Vec<(PathBuf, Option<Digest256>)> {
+    let causal = layout.causal_results("v");
+    let folders =
+        [Some(layout.tables()), Some(layout.ablation_folder()), causal.parent().map(Path::to_owned)];
+    let entries = folders.iter().flatten().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let with_digest = |path: PathBuf| {
+        let digest = Digest256::of_file(&path);
+        (path.strip_prefix(layout.root()).map(Path::to_owned).unwrap_or(path), digest)
+    };
+    paths.into_iter().map(with_digest).collect()
 }
 
 /// A run under way.
@@ -67,6 +106,8 @@ struct Run<'a> {
     subjects: Vec<Subject>,
     folder: StudyFolder,
     display: Display,
+    /// The tables, once a stage needed them.
+    study: Option<Study>,
 }
 
 impl Run<'_> {
@@ -118,6 +159,27 @@ impl Run<'_> {
     /// Makes all tables and returns the summary.
     fn tables(&mut self) -> Result<String, CliError> {
         let layout = self.folder.layout.clone();
+        let inputs = self.inputs_of_tables();
+        let summary = self.folder.own("summary.txt");
+        if self.folder.is_done("tables", &inputs) {
+            return std::fs::read_to_string(&summary)
+                .map_err(|source| CliError::Out { path: summary, source });
+        }
+        let pair = |s: &Subject| study_pair(&layout, &s.name, self.args.tables.tau);
+        let pairs: Vec<ScanPair> = self.subjects.iter().map(pair).collect::<Result<_, _>>()?;
+        let study = analyse(from_scans(&pairs)?, &self.args.tables.options()?)?;
+        let mut outputs = study.write(&layout)?;
+        write_bytes(&summary, summary_text(&study, Some(&pairs)).as_bytes())?;
+        outputs.push(summary.clone());
+        self.folder.done("tables", inputs, &outputs)?;
+        let text = summary_text(&study, Some(&pairs));
+        self.study = Some(study);
+        Ok(text)
+    }
+
+    /// Everything that the tables depend on.
+    fn inputs_of_tables(&self) -> Digest256 {
+        let layout = &self.folder.layout;
         let scans: Vec<_> = self
             .subjects
             .iter()
@@ -125,28 +187,89 @@ impl Run<'_> {
             .flat_map(|(task, model)| [layout.scan(task, model), layout.per_prompt(task, model)])
             .map(|path| Digest256::of_file(&path))
             .collect();
-        let inputs = Digest256::of(&json!({
+        let tables = &self.args.tables;
+        Digest256::of(&json!({
             "version": env!("CARGO_PKG_VERSION"), "scans": scans,
-            "tau": self.args.tables.tau, "top_k": self.args.tables.top_k, "pairs": self.args.tables.pairs,
-        }));
-        let summary = self.folder.own("summary.txt");
-        if self.folder.is_done("tables", &inputs) {
-            return std::fs::read_to_string(&summary)
-                .map_err(|source| CliError::Out { path: summary, source });
-        }
-        let (study, pairs) = self.study()?;
-        let mut outputs = study.write(&layout)?;
-        let text = summary_text(&study, Some(&pairs));
-        analysis::files::write_bytes(&summary, text.as_bytes())?;
-        outputs.push(summary);
-        self.folder.done("tables", inputs, &outputs)?;
-        Ok(text)
+            "tau": tables.tau, "top_k": tables.top_k, "pairs": tables.pairs,
+        }))
     }
 
-    /// The scans of this run's models, joined and analysed.
-    fn study(&self) -> Result<(Study, Vec<ScanPair>), CliError> {
-        let pair = |s: &Subject| study_pair(&self.folder.layout, &s.name, self.args.tables.tau);
-        let pairs: Vec<ScanPair> = self.subjects.iter().map(pair).collect::<Result<_, _>>()?;
-        Ok((analyse(from_scans(&pairs)?, &self.args.tables.options()?)?, pairs))
+    /// The tables of this run's models, from its scans.
+    fn study(&mut self) -> Result<&Study, CliError> {
+        if self.study.is_none() {
+            let models: Vec<String> = self.subjects.iter().map(|s| s.name.clone()).collect();
+            let joint = from_study(&self.folder.layout, &models, self.args.tables.tau)?;
+            self.study = Some(analyse(joint, &self.args.tables.options()?)?);
+        }
+        // It was put there above if it was missing.
+        self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
+    }
+
+    /// Patches the hero heads' values from clean into corrupted prompts.
+    fn trace(&mut self) -> Result<(), CliError> {
+        let heads = self.hero_heads()?;
+        let options = TraceOptions { stream: Stream::V, all_heads: false, memory: self.args.measure.memory };
+        trace_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)
+    }
+
+    /// Ablates sets of hero heads against random sets.
+    fn ablate(&mut self) -> Result<(), CliError> {
+        let heads = self.hero_heads()?;
+        let options = AblateOptions {
+            ablation: None,
+            value_bias: None,
+            random_sets: self.args.random_sets,
+            memory: self.args.measure.memory,
+        };
+        ablate_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)
+    }
+
+    fn hero_heads(&mut self) -> Result<StudyHeads, CliError> {
+        let (tau, top_k) = (self.args.tables.tau, self.args.tables.top_k);
+        StudyHeads::new(&self.study()?.joint, tau, top_k)
+    }
+
+    /// Draws the figures.
+    fn figures(&mut self) -> Result<(), CliError> {
+        self.present("figures", |study, extras, layout| {
+            let drawn = draw_all(study, extras, &layout.figures(), &[Format::Png, Format::Svg])?;
+            let notes = drawn.not_drawn.iter().map(|m| format!("not drawn: {}: {}", m.name, m.why)).collect();
+            Ok((drawn.files, notes))
+        })
+    }
+
+    /// Writes the notes.
+    fn notes(&mut self) -> Result<(), CliError> {
+        self.present("notes", |study, extras, layout| {
+            Ok((report::notes::write_all(study, extras, &layout.notes())?, vec![]))
+        })
+    }
+
+    /// Writes the page.
+    fn report(&mut self) -> Result<(), CliError> {
+        self.present("report", |study, extras, layout| {
+            let path = layout.root().join(report::html::FILE_NAME);
+            report::html::write(study, extras, &path)?;
+            Ok((vec![path], vec![]))
+        })
+    }
+
+    /// A stage that shows what the earlier ones found, unless it has shown just that already.
+    fn present(
+        &mut self,
+        stage: &str,
+        make: impl FnOnce(&Study, &Extras, &Layout) -> Result<(Vec<PathBuf>, Vec<String>), CliError>,
+    ) -> Result<(), CliError> {
+        let layout = self.folder.layout.clone();
+        let inputs = Digest256::of(&json!({ "tables": self.inputs_of_tables(), "found": found(&layout) }));
+        if self.folder.is_done(stage, &inputs) {
+            self.display.detail(&format!("{stage}: done"));
+            return Ok(());
+        }
+        let study = self.study()?;
+        let extras = Extras::read(&layout, study)?;
+        let (files, notes) = make(study, &extras, &layout)?;
+        notes.iter().for_each(|note| self.display.note(note));
+        self.folder.done(stage, inputs, &files)
     }
 }

@@ -10,6 +10,10 @@ use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::model_measures::TaskCorrelation;
 use analysis::study::{Study, analyse, analyse_csv};
 
+use report::Extras;
+use report::figures::{Format, draw_all};
+
+use super::presentation::drawn_text;
 use crate::args::{AnalyzeArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;
@@ -55,7 +59,7 @@ pub fn transfer(args: &TableArgs, display: Display) -> Result<String, CliError> 
     written(args, display, &tables, transfer_text)
 }
 
-/// Makes every table from a joint table alone.
+/// Makes every table, figure and note, and the page, from a joint table alone.
 pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
     let layout = Layout::new(&args.tables.study.out);
     let study = match analyse_csv(&args.joint, args.max_rows, &args.tables.options()?) {
@@ -73,6 +77,13 @@ pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
     text += &correlation_text(&study);
     text += &audit_text(&study.audits);
     let _ = writeln!(text, "{} tables are in {}", study.tables.len(), layout.tables().display());
+    let extras = Extras::read(&layout, &study)?;
+    let drawn = draw_all(&study, &extras, &layout.figures(), &[Format::Png, Format::Svg])?;
+    text += &drawn_text(&layout, &drawn);
+    report::notes::write_all(&study, &extras, &layout.notes())?;
+    let page = layout.root().join(report::html::FILE_NAME);
+    report::html::write(&study, &extras, &page)?;
+    let _ = writeln!(text, "Notes are in {}\nOpen {} in a browser", layout.notes().display(), page.display());
     Ok(text)
 }
 
@@ -100,7 +111,7 @@ fn write_tables(layout: &Layout, study: &Study, names: &[&str]) -> Result<(), Cl
 }
 
 /// The study of all scans in a folder.
-fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study), CliError> {
+pub fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study), CliError> {
     let layout = Layout::new(&args.study.out);
     let study = analyse(read_joint(&layout, args.tau, display)?, &args.options()?)?;
     Ok((layout, study))

@@ -260,6 +260,11 @@ impl TokenizedPrompts {
         self.prompts.iter().enumerate().filter(move |(_, prompt)| split.contains(prompt.split))
     }
 
+    /// The same with the prompts of one split alone.
+    pub fn restricted_to(&self, split: Split) -> Self {
+        Self { prompts: self.of_split(split).map(|(_, prompt)| prompt.clone()).collect(), ..self.clone() }
+    }
+
     /// Prompts drawn for a split: the sum of its weights.
     pub fn n_drawn(&self, split: Split) -> u64 {
         self.of_split(split).map(|(_, prompt)| u64::from(prompt.weight)).sum()

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 
 use super::baseline::Baseline;
 use super::edits::EditSite;
-use super::layer::{Layer, Rows, TILE, grown, tile_rows, with_scratch};
+use super::layer::{Layer, Rows, grown, tile_rows, with_scratch};
 use super::means::GroupMeans;
-use super::plan::{Chunk, floats_per_node, scratch_bytes};
+use super::plan::{Chunk, stack_size};
 use super::{EngineError, Options, Progress, Prompt, Reading, Receiver, readout};
 use crate::decoder::Decoder;
 use crate::intervention::Branch;
@@ -73,6 +73,7 @@ impl<'a> Runner<'a> {
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         let n_layers = self.decoder.spec().n_layers;
+        let size = stack_size(self.decoder.spec(), self.branches, chunk, self.memory);
         let mut base = Baseline::embed(self.decoder, &chunk.base);
         for index in 0..n_layers {
             base.step(Layer { decoder: self.decoder, index }, &chunk.base);
@@ -80,7 +81,7 @@ impl<'a> Runner<'a> {
             let (known, todo): (Vec<usize>, Vec<usize>) =
                 starting.iter().partition(|&&b| receiver.is_known(b, &chunk.prompts));
             self.advance_progress(chunk, index, known.len(), receiver)?;
-            for stack in even_stacks(&todo, self.stack_size(chunk)) {
+            for stack in even_stacks(&todo, size) {
                 self.run_stack(chunk, &base, index, stack);
                 for (run, &branch) in stack.iter().enumerate() {
                     let n_ends = chunk.ends.len() * self.decoder.spec().d_model;
@@ -122,16 +123,6 @@ impl<'a> Runner<'a> {
             true => Err(EngineError::Stopped),
             false => Ok(()),
         }
-    }
-
-    /// How many branches to stack: as many as fit into memory, but no more rows than keep all threads busy.
-    fn stack_size(&self, chunk: &Chunk) -> usize {
-        let (base, branch) = floats_per_node(self.decoder.spec(), self.branches);
-        let taken = scratch_bytes(self.decoder.spec()) + 4 * base * chunk.base.n_nodes();
-        let n_nodes = chunk.branch.n_nodes();
-        let fits = self.memory.saturating_sub(taken) / (4 * branch * n_nodes);
-        let enough = (16 * TILE * rayon::current_num_threads()).div_ceil(n_nodes);
-        fits.min(enough).max(1)
     }
 
     /// Runs `stack`'s branches, all starting at layer `first`, and leaves their last residual stream in

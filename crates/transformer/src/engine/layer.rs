@@ -22,7 +22,7 @@ use crate::weights::{LayerNorm, LayerWeights, Linear};
 pub(super) const TILE: usize = 256;
 
 /// Columns of the MLP's hidden layer at a time, so that a tile of them stays in the second-level cache.
-const MLP_BLOCK: usize = 768;
+pub(super) const MLP_BLOCK: usize = 768;
 
 /// Rows per tile for `n_rows`: small problems are cut finer, so that every thread has some. Row results do not depend
 /// on it.
@@ -353,7 +353,7 @@ pub(super) fn linear(
     matmul(MatRef::new(x, n_rows, d_in), w, MatMut::new(y, n_rows, width), init);
 }
 
-fn activate(activation: Activation, x: &mut [f32]) {
+pub(super) fn activate(activation: Activation, x: &mut [f32]) {
     match activation {
         Activation::GeluErf => kernels::gelu_erf(x),
         Activation::GeluTanh => kernels::gelu_tanh(x),

@@ -21,6 +21,7 @@
 mod baseline;
 mod branches;
 mod capture;
+mod cost;
 mod edits;
 mod layer;
 mod means;
@@ -30,6 +31,7 @@ mod readout;
 use std::ops::ControlFlow;
 
 pub use capture::{Cache, CaptureError, LayerCache};
+pub use cost::{Cost, Rates, cost};
 
 use crate::decoder::Decoder;
 use crate::forest::ForestError;

@@ -118,6 +118,16 @@ pub(super) fn scratch_bytes(spec: &ModelSpec) -> usize {
     4 * floats * rayon::current_num_threads()
 }
 
+/// How many branches to stack: as many as fit into memory, but no more rows than keep all threads busy.
+pub(super) fn stack_size(spec: &ModelSpec, branches: &[Branch], chunk: &Chunk, memory: usize) -> usize {
+    let (base, branch) = floats_per_node(spec, branches);
+    let taken = scratch_bytes(spec) + 4 * base * chunk.base.n_nodes();
+    let n_nodes = chunk.branch.n_nodes();
+    let fits = memory.saturating_sub(taken) / (4 * branch * n_nodes);
+    let enough = (16 * super::layer::TILE * rayon::current_num_threads()).div_ceil(n_nodes);
+    fits.min(enough).max(1)
+}
+
 /// Sorts prompts, so that shared prefixes come together, and cuts them into chunks whose plain run and at least one
 /// branch fit into the memory bound.
 pub(super) fn chunks(

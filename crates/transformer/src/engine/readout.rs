@@ -1,9 +1,14 @@
 //! From the last residual stream to the logits that were asked for.
 
+use rayon::prelude::*;
+
 use super::Prompt;
 use super::layer::{Residual, layer_norm, linear};
 use super::plan::Chunk;
 use crate::decoder::Decoder;
+
+/// Prompts per unit of parallel work.
+const PROMPTS_AT_ONCE: usize = 16;
 
 /// Rows of the last residual stream, `[n, d_model]`, made ready for the unembedding: final norm and `project_out`.
 /// `[n, d_embed]`
@@ -32,12 +37,17 @@ pub(super) fn logit(decoder: &Decoder, normed: &[f32], token: u32) -> f64 {
 pub(super) fn logits(decoder: &Decoder, prompts: &[Prompt], chunk: &Chunk, ends: &[f32]) -> Vec<f64> {
     let normed = normed(decoder, ends);
     let d_embed = decoder.spec().d_embed;
-    let mut logits = Vec::new();
-    for (&prompt, &end) in chunk.prompts.iter().zip(&chunk.end_of) {
+    let of_prompt = |(&prompt, &end): (&usize, &u32)| {
         let x = &normed[end as usize * d_embed..][..d_embed];
-        logits.extend(prompts[prompt].read.iter().map(|&token| logit(decoder, x, token)));
-    }
-    logits
+        prompts[prompt].read.iter().map(move |&token| logit(decoder, x, token))
+    };
+    chunk
+        .prompts
+        .par_iter()
+        .zip(&chunk.end_of)
+        .with_min_len(PROMPTS_AT_ONCE)
+        .flat_map_iter(of_prompt)
+        .collect()
 }
 
 /// A dot product summed in float64: logit differences are small beside the logits that they are the difference of.

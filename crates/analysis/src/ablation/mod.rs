@@ -1,0 +1,339 @@
+//! Sets of hero heads ablated together, against random sets of as many heads.
+//!
+//! [`plan`] picks the sets: for each [`Selection`] (the heads of a category, or all) and each k, the k strongest heads
+//! by what the scan found on the prompts that heads are picked on, and random sets. `circuits::ablate` runs every set
+//! on the held-out prompts, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
+//!
+//! **Which random sets.** Two kinds, each also layer by layer (*matched*: as many heads of each layer as the hero set
+//! has):
+//!
+//! - *random* sets are drawn from all **other** heads. Means, curves and effect sizes compare the hero set with them.
+//! - *permuted* sets are drawn from **all** heads, the hero set's included. The p-value rests on them, since they are what
+//!   the hero set would be if its heads were like any others. Against sets from the other heads alone the test would be
+//!   too eager: of four equal heads the best one beats the other three in one case of four, and p would be 1/(1 + sets)
+//!   each time; for k a quarter of the heads, 5% would become 17%. Whenever a permuted set happens to avoid the hero set,
+//!   a random set stands for it, which leaves its distribution as it is and costs no run.
+
+mod evaluate;
+mod file;
+mod sets;
+mod tables;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::categories::Category;
+use crate::origin::Origin;
+
+pub use evaluate::{evaluate, task_values};
+pub use file::AblationFile;
+pub use sets::{AblationPlan, Arm, ComparedSets, Comparison, HeadSet, plan, set_sizes};
+pub use tables::{
+    AREA_TABLE, SUMMARY_TABLE, TEST_TABLE, area_table, raw_table, read_summary, summary_table, test_table,
+};
+
+/// Random sets of each kind, by default and at least for a claim.
+pub const DEFAULT_RANDOM_SETS: usize = 200;
+
+/// Which heads a hero set is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selection {
+    /// All heads.
+    All,
+    /// Heads of the category `shared`.
+    Shared,
+    /// Heads of the category `ioi_only`.
+    IoiOnly,
+    /// Heads of the category `anti_only`.
+    AntiOnly,
+}
+
+impl Selection {
+    /// All four, in the order of the tables.
+    pub const ALL: [Self; 4] = [Self::All, Self::Shared, Self::IoiOnly, Self::AntiOnly];
+
+    /// The name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Shared => "shared",
+            Self::IoiOnly => "ioi_only",
+            Self::AntiOnly => "anti_only",
+        }
+    }
+
+    /// The category that heads are taken from; `None` for all of them.
+    #[must_use]
+    pub fn category(self) -> Option<Category> {
+        match self {
+            Self::All => None,
+            Self::Shared => Some(Category::Shared),
+            Self::IoiOnly => Some(Category::IoiOnly),
+            Self::AntiOnly => Some(Category::AntiOnly),
+        }
+    }
+
+    /// What stands under `set_type` for sets of this kind: `hero`, `random_shared`, …
+    #[must_use]
+    pub fn set_type(self, kind: SetKind) -> String {
+        match self {
+            Self::All => kind.name().to_owned(),
+            _ => format!("{}_{}", kind.name(), self.name()),
+        }
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a set is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetKind {
+    /// No head at all.
+    Baseline,
+    /// The strongest heads.
+    Hero,
+    /// As many of the other heads.
+    Random,
+    /// The same, layer by layer.
+    RandomMatched,
+    /// As many of all heads: what p-values rest on.
+    Permuted,
+    /// The same, layer by layer.
+    PermutedMatched,
+}
+
+impl SetKind {
+    /// The name in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Hero => "hero",
+            Self::Random => "random",
+            Self::RandomMatched => "random_matched",
+            Self::Permuted => "permuted",
+            Self::PermutedMatched => "permuted_matched",
+        }
+    }
+}
+
+/// What one run gives on each prompt of one task.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Logit of the correct name minus the mean of the other candidates'. `[n_prompts]`
+    pub mean_diff: Vec<f32>,
+    /// Logit of the correct name minus the distractor's. `[n_prompts]`
+    pub logit_diff: Vec<f32>,
+    /// Whether the correct name has the highest logit of all candidates. `[n_prompts]`
+    pub correct: Vec<bool>,
+}
+
+/// What all sets of a plan give on one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskOutcomes {
+    /// The task's name.
+    pub task: String,
+    /// How often each prompt was drawn. `[n_prompts]`
+    pub weights: Vec<u32>,
+    /// Candidate names.
+    pub n_candidates: usize,
+    /// Nothing ablated.
+    pub base: Outcome,
+    /// Each of [`AblationPlan::sets`] ablated.
+    pub sets: Vec<Outcome>,
+}
+
+/// How sets were ablated and compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AblationSettings {
+    /// `zero`, `mean` or `resample`.
+    pub ablation: String,
+    /// `folded` or `in-head`.
+    pub value_bias: String,
+    /// Random sets of each kind, for each selection and k.
+    pub n_random_sets: usize,
+    /// Threshold of the categories.
+    pub tau: f64,
+    /// Bootstrap resamples of the prompts.
+    pub n_resamples: u32,
+}
+
+/// Means of one set on one task.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SetMeans {
+    /// Share of prompts whose correct name has the highest logit of all candidates.
+    pub acc: f64,
+    /// Mean of (correct − mean of the other candidates), in logits.
+    pub mean_diff: f64,
+    /// Δ of the set: mean of (correct − distractor), minus the same with nothing ablated.
+    pub delta: f64,
+}
+
+/// One set of heads: a row of `hero_vs_random_ablation.csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RawRow {
+    /// Where the hero set's heads come from.
+    pub selection: Selection,
+    /// Heads in the set; 0 for the baseline.
+    pub k: usize,
+    /// What the set is.
+    pub kind: SetKind,
+    /// Which of the sets of this kind, from 0.
+    pub index: usize,
+    /// Its heads (layer, head), in order.
+    pub heads: Vec<(u32, u32)>,
+    /// Means on indirect object identification.
+    pub ioi: SetMeans,
+    /// Means on anti-repeat.
+    pub anti: SetMeans,
+}
+
+/// A row of `hero_vs_random_ablation_summary.csv`.
+///
+/// For a hero set and the baseline `low` and `high` are the ends of a 95% bootstrap interval over prompts
+/// (`interval_over` says `prompts`), for random sets they enclose the central 95% of the sets (`sets`). Where a set
+/// cannot be had all figures are missing and `status` says why.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SummaryRow {
+    /// Family.
+    pub family: String,
+    /// Model.
+    pub model: String,
+    /// Heads ablated.
+    pub k: usize,
+    /// `baseline`, `hero`, `random`, `random_matched`, and the last three followed by `_` and a category.
+    pub set_type: String,
+    /// Accuracy among all candidate names on indirect object identification.
+    pub acc_ioi: Option<f64>,
+    /// Mean of (correct − mean of the other candidates) on it.
+    pub mean_diff_ioi: Option<f64>,
+    /// The same accuracy on anti-repeat.
+    pub acc_anti: Option<f64>,
+    /// The same mean on anti-repeat.
+    pub mean_diff_anti: Option<f64>,
+    /// Sets behind the row.
+    pub n_sets: usize,
+    /// Lower end for `acc_ioi`.
+    pub acc_ioi_low: Option<f64>,
+    /// Upper end for `acc_ioi`.
+    pub acc_ioi_high: Option<f64>,
+    /// Lower end for `mean_diff_ioi`.
+    pub mean_diff_ioi_low: Option<f64>,
+    /// Upper end for `mean_diff_ioi`.
+    pub mean_diff_ioi_high: Option<f64>,
+    /// Lower end for `acc_anti`.
+    pub acc_anti_low: Option<f64>,
+    /// Upper end for `acc_anti`.
+    pub acc_anti_high: Option<f64>,
+    /// Lower end for `mean_diff_anti`.
+    pub mean_diff_anti_low: Option<f64>,
+    /// Upper end for `mean_diff_anti`.
+    pub mean_diff_anti_high: Option<f64>,
+    /// What `low` and `high` enclose: `prompts` or `sets`.
+    pub interval_over: String,
+    /// Δ of the sets (correct − distractor, minus baseline) on indirect object identification.
+    pub delta_ioi: Option<f64>,
+    /// Δ on anti-repeat.
+    pub delta_anti: Option<f64>,
+    /// Where the hero heads come from: `all` or a category.
+    pub selection: String,
+    /// `measured`, or why not.
+    pub status: String,
+}
+
+/// Hero set against random sets at one k, on one task and measure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetTest {
+    /// Where the hero heads come from.
+    pub selection: Selection,
+    /// Heads in each set.
+    pub k: usize,
+    /// `ioi` or `anti`.
+    pub task: String,
+    /// `acc` or `mean_diff`.
+    pub measure: String,
+    /// [`SetKind::Random`] or [`SetKind::RandomMatched`].
+    pub against: SetKind,
+    /// The hero set.
+    pub hero: Option<f64>,
+    /// Mean of the random sets.
+    pub random_mean: Option<f64>,
+    /// Their standard deviation.
+    pub random_sd: Option<f64>,
+    /// Hero minus random mean; negative where hero heads matter more.
+    pub difference: Option<f64>,
+    /// Lower end of its 95% bootstrap interval over prompts.
+    pub difference_ci_low: Option<f64>,
+    /// Upper end.
+    pub difference_ci_high: Option<f64>,
+    /// Difference in standard deviations of the random sets (Glass's Δ).
+    pub effect_size: Option<f64>,
+    /// Two-sided permutation p-value, from sets of all heads.
+    pub p_value: Option<f64>,
+    /// Benjamini–Hochberg q-value over all tests of the model.
+    pub q_value: Option<f64>,
+    /// Random sets compared with.
+    pub n_random: usize,
+    /// Permuted sets behind the p-value.
+    pub n_permuted: usize,
+    /// `measured`, or why something is missing.
+    pub status: String,
+}
+
+/// The area between the hero curve and the random curve over k.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CurveArea {
+    /// Where the hero heads come from.
+    pub selection: Selection,
+    /// `ioi` or `anti`.
+    pub task: String,
+    /// `acc` or `mean_diff`.
+    pub measure: String,
+    /// [`SetKind::Random`] or [`SetKind::RandomMatched`].
+    pub against: SetKind,
+    /// Random minus hero, averaged over ln k by trapezoids: what hero heads matter more than others, in the measure's
+    /// own units.
+    pub area: Option<f64>,
+    /// Lower end of its 95% bootstrap interval over prompts.
+    pub ci_low: Option<f64>,
+    /// Upper end.
+    pub ci_high: Option<f64>,
+    /// The k's of the curve.
+    pub sizes: Vec<usize>,
+    /// `measured`, or why not.
+    pub status: String,
+}
+
+/// Everything that ablating sets of heads says of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelAblation {
+    /// The model, its prompts, the program.
+    pub origin: Origin,
+    /// How sets were ablated and compared.
+    pub settings: AblationSettings,
+    /// Candidate names on indirect object identification and on anti-repeat.
+    pub n_candidates: [usize; 2],
+    /// Prompts drawn for each, weights included.
+    pub n_prompts: [u64; 2],
+    /// Every set.
+    pub rows: Vec<RawRow>,
+    /// Baseline, hero and random curves.
+    pub summary: Vec<SummaryRow>,
+    /// Hero against random at each k.
+    pub tests: Vec<SetTest>,
+    /// Area between the curves.
+    pub areas: Vec<CurveArea>,
+    /// What could not be had, and anything else the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// Status of a row whose figures are all there.
+pub const MEASURED: &str = "measured";

@@ -1,0 +1,331 @@
+//! Causal tracing: what a head's stream from the clean run does in the corrupted run.
+//!
+//! A pair is a clean prompt and its corrupted twin, in which the repeated name is swapped for the other, so that what
+//! was correct is wrong. A head's **influence** on a pair is the logit difference (of the clean prompt's answers) of
+//! the corrupted run with one of the head's streams patched in from the clean run, minus that of the corrupted run:
+//! positive where the head brings the clean answer back. The **normalised** influence is mean influence over mean
+//! (clean − corrupted): 0 where nothing comes back, 1 where all does. It is a ratio of means, since that of a single
+//! pair is unbounded where both runs nearly agree.
+
+mod tables;
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::categories::ClassifiedHead;
+use crate::error::{AnalysisError, Result};
+use crate::files::write_atomic;
+use crate::origin::Origin;
+use crate::scan_file::Resampling;
+use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, weighted_mean};
+use crate::stats::correlation_bootstrap::Measured;
+use crate::stats::functions::{Coverage, bootstrap_functions};
+use crate::stats::{Interval, Seed, benjamini_hochberg, bootstrap_means, sign_flip_p_values};
+
+pub use tables::{InfluenceCorrelation, correlation_table, correlations, summary_table};
+
+/// Fewest pairs per task with which tracing is worth much.
+pub const FEWEST_PAIRS: u64 = 200;
+/// Heads whose normalised influences are bootstrapped at once: bounds memory at 10 MB for 10,000 resamples.
+const HEADS_AT_ONCE: usize = 128;
+
+/// What tracing some heads of one model gave on one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskTrace {
+    /// The task's name.
+    pub task: String,
+    /// Logit difference of each pair's clean run. `[n_pairs]`
+    pub clean: Vec<f64>,
+    /// Logit difference of each pair's corrupted run. `[n_pairs]`
+    pub corrupted: Vec<f64>,
+    /// Influence of each head on each pair. `[n_heads]` of `[n_pairs]`
+    pub influences: Vec<Vec<f64>>,
+    /// How often each pair was drawn. `[n_pairs]`
+    pub weights: Vec<u32>,
+    /// Prompts without a corrupted twin of equal length.
+    pub n_left_out: usize,
+}
+
+/// One head's influence on one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Influence {
+    /// Lower end of the 95% bootstrap interval of the mean influence.
+    pub ci_low: f64,
+    /// Upper end of that interval.
+    pub ci_high: f64,
+    /// Two-sided sign-flip p-value of no influence.
+    pub p_value: f64,
+    /// Benjamini–Hochberg q-value over the heads of the same list and model.
+    pub q_value: f64,
+    /// Mean influence over mean (clean − corrupted); absent where both runs agree.
+    pub normalised: Option<f64>,
+    /// Lower end of its 95% bootstrap interval.
+    pub normalised_ci_low: Option<f64>,
+    /// Upper end of that interval.
+    pub normalised_ci_high: Option<f64>,
+    /// Mean logit difference of the clean runs.
+    pub clean_logit_diff_mean: f64,
+    /// Mean logit difference of the corrupted runs.
+    pub corrupted_logit_diff_mean: f64,
+    /// Pairs drawn: the sum of `weights`.
+    pub n_pairs: u64,
+    /// Prompts left out for want of a corrupted twin of equal length.
+    pub n_left_out: u64,
+    /// How often each pair was drawn, in the order of the influences.
+    pub weights: Vec<u32>,
+}
+
+/// One head of one model: an entry of `hero_head_causal_results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CausalResult {
+    /// Model family.
+    pub family: String,
+    /// Model.
+    pub model: String,
+    /// Hugging Face id or folder.
+    pub hf_name: String,
+    /// The head's category.
+    pub category: String,
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// Mean influence on indirect object identification, in logits.
+    pub mean_ioi_influence: f64,
+    /// Mean influence on anti-repeat, in logits.
+    pub mean_anti_influence: f64,
+    /// Influence on each pair of indirect object identification.
+    pub ioi_influences: Vec<f32>,
+    /// Influence on each pair of anti-repeat.
+    pub anti_influences: Vec<f32>,
+    /// Δ on indirect object identification, on the prompts that heads were picked on.
+    pub delta_ioi: f64,
+    /// Δ on anti-repeat, on the prompts that heads were picked on.
+    pub delta_anti: f64,
+    /// |Δ_ioi| + |Δ_anti|.
+    pub strength: f64,
+    /// Place among the hero heads of its model and category, from 0; absent for heads that are no heroes.
+    pub rank: Option<usize>,
+    /// The stream that was patched: `v`, `z`, `q`, `k` or `pattern`.
+    pub stream: String,
+    /// Intervals and tests on indirect object identification.
+    pub ioi: Influence,
+    /// Intervals and tests on anti-repeat.
+    pub anti: Influence,
+    /// How intervals and p-values were made.
+    pub resampling: Resampling,
+    /// Anything the reader should know.
+    pub note: String,
+    /// What was measured, and by which program.
+    pub origin: Origin,
+}
+
+/// A head to trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracedHead {
+    /// The head with its category.
+    pub head: ClassifiedHead,
+    /// Place among the hero heads of its category, for heroes.
+    pub rank: Option<usize>,
+}
+
+/// Means, intervals and tests of all traced heads of one model, in their order.
+///
+/// `ioi` and `anti` hold the influences of `heads`, in that order; `notes` are kept with each head, beside what the
+/// traces themselves call for.
+///
+/// # Errors
+/// When the arrays of a trace do not fit each other, hold numbers that are not finite, or no pairs.
+pub fn summarise(
+    origin: &Origin,
+    stream: &str,
+    heads: &[TracedHead],
+    ioi: &TaskTrace,
+    anti: &TaskTrace,
+    resampling: &Resampling,
+    notes: &[String],
+) -> Result<Vec<CausalResult>> {
+    let of_ioi = influences(origin, stream, heads.len(), ioi, resampling)?;
+    let of_anti = influences(origin, stream, heads.len(), anti, resampling)?;
+    let note = note(origin, [ioi, anti], notes);
+    let results = heads.iter().zip(of_ioi.into_iter().zip(of_anti)).enumerate();
+    Ok(results
+        .map(|(at, (traced, ((mean_ioi, of_ioi), (mean_anti, of_anti))))| CausalResult {
+            family: origin.family.clone(),
+            model: origin.model.clone(),
+            hf_name: origin.hf_name.clone(),
+            category: traced.head.category.name().to_owned(),
+            layer: traced.head.layer,
+            head: traced.head.head,
+            mean_ioi_influence: mean_ioi,
+            mean_anti_influence: mean_anti,
+            ioi_influences: ioi.influences[at].iter().map(|&x| x as f32).collect(),
+            anti_influences: anti.influences[at].iter().map(|&x| x as f32).collect(),
+            delta_ioi: traced.head.delta_ioi,
+            delta_anti: traced.head.delta_anti,
+            strength: traced.head.strength,
+            rank: traced.rank,
+            stream: stream.to_owned(),
+            ioi: of_ioi,
+            anti: of_anti,
+            resampling: resampling.clone(),
+            note: note.clone(),
+            origin: origin.clone(),
+        })
+        .collect())
+}
+
+/// Mean and further figures of each head on one task.
+fn influences(
+    origin: &Origin,
+    stream: &str,
+    n_heads: usize,
+    trace: &TaskTrace,
+    resampling: &Resampling,
+) -> Result<Vec<(f64, Influence)>> {
+    trace.check(origin, n_heads)?;
+    let TaskTrace { weights, influences, .. } = trace;
+    let seed = |purpose| Seed::new(origin.seed, &[&origin.model, &trace.task, stream, purpose]);
+    let bootstrap = BootstrapOptions {
+        n_resamples: resampling.n_resamples,
+        level: resampling.level,
+        thresholds: Vec::new(),
+    };
+    let means = bootstrap_means(influences, weights, &bootstrap, &seed("influence"));
+    let p_values = sign_flip_p_values(influences, weights, resampling.n_permutations, &seed("sign flips"));
+    let q_values = benjamini_hochberg(&p_values);
+
+    let gap: Vec<f64> =
+        trace.clean.iter().zip(&trace.corrupted).map(|(clean, corrupted)| clean - corrupted).collect();
+    let coverage = Coverage { n_resamples: resampling.n_resamples, level: resampling.level };
+    let mut normalised = Vec::with_capacity(n_heads);
+    for group in influences.chunks(HEADS_AT_ONCE) {
+        let series: Vec<Vec<f64>> = std::iter::once(&gap).chain(group).cloned().collect();
+        let measured = Measured { series: &series, weights };
+        normalised.extend(bootstrap_functions(
+            &[(measured, seed("normalised influence"))],
+            coverage,
+            group.len(),
+            |means, ratios| {
+                ratios.iter_mut().zip(&means[1..]).for_each(|(ratio, mean)| *ratio = mean / means[0])
+            },
+        ));
+    }
+    let figures = means.into_iter().zip(p_values.into_iter().zip(q_values)).zip(normalised);
+    Ok(figures
+        .map(|((BootstrapMean { mean, interval, .. }, (p_value, q_value)), normalised)| {
+            let of_normalised = |end: fn(Interval) -> f64| normalised.and_then(|n| n.interval).map(end);
+            let influence = Influence {
+                ci_low: interval.low,
+                ci_high: interval.high,
+                p_value,
+                q_value,
+                normalised: normalised.map(|n| n.value),
+                normalised_ci_low: of_normalised(|i| i.low),
+                normalised_ci_high: of_normalised(|i| i.high),
+                clean_logit_diff_mean: weighted_mean(&trace.clean, weights),
+                corrupted_logit_diff_mean: weighted_mean(&trace.corrupted, weights),
+                n_pairs: trace.n_drawn(),
+                n_left_out: trace.n_left_out as u64,
+                weights: weights.clone(),
+            };
+            (mean, influence)
+        })
+        .collect())
+}
+
+impl TaskTrace {
+    /// Pairs drawn: the sum of all weights.
+    #[must_use]
+    pub fn n_drawn(&self) -> u64 {
+        self.weights.iter().map(|&w| u64::from(w)).sum()
+    }
+
+    fn check(&self, origin: &Origin, n_heads: usize) -> Result<()> {
+        let n = self.weights.len();
+        let fault = |problem: String, mend: &str| {
+            let what = format!("tracing of {} on {}", origin.model, self.task);
+            Err(AnalysisError::inconsistent(what, problem, mend))
+        };
+        if n == 0 {
+            return fault("no prompt has a corrupted twin of equal length".into(), "use --protocol standard");
+        }
+        let fits = self.clean.len() == n
+            && self.corrupted.len() == n
+            && self.influences.len() == n_heads
+            && self.influences.iter().all(|head| head.len() == n);
+        if !fits {
+            return fault("its arrays differ in length".into(), "trace again");
+        }
+        let mut all = self.influences.iter().flatten().chain(&self.clean).chain(&self.corrupted);
+        if all.any(|x| !x.is_finite()) {
+            return fault(
+                "a logit difference is not a finite number".into(),
+                "check the checkpoint's weights",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What a reader should know of these traces, if anything.
+fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
+    let caution = origin.caution().map(str::to_owned);
+    let mut notes: Vec<String> = notes.iter().cloned().chain(caution).collect();
+    for trace in traces {
+        if trace.n_drawn() < FEWEST_PAIRS {
+            notes.push(format!(
+                "only {} pairs on {}; {FEWEST_PAIRS} or more are better",
+                trace.n_drawn(),
+                trace.task
+            ));
+        }
+        if trace.n_left_out > 0 {
+            notes.push(format!(
+                "{} prompts of {} have no corrupted twin of equal length and are left out",
+                trace.n_left_out, trace.task
+            ));
+        }
+    }
+    notes.join("; ")
+}
+
+/// Writes results, atomically: a JSON list with one head a line.
+///
+/// # Errors
+/// [`AnalysisError::Io`] when the file cannot be written.
+pub fn write_results(path: &Path, results: &[CausalResult]) -> Result<()> {
+    write_atomic(path, |out| {
+        for (at, result) in results.iter().enumerate() {
+            out.write_all(if at == 0 { b"[\n" } else { b",\n" })?;
+            serde_json::to_writer(&mut *out, result)?;
+        }
+        out.write_all(if results.is_empty() { b"[]\n" } else { b"\n]\n" })
+    })
+}
+
+/// Reads what [`write_results`] wrote.
+///
+/// # Errors
+/// When the file cannot be read or is no such list.
+pub fn read_results(path: &Path) -> Result<Vec<CausalResult>> {
+    let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
+    let fault = |place: String, problem: String| AnalysisError::format(path, place, problem, "trace again");
+    let results: Vec<CausalResult> =
+        serde_json::from_slice(&bytes).map_err(|e| fault(format!("line {}", e.line()), e.to_string()))?;
+    for result in &results {
+        let pairs = [
+            ("ioi_influences", result.ioi_influences.len(), result.ioi.weights.len()),
+            ("anti_influences", result.anti_influences.len(), result.anti.weights.len()),
+        ];
+        for (field, found, expected) in pairs {
+            if found != expected {
+                let place = format!("{} L{}H{}: field `{field}`", result.model, result.layer, result.head);
+                return Err(fault(place, format!("has {found} entries for {expected} pairs")));
+            }
+        }
+    }
+    Ok(results)
+}

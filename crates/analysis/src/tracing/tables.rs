@@ -1,0 +1,140 @@
+//! Tables of causal tracing.
+
+use super::{CausalResult, Influence};
+use crate::joint::StudyTask;
+use crate::model_measures::LEVEL;
+use crate::origin::Origin;
+use crate::stats::correlation::Correlation;
+use crate::stats::correlation_bootstrap::correlation_interval;
+use crate::stats::{Interval, Seed};
+use crate::table::Table;
+
+impl CausalResult {
+    /// Mean influence, its details, and Δ, on one task.
+    fn on(&self, task: StudyTask) -> (f64, &Influence, f64) {
+        match task {
+            StudyTask::Ioi => (self.mean_ioi_influence, &self.ioi, self.delta_ioi),
+            StudyTask::Anti => (self.mean_anti_influence, &self.anti, self.delta_anti),
+        }
+    }
+}
+
+/// The table `hero_head_causal_summary` (or whatever `name` says): the columns of the hero heads, `hf_name`, mean
+/// influences, then intervals, tests, normalised influences and the baselines.
+#[must_use]
+pub fn summary_table(name: &str, results: &[CausalResult]) -> Table {
+    let rows = || results.iter();
+    let mut table = Table::new(name)
+        .text("family", rows().map(|r| r.family.as_str()))
+        .text("model", rows().map(|r| r.model.as_str()))
+        .text("category", rows().map(|r| r.category.as_str()))
+        .integer("layer", rows().map(|r| r.layer))
+        .integer("head", rows().map(|r| r.head))
+        .float("delta_ioi", rows().map(|r| r.delta_ioi))
+        .float("delta_anti", rows().map(|r| r.delta_anti))
+        .float("strength", rows().map(|r| r.strength))
+        .text("hf_name", rows().map(|r| r.hf_name.as_str()))
+        .float("mean_ioi_influence", rows().map(|r| r.mean_ioi_influence))
+        .float("mean_anti_influence", rows().map(|r| r.mean_anti_influence));
+    for task in StudyTask::BOTH {
+        let column = |of: fn(&Influence) -> Option<f64>| rows().map(move |r| of(r.on(task).1));
+        let name = task.name();
+        table = table
+            .float(format!("{name}_influence_ci_low"), column(|i| Some(i.ci_low)))
+            .float(format!("{name}_influence_ci_high"), column(|i| Some(i.ci_high)))
+            .float(format!("{name}_influence_p_value"), column(|i| Some(i.p_value)))
+            .float(format!("{name}_influence_q_value"), column(|i| Some(i.q_value)))
+            .float(format!("normalised_{name}_influence"), column(|i| i.normalised))
+            .float(format!("normalised_{name}_influence_ci_low"), column(|i| i.normalised_ci_low))
+            .float(format!("normalised_{name}_influence_ci_high"), column(|i| i.normalised_ci_high))
+            .float(format!("{name}_clean_logit_diff_mean"), column(|i| Some(i.clean_logit_diff_mean)))
+            .float(format!("{name}_corrupted_logit_diff_mean"), column(|i| Some(i.corrupted_logit_diff_mean)))
+            .integer(format!("n_pairs_{name}"), rows().map(|r| r.on(task).1.n_pairs as usize));
+    }
+    let table = table
+        .integer("rank", rows().map(|r| r.rank))
+        .text("stream", rows().map(|r| r.stream.as_str()))
+        .text("note", rows().map(|r| Some(r.note.as_str()).filter(|n| !n.is_empty())));
+    Origin::columns(table, results.iter().map(|r| &r.origin))
+}
+
+/// How strength in ablation goes with influence in tracing, over the traced heads of one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InfluenceCorrelation {
+    /// Family.
+    pub family: String,
+    /// Model.
+    pub model: String,
+    /// The task of the influence.
+    pub task: StudyTask,
+    /// What is correlated with what: see [`correlations`].
+    pub relation: &'static str,
+    /// Heads.
+    pub n_heads: usize,
+    /// Pearson's correlation and its interval over heads.
+    pub pearson: (Option<f64>, Option<Interval>),
+    /// Spearman's correlation and its interval over heads.
+    pub spearman: (Option<f64>, Option<Interval>),
+}
+
+/// For each model and task: `strength_and_size`, the correlation of |Δ_ioi| + |Δ_anti| with |influence|, and
+/// `delta_and_influence`, that of the task's own Δ with influence, which is negative where heads that hurt when taken
+/// away restore when patched in. Over hero heads, which were picked for their strength, correlations are weaker than over
+/// all heads.
+#[must_use]
+pub fn correlations(results: &[CausalResult]) -> Vec<InfluenceCorrelation> {
+    let mut rows = Vec::new();
+    for of_model in results.chunk_by(|a, b| a.model == b.model) {
+        let first = &of_model[0];
+        for task in StudyTask::BOTH {
+            let points = |x: &dyn Fn(&CausalResult) -> f64, y: fn(f64) -> f64| -> (Vec<f64>, Vec<f64>) {
+                of_model.iter().map(|r| (x(r), y(r.on(task).0))).unzip()
+            };
+            let relations = [
+                ("strength_and_size", points(&|r| r.strength, f64::abs)),
+                ("delta_and_influence", points(&|r| r.on(task).2, |influence| influence)),
+            ];
+            for (relation, (x, y)) in relations {
+                let of = |kind: Correlation| {
+                    let seed = Seed::new(
+                        first.origin.seed,
+                        &[&first.model, &first.stream, "influence", task.name(), relation, kind.name()],
+                    );
+                    (kind.of(&x, &y), correlation_interval(&x, &y, kind, None, LEVEL, &seed))
+                };
+                rows.push(InfluenceCorrelation {
+                    family: first.family.clone(),
+                    model: first.model.clone(),
+                    task,
+                    relation,
+                    n_heads: x.len(),
+                    pearson: of(Correlation::Pearson),
+                    spearman: of(Correlation::Spearman),
+                });
+            }
+        }
+    }
+    rows
+}
+
+/// The table of [`correlations`]; `heads` says over which: `hero` or `all`.
+#[must_use]
+pub fn correlation_table(name: &str, heads: &str, correlations: &[InfluenceCorrelation]) -> Table {
+    let rows = || correlations.iter();
+    let mut table = Table::new(name)
+        .text("family", rows().map(|c| c.family.as_str()))
+        .text("model", rows().map(|c| c.model.as_str()))
+        .text("task", rows().map(|c| c.task.name()))
+        .text("relation", rows().map(|c| c.relation))
+        .text("heads", rows().map(|_| heads))
+        .integer("n_heads", rows().map(|c| c.n_heads));
+    type Of = fn(&InfluenceCorrelation) -> (Option<f64>, Option<Interval>);
+    let kinds: [(&str, Of); 2] = [("pearson", |c| c.pearson), ("spearman", |c| c.spearman)];
+    for (kind, of) in kinds {
+        table = table
+            .float(kind, rows().map(|c| of(c).0))
+            .float(format!("{kind}_ci_low"), rows().map(|c| of(c).1.map(|i| i.low)))
+            .float(format!("{kind}_ci_high"), rows().map(|c| of(c).1.map(|i| i.high)));
+    }
+    table
+}

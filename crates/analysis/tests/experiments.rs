@@ -1,0 +1,296 @@
+//! Sets of heads, dissociation and tracing from numbers alone: what is drawn, what noise does, and that files read back.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use analysis::ablation::{
+    AblationFile, AblationPlan, AblationSettings, Outcome, SUMMARY_TABLE, Selection, TaskOutcomes, evaluate,
+    plan, read_summary, set_sizes, summary_table,
+};
+use analysis::categories::{ClassifiedModel, classify};
+use analysis::dissociation::{
+    DISSOCIATION_TABLE, Dissociation, Evidence, dissociation, dissociation_table, read_dissociation, scaling,
+};
+use analysis::joint::{ScanPair, from_scans};
+use analysis::layout::Layout;
+use analysis::origin::Origin;
+use analysis::per_prompt::PerPromptScan;
+use analysis::scan_summary::summarise_scan;
+use analysis::tracing::{TaskTrace, TracedHead, read_results, summarise, write_results};
+use common::{meta, normal, quick, scan};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// A simulated model of 4 layers with 10 heads each.
+struct Simulated {
+    scans: [PerPromptScan; 2],
+    model: ClassifiedModel,
+    origin: Origin,
+}
+
+impl Simulated {
+    fn new(scans: [PerPromptScan; 2], tau: f64) -> Self {
+        let [ioi, anti] = scans.each_ref().map(|side| summarise_scan(side, &quick()).unwrap());
+        let joint = from_scans(&[ScanPair::new(ioi, anti)]).unwrap();
+        let model = classify(&joint, tau).unwrap().models.remove(0);
+        let origin = Origin::new(&model, &scans[0], scans[0].meta.provenance.clone());
+        Self { scans, model, origin }
+    }
+
+    fn of_scale(scale: f64, seed: u64) -> Self {
+        let make = |task, seed| scan(meta("gpt2", "simulated", task, 4, 10), 60, scale, seed);
+        Self::new([make("ioi", seed), make("anti_repeat", seed + 1000)], 0.05)
+    }
+
+    fn settings(&self) -> AblationSettings {
+        AblationSettings {
+            ablation: "zero".into(),
+            value_bias: "folded".into(),
+            n_random_sets: 50,
+            tau: 0.05,
+            n_resamples: 400,
+        }
+    }
+
+    /// Effects of sets that are sums of their heads' effects.
+    fn outcomes(&self, plan: &AblationPlan) -> [TaskOutcomes; 2] {
+        self.scans.each_ref().map(|scan| {
+            let prompts = scan.prompts_of(self.origin.split);
+            let base: Vec<f32> = prompts.iter().map(|&p| scan.base[p]).collect();
+            let heads = scan.differences(self.origin.split).heads;
+            let outcome = |set: &[(u32, u32)]| {
+                let value = |p: usize| {
+                    let sum: f64 = set.iter().map(|&(l, h)| heads[(l * 10 + h) as usize][p]).sum();
+                    base[p] + sum as f32
+                };
+                let values: Vec<f32> = (0..base.len()).map(value).collect();
+                Outcome {
+                    correct: values.iter().map(|&x| x > 1.0).collect(),
+                    mean_diff: values.clone(),
+                    logit_diff: values,
+                }
+            };
+            TaskOutcomes {
+                task: scan.meta.task.clone(),
+                weights: prompts.iter().map(|&p| scan.weight[p]).collect(),
+                n_candidates: 20,
+                base: outcome(&[]),
+                sets: plan.sets.iter().map(|set| outcome(set)).collect(),
+            }
+        })
+    }
+
+    fn run(&self) -> AblationFile {
+        let plan = plan(&self.model, 50, 7);
+        let [ioi, anti] = self.outcomes(&plan);
+        let evidence = Evidence {
+            model: &self.model,
+            scans: [&self.scans[0], &self.scans[1]],
+            plan: &plan,
+            outcomes: [&ioi, &anti],
+        };
+        AblationFile {
+            ablation: evaluate(&self.origin, &self.settings(), &plan, &ioi, &anti).unwrap(),
+            dissociation: dissociation(&self.origin, &self.settings(), evidence).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn sets_are_what_they_are_called() {
+    let simulated = Simulated::of_scale(0.2, 1);
+    let heads = &simulated.model.heads;
+    let plan = plan(&simulated.model, 50, 7);
+    assert_eq!(plan.sets.iter().collect::<BTreeSet<_>>().len(), plan.sets.len(), "each set is run once");
+    let sizes = set_sizes(heads.len());
+    assert_eq!(sizes, [1, 2, 3, 5, 8]);
+    assert_eq!(plan.comparisons.len(), sizes.len() * Selection::ALL.len());
+    let mut n_overlapping = 0;
+    for comparison in &plan.comparisons {
+        let Ok(sets) = &comparison.sets else { panic!("{:?}", comparison.sets) };
+        let hero = &plan.sets[sets.hero];
+        assert_eq!(hero.len(), comparison.k);
+        let weakest = heads.iter().filter(|h| hero.contains(&(h.layer, h.head))).map(|h| h.strength);
+        let weakest = weakest.fold(f64::INFINITY, f64::min);
+        for head in heads.iter().filter(|h| !hero.contains(&(h.layer, h.head))) {
+            let is_chosen = comparison.selection.category().is_none_or(|c| c == head.category);
+            assert!(!is_chosen || head.strength <= weakest, "heroes are the strongest");
+        }
+        let per_layer =
+            |set: &[(u32, u32)]| (0..4).map(|l| set.iter().filter(|h| h.0 == l).count()).collect::<Vec<_>>();
+        for (arm, is_matched) in [(&sets.random, false), (&sets.matched, true)] {
+            let others = arm.others.iter().flatten().map(|&s| (&plan.sets[s], true));
+            let permuted = arm.permuted.iter().map(|&s| (&plan.sets[s], false));
+            for (set, avoids_hero) in others.chain(permuted) {
+                assert!(set.is_sorted() && set.iter().collect::<BTreeSet<_>>().len() == comparison.k);
+                let overlaps = set.iter().any(|head| hero.contains(head));
+                assert!(!(avoids_hero && overlaps));
+                n_overlapping += usize::from(overlaps);
+                assert!(!is_matched || per_layer(set) == per_layer(hero));
+            }
+            assert_eq!(arm.permuted.len(), 50);
+        }
+    }
+    assert!(n_overlapping > 0, "permuted sets may hold hero heads");
+    let again = analysis::ablation::plan(&simulated.model, 50, 7);
+    assert_eq!(plan, again);
+    assert_ne!(plan.sets, analysis::ablation::plan(&simulated.model, 50, 8).sets);
+}
+
+/// Permuted sets are uniform over all sets of their size: for k = 1, every head comes up equally often.
+#[test]
+fn permuted_sets_are_uniform() {
+    let simulated = Simulated::of_scale(0.2, 2);
+    let plan = plan(&simulated.model, 8000, 7);
+    let first = plan.comparisons[0].sets.as_ref().unwrap();
+    let mut counts = vec![0.0f64; 40];
+    for &set in &first.random.permuted {
+        let (layer, head) = plan.sets[set][0];
+        counts[(layer * 10 + head) as usize] += 1.0;
+    }
+    let chi_squared: f64 = counts.iter().map(|c| (c - 200.0).powi(2) / 200.0).sum();
+    assert!(chi_squared < 73.0, "{chi_squared}: the 99.9% point for 39 degrees of freedom is 72.1");
+}
+
+/// Heads that work on one task each, or on both alike, buried in noise of the prompts.
+fn noisy_scans(separate: bool, seed: u64) -> [PerPromptScan; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    ["ioi", "anti_repeat"].map(|task| {
+        let mut scan = scan(meta("gpt2", "noisy", task, 4, 10), 400, 0.0, seed);
+        let n = scan.n_distinct();
+        let base = scan.base.clone();
+        for (index, row) in scan.ablated.chunks_exact_mut(n).enumerate() {
+            let works = match (index % 4, task) {
+                (0, _) if !separate => true,
+                (0, "ioi") | (1, "anti_repeat") => separate,
+                _ => false,
+            };
+            let effect = if works { -0.4 } else { 0.0 };
+            for (x, b) in row.iter_mut().zip(&base) {
+                *x = b + (effect + 0.5 * normal(&mut rng)) as f32;
+            }
+        }
+        scan
+    })
+}
+
+/// Noise neither raises the index of shared heads nor lowers that of separate ones beyond what its interval says.
+#[test]
+fn the_index_is_robust_to_noise() {
+    for (separate, truth) in [(true, 1.0), (false, 0.0)] {
+        let (mut n_covered, mut sum) = (0, 0.0);
+        for seed in 0..20 {
+            let simulated = Simulated::new(noisy_scans(separate, seed), 0.15);
+            let index = simulated.run().dissociation.index;
+            n_covered += usize::from(index.low.unwrap() <= truth && truth <= index.high.unwrap());
+            sum += index.value.unwrap();
+        }
+        let mean = sum / 20.0;
+        println!("separate {separate}: mean {mean:.3}, covered {n_covered} of 20");
+        assert!((mean - truth).abs() < 0.03, "separate {separate}: mean index {mean}");
+        assert!(n_covered >= 16, "separate {separate}: covered {n_covered} of 20");
+    }
+}
+
+#[test]
+fn files_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let simulated = Simulated::of_scale(0.08, 3);
+    let file = simulated.run();
+
+    let path = layout.model_ablation("simulated");
+    file.write(&path).unwrap();
+    assert_eq!(AblationFile::read(&path).unwrap(), file);
+    std::fs::write(&path, "{\"ablation\": 3").unwrap();
+    let error = AblationFile::read(&path).unwrap_err().to_string();
+    assert!(error.contains("ablation_simulated.json") && error.contains("delete the file"), "{error}");
+
+    summary_table(std::slice::from_ref(&file.ablation)).write_csv(&layout.tables()).unwrap();
+    assert_eq!(read_summary(&layout.table(SUMMARY_TABLE)).unwrap(), file.ablation.summary);
+    let csv = std::fs::read_to_string(layout.table(SUMMARY_TABLE)).unwrap();
+    assert!(
+        csv.starts_with("family,model,k,set_type,acc_ioi,mean_diff_ioi,acc_anti,mean_diff_anti,"),
+        "{csv}"
+    );
+    std::fs::write(layout.table(SUMMARY_TABLE), "family,model,k\na,b,many\n").unwrap();
+    let error = read_summary(&layout.table(SUMMARY_TABLE)).unwrap_err().to_string();
+    assert!(error.contains("line 2"), "{error}");
+
+    dissociation_table(std::slice::from_ref(&file.dissociation)).write_csv(&layout.tables()).unwrap();
+    let rows = read_dissociation(&layout.table(DISSOCIATION_TABLE)).unwrap();
+    let d = &file.dissociation;
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].index, rows[0].index_ci_low), (d.index.value, d.index.low));
+    assert_eq!(
+        (rows[0].interaction, rows[0].ioi_only_damage_anti),
+        (d.interaction.value, d.damage[0][1].value)
+    );
+    assert_eq!((rows[0].double_dissociation, rows[0].k), (d.double_dissociation, d.k));
+}
+
+#[test]
+fn traces_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let simulated = Simulated::of_scale(0.2, 4);
+    let heads: Vec<TracedHead> = simulated.model.heads[..5]
+        .iter()
+        .map(|head| TracedHead { head: head.clone(), rank: Some(0) })
+        .collect();
+    let trace = |task: &str, n: usize| TaskTrace {
+        task: task.into(),
+        clean: (0..n).map(|i| 2.0 + i as f64 / 100.0).collect(),
+        corrupted: (0..n).map(|i| -2.0 + i as f64 / 50.0).collect(),
+        influences: (0..5)
+            .map(|h| (0..n).map(|i| h as f64 * 0.5 + (i * 37 % 11) as f64 / 11.0 - 0.5).collect())
+            .collect(),
+        weights: vec![2; n],
+        n_left_out: 3,
+    };
+    let resampling = quick().resampling;
+    let (ioi, anti) = (trace("ioi", 110), trace("anti_repeat", 40));
+    let results = summarise(&simulated.origin, "v", &heads, &ioi, &anti, &resampling, &[]).unwrap();
+    let path = dir.path().join("results.json");
+    write_results(&path, &results).unwrap();
+    assert_eq!(read_results(&path).unwrap(), results);
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 7, "a head a line");
+    assert!(
+        results[0].note.contains("only 80 pairs on anti_repeat") && !results[0].note.contains("pairs on ioi")
+    );
+    assert!(results[0].note.contains("3 prompts of ioi have no corrupted twin"), "{}", results[0].note);
+    let strongest = &results[4];
+    let gap = strongest.ioi.clean_logit_diff_mean - strongest.ioi.corrupted_logit_diff_mean;
+    assert!((strongest.ioi.normalised.unwrap() - strongest.mean_ioi_influence / gap).abs() < 1e-12);
+    assert!(strongest.ioi.p_value < 0.02 && strongest.ioi.n_pairs == 220);
+
+    write_results(&path, &[]).unwrap();
+    assert!(read_results(&path).unwrap().is_empty());
+    let mut broken = results.clone();
+    broken[1].ioi_influences.pop();
+    write_results(&path, &broken).unwrap();
+    let error = read_results(&path).unwrap_err().to_string();
+    assert!(error.contains("L0H1") && error.contains("ioi_influences"), "{error}");
+    let none = TaskTrace { weights: vec![], ..ioi };
+    let error = summarise(&simulated.origin, "v", &heads, &none, &anti, &resampling, &[]).unwrap_err();
+    assert!(error.to_string().contains("no prompt has a corrupted twin"), "{error}");
+}
+
+/// The index falls with size in this made-up family, and the law says so.
+#[test]
+fn dissociation_scales() {
+    let first = Simulated::of_scale(0.2, 5).run().dissociation;
+    let models: Vec<Dissociation> = [(70.0, 0.8), (160.0, 0.71), (410.0, 0.6), (1000.0, 0.52), (2800.0, 0.4)]
+        .into_iter()
+        .map(|(params_m, index)| {
+            let mut model = first.clone();
+            model.origin.params_m = Some(params_m);
+            model.index.value = Some(index);
+            model
+        })
+        .collect();
+    let laws = scaling(&models);
+    let law = laws.iter().find(|l| l.measure == "dissociation_index" && l.family == "gpt2").unwrap();
+    let line = law.line.as_ref().unwrap();
+    assert!(line.slope < -0.2 && line.slope > -0.3 && line.p_value < 0.01, "{line:?}");
+}

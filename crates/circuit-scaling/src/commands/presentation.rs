@@ -1,0 +1,58 @@
+//! `plot`, `notes` and `report`: what people look at, from the numbers in a study's folder.
+
+use std::fmt::Write;
+
+use analysis::joint::{JOINT_TABLE, MAX_ROWS};
+use analysis::layout::Layout;
+use analysis::study::{Study, analyse_csv};
+use report::Extras;
+use report::figures::{Drawn, Format, draw_all};
+
+use super::tables::from_folder;
+use crate::args::{PlotArgs, TableArgs};
+use crate::error::CliError;
+use crate::progress::Display;
+
+/// Draws every figure.
+pub fn plot(args: &PlotArgs, display: Display) -> Result<String, CliError> {
+    let (layout, study, extras) = open_study(&args.tables, display)?;
+    let formats: &[Format] =
+        if args.pdf { &[Format::Png, Format::Svg, Format::Pdf] } else { &[Format::Png, Format::Svg] };
+    Ok(drawn_text(&layout, &draw_all(&study, &extras, &layout.figures(), formats)?))
+}
+
+/// Writes the notes.
+pub fn notes(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    let (layout, study, extras) = open_study(args, display)?;
+    let files = report::notes::write_all(&study, &extras, &layout.notes())?;
+    Ok(format!("{} notes are in {}\n", files.len(), layout.notes().display()))
+}
+
+/// Writes the page.
+pub fn report(args: &TableArgs, display: Display) -> Result<String, CliError> {
+    let (layout, study, extras) = open_study(args, display)?;
+    let path = layout.root().join(report::html::FILE_NAME);
+    report::html::write(&study, &extras, &path)?;
+    Ok(format!("Open {} in a browser\n", path.display()))
+}
+
+/// The study in a folder: from its scans, or from its joint table where there are none.
+fn open_study(args: &TableArgs, display: Display) -> Result<(Layout, Study, Extras), CliError> {
+    let layout = Layout::new(&args.study.out);
+    let table = layout.table(JOINT_TABLE);
+    let study = match from_folder(args, display) {
+        Err(CliError::NoScans { .. }) if table.exists() => analyse_csv(&table, MAX_ROWS, &args.options()?)?,
+        from_scans => from_scans?.1,
+    };
+    let extras = Extras::read(&layout, &study)?;
+    Ok((layout, study, extras))
+}
+
+/// Where the figures are, and why some are not.
+pub fn drawn_text(layout: &Layout, drawn: &Drawn) -> String {
+    let mut text = format!("{} figures are in {}\n", drawn.names.len(), layout.figures().display());
+    for missing in &drawn.not_drawn {
+        let _ = writeln!(text, "not drawn: {}: {}", missing.name, missing.why);
+    }
+    text
+}

@@ -1,0 +1,235 @@
+//! `trace`: hero heads patched from clean into corrupted prompts.
+
+use std::fmt::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use analysis::categories::HeroHead;
+use analysis::layout::{Layout, stream_name};
+use analysis::origin::Origin;
+use analysis::scan_file::Resampling;
+use analysis::scan_summary::SummaryOptions;
+use analysis::tracing::{
+    CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
+    summary_table, write_results,
+};
+use serde_json::json;
+use transformer::engine;
+use transformer::intervention::Stream;
+
+use super::experiment::{StudyHeads, TestedModel};
+use super::scan::prompts_folder;
+use crate::args::TraceArgs;
+use crate::error::CliError;
+use crate::progress::Display;
+use crate::study_folder::{Digest256, StudyFolder};
+use crate::subject::Subject;
+
+/// What to trace, and with how much memory.
+#[derive(Clone, Copy)]
+pub struct TraceOptions {
+    /// What is patched.
+    pub stream: Stream,
+    /// Whether every head is traced.
+    pub all_heads: bool,
+    /// Bytes for activations.
+    pub memory: usize,
+}
+
+/// One model's traced heads.
+struct TracedModel {
+    /// Its hero heads.
+    heroes: Vec<CausalResult>,
+    /// All its heads, where all were traced.
+    all: Vec<CausalResult>,
+}
+
+/// Traces the heads of a study's models and writes the results.
+pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
+    let (heads, subjects) = StudyHeads::open(&args.experiment, args.top_k, display)?;
+    let options =
+        TraceOptions { stream: args.stream, all_heads: args.all_heads, memory: args.experiment.memory };
+    let mut folder = StudyFolder::open(&args.experiment.study.out)?;
+    trace_models(&mut folder, &heads, &subjects, options, display)
+}
+
+/// Traces the heads of these models and writes pairs, results and tables, unless the folder has them already; returns what
+/// they show.
+///
+/// # Errors
+/// A model that was not scanned or cannot be run, or files that cannot be written.
+pub fn trace_models(
+    folder: &mut StudyFolder,
+    heads: &StudyHeads,
+    subjects: &[Subject],
+    options: TraceOptions,
+    display: Display,
+) -> Result<String, CliError> {
+    let layout = folder.layout.clone();
+    let stream = options.stream.as_str();
+    let tested: Vec<TestedModel> = subjects
+        .iter()
+        .map(|subject| TestedModel::new(&layout, &heads.classified, subject))
+        .collect::<Result<_, _>>()?;
+    let n_heroes: Vec<_> = heads.heroes.iter().map(|h| (&h.model, h.head.layer, h.head.head)).collect();
+    let models: Vec<_> = tested.iter().map(|t| t.inputs(&origin(t, options.stream))).collect();
+    let inputs =
+        Digest256::of(&json!({ "models": models, "heroes": n_heroes, "all_heads": options.all_heads }));
+    let step = format!("trace {stream}");
+    let path = layout.causal_results(stream);
+    if folder.is_done(&step, &inputs) {
+        display.detail("tracing is done");
+        return Ok(describe(&layout, stream, &read_results(&path)?));
+    }
+    let (mut heroes, mut all) = (Vec::new(), Vec::new());
+    for tested in &tested {
+        let traced = trace_model(tested, &heads.heroes, options, display)?;
+        heroes.extend(traced.heroes);
+        all.extend(traced.all);
+    }
+    let mut outputs = write(
+        &layout,
+        &path,
+        [&stream_name("hero_head_causal_summary", stream), &stream_name("causal_correlation", stream)],
+        "hero",
+        &heroes,
+    )?;
+    if options.all_heads {
+        outputs.extend(write(
+            &layout,
+            &layout.causal_results_of_all_heads(stream),
+            [
+                &stream_name("all_head_causal_summary", stream),
+                &stream_name("causal_correlation_all_heads", stream),
+            ],
+            "all",
+            &all,
+        )?);
+    }
+    folder.done(&step, inputs, &outputs)?;
+    Ok(describe(&layout, stream, &heroes))
+}
+
+/// Writes results, and the summary and correlations made of them; returns the paths.
+fn write(
+    layout: &Layout,
+    path: &Path,
+    tables: [&str; 2],
+    heads: &str,
+    results: &[CausalResult],
+) -> Result<Vec<PathBuf>, CliError> {
+    write_results(path, results)?;
+    summary_table(tables[0], results).write_csv(&layout.tables())?;
+    correlation_table(tables[1], heads, &correlations(results)).write_csv(&layout.tables())?;
+    Ok(vec![path.to_owned(), layout.table(tables[0]), layout.table(tables[1])])
+}
+
+fn origin(tested: &TestedModel, stream: Stream) -> Origin {
+    tested.origin([("stream", stream.as_str().into())])
+}
+
+/// Traces one model's hero heads among `heroes`, and all its heads if asked to; writes its pairs.
+fn trace_model(
+    tested: &TestedModel,
+    heroes: &[HeroHead],
+    options: TraceOptions,
+    display: Display,
+) -> Result<TracedModel, CliError> {
+    let name = &tested.subject.name;
+    let heroes: Vec<TracedHead> = heroes
+        .iter()
+        .filter(|hero| hero.model == *name)
+        .map(|hero| TracedHead { head: hero.head.clone(), rank: Some(hero.rank) })
+        .collect();
+    let rank = |layer, head| heroes.iter().find(|h| (h.head.layer, h.head.head) == (layer, head))?.rank;
+    let all: Vec<TracedHead> = match options.all_heads {
+        true => tested
+            .heads
+            .heads
+            .iter()
+            .map(|h| TracedHead { head: h.clone(), rank: rank(h.layer, h.head) })
+            .collect(),
+        false => heroes.clone(),
+    };
+    let places: Vec<(u32, u32)> = all.iter().map(|h| (h.head.layer, h.head.head)).collect();
+    let decoder = tested.subject.load()?;
+    let run = |task: usize| -> Result<TaskTrace, CliError> {
+        let pairs = tested.prompts[task].tracing_pairs(tested.split);
+        pairs.write(&prompts_folder(&tested.layout))?;
+        let bar = display.bar("trace", name, &pairs.task, places.len() as u64, "heads");
+        let mut observe = |progress: engine::Progress| {
+            bar.advance(progress.done, progress.total);
+            ControlFlow::Continue(())
+        };
+        let memory = engine::Options { memory: options.memory };
+        let trace = circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
+            .map_err(|source| CliError::Trace { model: name.clone(), source })?;
+        let seconds = bar.finish();
+        display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
+        Ok(trace)
+    };
+    let [ioi, anti] = [run(0)?, run(1)?];
+    let origin = origin(tested, options.stream);
+    let resampling: Resampling = SummaryOptions::default().resampling;
+    let notes = tested.empty_categories();
+    let results = |heads: &[TracedHead], ioi: &TaskTrace, anti: &TaskTrace| {
+        summarise(&origin, options.stream.as_str(), heads, ioi, anti, &resampling, &notes)
+    };
+    if !options.all_heads {
+        return Ok(TracedModel { heroes: results(&heroes, &ioi, &anti)?, all: Vec::new() });
+    }
+    let of_heroes = |trace: &TaskTrace| {
+        let place = |hero: &TracedHead| places.iter().position(|p| *p == (hero.head.layer, hero.head.head));
+        let influences =
+            heroes.iter().filter_map(place).map(|place| trace.influences[place].clone()).collect();
+        TaskTrace { influences, ..trace.clone() }
+    };
+    Ok(TracedModel {
+        heroes: results(&heroes, &of_heroes(&ioi), &of_heroes(&anti))?,
+        all: results(&all, &ioi, &anti)?,
+    })
+}
+
+/// A line per hero head.
+fn describe(layout: &Layout, stream: &str, heroes: &[CausalResult]) -> String {
+    let mut text = format!(
+        "{:16} {:10} {:7} {:>8} {:>8}  {:>27}  {:>27}\n",
+        "model",
+        "category",
+        "head",
+        "Δ ioi",
+        "Δ anti",
+        "influence ioi (normalised)",
+        "influence anti (normalised)"
+    );
+    for result in heroes {
+        let influence = |mean: f64, normalised: Option<f64>| {
+            let normalised = normalised.map_or("–".to_owned(), |n| format!("{n:+.3}"));
+            format!("{mean:+.3} ({normalised})")
+        };
+        let _ = writeln!(
+            text,
+            "{:16} {:10} {:7} {:+8.3} {:+8.3}  {:>27}  {:>27}",
+            result.model,
+            result.category,
+            format!("L{}H{}", result.layer, result.head),
+            result.delta_ioi,
+            result.delta_anti,
+            influence(result.mean_ioi_influence, result.ioi.normalised),
+            influence(result.mean_anti_influence, result.anti.normalised)
+        );
+    }
+    for of_model in heroes.chunk_by(|a, b| a.model == b.model) {
+        if !of_model[0].note.is_empty() {
+            let _ = writeln!(text, "{}: {}", of_model[0].model, of_model[0].note);
+        }
+    }
+    let _ = writeln!(
+        text,
+        "Influence: logit difference with `{stream}` patched from the clean run, minus the corrupted run's; normalised: 0 \
+         as corrupted, 1 as clean.\nResults are in {}, tables in {}",
+        layout.causal_results(stream).display(),
+        layout.tables().display()
+    );
+    text
+}

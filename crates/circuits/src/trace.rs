@@ -1,0 +1,119 @@
+//! Causal tracing: one head's stream from the clean run, patched into the corrupted run.
+//!
+//! See [`analysis::tracing`] for what is measured and what becomes of it.
+
+use std::ops::ControlFlow;
+
+use analysis::tracing::TaskTrace;
+use transformer::decoder::Decoder;
+use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
+use transformer::intervention::{Branch, Replacement, Stream};
+
+use crate::prompts::TracingPairs;
+
+/// Why tracing is impossible.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// See [`EngineError`].
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Nothing to trace on.
+    #[error(
+        "{task}: no prompt has a corrupted twin of equal length in {model}'s tokens: use --protocol standard, or names \
+         that are single tokens"
+    )]
+    NoPairs {
+        /// The task.
+        task: String,
+        /// The model.
+        model: String,
+    },
+}
+
+/// Patches `stream` of each of `heads` (layer, head), one at a time and at all positions, from the clean run of every pair
+/// into its corrupted run. Logit differences are of the clean prompt's answers in all runs.
+///
+/// `observe` hears of progress and may stop the run ([`EngineError::Stopped`]).
+///
+/// # Errors
+/// See [`TraceError`].
+pub fn trace(
+    decoder: &Decoder,
+    pairs: &TracingPairs,
+    heads: &[(u32, u32)],
+    stream: Stream,
+    options: engine::Options,
+    observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<TaskTrace, TraceError> {
+    if pairs.pairs.is_empty() {
+        return Err(TraceError::NoPairs { task: pairs.task.clone(), model: pairs.model.clone() });
+    }
+    let n_pairs = pairs.pairs.len();
+    let prompts: Vec<engine::Prompt> = pairs
+        .pairs
+        .iter()
+        .map(|pair| engine::Prompt {
+            tokens: pair.corrupted_token_ids.clone(),
+            source: Some(pair.clean_token_ids.clone()),
+            group: 0,
+            weight: f64::from(pair.weight),
+            read: vec![pair.correct_id, pair.distractor_id],
+        })
+        .collect();
+    let branches: Vec<Branch> = heads
+        .iter()
+        .map(|&(layer, head)| Branch::patch([(layer as usize, head as usize)], stream, Replacement::Source))
+        .collect();
+    let mut patched = Differences {
+        plain: vec![f64::NAN; n_pairs],
+        branches: vec![vec![f64::NAN; n_pairs]; heads.len()],
+        observe,
+    };
+    engine::run(decoder, &prompts, &branches, options, &mut patched)?;
+
+    let clean: Vec<engine::Prompt> = prompts
+        .into_iter()
+        .map(|prompt| engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt })
+        .collect();
+    let clean = Readings::collect(decoder, &clean, &[], options)?;
+    let Differences { plain: corrupted, mut branches, .. } = patched;
+    for patched in &mut branches {
+        patched.iter_mut().zip(&corrupted).for_each(|(patched, corrupted)| *patched -= corrupted);
+    }
+    Ok(TaskTrace {
+        task: pairs.task.clone(),
+        clean: (0..n_pairs).map(|pair| difference(clean.plain(pair))).collect(),
+        corrupted,
+        influences: branches,
+        weights: pairs.pairs.iter().map(|pair| pair.weight).collect(),
+        n_left_out: pairs.left_out.len(),
+    })
+}
+
+/// Correct − distractor.
+fn difference(logits: &[f64]) -> f64 {
+    logits[0] - logits[1]
+}
+
+/// Receives logits and keeps their differences.
+struct Differences<'a> {
+    plain: Vec<f64>,         // [n_pairs]
+    branches: Vec<Vec<f64>>, // [n_heads][n_pairs]
+    observe: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+}
+
+impl Receiver for Differences<'_> {
+    fn reading(&mut self, reading: Reading<'_>) {
+        let row = match reading.branch {
+            None => &mut self.plain,
+            Some(branch) => &mut self.branches[branch],
+        };
+        for (&pair, logits) in reading.prompts.iter().zip(reading.logits.chunks_exact(2)) {
+            row[pair] = difference(logits);
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        (self.observe)(progress)
+    }
+}

@@ -1,0 +1,465 @@
+"use strict";
+(() => {
+  const study = JSON.parse(document.getElementById("study").textContent);
+  const { models, families, categories, tasks } = study;
+  const tau = study.options.tau;
+  const TASKS = ["ioi", "anti"];
+  const WEAK = categories.length - 1;
+  const $ = (id) => document.getElementById(id);
+
+  // ---- Words and numbers ----------------------------------------------------------------------------------------
+
+  const known = (v) => v !== null && v !== undefined;
+  const fixed = (v, digits = 3) => {
+    if (!known(v)) return "–";
+    const text = Math.abs(v).toFixed(digits);
+    return v < 0 && Number(text) !== 0 ? "−" + text : text;
+  };
+  const signed = (v, digits = 3) => (known(v) && v > 0 && Number(v.toFixed(digits)) !== 0 ? "+" : "") + fixed(v, digits);
+  const range = (low, high, digits = 3) => (known(low) && known(high) ? ` [${fixed(low, digits)}, ${fixed(high, digits)}]` : "");
+  const count = (n) => n.toLocaleString("en-US");
+  const percent = (v) => (known(v) ? (100 * v).toFixed(1) + "%" : "–");
+  const size = (m) => {
+    if (!known(m)) return "unknown";
+    const [v, unit] = m >= 1000 ? [m / 1000, "B"] : m >= 1 ? [m, "M"] : [m * 1000, "k"];
+    return (v >= 10 ? v.toFixed(0) : v.toFixed(1).replace(/\.0$/, "")) + unit;
+  };
+  const headName = (layer, head) => `L${layer}H${head}`;
+
+  /** An element with attributes and children; text never becomes markup. */
+  function element(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else if (value !== false && known(value)) node.setAttribute(name, value === true ? "" : value);
+    }
+    node.append(...children.filter(known));
+    return node;
+  }
+
+  /** Fills a table; a column is {title, words, sort} and a row holds texts or nodes. */
+  function fillTable(table, columns, rows) {
+    const body = element("tbody");
+    const fill = (rows) => body.replaceChildren(...rows.map((row) => element("tr", {},
+      ...row.cells.map((cell, i) => element("td", { class: columns[i].words && "words" }, cell)))));
+    const head = columns.map((column, i) => {
+      if (!column.sort) return element("th", { scope: "col", class: column.words && "words" }, column.title);
+      const th = element("th", { scope: "col", class: column.words && "words" });
+      th.append(element("button", {
+        type: "button", title: "Sort by " + column.title, onclick: () => {
+          const down = th.getAttribute("aria-sort") !== "descending";
+          for (const other of head) other.removeAttribute("aria-sort");
+          th.setAttribute("aria-sort", down ? "descending" : "ascending");
+          const value = (row) => { const v = column.sort(row.item); return known(v) ? v : -Infinity; };
+          const order = (a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : 0) * (down ? -1 : 1);
+          fill([...rows].sort(order));
+        },
+      }, column.title));
+      return th;
+    });
+    table.replaceChildren(element("thead", {}, element("tr", {}, ...head)), body);
+    fill(rows);
+  }
+
+  function select(label, options, onchange) {
+    const box = element("select", { onchange: () => onchange(box.value) });
+    box.append(...options.map(([value, text]) => element("option", { value }, text)));
+    return element("label", {}, label, box);
+  }
+
+  function checkboxes(legend, items, onchange) {
+    const boxes = items.map((item) => {
+      const box = element("input", { type: "checkbox", checked: item.on !== false, onchange });
+      const swatch = item.color && element("span", { class: "swatch", style: "background:" + item.color });
+      return [box, element("label", {}, box, swatch, item.label)];
+    });
+    const node = element("fieldset", {}, element("legend", {}, legend), ...boxes.map((b) => b[1]));
+    return { node, chosen: () => boxes.map((b) => b[0].checked) };
+  }
+
+  // ---- Colours of the page in plots -----------------------------------------------------------------------------
+
+  let printing = false;
+  const dark = () => {
+    if (printing) return false;
+    const chosen = document.documentElement.dataset.theme;
+    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  };
+  const ink = () => (dark() ? "#e8e9ec" : "#1d1f23");
+  const grid = () => (dark() ? "#33373f" : "#e7e9ed");
+  /** Colours are those of the figures; on a dark ground dark ones are lightened. */
+  function color(hex) {
+    if (!dark()) return hex;
+    const rgb = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+    const light = (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]) / 255;
+    const share = Math.max(0, 0.55 - light);
+    return "#" + rgb.map((c) => Math.round(c + (255 - c) * share).toString(16).padStart(2, "0")).join("");
+  }
+
+  const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
+  function axis(title, more = {}) {
+    return { title: { text: title }, gridcolor: grid(), zeroline: false, linecolor: grid(), ticks: "outside", tickcolor: grid(), automargin: true, ...more };
+  }
+  function layout(more) {
+    const narrow = innerWidth < 700;
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink(), family: "system-ui, Arial, sans-serif", size: narrow ? 11 : 13 },
+      margin: { l: 60, r: 15, t: 20, b: 50 }, hovermode: "closest",
+      legend: narrow ? { orientation: "h", y: -0.22 } : { itemsizing: "constant" },
+      hoverlabel: { align: "left" }, modebar: { bgcolor: "rgba(0,0,0,0)", color: dark() ? "#a7acb6" : "#5a5f69", activecolor: ink() }, ...more,
+    };
+  }
+  /** Ticks for an axis that shows asinh(Δ / τ). */
+  function effectTicks(largest) {
+    const values = [0];
+    for (let size = 10 ** Math.ceil(Math.log10(2 * tau)); size <= Math.max(largest, 2 * tau) * 10; size *= 10) values.push(size, -size);
+    values.sort((a, b) => a - b);
+    return { tickvals: values.map((v) => Math.asinh(v / tau)), ticktext: values.map((v) => String(v).replace("-", "−")) };
+  }
+
+  /** A logarithmic axis of parameters with a few labels as the field writes sizes. */
+  function sizeAxis(sizes) {
+    const [low, high] = [Math.min(...sizes) / 1.25, Math.max(...sizes) * 1.25];
+    const ticks = (steps) => {
+      const all = [];
+      for (let d = Math.floor(Math.log10(low)); d <= Math.ceil(Math.log10(high)); d++) all.push(...steps.map((s) => s * 10 ** d));
+      return all.filter((v) => v >= low && v <= high);
+    };
+    const tickvals = [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 5, 7]].map(ticks).find((t) => t.length >= 3) ?? ticks([1, 1.5, 2, 3, 5, 7]);
+    return axis("parameters (log scale)", { type: "log", range: [Math.log10(low), Math.log10(high)], tickvals, ticktext: tickvals.map(size) });
+  }
+
+  const redraws = [];
+  function plot(draw) {
+    redraws.push(draw);
+    draw();
+  }
+  const redrawAll = () => redraws.forEach((draw) => draw());
+
+  // ---- Heads ----------------------------------------------------------------------------------------------------
+
+  const cell = (model, column, i) => (model.heads[column] ? model.heads[column][i] : null);
+  /** Places of a model's heads by |Δ|, from 1; computed when first asked for. */
+  function ranks(model, task) {
+    model.ranks ??= {};
+    if (!model.ranks[task]) {
+      const deltas = model.heads[task + "_delta"] ?? [];
+      const order = deltas.map((_, i) => i).filter((i) => known(deltas[i]));
+      order.sort((a, b) => Math.abs(deltas[b]) - Math.abs(deltas[a]));
+      model.ranks[task] = { of: new Map(order.map((i, rank) => [i, rank + 1])), n: order.length };
+    }
+    return model.ranks[task];
+  }
+  function hover(model, i) {
+    const line = (task, t) => `Δ ${tasks[t].label} ${signed(cell(model, task + "_delta", i))}${range(cell(model, task + "_low", i), cell(model, task + "_high", i))}`;
+    const category = cell(model, "category", i);
+    return `<b>${escape(model.name)} ${headName(model.heads.layer[i], model.heads.head[i])}</b><br>` +
+      TASKS.map(line).join("<br>") + (known(category) ? "<br>" + categories[category].label : "");
+  }
+  const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+
+  /** Shows a head's card, and marks it in the heat map of its model. */
+  function showHead(m, i, focus) {
+    const model = models[m];
+    if (map.model !== m) { map.model = m; map.box.value = m; }
+    map.at = i;
+    drawMap();
+    const category = cell(model, "category", i);
+    const rows = [
+      ["Δ", (task) => signed(cell(model, task + "_delta", i)) + range(cell(model, task + "_low", i), cell(model, task + "_high", i))],
+      ["q", (task) => fixed(cell(model, task + "_q", i))],
+      ["Δ, held out", (task) => signed(cell(model, task + "_held_out", i)) + range(cell(model, task + "_held_out_low", i), cell(model, task + "_held_out_high", i))],
+      ["rank by |Δ|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
+      ["causal influence", (task) => signed(cell(model, task + "_influence", i)) + range(cell(model, task + "_influence_low", i), cell(model, task + "_influence_high", i))],
+    ];
+    const table = element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
+      element("tbody", {}, ...rows.map(([name, of]) => element("tr", {}, element("th", { scope: "row" }, name), ...TASKS.map((task) => element("td", {}, of(task)))))));
+    const probability = cell(model, "probability", i);
+    const heldOut = cell(model, "held_out_category", i);
+    const words = !known(category) ? "Not measured on both tasks: no category."
+      : `Category: ${categories[category].label}` + (known(probability) ? `, with probability ${fixed(probability, 2)} under resampled prompts` : "") +
+        (known(heldOut) ? `; on held-out prompts: ${categories[heldOut].label}` : "") + ".";
+    const attention = model.attention.filter((a) => a.layer === model.heads.layer[i] && a.head === model.heads.head[i])
+      .map((a) => element("p", {}, `Attention at the last token, ${tasks[a.task].label}: ` + a.weights.map(([what, w]) => `${what} ${fixed(w, 2)}`).join(", ") + "."));
+    $("card").replaceChildren(
+      element("h3", {}, `${model.name} ${headName(model.heads.layer[i], model.heads.head[i])}`),
+      element("p", {}, words), table,
+      ...(attention.length ? attention : [element("p", { class: "note" }, "Where it attends at the last token was not measured in this run.")]));
+    if (focus) { $("card").scrollIntoView({ block: "nearest" }); $("card").focus({ preventScroll: true }); }
+  }
+
+  // ---- Overview, models -----------------------------------------------------------------------------------------
+
+  const nHeads = models.reduce((n, m) => n + m.heads.layer.length, 0);
+  $("subtitle").textContent = `${count(nHeads)} heads · ${models.length} ${models.length === 1 ? "model" : "models"} · ` +
+    `${families.map((f) => f.name).join(", ")} · τ = ${tau} logits`;
+  $("findings").append(...study.findings.map((f) => element("li", {}, element("strong", {}, f.title + ". "), f.text + " ",
+    ...f.sources.map((s) => element("code", {}, s)).flatMap((node, i) => (i ? [" ", node] : [node])))));
+  $("limits").append(...study.limits.map((text) => element("li", {}, text)));
+
+  const interval = ([r, low, high]) => fixed(r, 2) + range(low, high, 2);
+  const whole = (n) => (known(n) ? count(n) : "–");
+  // Columns that no model has a value for are left out.
+  const modelColumns = [
+    { title: "model", words: true, sort: (m) => m.name, show: (m) => m.name }, { title: "family", words: true, sort: (m) => m.family, show: (m) => m.family },
+    { title: "size", sort: (m) => m.params_m, show: (m) => size(m.params_m) },
+    { title: "layers × heads", sort: (m) => m.n_layers * m.n_heads, show: (m) => `${m.n_layers} × ${m.n_heads}` },
+    ...tasks.map((t, i) => ({ title: "accuracy " + t.label, sort: (m) => m.baselines[i]?.accuracy, show: (m) => percent(m.baselines[i]?.accuracy) })),
+    ...categories.map((c, i) => ({ title: c.label, sort: (m) => m.counts[i], show: (m) => count(m.counts[i]) })),
+    { title: "not stable", sort: (m) => m.n_unstable, show: (m) => whole(m.n_unstable) },
+    { title: "r", sort: (m) => m.pearson[0], show: (m) => interval(m.pearson) },
+    { title: "r, held out", sort: (m) => m.held_out_pearson[0], show: (m) => interval(m.held_out_pearson) },
+  ].filter((column) => models.some((m) => known(column.sort(m))));
+  fillTable($("model-table"), modelColumns, models.map((m) => ({ item: m, cells: modelColumns.map((column) => column.show(m)) })));
+
+  // ---- Phase space ----------------------------------------------------------------------------------------------
+
+  const phase = { model: "", scale: "asinh", intervals: false };
+  const manyWeak = models.reduce((n, m) => n + m.counts[WEAK], 0) > 2500;
+  const familyBoxes = checkboxes("Families", families.map((f) => ({ label: f.name })), () => drawPhase());
+  const categoryBoxes = checkboxes("Categories", categories.map((c, i) => ({ label: c.label, color: c.color, on: !(manyWeak && i === WEAK) })), () => drawPhase());
+  const options = checkboxes("Show", [{ label: "intervals", on: false }], () => drawPhase());
+  $("phase-controls").append(familyBoxes.node, categoryBoxes.node, options.node,
+    select("Model", [["", "all"], ...models.map((m, i) => [i, m.name])], (v) => { phase.model = v; drawPhase(); }),
+    select("Axes", [["asinh", "logarithmic beyond ±τ"], ["linear", "linear"]], (v) => { phase.scale = v; drawPhase(); }));
+
+  function drawPhase() {
+    const [inFamily, inCategory, [withIntervals]] = [familyBoxes.chosen(), categoryBoxes.chosen(), options.chosen()];
+    const place = phase.scale === "asinh" ? (v) => Math.asinh(v / tau) : (v) => v;
+    const traces = [];
+    const shown = [];
+    let largest = 0;
+    let hiddenWeak = 0;
+    // Weak heads lie below the others.
+    for (const c of [WEAK, 0, 1, 2]) {
+      families.forEach((family, f) => {
+        if (!inFamily[f]) return;
+        const trace = { x: [], y: [], text: [], customdata: [], type: "scatter", mode: "markers", name: `${categories[c].label}, ${family.name}`,
+          hovertemplate: "%{text}<extra></extra>", marker: { color: color(categories[c].color), symbol: family.symbol, size: c === WEAK ? 5 : 8, opacity: c === WEAK ? 0.5 : 0.85 } };
+        const ends = { x: { plus: [], minus: [] }, y: { plus: [], minus: [] } };
+        models.forEach((model, m) => {
+          if (model.family !== family.name || (phase.model !== "" && Number(phase.model) !== m)) return;
+          model.heads.layer.forEach((_, i) => {
+            if (cell(model, "category", i) !== c) return;
+            if (!inCategory[c]) { hiddenWeak += c === WEAK; return; }
+            const at = TASKS.map((task) => cell(model, task + "_delta", i));
+            trace.x.push(place(at[0]));
+            trace.y.push(place(at[1]));
+            trace.text.push(hover(model, i));
+            trace.customdata.push([m, i]);
+            largest = Math.max(largest, Math.abs(at[0]), Math.abs(at[1]));
+            shown.push({ model, m, i, strength: Math.abs(at[0]) + Math.abs(at[1]) });
+            ["x", "y"].forEach((side, t) => {
+              const [low, high] = ["_low", "_high"].map((end) => cell(model, TASKS[t] + end, i));
+              ends[side].plus.push(known(high) ? place(high) - place(at[t]) : 0);
+              ends[side].minus.push(known(low) ? place(at[t]) - place(low) : 0);
+            });
+          });
+        });
+        if (!trace.x.length) return;
+        if (withIntervals) {
+          for (const side of ["x", "y"]) {
+            trace["error_" + side] = { type: "data", symmetric: false, array: ends[side].plus, arrayminus: ends[side].minus, thickness: 0.7, width: 0, color: trace.marker.color };
+          }
+        }
+        traces.push(trace);
+      });
+    }
+    const line = (shape) => ({ type: "line", line: { color: dark() ? "#8b909b" : "#8a8a8a", width: 1, dash: "dash" }, layer: "below", ...shape });
+    const shapes = [-tau, tau].flatMap((t) => [
+      line({ xref: "paper", x0: 0, x1: 1, y0: place(t), y1: place(t) }), line({ yref: "paper", y0: 0, y1: 1, x0: place(t), x1: place(t) })]);
+    const ticks = phase.scale === "asinh" ? effectTicks(largest) : {};
+    Plotly.react("phase-plot", traces, layout({ shapes, xaxis: axis("Δ IOI (logits)", ticks), yaxis: axis("Δ anti-repeat (logits)", ticks), uirevision: phase.scale + phase.model }), config);
+    $("phase-note").textContent = `${count(shown.length)} of ${count(nHeads)} heads shown` + (hiddenWeak ? `; ${count(hiddenWeak)} weak heads are hidden (tick “weak” to see them)` : "") +
+      `. Dashed: ±τ = ±${tau}. Negative Δ: the head helps the task.`;
+    shown.sort((a, b) => b.strength - a.strength);
+    fillTable($("phase-table"), [{ title: "head", words: true }, { title: "category", words: true }, ...tasks.map((t) => ({ title: "Δ " + t.label }))],
+      shown.slice(0, 20).map(({ model, m, i }) => ({ cells: [
+        element("button", { type: "button", onclick: () => showHead(m, i, true) }, `${model.name} ${headName(model.heads.layer[i], model.heads.head[i])}`),
+        categories[cell(model, "category", i)].label,
+        ...TASKS.map((task) => signed(cell(model, task + "_delta", i)) + range(cell(model, task + "_low", i), cell(model, task + "_high", i)))] })));
+  }
+  plot(drawPhase);
+  $("phase-plot").on("plotly_click", (event) => showHead(...event.points[0].customdata, true));
+
+  // ---- Heat map -------------------------------------------------------------------------------------------------
+
+  const strongest = (model) => {
+    let best = 0;
+    const strength = (i) => TASKS.reduce((sum, task) => sum + Math.abs(cell(model, task + "_delta", i) ?? 0), 0);
+    model.heads.layer.forEach((_, i) => { if (strength(i) > strength(best)) best = i; });
+    return best;
+  };
+  const map = { model: 0, task: 0, at: 0, box: null };
+  const modelSelect = select("Model", models.map((m, i) => [i, m.name]), (v) => { map.model = Number(v); showHead(map.model, strongest(models[map.model])); });
+  map.box = modelSelect.querySelector("select");
+  $("map-controls").append(modelSelect, select("Task", tasks.map((t, i) => [i, t.label]), (v) => { map.task = Number(v); drawMap(); }));
+
+  function drawMap() {
+    const model = models[map.model];
+    const task = TASKS[map.task];
+    const blank = () => Array.from({ length: model.n_layers }, () => Array(model.n_heads).fill(null));
+    const [z, text] = [blank(), blank()];
+    const limit = Math.max(1e-9, ...TASKS.flatMap((t) => (model.heads[t + "_delta"] ?? []).map((d) => Math.abs(d ?? 0))));
+    model.heads.layer.forEach((layer, i) => {
+      const delta = cell(model, task + "_delta", i);
+      if (!known(delta)) return;
+      z[layer][model.heads.head[i]] = Math.sign(delta) * Math.sqrt(Math.abs(delta) / limit);
+      text[layer][model.heads.head[i]] = hover(model, i);
+    });
+    const scale = dark()
+      ? [[0, "#67b7e8"], [0.25, "#2a6f9e"], [0.5, "#22252b"], [0.75, "#a8433a"], [1, "#ff8a73"]]
+      : [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#ffffff"], [0.75, "#f4a582"], [1, "#b2182b"]];
+    const digits = limit >= 4 ? 1 : limit >= 0.4 ? 2 : 3;
+    const bar = [-1, -0.25, 0, 0.25, 1];
+    const trace = { type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", colorscale: scale, zmin: -1, zmax: 1, xgap: 1, ygap: 1,
+      colorbar: { title: { text: "Δ (logits)" }, tickvals: bar.map((b) => Math.sign(b) * Math.sqrt(Math.abs(b))), ticktext: bar.map((b) => fixed(b * limit, digits)), thickness: 14, outlinewidth: 0 } };
+    const [x, y] = [model.heads.head[map.at], model.heads.layer[map.at]];
+    const shapes = known(x) ? [{ type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line: { color: ink(), width: 3 } }] : [];
+    const numbered = (n) => ({ dtick: Math.max(1, Math.ceil(n / 12)), range: [-0.5, n - 0.5], showgrid: false });
+    Plotly.react("map", [trace], layout({ shapes, xaxis: axis("head", numbered(model.n_heads)), yaxis: axis("layer", numbered(model.n_layers)), uirevision: map.model }), config);
+  }
+  const indexOf = (model, layer, head) => model.heads.layer.findIndex((l, i) => l === layer && model.heads.head[i] === head);
+  plot(drawMap);
+  $("map").on("plotly_click", (event) => {
+    const i = indexOf(models[map.model], event.points[0].y, event.points[0].x);
+    if (i >= 0) showHead(map.model, i, true);
+  });
+  $("map").addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    const model = models[map.model];
+    if (event.key === "Enter") showHead(map.model, map.at, true);
+    if (!step) return;
+    event.preventDefault();
+    let [layer, head] = [model.heads.layer[map.at], model.heads.head[map.at]];
+    // On to the next head that is in the table.
+    for (let tries = 0; tries < Math.max(model.n_layers, model.n_heads); tries++) {
+      [layer, head] = [layer + step[0], head + step[1]];
+      const i = indexOf(model, layer, head);
+      if (i >= 0) { showHead(map.model, i, false); return; }
+    }
+  });
+  showHead(0, strongest(models[0]), false);
+
+  // ---- Scaling --------------------------------------------------------------------------------------------------
+
+  const MEASURES = [
+    ["corr", "Pearson’s r between the tasks", "pearson"], ["spearman", "Spearman’s ρ between the tasks", "spearman"],
+    ["held_out_corr", "Pearson’s r, held-out prompts", "held_out_pearson"], ["held_out_spearman", "Spearman’s ρ, held-out prompts", "held_out_spearman"],
+    ["frac_strong", "share of heads that are not weak"], ["frac_shared", "share of shared heads"], ["frac_ioi_only", "share of IOI-only heads"], ["frac_anti_only", "share of anti-only heads"],
+    ["n_strong", "heads that are not weak"], ["top_1pct_share_ioi", "share of Σ|Δ IOI| in the top 1% of heads"], ["top_5pct_share_ioi", "share of Σ|Δ IOI| in the top 5% of heads"],
+    ["top_1pct_share_anti", "share of Σ|Δ anti-repeat| in the top 1% of heads"], ["top_5pct_share_anti", "share of Σ|Δ anti-repeat| in the top 5% of heads"],
+    ["participation_fraction_ioi", "participation fraction, IOI"], ["participation_fraction_anti", "participation fraction, anti-repeat"],
+    ["mean_relative_depth_ioi_only", "mean depth of IOI-only heads"], ["mean_relative_depth_anti_only", "mean depth of anti-only heads"], ["mean_relative_depth_shared", "mean depth of shared heads"],
+  ].filter(([name]) => { const at = study.measures.indexOf(name); return at >= 0 && models.some((m) => known(m.values[at]) && known(m.params_m)); });
+  const scaling = { measure: 0 };
+  function drawScaling() {
+    const [name, title, withInterval] = MEASURES[scaling.measure];
+    const at = study.measures.indexOf(name);
+    const traces = families.map((family, f) => {
+      // Families stand a little apart, so that the same sizes do not hide each other; the text says the true size.
+      const shift = 10 ** (0.012 * (f - (families.length - 1) / 2));
+      const own = models.filter((m) => m.family === family.name && known(m.params_m) && known(m.values[at]));
+      const tint = color(family.color);
+      const trace = { x: own.map((m) => m.params_m * shift), y: own.map((m) => m.values[at]), type: "scatter", mode: own.length > 1 ? "lines+markers" : "markers", name: family.name,
+        text: own.map((m) => `<b>${escape(m.name)}</b> (${size(m.params_m)})<br>${fixed(m.values[at])}` + (withInterval ? range(m[withInterval][1], m[withInterval][2]) : "")),
+        hovertemplate: "%{text}<extra></extra>", line: { color: tint, width: 1.5 }, marker: { color: tint, symbol: family.symbol, size: 10 } };
+      if (withInterval) {
+        trace.error_y = { type: "data", symmetric: false, color: tint, thickness: 1.3, width: 0,
+          array: own.map((m) => (known(m[withInterval][2]) ? m[withInterval][2] - m[withInterval][0] : 0)),
+          arrayminus: own.map((m) => (known(m[withInterval][1]) ? m[withInterval][0] - m[withInterval][1] : 0)) };
+      }
+      return trace;
+    }).filter((t) => t.x.length);
+    const bounds = withInterval ? { range: [-1.05, 1.05] } : { rangemode: "tozero" };
+    Plotly.react("scaling-plot", traces, layout({ xaxis: sizeAxis(models.filter((m) => known(m.params_m)).map((m) => m.params_m)), yaxis: axis(title, bounds), showlegend: true }), config);
+    const law = study.laws[name];
+    $("scaling-note").textContent = (withInterval ? "Bars: 95% intervals. " : "This measure has no interval. ") + (law && known(law.slope)
+      ? `Pooled over families, with an intercept for each: ${fixed(law.slope)}${range(law.low, law.high)} with each tenfold size (n = ${law.n}, q = ${fixed(law.q)}).`
+      : "No line is fitted: too few models or sizes.");
+  }
+  if (MEASURES.length) {
+    $("scaling-controls").append(select("Measure", MEASURES.map((m, i) => [i, m[1]]), (v) => { scaling.measure = Number(v); drawScaling(); }));
+    plot(drawScaling);
+  } else {
+    $("scaling-plot").hidden = true;
+    $("scaling-note").textContent = "The size of no model is known: nothing can be drawn against it.";
+  }
+
+  // ---- Ablation -------------------------------------------------------------------------------------------------
+
+  const curves = study.ablation ?? [];
+  if (curves.length) ablationSection();
+  else {
+    $("ablation-plot").hidden = true;
+    $("ablation-note").textContent = "Not measured in this run (circuit-scaling ablate).";
+  }
+  function ablationSection() {
+    const MEASURE = [["mean_diff", "correct − mean of the other names (logits)"], ["acc", "accuracy"]];
+    const state = { model: curves[0].model, selection: curves.find((c) => c.kind === "hero")?.selection, task: 0, measure: 0 };
+    const unique = (key) => [...new Set(curves.map((c) => c[key]))];
+    const draw = () => {
+      const [measure, title] = MEASURE[state.measure];
+      const key = `${measure}_${TASKS[state.task]}`;
+      const own = curves.filter((c) => c.model === state.model && c.selection === state.selection);
+      const styles = { hero: ["hero heads", tasks[state.task].color, "solid"], random: ["random heads", "#777777", "solid"], random_matched: ["random heads of the same layers", "#777777", "dot"] };
+      const traces = own.filter((c) => styles[c.kind]).map((c) => {
+        const [name, hex, dash] = styles[c.kind];
+        const tint = color(hex);
+        const [y, low, high] = [key, key + "_low", key + "_high"].map((k) => c[k]);
+        return { x: c.k, y, name, type: "scatter", mode: "lines+markers", line: { color: tint, dash }, marker: { color: tint, size: 7 },
+          error_y: { type: "data", symmetric: false, color: tint, width: 0, thickness: 1, array: y.map((v, i) => (known(high[i]) ? high[i] - v : 0)), arrayminus: y.map((v, i) => (known(low[i]) ? v - low[i] : 0)) } };
+      });
+      const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
+      const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
+      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated"), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
+    };
+    $("ablation-controls").append(
+      select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),
+      select("Hero heads from", [...new Set(curves.filter((c) => c.kind === "hero").map((c) => c.selection))].map((s) => [s, s.replace("_", "-")]), (v) => { state.selection = v; draw(); }),
+      select("Task", tasks.map((t, i) => [i, t.label]), (v) => { state.task = Number(v); draw(); }),
+      select("Measure", MEASURE.map((m, i) => [i, m[1]]), (v) => { state.measure = Number(v); draw(); }));
+    $("ablation-note").textContent = "On held-out prompts. Dashed line: nothing ablated. Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets.";
+    plot(draw);
+  }
+
+  // ---- Tables and provenance ------------------------------------------------------------------------------------
+
+  async function download(table) {
+    const bytes = Uint8Array.from(atob(table.gz), (c) => c.charCodeAt(0));
+    let [blob, name] = [new Blob([bytes], { type: "application/gzip" }), table.name + ".csv.gz"];
+    if (typeof DecompressionStream === "function") {
+      const stream = blob.stream().pipeThrough(new DecompressionStream("gzip"));
+      [blob, name] = [new Blob([await new Response(stream).arrayBuffer()], { type: "text/csv" }), table.name + ".csv"];
+    }
+    const url = URL.createObjectURL(blob);
+    element("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+  $("table-list").append(...study.tables.map((t) => element("li", {},
+    element("button", { type: "button", onclick: () => download(t) }, t.name + ".csv"), ` (${count(t.rows)} ${t.rows === 1 ? "row" : "rows"}, ${count(Math.ceil(t.bytes / 1024))} KiB)`)));
+
+  $("program").textContent = `Made by circuit-scaling ${study.version} with τ = ${tau} logits, ${study.options.top_k} hero heads per model and category, and τ sweep ${study.options.tau_sweep.join(", ")}. Plots: ${study.plotting}.`;
+  const facts = [...new Set(models.flatMap((m) => Object.keys(m.provenance)))].filter((f) => models.some((m) => known(m.provenance[f])));
+  const order = ["Hugging Face id or folder", "protocol", "ablation", "value bias", "seed", "measured by version", "weights"];
+  facts.sort((a, b) => order.indexOf(a) - order.indexOf(b));
+  fillTable($("provenance-table"), [{ title: "model", words: true }, ...facts.map((f) => ({ title: f, words: true }))],
+    models.map((m) => ({ cells: [m.name, ...facts.map((f) => m.provenance[f] ?? "–")] })));
+
+  // ---- Theme and print ------------------------------------------------------------------------------------------
+
+  $("theme").addEventListener("change", (event) => {
+    if (event.target.value) document.documentElement.dataset.theme = event.target.value;
+    else delete document.documentElement.dataset.theme;
+    redrawAll();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
+  addEventListener("beforeprint", () => { printing = true; document.documentElement.dataset.theme = "light"; redrawAll(); });
+  addEventListener("afterprint", () => {
+    printing = false;
+    document.documentElement.dataset.theme = $("theme").value;
+    if (!$("theme").value) delete document.documentElement.dataset.theme;
+    redrawAll();
+  });
+  document.documentElement.dataset.ready = "true";
+})();

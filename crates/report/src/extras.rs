@@ -1,0 +1,134 @@
+//! What a study knows beside its joint table: how well the models do the tasks at all, causal tracing, ablated sets.
+
+use std::path::Path;
+
+use analysis::ablation::{self, SummaryRow};
+use analysis::dissociation::{self, DissociationRow};
+use analysis::joint::StudyTask;
+use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use analysis::scan_file::{Baseline, ScanFile};
+use analysis::study::Study;
+use analysis::tracing::{self, CausalResult};
+
+use crate::error::Result;
+
+/// How well a model does one task, nothing ablated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskBaseline {
+    /// The model.
+    pub model: String,
+    /// The task.
+    pub task: StudyTask,
+    /// On the prompts that heads are picked on, or on all.
+    pub main: Baseline,
+    /// On held-out prompts, if there are any.
+    pub held_out: Option<Baseline>,
+}
+
+/// What was measured beside the joint table. Each part may be missing; it is then said to be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Extras {
+    /// Baselines of the models whose scan files are at hand.
+    pub baselines: Vec<TaskBaseline>,
+    /// Influence of hero heads in causal tracing, of the value stream.
+    pub traced: Vec<CausalResult>,
+    /// What ablating sets of heads does: hero heads and random ones.
+    pub ablated: Vec<SummaryRow>,
+    /// Whether the tasks come apart.
+    pub dissociation: Vec<DissociationRow>,
+    /// Where hero heads attend at the last token.
+    pub attention: Vec<HeadAttention>,
+}
+
+/// The stream whose influence is shown: what a head moves, as opposed to where it looks.
+const STREAM: &str = "v";
+
+/// The rows of a file, none if there is no file.
+fn read_if_there<T>(path: &Path, read: fn(&Path) -> analysis::Result<Vec<T>>) -> Result<Vec<T>> {
+    if path.exists() { Ok(read(path)?) } else { Ok(Vec::new()) }
+}
+
+/// Where a head attends at the last token of a task's prompts, averaged over them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadAttention {
+    /// The model.
+    pub model: String,
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// The task whose prompts were read.
+    pub task: StudyTask,
+    /// What is attended to (`first mention of the subject`, `BOS`, …) and the mean weight it gets, heaviest first.
+    pub weights: Vec<(String, f64)>,
+}
+
+impl Extras {
+    /// Reads what lies in a study's folder for the models of `study`.
+    ///
+    /// # Errors
+    /// When a file is there but cannot be read.
+    pub fn read(layout: &Layout, study: &Study) -> Result<Self> {
+        let mut baselines = Vec::new();
+        for model in &study.joint.models {
+            for (task, name) in StudyTask::BOTH.into_iter().zip([IOI, ANTI_REPEAT]) {
+                let path = layout.scan(name, &model.info.model);
+                if Path::exists(&path) {
+                    let scan = ScanFile::read(&path)?;
+                    baselines.push(TaskBaseline {
+                        model: scan.model_name,
+                        task,
+                        main: scan.baseline,
+                        held_out: scan.held_out,
+                    });
+                }
+            }
+        }
+        let is_ours = |model: &str| study.joint.model(model).is_some();
+        let mut traced = read_if_there(&layout.causal_results(STREAM), tracing::read_results)?;
+        let mut ablated = read_if_there(&layout.table(ablation::SUMMARY_TABLE), ablation::read_summary)?;
+        let mut dissociation =
+            read_if_there(&layout.table(dissociation::DISSOCIATION_TABLE), dissociation::read_dissociation)?;
+        traced.retain(|r| is_ours(&r.model));
+        ablated.retain(|r| is_ours(&r.model));
+        dissociation.retain(|r| is_ours(&r.model));
+        Ok(Self { baselines, traced, ablated, dissociation, attention: Vec::new() })
+    }
+
+    /// A head's influence, if it was traced.
+    #[must_use]
+    pub fn influence(&self, model: &str, layer: u32, head: u32) -> Option<&CausalResult> {
+        self.traced.iter().find(|r| r.model == model && (r.layer, r.head) == (layer, head))
+    }
+
+    /// How well a model does a task, if its scan is at hand.
+    #[must_use]
+    pub fn baseline(&self, model: &str, task: StudyTask) -> Option<&TaskBaseline> {
+        self.baselines.iter().find(|b| b.model == model && b.task == task)
+    }
+
+    /// Where a head attends, for each task that was read.
+    pub fn attention_of(&self, model: &str, layer: u32, head: u32) -> impl Iterator<Item = &HeadAttention> {
+        let model = model.to_owned();
+        self.attention.iter().filter(move |a| a.model == model && a.layer == layer && a.head == head)
+    }
+
+    /// What was not measured, and which command would.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        if self.baselines.is_empty() {
+            missing.push("how well the models do the tasks (`circuit-scaling scan`)");
+        }
+        if self.traced.is_empty() {
+            missing.push("causal tracing of hero heads (`circuit-scaling trace`)");
+        }
+        if self.ablated.is_empty() {
+            missing.push("hero heads against random heads, and dissociation (`circuit-scaling ablate`)");
+        }
+        if self.attention.is_empty() {
+            missing.push("where hero heads attend at the last token");
+        }
+        missing
+    }
+}

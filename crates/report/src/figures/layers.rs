@@ -1,0 +1,169 @@
+//! Heads by where they lie: how many of each category in each layer, and the effect of each.
+
+use analysis::categories::Category;
+use analysis::joint::{ModelHeads, StudyTask};
+use analysis::study::Study;
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::page::{Area, DrawError, Entry, SMALL_PT, Sheet, Symbol, line_height, mm, pt, say, text};
+use super::palette::{FAINT, GROUND, INK, category_color, category_label, diverging, task_label};
+use super::panel::Panel;
+use super::scale::{Axis, Scale, decimal};
+use super::{Drawing, NotDrawn, model_figure};
+use crate::error::Result;
+use crate::words;
+
+/// The categories that a histogram stacks, from the bottom.
+const STACKED: [Category; 3] = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
+
+/// Whole numbers from 0 to `n` − 1, each in the middle of its cell, with at most `most` labels.
+fn indices(title: &str, n: usize, most: usize) -> Axis {
+    let step = [1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 100].into_iter().find(|s| n.div_ceil(*s) <= most);
+    let step = step.unwrap_or_else(|| n.div_ceil(most));
+    let ticks = (0..n).step_by(step).map(|i| (i as f64, i.to_string())).collect();
+    Axis { scale: Scale::Linear, low: -0.5, high: n as f64 - 0.5, ticks, title: title.into() }
+}
+
+/// `layer_histogram_<model>`: heads of each category in each layer.
+pub(super) fn histogram(study: &Study, index: usize) -> Result<Drawing> {
+    let model = &study.classified.models[index];
+    let n_layers = study.joint.models[index].n_layers() as usize;
+    let name = model_figure("layer_histogram", &model.info.model);
+    if model.heads.is_empty() {
+        return Ok(Err(NotDrawn::new(&name, "no head was measured on both tasks")));
+    }
+    // [n_layers] of [category]
+    let mut counts = vec![[0usize; STACKED.len()]; n_layers];
+    for head in &model.heads {
+        if let Some(slot) = STACKED.iter().position(|c| *c == head.category) {
+            counts[head.layer as usize][slot] += 1;
+        }
+    }
+    let tallest = counts.iter().map(|c| c.iter().sum::<usize>()).max().unwrap_or(0);
+    let weak = model.heads.iter().filter(|h| h.category == Category::Weak).count();
+    let legend = STACKED
+        .into_iter()
+        .map(|c| Entry::new(Symbol::Swatch(category_color(c)), category_label(c)))
+        .collect();
+    let caption = format!(
+        "n = {} that are not weak at τ = {} logits, of {} measured on both tasks ({} weak, not shown).",
+        words::counted(model.heads.len() - weak, "head", "heads"),
+        study.options.tau,
+        words::count(model.heads.len()),
+        words::count(weak),
+    );
+    let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 44.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        let y = Axis::counts("heads", tallest, 4);
+        let panel = Panel::new(body, "", indices("layer", n_layers, 16), y)?;
+        for (layer, counts) in counts.iter().enumerate() {
+            let mut below = 0;
+            for (category, count) in STACKED.iter().zip(counts).filter(|(_, count)| **count > 0) {
+                let (left, right) = (layer as f64 - 0.4, layer as f64 + 0.4);
+                let (bottom, top) = (below as f64, (below + count) as f64);
+                panel.block((left, top), (right, bottom), category_color(*category), 1.0)?;
+                below += count;
+            }
+        }
+        if tallest == 0 {
+            say(panel.inside(), "No head reaches τ on either task: all are weak.")?;
+        }
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}
+
+/// `heatmap_<model>`: Δ of every head on both tasks, by layer and head.
+pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
+    let model = &study.joint.models[index];
+    let name = model_figure("heatmap", &model.info.model);
+    let effects = || model.heads.iter().flat_map(|h| StudyTask::BOTH.map(|task| h.effect(task).delta));
+    let limit = effects().flatten().fold(0.0f64, |m, d| m.max(d.abs()));
+    if effects().flatten().next().is_none() {
+        return Ok(Err(NotDrawn::new(&name, "no head was measured")));
+    }
+    let seen = model.heads.iter().map(|h| h.head as usize + 1).max().unwrap_or(0);
+    let n_heads = model.info.n_heads.map_or(seen, |n| n as usize).max(seen);
+    let n_layers = model.n_layers() as usize;
+    let measured = StudyTask::BOTH
+        .map(|task| words::count(model.heads.iter().filter(|h| h.effect(task).delta.is_some()).count()));
+    let missing = n_layers * n_heads * 2 > effects().flatten().count();
+    let legend = if missing { vec![Entry::new(Symbol::Swatch(GROUND), "not measured")] } else { Vec::new() };
+    let caption = format!(
+        "n = {} (IOI) and {} (anti-repeat) heads. Blue: the head helps the task; red: it hinders. The colour follows √|Δ|, to the \
+         largest |Δ| of the model.",
+        measured[0], measured[1]
+    );
+    let rows_mm = (n_layers as f64 * 2.2).clamp(30.0, 96.0);
+    let bar_mm = 11.0;
+    let sheet =
+        Sheet { name: &name, title: &model.info.model, body_mm: rows_mm + 10.0 + bar_mm, legend, caption };
+    let figure = sheet.draw(|body| {
+        let (width, height) = body.dim_in_pixel();
+        let (upper, lower) = body.split_vertically(height as i32 - mm(bar_mm));
+        let halves = upper.split_horizontally(width as i32 / 2 + mm(2.0));
+        for (area, task) in [&halves.0, &halves.1].into_iter().zip(StudyTask::BOTH) {
+            cells(area, model, task, n_layers, n_heads, limit)?;
+        }
+        color_bar(&lower, limit)
+    })?;
+    Ok(Ok(figure))
+}
+
+/// Place on the colour scale: signed square root, so that the many small effects stay apart.
+fn shade(delta: f64, limit: f64) -> f64 {
+    if limit > 0.0 { delta.signum() * (delta.abs() / limit).sqrt() } else { 0.0 }
+}
+
+fn cells(
+    area: &Area,
+    model: &ModelHeads,
+    task: StudyTask,
+    n_layers: usize,
+    n_heads: usize,
+    limit: f64,
+) -> std::result::Result<(), DrawError> {
+    let y_title = if task == StudyTask::Ioi { "layer" } else { "" };
+    let panel =
+        Panel::new(area, task_label(task), indices("head", n_heads, 8), indices(y_title, n_layers, 12))?;
+    panel.block((-0.5, n_layers as f64 - 0.5), (n_heads as f64 - 0.5, -0.5), GROUND, 1.0)?;
+    for head in &model.heads {
+        let Some(delta) = head.effect(task).delta else { continue };
+        let (x, y) = (f64::from(head.head), f64::from(head.layer));
+        panel.block((x - 0.5, y + 0.5), (x + 0.5, y - 0.5), diverging(shade(delta, limit)), 1.0)?;
+    }
+    let (right, top) = (n_heads as f64 - 0.5, n_layers as f64 - 0.5);
+    panel.line(&[(-0.5, top), (right, top), (right, -0.5)], FAINT, 0.5)
+}
+
+/// The colour scale with five values.
+fn color_bar(area: &Area, limit: f64) -> std::result::Result<(), DrawError> {
+    const STEPS: i32 = 100;
+    let width = area.dim_in_pixel().0 as i32;
+    let (left, length) = (width / 5, width * 3 / 5);
+    let (top, bottom) = (pt(3.0), pt(9.0));
+    for step in 0..STEPS {
+        let edge = |s: i32| left + length * s / STEPS;
+        let value = (f64::from(step) + 0.5) / f64::from(STEPS) * 2.0 - 1.0;
+        let corners = [(edge(step), top), (edge(step + 1), bottom)];
+        area.draw(&plotters::element::Rectangle::new(
+            corners,
+            plotters::style::Color::filled(&diverging(value)),
+        ))?;
+    }
+    let decimals = (1.0 - (limit / 4.0).max(1e-6).log10().floor()).max(0.0) as usize;
+    for share in [-1.0f64, -0.25, 0.0, 0.25, 1.0] {
+        let x = left + (f64::from(length) * (shade(share, 1.0) + 1.0) / 2.0) as i32;
+        let label = decimal(share * limit, decimals);
+        text(area, &label, (x, bottom + pt(1.5)), SMALL_PT, &INK, (HPos::Center, VPos::Top))?;
+    }
+    let words = "Δ (logits)";
+    text(
+        area,
+        words,
+        (width / 2, bottom + pt(1.5) + line_height(SMALL_PT)),
+        SMALL_PT,
+        &INK,
+        (HPos::Center, VPos::Top),
+    )
+}

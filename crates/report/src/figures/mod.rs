@@ -1,0 +1,130 @@
+//! The figures of a study: each is described once, as an SVG with real text, and all formats are made from that.
+//!
+//! A figure is one column (85 mm) wide and nothing in it is smaller than 7 points. What cannot be drawn, because nothing
+//! was measured for it, is listed with the reason instead of being drawn empty.
+
+mod ablation;
+pub(crate) mod causal;
+pub mod export;
+mod layers;
+pub mod page;
+pub mod palette;
+mod panel;
+mod phase;
+mod rows;
+pub mod scale;
+mod scaling;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+
+use analysis::files::write_bytes;
+use analysis::joint::StudyTask;
+use analysis::layout::file_safe_name;
+use analysis::study::Study;
+use rayon::prelude::*;
+
+pub use export::Format;
+pub use page::Figure;
+use palette::Families;
+
+use crate::error::Result;
+use crate::extras::Extras;
+
+/// A figure that a study has no numbers for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotDrawn {
+    /// Stem of the file name that it would have.
+    pub name: String,
+    /// What is missing, and what would bring it.
+    pub why: String,
+}
+
+impl NotDrawn {
+    fn new(name: &str, why: impl Into<String>) -> Self {
+        Self { name: name.into(), why: why.into() }
+    }
+}
+
+/// A figure, or why there is none.
+type Drawing = std::result::Result<Figure, NotDrawn>;
+
+/// What drawing a study left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drawn {
+    /// Files written, in the order of the figures.
+    pub files: Vec<PathBuf>,
+    /// Stems of the figures' names, in order.
+    pub names: Vec<String>,
+    /// Figures that the study has no numbers for.
+    pub not_drawn: Vec<NotDrawn>,
+}
+
+/// One figure to make.
+type Job<'a> = Box<dyn Fn() -> Result<Drawing> + Sync + Send + 'a>;
+
+/// Describes every figure of a study, in the order in which a paper shows them.
+///
+/// # Errors
+/// When the drawing library refuses something.
+pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
+    let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
+    let families = &families;
+    let mut jobs: Vec<Job> = vec![
+        Box::new(move || scaling::correlation_vs_scale(study, families)),
+        Box::new(move || scaling::strong_heads(study, families)),
+        Box::new(move || scaling::concentration(study, families)),
+        Box::new(move || phase::all_heads(study, families)),
+        Box::new(move || phase::family_grid(study, families)),
+        Box::new(move || transfer::transfer(study)),
+        Box::new(move || causal::influence(study, extras, StudyTask::Ioi)),
+        Box::new(move || causal::influence(study, extras, StudyTask::Anti)),
+        Box::new(move || ablation::overview(study, extras, families)),
+        Box::new(move || ablation::dissociation(extras)),
+    ];
+    for index in 0..study.joint.models.len() {
+        jobs.push(Box::new(move || phase::scatter(study, index, families)));
+        jobs.push(Box::new(move || layers::histogram(study, index)));
+        jobs.push(Box::new(move || layers::heatmap(study, index)));
+        if !extras.ablated.is_empty() {
+            jobs.push(Box::new(move || ablation::of_model(study, extras, index)));
+        }
+    }
+    jobs.par_iter().map(|job| job()).collect()
+}
+
+/// Draws every figure into `folder`, in each of `formats`.
+///
+/// # Errors
+/// When a figure cannot be drawn or a file cannot be written.
+pub fn draw_all(study: &Study, extras: &Extras, folder: &Path, formats: &[Format]) -> Result<Drawn> {
+    let mut drawn = Drawn::default();
+    let mut figures = Vec::new();
+    for drawing in describe_all(study, extras)? {
+        match drawing {
+            Ok(figure) => figures.push(figure),
+            Err(missing) => drawn.not_drawn.push(missing),
+        }
+    }
+    let files: Vec<Vec<PathBuf>> = figures
+        .par_iter()
+        .map(|figure| {
+            formats
+                .iter()
+                .map(|&format| {
+                    let path = folder.join(format!("{}.{}", figure.name, format.extension()));
+                    write_bytes(&path, &figure.bytes(format)?)?;
+                    Ok(path)
+                })
+                .collect()
+        })
+        .collect::<Result<_>>()?;
+    drawn.files = files.into_iter().flatten().collect();
+    drawn.names = figures.into_iter().map(|f| f.name).collect();
+    Ok(drawn)
+}
+
+/// Name of a figure that belongs to one model.
+fn model_figure(kind: &str, model: &str) -> String {
+    format!("{kind}_{}", file_safe_name(model))
+}

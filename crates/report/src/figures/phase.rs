@@ -1,0 +1,282 @@
+//! Heads as points: the effect on one task against the effect on the other.
+
+use analysis::categories::{Category, ClassifiedHead, ClassifiedModel};
+use analysis::joint::{Effect, ModelHeads, StudyTask};
+use analysis::study::Study;
+use plotters::style::RGBColor;
+
+use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid};
+use super::palette::{FAINT, Families, INK, Marker, category_color, category_label};
+use super::panel::Panel;
+use super::scale::Axis;
+use super::{Drawing, NotDrawn, model_figure};
+use crate::error::Result;
+use crate::words;
+
+const X_TITLE: &str = "Δ IOI (logits)";
+const Y_TITLE: &str = "Δ anti-repeat (logits)";
+/// More strong heads than this, and their intervals would hide the heads.
+const MOST_INTERVALS: usize = 150;
+/// Heads named in a model's scatter plot.
+const NAMED: usize = 6;
+
+/// The categories that occur, as a legend, weak first as it is drawn first.
+fn category_entries(models: &[&ClassifiedModel], symbol: impl Fn(RGBColor) -> Symbol) -> Vec<Entry> {
+    let occurs = |c: Category| models.iter().any(|m| m.heads.iter().any(|h| h.category == c));
+    let categories = Category::ALL.into_iter().filter(|c| occurs(*c));
+    categories.map(|c| Entry::new(symbol(category_color(c)), category_label(c))).collect()
+}
+
+fn tau_entry(tau: f64) -> Entry {
+    Entry::new(Symbol::Dashed(FAINT), format!("±τ = ±{tau}"))
+}
+
+fn tau_lines(panel: &Panel, tau: f64) -> std::result::Result<(), DrawError> {
+    [-tau, tau].into_iter().try_for_each(|t| {
+        panel.across(t, FAINT)?;
+        panel.upright(t, FAINT)
+    })
+}
+
+/// Draws heads: weak ones first and small, strong ones over them.
+fn points<'a>(
+    panel: &Panel,
+    heads: impl Iterator<Item = (&'a ClassifiedHead, Marker)> + Clone,
+    size: f64,
+) -> std::result::Result<(), DrawError> {
+    for is_weak in [true, false] {
+        for (head, marker) in heads.clone().filter(|(h, _)| (h.category == Category::Weak) == is_weak) {
+            let (size, opacity) = if is_weak { (size * 0.7, 0.45) } else { (size, 0.8) };
+            let color = category_color(head.category);
+            panel.marker(marker, (head.delta_ioi, head.delta_anti), size, color, opacity)?;
+        }
+    }
+    Ok(())
+}
+
+/// Draws the intervals of strong heads.
+fn intervals(
+    panel: &Panel,
+    model: &ClassifiedModel,
+    measured: &ModelHeads,
+) -> std::result::Result<(), DrawError> {
+    for head in model.heads.iter().filter(|h| h.category != Category::Weak) {
+        let Some(row) = measured.head(head.layer, head.head) else { continue };
+        let color = category_color(head.category);
+        if let Some((low, high)) = ends(&row.ioi) {
+            panel.interval_along(head.delta_anti, low, high, color, 0.4)?;
+        }
+        if let Some((low, high)) = ends(&row.anti) {
+            panel.interval(head.delta_ioi, low, high, color, 0.4)?;
+        }
+    }
+    Ok(())
+}
+
+fn ends(effect: &Effect) -> Option<(f64, f64)> {
+    let detail = effect.detail.as_deref()?;
+    detail.ci_low.zip(detail.ci_high)
+}
+
+fn n_heads(study: &Study) -> usize {
+    study.classified.models.iter().map(|m| m.heads.len()).sum()
+}
+
+/// Ends of the intervals on one task, of a model's heads that are not weak.
+fn reach(model: &ClassifiedModel, measured: &ModelHeads, task: StudyTask) -> Vec<f64> {
+    let strong = model.heads.iter().filter(|h| h.category != Category::Weak);
+    let rows = strong.filter_map(|h| measured.head(h.layer, h.head));
+    rows.filter_map(|row| ends(row.effect(task))).flat_map(|(low, high)| [low, high]).collect()
+}
+
+/// Axes over all heads, and over their intervals if those are drawn.
+fn effect_axes(study: &Study, with_intervals: bool) -> (Axis, Axis) {
+    let heads = || study.classified.models.iter().flat_map(|m| &m.heads);
+    let intervals = |task| -> Vec<f64> {
+        let models = study.classified.models.iter().zip(&study.joint.models).filter(|_| with_intervals);
+        models.flat_map(|(model, measured)| reach(model, measured, task)).collect()
+    };
+    let tau = study.options.tau;
+    let (x, y) = (heads().map(|h| h.delta_ioi), heads().map(|h| h.delta_anti));
+    (
+        Axis::effects(X_TITLE, x.chain(intervals(StudyTask::Ioi)), tau),
+        Axis::effects(Y_TITLE, y.chain(intervals(StudyTask::Anti)), tau),
+    )
+}
+
+/// `phase_space_all_heads`: every head of every model.
+pub(super) fn all_heads(study: &Study, families: &Families) -> Result<Drawing> {
+    let name = "phase_space_all_heads";
+    let models: Vec<&ClassifiedModel> = study.classified.models.iter().collect();
+    if n_heads(study) == 0 {
+        return Ok(Err(NotDrawn::new(name, "no head was measured on both tasks")));
+    }
+    let tau = study.options.tau;
+    let n_strong = models.iter().flat_map(|m| &m.heads).filter(|h| h.category != Category::Weak).count();
+    let has_intervals = study.joint.rows().any(|(_, h)| ends(&h.ioi).is_some() || ends(&h.anti).is_some());
+    let draw_intervals = has_intervals && n_strong <= MOST_INTERVALS;
+    let mut legend = category_entries(&models, Symbol::Swatch);
+    legend.push(tau_entry(tau));
+    legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
+    let about_intervals = match (has_intervals, draw_intervals) {
+        (false, _) => "",
+        (true, true) => " Lines: 95% intervals over prompts, of heads that are not weak.",
+        (true, false) => " Intervals are in the scatter plot of each model.",
+    };
+    let caption = format!(
+        "n = {} of {}. Negative Δ: the head helps the task. Axes are linear within ±τ and logarithmic beyond.{about_intervals}",
+        words::counted(n_heads(study), "head", "heads"),
+        words::counted(models.len(), "model", "models"),
+    );
+    let (x, y) = effect_axes(study, draw_intervals);
+    let sheet = Sheet { name, title: "", body_mm: 76.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        let panel = Panel::new(body, "", x, y)?;
+        tau_lines(&panel, tau)?;
+        if draw_intervals {
+            for (model, measured) in models.iter().zip(&study.joint.models) {
+                intervals(&panel, model, measured)?;
+            }
+        }
+        let heads = models.iter().flat_map(|m| {
+            let marker = families.marker(&m.info.family);
+            m.heads.iter().map(move |h| (h, marker))
+        });
+        points(&panel, heads, 1.6)
+    })?;
+    Ok(Ok(figure))
+}
+
+/// `family_grid`: the same, a panel for each family, on the same axes.
+pub(super) fn family_grid(study: &Study, families: &Families) -> Result<Drawing> {
+    let name = "family_grid";
+    if n_heads(study) == 0 {
+        return Ok(Err(NotDrawn::new(name, "no head was measured on both tasks")));
+    }
+    let models: Vec<&ClassifiedModel> = study.classified.models.iter().collect();
+    let columns = if families.len() == 1 { 1 } else { 2 };
+    let rows = families.len().div_ceil(columns);
+    let mut legend = category_entries(&models, Symbol::Swatch);
+    legend.push(tau_entry(study.options.tau));
+    let per_family = |family: &str| {
+        let models: Vec<&ClassifiedModel> =
+            models.iter().copied().filter(|m| m.info.family == family).collect();
+        let n: usize = models.iter().map(|m| m.heads.len()).sum();
+        (models, n)
+    };
+    let counts: Vec<String> = families
+        .names()
+        .map(|f| {
+            format!(
+                "{f}: {} of {}",
+                words::count(per_family(f).1),
+                words::counted(per_family(f).0.len(), "model", "models")
+            )
+        })
+        .collect();
+    let caption = format!(
+        "n (heads) = {}. Δ in logits, the same axes in every panel, linear within ±τ and logarithmic beyond.",
+        counts.join("; ")
+    );
+    let (x, y) = effect_axes(study, false);
+    let body_mm = if columns == 1 { 70.0 } else { 44.0 * rows as f64 };
+    let sheet = Sheet { name, title: "", body_mm, legend, caption };
+    let figure = sheet.draw(|body| {
+        for (index, (area, family)) in grid(body, rows, columns).iter().zip(families.names()).enumerate() {
+            let (mut x, mut y) = (x.clone(), y.clone());
+            // The axes are titled at the edge of the grid only.
+            if index % columns != 0 {
+                y.title.clear();
+            }
+            if index + columns < families.len() {
+                x.title.clear();
+            }
+            family_panel(area, family, &per_family(family).0, (x, y), study.options.tau, families)?;
+        }
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}
+
+fn family_panel(
+    area: &Area,
+    family: &str,
+    models: &[&ClassifiedModel],
+    axes: (Axis, Axis),
+    tau: f64,
+    families: &Families,
+) -> std::result::Result<(), DrawError> {
+    let panel = Panel::new(area, family, axes.0, axes.1)?;
+    tau_lines(&panel, tau)?;
+    let marker = families.marker(family);
+    points(&panel, models.iter().flat_map(|m| m.heads.iter().map(move |h| (h, marker))), 1.3)
+}
+
+/// `scatter_<model>`: one model on linear axes, its strongest heads by name, with intervals.
+pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Result<Drawing> {
+    let model = &study.classified.models[index];
+    let measured = &study.joint.models[index];
+    let tau = study.options.tau;
+    let name = model_figure("scatter", &model.info.model);
+    if model.heads.is_empty() {
+        return Ok(Err(NotDrawn::new(&name, "no head was measured on both tasks")));
+    }
+    let mut legend =
+        category_entries(&[model], |color| Symbol::Marker(families.marker(&model.info.family), color, true));
+    legend.push(tau_entry(tau));
+    let has_intervals = measured.heads.iter().any(|h| ends(&h.ioi).is_some() || ends(&h.anti).is_some());
+    let correlations = &study.correlations[index];
+    let over = if correlations.pearson.over_prompts { "heads and prompts" } else { "heads" };
+    let mut caption = format!(
+        "n = {}. Pearson's r = {}{}.",
+        words::counted(model.heads.len(), "head", "heads"),
+        words::correlation(&correlations.pearson),
+        if correlations.pearson.interval.is_some() {
+            format!(", 95% interval over {over}")
+        } else {
+            String::new()
+        },
+    );
+    if model.heads.iter().all(|h| h.category == Category::Weak) {
+        caption += " No head reaches τ on either task: all are weak.";
+    } else if has_intervals {
+        caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
+    }
+    if model.n_unclassified > 0 {
+        let more = words::counted(model.n_unclassified, "head was", "heads were");
+        caption += &format!(" {more} measured on one task only and cannot be shown.");
+    }
+    // Intervals may reach beyond the points.
+    let strong = || model.heads.iter().filter(|h| h.category != Category::Weak);
+    let reach = |task| reach(model, measured, task);
+    let guide = [-1.3 * tau, 1.3 * tau];
+    let x_values = model.heads.iter().map(|h| h.delta_ioi).chain(reach(StudyTask::Ioi)).chain(guide);
+    let y_values = model.heads.iter().map(|h| h.delta_anti).chain(reach(StudyTask::Anti)).chain(guide);
+    let (x, y) = (Axis::linear(X_TITLE, x_values, 5), Axis::linear(Y_TITLE, y_values, 5));
+    let mut strongest: Vec<&ClassifiedHead> = strong().collect();
+    strongest.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+    strongest.truncate(NAMED);
+    let point = |h: &ClassifiedHead| (h.delta_ioi, h.delta_anti);
+    let names: Vec<_> = strongest.iter().map(|h| (point(h), words::head(h.layer, h.head))).collect();
+    // What names must not cover: the points, and their intervals.
+    let taken: Vec<[(f64, f64); 2]> = strong()
+        .flat_map(|h| {
+            let (x, y) = point(h);
+            let row = measured.head(h.layer, h.head);
+            let along = row.and_then(|r| ends(&r.ioi)).map(|(low, high)| [(low, y), (high, y)]);
+            let up = row.and_then(|r| ends(&r.anti)).map(|(low, high)| [(x, low), (x, high)]);
+            [Some([(x, y), (x, y)]), along, up].into_iter().flatten()
+        })
+        .collect();
+    let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 66.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        let panel = Panel::new(body, "", x, y)?;
+        tau_lines(&panel, tau)?;
+        intervals(&panel, model, measured)?;
+        let marker = families.marker(&model.info.family);
+        points(&panel, model.heads.iter().map(|h| (h, marker)), 1.8)?;
+        panel.name_points(&names, &taken)?;
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}

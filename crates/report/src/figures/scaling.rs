@@ -1,0 +1,237 @@
+//! What changes with the size of a model.
+
+use analysis::categories::Category;
+use analysis::joint::{ModelInfo, StudyTask};
+use analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
+use analysis::study::Study;
+
+use super::page::{DrawError, Entry, Sheet, Symbol, grid};
+use super::palette::{FAINT, Families, category_label, task_label};
+use super::panel::Panel;
+use super::scale::Axis;
+use super::{Drawing, NotDrawn};
+use crate::error::Result;
+use crate::words;
+
+/// Points of different families are this far apart, in decades of size, where sizes are the same.
+const DODGE: f64 = 0.018;
+
+/// Models whose size is known, and a sentence about the others.
+fn sized(study: &Study) -> (Vec<usize>, String) {
+    let models = &study.joint.models;
+    let known = |i: &usize| models[*i].info.params_m.is_some_and(|p| p > 0.0);
+    let sized: Vec<usize> = (0..models.len()).filter(known).collect();
+    let unknown = models.len() - sized.len();
+    let words = match unknown {
+        0 => String::new(),
+        n => format!(" Not shown: {} of unknown size.", words::counted(n, "model", "models")),
+    };
+    (sized, words)
+}
+
+fn no_sizes(name: &str) -> NotDrawn {
+    NotDrawn::new(
+        name,
+        "the size of no model is known: add a column `params_m` (millions) to the joint table",
+    )
+}
+
+fn size_of(info: &ModelInfo) -> f64 {
+    info.params_m.unwrap_or(f64::NAN)
+}
+
+fn size_axis(study: &Study, sized: &[usize]) -> Axis {
+    Axis::sizes(sized.iter().map(|&i| size_of(&study.joint.models[i].info)))
+}
+
+fn family_legend(families: &Families, study: &Study, sized: &[usize]) -> Vec<Entry> {
+    let shown = |f: &str| sized.iter().any(|&i| study.joint.models[i].info.family == f);
+    let entry = |f: &str| Entry::new(Symbol::Marker(families.marker(f), families.color(f), true), f);
+    families.names().filter(|f| shown(f)).map(entry).collect()
+}
+
+/// A value of a model, with an interval if there is one.
+struct Point {
+    model: usize,
+    value: f64,
+    interval: Option<(f64, f64)>,
+}
+
+/// The points of each family joined by a line, with their intervals.
+fn family_lines(
+    panel: &Panel,
+    study: &Study,
+    families: &Families,
+    points: &[Point],
+) -> std::result::Result<(), DrawError> {
+    for (slot, family) in families.names().enumerate() {
+        let (color, marker) = (families.color(family), families.marker(family));
+        let shift = 10f64.powf(DODGE * (slot as f64 - (families.len() - 1) as f64 / 2.0));
+        let own: Vec<(f64, &Point)> = points
+            .iter()
+            .filter(|p| study.joint.models[p.model].info.family == family)
+            .map(|p| (size_of(&study.joint.models[p.model].info) * shift, p))
+            .collect();
+        let line: Vec<(f64, f64)> = own.iter().map(|(x, p)| (*x, p.value)).collect();
+        if line.len() > 1 {
+            panel.line(&line, color, 0.6)?;
+        }
+        for (x, point) in &own {
+            if let Some((low, high)) = point.interval {
+                panel.interval(*x, low, high, color, 0.8)?;
+            }
+            panel.marker(marker, (*x, point.value), 2.2, color, 1.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// `cross_family_correlation_vs_scale`: the correlation between the tasks over each model's heads.
+pub(super) fn correlation_vs_scale(study: &Study, families: &Families) -> Result<Drawing> {
+    let name = "cross_family_correlation_vs_scale";
+    let (sized, not_shown) = sized(study);
+    if sized.is_empty() {
+        return Ok(Err(no_sizes(name)));
+    }
+    type Of = fn(&ModelCorrelations) -> TaskCorrelation;
+    let main: [(&str, Of); 2] = [("Pearson's r", |c| c.pearson), ("Spearman's ρ", |c| c.spearman)];
+    let points = |of: Of| -> Vec<Point> {
+        let point = |&model: &usize| {
+            let correlation = of(&study.correlations[model]);
+            let interval = correlation.interval.map(|i| (i.low, i.high));
+            Some(Point { model, value: correlation.estimate?, interval })
+        };
+        sized.iter().filter_map(point).collect()
+    };
+    let undefined = sized.len() - points(main[0].1).len();
+    let over_prompts = sized.iter().filter(|&&i| study.correlations[i].pearson.over_prompts).count();
+    let over = match over_prompts {
+        0 => "heads (the table does not say how the prompts add to it)",
+        n if n == sized.len() => "heads and prompts",
+        _ => "heads, and over prompts where the table knows them",
+    };
+    let heads: usize = sized.iter().map(|&i| study.correlations[i].n_heads).sum();
+    let mut caption = format!(
+        "Correlation of Δ IOI with Δ anti-repeat over the heads of a model. n = {} of {}. Bars: 95% intervals over {over}.",
+        words::counted(heads, "head", "heads"),
+        words::counted(sized.len(), "model", "models"),
+    );
+    if families.len() > 1 {
+        caption += " Families stand a little apart sideways.";
+    }
+    if undefined > 0 {
+        caption += &format!(" Not defined for {}.", words::counted(undefined, "model", "models"));
+    }
+    caption += &not_shown;
+    let legend = family_legend(families, study, &sized);
+    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        for (row, (area, (title, of))) in grid(body, 2, 1).iter().zip(main).enumerate() {
+            let mut x = size_axis(study, &sized);
+            if row == 0 {
+                x.title.clear();
+            }
+            let panel = Panel::new(area, "", x, Axis::linear_between(title, -1.05, 1.05, 5))?;
+            panel.across(0.0, FAINT)?;
+            family_lines(&panel, study, families, &points(of))?;
+        }
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}
+
+/// A panel of [`measures`]: its title, the unit of its y axis, and a column of the table `model_measures`.
+struct Measure {
+    title: String,
+    unit: &'static str,
+    column: String,
+}
+
+/// `strong_head_scaling`: the share of heads that work on something, in all and per category.
+pub(super) fn strong_heads(study: &Study, families: &Families) -> Result<Drawing> {
+    let measure = |title: &str, column: String| Measure { title: title.into(), unit: "% of heads", column };
+    let categories = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
+    let mut panels = vec![measure("not weak", "frac_strong".into())];
+    panels.extend(categories.map(|c| measure(category_label(c), format!("frac_{c}"))));
+    let about = format!(
+        "Share of a model's heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
+         head_category_summary.csv counts the heads whose category is not stable.",
+        study.options.tau,
+    );
+    measures(study, families, "strong_head_scaling", &panels, &about)
+}
+
+/// `concentration_scaling`: how much of the effect few heads hold.
+pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawing> {
+    let rows = [
+        ("top 5% of heads", "% of Σ|Δ|", "top_5pct_share"),
+        ("participation", "% of heads", "participation_fraction"),
+    ];
+    let panels: Vec<Measure> = rows
+        .into_iter()
+        .flat_map(|(title, unit, column)| {
+            StudyTask::BOTH.map(|task| Measure {
+                title: format!("{title}, {}", task_label(task)),
+                unit,
+                column: format!("{column}_{}", task.name()),
+            })
+        })
+        .collect();
+    let about = "Top: share of Σ|Δ| that the strongest 5% of a model's heads hold. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
+                 number of heads, all equal, that would be as concentrated.";
+    measures(study, families, "concentration_scaling", &panels, about)
+}
+
+/// Four measures against size, in percent; panels of a row share their axis.
+fn measures(
+    study: &Study,
+    families: &Families,
+    name: &str,
+    panels: &[Measure],
+    about: &str,
+) -> Result<Drawing> {
+    let (sized, not_shown) = sized(study);
+    if sized.is_empty() {
+        return Ok(Err(no_sizes(name)));
+    }
+    let names = measure_names();
+    let points = |measure: &Measure| -> Vec<Point> {
+        let Some(column) = names.iter().position(|n| *n == measure.column) else { return Vec::new() };
+        let value = |&model: &usize| study.measures[model].values[column].map(|v| v * 100.0);
+        sized.iter().filter_map(|i| Some(Point { model: *i, value: value(i)?, interval: None })).collect()
+    };
+    let n: usize = sized.iter().map(|&i| study.correlations[i].n_heads).sum();
+    let (heads, models) =
+        (words::counted(n, "head", "heads"), words::counted(sized.len(), "model", "models"));
+    let caption = format!("{about} n = {heads} of {models}.{not_shown}");
+    let legend = family_legend(families, study, &sized);
+    let sheet = Sheet { name, title: "", body_mm: 84.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        for (index, (area, measure)) in grid(body, 2, 2).iter().zip(panels).enumerate() {
+            let row = &panels[index / 2 * 2..index / 2 * 2 + 2];
+            let highest = row.iter().flat_map(points).map(|p| p.value).fold(0.0, f64::max);
+            let mut x = size_axis(study, &sized);
+            thin(&mut x);
+            let title = if index % 2 == 0 { measure.unit } else { "" };
+            // A little below 0, so that markers at 0 are seen whole.
+            let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
+            let y = Axis::linear_between(title, -0.05 * top, top, 4);
+            if index < 2 {
+                x.title.clear();
+            }
+            let panel = Panel::new(area, &measure.title, x, y)?;
+            family_lines(&panel, study, families, &points(measure))?;
+        }
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}
+
+/// Leaves at most three labels on an axis of half a column.
+fn thin(axis: &mut Axis) {
+    let n = axis.ticks.len();
+    if n > 3 {
+        let step = n.div_ceil(3);
+        axis.ticks = axis.ticks.iter().step_by(step).cloned().collect();
+    }
+}

@@ -1,0 +1,95 @@
+//! Do heads with the same layer and number work on the same task in another model?
+
+use analysis::joint::StudyTask;
+use analysis::study::Study;
+use analysis::transfer::PairTransfer;
+
+use super::page::{Entry, Sheet, Symbol};
+use super::palette::{FAINT, Marker, task_color, task_label};
+use super::rows::rows;
+use super::scale::Axis;
+use super::{Drawing, NotDrawn};
+use crate::error::Result;
+use crate::notes::{SIGNIFICANT, numbers};
+use crate::words;
+
+/// More pairs than this do not fit a page.
+const MOST_PAIRS: usize = 40;
+
+/// `transfer`: for each pair of models and task, the mean rank of the base model's heads in the target.
+pub(super) fn transfer(study: &Study) -> Result<Drawing> {
+    let name = "transfer";
+    let n_all = study.transfers.len() / 2;
+    let pairs: Vec<&PairTransfer> = study.transfers.iter().take(n_all.min(MOST_PAIRS)).collect();
+    let placed = study.transfers.iter().filter(|t| t.by_index.mean_frac_rank.is_some()).count();
+    if pairs.is_empty() {
+        return Ok(Err(NotDrawn::new(name, "the study has no two models to compare")));
+    }
+    if placed == 0 {
+        return Ok(Err(NotDrawn::new(
+            name,
+            "no head that works on a task in one model has a counterpart of the same layer and number in another",
+        )));
+    }
+    let q_values = numbers(study, "transfer_tests", "q_value_index");
+    let model = |i: usize| study.joint.models[i].info.model.as_str();
+    let labels: Vec<String> =
+        pairs.iter().map(|t| format!("{} → {}", model(t.pair.base), model(t.pair.target))).collect();
+    let mut legend: Vec<Entry> = StudyTask::BOTH
+        .into_iter()
+        .map(|task| {
+            Entry::new(
+                Symbol::Marker(marker(task), task_color(task), true),
+                format!("{}, q ≤ {SIGNIFICANT}", task_label(task)),
+            )
+        })
+        .collect();
+    legend.extend(StudyTask::BOTH.into_iter().map(|task| {
+        Entry::new(
+            Symbol::Marker(marker(task), task_color(task), false),
+            format!("{}, q > {SIGNIFICANT}", task_label(task)),
+        )
+    }));
+    legend.push(Entry::new(Symbol::Dashed(FAINT), "chance"));
+    let mut caption = format!(
+        "Mean rank, in the target, of the heads with the layer and number of the base model's up to {} strongest; 0: the target's \
+         strongest, 1: its weakest. n = {} with counterparts, of {} pairs and 2 tasks. q over all tests (transfer_tests.csv).",
+        analysis::transfer::BASE_HEADS,
+        words::counted(placed, "test", "tests"),
+        words::count(n_all),
+    );
+    if n_all > pairs.len() {
+        caption += &format!(" The first {} pairs are shown.", pairs.len());
+    }
+    let body_mm = 12.0 + 4.0 * pairs.len() as f64;
+    let sheet = Sheet { name, title: "", body_mm, legend, caption };
+    let figure = sheet.draw(|body| {
+        let x = Axis::linear_between("mean fractional rank", 0.0, 1.0, 4);
+        rows(body, &labels, x, |panel| {
+            panel.upright(0.5, FAINT)?;
+            for (index, transfer) in study.transfers.iter().enumerate() {
+                let row = index % n_all;
+                let Some(rank) = transfer.by_index.mean_frac_rank.filter(|_| row < pairs.len()) else {
+                    continue;
+                };
+                let shift = if transfer.task == StudyTask::Ioi { -0.16 } else { 0.16 };
+                let (at, color) = ((rank, row as f64 + shift), task_color(transfer.task));
+                let beats_chance = q_values.get(index).copied().flatten().is_some_and(|q| q <= SIGNIFICANT);
+                if beats_chance {
+                    panel.marker(marker(transfer.task), at, 2.0, color, 1.0)?;
+                } else {
+                    panel.hollow(marker(transfer.task), at, 2.0, color)?;
+                }
+            }
+            Ok(())
+        })
+    })?;
+    Ok(Ok(figure))
+}
+
+fn marker(task: StudyTask) -> Marker {
+    match task {
+        StudyTask::Ioi => Marker::Circle,
+        StudyTask::Anti => Marker::Diamond,
+    }
+}

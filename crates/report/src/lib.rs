@@ -1,0 +1,17 @@
+//! Figures, notes and one HTML page from the numbers of a study.
+//!
+//! Everything here is a function of [`analysis::study::Study`] and of what else was measured ([`Extras`]); no model is
+//! needed, so a study read from a joint CSV is drawn and described in the same way as one that was just run. What was
+//! not measured is said to be missing, never drawn empty or written as a number.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod extras;
+pub mod figures;
+pub mod html;
+pub mod notes;
+pub mod words;
+
+pub use error::{ReportError, Result};
+pub use extras::Extras;

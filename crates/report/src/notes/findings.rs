@@ -1,0 +1,573 @@
+//! What the numbers say, one claim at a time.
+
+use analysis::ablation::{SetKind, SummaryRow};
+use analysis::categories::{Category, ClassifiedHead};
+use analysis::joint::{ModelInfo, StudyTask};
+use analysis::model_measures::{ModelCorrelations, TaskCorrelation};
+use analysis::scaling::{FEWEST_SIZES, POOLED, ScalingLaw};
+use analysis::scan_file::Baseline;
+use analysis::study::Study;
+use analysis::table::Values;
+
+use crate::extras::Extras;
+use crate::figures::causal::of_task;
+use crate::figures::palette::{category_label, task_label};
+use crate::figures::scale::decimal;
+use crate::words;
+
+/// A claim and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about.
+    pub title: &'static str,
+    /// Whole sentences.
+    pub text: String,
+    /// Tables and files that say it.
+    pub sources: Vec<&'static str>,
+}
+
+impl Finding {
+    fn new(title: &'static str, text: String, sources: &[&'static str]) -> Self {
+        Self { title, text, sources: sources.to_vec() }
+    }
+
+    /// The sources in brackets, as Markdown.
+    #[must_use]
+    pub fn cited(&self) -> String {
+        let files: Vec<String> = self.sources.iter().map(|s| format!("`{s}`")).collect();
+        format!("[{}]", files.join(", "))
+    }
+}
+
+/// A test counts as significant up to this q-value.
+pub(crate) const SIGNIFICANT: f64 = 0.05;
+
+/// What the study finds, in the order in which a paper would tell it.
+#[must_use]
+pub fn findings(study: &Study, extras: &Extras) -> Vec<Finding> {
+    let mut findings = vec![measured(study)];
+    findings.extend(baselines(extras));
+    findings.extend([correlations(study), categories(study), strongest(study)]);
+    findings.extend([scaling(study), concentration(study), depth(study)]);
+    findings.extend(winners_curse(study));
+    findings.extend(influence(extras));
+    findings.extend(hero_sets(extras));
+    findings.extend(dissociation(extras));
+    findings.push(transfer(study));
+    findings.push(audit(study));
+    findings
+}
+
+fn models(n: usize) -> String {
+    words::counted(n, "model", "models")
+}
+
+fn heads(n: usize) -> String {
+    words::counted(n, "head", "heads")
+}
+
+fn measured(study: &Study) -> Finding {
+    let table = &study.joint;
+    let mut families: Vec<String> = table.models.iter().map(|m| m.info.family.clone()).collect();
+    families.dedup();
+    let both = study.classified.models.iter().map(|m| m.heads.len()).sum::<usize>();
+    let mut text = format!(
+        "{} of {} in {} ({}) {} measured on both tasks.",
+        heads(both),
+        models(table.models.len()),
+        words::counted(families.len(), "family", "families"),
+        words::list(&families),
+        if both == 1 { "was" } else { "were" },
+    );
+    let mut methods: Vec<String> = table.models.iter().filter_map(|m| words::method(&m.info)).collect();
+    methods.dedup();
+    match methods.as_slice() {
+        [] => text += " The table does not say how the effects were measured.",
+        [method] => text += &format!(" Method: {method}."),
+        several => text += &format!(" Methods differ between models: {}.", several.join("; ")),
+    }
+    let left = table.n_rows() - both;
+    if left > 0 {
+        text += &format!(" {} more lack a value on at least one task and have no category.", heads(left));
+    }
+    Finding::new("What was measured", text, &["joint_ioi_anti_repeat_all.csv"])
+}
+
+fn baselines(extras: &Extras) -> Option<Finding> {
+    if extras.baselines.is_empty() {
+        return None;
+    }
+    let sentence = |task: StudyTask| {
+        let all: Vec<&Baseline> =
+            extras.baselines.iter().filter(|b| b.task == task).map(|b| &b.main).collect();
+        let prefer = all.iter().filter(|b| b.base_logit_diff_mean > 0.0).count();
+        let right = all.iter().filter(|b| b.base_accuracy > 0.5).count();
+        let accuracy = all.iter().map(|b| 100.0 * b.base_accuracy);
+        let (low, high) = accuracy.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(a), h.max(a)));
+        format!(
+            "On {}, {} of {} prefer the correct name to the distractor on average, and {} rank it first among all candidate names on \
+             more than half of the prompts (accuracy {}% to {}%).",
+            task_label(task),
+            prefer,
+            models(all.len()),
+            right,
+            decimal(low, 1),
+            decimal(high, 1),
+        )
+    };
+    let text = StudyTask::BOTH.map(sentence).join(" ")
+        + " Where a model does not do a task, the effects of its heads say little about how the task is done.";
+    Some(Finding::new("Do the models do the tasks", text, &["results/*_logitdiff_scan_*.json"]))
+}
+
+/// How many correlations are positive, and how many intervals lie to either side of 0.
+struct Signs {
+    known: usize,
+    positive: usize,
+    with_interval: usize,
+    above: usize,
+    below: usize,
+}
+
+impl Signs {
+    fn new(correlations: impl Iterator<Item = TaskCorrelation>) -> Self {
+        let mut signs = Self { known: 0, positive: 0, with_interval: 0, above: 0, below: 0 };
+        for correlation in correlations {
+            let Some(estimate) = correlation.estimate else { continue };
+            signs.known += 1;
+            signs.positive += usize::from(estimate > 0.0);
+            if let Some(interval) = correlation.interval {
+                signs.with_interval += 1;
+                signs.above += usize::from(interval.low > 0.0);
+                signs.below += usize::from(interval.high < 0.0);
+            }
+        }
+        signs
+    }
+
+    fn sentence(&self, of: &str) -> String {
+        if self.known == 0 {
+            return format!("{of} is defined for no model.");
+        }
+        let intervals = match self.with_interval {
+            0 => "no model has heads enough for an interval".to_owned(),
+            n => format!(
+                "of {}, {} {} wholly above 0 and {} wholly below",
+                words::counted(n, "interval", "intervals"),
+                self.above,
+                if self.above == 1 { "lies" } else { "lie" },
+                self.below
+            ),
+        };
+        format!("{of} is positive in {} of {}; {intervals}.", self.positive, models(self.known))
+    }
+}
+
+pub(super) fn correlation_sentences(study: &Study, keep: impl Fn(&ModelInfo) -> bool) -> String {
+    type Of = fn(&ModelCorrelations) -> TaskCorrelation;
+    let kinds: [(&str, Of); 3] = [
+        ("Pearson's correlation between Δ IOI and Δ anti-repeat over a model's heads", |c| c.pearson),
+        ("Spearman's", |c| c.spearman),
+        ("Pearson's on held-out prompts", |c| c.held_out_pearson),
+    ];
+    let sentence = |(name, of): (&str, Of)| {
+        let signs = Signs::new(study.correlations.iter().filter(|c| keep(&c.info)).map(of));
+        (signs.known > 0 || !name.contains("held-out")).then(|| signs.sentence(name))
+    };
+    kinds.into_iter().filter_map(sentence).collect::<Vec<_>>().join(" ")
+}
+
+fn correlations(study: &Study) -> Finding {
+    let over = study.correlations.iter().filter(|c| c.pearson.over_prompts).count();
+    let mut text = correlation_sentences(study, |_| true);
+    text += &match over {
+        0 => " Intervals cover the sampling of heads only.".to_owned(),
+        n if n == study.correlations.len() => {
+            " Intervals cover the sampling of heads and of prompts.".to_owned()
+        }
+        n => format!(" Intervals cover heads and prompts in {}, heads only in the others.", models(n)),
+    };
+    Finding::new("Do the same heads do both tasks", text, &["corr_vs_scale_cross_family.csv"])
+}
+
+fn categories(study: &Study) -> Finding {
+    let classified = &study.classified;
+    let all: usize = classified.models.iter().map(|m| m.heads.len()).sum();
+    let share = |n: usize| {
+        if all > 0 { format!("{}%", decimal(100.0 * n as f64 / all as f64, 1)) } else { "–".into() }
+    };
+    let counts = classified.models.iter().fold([0; 4], |mut sum, m| {
+        sum.iter_mut().zip(m.counts()).for_each(|(sum, n)| *sum += n);
+        sum
+    });
+    let parts: Vec<String> = Category::ALL
+        .into_iter()
+        .zip(counts)
+        .map(|(c, n)| format!("{} {} ({})", words::count(n), category_label(c), share(n)))
+        .collect();
+    let with_shared = classified.models.iter().filter(|m| m.counts()[Category::Shared as usize] > 0).count();
+    let all_weak =
+        classified.models.iter().filter(|m| m.heads.iter().all(|h| h.category == Category::Weak)).count();
+    let mut text = format!(
+        "At τ = {} logits, {} are {}. {} of {} have at least one shared head; in {} all heads are weak.",
+        study.options.tau,
+        heads(all),
+        words::list(&parts),
+        with_shared,
+        models(classified.models.len()),
+        all_weak,
+    );
+    let unstable: Option<Vec<usize>> = classified.models.iter().map(|m| m.n_unstable()).collect();
+    text += &match unstable {
+        Some(unstable) => format!(
+            " The category of {} of {} is not stable: when the prompts are resampled it changes with a probability above 5%.",
+            words::count(unstable.iter().sum()),
+            heads(all)
+        ),
+        None => {
+            " How stable these categories are cannot be said: the table holds no probabilities for this τ."
+                .to_owned()
+        }
+    };
+    Finding::new("Categories of heads", text, &["head_category_summary.csv", "tau_sweep.csv"])
+}
+
+/// Heads that the finding on strongest heads names.
+const NAMED: usize = 5;
+
+fn strongest(study: &Study) -> Finding {
+    let mut top: Vec<(&str, &ClassifiedHead)> = study
+        .classified
+        .models
+        .iter()
+        .filter_map(|m| {
+            let head = m.heads.iter().max_by(|a, b| a.strength.total_cmp(&b.strength))?;
+            Some((m.info.model.as_str(), head))
+        })
+        .collect();
+    top.sort_by(|a, b| b.1.strength.total_cmp(&a.1.strength));
+    let of = top.len();
+    top.truncate(NAMED);
+    let named: Vec<String> = top
+        .iter()
+        .map(|(model, head)| {
+            let name = words::head(head.layer, head.head);
+            let (ioi, anti) = (words::signed(head.delta_ioi), words::signed(head.delta_anti));
+            format!("{model} {name} (Δ IOI {ioi}, Δ anti-repeat {anti})")
+        })
+        .collect();
+    let text = match named.len() {
+        0 => "No head was measured on both tasks.".to_owned(),
+        n if n < of => format!(
+            "By |Δ IOI| + |Δ anti-repeat|, the strongest heads of the {n} models whose strongest are largest: {}.",
+            named.join("; ")
+        ),
+        _ => format!("The strongest head of each model by |Δ IOI| + |Δ anti-repeat|: {}.", named.join("; ")),
+    };
+    Finding::new("Strongest heads", text, &["hero_heads_for_paper.csv"])
+}
+
+fn law<'a>(study: &'a Study, measure: &str) -> Option<&'a ScalingLaw> {
+    study.scaling_laws.iter().find(|l| l.measure == measure && l.family == POOLED)
+}
+
+/// A pooled scaling law in words.
+pub(super) fn law_sentence(study: &Study, measure: &str, name: &str) -> Option<String> {
+    let law = law(study, measure)?;
+    Some(match &law.line {
+        Ok(line) => {
+            let interval = line.slope_interval;
+            let zero = if interval.low > 0.0 || interval.high < 0.0 { "excludes" } else { "includes" };
+            format!(
+                "{name} changes by {} {} with each tenfold size (n = {}, q = {}); the interval {zero} 0.",
+                decimal(line.slope, 3),
+                words::interval(interval, 3),
+                law.n,
+                law.q_value.map_or("–".into(), |q| decimal(q, 3)),
+            )
+        }
+        Err(_) => format!("{name}: no line can be estimated (n = {}).", law.n),
+    })
+}
+
+fn scaling(study: &Study) -> Finding {
+    let estimated = study.scaling_laws.iter().filter(|l| l.line.is_ok()).count();
+    let significant =
+        study.scaling_laws.iter().filter(|l| l.q_value.is_some_and(|q| q <= SIGNIFICANT)).count();
+    let measures = [
+        ("corr", "Pearson's correlation"),
+        ("frac_strong", "The share of heads that are not weak"),
+        ("frac_shared", "The share of shared heads"),
+    ];
+    let mut text = format!(
+        "{} of {} lines of a measure against log₁₀ of the size could be estimated; {} of their slopes {} q ≤ {SIGNIFICANT}. Pooled over \
+         families, with an intercept for each: ",
+        words::count(estimated),
+        words::count(study.scaling_laws.len()),
+        words::count(significant),
+        if significant == 1 { "has" } else { "have" },
+    );
+    text +=
+        &measures.iter().filter_map(|(m, name)| law_sentence(study, m, name)).collect::<Vec<_>>().join(" ");
+    Finding::new("Change with size", text, &["scaling_laws.csv", "model_measures.csv"])
+}
+
+/// Smallest and largest of a measure over the models that have it.
+fn range(study: &Study, measure: &str) -> Option<(f64, f64, usize)> {
+    let column = analysis::model_measures::measure_names().iter().position(|n| n == measure)?;
+    let values: Vec<f64> = study.measures.iter().filter_map(|m| m.values[column]).collect();
+    let first = *values.first()?;
+    let (low, high) = values.iter().fold((first, first), |(l, h), v| (l.min(*v), h.max(*v)));
+    Some((low, high, values.len()))
+}
+
+fn concentration(study: &Study) -> Finding {
+    let sentence = |task: StudyTask| match range(study, &format!("top_5pct_share_{}", task.name())) {
+        Some((low, high, n)) => format!(
+            "On {}, the strongest 5% of the heads hold {}% to {}% of Σ|Δ| in {}.",
+            task_label(task),
+            decimal(100.0 * low, 1),
+            decimal(100.0 * high, 1),
+            models(n)
+        ),
+        None => format!("On {}, no effect was measured.", task_label(task)),
+    };
+    Finding::new("Concentration", StudyTask::BOTH.map(sentence).join(" "), &["model_measures.csv"])
+}
+
+fn depth(study: &Study) -> Finding {
+    let parts: Vec<String> = [Category::IoiOnly, Category::AntiOnly, Category::Shared]
+        .into_iter()
+        .map(|c| match range(study, &format!("mean_relative_depth_{c}")) {
+            Some((low, high, n)) => format!(
+                "{} heads lie at a mean depth of {} to {} in the {} that have some",
+                category_label(c),
+                decimal(low, 2),
+                decimal(high, 2),
+                models(n)
+            ),
+            None => format!("no model has {} heads", category_label(c)),
+        })
+        .collect();
+    let text = format!("With 0 the first layer and 1 the last: {}.", parts.join("; "));
+    Finding::new("Depth", text, &["model_measures.csv"])
+}
+
+fn winners_curse(study: &Study) -> Option<Finding> {
+    let rows = &study.winners_curse;
+    if rows.is_empty() {
+        return None;
+    }
+    let shrinkage =
+        rows.iter().map(|r| 100.0 * (1.0 - r.mean_held_out / r.mean_abs_delta)).filter(|s| s.is_finite());
+    let mut shrinkage: Vec<f64> = shrinkage.collect();
+    shrinkage.sort_by(f64::total_cmp);
+    let median = shrinkage.get(shrinkage.len() / 2).copied()?;
+    let (same, of) = rows.iter().fold((0, 0), |(s, n), r| (s + r.n_same_sign, n + r.n_heads));
+    let text = format!(
+        "On prompts they were not picked on, the strongest heads' effects are smaller by {}% to {}% (median {}%) over {}; \
+         {} of {} keep their sign.",
+        decimal(*shrinkage.first()?, 1),
+        decimal(*shrinkage.last()?, 1),
+        decimal(median, 1),
+        words::counted(shrinkage.len(), "pair of model and task", "pairs of model and task"),
+        words::count(same),
+        heads(of),
+    );
+    Some(Finding::new("Held-out prompts", text, &["winners_curse.csv"]))
+}
+
+fn influence(extras: &Extras) -> Option<Finding> {
+    if extras.traced.is_empty() {
+        return None;
+    }
+    let sentence = |task: StudyTask| {
+        let (mut above, mut below) = (0, 0);
+        for (_, influence) in extras.traced.iter().map(|r| of_task(r, task)) {
+            above += usize::from(influence.ci_low > 0.0);
+            below += usize::from(influence.ci_high < 0.0);
+        }
+        let significant =
+            extras.traced.iter().map(|r| of_task(r, task)).filter(|(_, i)| i.q_value <= SIGNIFICANT).count();
+        let largest =
+            extras.traced.iter().max_by(|a, b| of_task(a, task).0.abs().total_cmp(&of_task(b, task).0.abs()));
+        let largest = largest.map_or(String::new(), |r| {
+            let (mean, influence) = of_task(r, task);
+            let ends = analysis::stats::Interval { low: influence.ci_low, high: influence.ci_high };
+            let name = words::head(r.layer, r.head);
+            format!(
+                "; the largest is that of {} {name}, {} {}",
+                r.model,
+                words::signed(mean),
+                words::interval(ends, 3)
+            )
+        });
+        format!(
+            "On {}, the interval of the influence of {above} of {} {} lies above 0 (they bring the clean answer back) and of {below} below; \
+             {significant} have q ≤ {SIGNIFICANT}{largest}.",
+            task_label(task),
+            words::count(extras.traced.len()),
+            if extras.traced.len() == 1 { "hero head" } else { "hero heads" },
+        )
+    };
+    let text = StudyTask::BOTH.map(sentence).join(" ");
+    Some(Finding::new("Causal influence", text, &["hero_head_causal_summary.csv"]))
+}
+
+fn hero_sets(extras: &Extras) -> Option<Finding> {
+    let all = |kind: SetKind| {
+        extras.ablated.iter().filter(move |r| r.set_type == kind.name() && r.mean_diff_ioi.is_some())
+    };
+    // The largest hero set of each model, and the random sets of that size.
+    let mut compared: Vec<(&SummaryRow, &SummaryRow)> = Vec::new();
+    for hero in all(SetKind::Hero) {
+        let Some(random) = all(SetKind::Random).find(|r| r.model == hero.model && r.k == hero.k) else {
+            continue;
+        };
+        match compared.iter_mut().find(|c| c.0.model == hero.model) {
+            Some(known) if known.0.k < hero.k => *known = (hero, random),
+            Some(_) => {}
+            None => compared.push((hero, random)),
+        }
+    }
+    if compared.is_empty() {
+        return None;
+    }
+    let below = |value: fn(&SummaryRow) -> Option<f64>, low: fn(&SummaryRow) -> Option<f64>| {
+        compared
+            .iter()
+            .filter(|(hero, random)| value(hero).zip(low(random)).is_some_and(|(v, l)| v < l))
+            .count()
+    };
+    let text = format!(
+        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct name and the others \
+         than the central 95% of the random sets in {} of {} on IOI and in {} on anti-repeat (held-out prompts).",
+        below(|r| r.mean_diff_ioi, |r| r.mean_diff_ioi_low),
+        models(compared.len()),
+        below(|r| r.mean_diff_anti, |r| r.mean_diff_anti_low),
+    );
+    Some(Finding::new("Hero against random heads", text, &["hero_vs_random_ablation_summary.csv"]))
+}
+
+fn dissociation(extras: &Extras) -> Option<Finding> {
+    if extras.dissociation.is_empty() {
+        return None;
+    }
+    let tested: Vec<bool> = extras.dissociation.iter().filter_map(|r| r.double_dissociation).collect();
+    let index: Vec<f64> = extras.dissociation.iter().filter_map(|r| r.index).collect();
+    let mut text = format!(
+        "Ablating IOI-only heads hurts IOI more than ablating as many anti-only heads does, and the other way round on anti-repeat, with 95% \
+         confidence in both, in {} of {} with heads of both kinds to ablate ({} have none).",
+        tested.iter().filter(|&&double| double).count(),
+        models(tested.len()),
+        extras.dissociation.len() - tested.len(),
+    );
+    if let Some(first) = index.first() {
+        let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
+        text += &format!(
+            " The index of dissociation lies between {} and {} in {}.",
+            decimal(low, 2),
+            decimal(high, 2),
+            models(index.len())
+        );
+    }
+    Some(Finding::new("Dissociation", text, &["dissociation.csv"]))
+}
+
+/// A column of numbers of one of the study's tables.
+pub(crate) fn numbers<'a>(study: &'a Study, table: &str, column: &str) -> &'a [Option<f64>] {
+    match study.table(table).and_then(|t| t.column(column)) {
+        Some(Values::Float(cells)) => cells,
+        _ => &[],
+    }
+}
+
+fn transfer(study: &Study) -> Finding {
+    let tests = "transfer_tests";
+    let significant = |column: &str| {
+        let cells = numbers(study, tests, column);
+        let known = cells.iter().flatten().count();
+        (cells.iter().flatten().filter(|q| **q <= SIGNIFICANT).count(), known)
+    };
+    let (by_index, n_index) = significant("q_value_index");
+    let (by_match, n_match) = significant("q_value_match");
+    let text = if n_index + n_match == 0 {
+        "No pair of models could be tested: there is one model only, or no head that works on a task has a counterpart.".to_owned()
+    } else {
+        format!(
+            "Heads with the same layer and number are stronger in the target than chance in {by_index} of {} (pair of models and \
+             task); heads with the same effects also lie at the same relative depth in {by_match} of {} (q ≤ {SIGNIFICANT}).",
+            words::counted(n_index, "test", "tests"),
+            words::counted(n_match, "test", "tests"),
+        )
+    };
+    Finding::new("Transfer between models", text, &["transfer_tests.csv"])
+}
+
+fn audit(study: &Study) -> Finding {
+    let zero: usize = study.audits.iter().map(|a| a.n_zero_rows).sum();
+    let missing: usize = study.audits.iter().map(|a| a.n_missing.iter().sum::<usize>()).sum();
+    let text = format!(
+        "{} in the joint table are empty and {} hold an exact 0 on some task, which a measured effect hardly ever does.",
+        words::counted(missing, "cell", "cells"),
+        words::counted(zero, "row", "rows"),
+    );
+    Finding::new("What the joint table is worth", text, &["audit.csv"])
+}
+
+/// What the study cannot say.
+#[must_use]
+pub fn limits(study: &Study, extras: &Extras) -> Vec<String> {
+    let mut limits = Vec::new();
+    let mut sizes: Vec<(String, usize)> = Vec::new();
+    for model in &study.joint.models {
+        match sizes.last_mut().filter(|(family, _)| *family == model.info.family) {
+            Some((_, n)) => *n += 1,
+            None => sizes.push((model.info.family.clone(), 1)),
+        }
+    }
+    let few: Vec<String> = sizes
+        .iter()
+        .filter(|(_, n)| *n < FEWEST_SIZES)
+        .map(|(family, n)| format!("{family} ({n})"))
+        .collect();
+    if !few.is_empty() {
+        limits.push(format!(
+            "Families with fewer than {FEWEST_SIZES} sizes have no scaling line of their own: {}.",
+            few.join(", ")
+        ));
+    }
+    limits.push(
+        "Models of one family differ in more than size (depth, width, data order), and families in more than training data: lines against \
+         size describe these models and are no law."
+            .into(),
+    );
+    let unknown = study.joint.models.iter().filter(|m| m.info.params_m.is_none()).count();
+    if unknown > 0 {
+        limits.push(format!(
+            "The size of {} is unknown; they are left out of everything against size.",
+            models(unknown)
+        ));
+    }
+    if study.winners_curse.is_empty() {
+        limits.push(
+            "There are no held-out prompts: heads are picked and judged on the same prompts, so the strongest effects are too large.".into(),
+        );
+    }
+    if !study.correlations.iter().all(|c| c.pearson.over_prompts) {
+        limits.push("Where the joint table does not know about single prompts, intervals of correlations cover heads alone and are too narrow.".into());
+    }
+    limits.push(format!(
+        "Categories depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more strong heads. \
+         `tau_sweep.csv` repeats the counts at other thresholds.",
+        study.options.tau
+    ));
+    limits.push(
+        "With this many heads some reach τ, or the top of a list, by chance; hero heads are picked by their effects, which `winners_curse.csv` \
+         judges on other prompts where there are some."
+            .into(),
+    );
+    limits.push("Ablating one head at a time misses heads that stand in for each other.".into());
+    limits.extend(extras.missing().into_iter().map(|m| format!("Not measured in this run: {m}.")));
+    limits
+}

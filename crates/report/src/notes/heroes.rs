@@ -1,0 +1,129 @@
+//! `hero_heads.md`: a card for each hero head.
+
+use analysis::categories::{Category, HeroHead};
+use analysis::joint::{Effect, StudyTask};
+use analysis::study::Study;
+
+use super::heading;
+use crate::extras::Extras;
+use crate::figures::causal::of_task;
+use crate::figures::palette::{category_label, task_label};
+use crate::figures::scale::decimal;
+use crate::words;
+
+pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
+    let mut text = heading("Hero heads", study);
+    text += &format!(
+        "The up to {} strongest heads (|Δ IOI| + |Δ anti-repeat|) of each model and category at τ = {} logits \
+         [`hero_heads_for_paper.csv`]. They were picked for being strong, so their effects are overestimated where no held-out value stands \
+         beside them. The best weak heads show what a category's edge looks like; they are heroes in name only.\n",
+        study.options.top_k, study.options.tau
+    );
+    for missing in extras.missing() {
+        text += &format!("\nNot measured in this run: {missing}.\n");
+    }
+    for model in &study.classified.models {
+        text += &format!("\n## {}\n", model.info.model);
+        let own: Vec<&HeroHead> = study.heroes.iter().filter(|h| h.model == model.info.model).collect();
+        if own.is_empty() {
+            text += "\nNo head was measured on both tasks.\n";
+        }
+        for hero in own.iter().filter(|h| h.head.category != Category::Weak) {
+            text += &card(hero, extras);
+        }
+        let weak: Vec<String> = own
+            .iter()
+            .filter(|h| h.head.category == Category::Weak)
+            .map(|h| {
+                format!(
+                    "{} (Δ IOI {}, Δ anti-repeat {})",
+                    words::head(h.head.layer, h.head.head),
+                    words::signed(h.head.delta_ioi),
+                    words::signed(h.head.delta_anti)
+                )
+            })
+            .collect();
+        if weak.len() == own.len() && !own.is_empty() {
+            text += "\nNo head reaches τ on either task.\n";
+        }
+        if !weak.is_empty() {
+            text += &format!("\nStrongest weak heads: {}.\n", weak.join(", "));
+        }
+    }
+    text
+}
+
+fn card(hero: &HeroHead, extras: &Extras) -> String {
+    let head = &hero.head;
+    let mut text = format!(
+        "\n### {} {}: {}, place {} of its category\n\n",
+        hero.model,
+        words::head(head.layer, head.head),
+        category_label(head.category),
+        hero.rank + 1
+    );
+    for task in StudyTask::BOTH {
+        let delta = if task == StudyTask::Ioi { head.delta_ioi } else { head.delta_anti };
+        let effect = hero.evidence.as_ref().map(|row| row.effect(task));
+        text += &format!("- {}: Δ = {}{}\n", task_label(task), words::signed(delta), evidence(effect));
+    }
+    text += &match (head.probabilities, head.held_out_category) {
+        (Some(probabilities), held_out) => {
+            let probability = probabilities[head.category as usize];
+            let stable = if head.is_stable() == Some(true) { "stable" } else { "not stable" };
+            let held_out =
+                held_out.map_or(String::new(), |c| format!("; on held-out prompts: {}", category_label(c)));
+            format!(
+                "- Category: {stable} (probability {} under resampled prompts{held_out})\n",
+                decimal(probability, 2)
+            )
+        }
+        (None, Some(c)) => format!("- Category on held-out prompts: {}\n", category_label(c)),
+        (None, None) => "- Category: its stability is not known\n".to_owned(),
+    };
+    if let Some(traced) = extras.influence(&hero.model, head.layer, head.head) {
+        for task in StudyTask::BOTH {
+            let (mean, influence) = of_task(traced, task);
+            let ends = analysis::stats::Interval { low: influence.ci_low, high: influence.ci_high };
+            let share = influence.normalised.map_or(String::new(), |n| {
+                format!("; {} of the difference between clean and corrupted runs", decimal(n, 2))
+            });
+            text += &format!(
+                "- Causal influence on {}: {} {}{share}\n",
+                task_label(task),
+                words::signed(mean),
+                words::interval(ends, 3)
+            );
+        }
+    }
+    for attention in extras.attention_of(&hero.model, head.layer, head.head) {
+        let weights: Vec<String> = attention
+            .weights
+            .iter()
+            .map(|(what, weight)| format!("{what} {}", decimal(*weight, 2)))
+            .collect();
+        text += &format!(
+            "- Attention at the last token, {}: {}\n",
+            task_label(attention.task),
+            weights.join(", ")
+        );
+    }
+    text
+}
+
+/// The interval, q-value and held-out value of an effect, as far as they are known.
+fn evidence(effect: Option<&Effect>) -> String {
+    let Some(detail) = effect.and_then(|e| e.detail.as_deref()) else { return " (no interval)".into() };
+    let range = |low: Option<f64>, high: Option<f64>| {
+        low.zip(high).map(|(low, high)| format!(" [{}, {}]", words::signed(low), words::signed(high)))
+    };
+    let mut text = range(detail.ci_low, detail.ci_high).unwrap_or_else(|| " (no interval)".into());
+    if let Some(q) = detail.q_value {
+        text += &if q < 0.001 { ", q < 0.001".to_owned() } else { format!(", q = {}", decimal(q, 3)) };
+    }
+    if let Some(delta) = detail.held_out_delta {
+        let interval = range(detail.held_out_ci_low, detail.held_out_ci_high).unwrap_or_default();
+        text += &format!("; held out {}{interval}", words::signed(delta));
+    }
+    text
+}

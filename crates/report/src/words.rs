@@ -1,0 +1,96 @@
+//! How numbers are put into words.
+
+use analysis::joint::ModelInfo;
+use analysis::model_measures::TaskCorrelation;
+use analysis::stats::Interval;
+
+use crate::figures::scale::decimal;
+
+/// A whole number with commas between thousands.
+#[must_use]
+pub fn count(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// So many of a thing, in its singular or plural.
+#[must_use]
+pub fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// An effect in logits: its sign always stands before it.
+#[must_use]
+pub fn signed(value: f64) -> String {
+    let text = decimal(value, 3);
+    if value > 0.0 && text != "0.000" { format!("+{text}") } else { text }
+}
+
+/// An interval in square brackets.
+#[must_use]
+pub fn interval(interval: Interval, decimals: usize) -> String {
+    format!("[{}, {}]", decimal(interval.low, decimals), decimal(interval.high, decimals))
+}
+
+/// A correlation with its interval, or that it is not defined.
+#[must_use]
+pub fn correlation(correlation: &TaskCorrelation) -> String {
+    match (correlation.estimate, correlation.interval) {
+        (Some(r), Some(i)) => format!("{} {}", decimal(r, 2), interval(i, 2)),
+        (Some(r), None) => format!("{} (too few heads for an interval)", decimal(r, 2)),
+        (None, _) => "not defined".into(),
+    }
+}
+
+/// A head as the field writes it.
+#[must_use]
+pub fn head(layer: u32, head: u32) -> String {
+    format!("L{layer}H{head}")
+}
+
+/// A list with commas, and `and` before its last.
+#[must_use]
+pub fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.clone(),
+        [init @ .., last] => format!("{} and {last}", init.join(", ")),
+    }
+}
+
+/// How the effects of this model were measured, as far as the table says.
+#[must_use]
+pub fn method(info: &ModelInfo) -> Option<String> {
+    let ablation = info.ablation.as_ref()?;
+    let mut text = format!("{ablation} ablation");
+    if let Some(bias) = &info.value_bias {
+        text += &format!(", value bias {bias}");
+    }
+    if let Some(protocol) = &info.protocol {
+        text += &format!(", {protocol} protocol");
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([count(7), count(8048), count(1_234_567)], ["7", "8,048", "1,234,567"]);
+        assert_eq!(counted(1, "head", "heads"), "1 head");
+        assert_eq!(
+            [signed(-0.5), signed(0.25), signed(0.0), signed(-1e-9)],
+            ["−0.500", "+0.250", "0.000", "0.000"]
+        );
+        assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
+    }
+}

@@ -1,0 +1,91 @@
+//! Simulated joint tables, with what a real one has: many weak heads, few strong ones in the later layers, intervals and
+//! held-out effects.
+#![allow(dead_code, reason = "each user takes its own part")]
+
+use std::fmt::Write;
+use std::path::Path;
+
+use analysis::joint;
+use analysis::known_models::{KNOWN_MODELS, KnownModel};
+use analysis::study::{Study, StudyOptions, analyse};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Standard normal (Box–Muller).
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let mut uniform = || (f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0;
+    (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
+}
+
+/// The joint table, as CSV, of these models. `strength` scales all effects: at 1 some heads of each model are strong, at
+/// 0.001 none is.
+pub fn joint_csv(models: &[KnownModel], strength: f64) -> String {
+    let mut csv = String::from("family,model,layer,head,delta_ioi,delta_anti");
+    for task in ["ioi", "anti"] {
+        for name in ["delta_{}_ci_low", "delta_{}_ci_high", "held_out_delta_{}", "prob_abs_delta_{}_ge_0.05"]
+        {
+            csv += &format!(",{}", name.replace("{}", task));
+        }
+    }
+    csv += ",protocol,ablation,value_bias,seed\n";
+    let mut rng = ChaCha8Rng::seed_from_u64(17);
+    for model in models {
+        for layer in 0..model.n_layers {
+            let depth = f64::from(layer) / f64::from(model.n_layers);
+            for head in 0..model.n_heads {
+                // Most heads do next to nothing; the strong ones lie around two thirds of the depth.
+                let scale = strength * 0.02 * (1.0 + 4.0 * (-((depth - 0.65) / 0.15).powi(2)).exp());
+                let shared = normal(&mut rng).powi(3);
+                let mut effect = || scale * (0.5 * shared + normal(&mut rng).powi(3));
+                let effects = [effect(), effect()];
+                let _ = write!(
+                    csv,
+                    "{},{},{layer},{head},{},{}",
+                    model.family, model.name, effects[0], effects[1]
+                );
+                for delta in effects {
+                    let half = 0.15 * delta.abs() + 0.004 * strength;
+                    let held_out = 0.95 * delta + 0.5 * half * normal(&mut rng);
+                    let probability = ((delta.abs() - 0.05) / half * 2.0 + 0.5).clamp(0.0, 1.0);
+                    let _ = write!(csv, ",{},{},{held_out},{probability}", delta - half, delta + half);
+                }
+                csv += ",standard,zero,folded,17\n";
+            }
+        }
+    }
+    csv
+}
+
+/// The study of a joint table.
+pub fn study(csv: &str) -> Study {
+    let path = Path::new("joint.csv");
+    let table =
+        joint::import_reader(csv.as_bytes(), path, joint::MAX_ROWS).unwrap().into_table(path).unwrap();
+    analyse(table, &StudyOptions::default()).unwrap()
+}
+
+/// Known models by name.
+pub fn models(names: &[&str]) -> Vec<KnownModel> {
+    KNOWN_MODELS.into_iter().filter(|m| names.contains(&m.name)).collect()
+}
+
+/// Studies that differ in what there is to show.
+pub fn cases() -> Vec<(&'static str, Study)> {
+    let six_columns = |csv: String| -> String {
+        csv.lines().map(|l| l.split(',').take(6).collect::<Vec<_>>().join(",") + "\n").collect()
+    };
+    let unknown =
+        |csv: String| csv.replace("gpt2,gpt2,", "mine,a & b <c>,").replace("opt,opt-125m,", "mine,d,");
+    vec![
+        ("one model", study(&joint_csv(&models(&["gpt2"]), 1.0))),
+        (
+            "one small model",
+            study(&joint_csv(&[KnownModel { n_layers: 1, n_heads: 2, ..KNOWN_MODELS[0] }], 1.0)),
+        ),
+        ("one family", study(&joint_csv(&models(&["pythia-70m", "pythia-160m", "pythia-410m"]), 1.0))),
+        ("all weak", study(&joint_csv(&models(&["gpt2", "opt-125m"]), 0.001))),
+        ("six columns", study(&six_columns(joint_csv(&models(&["gpt2", "pythia-160m"]), 1.0)))),
+        ("sizes unknown", study(&unknown(joint_csv(&models(&["gpt2", "opt-125m"]), 1.0)))),
+        ("17 models", study(&joint_csv(&KNOWN_MODELS, 1.0))),
+    ]
+}

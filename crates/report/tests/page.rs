@@ -1,0 +1,151 @@
+//! The page holds all of a study, small enough to send around; and where there is a browser, it works in it.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use analysis::known_models::KNOWN_MODELS;
+use report::Extras;
+use report::html::page;
+
+/// What the page must do in a browser: run after its own script, with the outcome in the title.
+const SCRIPT: &str = r##"<script>
+const errors = [];
+const check = (what, holds) => { if (!holds) errors.push(what); };
+const choose = (box, value) => { box.value = value; box.dispatchEvent(new Event("change")); };
+try {
+  check("script ran to its end", document.documentElement.dataset.ready === "true");
+  check("nothing was requested", performance.getEntriesByType("resource").filter((r) => !r.name.startsWith("data:")).length === 0);
+  const study = JSON.parse(document.getElementById("study").textContent);
+  const points = () => document.getElementById("phase-plot").data.reduce((n, t) => n + t.x.length, 0);
+  const boxes = [...document.querySelectorAll("#phase-controls input")];
+  const labelled = (text) => boxes.find((b) => b.parentElement.textContent === text);
+  const of = (c) => study.models.reduce((n, m) => n + m.counts[c], 0);
+  labelled("weak").checked || labelled("weak").click();
+  check("all heads are shown", points() === of(0) + of(1) + of(2) + of(3));
+  labelled("shared").click();
+  check("the category filter works", points() === of(0) + of(1) + of(3));
+  labelled("shared").click();
+  const family = study.families[0].name;
+  labelled(family).click();
+  const others = study.models.filter((m) => m.family !== family);
+  check("the family filter works", points() === others.reduce((n, m) => n + m.counts.reduce((a, b) => a + b), 0));
+  labelled(family).click();
+  const card = document.getElementById("card");
+  const title = () => card.querySelector("h3").textContent;
+  check("a card is open", title().startsWith(study.models[0].name));
+  document.getElementById("phase-plot").emit("plotly_click", { points: [{ customdata: [0, 3] }] });
+  const heads = study.models[0].heads;
+  check("a click on a point opens its card", title() === `${study.models[0].name} L${heads.layer[3]}H${heads.head[3]}`);
+  check("the card has its rank", /\d+ of \d+/.test(card.textContent));
+  const map = document.getElementById("map");
+  map.emit("plotly_click", { points: [{ x: 0, y: 0 }] });
+  check("a click on the map opens a card", title().endsWith("L0H0"));
+  map.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+  check("arrow keys move in the map", title().endsWith("L0H1"));
+  map.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+  check("Enter focuses the card", document.activeElement === card);
+  const last = study.models.length - 1;
+  choose(document.querySelector("#map-controls select"), String(last));
+  check("the map shows another model", title().startsWith(study.models[last].name) && map.data[0].z.length === study.models[last].n_layers);
+  choose(document.querySelectorAll("#phase-controls select")[0], String(last));
+  check("the model filter works", points() === study.models[last].counts.reduce((a, b) => a + b));
+  choose(document.querySelector("#scaling-controls select"), "1");
+  check("scaling plots change", document.getElementById("scaling-plot").layout.yaxis.title.text.includes("Spearman"));
+  choose(document.getElementById("theme"), "dark");
+  check("dark", getComputedStyle(document.body).backgroundColor === "rgb(22, 24, 28)");
+  check("every plot fills its width", [...document.querySelectorAll(".plot:not([hidden])")].every((p) => Math.abs(p.querySelector(".main-svg").clientWidth - p.clientWidth) < 2));
+  check("no part of the page is wider than the window", document.documentElement.scrollWidth <= innerWidth);
+} catch (error) { errors.push(String(error)); }
+document.title = errors.length ? "FAILED: " + errors.join("; ") : "PASSED";
+</script>"##;
+
+fn browser() -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    std::env::split_paths(&paths).flat_map(|p| names.map(|n| p.join(n))).find(|p| p.is_file())
+}
+
+/// Opens a page and returns its document after its scripts, and what stood on the console.
+fn open(browser: &Path, page: &Path, width: u32) -> (String, String) {
+    let profile = tempfile::tempdir().unwrap();
+    let output = Command::new(browser)
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"])
+        .args([
+            "--virtual-time-budget=30000",
+            "--disable-background-networking",
+            "--disable-component-update",
+        ])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("--window-size={width},900"))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_page_works_in_a_browser() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no Chromium is installed, so the page was not opened in a browser");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (case, study) in common::cases() {
+        if matches!(case, "one small model" | "sizes unknown") {
+            continue;
+        }
+        let path = folder.path().join("report.html");
+        let html = page(&study, &Extras::default()).unwrap().replace("</body>", &format!("{SCRIPT}</body>"));
+        std::fs::write(&path, html).unwrap();
+        for width in [1280, 500] {
+            let (document, console) = open(&browser, &path, width);
+            let title = document.split("<title>").nth(1).and_then(|t| t.split("</title>").next());
+            assert_eq!(title, Some("PASSED"), "{case}, {width} px: {console}");
+            let said: Vec<&str> = console.lines().filter(|l| l.contains("CONSOLE")).collect();
+            assert!(said.is_empty(), "{case}, {width} px: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn odd_studies_open_without_an_error() {
+    let Some(browser) = browser() else {
+        eprintln!("SKIPPED: no Chromium is installed, so the page was not opened in a browser");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (case, study) in
+        common::cases().into_iter().filter(|c| matches!(c.0, "one small model" | "sizes unknown"))
+    {
+        let path = folder.path().join("report.html");
+        std::fs::write(&path, page(&study, &Extras::default()).unwrap()).unwrap();
+        let (document, console) = open(&browser, &path, 1280);
+        assert!(document.contains("data-ready=\"true\""), "{case}: {console}");
+        assert!(!console.contains("CONSOLE"), "{case}: {console}");
+    }
+}
+
+#[test]
+fn the_page_is_whole_small_and_always_the_same() {
+    let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
+    let html = page(&study, &Extras::default()).unwrap();
+    assert!(html.len() < 6_000_000, "{} bytes", html.len());
+    assert_eq!(html, page(&study, &Extras::default()).unwrap());
+    // Nothing is loaded from anywhere: no element names a source.
+    let own = html.split("<script>").next().unwrap();
+    assert!(!own.contains("src=") && !own.contains("http:") && !own.contains("https:"));
+    for mark in ["/*STYLE*/", "/*DATA*/", "/*PLOTLY*/", "/*SCRIPT*/"] {
+        assert!(!html.contains(mark), "{mark}");
+    }
+}
+
+#[test]
+fn names_cannot_end_the_script() {
+    let csv = common::joint_csv(&common::models(&["gpt2"]), 1.0)
+        .replace("gpt2,gpt2,", "gpt2,</script><script>alert(1)</script>,");
+    let html = page(&common::study(&csv), &Extras::default()).unwrap();
+    assert!(!html.contains("</script><script>alert"), "a model's name ends the data");
+}
