@@ -100,9 +100,12 @@ fn a_model_by_its_id() {
 fn a_killed_download_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
+    let repo = repo();
+    let weights = repo.content("model.safetensors");
+    let half = weights.len() / 2;
     // The weights stop half way, for three seconds.
-    let server = serve(|request, reply| match (request.path.as_str(), request.earlier) {
-        (WEIGHTS, 0) => reply.sent(Sending::StallAfter(600_000)),
+    let server = serve(move |request, reply| match (request.path.as_str(), request.earlier) {
+        (WEIGHTS, 0) => reply.sent(Sending::StallAfter(half)),
         _ => reply,
     });
     let mut child = command(here, &server.endpoint(), &["inspect", ID])
@@ -110,11 +113,11 @@ fn a_killed_download_goes_on() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let hash = sha256(repo().content("model.safetensors"));
+    let hash = sha256(weights);
     let blobs = here.join("home/hub/models--org--tiny/blobs");
     let partial = blobs.join(format!("{hash}.incomplete"));
     let started = Instant::now();
-    while fs::metadata(&partial).map_or(0, |meta| meta.len()) < 600_000 {
+    while fs::metadata(&partial).map_or(0, |meta| meta.len()) < half as u64 {
         assert!(started.elapsed() < Duration::from_secs(60), "the download never began");
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -124,7 +127,7 @@ fn a_killed_download_goes_on() {
 
     stdout(run(here, &server.endpoint(), &["inspect", ID]));
     let last = server.requests().into_iter().rfind(|r| r.path == WEIGHTS).unwrap();
-    assert_eq!(last.range_start(), Some(600_000));
+    assert_eq!(last.range_start(), Some(half));
     assert!(blobs.join(&hash).exists() && !partial.exists());
 }
 

@@ -69,23 +69,7 @@ impl Tokenizer {
     /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`; a `bos_token_id` other than the tokenizer's
     /// own BOS.
     pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
-        let Some((tokenizer, file)) = Self::read(files, config.spec.architecture, config.bos_token_id)?
-        else {
-            return Ok(None);
-        };
-        let d_vocab = config.spec.d_vocab;
-        if tokenizer.max_id as usize >= d_vocab {
-            return Err(LoadError::Tokenizer {
-                file,
-                problem: format!(
-                    "does not fit the model: its largest token id is {}, but {} gives a vocab_size of {d_vocab}",
-                    tokenizer.max_id,
-                    files.label("config.json"),
-                ),
-                mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
-            });
-        }
-        Ok(Some(tokenizer))
+        Self::read(files, config.spec.architecture, config.bos_token_id, Some(config.spec.d_vocab))
     }
 
     /// A tokenizer without a model. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json`
@@ -94,18 +78,16 @@ impl Tokenizer {
     /// # Errors
     /// Missing or broken files, a tokenizer that is not byte-level BPE, or one without a BOS.
     pub fn alone(files: &ModelFiles, architecture: Architecture) -> Result<Self, LoadError> {
-        match Self::read(files, architecture, None)? {
-            Some((tokenizer, _)) => Ok(tokenizer),
-            None => Err(vocabulary::missing(files)),
-        }
+        Self::read(files, architecture, None, None)?.ok_or_else(|| vocabulary::missing(files))
     }
 
-    /// The tokenizer, and what messages call the file that it came from.
+    /// The tokenizer, checked against the model's `d_vocab` where there is a model.
     fn read(
         files: &ModelFiles,
         architecture: Architecture,
         config_bos: Option<u32>,
-    ) -> Result<Option<(Self, String)>, LoadError> {
+        d_vocab: Option<usize>,
+    ) -> Result<Option<Self>, LoadError> {
         let declared = Declared::read(files)?;
         let Some((mut inner, file)) = vocabulary::read(files, &declared)? else { return Ok(None) };
         declared.add_to(&mut inner, &file)?;
@@ -113,14 +95,27 @@ impl Tokenizer {
 
         let vocab = inner.get_vocab(true);
         let max_id = vocab.values().copied().max().unwrap_or(0);
+        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
+        let (limit, source) = match d_vocab {
+            Some(d_vocab) => {
+                (d_vocab, format!("{} gives a vocab_size of {d_vocab}", files.label("config.json")))
+            }
+            None => (2 * vocab.len() + 1024, format!("it has {} tokens", vocab.len())),
+        };
+        if max_id as usize >= limit {
+            return Err(LoadError::Tokenizer {
+                file,
+                problem: format!("does not fit the model: its largest token id is {max_id}, but {source}"),
+                mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
+            });
+        }
         let json = inner.to_string(false).map_err(|e| LoadError::Tokenizer {
             file: file.clone(),
             problem: format!("cannot be written as a tokenizer.json ({e})"),
             mend: "fetch it again".to_owned(),
         })?;
         let hash = hex(&Sha256::digest(json));
-        let tokenizer = Tokenizer { bos_id, max_id, vocab_size: vocab.len(), hash, inner };
-        Ok(Some((tokenizer, file)))
+        Ok(Some(Tokenizer { bos_id, max_id, vocab_size: vocab.len(), hash, inner }))
     }
 
     /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.
