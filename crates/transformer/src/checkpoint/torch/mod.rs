@@ -138,7 +138,7 @@ fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
     let system = pickle::read(bytes, &mut at)?;
     let little =
         |&(key, value): &(Value, Value)| (key, value) == (Value::Text("little_endian"), Value::Bool(false));
-    if system.dicts.iter().flatten().any(|pair| little(pair)) {
+    if system.dicts.iter().flatten().any(little) {
         return Err(TorchError::Archive("its numbers are big-endian".to_owned()));
     }
     let state = pickle::read(bytes, &mut at)?;

@@ -216,7 +216,7 @@ impl<'a> Machine<'a> {
                 b']' => self.sequence(Vec::new(), Value::List),
                 b')' => self.sequence(Vec::new(), Value::Tuple),
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.items_since_mark()?;
                     self.sequence(items, Value::Tuple);
                 }
                 0x85..=0x87 => {
@@ -230,7 +230,7 @@ impl<'a> Machine<'a> {
                     self.append(vec![item])?;
                 }
                 b'e' => {
-                    let items = self.to_mark()?;
+                    let items = self.items_since_mark()?;
                     self.append(items)?;
                 }
                 b's' => {
@@ -239,7 +239,7 @@ impl<'a> Machine<'a> {
                     self.set_items(&items)?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.items_since_mark()?;
                     self.set_items(&items)?;
                 }
                 b'q' => {
@@ -347,7 +347,7 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or_else(|| self.malformed("an empty stack"))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value<'a>>> {
+    fn items_since_mark(&mut self) -> Result<Vec<Value<'a>>> {
         let mark = self.marks.pop().ok_or_else(|| self.malformed("no mark"))?;
         Ok(self.stack.split_off(mark))
     }
