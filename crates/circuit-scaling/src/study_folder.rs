@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,8 @@ impl StudyFolder {
         })
     }
 
-    /// Records that a step is done.
+    /// Records that a step is done. What it made another time and did not make now is removed: it would be taken for a
+    /// result of these inputs.
     ///
     /// # Errors
     /// When an output cannot be read or the record not be written.
@@ -103,7 +105,18 @@ impl StudyFolder {
             let bytes = fs::read(path).map_err(|source| CliError::Out { path: path.clone(), source })?;
             Ok((path.strip_prefix(root).unwrap_or(path).to_owned(), Digest256::of_bytes(&bytes)))
         });
-        let outputs = outputs.collect::<Result<_, CliError>>()?;
+        let outputs = outputs.collect::<Result<BTreeMap<_, _>, CliError>>()?;
+        for path in self.steps.get(step).into_iter().flat_map(|before| before.outputs.keys()) {
+            if !outputs.contains_key(path) {
+                let stale = root.join(path);
+                match fs::remove_file(&stale) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(CliError::Out { path: stale, source: error });
+                    }
+                    _ => {}
+                }
+            }
+        }
         self.steps.insert(step.to_owned(), Step { inputs, outputs });
         let text = serde_json::to_string_pretty(&self.steps).unwrap_or_default();
         Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
@@ -190,6 +203,17 @@ mod tests {
         assert!(!folder.is_done("x", &inputs));
         fs::remove_file(&path).unwrap();
         assert!(!folder.is_done("x", &inputs));
+    }
+
+    #[test]
+    fn what_a_step_no_longer_makes_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = StudyFolder::open(dir.path()).unwrap();
+        let paths = ["a", "b"].map(|name| dir.path().join(name));
+        paths.iter().for_each(|path| fs::write(path, "x").unwrap());
+        folder.done("x", Digest256::of(&json!(1)), &paths).unwrap();
+        folder.done("x", Digest256::of(&json!(2)), &paths[..1]).unwrap();
+        assert!(paths[0].exists() && !paths[1].exists());
     }
 
     #[test]
