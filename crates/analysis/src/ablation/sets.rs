@@ -105,11 +105,10 @@ pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> Ablatio
             }
             let hero = by_layer(&mut chosen.iter().copied().take(k));
             let draw = |arm: &str, strata: Vec<Stratum>, sets: &mut DistinctSets| {
+                // The same draws for every selection: where two share their hero set, or draw from all heads, they share
+                // the random sets too, which then run once.
                 let seed = |purpose: &str| {
-                    Seed::new(
-                        seed,
-                        &[&model.info.model, "sets", selection.name(), &k.to_string(), arm, purpose],
-                    )
+                    Seed::new(seed, &[&model.info.model, "sets", &k.to_string(), arm, purpose])
                 };
                 draw_arm(&strata, n_random_sets, [seed("others"), seed("permuted")], sets)
             };
