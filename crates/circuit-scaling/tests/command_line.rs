@@ -163,6 +163,9 @@ fn compare_finds_what_differs() {
     let shown = succeeds(&["compare", "a.csv", "b.csv", "--out", "c"], folder.path());
     assert!(shown.contains("66.7%") && shown.contains("L0H1 (-0.200 and +0.200)"), "{shown}");
     assert!(folder.path().join("c/paper/tables/compare_heads.csv").exists());
+    assert!(folder.path().join("c/paper/figs/comparison.png").exists());
+    let figure = fs::read_to_string(folder.path().join("c/paper/figs/comparison.svg")).unwrap();
+    assert!(figure.contains("<text") && figure.contains("n = 3 heads of 1 model"), "{figure}");
     fails(&["compare", "a.csv", "c.csv"], folder.path(), &["no model in common", "m against other"]);
     fails(&["compare", "a.csv", "gone.csv"], folder.path(), &["gone.csv"]);
 }

@@ -4,15 +4,17 @@ use std::fmt::Write;
 use std::path::Path;
 
 use analysis::compare::{Comparison, compare as compare_tables};
+use analysis::files::write_bytes;
 use analysis::joint::{JointTable, MAX_ROWS, import};
 use analysis::layout::Layout;
+use report::figures::Format;
 
 use super::tables::read_joint;
 use crate::args::CompareArgs;
 use crate::error::CliError;
 use crate::progress::Display;
 
-/// Compares two joint tables or studies; writes the comparison's tables and prints its key figures.
+/// Compares two joint tables or studies; writes the comparison's tables and figure and prints its key figures.
 pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError> {
     let read = |path: &Path| -> Result<JointTable, CliError> {
         if path.is_dir() {
@@ -27,6 +29,18 @@ pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError>
     }
     let mut text = describe(&comparison);
     let _ = writeln!(text, "Tables are in {}", layout.tables().display());
+    match report::figures::comparison(&comparison)? {
+        Ok(figure) => {
+            for format in [Format::Png, Format::Svg] {
+                let path = layout.figures().join(format!("{}.{}", figure.name, format.extension()));
+                write_bytes(&path, &figure.bytes(format)?)?;
+            }
+            let _ = writeln!(text, "The figure is in {}", layout.figures().display());
+        }
+        Err(missing) => {
+            let _ = writeln!(text, "not drawn: {}: {}", missing.name, missing.why);
+        }
+    }
     Ok(text)
 }
 

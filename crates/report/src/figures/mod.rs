@@ -5,6 +5,7 @@
 
 mod ablation;
 pub(crate) mod causal;
+mod comparison;
 pub mod export;
 mod layers;
 pub mod page;
@@ -24,6 +25,7 @@ use analysis::layout::file_safe_name;
 use analysis::study::Study;
 use rayon::prelude::*;
 
+pub use comparison::comparison;
 pub use export::Format;
 pub use page::Figure;
 use palette::Families;

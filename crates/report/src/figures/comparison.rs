@@ -1,0 +1,67 @@
+//! Two joint tables of the same models: every head's effect in one against its effect in the other.
+
+use analysis::categories::Category;
+use analysis::compare::Comparison;
+use analysis::joint::StudyTask;
+
+use super::page::{Entry, Sheet, Symbol, grid};
+use super::palette::{FAINT, Families, INK, category_color, category_label, task_label};
+use super::panel::Panel;
+use super::scale::Axis;
+use super::{Figure, NotDrawn};
+use crate::error::Result;
+use crate::words;
+
+/// `comparison`: a panel for each task, with the line on which both tables agree.
+///
+/// # Errors
+/// When the drawing library refuses something.
+pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure, NotDrawn>> {
+    let name = "comparison";
+    let heads = || comparison.models.iter().flat_map(|m| m.heads.iter().map(move |pair| (&m.info, pair)));
+    let n = heads().count();
+    if n == 0 {
+        return Ok(Err(NotDrawn::new(name, "no head was measured on both tasks in both tables")));
+    }
+    let families = Families::new(comparison.models.iter().map(|m| m.info.family.as_str()));
+    let tau = comparison.tau;
+    let category = |row: &analysis::joint::HeadRow| {
+        row.deltas().map_or(Category::Weak, |(ioi, anti)| Category::of(ioi, anti, tau))
+    };
+    let occurs = |c: &Category| heads().any(|(_, (a, _))| category(a) == *c);
+    let swatch = |c| Entry::new(Symbol::Swatch(category_color(c)), category_label(c));
+    let mut legend: Vec<Entry> = Category::ALL.into_iter().filter(occurs).map(swatch).collect();
+    legend.push(Entry::new(Symbol::Dashed(FAINT), "equal in both"));
+    legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
+    let caption = format!(
+        "n = {} of {} in both tables. Categories are those of the first table. Axes are linear within ±τ = ±{tau} and logarithmic beyond.",
+        words::counted(n, "head", "heads"),
+        words::counted(comparison.models.len(), "model", "models"),
+    );
+    let sheet = Sheet { name, title: "", body_mm: 130.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        for (area, task) in grid(body, 2, 1).iter().zip(StudyTask::BOTH) {
+            let both = || {
+                heads().filter_map(move |(info, (a, b))| {
+                    Some((info, category(a), (a.effect(task).delta?, b.effect(task).delta?)))
+                })
+            };
+            let values = || both().flat_map(|(_, _, (a, b))| [a, b]);
+            // One range for both axes, so that the line of agreement is the diagonal.
+            let x = Axis::effects("Δ in the first table (logits)", values(), tau);
+            let y = Axis::effects("Δ in the second table (logits)", values(), tau);
+            let ends = (x.low.max(y.low), x.high.min(y.high));
+            let panel = Panel::new(area, task_label(task), x, y)?;
+            panel.dashed((ends.0, ends.0), (ends.1, ends.1), FAINT)?;
+            for is_weak in [true, false] {
+                for (info, category, at) in both().filter(|(_, c, _)| (*c == Category::Weak) == is_weak) {
+                    let (size, opacity) = if is_weak { (1.1, 0.45) } else { (1.6, 0.8) };
+                    let marker = families.marker(&info.family);
+                    panel.marker(marker, at, size, category_color(category), opacity)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}
