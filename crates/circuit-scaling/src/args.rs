@@ -67,6 +67,11 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling trace\n  circuit-scaling trace --all-heads --stream z --out my-study"
     )]
     Trace(TraceArgs),
+    /// Say where every head attends at the last token, from which the answer is read
+    #[command(
+        after_help = "Examples:\n  circuit-scaling attend\n  circuit-scaling attend --models mini-gpt2-l --top-k 5 --out my-study"
+    )]
+    Attend(AttendArgs),
     /// Ablate sets of hero heads together, against random sets; test whether the tasks dissociate
     #[command(
         after_help = "Examples:\n  circuit-scaling ablate\n  circuit-scaling ablate --ablation mean --random-sets 1000"
@@ -329,6 +334,17 @@ pub struct TraceArgs {
     pub all_heads: bool,
 }
 
+/// Options of `attend`.
+#[derive(Debug, Args)]
+pub struct AttendArgs {
+    /// Which study
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Hero heads per model and category that are printed; every head is written
+    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    pub top_k: usize,
+}
+
 /// Options of `ablate`.
 #[derive(Debug, Args)]
 pub struct AblateArgs {
@@ -368,6 +384,8 @@ pub enum Stage {
     Scan,
     /// Join the scans and make all tables
     Tables,
+    /// Read where every head attends at the last token
+    Attend,
     /// Patch hero heads from clean into corrupted prompts
     Trace,
     /// Ablate sets of hero heads against random sets
@@ -382,14 +400,23 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Scan, Self::Tables, Self::Trace, Self::Ablate, Self::Figures, Self::Notes, Self::Report];
+    pub const ALL: [Self; 8] = [
+        Self::Scan,
+        Self::Tables,
+        Self::Attend,
+        Self::Trace,
+        Self::Ablate,
+        Self::Figures,
+        Self::Notes,
+        Self::Report,
+    ];
 
     /// Name on the command line and in `study.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scan => "scan",
             Self::Tables => "tables",
+            Self::Attend => "attend",
             Self::Trace => "trace",
             Self::Ablate => "ablate",
             Self::Figures => "figures",

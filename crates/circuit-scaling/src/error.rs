@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use analysis::AnalysisError;
 use circuits::ablate::AblateError;
+use circuits::attention::AttentionError;
 use circuits::prompts::PromptError;
 use circuits::scan::ScanError;
 use circuits::task::TaskError;
@@ -45,6 +46,14 @@ pub enum CliError {
         model: String,
         /// Why.
         source: AblateError,
+    },
+    /// Attention cannot be read.
+    #[error("{model}: {source}")]
+    Attend {
+        /// Of which model.
+        model: String,
+        /// Why.
+        source: AttentionError,
     },
     /// An experiment on a model that the study did not scan.
     #[error(

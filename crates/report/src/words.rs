@@ -2,6 +2,7 @@
 
 use analysis::joint::ModelInfo;
 use analysis::model_measures::TaskCorrelation;
+use analysis::scan_file::Split;
 use analysis::stats::Interval;
 
 use crate::figures::scale::decimal;
@@ -62,6 +63,16 @@ pub fn list(items: &[String]) -> String {
         [] => String::new(),
         [only] => only.clone(),
         [init @ .., last] => format!("{} and {last}", init.join(", ")),
+    }
+}
+
+/// The prompts of a split.
+#[must_use]
+pub fn prompts_of(split: Split) -> &'static str {
+    match split {
+        Split::Discovery => "the prompts that heads were picked on",
+        Split::HeldOut => "held-out prompts",
+        Split::All => "all prompts (this protocol has no held-out ones)",
     }
 }
 

@@ -1,6 +1,7 @@
 //! One module a subcommand (or a few that belong together). Each returns what goes to standard output.
 
 pub mod ablate;
+pub mod attend;
 pub mod compare;
 pub mod experiment;
 pub mod inspect;
