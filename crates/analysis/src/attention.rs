@@ -225,10 +225,10 @@ pub fn attention_table(files: &[AttentionFile]) -> Table {
         .integer("head", rows.iter().map(|r| r.2.head));
     type Of = fn(&HeadAttention) -> &[f32; 10];
     let figures: [(&str, Of); 2] = [("", |h| &h.mean), ("_sd", |h| &h.sd)];
+    // Through the decimal form of the float32, so that no digits are shown that were not measured.
+    let cell = |value: f32| value.to_string().parse::<f64>().ok();
     for (suffix, of) in figures {
         for (at, role) in TokenRole::ALL.into_iter().enumerate() {
-            // Through the decimal form of the float32, so that no digits are shown that were not measured.
-            let cell = |value: f32| value.to_string().parse::<f64>().ok();
             let name = format!("{}{suffix}", role.name());
             table = table.float(name, rows.iter().map(|r| cell(of(r.2)[at])));
         }
@@ -236,7 +236,7 @@ pub fn attention_table(files: &[AttentionFile]) -> Table {
     let top = |head: &HeadAttention| head.texts.first().cloned();
     table = table
         .text("top_text", rows.iter().map(|r| top(r.2).map(|t| t.text)))
-        .float("top_text_mean", rows.iter().map(|r| top(r.2).map(|t| f64::from(t.mean))))
+        .float("top_text_mean", rows.iter().map(|r| top(r.2).and_then(|t| cell(t.mean))))
         .integer("n_prompts", rows.iter().map(|r| r.1.n_prompts as usize));
     Origin::columns(table, rows.iter().map(|r| r.0))
 }

@@ -181,6 +181,9 @@ pub enum CliError {
         /// The missing task.
         task: &'static str,
     },
+    /// A manual page that cannot be made.
+    #[error("the manual page cannot be made: {0}")]
+    Man(std::io::Error),
     /// Threads cannot be started.
     #[error("--threads {threads}: {source}")]
     Threads {

@@ -176,10 +176,8 @@ impl Sums {
         let variance = |at: usize| (self.roles[at].1 / drawn - mean[at] * mean[at]).max(0.0);
         let mut order: Vec<usize> = (0..names.len()).filter(|&at| self.texts[at] > 0.0).collect();
         order.sort_by(|&a, &b| self.texts[b].total_cmp(&self.texts[a]).then_with(|| names[a].cmp(&names[b])));
-        let text = |&at: &usize| TextAttention {
-            text: names[at].clone(),
-            mean: (self.texts[at] / drawn) as f32,
-        };
+        let text =
+            |&at: &usize| TextAttention { text: names[at].clone(), mean: (self.texts[at] / drawn) as f32 };
         HeadAttention {
             layer: layer as u32,
             head: head as u32,

@@ -417,17 +417,18 @@
       const [measure, , title] = MEASURE[state.measure];
       const key = `${measure}_${TASKS[state.task]}`;
       const own = curves.filter((c) => c.model === state.model && c.selection === state.selection);
-      const styles = { hero: ["hero heads", tasks[state.task].color, "solid"], random: ["random heads", "#777777", "solid"], random_matched: ["random heads of the same layers", "#777777", "dot"] };
+      // Kinds of sets stand a little apart, so that their bars do not hide each other.
+      const styles = { hero: ["hero heads", tasks[state.task].color, "solid", 1.015], random: ["random heads", "#777777", "solid", 0.985], random_matched: ["random heads of the same layers", "#777777", "dot", 1] };
       const traces = own.filter((c) => styles[c.kind]).map((c) => {
-        const [name, hex, dash] = styles[c.kind];
+        const [name, hex, dash, shift] = styles[c.kind];
         const tint = color(hex);
         const [y, low, high] = [key, key + "_low", key + "_high"].map((k) => c[k]);
-        return { x: c.k, y, name, type: "scatter", mode: "lines+markers", line: { color: tint, dash }, marker: { color: tint, size: 7 },
+        return { x: c.k.map((k) => k * shift), customdata: c.k, hovertemplate: "%{customdata} ablated: %{y:.3f}", y, name, type: "scatter", mode: "lines+markers", line: { color: tint, dash }, marker: { color: tint, size: 7 },
           error_y: { type: "data", symmetric: false, color: tint, width: 0, thickness: 1, array: y.map((v, i) => (known(high[i]) ? high[i] - v : 0)), arrayminus: y.map((v, i) => (known(low[i]) ? v - low[i] : 0)) } };
       });
       const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
       const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
-      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.x, ticktext: traces[0]?.x.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
+      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),

@@ -22,8 +22,8 @@ pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
     Ok(describe(&folder.layout, &heads, &files))
 }
 
-/// Reads the attention of every head of these models, but for those that the folder has already, and writes the table of all;
-/// returns what was read.
+/// Reads the attention of every head of these models, but for those that the folder has already, and writes the table of all
+/// models of the study whose attention is known; returns these.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -36,9 +36,14 @@ pub fn attend_models(
 ) -> Result<Vec<AttentionFile>, CliError> {
     let layout = folder.layout.clone();
     let mut files = Vec::new();
-    for subject in subjects {
-        let tested = TestedModel::new(&layout, &heads.classified, subject)?;
-        files.push(attend_model(folder, &tested, memory, display)?);
+    for model in &heads.classified.models {
+        let name = &model.info.model;
+        if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
+            let tested = TestedModel::new(&layout, &heads.classified, subject)?;
+            files.push(attend_model(folder, &tested, memory, display)?);
+        } else if layout.attention(name).exists() {
+            files.push(AttentionFile::read(&layout.attention(name))?);
+        }
     }
     attention_table(&files).write_csv(&layout.tables())?;
     Ok(files)
@@ -74,7 +79,10 @@ fn attend_model(
             circuits::attention::attend(&decoder, set, &prompts, tested.subject, options, &mut observe)
                 .map_err(|source| CliError::Attend { model: name.clone(), source })?;
         let seconds = bar.finish();
-        display.note(&format!("{name:16} {:12} attention of {n_heads} heads in {seconds:.1} s", prompts.task));
+        display.note(&format!(
+            "{name:16} {:12} attention of {n_heads} heads read in {seconds:.1} s",
+            prompts.task
+        ));
         Ok(attention)
     };
     let tasks = vec![read(0)?, read(1)?];
@@ -89,8 +97,7 @@ const SHOWN: usize = 3;
 
 /// A line per hero head.
 fn describe(layout: &Layout, heads: &StudyHeads, files: &[AttentionFile]) -> String {
-    let mut text =
-        format!("{:16} {:10} {:7} {:52} {}\n", "model", "category", "head", "ioi", "anti_repeat");
+    let mut text = format!("{:16} {:10} {:7} {:52} {}\n", "model", "category", "head", "ioi", "anti_repeat");
     for hero in &heads.heroes {
         let Some(file) = files.iter().find(|f| f.origin.model == hero.model) else { continue };
         let cell = |task| file.head(task, hero.head.layer, hero.head.head).map_or_else(String::new, heaviest);
@@ -112,7 +119,8 @@ fn describe(layout: &Layout, heads: &StudyHeads, files: &[AttentionFile]) -> Str
         );
     }
     let folder = layout.attention_folder();
-    let _ = writeln!(text, "Every head is in {}, the table in {}", folder.display(), layout.tables().display());
+    let _ =
+        writeln!(text, "Every head is in {}, the table in {}", folder.display(), layout.tables().display());
     text
 }
 

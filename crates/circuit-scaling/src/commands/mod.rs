@@ -11,5 +11,6 @@ pub mod predict;
 pub mod presentation;
 pub mod run;
 pub mod scan;
+pub mod shell;
 pub mod tables;
 pub mod trace;

@@ -37,6 +37,9 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
         if own.is_empty() {
             text += "\nNo head was measured on both tasks.\n";
         }
+        if !extras.attention.is_empty() && extras.attention_file(&model.info.model).is_none() {
+            text += "\nWhere its heads attend was not measured in this run (`circuit-scaling attend`).\n";
+        }
         for hero in own.iter().filter(|h| h.head.category != Category::Weak) {
             text += &card(hero, extras);
         }
@@ -107,7 +110,8 @@ fn card(hero: &HeroHead, extras: &Extras) -> String {
     }
     for task in StudyTask::BOTH {
         if let Some(attention) = extras.attention_of(&hero.model, head.layer, head.head, task) {
-            text += &format!("- Attention at the last token, {}: {}\n", task_label(task), attended(attention));
+            text +=
+                &format!("- Attention at the last token, {}: {}\n", task_label(task), attended(attention));
         }
     }
     text
@@ -127,9 +131,10 @@ fn attended(attention: &HeadAttention) -> String {
             format!("{} {} ± {}", role.label(), number(mean), number(attention.sd[role as usize]))
         })
         .collect();
-    let text = attention.texts.first().filter(|text| text.mean >= SHOWN_FROM).map_or_else(String::new, |text| {
-        format!("; of the words that are no names, “{}” most ({})", text.text.trim(), number(text.mean))
-    });
+    let text =
+        attention.texts.first().filter(|text| text.mean >= SHOWN_FROM).map_or_else(String::new, |text| {
+            format!("; of the words that are no names, “{}” most ({})", text.text.trim(), number(text.mean))
+        });
     roles.join(", ") + &text
 }
 
