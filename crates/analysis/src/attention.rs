@@ -225,8 +225,8 @@ pub fn attention_table(files: &[AttentionFile]) -> Table {
         .integer("head", rows.iter().map(|r| r.2.head));
     type Of = fn(&HeadAttention) -> &[f32; 10];
     let figures: [(&str, Of); 2] = [("", |h| &h.mean), ("_sd", |h| &h.sd)];
-    // Through the decimal form of the float32, so that no digits are shown that were not measured.
-    let cell = |value: f32| value.to_string().parse::<f64>().ok();
+    // Shares to five decimals: finer than averages over some hundred prompts can tell apart. The result files hold all digits.
+    let cell = |value: f32| format!("{value:.5}").parse::<f64>().ok();
     for (suffix, of) in figures {
         for (at, role) in TokenRole::ALL.into_iter().enumerate() {
             let name = format!("{}{suffix}", role.name());
