@@ -86,6 +86,18 @@ impl Layout {
         self.results().join("ablation")
     }
 
+    /// Where a model's heads attend at the last token: `results/attention/attention_<model>.json`.
+    #[must_use]
+    pub fn attention(&self, model: &str) -> PathBuf {
+        self.attention_folder().join(format!("attention_{}.json", file_safe_name(model)))
+    }
+
+    /// `results/attention`.
+    #[must_use]
+    pub fn attention_folder(&self) -> PathBuf {
+        self.results().join("attention")
+    }
+
     /// `results`, for everything measured.
     #[must_use]
     pub fn results(&self) -> PathBuf {

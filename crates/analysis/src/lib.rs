@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ablation;
+pub mod attention;
 pub mod audit;
 pub mod categories;
 pub mod compare;

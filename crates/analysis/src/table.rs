@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
 
 /// The cells of one column; `None` is an empty cell.
@@ -19,6 +19,22 @@ pub enum Values {
 }
 
 impl Values {
+    /// Cells of a CSV as the kind of value that all of them are; empty ones are missing.
+    fn of_text(cells: Vec<String>) -> Self {
+        fn all<T>(cells: &[String], parse: impl Fn(&str) -> Option<T>) -> Option<Vec<Option<T>>> {
+            let cell = |c: &String| if c.is_empty() { Some(None) } else { parse(c).map(Some) };
+            cells.iter().map(cell).collect()
+        }
+        // A number with leading zeros is a name.
+        let integer = |c: &str| c.parse().ok().filter(|n: &i64| n.to_string() == c);
+        let float = |c: &str| c.parse().ok().filter(|x: &f64| x.is_finite() && !c.starts_with("00"));
+        all(&cells, integer)
+            .map(Self::Integer)
+            .or_else(|| all(&cells, float).map(Self::Float))
+            .or_else(|| all(&cells, |c| c.parse().ok()).map(Self::Boolean))
+            .unwrap_or_else(|| Self::Text(cells.into_iter().map(|c| (!c.is_empty()).then_some(c)).collect()))
+    }
+
     /// Number of cells.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -205,6 +221,30 @@ impl Table {
         csv
     }
 
+    /// Reads a CSV with a header; the table is called after the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a row has more or fewer cells than the header.
+    pub fn read_csv(path: &Path) -> Result<Self> {
+        let fault = |e: csv::Error| {
+            let line = e.position().map_or(1, csv::Position::line);
+            let mend = "move it out of the study's tables, or make it anew";
+            AnalysisError::format(path, format!("line {line}"), e.to_string(), mend)
+        };
+        let mut reader = csv::Reader::from_path(path).map_err(fault)?;
+        let names: Vec<String> = reader.headers().map_err(fault)?.iter().map(str::to_owned).collect();
+        let mut columns = vec![Vec::new(); names.len()];
+        for record in reader.records() {
+            let record = record.map_err(fault)?;
+            columns.iter_mut().zip(&record).for_each(|(column, cell)| column.push(cell.to_owned()));
+        }
+        let columns = names.into_iter().zip(columns);
+        Ok(Self {
+            name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            columns: columns.map(|(name, cells)| Column { name, values: Values::of_text(cells) }).collect(),
+        })
+    }
+
     /// Writes `<folder>/<name>.csv`, atomically.
     ///
     /// # Errors
@@ -249,6 +289,25 @@ mod tests {
     fn floats_look_plain() {
         let shown: Vec<String> = [124.0, 0.05, -0.0, 1e-7, 0.1 + 0.2, 1e300, -2.5].map(format_float).to_vec();
         assert_eq!(shown, ["124", "0.05", "0", "1e-7", "0.30000000000000004", "1e300", "-2.5"]);
+    }
+
+    #[test]
+    fn a_table_reads_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = Table::new("t")
+            .text("hash", ["007", "say \"x\", y"])
+            .text("none", [None::<&str>, None])
+            .integer("k", [Some(1u32), None])
+            .float("x", [f64::NAN, 1.5e-9])
+            .boolean("is", [true, false]);
+        table.write_csv(dir.path()).unwrap();
+        let read = Table::read_csv(&dir.path().join("t.csv")).unwrap();
+        assert_eq!((read.to_csv(), read.name.as_str()), (table.to_csv(), "t"));
+        assert!(matches!(read.column("x"), Some(Values::Float(_))), "{read:?}");
+        assert!(matches!(read.column("hash"), Some(Values::Text(_))), "{read:?}");
+        std::fs::write(dir.path().join("t.csv"), "a,b\n1\n").unwrap();
+        let error = Table::read_csv(&dir.path().join("t.csv")).unwrap_err().to_string();
+        assert!(error.contains("t.csv") && error.contains("line 2"), "{error}");
     }
 
     #[test]

@@ -55,26 +55,47 @@ pub enum Command {
     )]
     Scan(ScanArgs),
     /// Join the scans of both tasks into one table
+    #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
     /// Class every head of the joint table as IOI-only, anti-only, shared or weak
+    #[command(
+        after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
+    )]
     Classify(TableArgs),
     /// Count heads per category and model
+    #[command(
+        after_help = "Examples:\n  circuit-scaling summarize\n  circuit-scaling summarize --tau 0.1 --out my-study"
+    )]
     Summarize(TableArgs),
     /// List the strongest heads of each model and category
+    #[command(
+        after_help = "Examples:\n  circuit-scaling heroes\n  circuit-scaling heroes --top-k 10 --out my-study"
+    )]
     Heroes(TableArgs),
     /// Patch hero heads from clean into corrupted prompts: how much of the answer each brings back
     #[command(
         after_help = "Examples:\n  circuit-scaling trace\n  circuit-scaling trace --all-heads --stream z --out my-study"
     )]
     Trace(TraceArgs),
+    /// Say where every head attends at the last token, from which the answer is read
+    #[command(
+        after_help = "Examples:\n  circuit-scaling attend\n  circuit-scaling attend --models mini-gpt2-l --top-k 5 --out my-study"
+    )]
+    Attend(AttendArgs),
     /// Ablate sets of hero heads together, against random sets; test whether the tasks dissociate
     #[command(
         after_help = "Examples:\n  circuit-scaling ablate\n  circuit-scaling ablate --ablation mean --random-sets 1000"
     )]
     Ablate(AblateArgs),
     /// Correlate the effects on both tasks over each model's heads
+    #[command(
+        after_help = "Examples:\n  circuit-scaling correlate\n  circuit-scaling correlate --out my-study"
+    )]
     Correlate(TableArgs),
     /// Follow each model's strongest heads into other models
+    #[command(
+        after_help = "Examples:\n  circuit-scaling transfer\n  circuit-scaling transfer --pairs all --out my-study\n  circuit-scaling transfer --pairs mini-gpt2-m:mini-gpt2-l,mini-gpt2-l:mini-opt-l"
+    )]
     Transfer(TableArgs),
     /// Make every table from a joint table alone, of this program or of the published study, and audit it
     #[command(
@@ -90,17 +111,56 @@ pub enum Command {
     #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
     Plot(PlotArgs),
     /// Write what the numbers say, in words: an outline of a paper's results, the main findings, a card per hero head
+    #[command(
+        after_help = "Examples:\n  circuit-scaling notes\n  circuit-scaling notes --tau 0.1 --out my-study"
+    )]
     Notes(TableArgs),
     /// Make report.html: the whole study on one page to look at, which needs no network
+    #[command(after_help = "Examples:\n  circuit-scaling report\n  circuit-scaling report --out my-study")]
     Report(TableArgs),
     /// Show what a model is: spec, heads, parameters, hash, memory
+    #[command(
+        after_help = "Examples:\n  circuit-scaling inspect mini-gpt2-l\n  circuit-scaling inspect ./my-gpt2"
+    )]
     Inspect(ModelArgs),
     /// Show a model's most likely next tokens
+    #[command(
+        after_help = "Examples:\n  circuit-scaling predict mini-gpt2-l \"When John and Mary went to the store, John gave a gift to\"\n  circuit-scaling predict ./my-gpt2 \"Alice met Bob. Alice talked to\" --top 3"
+    )]
     Predict(PredictArgs),
     /// Say what scanning some models will cost: heads, forest nodes, operations, memory, and time from a short calibration
+    #[command(
+        after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000"
+    )]
     Plan(PlanArgs),
     /// List the models that can be named
+    #[command(after_help = "Example:\n  circuit-scaling models")]
     Models,
+    /// Print a script with which a shell completes this program's commands and options
+    #[command(
+        after_help = "Examples:\n  circuit-scaling completions bash > ~/.local/share/bash-completion/completions/circuit-scaling\n  circuit-scaling completions fish > ~/.config/fish/completions/circuit-scaling.fish\n  circuit-scaling completions zsh > ~/.zfunc/_circuit-scaling    # a folder in $fpath"
+    )]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each subcommand
+    #[command(
+        after_help = "Examples:\n  circuit-scaling man | man -l -\n  circuit-scaling man --out ~/.local/share/man/man1"
+    )]
+    Man(ManArgs),
+}
+
+/// Options of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write the pages of the program and of each subcommand into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// A model by name.
@@ -329,6 +389,17 @@ pub struct TraceArgs {
     pub all_heads: bool,
 }
 
+/// Options of `attend`.
+#[derive(Debug, Args)]
+pub struct AttendArgs {
+    /// Which study
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Hero heads per model and category that are printed; every head is written
+    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    pub top_k: usize,
+}
+
 /// Options of `ablate`.
 #[derive(Debug, Args)]
 pub struct AblateArgs {
@@ -368,6 +439,8 @@ pub enum Stage {
     Scan,
     /// Join the scans and make all tables
     Tables,
+    /// Read where every head attends at the last token
+    Attend,
     /// Patch hero heads from clean into corrupted prompts
     Trace,
     /// Ablate sets of hero heads against random sets
@@ -382,14 +455,23 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Scan, Self::Tables, Self::Trace, Self::Ablate, Self::Figures, Self::Notes, Self::Report];
+    pub const ALL: [Self; 8] = [
+        Self::Scan,
+        Self::Tables,
+        Self::Attend,
+        Self::Trace,
+        Self::Ablate,
+        Self::Figures,
+        Self::Notes,
+        Self::Report,
+    ];
 
     /// Name on the command line and in `study.toml`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scan => "scan",
             Self::Tables => "tables",
+            Self::Attend => "attend",
             Self::Trace => "trace",
             Self::Ablate => "ablate",
             Self::Figures => "figures",

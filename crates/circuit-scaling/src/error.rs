@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use analysis::AnalysisError;
 use circuits::ablate::AblateError;
+use circuits::attention::AttentionError;
 use circuits::prompts::PromptError;
 use circuits::scan::ScanError;
 use circuits::task::TaskError;
@@ -45,6 +46,14 @@ pub enum CliError {
         model: String,
         /// Why.
         source: AblateError,
+    },
+    /// Attention cannot be read.
+    #[error("{model}: {source}")]
+    Attend {
+        /// Of which model.
+        model: String,
+        /// Why.
+        source: AttentionError,
     },
     /// An experiment on a model that the study did not scan.
     #[error(
@@ -172,6 +181,9 @@ pub enum CliError {
         /// The missing task.
         task: &'static str,
     },
+    /// A manual page that cannot be made.
+    #[error("the manual page cannot be made: {0}")]
+    Man(std::io::Error),
     /// Threads cannot be started.
     #[error("--threads {threads}: {source}")]
     Threads {

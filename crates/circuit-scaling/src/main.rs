@@ -67,6 +67,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Compare(args) => commands::compare::compare(args, display),
         Command::Trace(args) => commands::trace::trace(args, display),
         Command::Ablate(args) => commands::ablate::ablate(args, display),
+        Command::Attend(args) => commands::attend::attend(args, display),
         Command::Plot(args) => commands::presentation::plot(args, display),
         Command::Notes(args) => commands::presentation::notes(args, display),
         Command::Report(args) => commands::presentation::report(args, display),
@@ -74,5 +75,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, display),
         Command::Models => Ok(commands::models::models()),
+        Command::Completions(args) => Ok(commands::shell::completions(args)),
+        Command::Man(args) => commands::shell::man(args),
     }
 }

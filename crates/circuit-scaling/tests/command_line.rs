@@ -410,3 +410,49 @@ fn a_task_without_code() {
     assert!(succeeds(&args, folder.path()).contains("greeting"));
     assert!(folder.path().join(format!("s/results/greeting_logitdiff_scan_{MODEL}.json")).exists());
 }
+
+/// Names of all subcommands, from the help.
+fn subcommands(folder: &Path) -> Vec<String> {
+    let help = succeeds(&["--help"], folder);
+    let listed = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names = listed.lines().filter(|l| l.starts_with("  ") && !l.starts_with("   "));
+    let names: Vec<String> = names.map(|l| l.split_whitespace().next().unwrap().to_owned()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    names.into_iter().filter(|name| name != "help").collect()
+}
+
+#[test]
+fn every_subcommand_has_an_example_a_manual_page_and_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = subcommands(dir.path());
+    let said = succeeds(&["man", "--out", "man"], dir.path());
+    assert!(said.starts_with(&format!("{} manual pages", names.len() + 1)), "{said}");
+    let main = fs::read_to_string(dir.path().join("man/circuit-scaling.1")).unwrap();
+    assert_eq!(main, succeeds(&["man"], dir.path()));
+    let scripts: Vec<(&str, String)> = ["bash", "zsh", "fish", "elvish", "powershell"]
+        .map(|shell| (shell, succeeds(&["completions", shell], dir.path())))
+        .to_vec();
+    for name in &names {
+        let help = succeeds(&[name, "--help"], dir.path());
+        let example = help.split("Example").nth(1).unwrap_or_else(|| panic!("{name}: no example: {help}"));
+        assert!(example.contains(&format!("  circuit-scaling {name}")), "{name}: {example}");
+        let page = fs::read_to_string(dir.path().join(format!("man/circuit-scaling-{name}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("Example"), "{name}: {page}");
+        assert!(main.contains(&format!("circuit\\-scaling\\-{name}(1)")), "{name}: {main}");
+        for (shell, script) in &scripts {
+            assert!(script.contains(name.as_str()), "{shell}: {name}");
+        }
+    }
+    // The shells that are at hand accept their scripts.
+    for (shell, script) in &scripts {
+        let path = dir.path().join(shell);
+        fs::write(&path, script).unwrap();
+        match Command::new(shell).arg("-n").arg(&path).output() {
+            Ok(output) => assert!(output.status.success(), "{shell}: {output:?}"),
+            Err(_) => eprintln!("skipped: no {shell} to check its script"),
+        }
+    }
+    fails(&["completions", "tcsh"], dir.path(), &["tcsh", "bash", "zsh", "fish"]);
+    fs::write(dir.path().join("file"), "").unwrap();
+    fails(&["man", "--out", "file/man"], dir.path(), &["file/man"]);
+}

@@ -125,14 +125,26 @@ fn hero_heads_are_traced_and_ablated() {
         assert!(read(&root, &format!("paper/tables/{table}.csv")).lines().count() > 1, "{table}");
     }
 
+    let (attended, _) = succeeds(&["attend", "--out", "s"], here);
+    assert!(attended.contains("over the held_out prompts"), "{attended}");
+    check_attention(&root);
+
     // Again: nothing is run, nothing changes. With other threads and less memory: everything is run, nothing changes.
     let before = files(&root);
     let (again, noted) = succeeds(&["ablate", "-v", "--out", "s", "--random-sets", "20"], here);
     assert!(again == said && noted.matches("done").count() == 2, "{noted}");
+    // Which heads are heroes changes what is printed, and nothing that is measured.
+    let (_, noted) = succeeds(&["attend", "-v", "--out", "s", "--tau", "0.5"], here);
+    assert!(noted.matches("attention: done").count() == 2 && !noted.contains("heads read"), "{noted}");
+    // One model alone leaves the other's rows in the table.
+    let (_, noted) = succeeds(&["attend", "-v", "--out", "s", "--models", "mini-opt-m"], here);
+    assert_eq!(noted.matches("attention: done").count(), 1, "{noted}");
+    fs::remove_dir_all(root.join("results/attention")).unwrap();
     fs::remove_dir_all(root.join("results/ablation")).unwrap();
     fs::remove_dir_all(root.join("results/causal_tracing")).unwrap();
     let slow = ["-q", "--out", "s", "--threads", "1", "--memory", "4M"];
     succeeds(&[&["ablate", "--random-sets", "20"][..], &slow].concat(), here);
+    succeeds(&[&["attend"][..], &slow].concat(), here);
     succeeds(&[&["trace", "--all-heads"][..], &slow].concat(), here);
     succeeds(&[&["trace", "--stream", "pattern"][..], &slow].concat(), here);
     let after = files(&root);
@@ -179,7 +191,51 @@ fn hero_heads_are_traced_and_ablated() {
     wrong_arguments(here);
 }
 
+/// Every head of both models on both tasks; shares add up to 1; the table says what the files say.
+fn check_attention(root: &Path) {
+    let table = read(root, "paper/tables/attention_at_last_token.csv");
+    let mut rows = table.lines();
+    let header: Vec<&str> = rows.next().unwrap().split(',').collect();
+    assert!(
+        table.starts_with("family,model,task,layer,head,bos,correct,distractor,repeated,last,"),
+        "{table}"
+    );
+    for model in ["mini-gpt2-m", "mini-opt-m"] {
+        let file: Value =
+            serde_json::from_str(&read(root, &format!("results/attention/attention_{model}.json"))).unwrap();
+        assert_eq!(file["origin"]["split"], "held_out");
+        assert_eq!(file["origin"]["provenance"]["weight_hash"].as_str().unwrap().len(), 64);
+        assert!(file["note"].as_str().unwrap().contains("held_out prompts"));
+        for (task, name) in ["ioi", "anti_repeat"].into_iter().enumerate() {
+            let of_task = &file["tasks"][task];
+            assert_eq!((&of_task["task"], &of_task["n_prompts"]), (&Value::from(name), &Value::from(30)));
+            let heads = of_task["heads"].as_array().unwrap();
+            assert_eq!(heads.len(), 12);
+            for head in heads {
+                let mean: Vec<f64> =
+                    head["mean"].as_array().unwrap().iter().map(|m| m.as_f64().unwrap()).collect();
+                assert!((mean.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{head}");
+                let row: Vec<&str> = rows.next().unwrap().split(',').collect();
+                assert_eq!(row[1..5], [model, name, &head["layer"].to_string(), &head["head"].to_string()]);
+                for (at, role) in file["roles"].as_array().unwrap().iter().enumerate() {
+                    assert_eq!(header[5 + at], role.as_str().unwrap());
+                    assert!((row[5 + at].parse::<f64>().unwrap() - mean[at]).abs() < 1e-5, "{head}");
+                }
+            }
+        }
+    }
+    assert_eq!(rows.next(), None);
+}
+
 fn wrong_arguments(here: &Path) {
+    fails(&["attend", "--out", "nowhere"], here, &["nowhere", "circuit-scaling run"]);
+    fails(
+        &["attend", "--out", "s", "--models", "mini-pythia-m"],
+        here,
+        &["mini-pythia-m", "was not scanned"],
+    );
+    fs::remove_file(here.join("s/results/attention/attention_mini-opt-m.json")).unwrap();
+    fails(&["attend", "--out", "s", "--memory", "1K"], here, &["mini-opt-m", "raise the memory limit"]);
     fails(&["trace", "--out", "nowhere"], here, &["nowhere", "circuit-scaling run"]);
     fails(&["ablate", "--out", "nowhere"], here, &["nowhere", "circuit-scaling run"]);
     assert!(!here.join("nowhere").exists(), "a study that is not there is not made");

@@ -27,6 +27,11 @@ fn n_scans(said: &str) -> usize {
     said.lines().filter(|line| line.contains(" heads in ") && !line.contains("sets of")).count()
 }
 
+/// How many times a run says that it read a model's attention on a task.
+fn n_attended(said: &str) -> usize {
+    said.lines().filter(|line| line.contains(" attention of ") && line.contains("heads read")).count()
+}
+
 /// Every file of a study by its path, the lock excepted.
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut found, mut pending) = (BTreeMap::new(), vec![root.to_owned()]);
@@ -98,12 +103,13 @@ fn nothing_is_done_twice_and_what_changed_is_done_again() {
 
     // The threshold is no input of the scans; the ablation is.
     let said = succeeds(dir.path(), &args(&["--tau", "0.5"]));
-    assert_eq!(n_scans(&said), 0, "{said}");
+    assert_eq!((n_scans(&said), n_attended(&said)), (0, 0), "{said}");
     let said = succeeds(dir.path(), &args(&["--ablation", "mean"]));
-    assert_eq!(n_scans(&said), 4, "{said}");
+    assert_eq!((n_scans(&said), n_attended(&said)), (4, 0), "{said}");
     // Other prompts: everything depends on them.
     let said = succeeds(dir.path(), &args(&["--seed", "5"]));
-    assert!(said.contains("seed was 0 and is 5 now") && n_scans(&said) == 4, "{said}");
+    assert!(said.contains("seed was 0 and is 5 now"), "{said}");
+    assert_eq!((n_scans(&said), n_attended(&said)), (4, 4), "{said}");
     let said = succeeds(dir.path(), &args(&[]));
     assert_eq!(n_scans(&said), 4, "{said}");
     assert_same(&first, &files(&dir.path().join("a")), "back to the first options");

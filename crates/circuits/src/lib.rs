@@ -1,8 +1,9 @@
-//! The science that needs a model: tasks and their prompts, head scans, causal tracing, ablation of sets of heads.
+//! The science that needs a model: tasks and their prompts, head scans, causal tracing, ablation of sets of heads, attention.
 
 #![forbid(unsafe_code)]
 
 pub mod ablate;
+pub mod attention;
 pub mod prompts;
 pub mod scan;
 pub mod task;

@@ -158,6 +158,24 @@
   }
   const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
+  /** Where a head attends at the last token: a table of shares, with bars behind them. */
+  function attention(model, i) {
+    const shares = TASKS.map((task) => model.attention?.[task][i]);
+    if (!shares.some(known)) return [element("p", { class: "note" }, "Where it attends at the last token was not measured in this run.")];
+    const share = (s, at) => s && s[at] / 1000;
+    const cells = (at) => shares.map((s, t) => element("td", known(s) ? { class: "share", style: `--share: ${100 * share(s, at)}%; --tint: ${color(tasks[t].color)}` } : {}, fixed(share(s, at), 2)));
+    // Roles that neither task gives a hundredth are left out.
+    const rows = study.attention_roles.map((role, at) => ({ role, at })).filter(({ at }) => shares.some((s) => s && s[at] >= 10));
+    const n = study.attention_roles.length;
+    const texts = shares.map((s, t) => s && s.length > n && s[n + 1] >= 10 ? `on ${tasks[t].label}, “${model.attention.texts[s[n]].trim()}” (${fixed(share(s, n + 1), 2)})` : null).filter(known);
+    return [
+      element("table", { class: "attention" }, element("caption", {}, "Attention at the last token"),
+        element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
+        element("tbody", {}, ...rows.map(({ role, at }) => element("tr", {}, element("th", { scope: "row" }, role), ...cells(at))))),
+      element("p", { class: "note" }, `Mean share over ${model.attention.prompts}, nothing ablated` + (texts.length ? `. Of the words that are no names, most goes to: ${texts.join("; ")}.` : ".")),
+    ];
+  }
+
   /** Shows a head's card, and marks it in the heat map of its model. */
   function showHead(m, i, focus) {
     const model = models[m];
@@ -179,12 +197,9 @@
     const words = !known(category) ? "Not measured on both tasks: no category."
       : `Category: ${categories[category].label}` + (known(probability) ? `, with probability ${fixed(probability, 2)} under resampled prompts` : "") +
         (known(heldOut) ? `; on held-out prompts: ${categories[heldOut].label}` : "") + ".";
-    const attention = model.attention.filter((a) => a.layer === model.heads.layer[i] && a.head === model.heads.head[i])
-      .map((a) => element("p", {}, `Attention at the last token, ${tasks[a.task].label}: ` + a.weights.map(([what, w]) => `${what} ${fixed(w, 2)}`).join(", ") + "."));
     $("card").replaceChildren(
       element("h3", {}, `${model.name} ${headName(model.heads.layer[i], model.heads.head[i])}`),
-      element("p", {}, words), table,
-      ...(attention.length ? attention : [element("p", { class: "note" }, "Where it attends at the last token was not measured in this run.")]));
+      element("p", {}, words), table, ...attention(model, i));
     if (focus) { $("card").scrollIntoView({ block: "nearest" }); $("card").focus({ preventScroll: true }); }
   }
 
@@ -402,17 +417,18 @@
       const [measure, , title] = MEASURE[state.measure];
       const key = `${measure}_${TASKS[state.task]}`;
       const own = curves.filter((c) => c.model === state.model && c.selection === state.selection);
-      const styles = { hero: ["hero heads", tasks[state.task].color, "solid"], random: ["random heads", "#777777", "solid"], random_matched: ["random heads of the same layers", "#777777", "dot"] };
+      // Kinds of sets stand a little apart, so that their bars do not hide each other.
+      const styles = { hero: ["hero heads", tasks[state.task].color, "solid", 1.015], random: ["random heads", "#777777", "solid", 0.985], random_matched: ["random heads of the same layers", "#777777", "dot", 1] };
       const traces = own.filter((c) => styles[c.kind]).map((c) => {
-        const [name, hex, dash] = styles[c.kind];
+        const [name, hex, dash, shift] = styles[c.kind];
         const tint = color(hex);
         const [y, low, high] = [key, key + "_low", key + "_high"].map((k) => c[k]);
-        return { x: c.k, y, name, type: "scatter", mode: "lines+markers", line: { color: tint, dash }, marker: { color: tint, size: 7 },
+        return { x: c.k.map((k) => k * shift), customdata: c.k, hovertemplate: "%{customdata} ablated: %{y:.3f}", y, name, type: "scatter", mode: "lines+markers", line: { color: tint, dash }, marker: { color: tint, size: 7 },
           error_y: { type: "data", symmetric: false, color: tint, width: 0, thickness: 1, array: y.map((v, i) => (known(high[i]) ? high[i] - v : 0)), arrayminus: y.map((v, i) => (known(low[i]) ? v - low[i] : 0)) } };
       });
       const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
       const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
-      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.x, ticktext: traces[0]?.x.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
+      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),
@@ -437,7 +453,8 @@
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   }
   $("table-list").append(...study.tables.map((t) => element("li", {},
-    element("button", { type: "button", onclick: () => download(t) }, t.name + ".csv"), ` (${count(t.rows)} ${t.rows === 1 ? "row" : "rows"}, ${count(Math.ceil(t.bytes / 1024))} KiB)`)));
+    known(t.gz) ? element("button", { type: "button", onclick: () => download(t) }, t.name + ".csv") : t.name + ".csv",
+    ` (${count(t.rows)} ${t.rows === 1 ? "row" : "rows"}, ${count(Math.ceil(t.bytes / 1024))} KiB${known(t.gz) ? "" : "; too large for this page"})`)));
 
   $("program").textContent = `Made by circuit-scaling ${study.version} with τ = ${tau} logits, ${study.options.top_k} hero heads per model and category, and τ sweep ${study.options.tau_sweep.join(", ")}. Plots: ${study.plotting}.`;
   const facts = [...new Set(models.flatMap((m) => Object.keys(m.provenance)))].filter((f) => models.some((m) => known(m.provenance[f])));

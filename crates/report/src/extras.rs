@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use analysis::ablation::{self, SummaryRow};
+use analysis::attention::{AttentionFile, HeadAttention};
 use analysis::dissociation::{self, DissociationRow};
 use analysis::joint::StudyTask;
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::scan_file::{Baseline, ScanFile};
 use analysis::study::Study;
+use analysis::table::Table;
 use analysis::tracing::{self, CausalResult};
 
 use crate::error::Result;
@@ -36,8 +38,10 @@ pub struct Extras {
     pub ablated: Vec<SummaryRow>,
     /// Whether the tasks come apart.
     pub dissociation: Vec<DissociationRow>,
-    /// Where hero heads attend at the last token.
-    pub attention: Vec<HeadAttention>,
+    /// Where each model's heads attend at the last token.
+    pub attention: Vec<AttentionFile>,
+    /// The tables in the study's folder beside those of [`Study::tables`].
+    pub tables: Vec<Table>,
 }
 
 /// The stream whose influence is shown: what a head moves, as opposed to where it looks.
@@ -48,19 +52,25 @@ fn read_if_there<T>(path: &Path, read: fn(&Path) -> analysis::Result<Vec<T>>) ->
     if path.exists() { Ok(read(path)?) } else { Ok(Vec::new()) }
 }
 
-/// Where a head attends at the last token of a task's prompts, averaged over them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HeadAttention {
-    /// The model.
-    pub model: String,
-    /// Block, from 0.
-    pub layer: u32,
-    /// Head within its block, from 0.
-    pub head: u32,
-    /// The task whose prompts were read.
-    pub task: StudyTask,
-    /// What is attended to (`first mention of the subject`, `BOS`, …) and the mean weight it gets, heaviest first.
-    pub weights: Vec<(String, f64)>,
+/// Name of a task in files.
+fn file_name(task: StudyTask) -> &'static str {
+    match task {
+        StudyTask::Ioi => IOI,
+        StudyTask::Anti => ANTI_REPEAT,
+    }
+}
+
+/// The tables in a folder that are not among `known`, by name.
+fn further_tables(folder: &Path, known: &[Table]) -> Result<Vec<Table>> {
+    // A folder that is not there holds none.
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| {
+        let stem = path.file_stem().unwrap_or_default();
+        path.extension().is_some_and(|e| e == "csv") && known.iter().all(|t| *stem != *t.name)
+    });
+    paths.sort();
+    Ok(paths.iter().map(|path| Table::read_csv(path)).collect::<analysis::Result<_>>()?)
 }
 
 impl Extras {
@@ -71,8 +81,8 @@ impl Extras {
     pub fn read(layout: &Layout, study: &Study) -> Result<Self> {
         let mut baselines = Vec::new();
         for model in &study.joint.models {
-            for (task, name) in StudyTask::BOTH.into_iter().zip([IOI, ANTI_REPEAT]) {
-                let path = layout.scan(name, &model.info.model);
+            for task in StudyTask::BOTH {
+                let path = layout.scan(file_name(task), &model.info.model);
                 if Path::exists(&path) {
                     let scan = ScanFile::read(&path)?;
                     baselines.push(TaskBaseline {
@@ -92,7 +102,11 @@ impl Extras {
         traced.retain(|r| is_ours(&r.model));
         ablated.retain(|r| is_ours(&r.model));
         dissociation.retain(|r| is_ours(&r.model));
-        Ok(Self { baselines, traced, ablated, dissociation, attention: Vec::new() })
+        let read = study.joint.models.iter().map(|model| layout.attention(&model.info.model));
+        let read = read.filter(|path| path.exists()).map(|path| AttentionFile::read(&path));
+        let attention = read.collect::<analysis::Result<_>>()?;
+        let tables = further_tables(&layout.tables(), &study.tables)?;
+        Ok(Self { baselines, traced, ablated, dissociation, attention, tables })
     }
 
     /// A head's influence, if it was traced.
@@ -107,10 +121,22 @@ impl Extras {
         self.baselines.iter().find(|b| b.model == model && b.task == task)
     }
 
-    /// Where a head attends, for each task that was read.
-    pub fn attention_of(&self, model: &str, layer: u32, head: u32) -> impl Iterator<Item = &HeadAttention> {
-        let model = model.to_owned();
-        self.attention.iter().filter(move |a| a.model == model && a.layer == layer && a.head == head)
+    /// Where a head attends on a task, if that was read.
+    #[must_use]
+    pub fn attention_of(
+        &self,
+        model: &str,
+        layer: u32,
+        head: u32,
+        task: StudyTask,
+    ) -> Option<&HeadAttention> {
+        self.attention_file(model)?.head(file_name(task), layer, head)
+    }
+
+    /// Where the heads of a model attend, if that was read.
+    #[must_use]
+    pub fn attention_file(&self, model: &str) -> Option<&AttentionFile> {
+        self.attention.iter().find(|file| file.origin.model == model)
     }
 
     /// What was not measured, and which command would.
@@ -127,7 +153,7 @@ impl Extras {
             missing.push("hero heads against random heads, and dissociation (`circuit-scaling ablate`)");
         }
         if self.attention.is_empty() {
-            missing.push("where hero heads attend at the last token");
+            missing.push("where heads attend at the last token (`circuit-scaling attend`)");
         }
         missing
     }

@@ -2,6 +2,7 @@
 
 use analysis::joint::ModelInfo;
 use analysis::model_measures::TaskCorrelation;
+use analysis::scan_file::Split;
 use analysis::stats::Interval;
 
 use crate::figures::scale::decimal;
@@ -65,6 +66,23 @@ pub fn list(items: &[String]) -> String {
     }
 }
 
+/// A range, or the one value that both ends are.
+#[must_use]
+pub fn from_to(low: f64, high: f64, decimals: usize, unit: &str) -> String {
+    let [low, high] = [low, high].map(|end| decimal(end, decimals) + unit);
+    if low == high { low } else { format!("{low} to {high}") }
+}
+
+/// The prompts of a split.
+#[must_use]
+pub fn prompts_of(split: Split) -> &'static str {
+    match split {
+        Split::Discovery => "the prompts that heads were picked on",
+        Split::HeldOut => "held-out prompts",
+        Split::All => "all prompts (this protocol has no held-out ones)",
+    }
+}
+
 /// How the effects of this model were measured, as far as the table says.
 #[must_use]
 pub fn method(info: &ModelInfo) -> Option<String> {
@@ -91,6 +109,7 @@ mod tests {
             [signed(-0.5), signed(0.25), signed(0.0), signed(-1e-9)],
             ["−0.500", "+0.250", "0.000", "0.000"]
         );
+        assert_eq!([from_to(-0.5, 2.0, 1, "%"), from_to(0.11, 0.12, 1, "")], ["−0.5% to 2.0%", "0.1"]);
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
     }
 }

@@ -7,14 +7,14 @@ use report::Extras;
 use report::notes::{Note, notes};
 
 fn text(study: &Study, name: &str) -> String {
-    let all: Vec<Note> = notes(study, &Extras::default());
+    let all: Vec<Note> = notes(study, &Extras::default()).unwrap();
     all.into_iter().find(|n| n.name == name).unwrap().text
 }
 
 #[test]
 fn every_study_has_whole_notes() {
     for (case, study) in common::cases() {
-        for note in notes(&study, &Extras::default()) {
+        for note in notes(&study, &Extras::default()).unwrap() {
             let place = format!("{case}: {}", note.name);
             for bad in ["NaN", "inf", "None", "Some(", "  ", "1 models", "1 heads", " ."] {
                 assert!(!note.text.contains(bad), "{place}: {bad:?} in\n{}", note.text);
@@ -57,6 +57,69 @@ fn all_weak_is_said() {
     assert!(text(&study, "hero_heads").contains("No head reaches τ on either task."));
     assert!(
         text(&study, "high_level_findings")
-            .contains("0 of 1 model have at least one shared head; in 1 all heads are weak")
+            .contains("0 of 1 model has at least one shared head; in 1 all heads are weak")
     );
+}
+
+#[test]
+fn a_card_says_where_its_head_attends() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
+    let mut extras = common::extras(&study);
+    let hero = study.heroes.iter().find(|h| h.model == "gpt2" && h.head.category.name() != "weak").unwrap();
+    let heads = &mut extras.attention[0].tasks[1].heads;
+    let head =
+        heads.iter_mut().find(|h| (h.layer, h.head) == (hero.head.layer, hero.head.head)).expect("the hero");
+    head.mean = [0.04, 0.5, 0.2, 0.1, 0.06, 0.0, 0.0, 0.0, 0.0, 0.1];
+    head.sd = [0.01, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    head.texts[0].mean = 0.09;
+    // The other model's attention is not known.
+    extras.attention.truncate(1);
+    let heroes = notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "hero_heads").unwrap().text;
+    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor, first mention 0.20 ± 0.00, \
+                repeated name 0.10 ± 0.00, other tokens 0.10 ± 0.00; of the words that are no names, “to” most (0.09)\n";
+    assert!(heroes.contains(line), "{heroes}");
+    assert!(heroes.contains("over held-out prompts [`attention_at_last_token.csv`]"), "{heroes}");
+    assert!(heroes.contains("## opt-125m\n\nWhere its heads attend was not measured"), "{heroes}");
+    assert!(!heroes.contains("Not measured in this run: where heads attend"), "{heroes}");
+}
+
+/// The outline names the figures that are drawn, and no others.
+#[test]
+fn the_outline_names_the_figures_that_there_are() {
+    for (case, study) in common::cases() {
+        let drawn = report::figures::describe_all(&study, &Extras::default()).unwrap();
+        let (drawn, missing): (Vec<_>, Vec<_>) = drawn.into_iter().partition(Result::is_ok);
+        let drawn: Vec<String> = drawn.into_iter().flatten().map(|figure| figure.name).collect();
+        let missing: Vec<String> = missing.into_iter().filter_map(|m| m.err()).map(|m| m.name).collect();
+        let outline = text(&study, "results_outline");
+        let named: Vec<&str> = outline
+            .lines()
+            .filter_map(|line| line.strip_prefix("- Figures, in `paper/figs`: "))
+            .flat_map(|list| list.trim_end_matches('.').split(", "))
+            .map(|name| name.trim_matches('`'))
+            .collect();
+        let is_of_model = |name: &str| {
+            ["scatter_", "heatmap_", "layer_histogram_"].iter().any(|kind| name.starts_with(kind))
+        };
+        for name in drawn.iter().filter(|name| !is_of_model(name)) {
+            assert!(named.contains(&name.as_str()), "{case}: {name} is not named: {named:?}");
+        }
+        for name in &missing {
+            assert!(!named.contains(&name.as_str()), "{case}: {name} is not there: {named:?}");
+        }
+    }
+}
+
+#[test]
+fn hero_heads_are_counted_by_what_they_attend_to() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2"]), 1.0));
+    let mut extras = common::extras(&study);
+    for head in extras.attention[0].tasks.iter_mut().flat_map(|task| &mut task.heads) {
+        head.mean = [0.3, 0.6, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    }
+    let strong = study.heroes.iter().filter(|h| h.head.category.name() != "weak").count();
+    let findings =
+        notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "high_level_findings").unwrap();
+    let sentence = format!("On IOI, of {strong} hero heads that are not weak: correct name in {strong}.");
+    assert!(findings.text.contains(&sentence), "{}", findings.text);
 }

@@ -3,11 +3,16 @@
 mod common;
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use analysis::known_models::KNOWN_MODELS;
+use analysis::table::Table;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
 use report::Extras;
 use report::html::page;
 
@@ -40,6 +45,10 @@ try {
   document.getElementById("phase-plot").emit("plotly_click", { points: [{ customdata: [0, 3] }] });
   const heads = study.models[0].heads;
   check("a click on a point opens its card", title() === `${study.models[0].name} L${heads.layer[3]}H${heads.head[3]}`);
+  const shares = [...card.querySelectorAll(".attention td")].map((td) => Number(td.textContent));
+  const sums = [0, 1].map((t) => shares.filter((_, i) => i % 2 === t).reduce((a, b) => a + b, 0));
+  check("the card says where the head attends", card.textContent.includes("over held-out prompts") && sums.every((sum) => sum > 0.9 && sum < 1.03));
+  check("every table is there", document.querySelectorAll("#table-list button").length === study.tables.length && study.tables.some((t) => t.name === "attention_at_last_token"));
   check("the card has its rank", /\d+ of \d+/.test(card.textContent));
   const map = document.getElementById("map");
   map.emit("plotly_click", { points: [{ x: 0, y: 0 }] });
@@ -115,7 +124,8 @@ fn the_page_works_in_a_browser() {
             continue;
         }
         let path = folder.path().join("report.html");
-        let html = page(&study, &Extras::default()).unwrap().replace("</body>", &format!("{SCRIPT}</body>"));
+        let html =
+            page(&study, &common::extras(&study)).unwrap().replace("</body>", &format!("{SCRIPT}</body>"));
         std::fs::write(&path, html).unwrap();
         // Every case in a wide window, and one of them in a phone's.
         let widths: &[u32] = if case == "one model" { &[1280, 500] } else { &[1280] };
@@ -150,15 +160,51 @@ fn odd_studies_open_without_an_error() {
 #[test]
 fn the_page_is_whole_small_and_always_the_same() {
     let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
-    let html = page(&study, &Extras::default()).unwrap();
+    let extras = common::extras(&study);
+    let html = page(&study, &extras).unwrap();
     assert!(html.len() < 6_000_000, "{} bytes", html.len());
-    assert_eq!(html, page(&study, &Extras::default()).unwrap());
+    assert_eq!(html, page(&study, &extras).unwrap());
     // Nothing is loaded from anywhere: no element names a source.
     let own = html.split("<script>").next().unwrap();
     assert!(!own.contains("src=") && !own.contains("http:") && !own.contains("https:"));
     for mark in ["/*STYLE*/", "/*DATA*/", "/*PLOTLY*/", "/*SCRIPT*/"] {
         assert!(!html.contains(mark), "{mark}");
     }
+}
+
+/// The tables on a page: names, and their content where the page carries it.
+fn tables(html: &str) -> Vec<(String, Option<String>)> {
+    let data = html.split("id=\"study\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    let content = |packed: &str| {
+        let mut csv = String::new();
+        let bytes = STANDARD.decode(packed).unwrap();
+        GzDecoder::new(bytes.as_slice()).read_to_string(&mut csv).unwrap();
+        csv
+    };
+    let table = |t: &serde_json::Value| (t["name"].as_str().unwrap().into(), t["gz"].as_str().map(content));
+    data["tables"].as_array().unwrap().iter().map(table).collect()
+}
+
+#[test]
+fn every_table_can_be_had_from_the_page_unless_it_would_grow_too_large() {
+    let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
+    let extras = common::extras(&study);
+    let on_page = tables(&page(&study, &extras).unwrap());
+    let all: Vec<&Table> = study.tables.iter().chain(&extras.tables).collect();
+    assert_eq!(on_page.len(), all.len());
+    for (table, (name, csv)) in all.iter().zip(&on_page) {
+        let csv = csv.as_deref().unwrap_or_else(|| panic!("{name} is left out"));
+        assert_eq!(*name, table.name);
+        assert_eq!(csv.lines().count(), 1 + table.n_rows(), "{name}");
+        assert_eq!(csv.lines().next(), table.to_csv().lines().next(), "{name}");
+    }
+    // A table that is far too large is named, and the page stays small.
+    let noise = (0..600_000u32).map(|i| f64::from(i.wrapping_mul(2_654_435_761)));
+    let huge = Table::new("huge").float("x", noise);
+    let html = page(&study, &Extras { tables: vec![huge], ..Extras::default() }).unwrap();
+    assert!(html.len() < 6_000_000, "{} bytes", html.len());
+    assert_eq!(tables(&html).last().unwrap(), &("huge".to_owned(), None));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use transformer::checkpoint::{Checkpoint, ModelFiles};
 use transformer::config::ModelConfig;
 use transformer::decoder::Decoder;
-use transformer::engine::{Cache, Options, Prompt, Readings};
+use transformer::engine::{Cache, Options, Prompt, Readings, last_attention};
 use transformer::forest::Forest;
 use transformer::intervention::{Branch, Replacement, Stream};
 
@@ -162,6 +162,19 @@ fn captured_activations() {
         let pattern =
             heads(&decoder).into_iter().flat_map(|(l, h)| (0..path.len()).flat_map(move |i| row(l, h, i)));
         expected.check("pattern", &pattern.map(f64::from).collect::<Vec<_>>());
+
+        // Attention at the last token is the last row of these, to the bit.
+        let tokens = prompts[0].clone();
+        let prompt = Prompt { tokens, ..Prompt::default() };
+        let mut n_seen = 0;
+        last_attention(&decoder, &[prompt], Options::default(), &mut |seen| {
+            for (head, weights) in seen.weights.chunks(seen.n_seen).enumerate() {
+                assert_eq!(weights, cache.pattern(seen.layer, head, forest.end(0)), "{name}");
+            }
+            n_seen += 1;
+        })
+        .unwrap();
+        assert_eq!(n_seen, spec.n_layers);
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use transformer::decoder::Decoder;
-use transformer::engine::{EngineError, Options, Prompt, Readings};
+use transformer::engine::{EngineError, Options, Prompt, Readings, last_attention};
 use transformer::intervention::{Branch, Replacement, Stream};
 use transformer::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
 use transformer::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
@@ -221,6 +221,20 @@ fn close(a: &[f64], b: &[f64]) -> bool {
     a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * scale)
 }
 
+/// Attention at each prompt's last token: by prompt, layer and head, over the positions from `first` on; in the order in which
+/// a layer's prompts came.
+type LastAttention = Vec<(usize, usize, usize, Vec<Vec<f32>>)>;
+
+fn attention(parts: &Parts, prompts: &[Prompt], memory: usize) -> Result<LastAttention, EngineError> {
+    let mut found = Vec::new();
+    last_attention(&parts.decoder(), prompts, Options { memory }, &mut |seen| {
+        let heads = seen.weights.chunks(seen.n_seen).map(<[f32]>::to_vec).collect();
+        found.push((seen.layer, seen.prompt, seen.first, heads));
+    })?;
+    found.sort_by_key(|of_prompt| of_prompt.0); // stable: prompts keep their order
+    Ok(found)
+}
+
 const ALL_REPLACEMENTS: [Replacement; 4] =
     [Replacement::Zero, Replacement::ValueBias, Replacement::GroupMean, Replacement::Source];
 
@@ -236,6 +250,27 @@ proptest! {
                 prop_assert!(close(readings.branch(b, p), &plain::logits(&parts, &prompt.tokens, Some(head))));
             }
         }
+    }
+
+    #[test]
+    fn attention_at_the_last_token_is_that_of_the_plain_forward_pass(
+        parts in any_model(), prompts in any_prompts(),
+    ) {
+        let found = attention(&parts, &prompts, Options::default().memory).unwrap();
+        prop_assert_eq!(found.len(), prompts.len() * parts.spec.n_layers);
+        for (layer, prompt, first, heads) in &found {
+            let tokens = &prompts[*prompt].tokens;
+            let expected = plain::last_attention(&parts, tokens);
+            prop_assert_eq!(heads.len(), parts.spec.n_heads);
+            for (found, expected) in heads.iter().zip(&expected[layer * parts.spec.n_heads..]) {
+                let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
+                prop_assert_eq!((first + found.len(), found.len()), (tokens.len(), expected.len()));
+                prop_assert!(close(&found, expected), "L{}: {:?}, not {:?}", layer, found, expected);
+            }
+        }
+        // Memory for as few prompts at a time as possible: the same bits, in the same order.
+        let least = (8..).map(|bits| 1 << bits).find(|&memory| attention(&parts, &prompts, memory).is_ok());
+        prop_assert_eq!(&attention(&parts, &prompts, least.unwrap()).unwrap(), &found);
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct TestedModel<'a> {
     pub scans: [PerPromptScan; 2],
     /// Prompts, IOI first.
     pub prompts: [TokenizedPrompts; 2],
+    /// The same as the study recorded them.
+    pub sets: [PromptSet; 2],
     /// The split that heads are judged on.
     pub split: Split,
     /// Hashes that results carry.
@@ -113,29 +115,35 @@ impl<'a> TestedModel<'a> {
             return Err(CliError::OtherWeights { model: name.clone() });
         }
         let mut provenance = Map::new();
-        provenance.insert("tau".into(), classified.tau.into());
         provenance.insert("tokenizer_hash".into(), subject.hash().into());
         let ioi = RecordedPrompts::load(layout, IOI, subject)?;
         let anti = RecordedPrompts::load(layout, ANTI_REPEAT, subject)?;
         for of_task in [&ioi, &anti] {
             let task = &of_task.tokenized.task;
-            provenance.insert(format!("prompts_{task}"), of_task.n_prompts.into());
-            provenance.insert(format!("task_hash_{task}"), of_task.task_hash.clone().into());
+            provenance.insert(format!("prompts_{task}"), of_task.set.n_prompts.into());
+            provenance.insert(format!("task_hash_{task}"), of_task.set.task.hash().into());
         }
         let split = ioi.tokenized.protocol.held_out_split();
-        let prompts = [ioi.tokenized, anti.tokenized];
+        let (prompts, sets) = ([ioi.tokenized, anti.tokenized], [ioi.set, anti.set]);
         let layout = layout.clone();
-        Ok(Self { layout, subject, heads, tau: classified.tau, scans, prompts, split, provenance })
+        Ok(Self { layout, subject, heads, tau: classified.tau, scans, prompts, sets, split, provenance })
     }
 
     /// Where an experiment's results come from; `options` are the experiment's own.
     pub fn origin(&self, options: impl IntoIterator<Item = (&'static str, Value)>) -> Origin {
-        let mut all = self.provenance.clone();
+        let mut origin = self.origin_without_heads();
+        let all = &mut origin.provenance.options;
+        all.insert("tau".into(), self.tau.into());
         all.extend(options.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        origin
+    }
+
+    /// The same for what does not depend on which heads are heroes.
+    pub fn origin_without_heads(&self) -> Origin {
         let provenance = Provenance {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             weight_hash: self.subject.info.checkpoint.weight_hash().to_owned(),
-            options: all,
+            options: self.provenance.clone(),
         };
         Origin::new(self.heads, &self.scans[0], provenance)
     }
@@ -158,8 +166,7 @@ impl<'a> TestedModel<'a> {
 /// The prompts of one task as the study recorded them.
 struct RecordedPrompts {
     tokenized: TokenizedPrompts,
-    n_prompts: usize,
-    task_hash: String,
+    set: PromptSet,
 }
 
 impl RecordedPrompts {
@@ -174,6 +181,6 @@ impl RecordedPrompts {
         };
         // Checks that the tokenizer is still the one that the prompts were resolved for.
         let set = PromptSet::load_or_resolve(&folder, &recorded.task, &options, &[subject as &dyn Tokenize])?;
-        Ok(Self { tokenized: set.tokenize(subject)?, n_prompts: set.n_prompts, task_hash: set.task.hash() })
+        Ok(Self { tokenized: set.tokenize(subject)?, set })
     }
 }

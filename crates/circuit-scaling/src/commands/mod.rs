@@ -1,6 +1,7 @@
 //! One module a subcommand (or a few that belong together). Each returns what goes to standard output.
 
 pub mod ablate;
+pub mod attend;
 pub mod compare;
 pub mod experiment;
 pub mod inspect;
@@ -10,5 +11,6 @@ pub mod predict;
 pub mod presentation;
 pub mod run;
 pub mod scan;
+pub mod shell;
 pub mod tables;
 pub mod trace;

@@ -15,6 +15,7 @@ use serde_json::json;
 use transformer::intervention::Stream;
 
 use super::ablate::{AblateOptions, ablate_models};
+use super::attend::attend_models;
 use super::experiment::StudyHeads;
 use super::scan::{ModelScan, prompts_folder, resolve};
 use super::tables::summary_text;
@@ -58,6 +59,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         match stage {
             Stage::Scan => run.scan()?,
             Stage::Tables => text += &run.tables()?,
+            Stage::Attend => run.attend()?,
             Stage::Trace => run.trace()?,
             Stage::Ablate => run.ablate()?,
             Stage::Figures => run.figures()?,
@@ -87,9 +89,9 @@ fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
 /// What the stages before the presentation have written so far: each file's path and content.
 fn found(layout: &Layout) -> Vec<(PathBuf, Option<Digest256>)> {
     let causal = layout.causal_results("v");
-    let folders =
-        [Some(layout.tables()), Some(layout.ablation_folder()), causal.parent().map(Path::to_owned)];
-    let entries = folders.iter().flatten().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let own = [layout.tables(), layout.attention_folder(), layout.ablation_folder()];
+    let folders = own.into_iter().chain(causal.parent().map(Path::to_owned));
+    let entries = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     let with_digest = |path: PathBuf| {
@@ -203,6 +205,13 @@ impl Run<'_> {
         }
         // It was put there above if it was missing.
         self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
+    }
+
+    /// Reads where every head attends at the last token.
+    fn attend(&mut self) -> Result<(), CliError> {
+        let heads = self.hero_heads()?;
+        let memory = self.args.measure.memory;
+        attend_models(&mut self.folder, &heads, &self.subjects, memory, self.display).map(drop)
     }
 
     /// Patches the hero heads' values from clean into corrupted prompts.

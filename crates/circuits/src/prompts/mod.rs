@@ -12,6 +12,7 @@ mod error;
 mod generate;
 mod one_token;
 mod record;
+mod roles;
 mod tokenize;
 mod tokenized;
 

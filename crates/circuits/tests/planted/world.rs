@@ -20,6 +20,8 @@ pub struct World {
     pub ioi: TokenizedPrompts,
     /// Prompts of anti-repeat.
     pub anti: TokenizedPrompts,
+    /// The same as text, IOI first.
+    pub sets: [PromptSet; 2],
 }
 
 impl World {
@@ -37,10 +39,15 @@ impl World {
         let options = PromptOptions { n_prompts: Some(N_PROMPTS), ..PromptOptions::default() };
         let prompts = |task| {
             let set = PromptSet::resolve(task, &options, &[&tokenizer]).expect("prompts of the task");
-            set.tokenize(&tokenizer).expect("tokens of the prompts")
+            (set.tokenize(&tokenizer).expect("tokens of the prompts"), set)
         };
-        let (ioi, anti) = (prompts(&ioi), prompts(&anti));
-        Self { vocabulary, n_names, ioi, anti }
+        let ((ioi, ioi_set), (anti, anti_set)) = (prompts(&ioi), prompts(&anti));
+        Self { vocabulary, n_names, ioi, anti, sets: [ioi_set, anti_set] }
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> Vocabulary<'_> {
+        Vocabulary(&self.vocabulary)
     }
 
     /// Tokens of the vocabulary.
@@ -65,7 +72,7 @@ impl World {
 }
 
 /// Splits a text into the longest tokens that fit.
-struct Vocabulary<'a>(&'a [String]);
+pub struct Vocabulary<'a>(&'a [String]);
 
 impl Tokenize for Vocabulary<'_> {
     fn model(&self) -> &str {

@@ -279,27 +279,28 @@ fn set_lines(
 
 /// The damage of a set to a task, with its interval.
 fn damage(row: &DissociationRow) -> [(StudyTask, f64, Value); 4] {
-    // Above each row: the IOI-only set; below: the anti-only set.
-    let (upper, lower) = (-0.2, 0.2);
+    // Above each row: the IOI-only set; below: the anti-only set. Its two tasks lie a little apart, so that their intervals do
+    // not hide each other.
+    let (upper, lower, apart) = (-0.2, 0.2, 0.075);
     [
         (
             StudyTask::Ioi,
-            upper,
+            upper - apart,
             (row.ioi_only_damage_ioi, row.ioi_only_damage_ioi_ci_low, row.ioi_only_damage_ioi_ci_high),
         ),
         (
             StudyTask::Anti,
-            upper,
+            upper + apart,
             (row.ioi_only_damage_anti, row.ioi_only_damage_anti_ci_low, row.ioi_only_damage_anti_ci_high),
         ),
         (
             StudyTask::Ioi,
-            lower,
+            lower - apart,
             (row.anti_only_damage_ioi, row.anti_only_damage_ioi_ci_low, row.anti_only_damage_ioi_ci_high),
         ),
         (
             StudyTask::Anti,
-            lower,
+            lower + apart,
             (row.anti_only_damage_anti, row.anti_only_damage_anti_ci_low, row.anti_only_damage_anti_ci_high),
         ),
     ]
@@ -326,13 +327,15 @@ pub(super) fn dissociation(extras: &Extras) -> Result<Drawing> {
     let double = measured.iter().filter(|r| r.double_dissociation == Some(true)).count();
     let others = extras.dissociation.len() - measured.len();
     let mut caption = format!(
-        "Loss of logit difference when helping IOI-only heads (upper line of each model) or as many helping anti-only heads (lower line) are \
-         ablated together. Lines: 95% intervals over prompts. n = {}; double dissociation in {double}.",
+        "Loss of logit difference when helping IOI-only heads (upper two lines of each model) or as many helping anti-only heads (lower two) \
+         are ablated together. Lines: 95% intervals over prompts. n = {}, of which {double} with double dissociation.",
         words::counted(measured.len(), "model", "models"),
     );
     if others > 0 {
-        caption +=
-            &format!(" {} without heads of both kinds not shown.", words::counted(others, "model", "models"));
+        caption += &format!(
+            " Not shown: {} without heads of both kinds.",
+            words::counted(others, "model", "models")
+        );
     }
     let labels: Vec<String> = measured.iter().map(|r| r.model.clone()).collect();
     let sheet = Sheet { name, title: "", body_mm: 12.0 + 7.0 * measured.len() as f64, legend, caption };

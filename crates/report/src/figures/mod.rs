@@ -70,9 +70,33 @@ type Job<'a> = Box<dyn Fn() -> Result<Drawing> + Sync + Send + 'a>;
 /// # Errors
 /// When the drawing library refuses something.
 pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
+    let families = &Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
+    let mut jobs = of_all_models(study, extras, families);
+    for index in 0..study.joint.models.len() {
+        jobs.push(Box::new(move || phase::scatter(study, index, families)));
+        jobs.push(Box::new(move || layers::histogram(study, index)));
+        jobs.push(Box::new(move || layers::heatmap(study, index)));
+        if !extras.ablated.is_empty() {
+            jobs.push(Box::new(move || ablation::of_model(study, extras, index)));
+        }
+    }
+    jobs.par_iter().map(|job| job()).collect()
+}
+
+/// Names of the figures of all models together that this study has numbers for.
+///
+/// # Errors
+/// When the drawing library refuses something.
+pub fn names_of_all_models(study: &Study, extras: &Extras) -> Result<Vec<String>> {
     let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
-    let families = &families;
-    let mut jobs: Vec<Job> = vec![
+    let drawings: Vec<Drawing> =
+        of_all_models(study, extras, &families).par_iter().map(|job| job()).collect::<Result<_>>()?;
+    Ok(drawings.into_iter().flatten().map(|figure| figure.name).collect())
+}
+
+/// The figures that show all models together.
+fn of_all_models<'a>(study: &'a Study, extras: &'a Extras, families: &'a Families) -> Vec<Job<'a>> {
+    vec![
         Box::new(move || scaling::correlation_vs_scale(study, families)),
         Box::new(move || scaling::strong_heads(study, families)),
         Box::new(move || scaling::concentration(study, families)),
@@ -83,16 +107,7 @@ pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
         Box::new(move || causal::influence(study, extras, StudyTask::Anti)),
         Box::new(move || ablation::overview(study, extras, families)),
         Box::new(move || ablation::dissociation(extras)),
-    ];
-    for index in 0..study.joint.models.len() {
-        jobs.push(Box::new(move || phase::scatter(study, index, families)));
-        jobs.push(Box::new(move || layers::histogram(study, index)));
-        jobs.push(Box::new(move || layers::heatmap(study, index)));
-        if !extras.ablated.is_empty() {
-            jobs.push(Box::new(move || ablation::of_model(study, extras, index)));
-        }
-    }
-    jobs.par_iter().map(|job| job()).collect()
+    ]
 }
 
 /// Draws every figure into `folder`, in each of `formats`.

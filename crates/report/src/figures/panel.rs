@@ -82,7 +82,7 @@ impl<'a, 'b> Panel<'a, 'b> {
             + if x.title.is_empty() { 0 } else { line_height(TITLE_PT) + pt(1.0) };
         let top = if title.is_empty() { pt(4.0) } else { line_height(TITLE_PT) + pt(1.5) };
         // Half a label may stand out beyond the last tick.
-        let right = x.ticks.last().map_or(0, |t| text_width(&t.1, SMALL_PT) / 2).max(pt(4.0));
+        let right = x.ticks.last().map_or(0, |t| text_width(&t.1, SMALL_PT) / 2 + pt(1.0)).max(pt(4.0));
         let room = width as i32 - y_area - right;
         let title = shortened(title, TITLE_PT, room);
         text(area, &title, (y_area + room / 2, pt(1.0)), TITLE_PT, &INK, (HPos::Center, VPos::Top))?;

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use analysis::ablation::SummaryRow;
+use analysis::attention::TokenRole;
 use analysis::categories::{Category, ClassifiedModel};
-use analysis::joint::{Effect, EffectDetail, ModelHeads, StudyTask};
+use analysis::joint::{Effect, EffectDetail, HeadRow, ModelHeads, StudyTask};
 use analysis::model_measures::{TaskCorrelation, measure_names};
 use analysis::scaling::POOLED;
 use analysis::study::Study;
@@ -21,7 +22,10 @@ use crate::extras::Extras;
 use crate::figures::causal::of_task;
 use crate::figures::palette::{Families, Marker, category_color, category_label, task_color, task_label};
 use crate::notes;
+use crate::words;
 
+/// Bytes of compressed tables that the page carries, so that it stays small enough to be sent.
+const ROOM_FOR_TABLES: usize = 3_000_000;
 /// Significant digits of the numbers in the page's tables: those of the float32 that effects are measured in.
 const TABLE_DIGITS: usize = 7;
 
@@ -29,7 +33,9 @@ const TABLE_DIGITS: usize = 7;
 pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
     let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
     let models: Vec<Value> = (0..study.joint.models.len()).map(|index| model(study, extras, index)).collect();
-    let tables = study.tables.iter().map(table).collect::<std::io::Result<Vec<Value>>>()?;
+    let mut room = ROOM_FOR_TABLES;
+    let tables = study.tables.iter().chain(&extras.tables).map(|t| table(t, &mut room));
+    let tables = tables.collect::<std::io::Result<Vec<Value>>>()?;
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "plotting": PLOTTING_LIBRARY,
@@ -50,6 +56,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         })).collect::<Vec<_>>(),
         "limits": notes::limits(study, extras),
         "missing": extras.missing(),
+        "attention_roles": TokenRole::ALL.map(TokenRole::label),
         "tables": tables,
     }))
 }
@@ -112,10 +119,34 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
         "baselines": baselines,
         "values": study.measures[index].values.iter().map(|v| short(*v)).collect::<Vec<_>>(),
         "heads": heads(measured, classified, extras),
-        "attention": extras.attention.iter().filter(|a| a.model == info.model).map(|a| json!({
-            "layer": a.layer, "head": a.head, "task": a.task as usize, "weights": a.weights,
-        })).collect::<Vec<_>>(),
+        "attention": attention(extras, measured),
     })
+}
+
+/// Where a model's heads attend, in thousandths, head by head in the order of its rows; null where it was not read.
+fn attention(extras: &Extras, measured: &ModelHeads) -> Value {
+    let model = &measured.info.model;
+    let Some(file) = extras.attention_file(model) else { return Value::Null };
+    let thousandths = |x: f32| (f64::from(x) * 1000.0).round() as i64;
+    // Texts stand in a list, since the same few are met again and again.
+    let mut texts: Vec<&str> = Vec::new();
+    let mut of_task = |task: StudyTask| -> Vec<Value> {
+        let of_head = |row: &HeadRow| -> Option<Value> {
+            let head = extras.attention_of(model, row.layer, row.head, task)?;
+            let mut shares: Vec<i64> = head.mean.map(thousandths).to_vec();
+            if let Some(top) = head.texts.first() {
+                let at = texts.iter().position(|text| *text == top.text).unwrap_or_else(|| {
+                    texts.push(&top.text);
+                    texts.len() - 1
+                });
+                shares.extend([at as i64, thousandths(top.mean)]);
+            }
+            Some(json!(shares))
+        };
+        measured.heads.iter().map(of_head).map(|shares| json!(shares)).collect()
+    };
+    let [ioi, anti] = StudyTask::BOTH.map(&mut of_task);
+    json!({ "prompts": words::prompts_of(file.origin.split), "texts": texts, "ioi": ioi, "anti": anti })
 }
 
 /// A model's heads, column by column; details that no head has are left out.
@@ -228,8 +259,8 @@ fn laws(study: &Study) -> Value {
     pooled.map(|l| (l.measure.clone(), law(l))).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// A table as CSV, compressed.
-fn table(table: &Table) -> std::io::Result<Value> {
+/// A table as CSV, compressed; without its content where that does not fit into the `room` left.
+fn table(table: &Table, room: &mut usize) -> std::io::Result<Value> {
     let rounded = |values: &Values| match values {
         Values::Float(cells) => Values::Float(cells.iter().map(|c| c.map(significant)).collect()),
         other => other.clone(),
@@ -239,9 +270,9 @@ fn table(table: &Table) -> std::io::Result<Value> {
     let csv = Table { name: table.name.clone(), columns }.to_csv();
     let mut gz = GzBuilder::new().write(Vec::new(), Compression::best());
     gz.write_all(csv.as_bytes())?;
-    Ok(json!({
-        "name": table.name, "rows": table.n_rows(), "bytes": csv.len(), "gz": STANDARD.encode(gz.finish()?),
-    }))
+    let packed = Some(STANDARD.encode(gz.finish()?)).filter(|packed| packed.len() <= *room);
+    *room -= packed.as_ref().map_or(0, String::len);
+    Ok(json!({ "name": table.name, "rows": table.n_rows(), "bytes": csv.len(), "gz": packed }))
 }
 
 /// A number to [`TABLE_DIGITS`] significant digits.

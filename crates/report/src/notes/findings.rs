@@ -1,6 +1,7 @@
 //! What the numbers say, one claim at a time.
 
 use analysis::ablation::{SetKind, SummaryRow};
+use analysis::attention::TokenRole;
 use analysis::categories::{Category, ClassifiedHead};
 use analysis::joint::{ModelInfo, StudyTask};
 use analysis::model_measures::{ModelCorrelations, TaskCorrelation};
@@ -50,6 +51,7 @@ pub fn findings(study: &Study, extras: &Extras) -> Vec<Finding> {
     findings.extend([correlations(study), categories(study), strongest(study)]);
     findings.extend([scaling(study), concentration(study), depth(study)]);
     findings.extend(winners_curse(study));
+    findings.extend(attention(study, extras));
     findings.extend(influence(extras));
     findings.extend(hero_sets(extras));
     findings.extend(dissociation(extras));
@@ -209,12 +211,13 @@ fn categories(study: &Study) -> Finding {
     let all_weak =
         classified.models.iter().filter(|m| m.heads.iter().all(|h| h.category == Category::Weak)).count();
     let mut text = format!(
-        "At τ = {} logits, {} are {}. {} of {} have at least one shared head; in {} all heads are weak.",
+        "At τ = {} logits, {} are {}. {} of {} {} at least one shared head; in {} all heads are weak.",
         study.options.tau,
         heads(all),
         words::list(&parts),
         with_shared,
         models(classified.models.len()),
+        if with_shared == 1 || classified.models.len() == 1 { "has" } else { "have" },
         all_weak,
     );
     let unstable: Option<Vec<usize>> = classified.models.iter().map(|m| m.n_unstable()).collect();
@@ -324,10 +327,9 @@ fn range(study: &Study, measure: &str) -> Option<(f64, f64, usize)> {
 fn concentration(study: &Study) -> Finding {
     let sentence = |task: StudyTask| match range(study, &format!("top_5pct_share_{}", task.name())) {
         Some((low, high, n)) => format!(
-            "On {}, the strongest 5% of the heads hold {}% to {}% of Σ|Δ| in {}.",
+            "On {}, the strongest 5% of the heads hold {} of Σ|Δ| in {}.",
             task_label(task),
-            decimal(100.0 * low, 1),
-            decimal(100.0 * high, 1),
+            words::from_to(100.0 * low, 100.0 * high, 1, "%"),
             models(n)
         ),
         None => format!("On {}, no effect was measured.", task_label(task)),
@@ -340,11 +342,11 @@ fn depth(study: &Study) -> Finding {
         .into_iter()
         .map(|c| match range(study, &format!("mean_relative_depth_{c}")) {
             Some((low, high, n)) => format!(
-                "{} heads lie at a mean depth of {} to {} in the {} that have some",
+                "{} heads lie at a mean depth of {} in the {} that {} some",
                 category_label(c),
-                decimal(low, 2),
-                decimal(high, 2),
-                models(n)
+                words::from_to(low, high, 2, ""),
+                models(n),
+                if n == 1 { "has" } else { "have" },
             ),
             None => format!("no model has {} heads", category_label(c)),
         })
@@ -358,23 +360,53 @@ fn winners_curse(study: &Study) -> Option<Finding> {
     if rows.is_empty() {
         return None;
     }
-    let shrinkage =
-        rows.iter().map(|r| 100.0 * (1.0 - r.mean_held_out / r.mean_abs_delta)).filter(|s| s.is_finite());
-    let mut shrinkage: Vec<f64> = shrinkage.collect();
-    shrinkage.sort_by(f64::total_cmp);
-    let median = shrinkage.get(shrinkage.len() / 2).copied()?;
+    let changes =
+        rows.iter().map(|r| 100.0 * (r.mean_held_out / r.mean_abs_delta - 1.0)).filter(|s| s.is_finite());
+    let mut changes: Vec<f64> = changes.collect();
+    changes.sort_by(f64::total_cmp);
+    let median = changes.get(changes.len() / 2).copied()?;
     let (same, of) = rows.iter().fold((0, 0), |(s, n), r| (s + r.n_same_sign, n + r.n_heads));
     let text = format!(
-        "On prompts they were not picked on, the strongest heads' effects are smaller by {}% to {}% (median {}%) over {}; \
-         {} of {} keep their sign.",
-        decimal(*shrinkage.first()?, 1),
-        decimal(*shrinkage.last()?, 1),
+        "On prompts they were not picked on, the strongest heads' effects change in size by {} (median {}%) over {}; {} of {} \
+         keep their sign.",
+        words::from_to(*changes.first()?, *changes.last()?, 1, "%"),
         decimal(median, 1),
-        words::counted(shrinkage.len(), "pair of model and task", "pairs of model and task"),
+        words::counted(changes.len(), "pair of model and task", "pairs of model and task"),
         words::count(same),
         heads(of),
     );
     Some(Finding::new("Held-out prompts", text, &["winners_curse.csv"]))
+}
+
+/// Which kind of token gets most of the attention of hero heads.
+fn attention(study: &Study, extras: &Extras) -> Option<Finding> {
+    let file = extras.attention.first()?;
+    let sentence = |task: StudyTask| {
+        let heroes = study.heroes.iter().filter(|h| h.head.category != Category::Weak);
+        let mut counts = [0; TokenRole::ALL.len()];
+        heroes
+            .filter_map(|h| extras.attention_of(&h.model, h.head.layer, h.head.head, task))
+            .for_each(|head| counts[head.by_weight()[0].0 as usize] += 1);
+        let n = counts.iter().sum::<usize>();
+        if n == 0 {
+            return format!("On {}, there is no hero head that is not weak.", task_label(task));
+        }
+        let mut roles: Vec<(usize, TokenRole)> = counts.into_iter().zip(TokenRole::ALL).collect();
+        roles.retain(|(count, _)| *count > 0);
+        roles.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        let roles: Vec<String> = roles
+            .iter()
+            .map(|(count, role)| format!("{} in {}", role.label(), words::count(*count)))
+            .collect();
+        let heads = if n == 1 { "hero head that is not weak" } else { "hero heads that are not weak" };
+        format!("On {}, of {} {heads}: {}.", task_label(task), words::count(n), words::list(&roles))
+    };
+    let text = format!(
+        "The kind of token that gets most of a head's attention at the last token, over {}. {}",
+        words::prompts_of(file.origin.split),
+        StudyTask::BOTH.map(sentence).join(" ")
+    );
+    Some(Finding::new("Where hero heads attend", text, &["attention_at_last_token.csv"]))
 }
 
 fn influence(extras: &Extras) -> Option<Finding> {
@@ -464,7 +496,7 @@ fn dissociation(extras: &Extras) -> Option<Finding> {
     } else {
         format!(
             "Ablating IOI-only heads hurts IOI more than ablating as many anti-only heads does, and the other way round on anti-repeat, with \
-             95% confidence in both, in {} of {} with heads of both kinds to ablate ({without} have none).",
+             95% confidence in both, in {} of {} with heads of both kinds to ablate ({without} without them).",
             tested.iter().filter(|&&double| double).count(),
             models(tested.len()),
         )
@@ -472,9 +504,8 @@ fn dissociation(extras: &Extras) -> Option<Finding> {
     if let Some(first) = index.first() {
         let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
-            " The index of dissociation lies between {} and {} in {}.",
-            decimal(low, 2),
-            decimal(high, 2),
+            " The index of dissociation is {} in {}.",
+            words::from_to(low, high, 2, ""),
             models(index.len())
         );
     }
@@ -570,7 +601,7 @@ pub fn limits(study: &Study, extras: &Extras) -> Vec<String> {
         study.options.tau
     ));
     limits.push(
-        "With this many heads some reach τ, or the top of a list, by chance; hero heads are picked by their effects, which `winners_curse.csv` \
+        "With this many heads some can reach τ, or the top of a list, by chance; hero heads are picked by their effects, which `winners_curse.csv` \
          judges on other prompts where there are some."
             .into(),
     );

@@ -1,5 +1,6 @@
 //! `hero_heads.md`: a card for each hero head.
 
+use analysis::attention::{ATTENTION_TABLE, HeadAttention};
 use analysis::categories::{Category, HeroHead};
 use analysis::joint::{Effect, StudyTask};
 use analysis::study::Study;
@@ -19,6 +20,14 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
          beside them. The best weak heads show what a category's edge looks like; they are heroes in name only.\n",
         study.options.top_k, study.options.tau
     );
+    if let Some(file) = extras.attention.first() {
+        text += &format!(
+            "\nAttention is the mean share of a head's attention at the last token, from which the answer is read, that goes to each kind \
+             of token, ± its standard deviation over prompts, with nothing ablated; over {} [`{ATTENTION_TABLE}.csv`]. At most {SHOWN_ROLES} \
+             kinds are listed, and none below {SHOWN_FROM}.\n",
+            words::prompts_of(file.origin.split)
+        );
+    }
     for missing in extras.missing() {
         text += &format!("\nNot measured in this run: {missing}.\n");
     }
@@ -27,6 +36,9 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
         let own: Vec<&HeroHead> = study.heroes.iter().filter(|h| h.model == model.info.model).collect();
         if own.is_empty() {
             text += "\nNo head was measured on both tasks.\n";
+        }
+        if !extras.attention.is_empty() && extras.attention_file(&model.info.model).is_none() {
+            text += "\nWhere its heads attend was not measured in this run (`circuit-scaling attend`).\n";
         }
         for hero in own.iter().filter(|h| h.head.category != Category::Weak) {
             text += &card(hero, extras);
@@ -96,19 +108,34 @@ fn card(hero: &HeroHead, extras: &Extras) -> String {
             );
         }
     }
-    for attention in extras.attention_of(&hero.model, head.layer, head.head) {
-        let weights: Vec<String> = attention
-            .weights
-            .iter()
-            .map(|(what, weight)| format!("{what} {}", decimal(*weight, 2)))
-            .collect();
-        text += &format!(
-            "- Attention at the last token, {}: {}\n",
-            task_label(attention.task),
-            weights.join(", ")
-        );
+    for task in StudyTask::BOTH {
+        if let Some(attention) = extras.attention_of(&hero.model, head.layer, head.head, task) {
+            text +=
+                &format!("- Attention at the last token, {}: {}\n", task_label(task), attended(attention));
+        }
     }
     text
+}
+
+/// Roles listed for a head at most.
+const SHOWN_ROLES: usize = 4;
+/// Mean attention below which a role is not listed.
+const SHOWN_FROM: f32 = 0.05;
+
+/// What a head attends to, heaviest first, with standard deviations over prompts.
+fn attended(attention: &HeadAttention) -> String {
+    let number = |x: f32| decimal(f64::from(x), 2);
+    let shown = attention.by_weight().into_iter().take(SHOWN_ROLES).filter(|(_, mean)| *mean >= SHOWN_FROM);
+    let roles: Vec<String> = shown
+        .map(|(role, mean)| {
+            format!("{} {} ± {}", role.label(), number(mean), number(attention.sd[role as usize]))
+        })
+        .collect();
+    let text =
+        attention.texts.first().filter(|text| text.mean >= SHOWN_FROM).map_or_else(String::new, |text| {
+            format!("; of the words that are no names, “{}” most ({})", text.text.trim(), number(text.mean))
+        });
+    roles.join(", ") + &text
 }
 
 /// The interval, q-value and held-out value of an effect, as far as they are known.

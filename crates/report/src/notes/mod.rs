@@ -17,6 +17,7 @@ pub(crate) use findings::{SIGNIFICANT, numbers};
 
 use crate::error::Result;
 use crate::extras::Extras;
+use crate::figures::names_of_all_models;
 
 /// A note: the stem of its file name, and its text in Markdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,21 +29,24 @@ pub struct Note {
 }
 
 /// All notes of a study.
-#[must_use]
-pub fn notes(study: &Study, extras: &Extras) -> Vec<Note> {
-    vec![
-        Note { name: "results_outline", text: outline::outline(study, extras) },
+///
+/// # Errors
+/// When a figure that a note would name cannot be drawn.
+pub fn notes(study: &Study, extras: &Extras) -> Result<Vec<Note>> {
+    let figures = names_of_all_models(study, extras)?;
+    Ok(vec![
+        Note { name: "results_outline", text: outline::outline(study, extras, &figures) },
         Note { name: "high_level_findings", text: high_level(study, extras) },
         Note { name: "hero_heads", text: heroes::hero_heads(study, extras) },
-    ]
+    ])
 }
 
 /// Writes all notes into `folder`.
 ///
 /// # Errors
-/// When one cannot be written.
+/// When one cannot be made or written.
 pub fn write_all(study: &Study, extras: &Extras, folder: &Path) -> Result<Vec<PathBuf>> {
-    notes(study, extras)
+    notes(study, extras)?
         .into_iter()
         .map(|note| {
             let path = folder.join(format!("{}.md", note.name));

@@ -15,7 +15,13 @@ const SECTIONS: [(&str, &[&str], &[&str]); 5] = [
     ("Setup", &["What was measured", "Do the models do the tasks", "What the joint table is worth"], &[]),
     (
         "One population of heads or two?",
-        &["Do the same heads do both tasks", "Categories of heads", "Strongest heads", "Held-out prompts"],
+        &[
+            "Do the same heads do both tasks",
+            "Categories of heads",
+            "Strongest heads",
+            "Held-out prompts",
+            "Where hero heads attend",
+        ],
         &["phase_space_all_heads", "family_grid", "scatter_<model>", "heatmap_<model>"],
     ),
     (
@@ -36,7 +42,8 @@ const SECTIONS: [(&str, &[&str], &[&str]); 5] = [
     ("From model to model", &["Transfer between models"], &["transfer"]),
 ];
 
-pub(super) fn outline(study: &Study, extras: &Extras) -> String {
+/// The outline; `drawn` are the names of the figures of all models together that there are.
+pub(super) fn outline(study: &Study, extras: &Extras, drawn: &[String]) -> String {
     let mut text = heading("Results outline", study);
     let all = findings(study, extras);
     for (number, (title, members, figures)) in SECTIONS.iter().enumerate() {
@@ -48,8 +55,10 @@ pub(super) fn outline(study: &Study, extras: &Extras) -> String {
         }
         if said == 0 {
             text += "- Nothing was measured for this section in this run.\n";
-        } else if !figures.is_empty() {
-            let names: Vec<String> = figures.iter().map(|f| format!("`{f}`")).collect();
+        }
+        let is_there = |f: &&&str| f.ends_with("<model>") || drawn.iter().any(|name| name == **f);
+        let names: Vec<String> = figures.iter().filter(is_there).map(|f| format!("`{f}`")).collect();
+        if !names.is_empty() {
             text += &format!("- Figures, in `paper/figs`: {}.\n", names.join(", "));
         }
         text.push('\n');

@@ -5,11 +5,17 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, TextAttention, attention_table};
 use analysis::joint;
 use analysis::known_models::{KNOWN_MODELS, KnownModel};
+use analysis::layout::{ANTI_REPEAT, IOI};
+use analysis::origin::Origin;
+use analysis::scan_file::{Provenance, Split};
 use analysis::study::{Study, StudyOptions, analyse};
+use analysis::table::Table;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use report::Extras;
 
 /// Standard normal (Box–Muller).
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
@@ -62,6 +68,61 @@ pub fn study(csv: &str) -> Study {
     let table =
         joint::import_reader(csv.as_bytes(), path, joint::MAX_ROWS).unwrap().into_table(path).unwrap();
     analyse(table, &StudyOptions::default()).unwrap()
+}
+
+/// Simulated attention of every head of a study, and further tables as large as a full run's.
+pub fn extras(study: &Study) -> Extras {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut uniform = move || f64::from(rng.next_u32()) / 4_294_967_296.0;
+    let mut head = |layer, head| {
+        let mut mean: [f64; 10] = std::array::from_fn(|_| uniform().powi(6));
+        let sum: f64 = mean.iter().sum();
+        mean.iter_mut().for_each(|m| *m /= sum);
+        let texts = [" to", " gave", ","].map(|text| (text, uniform() * mean[9]));
+        HeadAttention {
+            layer,
+            head,
+            mean: mean.map(|m| m as f32),
+            sd: mean.map(|m| (m * (1.0 - m)) as f32),
+            texts: texts.map(|(text, mean)| TextAttention { text: text.into(), mean: mean as f32 }).to_vec(),
+        }
+    };
+    let files = study.joint.models.iter().map(|model| {
+        let origin = Origin {
+            family: model.info.family.clone(),
+            model: model.info.model.clone(),
+            hf_name: String::new(),
+            params_m: model.info.params_m,
+            n_layers: model.n_layers(),
+            n_heads: 0,
+            protocol: "standard".into(),
+            seed: 17,
+            picked_on: Split::Discovery,
+            split: Split::HeldOut,
+            provenance: Provenance {
+                program_version: "0.1.0".into(),
+                weight_hash: "0123456789abcdef".repeat(4),
+                options: Default::default(),
+            },
+        };
+        let mut task = |task: &str| TaskAttention {
+            task: task.into(),
+            n_prompts: 240,
+            n_distinct_prompts: 239,
+            heads: model.heads.iter().map(|h| head(h.layer, h.head)).collect(),
+        };
+        AttentionFile::new(origin, vec![task(IOI), task(ANTI_REPEAT)])
+    });
+    let attention: Vec<AttentionFile> = files.collect();
+    // Ablated sets: for each model, up to eight sizes of five selections and their random counterparts.
+    let n_rows = 120 * study.joint.models.len();
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let mut summary = Table::new("hero_vs_random_ablation_summary").integer("k", 0..n_rows);
+    for column in 0..24 {
+        let cells: Vec<f64> = (0..n_rows).map(|_| normal(&mut rng)).collect();
+        summary = summary.float(format!("figure_{column}"), cells);
+    }
+    Extras { tables: vec![attention_table(&attention), summary], attention, ..Extras::default() }
 }
 
 /// Known models by name.

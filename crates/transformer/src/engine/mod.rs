@@ -23,6 +23,7 @@ mod branches;
 mod capture;
 mod cost;
 mod edits;
+mod last_attention;
 mod layer;
 mod means;
 mod plan;
@@ -33,6 +34,7 @@ use std::ops::ControlFlow;
 
 pub use capture::{Cache, CaptureError, LayerCache};
 pub use cost::{Cost, Rates, cost};
+pub use last_attention::{LastAttention, last_attention};
 
 use crate::decoder::Decoder;
 use crate::forest::ForestError;

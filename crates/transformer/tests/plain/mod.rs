@@ -6,6 +6,22 @@ use crate::{Block, Parts};
 
 /// Logits at the last token, `[d_vocab]`, with the `z` of one head zeroed if asked.
 pub(crate) fn logits(parts: &Parts, tokens: &[u32], zeroed: Option<(usize, usize)>) -> Vec<f64> {
+    run(parts, tokens, zeroed, &mut Vec::new())
+}
+
+/// Attention at the last token of each head, layer by layer, over the positions it sees.
+pub(crate) fn last_attention(parts: &Parts, tokens: &[u32]) -> Vec<Vec<f64>> {
+    let mut last = Vec::new();
+    run(parts, tokens, None, &mut last);
+    last
+}
+
+fn run(
+    parts: &Parts,
+    tokens: &[u32],
+    zeroed: Option<(usize, usize)>,
+    last_attention: &mut Vec<Vec<f64>>,
+) -> Vec<f64> {
     let spec = &parts.spec;
     let d = spec.d_model;
     let mut x: Vec<Vec<f64>> = Vec::new(); // [position][d_model]
@@ -23,19 +39,21 @@ pub(crate) fn logits(parts: &Parts, tokens: &[u32], zeroed: Option<(usize, usize
         let normed = |x: &[Vec<f64>], ln: &[Vec<f32>; 2]| x.iter().map(|r| norm(r, ln)).collect::<Vec<_>>();
         match (spec.block, spec.norm) {
             (BlockLayout::Sequential, NormPlacement::Pre) => {
-                let attention = attention(parts, block, layer, &normed(&x, &block.ln1), zeroed);
+                let attention =
+                    attention(parts, block, layer, &normed(&x, &block.ln1), zeroed, last_attention);
                 add(&mut x, attention);
                 let mlp = mlp(block, &normed(&x, &block.ln2));
                 add(&mut x, mlp);
             }
             (BlockLayout::Parallel, _) => {
-                let attention = attention(parts, block, layer, &normed(&x, &block.ln1), zeroed);
+                let attention =
+                    attention(parts, block, layer, &normed(&x, &block.ln1), zeroed, last_attention);
                 let mlp = mlp(block, &normed(&x, &block.ln2));
                 add(&mut x, attention);
                 add(&mut x, mlp);
             }
             (BlockLayout::Sequential, NormPlacement::Post) => {
-                let attention = attention(parts, block, layer, &x, zeroed);
+                let attention = attention(parts, block, layer, &x, zeroed, last_attention);
                 add(&mut x, attention);
                 x = normed(&x, &block.ln1);
                 let mlp = mlp(block, &x);
@@ -85,6 +103,7 @@ fn attention(
     layer: usize,
     x: &[Vec<f64>],
     zeroed: Option<usize>,
+    last_attention: &mut Vec<Vec<f64>>,
 ) -> Vec<Vec<f64>> {
     let spec = &parts.spec;
     let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
@@ -115,6 +134,9 @@ fn attention(
                 };
                 let scores: Vec<f64> = (from..=query).map(score).collect();
                 let total: f64 = scores.iter().sum();
+                if query + 1 == x.len() {
+                    last_attention.push(scores.iter().map(|score| score / total).collect());
+                }
                 for (key, score) in (from..=query).zip(scores) {
                     for (z, v) in z[head * d_head..][..d_head].iter_mut().zip(at(&qkv[key], 2)) {
                         *z += score / total * v;

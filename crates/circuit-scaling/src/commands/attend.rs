@@ -1,0 +1,132 @@
+//! `attend`: where every head attends at the last token, from which the answer is read.
+
+use std::fmt::Write;
+
+use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, attention_table};
+use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use serde_json::json;
+use transformer::engine;
+
+use super::experiment::{StudyHeads, TestedModel};
+use crate::args::AttendArgs;
+use crate::error::CliError;
+use crate::progress::Display;
+use crate::study_folder::{Digest256, StudyFolder};
+use crate::subject::Subject;
+
+/// Reads the attention of every head of a study's models and writes the results.
+pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
+    let (heads, subjects) = StudyHeads::open(&args.experiment, args.top_k, display)?;
+    let mut folder = StudyFolder::open(&args.experiment.study.out)?;
+    let files = attend_models(&mut folder, &heads, &subjects, args.experiment.memory, display)?;
+    Ok(describe(&folder.layout, &heads, &files))
+}
+
+/// Reads the attention of every head of these models, but for those that the folder has already, and writes the table of all
+/// models of the study whose attention is known; returns these.
+///
+/// # Errors
+/// A model that was not scanned or cannot be run, or files that cannot be written.
+pub fn attend_models(
+    folder: &mut StudyFolder,
+    heads: &StudyHeads,
+    subjects: &[Subject],
+    memory: usize,
+    display: Display,
+) -> Result<Vec<AttentionFile>, CliError> {
+    let layout = folder.layout.clone();
+    let mut files = Vec::new();
+    for model in &heads.classified.models {
+        let name = &model.info.model;
+        if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
+            let tested = TestedModel::new(&layout, &heads.classified, subject)?;
+            files.push(attend_model(folder, &tested, memory, display)?);
+        } else if layout.attention(name).exists() {
+            files.push(AttentionFile::read(&layout.attention(name))?);
+        }
+    }
+    attention_table(&files).write_csv(&layout.tables())?;
+    Ok(files)
+}
+
+/// Reads one model's attention and keeps it in its own file; where that file is there already and was made from the same
+/// inputs, it is read instead.
+fn attend_model(
+    folder: &mut StudyFolder,
+    tested: &TestedModel,
+    memory: usize,
+    display: Display,
+) -> Result<AttentionFile, CliError> {
+    let name = &tested.subject.name;
+    let origin = tested.origin_without_heads();
+    let prompts = [IOI, ANTI_REPEAT].map(|task| Digest256::of_file(&tested.layout.prompts(task, name)));
+    let inputs = Digest256::of(&json!({ "origin": origin, "prompts": prompts }));
+    let step = format!("attend {name}");
+    let path = tested.layout.attention(name);
+    if folder.is_done(&step, &inputs) {
+        display.detail(&format!("{name:16} attention: done"));
+        return Ok(AttentionFile::read(&path)?);
+    }
+    let decoder = tested.subject.load()?;
+    let read = |task: usize| -> Result<TaskAttention, CliError> {
+        let prompts = tested.prompts[task].restricted_to(tested.split);
+        let n_heads = decoder.spec().n_heads_total();
+        let bar = display.bar("attend", name, &prompts.task, n_heads as u64, "heads");
+        let options = engine::Options { memory };
+        let mut observe = |done, total| bar.advance(done, total);
+        let set = &tested.sets[task];
+        let attention =
+            circuits::attention::attend(&decoder, set, &prompts, tested.subject, options, &mut observe)
+                .map_err(|source| CliError::Attend { model: name.clone(), source })?;
+        let seconds = bar.finish();
+        display.note(&format!(
+            "{name:16} {:12} attention of {n_heads} heads read in {seconds:.1} s",
+            prompts.task
+        ));
+        Ok(attention)
+    };
+    let tasks = vec![read(0)?, read(1)?];
+    let file = AttentionFile::new(origin, tasks);
+    file.write(&path)?;
+    folder.done(&step, inputs, &[path])?;
+    Ok(file)
+}
+
+/// Roles shown for each head and task.
+const SHOWN: usize = 3;
+
+/// A line per hero head.
+fn describe(layout: &Layout, heads: &StudyHeads, files: &[AttentionFile]) -> String {
+    let mut text = format!("{:16} {:10} {:7} {:52} {}\n", "model", "category", "head", "ioi", "anti_repeat");
+    for hero in &heads.heroes {
+        let Some(file) = files.iter().find(|f| f.origin.model == hero.model) else { continue };
+        let cell = |task| file.head(task, hero.head.layer, hero.head.head).map_or_else(String::new, heaviest);
+        let _ = writeln!(
+            text,
+            "{:16} {:10} {:7} {:52} {}",
+            hero.model,
+            hero.head.category.name(),
+            format!("L{}H{}", hero.head.layer, hero.head.head),
+            cell(IOI),
+            cell(ANTI_REPEAT)
+        );
+    }
+    if let Some(file) = files.first() {
+        let _ = writeln!(
+            text,
+            "Mean attention at the last token over the {} prompts, heaviest first: what the token is (results say more).",
+            file.origin.split.name()
+        );
+    }
+    let folder = layout.attention_folder();
+    let _ =
+        writeln!(text, "Every head is in {}, the table in {}", folder.display(), layout.tables().display());
+    text
+}
+
+/// The roles that get most.
+fn heaviest(head: &HeadAttention) -> String {
+    let roles = head.by_weight();
+    let words = roles.iter().take(SHOWN).map(|(role, weight)| format!("{} {weight:.2}", role.name()));
+    words.collect::<Vec<_>>().join(", ")
+}

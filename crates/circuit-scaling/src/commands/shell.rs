@@ -1,0 +1,43 @@
+//! `completions` and `man`: what a shell and `man` need to know of this program.
+
+use analysis::files::write_bytes;
+use clap::CommandFactory;
+use clap_mangen::Man;
+
+use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::error::CliError;
+
+/// The program's name in a shell.
+const NAME: &str = "circuit-scaling";
+
+/// A shell's completion script.
+pub fn completions(args: &CompletionsArgs) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The program's manual page, or, in a folder, those of all subcommands too.
+///
+/// # Errors
+/// A page that cannot be written.
+pub fn man(args: &ManArgs) -> Result<String, CliError> {
+    // `help` is listed on the program's own page; it needs none.
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let Some(folder) = &args.out else { return page(&command) };
+    let mut n_pages = 0;
+    for command in std::iter::once(&command).chain(command.get_subcommands()) {
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+        write_bytes(&folder.join(format!("{name}.1")), page(command)?.as_bytes())?;
+        n_pages += 1;
+    }
+    Ok(format!("{n_pages} manual pages are in {}\n", folder.display()))
+}
+
+/// A command's manual page in roff.
+fn page(command: &clap::Command) -> Result<String, CliError> {
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page).map_err(CliError::Man)?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
+}

@@ -1,0 +1,189 @@
+//! Where heads attend at the last token of a task's prompts.
+//!
+//! See [`analysis::attention`] for what is measured and what becomes of it.
+
+use std::collections::BTreeMap;
+
+use analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
+use transformer::decoder::Decoder;
+use transformer::engine::{self, EngineError, LastAttention, last_attention};
+
+use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
+
+/// Why attention cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AttentionError {
+    /// See [`EngineError`].
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// See [`PromptError`].
+    #[error(transparent)]
+    Prompts(Box<PromptError>),
+    /// A token has no text.
+    #[error("the tokenizer cannot decode token {id}: {source}")]
+    Decode {
+        /// The token.
+        id: u32,
+        /// The tokenizer's reason.
+        source: TokenizeError,
+    },
+    /// The forward pass gave a number that is none.
+    #[error("the attention of L{layer}H{head} is not a finite number: the model's weights overflow float32")]
+    NotFinite {
+        /// The layer.
+        layer: usize,
+        /// The head.
+        head: usize,
+    },
+}
+
+impl From<PromptError> for AttentionError {
+    fn from(error: PromptError) -> Self {
+        Self::Prompts(Box::new(error))
+    }
+}
+
+/// Averages the attention of every head of `decoder` at the last token of `prompts`, which are those of `set` (or of one
+/// split of it) as tokens of the model of `tokenizer`.
+///
+/// `observe` hears how much of the work is done: readings so far, and in all.
+///
+/// # Errors
+/// See [`AttentionError`].
+pub fn attend(
+    decoder: &Decoder,
+    set: &PromptSet,
+    prompts: &TokenizedPrompts,
+    tokenizer: &dyn Tokenize,
+    options: engine::Options,
+    observe: &mut dyn FnMut(u64, u64),
+) -> Result<TaskAttention, AttentionError> {
+    let spec = decoder.spec();
+    let roles = set.token_roles(tokenizer, prompts)?;
+    let texts = Texts::new(prompts, &roles, tokenizer)?;
+    let mut heads = vec![Sums::new(texts.names.len()); spec.n_heads_total()];
+    let (mut done, total) = (0, (prompts.prompts.len() * spec.n_layers) as u64);
+    let read: Vec<engine::Prompt> = prompts
+        .prompts
+        .iter()
+        .map(|p| engine::Prompt { tokens: p.token_ids.clone(), ..engine::Prompt::default() })
+        .collect();
+    last_attention(decoder, &read, options, &mut |seen: LastAttention<'_>| {
+        let (roles, texts) = (&roles[seen.prompt][seen.first..], &texts.of[seen.prompt][seen.first..]);
+        let weight = f64::from(prompts.prompts[seen.prompt].weight);
+        let of_layer = &mut heads[seen.layer * spec.n_heads..][..spec.n_heads];
+        for (head, attention) in of_layer.iter_mut().zip(seen.weights.chunks_exact(seen.n_seen)) {
+            head.add(weight, attention, roles, texts);
+        }
+        done += 1;
+        observe(done, total);
+    })?;
+
+    let drawn: u64 = prompts.prompts.iter().map(|p| u64::from(p.weight)).sum();
+    let mut averaged = Vec::with_capacity(heads.len());
+    for (at, sums) in heads.into_iter().enumerate() {
+        let (layer, head) = (at / spec.n_heads, at % spec.n_heads);
+        if !sums.roles.iter().all(|(sum, _)| sum.is_finite()) {
+            return Err(AttentionError::NotFinite { layer, head });
+        }
+        averaged.push(sums.average(layer, head, drawn as f64, &texts.names));
+    }
+    Ok(TaskAttention {
+        task: prompts.task.clone(),
+        n_prompts: drawn,
+        n_distinct_prompts: prompts.prompts.len() as u64,
+        heads: averaged,
+    })
+}
+
+/// The distinct texts of tokens that are neither BOS nor a name.
+struct Texts {
+    names: Vec<String>,
+    /// For each prompt and token, which text it is.
+    of: Vec<Vec<Option<usize>>>,
+}
+
+impl Texts {
+    fn new(
+        prompts: &TokenizedPrompts,
+        roles: &[Vec<TokenRole>],
+        tokenizer: &dyn Tokenize,
+    ) -> Result<Self, AttentionError> {
+        let mut texts = Self { names: Vec::new(), of: Vec::new() };
+        let mut known: BTreeMap<u32, usize> = BTreeMap::new();
+        for (prompt, roles) in prompts.prompts.iter().zip(roles) {
+            let mut of_prompt = Vec::with_capacity(roles.len());
+            for (&id, role) in prompt.token_ids.iter().zip(roles) {
+                if role.is_name() || *role == TokenRole::Bos {
+                    of_prompt.push(None);
+                    continue;
+                }
+                let at = match known.get(&id) {
+                    Some(&at) => at,
+                    None => {
+                        let text = tokenizer.decode(&[id]);
+                        texts.place(text.map_err(|source| AttentionError::Decode { id, source })?)
+                    }
+                };
+                known.insert(id, at);
+                of_prompt.push(Some(at));
+            }
+            texts.of.push(of_prompt);
+        }
+        Ok(texts)
+    }
+
+    /// Where a text is listed; a new one is added.
+    fn place(&mut self, text: String) -> usize {
+        self.names.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.names.push(text);
+            self.names.len() - 1
+        })
+    }
+}
+
+/// One head's attention, summed over prompts.
+#[derive(Clone)]
+struct Sums {
+    /// For each role, the sum and the sum of squares.
+    roles: [(f64, f64); TokenRole::ALL.len()],
+    texts: Vec<f64>,
+}
+
+impl Sums {
+    fn new(n_texts: usize) -> Self {
+        Self { roles: [(0.0, 0.0); TokenRole::ALL.len()], texts: vec![0.0; n_texts] }
+    }
+
+    /// Adds one prompt that was drawn `weight` times.
+    fn add(&mut self, weight: f64, attention: &[f32], roles: &[TokenRole], texts: &[Option<usize>]) {
+        let mut by_role = [0.0; TokenRole::ALL.len()];
+        for ((&attention, &role), text) in attention.iter().zip(roles).zip(texts) {
+            let attention = f64::from(attention);
+            by_role[role as usize] += attention;
+            if let Some(text) = *text {
+                self.texts[text] += weight * attention;
+            }
+        }
+        for ((sum, squares), value) in self.roles.iter_mut().zip(by_role) {
+            *sum += weight * value;
+            *squares += weight * value * value;
+        }
+    }
+
+    fn average(&self, layer: usize, head: usize, drawn: f64, names: &[String]) -> HeadAttention {
+        let mean = self.roles.map(|(sum, _)| sum / drawn);
+        let variance = |at: usize| (self.roles[at].1 / drawn - mean[at] * mean[at]).max(0.0);
+        let mut order: Vec<usize> = (0..names.len()).filter(|&at| self.texts[at] > 0.0).collect();
+        order.sort_by(|&a, &b| self.texts[b].total_cmp(&self.texts[a]).then_with(|| names[a].cmp(&names[b])));
+        let text =
+            |&at: &usize| TextAttention { text: names[at].clone(), mean: (self.texts[at] / drawn) as f32 };
+        HeadAttention {
+            layer: layer as u32,
+            head: head as u32,
+            mean: mean.map(|m| m as f32),
+            sd: std::array::from_fn(|at| variance(at).sqrt() as f32),
+            texts: order.iter().take(TOP_TEXTS).map(text).collect(),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What each token of a prompt is: a name, the token after it, BOS, …
+
+use analysis::attention::TokenRole;
+
+use super::tokenize::{Tokenize, decode};
+use super::{Prompt, PromptError, PromptSet, TokenizedPrompt, TokenizedPrompts};
+
+impl PromptSet {
+    /// The role of every token, BOS included, of every prompt in `tokenized`, which are this set's as tokens of the model of
+    /// `tokenizer`.
+    ///
+    /// # Errors
+    /// [`PromptError::Template`] for prompts that are not this set's, [`PromptError::OneToken`] where the tokens of a prompt
+    /// do not show where its names stand, or a tokenizer that fails.
+    pub fn token_roles(
+        &self,
+        tokenizer: &dyn Tokenize,
+        tokenized: &TokenizedPrompts,
+    ) -> Result<Vec<Vec<TokenRole>>, PromptError> {
+        let mut own = self.prompts.iter();
+        let roles = tokenized.prompts.iter().map(|prompt| {
+            // Both lists have the same order, but `tokenized` may leave a split out.
+            let of_set = own.find(|p| p.text == prompt.text).ok_or_else(|| self.no_such(prompt))?;
+            self.roles_of(tokenizer, of_set, prompt)
+        });
+        roles.collect()
+    }
+
+    fn no_such(&self, prompt: &TokenizedPrompt) -> PromptError {
+        PromptError::Template { task: self.task.name.clone(), template: prompt.template.clone() }
+    }
+
+    fn roles_of(
+        &self,
+        tokenizer: &dyn Tokenize,
+        prompt: &Prompt,
+        tokenized: &TokenizedPrompt,
+    ) -> Result<Vec<TokenRole>, PromptError> {
+        let rendered = self.render(prompt).ok_or_else(|| self.no_such(tokenized))?.clean;
+        let ids = &tokenized.token_ids;
+        // Where each token ends in the text; BOS ends at its beginning.
+        let ends = (1..=ids.len()).map(|k| Ok(decode(tokenizer, &ids[1..k])?.len()));
+        let ends: Vec<usize> = ends.collect::<Result<_, PromptError>>()?;
+
+        let mut names = vec![None; ids.len()];
+        let mut after = vec![None; ids.len()];
+        let mut mentioned: Vec<&str> = Vec::new();
+        for mention in &rendered.mentions {
+            let name = rendered.text[mention.span.clone()].trim_start();
+            let (role, role_after) = match (mentioned.contains(&name), name == prompt.correct) {
+                (true, _) => (TokenRole::Repeated, TokenRole::AfterRepeated),
+                (false, true) => (TokenRole::Correct, TokenRole::AfterCorrect),
+                (false, false) => (TokenRole::Distractor, TokenRole::AfterDistractor),
+            };
+            mentioned.push(name);
+            // The tokens that hold a part of the name itself, without the space before it.
+            let start = mention.span.end - name.len();
+            let holds = |&k: &usize| ends[k - 1] < mention.span.end && start < ends[k];
+            let last = (1..ids.len()).filter(holds).inspect(|&k| names[k] = Some(role)).last();
+            let Some(last) = last else {
+                return Err(PromptError::OneToken {
+                    task: self.task.name.clone(),
+                    model: tokenizer.model().to_owned(),
+                    text: prompt.text.clone(),
+                    reason: format!("no token of it holds '{name}'"),
+                    mend: "use the tokenizer that the model was trained with".to_owned(),
+                });
+            };
+            if let Some(next) = after.get_mut(last + 1) {
+                *next = Some(role_after);
+            }
+        }
+        let role = |k: usize| match k {
+            0 => TokenRole::Bos,
+            _ if names[k].is_some() => names[k].unwrap_or(TokenRole::Other),
+            _ if k + 1 == ids.len() => TokenRole::Last,
+            _ if k + 2 == ids.len() => TokenRole::Previous,
+            _ => after[k].unwrap_or(TokenRole::Other),
+        };
+        Ok((0..ids.len()).map(role).collect())
+    }
+}
