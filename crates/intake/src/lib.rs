@@ -82,16 +82,13 @@ impl Kind {
     ///
     /// The first figure is that of the good files that stand beside the untrusted one, and of what is drawn from it.
     fn memory_bound(self, len: usize) -> usize {
-        let (fixed, per_byte) = match self {
-            Self::Safetensors | Self::ShardIndex | Self::Torch => (1 << 20, 60),
-            Self::Tokenizer => (4 << 20, 400),
-            Self::TaskToml => (1 << 20, 400),
-            Self::Config | Self::StudyToml | Self::ScanJson | Self::PerPrompt | Self::JointCsv => {
-                (1 << 18, 60)
-            }
-            Self::Prompts => (1 << 18, 60),
+        let fixed = match self {
+            Self::Config | Self::ScanJson | Self::PerPrompt | Self::JointCsv => 1 << 16,
+            Self::Safetensors | Self::ShardIndex | Self::Torch | Self::StudyToml | Self::Prompts => 1 << 20,
+            Self::TaskToml | Self::Tokenizer => 4 << 20,
         };
-        fixed + per_byte * len
+        // A byte of JSON can begin a map, whose smallest form is a node of some 600 bytes.
+        fixed + 400 * len
     }
 
     /// Reads `bytes` as a file of this kind and says whether it was taken.
