@@ -10,17 +10,19 @@
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations, and the plain run costs all layers in full. The expected time is the sum over kinds of
+//! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
+//! they part (as if a stack held all of them). The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations are timed with the products that feed them. What is left
 //! out is small where models are not: norms, copies, the unembedding of a few tokens, and threads waiting for each other.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, attention_row, matmul};
+use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
 
 use super::layer::{MLP_BLOCK, TILE, activate};
-use super::plan::{self, Chunk, floats_per_node, scratch_bytes, stack_size};
+use super::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
+use super::tree::Tree;
 use super::{EngineError, Options, Prompt};
 use crate::forest::Forest;
 use crate::intervention::Branch;
@@ -57,8 +59,9 @@ pub fn cost(
         total.add_chunk(spec, &chunk, branches);
         let (base, branch) = floats_per_node(spec, branches);
         let stack = stack_size(spec, branches, &chunk, options.memory).min(branches.len());
-        let floats = base * chunk.base.n_nodes() + branch * chunk.branch.n_nodes() * stack;
-        total.memory = total.memory.max(scratch_bytes(spec) + 4 * floats);
+        let per_run = branch * chunk.branch.n_nodes() + floats_per_end(spec) * chunk.ends.len();
+        let floats = base * chunk.base.n_nodes() + per_run * stack;
+        total.memory = total.memory.max(scratch_bytes(spec, chunk.base.max_len()) + 4 * floats);
     }
     Ok(total)
 }
@@ -70,26 +73,31 @@ impl Cost {
         let last = spec.n_layers - 1;
         let everywhere = |forest: &Forest| (0..forest.n_nodes() as u32).collect::<Vec<_>>();
         let (base_nodes, branch_nodes) = (everywhere(&chunk.base), everywhere(&chunk.branch));
-        let mut starting = vec![0usize; spec.n_layers];
-        for branch in branches {
-            if let Some(first) = branch.first_layer() {
-                starting[first] += 1;
-                let at_first = branch.at_layer(first).len();
-                let rows = if first == last { ends } else { n };
-                self.dense += (2 * at_first * spec.d_head * spec.d_model * rows) as f64;
+        let tree = Tree::new(branches);
+        let starting = tree.by_first_layer();
+        let mut running: Vec<&[usize]> = vec![];
+        for layer in 0..spec.n_layers {
+            let rows = if layer == last { ends } else { n };
+            let queries = if layer == last { &chunk.ends } else { &branch_nodes };
+            self.dense += projections(spec, base, base) + rest_of_block(spec, base);
+            self.attention += attention(spec, layer, &chunk.base, &base_nodes);
+
+            // Runs that have started project and attend, and then divide.
+            let (n_before, partings) = (running.len() as f64, layer);
+            running = running.iter().flat_map(|run| tree.divide(run, layer, partings)).collect();
+            self.dense += n_before * projections(spec, n, rows);
+            self.dense += running.len() as f64 * rest_of_block(spec, rows);
+            self.attention += n_before * attention(spec, layer, &chunk.branch, queries);
+
+            let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
+            for run in tree.divide(start, layer, 0) {
+                let n_edits = branches[run[0]].at_layer(layer).len();
+                self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
                 if spec.block == BlockLayout::Sequential {
                     self.dense += (4 * spec.d_model * spec.d_mlp * rows) as f64;
                 }
+                running.push(run);
             }
-        }
-        let mut n_running = 0.0;
-        for (layer, &n_starting) in starting.iter().enumerate() {
-            let rows = if layer == last { ends } else { n };
-            let queries = if layer == last { &chunk.ends } else { &branch_nodes };
-            self.dense += dense(spec, base, base) + n_running * dense(spec, n, rows);
-            self.attention += attention(spec, layer, &chunk.base, &base_nodes)
-                + n_running * attention(spec, layer, &chunk.branch, queries);
-            n_running += n_starting as f64;
         }
     }
 
@@ -100,10 +108,14 @@ impl Cost {
     }
 }
 
-/// Operations in one layer's matrix products: keys and values of `n` rows, the rest of the block of `n_queries`.
-fn dense(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
-    let (d_model, d_attn) = (spec.d_model, spec.d_attn());
-    (4 * d_attn * d_model * (n + n_queries) + 4 * d_model * spec.d_mlp * n_queries) as f64
+/// Operations in one layer's products before attention: keys and values of `n` rows, queries of `n_queries`.
+fn projections(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
+    (2 * spec.d_attn() * spec.d_model * (2 * n + n_queries)) as f64
+}
+
+/// Operations in one layer's products after attention: `W_O` and the MLP of `n` rows.
+fn rest_of_block(spec: &ModelSpec, n: usize) -> f64 {
+    (2 * spec.d_model * (spec.d_attn() + 2 * spec.d_mlp) * n) as f64
 }
 
 /// Operations in one layer's attention of these nodes' queries.
@@ -180,26 +192,30 @@ fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     })
 }
 
-/// Attention of every head of some nodes over the 20 nodes before each.
+/// Attention of every head of the last few nodes of paths of 20, as prompts that share a beginning have them.
 fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
-    const CONTEXT: usize = 20;
-    let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
-    let kv: Vec<f32> = (0..2 * d_attn * TILE).map(some_float).collect();
+    const LEN: usize = 20;
+    const OWN: usize = 8;
+    let (d_attn, n_paths) = (spec.d_attn(), 16);
+    let kv: Vec<f32> = (0..2 * d_attn * (LEN + n_paths * OWN)).map(some_float).collect();
+    let kv = KeyValues { data: &kv, stride: 2 * d_attn, key: 0, value: d_attn };
     rate(budget, |scratch| {
-        scratch.resize(2 * d_attn + CONTEXT, 0.5);
-        let (q, rest) = scratch.split_at_mut(d_attn);
-        let (z, pattern) = rest.split_at_mut(d_attn);
-        let mut path = [0u32; CONTEXT];
-        for node in CONTEXT..TILE {
-            path.iter_mut().zip((node - CONTEXT) as u32..).for_each(|(p, n)| *p = n);
-            for key in (0..d_attn).step_by(d_head) {
-                let kv = KeyValues { data: &kv, stride: 2 * d_attn, key, value: d_attn + key };
-                let head = key..key + d_head;
-                attention_row(&q[head.clone()], kv, &path, 0.1, pattern, &mut z[head]);
+        scratch.resize(2 * d_attn * OWN, 0.5);
+        let (q, z) = scratch.split_at_mut(d_attn * OWN);
+        let mut attention = PathAttention::new(spec.n_heads, spec.d_head);
+        for path in 0..n_paths {
+            let own = (LEN + path * OWN) as u32;
+            let nodes: Vec<u32> = (0..(LEN - OWN) as u32).chain(own..own + OWN as u32).collect();
+            for first in (0..OWN).step_by(PathAttention::QUERIES) {
+                let end = first + PathAttention::QUERIES;
+                let rows = first * d_attn..end * d_attn;
+                let q = MatRef::new(&q[rows.clone()], PathAttention::QUERIES, d_attn);
+                let z = MatMut::new(&mut z[rows], PathAttention::QUERIES, d_attn);
+                attention.attend(q, kv, &nodes[..LEN - OWN + end], None, 0.1, z);
             }
         }
         black_box(&z[0]);
-        (4 * d_attn * CONTEXT * (TILE - CONTEXT)) as f64
+        (4 * d_attn * n_paths * (LEN - OWN + 1..=LEN).sum::<usize>()) as f64
     })
 }
 
