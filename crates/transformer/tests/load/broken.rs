@@ -236,7 +236,9 @@ fn more_than_the_memory_is_refused_before_reading() {
     let (start, end) = (at(&header, name, 0), at(&header, name, 1));
     let names: Vec<String> =
         header.as_object().unwrap().keys().filter(|k| *k != "__metadata__").cloned().collect();
-    for other in names.iter().filter(|other| *other != name && at(&header, other, 0) >= end) {
+    let behind = |other: &&String| *other != name && at(&header, other, 0) >= end;
+    let behind: Vec<&String> = names.iter().filter(behind).collect();
+    for other in behind {
         let moved = [0, 1].map(|i| at(&header, other, i) - (end - start));
         header[other.as_str()]["data_offsets"] = serde_json::json!(moved);
     }
