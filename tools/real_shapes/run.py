@@ -1,11 +1,14 @@
 """Each of the 17 models at its real shape, with random weights: written, loaded, compared with Transformers, deleted.
 
     python run.py --probe ../../target/release/examples/probe --program ../../target/release/circuit-scaling \\
-        --tokenizers FOLDER --scratch DIR [--models gpt2,opt-125m] [--results results.json] [--hf-limit 9e9]
+        --tokenizers FOLDER --scratch DIR [--models gpt2,opt-125m] [--phases write,measure,compare,delete]
 
 FOLDER/gpt2 and FOLDER/pythia hold the real tokenizers. OPT's vocabulary is that of GPT-2 with its ids moved by four:
 the files' layout is the repository's, their order is not. Results are added to `results.json`, a model at a time;
 `table.py` makes docs/compatibility.md of them. Versions: ../golden/requirements.txt.
+
+`measure` is the phase whose times count: nothing else should run meanwhile. `compare` holds the weights twice, one after
+the other, in the program and in Transformers.
 """
 
 import argparse
@@ -21,6 +24,8 @@ import numpy as np
 import torch
 
 import models
+
+PROMPT = "When John and Mary went to the store, John gave a gift to"
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BOOL": torch.bool, "U8": torch.uint8}
 # Of the largest logit (at least 1): the bound of the golden files.
@@ -89,15 +94,18 @@ def write_tokenizer(folder, name, tokenizers):
     })  # fmt: skip
 
 
-def request(name, config, layers, heads):
+def request(config):
     rng = np.random.default_rng(0)
     low, high = 5, 50000
     bos = config["bos_token_id"]
     # The third is longer than GPT-Neo's window.
     prompts = [[bos, *rng.integers(low, high, n).tolist()] for n in (9, 23, 280)]
-    first, middle, last = 0, layers // 2, layers - 1
-    chosen = [[layer, head] for layer in (first, middle, last) for head in (0, heads - 1)]
-    return {"prompts": prompts, "read": rng.integers(low, high, 64).tolist(), "heads": chosen, "ablated_prompts": 2}
+    return {"prompts": prompts, "read": rng.integers(low, high, 64).tolist()}
+
+
+def chosen_heads(layers, heads):
+    """The first and the last head of the first, the middle and the last layer."""
+    return [(layer, head) for layer in (0, layers // 2, layers - 1) for head in (0, heads - 1)]
 
 
 def parts_of(model, family, layer):
@@ -125,23 +133,32 @@ def parts_of(model, family, layer):
 
 
 @torch.no_grad()
-def transformers(folder, family, heads, asked):
+def transformers(folder, family, heads, asked, scanned):
+    """`(logits, base, ablated)` by Transformers in float32.
+
+    `logits` are those of `asked`; `base` the logit differences of the scanned prompts, `ablated` those with each of
+    the heads ablated, by value bias.
+    """
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager")
     model.eval()
-    read = torch.tensor(asked["read"])
 
     def logits(prompt):
-        return model(torch.tensor([prompt]), logits_to_keep=1).logits[0, -1].double()[read].tolist()
+        return model(torch.tensor([prompt]), logits_to_keep=1).logits[0, -1].double()
 
-    out = {"plain": [logits(p) for p in asked["prompts"]], "in_head": [], "folded": []}
-    for layer, head in asked["heads"]:
+    def differences():
+        values = [(logits(p["token_ids"]), p) for p in scanned["prompts"]]
+        return np.array([(v[p["correct_id"]] - v[p["distractor_id"]]).item() for v, p in values])
+
+    plain = np.array([logits(p)[asked["read"]].tolist() for p in asked["prompts"]])
+    base, ablated = differences(), {"folded": [], "in-head": []}
+    for layer, head in scanned["heads"]:
         module, w_v, b_v, beta = parts_of(model, family, layer)
         constant = b_v if beta is None else b_v + beta @ w_v
         d_head = w_v.shape[1] // heads
         columns = slice(head * d_head, (head + 1) * d_head)
-        for kind, value in [("in_head", 0.0), ("folded", constant[columns])]:
+        for kind, value in [("in-head", 0.0), ("folded", constant[columns])]:
 
             def replace(module, args, value=value):
                 z = args[0].clone()
@@ -149,9 +166,17 @@ def transformers(folder, family, heads, asked):
                 return (z,)
 
             hook = module.register_forward_pre_hook(replace)
-            out[kind].append([logits(p) for p in asked["prompts"][: asked["ablated_prompts"]]])
+            ablated[kind].append(differences())
             hook.remove()
-    return out
+    return plain, base, {kind: np.array(values) for kind, values in ablated.items()}
+
+
+def read_scan(folder, name):
+    """`(base, ablated)` of a scan's side file: logit differences per prompt, `[prompts]` and `[heads, prompts]`."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(folder / f"results/per_prompt/ioi_{name}.safetensors")
+    return tensors["base"].astype(float), tensors["ablated"].astype(float)
 
 
 def evict(path):
@@ -171,55 +196,75 @@ def read_seconds(path):
     return time.perf_counter() - started
 
 
-def measure(name, options):
-    config, tensors, buffers, dtype, form, mb = models.describe(name)
+def run(*command):
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+
+
+def shape(name):
+    config, *_ = models.describe(name)
     layers = config.get("n_layer") or config.get("num_layers") or config["num_hidden_layers"]
     heads = config.get("n_head") or config.get("num_heads") or config["num_attention_heads"]
-    family = "gpt-neo" if name.startswith("gpt-neo") else name.split("-")[0]
-    folder = options.scratch / name
+    return config, layers, heads
+
+
+def write(name, folder, result, options):
+    config, layers, heads = shape(name)
+    _, tensors, buffers, dtype, form, mb = models.describe(name)
     folder.mkdir(parents=True)
-    try:
-        (folder / "config.json").write_text(json.dumps(config))
-        weights = write_weights(folder, tensors, buffers, dtype, form)
-        write_tokenizer(folder, name, options.tokenizers)
-        size = weights.stat().st_size
-        assert abs(size / 1e6 - mb) < 1.5, f"{name}: {size} bytes, the Hub's file has {mb} MB"
-        asked = request(name, config, layers, heads)
-        (folder / "request.json").write_text(json.dumps(asked))
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = write_weights(folder, tensors, buffers, dtype, form)
+    write_tokenizer(folder, name, options.tokenizers)
+    size = weights.stat().st_size
+    assert abs(size / 1e6 - mb) < 1.5, f"{name}: {size} bytes, the Hub's file has {mb} MB"
+    (folder / "request.json").write_text(json.dumps(request(config)))
+    result.clear()
+    result |= {"file": weights.name, "file_bytes": size, "layers": layers, "heads": heads}
 
-        result = {"file": weights.name, "file_bytes": size, "layers": layers, "heads": heads}
-        result["read_seconds"] = read_seconds(weights)
-        evict(weights)
-        probe = subprocess.run(
-            [options.probe, folder, folder / "request.json"], check=True, capture_output=True, text=True
-        )
-        ours = json.loads(probe.stdout)
-        result |= {k: v for k, v in ours.items() if k not in ("plain", "in_head", "folded")}
-        shown = subprocess.run([options.program, "inspect", folder], check=True, capture_output=True, text=True)
-        # The folder is this machine's own.
-        result["inspect"] = [line for line in shown.stdout.splitlines() if not line.startswith("source")]
-        prompt = "When John and Mary went to the store, John gave a gift to"
-        shown = subprocess.run([options.program, "predict", folder, prompt], check=True, capture_output=True, text=True)
-        result["predict"] = shown.stdout.splitlines()[:3]
 
-        if ours["weight_bytes"] > options.hf_limit:
-            result["compared"] = False
-            return result
-        theirs = transformers(folder, family, heads, asked)
-        plain, expected = np.array(ours["plain"]), np.array(theirs["plain"])
-        scale = max(1.0, np.abs(expected).max())
-        result |= {"compared": True, "logit_difference": np.abs(plain - expected).max() / scale}
-        for kind in ["in_head", "folded"]:
-            mine = np.array(ours[kind]) - plain[:2]
-            right = np.array(theirs[kind]) - expected[:2]
-            result[f"delta_difference_{kind}"] = np.abs(mine - right).max() / scale
-            result[f"largest_delta_{kind}"] = np.abs(right).max()
-        result["agree"] = bool(
-            max(result[k] for k in result if k.startswith(("logit_d", "delta_d"))) < TOLERANCE
-        )
-        return result
-    finally:
-        shutil.rmtree(folder)
+def measure(name, folder, result, options):
+    weights = folder / result["file"]
+    result["read_seconds"] = read_seconds(weights)
+    evict(weights)
+    ours = json.loads(run(options.probe, folder, folder / "request.json"))
+    (folder / "logits.json").write_text(json.dumps(ours.pop("plain")))
+    result |= ours
+
+
+def compare(name, folder, result, options):
+    config, layers, heads = shape(name)
+    family = "gpt-neo" if name.startswith("gpt-neo") else name.split("-")[0]
+    # The folder is this machine's own.
+    result["inspect"] = [x for x in run(options.program, "inspect", folder).splitlines() if not x.startswith("source")]
+    result["predict"] = run(options.program, "predict", folder, PROMPT).splitlines()[:3]
+    chosen = chosen_heads(layers, heads)
+    ours, scanned = {}, {"heads": chosen}
+    for kind in ["folded", "in-head"]:
+        out = folder / f"scan-{kind}"
+        heads_option = ",".join(f"L{layer}H{head}" for layer, head in chosen)
+        run(options.program, "scan", "-q", "--models", folder, "--task", "ioi", "--heads", heads_option,
+            "--value-bias", kind, "--prompts", options.prompts, "--out", out)  # fmt: skip
+        base, ours[kind] = read_scan(out, name)
+        prompts = (out / f"results/prompts/ioi_{name}.jsonl").read_text()
+        scanned["prompts"] = [json.loads(line) for line in prompts.splitlines()]
+    asked = json.loads((folder / "request.json").read_text())
+    expected, expected_base, expected_ablated = transformers(folder, family, heads, asked, scanned)
+    scale = max(1.0, np.abs(expected).max())
+    plain = np.array(json.loads((folder / "logits.json").read_text()))
+    result["logit_difference"] = np.abs(plain - expected).max() / scale
+    result["scanned"] = {"heads": heads_option, "prompts": len(scanned["prompts"])}
+    for kind in ours:
+        mine, right = ours[kind] - base, expected_ablated[kind] - expected_base
+        result[f"delta_difference_{kind}"] = np.abs(mine - right).max() / scale
+        result[f"largest_delta_{kind}"] = np.abs(right).max()
+    worst = max(v for k, v in result.items() if k.startswith(("logit_d", "delta_d")))
+    result["agree"] = bool(worst < TOLERANCE)
+
+
+def delete(name, folder, result, options):
+    shutil.rmtree(folder)
+
+
+PHASES = {"write": write, "measure": measure, "compare": compare, "delete": delete}
 
 
 def main():
@@ -228,16 +273,19 @@ def main():
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results.json")
     parser.add_argument("--models", default=",".join(models.NAMES))
-    parser.add_argument("--hf-limit", type=float, default=9e9, help="bytes of weights that Transformers may hold")
+    parser.add_argument("--phases", default=",".join(PHASES))
+    parser.add_argument("--prompts", type=int, default=4, help="prompts to scan; at least 2")
     options = parser.parse_args()
     for name in options.models.split(","):
-        started = time.perf_counter()
-        result = measure(name, options)
-        results = json.loads(options.results.read_text()) if options.results.exists() else {}
-        results[name] = result
-        options.results.write_text(json.dumps(results, indent=1) + "\n")
+        for phase in options.phases.split(","):
+            started = time.perf_counter()
+            results = json.loads(options.results.read_text()) if options.results.exists() else {}
+            result = results.setdefault(name, {})
+            PHASES[phase](name, options.scratch / name, result, options)
+            options.results.write_text(json.dumps(results, indent=1) + "\n")
+            print(f"{name}: {phase} {time.perf_counter() - started:.1f} s", flush=True)
         brief = {k: v for k, v in result.items() if k not in ("inspect", "predict")}
-        print(f"{name}: {time.perf_counter() - started:.0f} s {brief}", flush=True)
+        print(f"{name}: {brief}", flush=True)
 
 
 main()

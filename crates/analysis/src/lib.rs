@@ -19,6 +19,7 @@ pub mod compare;
 pub mod dissociation;
 pub mod error;
 pub mod files;
+pub mod head_id;
 pub mod joint;
 pub mod known_models;
 pub mod layout;

@@ -13,7 +13,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
-use crate::scan_file::{ScanMeta, Split};
+use crate::scan_file::{ScanMeta, Split, are_heads_of};
 
 /// Logit differences per prompt for one model and task.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,8 @@ pub struct PerPromptScan {
     pub meta: ScanMeta,
     /// Logit difference of each distinct prompt, nothing ablated. `[n_distinct]`
     pub base: Vec<f32>,
-    /// Logit difference with one head ablated, row by row in order of layer and head. `[n_layers * n_heads, n_distinct]`
+    /// Logit difference with one head ablated, row by row in order of layer and head. `[n_layers * n_heads, n_distinct]`,
+    /// or fewer rows where only some heads were scanned.
     pub ablated: Vec<f32>,
     /// How often each distinct prompt was drawn. `[n_distinct]`
     pub weight: Vec<u32>,
@@ -48,13 +49,17 @@ impl PerPromptScan {
         self.base.len()
     }
 
-    /// Number of heads of the model, over all its layers.
+    /// Number of heads that were scanned: all of the model's, unless [`ScanMeta::only_heads`] says otherwise.
     #[must_use]
-    pub fn n_heads_total(&self) -> usize {
-        self.meta.n_layers as usize * self.meta.n_heads as usize
+    pub fn n_scanned_heads(&self) -> usize {
+        match &self.meta.only_heads {
+            None => (self.meta.n_layers as usize).saturating_mul(self.meta.n_heads as usize),
+            Some(only) => only.len(),
+        }
     }
 
-    /// The logit differences with head `index` (layer · n_heads + head) ablated. `[n_distinct]`
+    /// The logit differences with head `index` of [`ScanMeta::scanned_heads`] (layer · n_heads + head where all heads were
+    /// scanned) ablated. `[n_distinct]`
     #[must_use]
     pub fn ablated_head(&self, index: usize) -> &[f32] {
         &self.ablated[index * self.n_distinct()..(index + 1) * self.n_distinct()]
@@ -75,7 +80,7 @@ impl PerPromptScan {
             prompts.iter().map(|&p| f64::from(ablated[p]) - f64::from(self.base[p])).collect()
         };
         Differences {
-            heads: (0..self.n_heads_total()).map(of_head).collect(),
+            heads: (0..self.n_scanned_heads()).map(of_head).collect(),
             weights: prompts.iter().map(|&p| self.weight[p]).collect(),
         }
     }
@@ -100,11 +105,15 @@ impl PerPromptScan {
         if n == 0 {
             return fault("no prompts".into(), "draw at least one prompt");
         }
-        if self.n_heads_total() == 0 {
+        if self.n_scanned_heads() == 0 {
             return fault("no heads".into(), AGAIN);
         }
+        let (n_layers, n_heads) = (self.meta.n_layers, self.meta.n_heads);
+        if self.meta.only_heads.as_ref().is_some_and(|only| !are_heads_of(only, n_layers, n_heads)) {
+            return fault("`only_heads` are not heads of the model in order".into(), AGAIN);
+        }
         let lengths = [
-            ("ablated", self.ablated.len(), self.n_heads_total() * n),
+            ("ablated", self.ablated.len(), self.n_scanned_heads().saturating_mul(n)),
             ("weight", self.weight.len(), n),
             ("split", self.split.len(), n),
             ("base_correct", self.base_correct.len(), n),
@@ -133,14 +142,9 @@ impl PerPromptScan {
             );
         }
         if let Some(place) = self.ablated.iter().position(|x| !x.is_finite()) {
-            let (head, prompt) = (place / n, place % n);
-            let heads = self.meta.n_heads as usize;
+            let (head, prompt) = (self.meta.scanned_heads()[place / n], place % n);
             return fault(
-                format!(
-                    "the logit difference of prompt {prompt} without head L{}H{} is not a finite number",
-                    head / heads,
-                    head % heads
-                ),
+                format!("the logit difference of prompt {prompt} without head {head} is not a finite number"),
                 "check the checkpoint's weights",
             );
         }
@@ -169,7 +173,7 @@ impl PerPromptScan {
         };
         let tensors = [
             ("base", view(Dtype::F32, &[n], &base)?),
-            ("ablated", view(Dtype::F32, &[self.n_heads_total(), n], &ablated)?),
+            ("ablated", view(Dtype::F32, &[self.n_scanned_heads(), n], &ablated)?),
             ("weight", view(Dtype::U32, &[n], &weight)?),
             ("split", view(Dtype::U8, &[n], &split)?),
             ("base_correct", view(Dtype::U8, &[n], &base_correct)?),

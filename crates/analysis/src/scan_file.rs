@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{AnalysisError, Result};
 use crate::files::write_atomic;
+use crate::head_id::HeadId;
 
 /// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
 pub const TOP_HEADS: usize = 20;
@@ -79,10 +80,31 @@ pub struct ScanMeta {
     pub n_heads: u32,
     /// Parameters of the checkpoint.
     pub n_params: Option<u64>,
+    /// The heads that were scanned, in order of layer and head, where it was not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_heads: Option<Vec<HeadId>>,
     /// Anything the reader should know.
     pub note: String,
     /// Program version, weight hash, options.
     pub provenance: Provenance,
+}
+
+impl ScanMeta {
+    /// The heads that are scanned, in order of layer and head.
+    #[must_use]
+    pub fn scanned_heads(&self) -> Vec<HeadId> {
+        scanned_heads(self.only_heads.as_deref(), self.n_layers, self.n_heads)
+    }
+}
+
+/// Those of `only`, else all of the model.
+fn scanned_heads(only: Option<&[HeadId]>, n_layers: u32, n_heads: u32) -> Vec<HeadId> {
+    only.map_or_else(|| HeadId::all(n_layers, n_heads).collect(), <[HeadId]>::to_vec)
+}
+
+/// Whether these are different heads of a model of this shape, in order of layer and head.
+pub(crate) fn are_heads_of(heads: &[HeadId], n_layers: u32, n_heads: u32) -> bool {
+    heads.is_sorted_by(|a, b| a < b) && heads.iter().all(|id| id.layer < n_layers && id.head < n_heads)
 }
 
 /// One head's effect on the task, with its uncertainty. Effects are Δ: mean logit difference with the head ablated
@@ -191,7 +213,10 @@ pub struct ScanFile {
     /// The thresholds of `prob_abs_delta_ge_tau`.
     #[serde(default)]
     pub taus: Vec<f64>,
-    /// Every head, in order of layer and head.
+    /// See [`ScanMeta::only_heads`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_heads: Option<Vec<HeadId>>,
+    /// Every head that was scanned, in order of layer and head: all of the model's, unless `only_heads` says otherwise.
     pub heads: Vec<HeadDelta>,
     /// The [`TOP_HEADS`] heads of most negative Δ, most negative first.
     #[serde(default)]
@@ -210,8 +235,8 @@ impl ScanFile {
     /// Reads and checks a scan file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head once, in order and with
-    /// a finite Δ.
+    /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head (or every one of
+    /// `only_heads`) once, in order and with a finite Δ.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
         let scan: Self = serde_json::from_slice(&bytes).map_err(|e| {
@@ -243,28 +268,35 @@ impl ScanFile {
 
     /// The first field that is wrong, and why.
     fn check(&self) -> std::result::Result<(), (&'static str, String)> {
-        let expected = u64::from(self.n_layers) * u64::from(self.n_heads);
-        if self.heads.len() as u64 != expected {
-            let problem = format!(
-                "{} heads, but {} layers of {} heads make {expected}",
-                self.heads.len(),
-                self.n_layers,
-                self.n_heads
-            );
+        let scanned = match &self.only_heads {
+            None => u64::from(self.n_layers) * u64::from(self.n_heads),
+            Some(only) if !are_heads_of(only, self.n_layers, self.n_heads) => {
+                return Err(("only_heads", "not heads of the model in order of layer and head".into()));
+            }
+            Some(only) => only.len() as u64,
+        };
+        // Asked first: a file may claim any number of layers.
+        if self.heads.len() as u64 != scanned {
+            let (found, layers, heads) = (self.heads.len(), self.n_layers, self.n_heads);
+            let problem = match self.only_heads {
+                None => format!("{found} heads, but {layers} layers of {heads} heads make {scanned}"),
+                Some(_) => format!("{found} heads, but `only_heads` names {scanned}"),
+            };
             return Err(("heads", problem));
         }
-        for (index, head) in (0u32..).zip(&self.heads) {
-            let (layer, within) = (index / self.n_heads, index % self.n_heads);
-            if (head.layer, head.head) != (layer, within) {
-                let problem = format!("L{}H{} stands where L{layer}H{within} belongs", head.layer, head.head);
-                return Err(("heads", problem));
+        for (expected, head) in
+            scanned_heads(self.only_heads.as_deref(), self.n_layers, self.n_heads).iter().zip(&self.heads)
+        {
+            let found = HeadId { layer: head.layer, head: head.head };
+            if found != *expected {
+                return Err(("heads", format!("{found} stands where {expected} belongs")));
             }
             if !head.delta.is_finite() {
-                return Err(("heads", format!("the delta of L{layer}H{within} is not a finite number")));
+                return Err(("heads", format!("the delta of {found} is not a finite number")));
             }
             if head.prob_abs_delta_ge_tau.len() != self.taus.len() {
                 let problem = format!(
-                    "L{layer}H{within} has {} entries in `prob_abs_delta_ge_tau` for {} `taus`",
+                    "{found} has {} entries in `prob_abs_delta_ge_tau` for {} `taus`",
                     head.prob_abs_delta_ge_tau.len(),
                     self.taus.len()
                 );

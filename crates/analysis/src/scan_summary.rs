@@ -43,14 +43,16 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
     let has_held_out = scan.split.contains(&Split::HeldOut);
     let main = split_effects(scan, split, options);
     let held_out = has_held_out.then(|| split_effects(scan, Split::HeldOut, options));
-    let n_heads = scan.meta.n_heads;
-    let heads: Vec<HeadDelta> = (0u32..)
+    let scanned = scan.meta.scanned_heads();
+    let heads: Vec<HeadDelta> = scanned
+        .into_iter()
         .zip(main)
-        .map(|(index, effect)| {
-            let held_out = held_out.as_ref().map(|effects| &effects[index as usize]);
+        .enumerate()
+        .map(|(index, (id, effect))| {
+            let held_out = held_out.as_ref().map(|effects| &effects[index]);
             HeadDelta {
-                layer: index / n_heads,
-                head: index % n_heads,
+                layer: id.layer,
+                head: id.head,
                 delta: effect.mean.mean,
                 delta_ci_low: Some(effect.mean.interval.low),
                 delta_ci_high: Some(effect.mean.interval.high),
@@ -84,6 +86,7 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
         held_out: has_held_out.then(|| baseline(scan, Split::HeldOut)),
         resampling: Some(options.resampling.clone()),
         taus: options.taus.clone(),
+        only_heads: meta.only_heads,
         heads,
         top_suppressor_candidates,
         top_anti_suppressors,

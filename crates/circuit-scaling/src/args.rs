@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use analysis::AnalysisError;
+use analysis::head_id::HeadId;
 use analysis::study::StudyOptions;
 use analysis::transfer::Pairs;
 use circuits::prompts::Protocol;
@@ -51,7 +52,7 @@ pub enum Command {
     Run(RunArgs),
     /// Ablate every head of some models on one task
     #[command(
-        after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample"
+        after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample\n  circuit-scaling scan --models ./my-gpt2 --task ioi --heads L9H6,L9H9 --out few"
     )]
     Scan(ScanArgs),
     /// Join the scans of both tasks into one table
@@ -318,6 +319,9 @@ pub struct ScanArgs {
     /// Task: ioi, anti-repeat, or a task's TOML file
     #[arg(long, value_name = "TASK")]
     pub task: String,
+    /// Scan these heads only, such as L9H6,L9H9; the scan file says so, and tables, which need every head, refuse it
+    #[arg(long, value_name = "HEADS", value_delimiter = ',')]
+    pub heads: Vec<HeadId>,
 }
 
 /// Options of `plan`.

@@ -75,6 +75,14 @@ pub enum CliError {
         /// What is unknown.
         why: String,
     },
+    /// A scan of some heads would take the place of one of all heads.
+    #[error(
+        "{path} has every head of the model, which --heads would replace by fewer: choose another folder with --out"
+    )]
+    WholeScan {
+        /// The scan.
+        path: PathBuf,
+    },
     /// A scanned model is no longer where it was.
     #[error("{model} was scanned from `{from}`, where it is no longer: say where it is with --models")]
     ModelMoved {

@@ -278,6 +278,46 @@ fn every_ablation_and_protocol_runs() {
 }
 
 #[test]
+fn a_scan_of_some_heads_holds_these_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let scan = |out: &str, task: &str, more: &[&str]| {
+        let args = ["scan", "-q", "--models", MODEL, "--prompts", "40", "--task", task, "--out", out];
+        succeeds(&[&args[..], more].concat(), here)
+    };
+    let read = |out: &str| -> Value {
+        let path = here.join(format!("{out}/results/copy_suppression_logitdiff_scan_{MODEL}.json"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    scan("all", "ioi", &[]);
+    let shown = scan("some", "ioi", &["--heads", "L1H2,L0H1,L1H2"]);
+    assert!(shown.contains(", 2 of "), "{shown}");
+    scan("some", "anti-repeat", &["--heads", "L1H2,L0H1"]);
+    let (all, some) = (read("all"), read("some"));
+    assert!(all.get("only_heads").is_none());
+    assert_eq!(some["only_heads"], serde_json::json!(["L0H1", "L1H2"]));
+    let heads = some["heads"].as_array().unwrap();
+    assert_eq!(heads.len(), 2);
+    for head in heads {
+        let of_all = all["heads"].as_array().unwrap();
+        let same = of_all.iter().find(|h| (&h["layer"], &h["head"]) == (&head["layer"], &head["head"]));
+        // The q-value counts the heads that were scanned; the rest is the same to the bit.
+        for key in ["delta", "delta_ci_low", "delta_ci_high", "p_value", "held_out_delta"] {
+            assert_eq!(head[key], same.unwrap()[key], "{key}");
+        }
+    }
+    // No table takes what was not measured for zero.
+    for command in ["joint", "classify", "trace", "report"] {
+        fails(&[command, "--out", "some"], here, &["2 of", "heads", "without --heads"]);
+    }
+    let more = ["--models", MODEL, "--prompts", "40", "--task", "ioi"];
+    let fails = |args: &[&str], words: &[&str]| fails(&[&["scan"], &more[..], args].concat(), here, words);
+    fails(&["--heads", "L0H0", "--out", "all"], &["every head", "another folder"]);
+    fails(&["--heads", "L0H0,L99H0", "--out", "few"], &["no head L99H0", "counted from 0"]);
+    fails(&["--heads", "9.6", "--out", "few"], &["L9H6"]);
+}
+
+#[test]
 fn wrong_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

@@ -97,6 +97,41 @@ fn a_model_by_its_id() {
 }
 
 #[test]
+fn experiments_fetch_the_commit_that_was_scanned() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let server = serve(|_, reply| reply);
+    let scan = ["run", "-q", "--models", ID, "--prompts", "40", "--stages", "scan", "--out", "s"];
+    stdout(run(here, &server.endpoint(), &scan));
+    // Another machine, with the study and without the model.
+    for args in [
+        &["trace", "-q", "--out", "s"][..],
+        &["ablate", "-q", "--random-sets", "2", "--out", "s"],
+        &["ablate", "-q", "--random-sets", "3", "--models", ID, "--out", "s"],
+    ] {
+        fs::remove_dir_all(here.join("home")).unwrap();
+        let before = server.requests().len();
+        stdout(run(here, &server.endpoint(), args));
+        let asked: Vec<String> = server.paths().split_off(before);
+        assert!(asked.contains(&WEIGHTS.to_owned()), "{args:?}: {asked:?}");
+        let pinned = !args.contains(&"--models");
+        assert_eq!(
+            asked.iter().any(|path| path.contains(&format!("revision/{COMMIT}"))),
+            pinned,
+            "{asked:?}"
+        );
+    }
+    // Without a server and without a cache there is nothing to work on, which is one line.
+    fs::remove_dir_all(here.join("home")).unwrap();
+    let endpoint = server.endpoint();
+    drop(server);
+    let output = run(here, &endpoint, &["trace", "-q", "--out", "s"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.trim_end().lines().count() == 1 && error.contains(ID), "{error}");
+}
+
+#[test]
 fn a_killed_download_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
+use analysis::head_id::HeadId;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::{ScanMeta, Split as FileSplit};
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,18 @@ pub enum ScanError {
     /// See [`PromptError`].
     #[error(transparent)]
     Prompts(Box<PromptError>),
+    /// A head that the model does not have.
+    #[error(
+        "there is no head {head}: the model has {n_layers} layers of {n_heads} heads, both counted from 0"
+    )]
+    NoSuchHead {
+        /// The head asked for.
+        head: HeadId,
+        /// Layers of the model.
+        n_layers: u32,
+        /// Heads per layer.
+        n_heads: u32,
+    },
     /// The forward pass gave a number that is none.
     #[error(
         "the logit difference of prompt {prompt:?} is not a finite number: the model's weights overflow float32"
@@ -149,12 +162,12 @@ impl From<PromptError> for ScanError {
 pub struct Underway<'a> {
     /// Work done and in all.
     pub progress: Progress,
-    /// Logit differences under each head's ablation, `[n_layers * n_heads, n_prompts]`; NaN where not measured yet. Given
+    /// Logit differences under each scanned head's ablation, `[n_scanned_heads, n_prompts]`; NaN where not measured yet. Given
     /// to [`resume`], nothing of it is measured again.
     pub ablated: &'a [f32],
 }
 
-/// Ablates every head of `decoder` on all `prompts`.
+/// Ablates every head of `decoder`, or those of [`ScanMeta::only_heads`], on all `prompts`.
 ///
 /// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation` and `value_bias` are filled in
 /// here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
@@ -193,7 +206,16 @@ pub fn resume(
     meta.ablation = options.ablation.to_string();
     meta.value_bias = options.value_bias.to_string();
 
-    let branches = every_head(spec, options.ablation, options.value_bias);
+    if let Some(only) = &mut meta.only_heads {
+        only.sort_unstable();
+        only.dedup();
+    }
+    let heads = meta.scanned_heads();
+    let (n_layers, n_heads) = (meta.n_layers, meta.n_heads);
+    if let Some(&head) = heads.iter().find(|id| id.layer >= n_layers || id.head >= n_heads) {
+        return Err(ScanError::NoSuchHead { head, n_layers, n_heads });
+    }
+    let branches = one_by_one(&heads, options.ablation, options.value_bias);
     let n_prompts = prompts.prompts.len();
     let mut ablated = known;
     if ablated.len() != branches.len() * n_prompts {
@@ -229,7 +251,8 @@ pub fn cost(
     value_bias: ValueBias,
     options: engine::Options,
 ) -> Result<engine::Cost, ScanError> {
-    let branches = every_head(spec, ablation, value_bias);
+    let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
+    let branches = one_by_one(&heads, ablation, value_bias);
     let prompts = engine_prompts(prompts);
     let scan = engine::cost(spec, &prompts, &branches, options)?;
     // The accuracy takes a plain run of its own.
@@ -237,11 +260,10 @@ pub fn cost(
     Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
 }
 
-/// One branch per head, in order of layer and head.
-fn every_head(spec: &ModelSpec, ablation: Ablation, value_bias: ValueBias) -> Vec<Branch> {
+/// One branch per head.
+fn one_by_one(heads: &[HeadId], ablation: Ablation, value_bias: ValueBias) -> Vec<Branch> {
     let replacement = ablation.replacement(value_bias);
-    let heads = (0..spec.n_layers).flat_map(|layer| (0..spec.n_heads).map(move |head| (layer, head)));
-    heads.map(|head| Branch::ablate([head], replacement)).collect()
+    heads.iter().map(|id| Branch::ablate([(id.layer as usize, id.head as usize)], replacement)).collect()
 }
 
 /// For each prompt, whether the correct name has the highest logit among all candidates of the task.
@@ -304,7 +326,7 @@ fn file_split(split: Split) -> FileSplit {
 struct LogitDifferences<'a> {
     n_prompts: usize,
     base: Vec<f32>,    // [n_prompts]
-    ablated: Vec<f32>, // [n_heads_total, n_prompts]
+    ablated: Vec<f32>, // [n_scanned_heads, n_prompts]
     observe: &'a mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 }
 

@@ -97,6 +97,13 @@ fn syntax_and_fields() {
 }
 
 #[test]
+fn lists_whose_cost_would_outgrow_their_length_are_refused() {
+    let list = |n: usize| (0..n).map(|i| format!("\"Nm{i}\", ")).collect::<String>();
+    refused("\"James\", ", &list(1000), &["names", "1023 entries", "1000 is the most"]);
+    refused("\"office\", ", &list(10_000), &["fillers", "10008 entries", "10000 is the most"]);
+}
+
+#[test]
 fn names_of_tasks() {
     for name in ["", "Recall", "re call", "../recall", "1st", "re-call", "x".repeat(41).as_str()] {
         refused("\"recall\"", &format!("{name:?}"), &["`name`", "file name", "lower-case"]);

@@ -13,6 +13,7 @@ mod gemm;
 mod math;
 mod matrix;
 mod norm;
+mod pages;
 mod simd;
 
 pub use attention::{KeyValues, PathAttention, attention_row, rotary, softmax_scaled, softmax_scaled_with};
@@ -20,7 +21,8 @@ pub use elementwise::{
     add_assign, axpy, dot, gelu_erf, gelu_erf_with, gelu_tanh, gelu_tanh_with, relu, relu_with, silu,
     silu_with,
 };
-pub use gemm::{Init, PackedMatrix, PackedRef, matmul, matmul_with};
+pub use gemm::{Init, PackedMatrix, PackedRef, PanelMut, UnfilledPanel, matmul, matmul_with};
 pub use matrix::{MatMut, MatRef};
 pub use norm::{layer_norm, layer_norm_with};
+pub use pages::prefer_huge_pages;
 pub use simd::Isa;

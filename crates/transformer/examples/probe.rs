@@ -1,19 +1,20 @@
 //! Loads a checkpoint folder and prints, as JSON, how long that took, the memory it peaked at, and logits of the plain
-//! run and of single ablated heads. `tools/real_shapes` compares them with Hugging Face Transformers.
+//! run. `tools/real_shapes` compares them with Hugging Face Transformers.
 //!
 //! ```text
 //! probe FOLDER REQUEST.json
-//! {"prompts": [[2, 5, 9]], "read": [0, 17], "heads": [[0, 3]], "ablated_prompts": 1}
+//! {"prompts": [[2, 5, 9]], "read": [0, 17]}
 //! ```
 
 use std::time::Instant;
 
 use serde::Deserialize;
 use serde_json::json;
-use transformer::checkpoint::ModelFiles;
+use transformer::checkpoint::{Checkpoint, ModelFiles};
+use transformer::config::ModelConfig;
+use transformer::decoder::Decoder;
 use transformer::engine::{Options, Prompt, Readings};
-use transformer::intervention::{Branch, Replacement};
-use transformer::model::ModelInfo;
+use transformer::tokenizer::Tokenizer;
 
 #[derive(Deserialize)]
 struct Request {
@@ -21,10 +22,6 @@ struct Request {
     prompts: Vec<Vec<u32>>,
     /// Tokens whose logits are printed.
     read: Vec<u32>,
-    /// Layer and head.
-    heads: Vec<(usize, usize)>,
-    /// How many of the prompts, from the first on, are run with each head ablated.
-    ablated_prompts: usize,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,12 +31,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let request: Request = serde_json::from_slice(&std::fs::read(request)?)?;
 
+    let files = ModelFiles::folder(folder)?;
     let started = Instant::now();
-    let info = ModelInfo::open(&ModelFiles::folder(folder)?)?;
-    let (dtypes, weight_bytes) = (info.checkpoint.dtypes(), info.checkpoint.weight_bytes());
-    let model = info.load()?;
+    let config = ModelConfig::open(&files)?;
+    let checkpoint = Checkpoint::open(&files, &config)?;
+    let decoder = Decoder::new(config.spec.clone(), checkpoint.load()?);
     let load_seconds = started.elapsed().as_secs_f64();
     let load_peak_bytes = peak_bytes();
+    // What a scan does beside it.
+    let started = Instant::now();
+    checkpoint.weight_hash();
+    let hash_seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    Tokenizer::from_files(&files, &config)?;
+    let tokenizer_seconds = started.elapsed().as_secs_f64();
 
     let prompt = |tokens: &Vec<u32>| Prompt {
         tokens: tokens.clone(),
@@ -50,25 +55,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let prompts: Vec<Prompt> = request.prompts.iter().map(prompt).collect();
     let started = Instant::now();
-    let plain = Readings::collect(model.decoder(), &prompts, &[], Options::default())?;
-    let ablated = &prompts[..request.ablated_prompts.min(prompts.len())];
-    let run = |replacement| {
-        let branches: Vec<Branch> =
-            request.heads.iter().map(|&head| Branch::ablate([head], replacement)).collect();
-        let readings = Readings::collect(model.decoder(), ablated, &branches, Options::default())?;
-        // [heads][prompts][read]
-        let of_branch = |b| (0..ablated.len()).map(|p| readings.branch(b, p).to_vec()).collect::<Vec<_>>();
-        Ok::<_, Box<dyn std::error::Error>>((0..branches.len()).map(of_branch).collect::<Vec<_>>())
-    };
+    let plain = Readings::collect(&decoder, &prompts, &[], Options::default())?;
     let output = json!({
         "load_seconds": load_seconds,
         "load_peak_bytes": load_peak_bytes,
-        "weight_bytes": weight_bytes,
-        "n_params": model.n_params(),
-        "dtypes": dtypes,
+        "hash_seconds": hash_seconds,
+        "tokenizer_seconds": tokenizer_seconds,
+        "weight_bytes": checkpoint.weight_bytes(),
+        "n_params": checkpoint.n_params(),
+        "dtypes": checkpoint.dtypes(),
         "plain": (0..prompts.len()).map(|p| plain.plain(p)).collect::<Vec<_>>(),
-        "in_head": run(Replacement::Zero)?,
-        "folded": run(Replacement::ValueBias)?,
         "run_seconds": started.elapsed().as_secs_f64(),
     });
     println!("{output}");

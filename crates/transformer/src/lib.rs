@@ -1,6 +1,9 @@
 //! Decoder-only transformers: checkpoints, tokenizers, and an exact forward pass over a *forest* of prompts in which
 //! any head's streams can be replaced.
 
+// One module needs it: the memory map of weight files.
+#![deny(unsafe_code)]
+
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;

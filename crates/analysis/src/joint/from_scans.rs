@@ -44,7 +44,7 @@ impl ScanPair {
                 &meta.task,
                 &meta.provenance,
                 meta.seed,
-                side.n_heads_total(),
+                side.n_scanned_heads(),
                 side.main_split(),
             );
             if of_scan != of_side {
@@ -84,7 +84,7 @@ impl ScanPair {
 ///
 /// # Errors
 /// [`AnalysisError::Inconsistent`] when two scans that should be compared were made differently (model, weights,
-/// protocol, ablation, value bias, program's thresholds), a scan is of another task, or a model is given twice.
+/// protocol, ablation, value bias, program's thresholds), a scan is of another task or of some heads only, or a model is given twice.
 pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
     let mut models: Vec<ModelHeads> = Vec::with_capacity(pairs.len());
     let Some(first) = pairs.first() else {
@@ -171,6 +171,19 @@ fn check_pair(pair: &ScanPair) -> Result<()> {
                 format!("scan of {}", scan.model_name),
                 format!("its task is `{}` where `{task}` belongs", scan.task),
                 format!("scan the model on `{task}`"),
+            ));
+        }
+    }
+    for scan in [ioi, anti] {
+        if let Some(only) = &scan.only_heads {
+            return Err(AnalysisError::inconsistent(
+                format!("scan of {} on {}", scan.model_name, scan.task),
+                format!(
+                    "it covers {} of {} heads",
+                    only.len(),
+                    u64::from(scan.n_layers) * u64::from(scan.n_heads)
+                ),
+                "scan the model again without --heads",
             ));
         }
     }

@@ -31,6 +31,7 @@ pub fn meta(family: &str, model: &str, task: &str, n_layers: u32, n_heads: u32) 
         n_layers,
         n_heads,
         n_params: Some(1_234_567),
+        only_heads: None,
         note: "simulated".into(),
         provenance: Provenance {
             program_version: "0.1.0".into(),

@@ -9,9 +9,10 @@ use analysis::scan_file::{Provenance, ScanFile};
 use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizedPrompts};
 use serde_json::{Map, Value, json};
 
-use super::scan::prompts_folder;
+use super::scan::{COMMIT, prompts_folder};
 use super::tables::read_joint;
 use crate::args::ExperimentArgs;
+use crate::downloads;
 use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::Digest256;
@@ -37,10 +38,10 @@ impl StudyHeads {
     }
 
     /// Those of a study's folder, and the models to experiment on: the ones named, else all that were scanned, in the
-    /// study's order.
+    /// study's order. Models of the Hub are downloaded if need be.
     ///
     /// # Errors
-    /// A folder without scans; a model that was not scanned, or is no longer where it was.
+    /// A folder without scans; a model that was not scanned, is no longer where it was, or cannot be had.
     pub fn open(
         args: &ExperimentArgs,
         top_k: usize,
@@ -50,9 +51,11 @@ impl StudyHeads {
         let heads = Self::new(&read_joint(&layout, args.tau, display)?, args.tau, top_k)?;
         let models = &heads.classified.models;
         if args.models.is_empty() {
-            let subjects = models.iter().map(|m| reopen(&layout, &m.info.model)).collect::<Result<_, _>>()?;
+            let subjects =
+                models.iter().map(|m| reopen(&layout, &m.info.model, display)).collect::<Result<_, _>>()?;
             return Ok((heads, subjects));
         }
+        downloads::fetch(&args.models, display)?;
         let mut subjects = Subject::open_all(&args.models)?;
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
         if let Some(unknown) = subjects.iter().find(|s| place(&s.name).is_none()) {
@@ -64,11 +67,16 @@ impl StudyHeads {
     }
 }
 
-/// The model that a scan was made of, from where it lay then, else by its name.
-fn reopen(layout: &Layout, model: &str) -> Result<Subject, CliError> {
-    let from = ScanFile::read(&layout.scan(IOI, model))?.hf_name;
-    let then = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from);
-    for name in [then, model] {
+/// The model that a scan was made of, from where it lay then (a model of the Hub: at that commit), else by its name.
+fn reopen(layout: &Layout, model: &str, display: Display) -> Result<Subject, CliError> {
+    let scan = ScanFile::read(&layout.scan(IOI, model))?;
+    let from = scan.hf_name;
+    let mut then = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from).to_owned();
+    if let Some(commit) = scan.provenance.options.get(COMMIT).and_then(Value::as_str) {
+        then = format!("{then}@{commit}");
+        downloads::fetch(std::slice::from_ref(&then), display)?;
+    }
+    for name in [&then, model] {
         match Subject::open(name) {
             Ok(subject) if subject.name == model => return Ok(subject),
             Ok(_) | Err(CliError::UnknownModel { .. }) => {}

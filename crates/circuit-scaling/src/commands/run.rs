@@ -120,7 +120,7 @@ impl Run<'_> {
         for subject in &self.subjects {
             let mut todo = Vec::new();
             for prompts in &prompts {
-                let scan = ModelScan::new(&self.folder.layout, subject, prompts, measure)?;
+                let scan = ModelScan::new(&self.folder.layout, subject, prompts, measure, None)?;
                 if scan.is_done(&self.folder) {
                     self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name));
                 } else {

@@ -1,9 +1,11 @@
 //! `scan`: every head of some models on one task.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use analysis::head_id::HeadId;
 use analysis::layout::Layout;
 use analysis::scan_file::{Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
@@ -30,7 +32,8 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
     let mut text = String::new();
     for subject in &subjects {
-        let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure)?;
+        let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
+        let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure, only)?;
         if scan.is_done(&folder) {
             display.note(&format!("{:16} {:12} is done", subject.name, task.name));
         } else {
@@ -41,6 +44,9 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
     Ok(text)
 }
+
+/// The option under which results keep the commit on the Hub that a model's files belong to.
+pub const COMMIT: &str = "commit";
 
 /// Where prompts as they were run, and the study's record of them, lie.
 pub fn prompts_folder(layout: &Layout) -> PathBuf {
@@ -74,16 +80,22 @@ pub struct ModelScan<'a> {
 }
 
 impl<'a> ModelScan<'a> {
-    /// Prepares a scan and writes its prompts as they will be run.
+    /// Prepares a scan of `only_heads`, or of all, and writes its prompts as they will be run.
     ///
     /// # Errors
-    /// Prompts that the model cannot read, or that cannot be written.
+    /// Prompts that the model cannot read, or that cannot be written; a scan of all heads in the place of one of some.
     pub fn new(
         layout: &Layout,
         subject: &'a Subject,
         prompts: &PromptSet,
         measure: &MeasureArgs,
+        only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
+        let path = layout.scan(&prompts.task.name, &subject.name);
+        // What every table needs is not overwritten by less.
+        if only_heads.is_some() && ScanFile::read(&path).is_ok_and(|scan| scan.only_heads.is_none()) {
+            return Err(CliError::WholeScan { path });
+        }
         let tokenized = prompts.tokenize(subject)?;
         let written = tokenized.write(&prompts_folder(layout))?;
         let spec = subject.spec();
@@ -92,7 +104,7 @@ impl<'a> ModelScan<'a> {
         options.insert("task_hash".into(), prompts.task.hash().into());
         options.insert("tokenizer_hash".into(), subject.hash().into());
         if let Some(commit) = &subject.commit {
-            options.insert("commit".into(), commit.as_str().into());
+            options.insert(COMMIT.into(), commit.as_str().into());
         }
         let meta = ScanMeta {
             model_name: subject.name.clone(),
@@ -106,6 +118,8 @@ impl<'a> ModelScan<'a> {
             n_layers: spec.n_layers as u32,
             n_heads: spec.n_heads as u32,
             n_params: Some(subject.info.checkpoint.n_params() as u64),
+            only_heads: only_heads
+                .map(|heads| heads.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()),
             note: String::new(),
             provenance: Provenance {
                 program_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -138,8 +152,8 @@ impl<'a> ModelScan<'a> {
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
         let step = self.step();
-        let (task, model, n_heads) =
-            (&self.meta.task.clone(), &self.subject.name, decoder.spec().n_heads_total());
+        let (task, model) = (&self.meta.task.clone(), &self.subject.name);
+        let n_heads = self.meta.scanned_heads().len();
         let mut partial = folder.partial_scan(task, model, &self.inputs);
         let known = std::mem::take(&mut partial.known);
         if !known.is_empty() {
@@ -184,9 +198,12 @@ fn describe(text: &mut String, scan: &ScanFile) {
         heads.iter().take(5).map(head).collect::<Vec<_>>().join(", ")
     };
     let base = &scan.baseline;
+    let some = scan.only_heads.as_ref().map_or_else(String::new, |only| {
+        format!(", {} of {} heads", only.len(), u64::from(scan.n_layers) * u64::from(scan.n_heads))
+    });
     let _ = writeln!(
         text,
-        "{} on {} ({}, {} prompts): logit difference {:.3}, accuracy {:.1}%",
+        "{} on {} ({}, {} prompts{some}): logit difference {:.3}, accuracy {:.1}%",
         scan.model_name,
         scan.task,
         scan.split.name(),

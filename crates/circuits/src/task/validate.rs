@@ -12,6 +12,12 @@ const MAX_NAME_LEN: usize = 40;
 const MIN_PER_LIST: usize = 2;
 const MIN_IN_ALL: usize = 4;
 
+/// Most names in all: pairs of names are listed, so that ten times the names are a hundred times the memory.
+const MAX_NAMES: usize = 1000;
+
+/// Most words in all lists of fillers, each of which is compared with every name.
+const MAX_FILLERS: usize = 10_000;
+
 struct Checker<'a> {
     task: &'a Task,
     file: &'a str,
@@ -42,6 +48,10 @@ impl Checker<'_> {
         })
     }
 
+    fn too_many(&self, field: &str, n: usize, most: usize) -> Result<(), TaskError> {
+        self.fail(field, format!("has {n} entries"), format!("{most} is the most: leave some out"))
+    }
+
     fn name(&self) -> Result<(), TaskError> {
         let name = self.task.name.as_str();
         if !is_word(name) || name.len() > MAX_NAME_LEN {
@@ -70,6 +80,10 @@ impl Checker<'_> {
     fn names(&self) -> Result<(), TaskError> {
         let names = &self.task.names;
         self.words("names.pool", &names.pool)?;
+        let n_names = names.pool.len() + names.partner_pool.len();
+        if n_names > MAX_NAMES {
+            return self.too_many("names", n_names, MAX_NAMES);
+        }
         let one_list = names.partner_pool.is_empty();
         let fewest = if one_list { MIN_IN_ALL } else { MIN_PER_LIST };
         for (field, list) in [("names.pool", &names.pool), ("names.partner_pool", &names.partner_pool)] {
@@ -109,6 +123,10 @@ impl Checker<'_> {
     }
 
     fn fillers(&self) -> Result<(), TaskError> {
+        let n_fillers = self.task.fillers.values().map(Vec::len).sum();
+        if n_fillers > MAX_FILLERS {
+            return self.too_many("fillers", n_fillers, MAX_FILLERS);
+        }
         for (filler, list) in &self.task.fillers {
             let field = format!("fillers.{filler}");
             if Role::ALL.iter().any(|role| role.as_str() == filler) {
@@ -196,6 +214,9 @@ impl Checker<'_> {
         }
         if published.n_prompts == 0 {
             return self.fail("published.n_prompts", "is 0", "write how many prompts the study drew");
+        }
+        if published.names.len() > MAX_NAMES {
+            return self.too_many("published.names", published.names.len(), MAX_NAMES);
         }
         self.words("published.names", &published.names)?;
         if published.names.len() < MIN_PER_LIST {

@@ -104,7 +104,7 @@ pub fn deltas(scan: &PerPromptScan) -> Vec<f64> {
         let differences = ablated.iter().zip(&scan.base).map(|(a, b)| f64::from(*a) - f64::from(*b));
         differences.zip(&scan.weight).map(|(d, &weight)| d * f64::from(weight)).sum::<f64>() / n
     };
-    (0..scan.n_heads_total()).map(|head| weighted(scan.ablated_head(head))).collect()
+    (0..scan.n_scanned_heads()).map(|head| weighted(scan.ablated_head(head))).collect()
 }
 
 /// The default scan.
@@ -126,6 +126,7 @@ pub fn scan_with(decoder: &Decoder, prompts: &TokenizedPrompts, options: ScanOpt
         n_layers: 0,
         n_heads: 0,
         n_params: None,
+        only_heads: None,
         note: String::new(),
         provenance: Provenance {
             program_version: String::new(),

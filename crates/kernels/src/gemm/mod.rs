@@ -12,7 +12,7 @@
 
 mod packed;
 
-pub use packed::{PackedMatrix, PackedRef};
+pub use packed::{PackedMatrix, PackedRef, PanelMut, UnfilledPanel};
 
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::{MatMut, MatRef};

@@ -1,6 +1,10 @@
 //! Weights in the layout that the matrix product reads.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::pages::prefer_huge_pages;
 
 /// Columns per panel: two AVX-512 vectors, four AVX2 vectors.
 pub(crate) const NR: usize = 32;
@@ -19,6 +23,76 @@ pub struct PackedMatrix {
     panels: Vec<PanelRow>,
     k: usize,
     n: usize,
+}
+
+/// A panel whose memory has not been touched yet: see [`PackedMatrix::pack`].
+pub struct UnfilledPanel<'a> {
+    rows: &'a mut [MaybeUninit<PanelRow>],
+    columns: Range<usize>,
+    written: &'a AtomicUsize,
+}
+
+impl<'a> UnfilledPanel<'a> {
+    /// Fills the panel with zeros, which makes it a panel to write to. Best done by the thread that writes, right before.
+    pub fn zeroed(self) -> PanelMut<'a> {
+        for row in self.rows.iter_mut() {
+            row.write(PanelRow([0.0; NR]));
+        }
+        // SAFETY: every row has just been written.
+        let rows = unsafe { self.rows.assume_init_mut() };
+        self.written.fetch_add(1, Ordering::Release);
+        PanelMut { rows, columns: self.columns }
+    }
+}
+
+/// A panel to write: all rows of at most 32 columns.
+pub struct PanelMut<'a> {
+    rows: &'a mut [PanelRow],
+    columns: Range<usize>,
+}
+
+impl PanelMut<'_> {
+    /// The columns of the matrix that the panel holds.
+    pub fn columns(&self) -> Range<usize> {
+        self.columns.clone()
+    }
+
+    /// Writes row `row`: one value for each of the panel's columns.
+    ///
+    /// # Panics
+    /// If there is no such row, or there are more values than columns.
+    #[track_caller]
+    pub fn set_row(&mut self, row: usize, values: &[f32]) {
+        assert!(values.len() <= self.columns.len(), "{} values, {:?}", values.len(), self.columns);
+        self.rows[row].0[..values.len()].copy_from_slice(values);
+    }
+
+    /// Writes the rows `rows` of every column: column `j` of the panel is `columns[j * stride ..]`.
+    ///
+    /// # Panics
+    /// If the panel lacks a row, or `columns` a value.
+    #[track_caller]
+    pub fn set_columns(&mut self, rows: Range<usize>, columns: &[f32], stride: usize) {
+        let (n_rows, n_columns) = (rows.len(), self.columns.len());
+        if n_rows == 0 || n_columns == 0 {
+            return;
+        }
+        let columns = &columns[..(n_columns - 1) * stride + n_rows];
+        let rows = &mut self.rows[rows];
+        if n_columns == NR {
+            for (i, row) in rows.iter_mut().enumerate() {
+                for (j, value) in row.0.iter_mut().enumerate() {
+                    *value = columns[j * stride + i];
+                }
+            }
+        } else {
+            for (i, row) in rows.iter_mut().enumerate() {
+                for (j, value) in row.0[..n_columns].iter_mut().enumerate() {
+                    *value = columns[j * stride + i];
+                }
+            }
+        }
+    }
 }
 
 /// A block of rows and columns of a [`PackedMatrix`].
@@ -47,14 +121,17 @@ impl PackedMatrix {
     #[track_caller]
     pub fn from_transposed(w: &[f32], k: usize, n: usize) -> Self {
         assert_eq!(w.len(), n * k, "a transposed [{n}, {k}] weight needs {} values, got {}", n * k, w.len());
-        Self::pack_columns(k, n, |col, out| out.copy_from_slice(&w[col * k..][..k]))
+        Self::pack(k, n, |panels| {
+            for mut panel in panels.into_iter().map(UnfilledPanel::zeroed) {
+                let first = panel.columns().start;
+                panel.set_columns(0..k, &w[first * k..], k);
+            }
+        })
     }
 
     /// Packs a `[k, n]` matrix row by row: `fill(i, out)` writes row `i` into `out`, `[n]`.
-    ///
-    /// Needs no more memory than the result and one row, so float16 storage can be widened on the way.
     pub fn pack_rows(k: usize, n: usize, mut fill: impl FnMut(usize, &mut [f32])) -> Self {
-        let mut packed = Self::zeros(k, n);
+        let mut packed = Self { panels: vec![PanelRow([0.0; NR]); n.div_ceil(NR) * k], k, n };
         let mut row = vec![0.0; n];
         for i in 0..k {
             fill(i, &mut row);
@@ -65,33 +142,34 @@ impl PackedMatrix {
         packed
     }
 
-    /// Packs a `[k, n]` matrix column by column: `fill(j, out)` writes column `j` into `out`, `[k]`.
+    /// Packs a `[k, n]` matrix panel by panel, on as many threads as `share_out` likes: it is given every panel, in order
+    /// of columns, and writes to each after [`UnfilledPanel::zeroed`].
     ///
-    /// Needs no more memory than the result and 16 columns.
-    pub fn pack_columns(k: usize, n: usize, mut fill: impl FnMut(usize, &mut [f32])) -> Self {
-        const GROUP: usize = 16; // columns transposed together: one cache line of the panel
-        let mut packed = Self::zeros(k, n);
-        let mut columns = vec![0.0; GROUP * k];
-        for first in (0..n).step_by(GROUP) {
-            let width = GROUP.min(n - first);
-            if k == 0 {
-                break;
-            }
-            for (j, column) in columns.chunks_mut(k).enumerate().take(width) {
-                fill(first + j, column);
-            }
-            let panel = &mut packed.panels[first / NR * k..][..k];
-            for (i, row) in panel.iter_mut().enumerate() {
-                for j in 0..width {
-                    row.0[first % NR + j] = columns[j * k + i];
-                }
-            }
+    /// Needs no more memory than the result, and touches it once, so that float16 storage can be widened on the way.
+    ///
+    /// # Panics
+    /// If `share_out` leaves a panel out.
+    #[track_caller]
+    pub fn pack(k: usize, n: usize, share_out: impl FnOnce(Vec<UnfilledPanel<'_>>)) -> Self {
+        let (n_panels, len) = (n.div_ceil(NR), n.div_ceil(NR) * k);
+        let mut panels: Vec<PanelRow> = Vec::with_capacity(len);
+        if k == 0 {
+            return Self { panels, k, n };
         }
-        packed
-    }
-
-    fn zeros(k: usize, n: usize) -> Self {
-        Self { panels: vec![PanelRow([0.0; NR]); n.div_ceil(NR) * k], k, n }
+        let written = AtomicUsize::new(0);
+        let memory = &mut panels.spare_capacity_mut()[..len];
+        prefer_huge_pages(memory);
+        let unfilled = memory.chunks_mut(k).enumerate();
+        let unfilled = unfilled.map(|(p, rows)| {
+            let columns = p * NR..n.min((p + 1) * NR);
+            UnfilledPanel { rows, columns, written: &written }
+        });
+        share_out(unfilled.collect());
+        assert_eq!(written.into_inner(), n_panels, "panels were left out");
+        // SAFETY: all `n_panels` panels, which are the first `len` rows, have been written: each counts itself once, after
+        // `zeroed`, which takes it by value, has written its rows.
+        unsafe { panels.set_len(len) };
+        Self { panels, k, n }
     }
 
     /// Number of rows: the length of the products' sums.

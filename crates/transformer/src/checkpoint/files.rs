@@ -106,7 +106,7 @@ impl ModelFiles {
         }
     }
 
-    /// Opens a regular file of the folder and tells its length.
+    /// Opens a regular file of the folder and tells its length. Links are followed where [`is_at_home`] allows.
     fn open(&self, file: &str) -> Result<Option<(File, usize)>, LoadError> {
         let ModelFiles::Folder(folder) = self else { return Ok(None) };
         let path = folder.join(file);
@@ -119,7 +119,15 @@ impl ModelFiles {
             }
             Ok(_) => {}
         }
-        let open = File::open(&path).map_err(|e| self.io_error(file, e))?;
+        let real = path.canonicalize().map_err(|e| self.io_error(file, e))?;
+        if !is_at_home(&real, folder).map_err(|e| self.io_error(file, e))? {
+            return Err(LoadError::Malformed {
+                file: self.label(file),
+                problem: format!("is a link to {}, outside the model's folder", real.display()),
+                mend: "put the file itself into the folder, or name the folder where it lies".to_owned(),
+            });
+        }
+        let open = File::open(&real).map_err(|e| self.io_error(file, e))?;
         let len = open.metadata().map_err(|e| self.io_error(file, e))?.len();
         let len = usize::try_from(len).map_err(|e| self.io_error(file, io::Error::other(e)))?;
         Ok(Some((open, len)))
@@ -133,6 +141,16 @@ impl ModelFiles {
         let ModelFiles::Embedded { files, .. } = self else { return None };
         files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes)
     }
+}
+
+/// Whether a file, all links followed, lies in the model's folder, or where links of the Hub's cache lead: to
+/// `models--…/blobs/…`. A link in a stranger's folder could name any file of the machine.
+fn is_at_home(real: &Path, folder: &Path) -> io::Result<bool> {
+    let name_of = |path: Option<&Path>| path?.file_name()?.to_str().map(str::to_owned);
+    let (blobs, repository) = (real.parent(), real.parent().and_then(Path::parent));
+    let is_blob = name_of(blobs).is_some_and(|name| name == "blobs")
+        && name_of(repository).is_some_and(|name| name.starts_with("models--"));
+    Ok(is_blob || real.starts_with(folder.canonicalize()?))
 }
 
 /// The content of a file that may be larger than memory.

@@ -1,9 +1,13 @@
 //! Tensors → [`Weights`], one block at a time.
 //!
-//! Each matrix goes straight from the mapped file into its packed form, row by row or column by column, and its pages
-//! are given back at once, so that the peak stays near the size of the float32 weights.
+//! Each matrix goes straight from the mapped file into its packed form, panel by panel on all threads, while the system
+//! reads the next block's part of the file; its pages are given back at once, so that the peak stays near the size of the
+//! float32 weights.
 
-use kernels::PackedMatrix;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kernels::{PackedMatrix, PanelMut, UnfilledPanel};
+use rayon::prelude::*;
 
 use super::plan::{LayerPlan, LinearPlan, NormPlan, Order, Plan, TensorId};
 use super::tensors::TensorStore;
@@ -14,9 +18,16 @@ type Result<T> = std::result::Result<T, LoadError>;
 
 /// Converts all parameters. The largest tensors, the embeddings, go first, while little else is held.
 pub(super) fn load(store: &TensorStore, plan: &Plan) -> Result<Weights> {
+    let prefetch = |id: TensorId| store.prefetch(&store.tensors[id]);
+    let prefetch_layer = |i: usize| plan.layer_tensors(i).for_each(prefetch);
     let whole = |id: TensorId| store.to_f32(&store.tensors[id]);
+    let tied_copy = plan.tied_copy.filter(|&copy| !store.is_same(copy, plan.embed));
+    [Some(plan.embed), tied_copy, plan.unembed, plan.pos_embed].into_iter().flatten().for_each(prefetch);
+    if !plan.layers.is_empty() {
+        prefetch_layer(0);
+    }
     let embed = whole(plan.embed)?;
-    if let Some(copy) = plan.tied_copy {
+    if let Some(copy) = tied_copy {
         check_tied(store, &embed, copy)?;
     }
     let unembed = plan.unembed.map(whole).transpose()?;
@@ -24,8 +35,8 @@ pub(super) fn load(store: &TensorStore, plan: &Plan) -> Result<Weights> {
 
     let mut layers = Vec::with_capacity(plan.layers.len());
     for (i, layer_plan) in plan.layers.iter().enumerate() {
-        for id in plan.layer_tensors(i) {
-            store.prefetch(&store.tensors[id]);
+        if i + 1 < plan.layers.len() {
+            prefetch_layer(i + 1);
         }
         layers.push(layer(store, layer_plan)?);
     }
@@ -41,16 +52,12 @@ pub(super) fn load(store: &TensorStore, plan: &Plan) -> Result<Weights> {
 }
 
 fn layer(store: &TensorStore, plan: &LayerPlan) -> Result<LayerWeights> {
-    let ((w_qkv, w_o), (w_in, w_out)) = rayon::join(
-        || rayon::join(|| linear(store, &plan.w_qkv), || linear(store, &plan.w_o)),
-        || rayon::join(|| linear(store, &plan.w_in), || linear(store, &plan.w_out)),
-    );
     Ok(LayerWeights {
         ln1: norm(store, plan.ln1)?,
-        w_qkv: w_qkv?,
-        w_o: w_o?,
+        w_qkv: linear(store, &plan.w_qkv)?,
+        w_o: linear(store, &plan.w_o)?,
         ln2: norm(store, plan.ln2)?,
-        mlp: Some(Mlp { w_in: w_in?, w_out: w_out? }),
+        mlp: Some(Mlp { w_in: linear(store, &plan.w_in)?, w_out: linear(store, &plan.w_out)? }),
     })
 }
 
@@ -62,27 +69,20 @@ fn norm(store: &TensorStore, plan: NormPlan) -> Result<LayerNorm> {
 
 fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
     let &LinearPlan { d_in, d_out, .. } = plan;
-    // The packing takes values, not errors: the first element that is no number is noted here, tensor by tensor.
-    let mut bad: Vec<Option<usize>> = vec![None; plan.weight.len()];
-    let mut read = |part: usize, row: usize, out: &mut [f32]| {
-        let tensor = &store.tensors[plan.weight[part]];
-        if let Err(index) = store.decode(tensor, row * out.len(), out) {
-            bad[part] = Some(bad[part].map_or(index, |earlier| earlier.min(index)));
+    let source =
+        Source { store, plan, bad: plan.weight.iter().map(|_| AtomicUsize::new(usize::MAX)).collect() };
+    let weight = PackedMatrix::pack(d_in, d_out, |panels| {
+        let panels = panels.into_par_iter();
+        match plan.order {
+            Order::Rows => panels.chunks(PANELS_PER_ROW_PIECE).for_each(|group| source.rows(group)),
+            Order::Columns | Order::ColumnsPerHead { .. } => panels.for_each(|panel| source.columns(panel)),
         }
-    };
-    let weight = match plan.order {
-        Order::Rows => PackedMatrix::pack_rows(d_in, d_out, |row, out| read(0, row, out)),
-        Order::Columns | Order::ColumnsPerHead { .. } => {
-            PackedMatrix::pack_columns(d_in, d_out, |column, out| {
-                let (part, row) = plan.column(column);
-                read(part, row, out);
-            })
-        }
-    };
-    for (&id, bad) in plan.weight.iter().zip(bad) {
+    });
+    for (&id, bad) in plan.weight.iter().zip(source.bad) {
         let tensor = &store.tensors[id];
         store.release(tensor);
-        if let Some(index) = bad {
+        let index = bad.into_inner();
+        if index != usize::MAX {
             return Err(store.non_finite(tensor, index));
         }
     }
@@ -98,26 +98,86 @@ fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
     Ok(Linear { weight, bias })
 }
 
+/// Where the values of a packed matrix come from.
+struct Source<'a> {
+    store: &'a TensorStore,
+    plan: &'a LinearPlan,
+    /// The first element of each tensor that is not finite, `usize::MAX` where all are.
+    bad: Vec<AtomicUsize>,
+}
+
+/// Panels that take their values from one piece of a row: enough for each piece to be worth its call.
+const PANELS_PER_ROW_PIECE: usize = 8;
+
+impl Source<'_> {
+    /// Decodes elements of one of the matrix's tensors.
+    fn read(&self, part: usize, start: usize, out: &mut [f32]) {
+        let tensor = &self.store.tensors[self.plan.weight[part]];
+        if let Err(index) = self.store.decode(tensor, start, out) {
+            self.bad[part].fetch_min(index, Ordering::Relaxed);
+        }
+    }
+
+    /// Fills neighbouring panels from a tensor that holds the matrix as it is.
+    fn rows(&self, panels: Vec<UnfilledPanel<'_>>) {
+        let LinearPlan { d_in, d_out, .. } = *self.plan;
+        let mut panels: Vec<PanelMut> = panels.into_iter().map(UnfilledPanel::zeroed).collect();
+        let first = panels.first().map_or(0, |panel| panel.columns().start);
+        let end = panels.last().map_or(0, |panel| panel.columns().end);
+        let mut piece = vec![0.0; end - first];
+        for row in 0..d_in {
+            self.read(0, row * d_out + first, &mut piece);
+            for panel in &mut panels {
+                let columns = panel.columns();
+                panel.set_row(row, &piece[columns.start - first..columns.end - first]);
+            }
+        }
+    }
+
+    /// Fills a panel from tensors that hold the transposed matrix: each column is a row there.
+    fn columns(&self, panel: UnfilledPanel<'_>) {
+        const ROWS: usize = 128;
+        // Apart by more than a power of two, or all columns would share a few lines of the cache.
+        const STRIDE: usize = ROWS + 16;
+        let d_in = self.plan.d_in;
+        let mut panel = panel.zeroed();
+        let columns = panel.columns();
+        let mut block = vec![0.0; columns.len() * STRIDE];
+        for first in (0..d_in).step_by(ROWS) {
+            let rows = first..d_in.min(first + ROWS);
+            for (column, out) in columns.clone().zip(block.chunks_mut(STRIDE)) {
+                let (part, row) = self.plan.column(column);
+                self.read(part, row * d_in + first, &mut out[..rows.len()]);
+            }
+            panel.set_columns(rows, &block, STRIDE);
+        }
+    }
+}
+
 /// Refuses a stored unembedding that differs from the embedding it is tied to: Transformers 4 uses the embedding
 /// then, Transformers 5 the stored one.
 fn check_tied(store: &TensorStore, embed: &[f32], copy: TensorId) -> Result<()> {
+    const BLOCK: usize = 1 << 16;
     let tensor = &store.tensors[copy];
-    let mut block = vec![0.0; embed.len().min(1 << 16)];
-    for (i, expected) in embed.chunks(block.len()).enumerate() {
-        let found = &mut block[..expected.len()];
-        store.decode(tensor, i * (1 << 16), found).map_err(|index| store.non_finite(tensor, index))?;
-        if found != expected {
-            return Err(LoadError::Malformed {
-                file: store.file_of(tensor).to_owned(),
-                problem: format!(
-                    "holds a {:?} that differs from the embedding, while config.json ties the two",
-                    tensor.name
-                ),
-                mend: "set \"tie_word_embeddings\" to false to use it, or save the checkpoint without it"
-                    .to_owned(),
-            });
+    let check = |(i, expected): (usize, &[f32])| {
+        let mut found = vec![0.0; expected.len()];
+        store.decode(tensor, i * BLOCK, &mut found).map_err(|index| store.non_finite(tensor, index))?;
+        if found == expected {
+            return Ok(());
         }
-    }
+        Err(LoadError::Malformed {
+            file: store.file_of(tensor).to_owned(),
+            problem: format!(
+                "holds a {:?} that differs from the embedding, while config.json ties the two",
+                tensor.name
+            ),
+            mend: "set \"tie_word_embeddings\" to false to use it, or save the checkpoint without it"
+                .to_owned(),
+        })
+    };
+    // The first block that is wrong, whichever thread finds its own first.
+    let wrong = embed.par_chunks(BLOCK).enumerate().map(check).find_first(Result::is_err);
+    wrong.unwrap_or(Ok(()))?;
     store.release(tensor);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! converts them. What a file holds beyond the model's parameters is an error, except for constants (causal masks,
 //! rotary frequencies) that older versions of Transformers saved along.
 
+#[expect(unsafe_code, reason = "files are mapped into memory, and their pages given back")]
 mod files;
 mod load;
 mod memory;

@@ -181,6 +181,15 @@ impl TensorStore {
         &self.files[tensor.file].label
     }
 
+    /// Whether two tensors are views of the very same numbers, as a tied unembedding is in files from `torch.save`.
+    pub(super) fn is_same(&self, a: usize, b: usize) -> bool {
+        let place = |id: usize| {
+            let Tensor { shape, dtype, file, range, strides, .. } = &self.tensors[id];
+            (shape, dtype, file, range, strides)
+        };
+        place(a) == place(b)
+    }
+
     /// The bytes of the elements `start..start + n` (row-major): borrowed from the file, or gathered by strides.
     fn bytes(&self, tensor: &Tensor, start: usize, n: usize) -> Cow<'_, [u8]> {
         let size = tensor.dtype.bitsize() / 8;
@@ -237,6 +246,7 @@ impl TensorStore {
     pub(super) fn to_f32(&self, tensor: &Tensor) -> Result<Vec<f32>, LoadError> {
         const CHUNK: usize = 1 << 18;
         let mut out = vec![0.0; tensor.n_elements()];
+        kernels::prefer_huge_pages(&mut out);
         let bad = out
             .par_chunks_mut(CHUNK)
             .enumerate()

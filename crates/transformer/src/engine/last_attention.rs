@@ -82,10 +82,10 @@ fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Baseline, ends: &[u32], weights
         || (Vec::new(), vec![0.0; d_head]),
         |(path, z), (&end, weights)| {
             chunk.base.path_into(end, window, path);
-            let q = &run.q[end as usize * d_attn..][..d_attn];
+            let q = &run.streams.q[end as usize * d_attn..][..d_attn];
             for (head, weights) in weights.chunks_exact_mut(path.len()).take(spec.n_heads).enumerate() {
                 let at = head * d_head;
-                let kv = KeyValues { data: &run.kv, stride: 2 * d_attn, key: at, value: d_attn + at };
+                let kv = KeyValues { data: &run.streams.kv, stride: 2 * d_attn, key: at, value: d_attn + at };
                 kernels::attention_row(&q[at..at + d_head], kv, path, scale, weights, z);
             }
         },

@@ -215,3 +215,49 @@ fn a_config_of_another_model() {
     let error = one_line(ModelInfo::open(&files).err().unwrap());
     assert_names(&error, &["config.json", "no valid JSON", "fetch"]);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn more_than_the_memory_is_refused_before_reading() {
+    // A hole of a terabyte: the file is all there, and takes no room on the disk.
+    let (n, mut folder) = (1usize << 38, gpt2());
+    let d_embed = folder.config["n_embd"].as_u64().unwrap() as usize;
+    let vocab = n / d_embed;
+    folder.config["vocab_size"] = vocab.into();
+    let dir = folder.write();
+    let whole = folder.serialize();
+    let header_len = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&whole[8..8 + header_len]).unwrap();
+    // The embedding moves to the end.
+    let name = "transformer.wte.weight";
+    let at = |header: &serde_json::Value, name: &str, end: usize| {
+        header[name]["data_offsets"][end].as_u64().unwrap() as usize
+    };
+    let (start, end) = (at(&header, name, 0), at(&header, name, 1));
+    let names: Vec<String> =
+        header.as_object().unwrap().keys().filter(|k| *k != "__metadata__").cloned().collect();
+    let behind = |other: &&String| *other != name && at(&header, other, 0) >= end;
+    let behind: Vec<&String> = names.iter().filter(behind).collect();
+    for other in behind {
+        let moved = [0, 1].map(|i| at(&header, other, i) - (end - start));
+        header[other.as_str()]["data_offsets"] = serde_json::json!(moved);
+    }
+    let data = whole.len() - 8 - header_len - (end - start);
+    let embed_bytes = 4 * vocab * d_embed;
+    header[name] = serde_json::json!({
+        "dtype": "F32", "shape": [vocab, d_embed], "data_offsets": [data, data + embed_bytes],
+    });
+    let header = header.to_string();
+    let path = dir.path().join("model.safetensors");
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((8 + header.len() + data + embed_bytes) as u64).unwrap();
+
+    let files = ModelFiles::folder(dir.path()).unwrap();
+    let config = transformer::config::ModelConfig::open(&files).unwrap();
+    let checkpoint = transformer::checkpoint::Checkpoint::open(&files, &config).unwrap();
+    let need = checkpoint.weight_bytes();
+    assert!(need > 1 << 40);
+    let error = one_line(checkpoint.load().err().expect("no machine has this memory"));
+    assert_names(&error, &["model.safetensors", &format!("take {need} bytes"), "bytes of memory are free"]);
+}

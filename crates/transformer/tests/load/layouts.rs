@@ -172,3 +172,43 @@ fn headers_alone_answer_what_inspect_asks() {
     assert_eq!(checkpoint.dtypes(), ["F16"]);
     assert_eq!(checkpoint.weight_bytes(), 4 * checkpoint.n_params());
 }
+
+#[cfg(unix)]
+#[test]
+fn links_lead_nowhere_but_into_the_folder_or_the_cache() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::golden("gpt2-default");
+    let (good, elsewhere) = (folder.write(), tempfile::tempdir().unwrap());
+    for file in ["config.json", "model.safetensors"] {
+        // As Python lays out the cache, here and wherever a folder's link may come from.
+        let repository = elsewhere.path().join(format!("models--org--{}", file.len()));
+        let (blob, snapshot) = (repository.join("blobs/ab12"), repository.join("snapshots/0123"));
+        std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::copy(good.path().join(file), &blob).unwrap();
+        let dir = folder.write();
+        let path = dir.path().join(file);
+        let relink = |target: &std::path::Path| {
+            std::fs::remove_file(&path).unwrap();
+            symlink(target, &path).unwrap();
+        };
+        relink(&blob);
+        load(dir.path()).unwrap();
+        symlink("../../blobs/ab12", snapshot.join(file)).unwrap();
+        let files = ModelFiles::folder(&snapshot).unwrap();
+        assert!(files.read(file).unwrap().is_some());
+
+        std::fs::copy(&blob, dir.path().join("inside")).unwrap();
+        relink("inside".as_ref());
+        load(dir.path()).unwrap();
+
+        relink(&good.path().join(file));
+        let error = one_line(load(dir.path()).err().expect("a link to another folder"));
+        assert_names(&error, &[file, "is a link to", "outside the model's folder", "put the file itself"]);
+    }
+    // A folder that is a link itself is where it says it is.
+    let link = elsewhere.path().join("link");
+    symlink(good.path(), &link).unwrap();
+    load(&link).unwrap();
+}

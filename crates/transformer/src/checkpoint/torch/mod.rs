@@ -60,8 +60,9 @@ pub(super) struct Entry {
 /// What a file from before PyTorch 1.6 begins with: a pickle of the number 0x1950a86a20f9469cfc6c.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 
-/// The largest `data.pkl` that is read: those of real checkpoints are below a megabyte.
-const MAX_PICKLE: u64 = 64 << 20;
+/// The largest pickle that is read: those of real checkpoints are below a megabyte. Reading one takes up to a hundred times
+/// its size.
+const MAX_PICKLE: u64 = 16 << 20;
 
 /// The tensors of a file, in the order in which they were saved.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
@@ -131,18 +132,20 @@ fn zipped(bytes: &[u8]) -> Result<Vec<Entry>> {
 /// a pickle; then, for each key, the number of elements (8 bytes) and the elements.
 fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
     let mut at = LEGACY.len();
-    let version = pickle::read(bytes, &mut at)?.result;
+    // The storages that follow may be of any size.
+    let pickles = &bytes[..bytes.len().min(MAX_PICKLE as usize)];
+    let version = pickle::read(pickles, &mut at)?.result;
     if version != Value::Int(1001) {
         return Err(TorchError::Archive("its protocol version is not 1001".to_owned()));
     }
-    let system = pickle::read(bytes, &mut at)?;
+    let system = pickle::read(pickles, &mut at)?;
     let little =
         |&(key, value): &(Value, Value)| (key, value) == (Value::Text("little_endian"), Value::Bool(false));
     if system.dicts.iter().flatten().any(little) {
         return Err(TorchError::Archive("its numbers are big-endian".to_owned()));
     }
-    let state = pickle::read(bytes, &mut at)?;
-    let keys = pickle::read(bytes, &mut at)?;
+    let state = pickle::read(pickles, &mut at)?;
+    let keys = pickle::read(pickles, &mut at)?;
     let Value::List(list) = keys.result else {
         return Err(TorchError::Archive("it lists no storages".to_owned()));
     };
@@ -226,7 +229,8 @@ fn entry(name: &str, view: &View, places: &HashMap<&str, Range<usize>>) -> Resul
     if n > n_elements {
         return Err(wrong(format!("shape {shape:?} repeats a storage of {n_elements} elements")));
     }
-    let contiguous = {
+    // Without elements there is no order, and the other sizes may be anything.
+    let contiguous = n == 0 || {
         let mut expected = 1;
         shape.iter().zip(strides).rev().all(|(&size, &stride)| {
             // The stride of a dimension of one element is never used.
@@ -238,7 +242,7 @@ fn entry(name: &str, view: &View, places: &HashMap<&str, Range<usize>>) -> Resul
     Ok(Entry {
         name: name.to_owned(),
         shape: shape.clone(),
-        strides: (!contiguous && n > 0).then(|| strides.clone()),
+        strides: (!contiguous).then(|| strides.clone()),
         dtype,
         range: place.start + offset * size(dtype)..place.start + end * size(dtype),
     })
@@ -257,5 +261,27 @@ fn kind(value: Value) -> &'static str {
         Value::Global(_) => "a class or type",
         Value::Storage(_) => "a bare storage",
         Value::Tensor(_) => "a single tensor",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_without_elements_do_not_multiply_beyond_the_machine() {
+        let storage = Storage { dtype: Dtype::F32, key: "0", n_elements: 1 };
+        let places = HashMap::from([("0", 0..4)]);
+        let view = |shape: &[usize], strides: &[usize]| View {
+            storage,
+            offset: 0,
+            shape: shape.to_vec(),
+            strides: strides.to_vec(),
+        };
+        // Contiguous as far as strides go, which are products of sizes.
+        let empty = entry("w", &view(&[0, 1 << 40, 1 << 40], &[0, 1 << 40, 1]), &places).unwrap();
+        assert_eq!((empty.range, empty.strides), (0..0, None));
+        assert!(entry("w", &view(&[1 << 40, 1 << 40, 0], &[0, 1 << 40, 1]), &places).is_err());
+        assert!(entry("w", &view(&[1 << 40, 1 << 40], &[1 << 40, 1]), &places).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Good files made bad: the same mutants every time, as many as `FUZZ_RUNS` says (per target).
+//! Good files made bad: the same mutants every time.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -35,18 +35,13 @@ const DICTIONARY: [&[u8]; 28] = [
     b"9223372036854775807",
 ];
 
-/// How many mutants to try: `FUZZ_RUNS`, else `default`.
-pub fn runs(default: u64) -> u64 {
-    std::env::var("FUZZ_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 /// Mutants of `good`, one after the other.
 pub fn mutants(good: &[u8], n: u64) -> impl Iterator<Item = Vec<u8>> {
     (0..n).map(move |seed| mutant(good, seed))
 }
 
 /// The mutant of this number.
-pub fn mutant(good: &[u8], seed: u64) -> Vec<u8> {
+fn mutant(good: &[u8], seed: u64) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut below = |n: usize| (rng.next_u64() % n.max(1) as u64) as usize;
     let mut bytes = good.to_vec();

@@ -1,0 +1,84 @@
+//! The command line of Circuit-Scaling: arguments, progress, and the study's folder. See `circuit-scaling --help`.
+//!
+//! A library so that what it reads from files can be tried in tests of other crates; the program is [`main`].
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+mod commands;
+mod downloads;
+pub mod error;
+mod miniatures;
+mod progress;
+pub mod study_file;
+mod study_folder;
+mod subject;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use args::{Cli, Command};
+use error::CliError;
+use progress::{Display, Mode};
+
+/// The whole program, from the arguments of the process to its exit code.
+pub fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match dispatch(cli, &matches) {
+        Ok(text) => {
+            // A closed pipe (`| head`) is no failure of ours.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("circuit-scaling: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
+    if let Some(threads) = cli.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().map_err(|source| CliError::Threads { threads, source })?;
+    }
+    let mode = match (cli.quiet, cli.json_progress) {
+        (true, _) => Mode::Quiet,
+        (_, true) => Mode::Json,
+        _ => Mode::Bars,
+    };
+    let display = Display { mode, verbose: cli.verbose };
+    match &cli.command {
+        Command::Run(args) => {
+            let options = matches.subcommand_matches("run");
+            let is_given =
+                |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
+            commands::run::run(args, is_given, display)
+        }
+        Command::Scan(args) => commands::scan::scan(args, display),
+        Command::Joint(args) => commands::tables::joint(args, display),
+        Command::Classify(args) => commands::tables::classify(args, display),
+        Command::Summarize(args) => commands::tables::summarize(args, display),
+        Command::Heroes(args) => commands::tables::heroes(args, display),
+        Command::Correlate(args) => commands::tables::correlate(args, display),
+        Command::Transfer(args) => commands::tables::transfer(args, display),
+        Command::Analyze(args) => commands::tables::analyze(args),
+        Command::Compare(args) => commands::compare::compare(args, display),
+        Command::Trace(args) => commands::trace::trace(args, display),
+        Command::Ablate(args) => commands::ablate::ablate(args, display),
+        Command::Attend(args) => commands::attend::attend(args, display),
+        Command::Plot(args) => commands::presentation::plot(args, display),
+        Command::Notes(args) => commands::presentation::notes(args, display),
+        Command::Report(args) => commands::presentation::report(args, display),
+        Command::Inspect(args) => commands::inspect::inspect(args, display),
+        Command::Predict(args) => commands::predict::predict(args, display),
+        Command::Plan(args) => commands::plan::plan(args, display),
+        Command::Models => Ok(commands::models::models()),
+        Command::Completions(args) => Ok(commands::shell::completions(args)),
+        Command::Man(args) => commands::shell::man(args),
+    }
+}

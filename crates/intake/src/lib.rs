@@ -1,0 +1,121 @@
+//! Every kind of file that a stranger may hand over, read as the program reads it.
+//!
+//! [`Kind::check`] reads one file and panics unless reading ends in a value or in one clear line, within a bound on
+//! memory that is tied to the file's size. The fuzz targets (`fuzz/targets`) and the replay of their seeds
+//! (`tests/replay.rs`) run nothing but this function.
+
+#![deny(unsafe_code)]
+
+#[expect(unsafe_code, reason = "a global allocator is unsafe to write")]
+mod memory;
+mod read;
+mod room;
+mod words;
+
+use std::sync::{Mutex, PoisonError};
+
+/// The longest line that an error may be: a path, a name from the file, and the mend.
+const LONGEST_MESSAGE: usize = 2000;
+
+/// A kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `model.safetensors`. An input that begins with `{` is its header; length and data are put around it.
+    Safetensors,
+    /// `model.safetensors.index.json` and `pytorch_model.bin.index.json`.
+    ShardIndex,
+    /// `pytorch_model.bin`: zip with pickle, or the older run of pickles.
+    Torch,
+    /// `config.json`
+    Config,
+    /// A tokenizer's file: the first byte says which (`t` tokenizer.json, `c` tokenizer_config.json, `v` vocab.json, `m`
+    /// merges.txt, `s` special_tokens_map.json), the rest is its content.
+    Tokenizer,
+    /// A task's TOML file; prompts are drawn from a valid one.
+    TaskToml,
+    /// `study.toml`
+    StudyToml,
+    /// A scan file.
+    ScanJson,
+    /// A scan's side file with the logit differences per prompt.
+    PerPrompt,
+    /// A joint table.
+    JointCsv,
+    /// Prompts as the study recorded them. (The JSONL files beside the record are written and never read.)
+    Prompts,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 11] = [
+        Self::Safetensors,
+        Self::ShardIndex,
+        Self::Torch,
+        Self::Config,
+        Self::Tokenizer,
+        Self::TaskToml,
+        Self::StudyToml,
+        Self::ScanJson,
+        Self::PerPrompt,
+        Self::JointCsv,
+        Self::Prompts,
+    ];
+
+    /// Name of the fuzz target, and of the folder of its seeds.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::ShardIndex => "shard_index",
+            Self::Torch => "torch",
+            Self::Config => "config",
+            Self::Tokenizer => "tokenizer",
+            Self::TaskToml => "task_toml",
+            Self::StudyToml => "study_toml",
+            Self::ScanJson => "scan_json",
+            Self::PerPrompt => "per_prompt",
+            Self::JointCsv => "joint_csv",
+            Self::Prompts => "prompts",
+        }
+    }
+
+    /// Bytes that reading a file of this kind may hold at most: so many whatever the file, and so many per byte of it.
+    ///
+    /// The first figure is that of the good files that stand beside the untrusted one, and of what is drawn from it.
+    fn memory_bound(self, len: usize) -> usize {
+        let fixed = match self {
+            Self::Config | Self::ScanJson | Self::PerPrompt | Self::JointCsv => 1 << 16,
+            Self::Safetensors | Self::ShardIndex | Self::Torch | Self::StudyToml | Self::Prompts => 1 << 20,
+            Self::TaskToml | Self::Tokenizer => 4 << 20,
+        };
+        // A byte of JSON can begin a map, whose smallest form is a node of some 600 bytes.
+        fixed + 400 * len
+    }
+
+    /// Reads `bytes` as a file of this kind and says whether it was taken.
+    ///
+    /// # Panics
+    /// If an error is not one line of reasonable length, or reading holds more memory than a file of this size may
+    /// cost. What panics by itself is a finding too.
+    pub fn check(self, bytes: &[u8]) -> bool {
+        // One at a time: memory is counted for the process, and files lie in one place.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        read::prepare();
+        let mut result = Ok(());
+        within_bound(self.memory_bound(bytes.len()), || result = read::read(self, bytes));
+        if let Err(message) = &result {
+            let is_line = !message.contains(['\n', '\r']) && (1..=LONGEST_MESSAGE).contains(&message.len());
+            assert!(is_line, "no clear line: {message:?}");
+        }
+        result.is_ok()
+    }
+}
+
+/// Runs `work`.
+///
+/// # Panics
+/// If it holds more than `bound` bytes at a time, all threads together.
+pub fn within_bound(bound: usize, work: impl FnOnce()) {
+    let held = memory::peak_of(work);
+    assert!(held <= bound, "held {held} bytes, {bound} at most");
+}

@@ -1,0 +1,47 @@
+//! A tokenizer that takes any text, for drawing prompts from a stranger's task.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use circuits::prompts::{Tokenize, TokenizeError};
+
+/// One token per word with the space before it. Ids are given out as words come; 0 is the BOS.
+#[derive(Default)]
+pub(crate) struct Words {
+    seen: RefCell<(HashMap<String, u32>, Vec<String>)>,
+}
+
+impl Tokenize for Words {
+    fn model(&self) -> &str {
+        "words"
+    }
+
+    fn hash(&self) -> &str {
+        "words"
+    }
+
+    fn bos_id(&self) -> u32 {
+        0
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        let (ids, pieces) = &mut *self.seen.borrow_mut();
+        // A space begins a piece, so nothing is lost.
+        let starts = text.char_indices().filter(|&(i, c)| i == 0 || c == ' ').map(|(i, _)| i);
+        let ends = starts.clone().skip(1).chain([text.len()]);
+        let piece = |(start, end): (usize, usize)| {
+            let piece = &text[start..end];
+            *ids.entry(piece.to_owned()).or_insert_with(|| {
+                pieces.push(piece.to_owned());
+                pieces.len() as u32
+            })
+        };
+        Ok(starts.zip(ends).map(piece).collect())
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        let (_, pieces) = &*self.seen.borrow();
+        let piece = |&id: &u32| Some(pieces.get((id as usize).checked_sub(1)?)?.as_str());
+        ids.iter().map(piece).collect::<Option<String>>().ok_or_else(|| "no such token".into())
+    }
+}
