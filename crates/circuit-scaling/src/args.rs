@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use analysis::AnalysisError;
 use analysis::study::StudyOptions;
 use analysis::transfer::Pairs;
-use circuits::prompts::Protocol;
+use circuits::prompts::{PromptOptions, Protocol};
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
 use transformer::intervention::Stream;
@@ -243,6 +243,11 @@ impl MeasureArgs {
     pub fn fetch_models(&mut self, display: Display) -> Result<(), CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
         downloads::fetch(&self.models, display)
+    }
+
+    /// What decides which prompts are drawn.
+    pub fn prompt_options(&self) -> PromptOptions {
+        PromptOptions { protocol: self.protocol, seed: self.seed, n_prompts: self.prompts, min_names: None }
     }
 }
 

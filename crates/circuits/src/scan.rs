@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{ScanMeta, Split as FileSplit};
+use analysis::scan_file::ScanMeta;
 use serde::{Deserialize, Serialize};
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
@@ -213,7 +213,7 @@ pub fn resume(
         base,
         ablated,
         weight: prompts.prompts.iter().map(|p| p.weight).collect(),
-        split: prompts.prompts.iter().map(|p| file_split(p.split)).collect(),
+        split: prompts.prompts.iter().map(|p| p.split).collect(),
         base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
     })
 }
@@ -290,14 +290,6 @@ pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> 
         read: vec![p.correct_id, p.distractor_id],
     });
     prompts.collect()
-}
-
-fn file_split(split: Split) -> FileSplit {
-    match split {
-        Split::Discovery => FileSplit::Discovery,
-        Split::HeldOut => FileSplit::HeldOut,
-        Split::All => FileSplit::All,
-    }
 }
 
 /// Receives logits and keeps their differences.

@@ -6,7 +6,7 @@ use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::origin::Origin;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::{Provenance, ScanFile};
-use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizedPrompts};
+use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use serde_json::{Map, Value, json};
 
 use super::scan::prompts_folder;
@@ -66,7 +66,7 @@ impl StudyHeads {
 
 /// The model that a scan was made of, from where it lay then, else by its name.
 fn reopen(layout: &Layout, model: &str) -> Result<Subject, CliError> {
-    let from = ScanFile::read(&layout.scan(IOI, model))?.hf_name;
+    let from = ScanFile::read(&layout.scan(IOI, model))?.meta.hf_name;
     let then = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from);
     for name in [then, model] {
         match Subject::open(name) {
@@ -166,12 +166,7 @@ impl RecordedPrompts {
     fn load(layout: &Layout, task: &str, subject: &Subject) -> Result<Self, CliError> {
         let folder = prompts_folder(layout);
         let recorded = PromptSet::load(&PromptSet::path(&folder, task))?;
-        let options = PromptOptions {
-            protocol: recorded.protocol,
-            seed: recorded.seed,
-            n_prompts: Some(recorded.n_prompts),
-            min_names: None,
-        };
+        let options = recorded.options();
         // Checks that the tokenizer is still the one that the prompts were resolved for.
         let set = PromptSet::load_or_resolve(&folder, &recorded.task, &options, &[subject as &dyn Tokenize])?;
         Ok(Self { tokenized: set.tokenize(subject)?, n_prompts: set.n_prompts, task_hash: set.task.hash() })

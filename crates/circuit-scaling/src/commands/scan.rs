@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use analysis::layout::Layout;
 use analysis::scan_file::{Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::prompts::{PromptOptions, PromptSet, Tokenize, TokenizedPrompts};
+use circuits::prompts::{PromptSet, Tokenize, TokenizedPrompts};
 use circuits::scan::{ScanOptions, Underway};
 use circuits::task::Task;
 use serde_json::json;
@@ -54,14 +54,9 @@ pub fn resolve(
     measure: &MeasureArgs,
     subjects: &[Subject],
 ) -> Result<PromptSet, CliError> {
-    let options = PromptOptions {
-        protocol: measure.protocol,
-        seed: measure.seed,
-        n_prompts: measure.prompts,
-        min_names: None,
-    };
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
-    Ok(PromptSet::load_or_resolve(&prompts_folder(layout), task, &options, &tokenizers)?)
+    let folder = prompts_folder(layout);
+    Ok(PromptSet::load_or_resolve(&folder, task, &measure.prompt_options(), &tokenizers)?)
 }
 
 /// The scan of one model on one task: what it is made from, before it is run.
@@ -187,9 +182,9 @@ fn describe(text: &mut String, scan: &ScanFile) {
     let _ = writeln!(
         text,
         "{} on {} ({}, {} prompts): logit difference {:.3}, accuracy {:.1}%",
-        scan.model_name,
-        scan.task,
-        scan.split.name(),
+        scan.meta.model_name,
+        scan.meta.task,
+        scan.split,
         base.n_prompts,
         base.base_logit_diff_mean,
         100.0 * base.base_accuracy
