@@ -15,7 +15,7 @@ mod matrix;
 mod norm;
 mod simd;
 
-pub use attention::{KeyValues, attention_row, rotary, softmax_scaled};
+pub use attention::{KeyValues, PathAttention, attention_row, rotary, softmax_scaled, softmax_scaled_with};
 pub use elementwise::{
     add_assign, axpy, dot, gelu_erf, gelu_erf_with, gelu_tanh, gelu_tanh_with, relu, relu_with, silu,
     silu_with,

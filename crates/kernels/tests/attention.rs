@@ -2,7 +2,10 @@
 //! alignment.
 
 use kernels::{Isa, dot};
-use kernels::{KeyValues, MatMut, MatRef, attention_row, layer_norm_with, rotary, softmax_scaled};
+use kernels::{
+    KeyValues, MatMut, MatRef, PathAttention, attention_row, layer_norm_with, rotary, softmax_scaled,
+    softmax_scaled_with,
+};
 use proptest::prelude::*;
 
 /// A few floats that are reproducible from a seed.
@@ -28,16 +31,83 @@ proptest! {
     fn softmax_agrees(n in 1usize..300, seed: u64, size in 0.0f32..60.0, scale in 0.01f32..2.0) {
         let scores = floats(n, seed, size);
         let expected = softmax64(&scores.iter().map(|&s| f64::from(s) * f64::from(scale)).collect::<Vec<_>>());
-        let mut found = scores;
-        softmax_scaled(&mut found, scale);
-        for (found, expected) in found.iter().zip(&expected) {
-            // Two scaled scores and their difference, at most twice as large, are each rounded by 2^-24 of their size:
-            // the exponential has the sum of that as its relative error.
-            let tolerance = expected * (4.0 * f64::from(size * scale) + 8.0) * 6e-8 + 1e-37;
-            prop_assert!((f64::from(*found) - expected).abs() <= tolerance, "{found} against {expected}");
+        for isa in Isa::available() {
+            let mut found = scores.clone();
+            softmax_scaled_with(isa, &mut found, scale);
+            for (found, expected) in found.iter().zip(&expected) {
+                // In units of 2^-24: two scaled scores and their difference, at most twice as large, are each rounded, which
+                // the exponential turns into a relative error; the total is a sum of up to n / 8 terms in each lane; the
+                // rest are the exponential's own error and the last few roundings.
+                let units = 4.0 * f64::from(size * scale) + n as f64 / 8.0 + 10.0;
+                let tolerance = expected * units * 6e-8 + 1e-37;
+                prop_assert!((f64::from(*found) - expected).abs() <= tolerance, "{isa:?}: {found} against {expected}");
+            }
+            let sum: f64 = found.iter().map(|&p| f64::from(p)).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-5);
         }
-        let sum: f64 = found.iter().map(|&p| f64::from(p)).sum();
-        prop_assert!((sum - 1.0).abs() < 1e-5);
+    }
+
+    /// Queries of a tree of nodes, a few at a time, as the engine asks them: against float64, and to the bit what each query
+    /// gets alone.
+    #[test]
+    fn paths_agree(
+        heads in 1usize..4, d in 1usize..40, parents in prop::collection::vec(0usize..4, 1..40), seed: u64,
+        window in prop::option::of(1usize..12),
+    ) {
+        let (d_attn, scale) = (heads * d, (d as f32).powf(-0.5));
+        let stride = 2 * d_attn + 1;
+        let (n, data) = (parents.len(), floats(parents.len() * stride, seed, 1.0));
+        let q = floats(n * d_attn, seed ^ 1, 2.0);
+        let kv = KeyValues { data: &data, stride, key: 0, value: d_attn + 1 };
+        // Node i hangs below one of the few nodes before it, most often the very last.
+        let mut paths: Vec<Vec<u32>> = vec![];
+        for (node, back) in parents.iter().enumerate() {
+            let parent = node.checked_sub(1 + back.saturating_sub(1));
+            let mut path = parent.map_or(vec![], |p| paths[p].clone());
+            path.push(node as u32);
+            paths.push(path);
+        }
+        for isa in Isa::available() {
+            let mut attention = PathAttention::with_isa(isa, heads, d);
+            let mut first = 0;
+            while first < n {
+                let mut end = first + 1;
+                while end < n && paths[end][..paths[end].len() - 1] == paths[end - 1][..] {
+                    end += 1;
+                }
+                let rows = first * d_attn..end * d_attn;
+                let mut z = vec![f32::NAN; rows.len()];
+                let queries = MatRef::new(&q[rows], end - first, d_attn);
+                attention.attend(queries, kv, &paths[end - 1], window, scale, MatMut::new(&mut z, end - first, d_attn));
+                for node in first..end {
+                    let seen = &paths[node][paths[node].len().saturating_sub(window.unwrap_or(usize::MAX))..];
+                    for head in 0..heads {
+                        let at = head * d;
+                        let q = &q[node * d_attn + at..][..d];
+                        let z = &z[(node - first) * d_attn + at..][..d];
+                        let row = |node: u32, from: usize| &data[node as usize * stride + from + at..][..d];
+                        let scores: Vec<f64> = seen
+                            .iter()
+                            .map(|&k| q.iter().zip(row(k, 0)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>())
+                            .map(|sum| sum * f64::from(scale))
+                            .collect();
+                        let pattern = softmax64(&scores);
+                        for (i, found) in z.iter().enumerate() {
+                            let expected: f64 =
+                                seen.iter().zip(&pattern).map(|(&k, p)| p * f64::from(row(k, d_attn + 1)[i])).sum();
+                            prop_assert!((f64::from(*found) - expected).abs() < 3e-6, "{isa:?}: {found} against {expected}");
+                        }
+                        if isa == Isa::best() {
+                            let head = KeyValues { key: kv.key + at, value: kv.value + at, ..kv };
+                            let (mut weights, mut alone) = (vec![0.0; seen.len()], vec![0.0; d]);
+                            attention_row(q, head, seen, scale, &mut weights, &mut alone);
+                            prop_assert_eq!(z, &alone[..]);
+                        }
+                    }
+                }
+                first = end;
+            }
+        }
     }
 
     #[test]

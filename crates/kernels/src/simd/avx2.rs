@@ -147,6 +147,14 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn max_lane(self, v: __m256) -> f32 {
+        isa!({
+            let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
+        })
+    }
+    #[inline(always)]
     fn zero_f64(self) -> Self::D {
         isa!((_mm256_setzero_pd(), _mm256_setzero_pd()))
     }

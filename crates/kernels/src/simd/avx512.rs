@@ -127,6 +127,10 @@ impl Simd for Avx512 {
         isa!(_mm512_reduce_add_ps(v))
     }
     #[inline(always)]
+    fn max_lane(self, v: __m512) -> f32 {
+        isa!(_mm512_reduce_max_ps(v))
+    }
+    #[inline(always)]
     fn zero_f64(self) -> Self::D {
         isa!((_mm512_setzero_pd(), _mm512_setzero_pd()))
     }

@@ -69,7 +69,7 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
-/// Vectors of `LANES` float32 values. Each lane of each operation depends on that lane alone, apart from `sum` and `max`.
+/// Vectors of `LANES` float32 values. Each lane of each operation depends on that lane alone, apart from `sum` and `max_lane`.
 ///
 /// Loads and stores take raw pointers and are unsafe: the caller vouches for the memory; nothing needs alignment.
 pub(crate) trait Simd: Copy {
@@ -166,6 +166,8 @@ pub(crate) trait Simd: Copy {
 
     /// Sum of all lanes, in a fixed order.
     fn sum(self, v: Self::F) -> f32;
+    /// The greatest lane; of a vector with NaN, any lane.
+    fn max_lane(self, v: Self::F) -> f32;
 
     /// Float64 sums, all zero.
     fn zero_f64(self) -> Self::D;

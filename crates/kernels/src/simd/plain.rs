@@ -160,6 +160,10 @@ impl Simd for Plain {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }
     #[inline(always)]
+    fn max_lane(self, v: V) -> f32 {
+        v.0.into_iter().fold(f32::NEG_INFINITY, |top, x| if x > top { x } else { top })
+    }
+    #[inline(always)]
     fn zero_f64(self) -> Self::D {
         [0.0; LANES]
     }

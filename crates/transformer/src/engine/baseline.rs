@@ -73,8 +73,8 @@ impl Baseline {
         tiles.zip(heads).enumerate().for_each(|(t, ((x, attn_sum), (q, z)))| {
             let nodes = t * tile..t * tile + x.len() / d_model;
             with_scratch(|scratch| {
-                let (_, normed, hidden, path) = scratch.split();
-                layer.attend(forest, rows, nodes, q, &self.kv, z, path);
+                let (_, normed, hidden, seen) = scratch.split();
+                layer.attend(forest, rows, nodes, (q, &self.kv), z, seen);
                 layer.block(x, z, Some(attn_sum), normed, hidden);
             });
         });

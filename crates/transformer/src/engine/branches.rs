@@ -250,15 +250,15 @@ impl<'a> Runner<'a> {
             let tile_rows = t * tile..t * tile + x.len() / d_model;
             let q = &q[tile_rows.start * d_attn..tile_rows.end * d_attn];
             with_scratch(|scratch| {
-                let (z, normed, hidden, (path, scores)) = scratch.split();
+                let (z, normed, hidden, seen) = scratch.split();
                 let z = grown(z, tile_rows.len() * d_attn);
-                layer.attend(forest, rows, tile_rows.clone(), q, kv, z, (&mut *path, &mut *scores));
+                layer.attend(forest, rows, tile_rows.clone(), (q, kv), z, seen);
                 for (run, part) in rows.by_run(tile_rows.clone()) {
                     for site in &sites[run] {
                         let kv = &kv[run * n_nodes * 2 * d_attn..][..n_nodes * 2 * d_attn];
                         for r in part.clone() {
                             let z = &mut z[(r - tile_rows.start) * d_attn..][..d_attn];
-                            site.replace_outputs(base, rows.locate(r).1, kv, z, path, scores);
+                            site.replace_outputs(base, rows.locate(r).1, kv, z, seen);
                         }
                     }
                 }

@@ -17,7 +17,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, attention_row, matmul};
+use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
 
 use super::layer::{MLP_BLOCK, TILE, activate};
 use super::plan::{self, Chunk, floats_per_node, scratch_bytes, stack_size};
@@ -58,7 +58,7 @@ pub fn cost(
         let (base, branch) = floats_per_node(spec, branches);
         let stack = stack_size(spec, branches, &chunk, options.memory).min(branches.len());
         let floats = base * chunk.base.n_nodes() + branch * chunk.branch.n_nodes() * stack;
-        total.memory = total.memory.max(scratch_bytes(spec) + 4 * floats);
+        total.memory = total.memory.max(scratch_bytes(spec, chunk.base.max_len()) + 4 * floats);
     }
     Ok(total)
 }
@@ -180,26 +180,30 @@ fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     })
 }
 
-/// Attention of every head of some nodes over the 20 nodes before each.
+/// Attention of every head of the last few nodes of paths of 20, as prompts that share a beginning have them.
 fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
-    const CONTEXT: usize = 20;
-    let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
-    let kv: Vec<f32> = (0..2 * d_attn * TILE).map(some_float).collect();
+    const LEN: usize = 20;
+    const OWN: usize = 8;
+    let (d_attn, n_paths) = (spec.d_attn(), 16);
+    let kv: Vec<f32> = (0..2 * d_attn * (LEN + n_paths * OWN)).map(some_float).collect();
+    let kv = KeyValues { data: &kv, stride: 2 * d_attn, key: 0, value: d_attn };
     rate(budget, |scratch| {
-        scratch.resize(2 * d_attn + CONTEXT, 0.5);
-        let (q, rest) = scratch.split_at_mut(d_attn);
-        let (z, pattern) = rest.split_at_mut(d_attn);
-        let mut path = [0u32; CONTEXT];
-        for node in CONTEXT..TILE {
-            path.iter_mut().zip((node - CONTEXT) as u32..).for_each(|(p, n)| *p = n);
-            for key in (0..d_attn).step_by(d_head) {
-                let kv = KeyValues { data: &kv, stride: 2 * d_attn, key, value: d_attn + key };
-                let head = key..key + d_head;
-                attention_row(&q[head.clone()], kv, &path, 0.1, pattern, &mut z[head]);
+        scratch.resize(2 * d_attn * OWN, 0.5);
+        let (q, z) = scratch.split_at_mut(d_attn * OWN);
+        let mut attention = PathAttention::new(spec.n_heads, spec.d_head);
+        for path in 0..n_paths {
+            let own = (LEN + path * OWN) as u32;
+            let nodes: Vec<u32> = (0..(LEN - OWN) as u32).chain(own..own + OWN as u32).collect();
+            for first in (0..OWN).step_by(PathAttention::QUERIES) {
+                let end = first + PathAttention::QUERIES;
+                let rows = first * d_attn..end * d_attn;
+                let q = MatRef::new(&q[rows.clone()], PathAttention::QUERIES, d_attn);
+                let z = MatMut::new(&mut z[rows], PathAttention::QUERIES, d_attn);
+                attention.attend(q, kv, &nodes[..LEN - OWN + end], None, 0.1, z);
             }
         }
         black_box(&z[0]);
-        (4 * d_attn * CONTEXT * (TILE - CONTEXT)) as f64
+        (4 * d_attn * n_paths * (LEN - OWN + 1..=LEN).sum::<usize>()) as f64
     })
 }
 

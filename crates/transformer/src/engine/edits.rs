@@ -4,7 +4,7 @@ use kernels::KeyValues;
 
 use super::baseline::Baseline;
 use super::branches::row;
-use super::layer::{Layer, Rows, grown};
+use super::layer::{Layer, Rows, Seen, with_scratch};
 use super::means::GroupMeans;
 use super::plan::Chunk;
 use crate::intervention::{Edit, Replacement, Stream};
@@ -110,50 +110,40 @@ impl<'a> EditSite<'a> {
         node: usize,
         kv: &[f32],
         z: &mut [f32],
-        path: &mut Vec<u32>,
-        scores: &mut Vec<f32>,
+        seen: &mut Seen,
     ) {
         let (d_attn, columns) = (self.layer.spec().d_attn(), self.columns());
         let z = &mut z[columns.clone()];
         if let Some(replacement) = self.edit(Stream::Z) {
             self.value(Stream::Z, replacement, base, node, z);
         } else if let Some(replacement) = self.edit(Stream::Pattern) {
-            let pattern = self.pattern(replacement, base, node, path, scores);
+            self.pattern(replacement, base, node, seen);
             z.fill(0.0);
-            self.chunk.branch.path_into(node as u32, self.layer.spec().windows[self.layer.index], path);
-            for (&p, &ancestor) in pattern.iter().zip(path.iter()) {
+            for (&p, &ancestor) in seen.scores.iter().zip(&seen.path) {
                 kernels::axpy(p, &row(kv, ancestor, 2 * d_attn)[d_attn..][columns.clone()], z);
             }
         }
     }
 
-    /// The pattern that replaces the head's at a node, `[nodes seen]`.
-    fn pattern<'s>(
-        &self,
-        replacement: Replacement,
-        base: Option<&Baseline>,
-        node: usize,
-        path: &mut Vec<u32>,
-        scores: &'s mut Vec<f32>,
-    ) -> &'s [f32] {
+    /// Leaves in `seen` the branch's nodes that a query at `node` sees, and the pattern that replaces the head's there.
+    fn pattern(&self, replacement: Replacement, base: Option<&Baseline>, node: usize, seen: &mut Seen) {
         let spec = self.layer.spec();
         let (d_attn, d_head, window) = (spec.d_attn(), spec.d_head, spec.windows[self.layer.index]);
-        if replacement != Replacement::Source {
-            self.chunk.branch.path_into(node as u32, window, path);
-            let scores = grown(scores, path.len());
-            scores.fill(0.0);
-            return scores;
+        let Seen { path, scores, .. } = seen;
+        scores.clear();
+        if replacement == Replacement::Source {
+            let base = base.expect("a plain run goes along whenever a later edit reads it");
+            let source = self.chunk.source[node];
+            self.chunk.base.path_into(source, window, path);
+            scores.resize(path.len(), 0.0);
+            let q = &row(&base.q, source, d_attn)[self.columns()];
+            let (k_at, scale) = (self.head * d_head, spec.attn_scale[self.layer.index]);
+            let mut z = vec![0.0; d_head];
+            let kv = KeyValues { data: &base.kv, stride: 2 * d_attn, key: k_at, value: d_attn + k_at };
+            kernels::attention_row(q, kv, path, scale, scores, &mut z);
         }
-        let base = base.expect("a plain run goes along whenever a later edit reads it");
-        let source = self.chunk.source[node];
-        self.chunk.base.path_into(source, window, path);
-        let scores = grown(scores, path.len());
-        let q = &row(&base.q, source, d_attn)[self.columns()];
-        let (k_at, scale) = (self.head * d_head, spec.attn_scale[self.layer.index]);
-        let mut z = vec![0.0; d_head];
-        let kv = KeyValues { data: &base.kv, stride: 2 * d_attn, key: k_at, value: d_attn + k_at };
-        kernels::attention_row(q, kv, path, scale, scores, &mut z);
-        scores
+        self.chunk.branch.path_into(node as u32, window, path);
+        scores.resize(path.len(), 0.0);
     }
 
     /// The head's `z` in its first edited layer, `[rows of a run, d_head]`, where `q`, `k`, `v` or `pattern` is edited
@@ -164,7 +154,6 @@ impl<'a> EditSite<'a> {
         }
         let spec = self.layer.spec();
         let (d_attn, d_head, columns) = (spec.d_attn(), spec.d_head, self.columns());
-        let (window, scale) = (spec.windows[self.layer.index], spec.attn_scale[self.layer.index]);
         let forest = &self.chunk.branch;
 
         let mut kv = vec![0.0; forest.n_nodes() * 2 * d_head]; // this head's keys and values, [n_nodes, 2 * d_head]
@@ -180,26 +169,29 @@ impl<'a> EditSite<'a> {
             }
         }
         let mut new_z = vec![0.0; rows.per_run() * d_head];
-        let (mut q, mut path, mut scores) = (vec![0.0; d_head], Vec::new(), Vec::new());
-        for (r, z) in new_z.chunks_exact_mut(d_head).enumerate() {
-            let node = rows.locate(r).1;
+        with_scratch(|scratch| {
+            let seen = scratch.split().3;
             if let Some(replacement) = self.edit(Stream::Pattern) {
-                let pattern = self.pattern(replacement, Some(base), node, &mut path, &mut scores);
-                forest.path_into(node as u32, window, &mut path);
-                for (&p, &ancestor) in pattern.iter().zip(&path) {
-                    kernels::axpy(p, &row(&kv, ancestor, 2 * d_head)[d_head..], z);
+                for (r, z) in new_z.chunks_exact_mut(d_head).enumerate() {
+                    self.pattern(replacement, Some(base), rows.locate(r).1, seen);
+                    for (&p, &ancestor) in seen.scores.iter().zip(&seen.path) {
+                        kernels::axpy(p, &row(&kv, ancestor, 2 * d_head)[d_head..], z);
+                    }
                 }
-                continue;
+                return;
             }
-            match self.edit(Stream::Q) {
-                None => q.copy_from_slice(&row(&base.q, self.chunk.own[node], d_attn)[columns.clone()]),
-                Some(replacement) => self.value(Stream::Q, replacement, Some(base), node, &mut q),
+            let mut q = vec![0.0; new_z.len()]; // [rows of a run, d_head]
+            for (r, q) in q.chunks_exact_mut(d_head).enumerate() {
+                let node = rows.locate(r).1;
+                match self.edit(Stream::Q) {
+                    None => {
+                        q.copy_from_slice(&row(&base.q, self.chunk.own[node], d_attn)[columns.clone()]);
+                    }
+                    Some(replacement) => self.value(Stream::Q, replacement, Some(base), node, q),
+                }
             }
-            forest.path_into(node as u32, window, &mut path);
-            let scores = grown(&mut scores, path.len());
-            let kv = KeyValues { data: &kv, stride: 2 * d_head, key: 0, value: d_head };
-            kernels::attention_row(&q, kv, &path, scale, scores, z);
-        }
+            self.layer.attend(forest, rows, 0..rows.per_run(), (&q, &kv), &mut new_z, seen);
+        });
         Some(new_z)
     }
 }

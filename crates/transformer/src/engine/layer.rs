@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use kernels::{Init, KeyValues, MatMut, MatRef, matmul};
+use kernels::{Init, KeyValues, MatMut, MatRef, PathAttention, matmul};
 use rayon::prelude::*;
 
 use crate::decoder::Decoder;
@@ -36,8 +36,15 @@ pub(super) struct Scratch {
     pub normed: Vec<f32>, // [TILE, d_model]
     pub z: Vec<f32>,      // [TILE, d_attn]
     hidden: Vec<f32>,     // [TILE, MLP_BLOCK]
-    pub path: Vec<u32>,   // nodes that a query sees
+    seen: Seen,
+}
+
+/// What a query sees, and the buffers of attention to it.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub path: Vec<u32>,   // nodes
     pub scores: Vec<f32>, // [path]
+    attention: PathAttention,
 }
 
 thread_local! {
@@ -187,32 +194,41 @@ impl<'a> Layer<'a> {
 
     /// Attention of one tile of query rows: `z` `[tile, d_attn]`.
     ///
-    /// `q` `[tile, d_attn]` are the tile's own rows; `kv` `[n_runs * n_nodes, 2 * d_attn]` are all rows.
-    #[expect(clippy::too_many_arguments, reason = "the inputs, the output and the scratch of one tile")]
+    /// `q` `[tile, d_attn]` are the tile's own rows; `kv` `[n_runs * n_nodes, 2 * d_attn]` are all rows. Both may hold all heads
+    /// or some of them.
     pub fn attend(
         &self,
         forest: &Forest,
         rows: Rows<'_>,
         tile: Range<usize>,
-        q: &[f32],
-        kv: &[f32],
+        (q, kv): (&[f32], &[f32]),
         z: &mut [f32],
-        (path, scores): Seen<'_>,
+        seen: &mut Seen,
     ) {
-        let (d_attn, d_head) = (self.spec().d_attn(), self.spec().d_head);
+        let d_attn = q.len() / tile.len();
         let (window, scale) = (self.spec().windows[self.index], self.spec().attn_scale[self.index]);
-        for ((row, q), z) in tile.zip(q.chunks_exact(d_attn)).zip(z.chunks_exact_mut(d_attn)) {
-            let (run, node) = rows.locate(row);
-            forest.path_into(node as u32, window, path);
+        let kv = KeyValues { data: kv, stride: 2 * d_attn, key: 0, value: d_attn };
+        let Seen { path, attention, .. } = seen;
+        attention.reset(d_attn / self.spec().d_head, self.spec().d_head);
+        let mut at = tile.start;
+        while at < tile.end {
+            // Nodes that follow each other down one path.
+            let (run, mut node) = rows.locate(at);
+            let mut n = 1;
+            while n < PathAttention::QUERIES && at + n < tile.end {
+                let next = rows.locate(at + n);
+                if next.0 != run || forest.parent(next.1 as u32) != Some(node as u32) {
+                    break;
+                }
+                (node, n) = (next.1, n + 1);
+            }
+            forest.path_into(node as u32, None, path);
             let first = (run * forest.n_nodes()) as u32;
             path.iter_mut().for_each(|n| *n += first);
-            let scores = grown(scores, path.len());
-            for head in 0..self.spec().n_heads {
-                let at = head * d_head;
-                let (q, z) = (&q[at..at + d_head], &mut z[at..at + d_head]);
-                let kv = KeyValues { data: kv, stride: 2 * d_attn, key: at, value: d_attn + at };
-                kernels::attention_row(q, kv, path, scale, scores, z);
-            }
+            let of_tile = (at - tile.start) * d_attn..(at - tile.start + n) * d_attn;
+            let q = MatRef::new(&q[of_tile.clone()], n, d_attn);
+            attention.attend(q, kv, path, window, scale, MatMut::new(&mut z[of_tile], n, d_attn));
+            at += n;
         }
     }
 
@@ -295,16 +311,13 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The nodes that a query sees, and its scores on them.
-pub(super) type Seen<'s> = (&'s mut Vec<u32>, &'s mut Vec<f32>);
-
 /// A tile of the MLP's hidden activations.
 pub(super) type Hidden = Vec<f32>;
 
 impl Scratch {
     /// The parts that [`Layer::block`] needs, beside `z`.
-    pub fn split(&mut self) -> (&mut Vec<f32>, &mut Vec<f32>, &mut Hidden, Seen<'_>) {
-        (&mut self.z, &mut self.normed, &mut self.hidden, (&mut self.path, &mut self.scores))
+    pub fn split(&mut self) -> (&mut Vec<f32>, &mut Vec<f32>, &mut Hidden, &mut Seen) {
+        (&mut self.z, &mut self.normed, &mut self.hidden, &mut self.seen)
     }
 }
 

@@ -112,16 +112,17 @@ pub(super) fn floats_per_node(spec: &ModelSpec, branches: &[Branch]) -> (usize, 
     (copies * (2 * d_model + 4 * d_attn), d_model + 3 * d_attn)
 }
 
-/// Bytes of one thread's scratch for a tile of rows.
-pub(super) fn scratch_bytes(spec: &ModelSpec) -> usize {
-    let floats = super::layer::TILE * (2 * spec.d_model + spec.d_attn() + spec.d_mlp + spec.d_embed);
+/// Bytes of all threads' scratch for a tile of rows each, with prompts of up to `longest` tokens.
+pub(super) fn scratch_bytes(spec: &ModelSpec, longest: usize) -> usize {
+    let floats = super::layer::TILE * (2 * spec.d_model + spec.d_attn() + spec.d_mlp + spec.d_embed)
+        + kernels::PathAttention::floats(spec.n_heads, spec.d_head, longest);
     4 * floats * rayon::current_num_threads()
 }
 
 /// How many branches to stack: as many as fit into memory, but no more rows than keep all threads busy.
 pub(super) fn stack_size(spec: &ModelSpec, branches: &[Branch], chunk: &Chunk, memory: usize) -> usize {
     let (base, branch) = floats_per_node(spec, branches);
-    let taken = scratch_bytes(spec) + 4 * base * chunk.base.n_nodes();
+    let taken = scratch_bytes(spec, chunk.base.max_len()) + 4 * base * chunk.base.n_nodes();
     let n_nodes = chunk.branch.n_nodes();
     let fits = memory.saturating_sub(taken) / (4 * branch * n_nodes);
     let enough = (16 * super::layer::TILE * rayon::current_num_threads()).div_ceil(n_nodes);
@@ -143,11 +144,11 @@ pub(super) fn chunks(
     let (base, branch) = floats_per_node(spec, branches);
     // A source is a prompt of the plain run too.
     let per_node = 4 * (base * if needs.source { 2 } else { 1 } + branch);
-    let available = options.memory.saturating_sub(scratch_bytes(spec));
-    let max_nodes = available / per_node;
     let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0);
+    let scratch = scratch_bytes(spec, longest);
+    let max_nodes = options.memory.saturating_sub(scratch) / per_node;
     if max_nodes < longest {
-        let need = scratch_bytes(spec) + longest * per_node;
+        let need = scratch + longest * per_node;
         return Err(EngineError::Memory { need, memory: options.memory });
     }
 
