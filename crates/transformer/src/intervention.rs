@@ -138,12 +138,6 @@ impl Branch {
         self.edits.first().map(|e| e.layer)
     }
 
-    /// Whether an edit after the first edited layer reads the plain run of the source.
-    pub(crate) fn reads_source_later(&self) -> bool {
-        let later = |e: &&Edit| Some(e.layer) > self.first_layer();
-        self.edits.iter().filter(later).any(|e| e.replacement == Replacement::Source)
-    }
-
     /// Whether some edit replaces by this.
     pub fn uses(&self, replacement: Replacement) -> bool {
         self.edits.iter().any(|e| e.replacement == replacement)

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use transformer::decoder::Decoder;
-use transformer::engine::{Options, Prompt, Readings};
+use transformer::engine::{EngineError, Options, Prompt, Readings};
 use transformer::intervention::{Branch, Replacement, Stream};
 use transformer::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
 use transformer::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
@@ -347,6 +347,44 @@ proptest! {
             prop_assert_eq!(alone.plain(0), together.plain(p)); // to the bit
             for b in 0..branches.len() {
                 prop_assert_eq!(alone.branch(b, 0), together.branch(b, p));
+            }
+        }
+    }
+
+    /// Branches that begin alike are run together until they part; no bit of a result may show it, whatever else is run with
+    /// a branch and however little memory there is.
+    #[test]
+    fn a_branch_does_not_feel_the_others(
+        parts in any_model(),
+        mut prompts in any_prompts(),
+        sets in prop::collection::vec((prop::collection::vec((0usize..3, 0usize..3), 0..5), 0usize..6), 1..12),
+    ) {
+        for prompt in &mut prompts {
+            prompt.source = Some(prompt.tokens.iter().map(|t| (t + 1) % D_VOCAB as u32).collect());
+        }
+        let branches = |streams: &[Stream]| -> Vec<Branch> {
+            let one = |(heads, kind): &(Vec<(usize, usize)>, usize)| match kind % streams.len() {
+                0 => Branch::ablate(heads.iter().copied(), Replacement::ValueBias),
+                i => Branch::patch(heads.iter().copied(), streams[i], Replacement::Source),
+            };
+            sets.iter().map(one).collect()
+        };
+        let z_alone = branches(&[Stream::Z, Stream::Z]);
+        let all_streams = branches(&[Stream::Z, Stream::Z, Stream::Q, Stream::K, Stream::V, Stream::Pattern]);
+        for branches in [z_alone, all_streams] {
+            let together = collect(&parts, &prompts, &branches);
+            let decoder = parts.decoder();
+            let least = match Readings::collect(&decoder, &prompts, &branches, Options { memory: 0 }) {
+                Err(EngineError::Memory { need, .. }) => need,
+                other => panic!("no memory was enough: {other:?}"),
+            };
+            let tight = Readings::collect(&decoder, &prompts, &branches, Options { memory: least }).unwrap();
+            prop_assert_eq!(&tight, &together);
+            for (i, branch) in branches.iter().enumerate() {
+                let alone = collect(&parts, &prompts, std::slice::from_ref(branch));
+                for p in 0..prompts.len() {
+                    prop_assert_eq!(alone.branch(0, p), together.branch(i, p), "branch {} of {:?}", i, branches);
+                }
             }
         }
     }

@@ -78,7 +78,7 @@ impl<'a> Cache<'a> {
                 let resid_pre = run.resid.clone();
                 run.step(layer, forest);
                 let halves = |half: usize| {
-                    let rows = run.kv.chunks_exact(2 * spec.d_attn());
+                    let rows = run.streams.kv.chunks_exact(2 * spec.d_attn());
                     rows.flat_map(|kv| kv.chunks_exact(spec.d_attn()).nth(half)).flatten().copied().collect()
                 };
                 let resid_mid = match (spec.block, spec.norm) {
@@ -91,7 +91,7 @@ impl<'a> Cache<'a> {
                     }
                 };
                 let (k, v) = (halves(0), halves(1));
-                let (q, z) = (run.q.clone(), run.z.clone());
+                let (q, z) = (run.streams.q.clone(), run.streams.z.clone());
                 LayerCache { resid_pre, resid_mid, resid_post: run.resid.clone(), q, k, v, z }
             })
             .collect();

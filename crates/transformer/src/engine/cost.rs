@@ -10,7 +10,8 @@
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations, and the plain run costs all layers in full. The expected time is the sum over kinds of
+//! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
+//! they part (as if a stack held all of them). The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations are timed with the products that feed them. What is left
 //! out is small where models are not: norms, copies, the unembedding of a few tokens, and threads waiting for each other.
 
@@ -20,7 +21,8 @@ use std::time::{Duration, Instant};
 use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
 
 use super::layer::{MLP_BLOCK, TILE, activate};
-use super::plan::{self, Chunk, floats_per_node, scratch_bytes, stack_size};
+use super::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
+use super::tree::Tree;
 use super::{EngineError, Options, Prompt};
 use crate::forest::Forest;
 use crate::intervention::Branch;
@@ -57,7 +59,8 @@ pub fn cost(
         total.add_chunk(spec, &chunk, branches);
         let (base, branch) = floats_per_node(spec, branches);
         let stack = stack_size(spec, branches, &chunk, options.memory).min(branches.len());
-        let floats = base * chunk.base.n_nodes() + branch * chunk.branch.n_nodes() * stack;
+        let per_run = branch * chunk.branch.n_nodes() + floats_per_end(spec) * chunk.ends.len();
+        let floats = base * chunk.base.n_nodes() + per_run * stack;
         total.memory = total.memory.max(scratch_bytes(spec, chunk.base.max_len()) + 4 * floats);
     }
     Ok(total)
@@ -70,26 +73,31 @@ impl Cost {
         let last = spec.n_layers - 1;
         let everywhere = |forest: &Forest| (0..forest.n_nodes() as u32).collect::<Vec<_>>();
         let (base_nodes, branch_nodes) = (everywhere(&chunk.base), everywhere(&chunk.branch));
-        let mut starting = vec![0usize; spec.n_layers];
-        for branch in branches {
-            if let Some(first) = branch.first_layer() {
-                starting[first] += 1;
-                let at_first = branch.at_layer(first).len();
-                let rows = if first == last { ends } else { n };
-                self.dense += (2 * at_first * spec.d_head * spec.d_model * rows) as f64;
+        let tree = Tree::new(branches);
+        let starting = tree.by_first_layer();
+        let mut running: Vec<&[usize]> = vec![];
+        for layer in 0..spec.n_layers {
+            let rows = if layer == last { ends } else { n };
+            let queries = if layer == last { &chunk.ends } else { &branch_nodes };
+            self.dense += projections(spec, base, base) + rest_of_block(spec, base);
+            self.attention += attention(spec, layer, &chunk.base, &base_nodes);
+
+            // Runs that have started project and attend, and then divide.
+            let (n_before, partings) = (running.len() as f64, layer);
+            running = running.iter().flat_map(|run| tree.divide(run, layer, partings)).collect();
+            self.dense += n_before * projections(spec, n, rows);
+            self.dense += running.len() as f64 * rest_of_block(spec, rows);
+            self.attention += n_before * attention(spec, layer, &chunk.branch, queries);
+
+            let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
+            for run in tree.divide(start, layer, 0) {
+                let n_edits = branches[run[0]].at_layer(layer).len();
+                self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
                 if spec.block == BlockLayout::Sequential {
                     self.dense += (4 * spec.d_model * spec.d_mlp * rows) as f64;
                 }
+                running.push(run);
             }
-        }
-        let mut n_running = 0.0;
-        for (layer, &n_starting) in starting.iter().enumerate() {
-            let rows = if layer == last { ends } else { n };
-            let queries = if layer == last { &chunk.ends } else { &branch_nodes };
-            self.dense += dense(spec, base, base) + n_running * dense(spec, n, rows);
-            self.attention += attention(spec, layer, &chunk.base, &base_nodes)
-                + n_running * attention(spec, layer, &chunk.branch, queries);
-            n_running += n_starting as f64;
         }
     }
 
@@ -100,10 +108,14 @@ impl Cost {
     }
 }
 
-/// Operations in one layer's matrix products: keys and values of `n` rows, the rest of the block of `n_queries`.
-fn dense(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
-    let (d_model, d_attn) = (spec.d_model, spec.d_attn());
-    (4 * d_attn * d_model * (n + n_queries) + 4 * d_model * spec.d_mlp * n_queries) as f64
+/// Operations in one layer's products before attention: keys and values of `n` rows, queries of `n_queries`.
+fn projections(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
+    (2 * spec.d_attn() * spec.d_model * (2 * n + n_queries)) as f64
+}
+
+/// Operations in one layer's products after attention: `W_O` and the MLP of `n` rows.
+fn rest_of_block(spec: &ModelSpec, n: usize) -> f64 {
+    (2 * spec.d_model * (spec.d_attn() + 2 * spec.d_mlp) * n) as f64
 }
 
 /// Operations in one layer's attention of these nodes' queries.

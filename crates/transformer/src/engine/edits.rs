@@ -2,7 +2,7 @@
 
 use kernels::KeyValues;
 
-use super::baseline::Baseline;
+use super::baseline::Streams;
 use super::branches::row;
 use super::layer::{Layer, Rows, Seen, with_scratch};
 use super::means::GroupMeans;
@@ -41,13 +41,13 @@ impl<'a> EditSite<'a> {
         self.head * d_head..(self.head + 1) * d_head
     }
 
-    /// Writes what replaces `stream` at a branch node into `out` `[d_head]`. `base` is the plain run at this layer;
-    /// it may be missing where nothing is read from a source.
+    /// Writes what replaces `stream` at a branch node into `out` `[d_head]`. `base` are the plain run's streams in
+    /// this layer; they may be missing where nothing is read from a source.
     fn value(
         &self,
         stream: Stream,
         replacement: Replacement,
-        base: Option<&Baseline>,
+        base: Option<&Streams>,
         node: usize,
         out: &mut [f32],
     ) {
@@ -64,7 +64,7 @@ impl<'a> EditSite<'a> {
                 out.copy_from_slice(&means.z(self.layer.index, self.chunk.group[node], position)[columns]);
             }
             Replacement::Source => {
-                let base = base.expect("a plain run goes along whenever a later edit reads it");
+                let base = base.expect("the plain run is kept wherever an edit reads it");
                 let source = self.chunk.source[node];
                 let from = match stream {
                     Stream::Q => &row(&base.q, source, d_attn)[columns],
@@ -79,7 +79,7 @@ impl<'a> EditSite<'a> {
     }
 
     /// The head's edited `z` at a node, where `z` itself is edited.
-    pub fn replace_z(&self, base: &Baseline, node: usize, out: &mut [f32]) {
+    pub fn replace_z(&self, base: &Streams, node: usize, out: &mut [f32]) {
         if let Some(replacement) = self.edit(Stream::Z) {
             self.value(Stream::Z, replacement, Some(base), node, out);
         }
@@ -87,7 +87,7 @@ impl<'a> EditSite<'a> {
 
     /// Carries out edits of `q`, `k` and `v` on one run's rows: `q` `[rows of the run, d_attn]`, `kv`
     /// `[n_nodes, 2 * d_attn]`.
-    pub fn replace_inputs(&self, base: Option<&Baseline>, rows: Rows<'_>, q: &mut [f32], kv: &mut [f32]) {
+    pub fn replace_inputs(&self, base: Option<&Streams>, rows: Rows<'_>, q: &mut [f32], kv: &mut [f32]) {
         let (d_attn, columns) = (self.layer.spec().d_attn(), self.columns());
         if let Some(replacement) = self.edit(Stream::Q) {
             for (r, q) in q.chunks_exact_mut(d_attn).enumerate() {
@@ -106,7 +106,7 @@ impl<'a> EditSite<'a> {
     /// the node's.
     pub fn replace_outputs(
         &self,
-        base: Option<&Baseline>,
+        base: Option<&Streams>,
         node: usize,
         kv: &[f32],
         z: &mut [f32],
@@ -126,13 +126,13 @@ impl<'a> EditSite<'a> {
     }
 
     /// Leaves in `seen` the branch's nodes that a query at `node` sees, and the pattern that replaces the head's there.
-    fn pattern(&self, replacement: Replacement, base: Option<&Baseline>, node: usize, seen: &mut Seen) {
+    fn pattern(&self, replacement: Replacement, base: Option<&Streams>, node: usize, seen: &mut Seen) {
         let spec = self.layer.spec();
         let (d_attn, d_head, window) = (spec.d_attn(), spec.d_head, spec.windows[self.layer.index]);
         let Seen { path, scores, .. } = seen;
         scores.clear();
         if replacement == Replacement::Source {
-            let base = base.expect("a plain run goes along whenever a later edit reads it");
+            let base = base.expect("the plain run is kept wherever an edit reads it");
             let source = self.chunk.source[node];
             self.chunk.base.path_into(source, window, path);
             scores.resize(path.len(), 0.0);
@@ -148,7 +148,7 @@ impl<'a> EditSite<'a> {
 
     /// The head's `z` in its first edited layer, `[rows of a run, d_head]`, where `q`, `k`, `v` or `pattern` is edited
     /// and `z` is not: attention over again, from the plain run's streams with the edits in their place.
-    pub fn attend_again(&self, base: &Baseline, rows: Rows<'_>) -> Option<Vec<f32>> {
+    pub fn attend_again(&self, base: &Streams, rows: Rows<'_>) -> Option<Vec<f32>> {
         if self.edit(Stream::Z).is_some() {
             return None;
         }

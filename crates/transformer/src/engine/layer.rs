@@ -90,6 +90,12 @@ impl Rows<'_> {
         }
     }
 
+    /// Where a row stands among all nodes' rows of all runs.
+    pub fn of_all(self, row: usize, n_nodes: usize) -> u32 {
+        let (run, node) = self.locate(row);
+        (run * n_nodes + node) as u32
+    }
+
     /// Cuts a tile of rows where one run ends and the next begins: `(run, rows of the tile, rows of the run)`.
     pub fn by_run(self, tile: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let per_run = self.per_run();

@@ -65,7 +65,9 @@ impl GroupMeans {
                     let (first, weight) = (first_row[&prompts[prompt].group], prompts[prompt].weight);
                     for (position, node) in chunk.base.path(chunk.base.end(i)).into_iter().enumerate() {
                         let at = (first as usize + position) * d_attn;
-                        for (sum, &z) in sums[at..at + d_attn].iter_mut().zip(row(&base.z, node, d_attn)) {
+                        for (sum, &z) in
+                            sums[at..at + d_attn].iter_mut().zip(row(&base.streams.z, node, d_attn))
+                        {
                             *sum += weight * f64::from(z);
                         }
                     }

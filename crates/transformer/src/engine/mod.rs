@@ -27,6 +27,7 @@ mod layer;
 mod means;
 mod plan;
 mod readout;
+mod tree;
 
 use std::ops::ControlFlow;
 

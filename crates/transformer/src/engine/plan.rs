@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::baseline::Sources;
+use super::tree::Tree;
 use super::{EngineError, Options, Prompt};
 use crate::forest::{Forest, ForestError};
 use crate::intervention::{Branch, Replacement, Stream};
@@ -104,12 +106,21 @@ impl Needs {
     }
 }
 
-/// Floats of activations that one node costs: in the plain run (`resid`, `attn_sum`, `q`, `k v`, `z`; twice where a
-/// stack carries its own copy along), and in one branch (`resid`, `q`, `k v`).
+/// Floats of activations that one node costs: in the plain run (`resid`, `attn_sum`, `q`, `k v`, `z`, and what is kept of
+/// it for later layers), and in one run of a stack (`q`, `k v` of the stack being run; `resid` of each stack that waits for its
+/// children or is being run, and `z` of each that waits).
 pub(super) fn floats_per_node(spec: &ModelSpec, branches: &[Branch]) -> (usize, usize) {
     let (d_model, d_attn) = (spec.d_model, spec.d_attn());
-    let copies = if branches.iter().any(Branch::reads_source_later) { 2 } else { 1 };
-    (copies * (2 * d_model + 4 * d_attn), d_model + 3 * d_attn)
+    let tree = Tree::new(branches);
+    let kept = Sources::floats_per_node(d_attn, &tree.sources_read_later());
+    let (base, frames) = (2 * d_model + 4 * d_attn + kept, tree.frames());
+    (base, 3 * d_attn + frames * d_model + (frames - 1) * d_attn)
+}
+
+/// Floats of activations that one last token costs in one run of a stack: its residual stream before and after the last layer,
+/// and its `z`.
+pub(super) fn floats_per_end(spec: &ModelSpec) -> usize {
+    2 * spec.d_model + spec.d_attn()
 }
 
 /// Bytes of all threads' scratch for a tile of rows each, with prompts of up to `longest` tokens.
@@ -124,7 +135,8 @@ pub(super) fn stack_size(spec: &ModelSpec, branches: &[Branch], chunk: &Chunk, m
     let (base, branch) = floats_per_node(spec, branches);
     let taken = scratch_bytes(spec, chunk.base.max_len()) + 4 * base * chunk.base.n_nodes();
     let n_nodes = chunk.branch.n_nodes();
-    let fits = memory.saturating_sub(taken) / (4 * branch * n_nodes);
+    let per_run = branch * n_nodes + floats_per_end(spec) * chunk.ends.len();
+    let fits = memory.saturating_sub(taken) / (4 * per_run);
     let enough = (16 * super::layer::TILE * rayon::current_num_threads()).div_ceil(n_nodes);
     fits.min(enough).max(1)
 }
@@ -144,16 +156,17 @@ pub(super) fn chunks(
     let (base, branch) = floats_per_node(spec, branches);
     // A source is a prompt of the plain run too.
     let per_node = 4 * (base * if needs.source { 2 } else { 1 } + branch);
+    let per_end = 4 * floats_per_end(spec);
     let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0);
     let scratch = scratch_bytes(spec, longest);
-    let max_nodes = options.memory.saturating_sub(scratch) / per_node;
-    if max_nodes < longest {
-        let need = scratch + longest * per_node;
-        return Err(EngineError::Memory { need, memory: options.memory });
+    let available = options.memory.saturating_sub(scratch);
+    let need = longest * per_node + per_end;
+    if available < need {
+        return Err(EngineError::Memory { need: scratch + need, memory: options.memory });
     }
 
     let mut chunks = Vec::new();
-    let (mut from, mut nodes) = (0, 0);
+    let (mut from, mut bytes) = (0, 0);
     for at in 0..order.len() {
         let tokens = &prompts[order[at]].tokens;
         let shared = if at == from || needs.source || needs.groups {
@@ -162,13 +175,12 @@ pub(super) fn chunks(
             let before = &prompts[order[at - 1]].tokens;
             before.iter().zip(tokens).take_while(|(a, b)| a == b).count()
         };
-        let new = tokens.len() - shared;
-        if nodes + new > max_nodes {
+        let of_prompt = |n_nodes| n_nodes * per_node + per_end;
+        if bytes + of_prompt(tokens.len() - shared) > available {
             chunks.push(Chunk::new(prompts, &order[from..at], needs)?);
-            (from, nodes) = (at, 0);
-            nodes += tokens.len();
+            (from, bytes) = (at, of_prompt(tokens.len()));
         } else {
-            nodes += new;
+            bytes += of_prompt(tokens.len() - shared);
         }
     }
     chunks.push(Chunk::new(prompts, &order[from..], needs)?);
