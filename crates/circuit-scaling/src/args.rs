@@ -182,7 +182,7 @@ pub struct AnalyzeArgs {
 /// Options of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// A joint table, or a study's folder
+    /// A joint table, or the folder of a study or of `analyze`
     pub a: PathBuf,
     /// Another one of the same models
     pub b: PathBuf,

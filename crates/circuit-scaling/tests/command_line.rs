@@ -112,6 +112,9 @@ fn compare_finds_what_differs() {
     assert!(folder.path().join("c/paper/figs/comparison.png").exists());
     let figure = fs::read_to_string(folder.path().join("c/paper/figs/comparison.svg")).unwrap();
     assert!(figure.contains("<text") && figure.contains("n = 3 heads of 1 model"), "{figure}");
+    // The folder that `analyze` made of a table stands for the table.
+    succeeds(&["analyze", "b.csv", "--out", "d"], folder.path());
+    assert_eq!(shown, succeeds(&["compare", "a.csv", "d", "--out", "c"], folder.path()));
     fails(&["compare", "a.csv", "c.csv"], folder.path(), &["no model in common", "m against other"]);
     fails(&["compare", "a.csv", "gone.csv"], folder.path(), &["gone.csv"]);
 }

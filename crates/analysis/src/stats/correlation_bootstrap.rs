@@ -13,9 +13,9 @@
 //! distribution-free" one; Bishara, Li and Nash 2018, British Journal of Mathematical and Statistical Psychology 71), and
 //! q the 95% quantile of |z* − z| / se* over resampled heads: the symmetric bootstrap-t interval (Hall 1988, Journal of
 //! the Royal Statistical Society B 50; on the scale of a variance-stabilising transformation, as Efron and Tibshirani
-//! 1993, section 12.6, advise). It covers better than the others that were tried (percentiles, BCa, Student's t with the
-//! bootstrap's standard deviation, equal-tailed bootstrap-t) where effects have heavy tails, as those of heads have:
-//! `docs/statistics.md` has the figures, and where it falls short. Resampling heads and prompts at once and taking
+//! 1993, section 12.6, advise). Of those tried (percentiles, BCa, Student's t with the bootstrap's standard deviation,
+//! equal-tailed bootstrap-t) it covers closest to 95% where effects have moderately heavy tails, as those of heads have:
+//! `docs/statistics.md` has the figures, and where it falls short: Pearson's, where a handful of heads carry the effect. Resampling heads and prompts at once and taking
 //! percentiles, the obvious way, counts the noise twice in the centre and covered 90% instead of 95% in simulations with
 //! large noise.
 
