@@ -46,7 +46,7 @@ LADDER = {
     "mini-opt-m": Size("opt", 3, 4, 64, 5000, 3e-3),
     "mini-opt-l": Size("opt", 5, 8, 96, 4000, 2e-3),
     "mini-gpt-neo-s": Size("gpt-neo", 2, 4, 40, 4000, 3e-3, copying_start=True),
-    "mini-gpt-neo-m": Size("gpt-neo", 4, 4, 56, 5000, 3e-3),
+    "mini-gpt-neo-m": Size("gpt-neo", 4, 4, 56, 4000, 3e-3, copying_start=True),
     "mini-gpt-neo-l": Size("gpt-neo", 6, 8, 80, 4000, 2e-3),
 }
 

@@ -167,7 +167,7 @@ impl AttentionFile {
         let note = format!(
             "attention of every head at the last token of each prompt, nothing ablated, summed over the tokens of a role and averaged \
              over the {} prompts, each counted as often as it was drawn",
-            origin.split.name()
+            origin.split
         );
         Self { origin, roles: TokenRole::ALL.to_vec(), tasks, note }
     }

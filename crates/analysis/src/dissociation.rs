@@ -40,7 +40,7 @@ use crate::stats::bootstrap::weighted_mean;
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, Estimate, bootstrap_functions};
 use crate::stats::interval::student_p_value;
-use crate::table::Table;
+use crate::table::{Table, read_rows};
 
 /// Name of the table's file, without `.csv`.
 pub const DISSOCIATION_TABLE: &str = "dissociation";
@@ -319,11 +319,8 @@ pub fn dissociation_table(models: &[Dissociation]) -> Table {
             table = add(table, &format!("{category}_share_{}", name.name()), &|d| d.shares[at][task]);
         }
     }
-    let table = table
-        .text("scan_ablation", rows().map(|d| d.scan_ablation.as_str()))
-        .text("ablation", rows().map(|d| d.settings.ablation.as_str()))
-        .text("value_bias", rows().map(|d| d.settings.value_bias.as_str()))
-        .float("tau", rows().map(|d| d.settings.tau))
+    table = table.text("scan_ablation", rows().map(|d| d.scan_ablation.as_str()));
+    table = AblationSettings::columns(table, rows().map(|d| &d.settings))
         .text("note", rows().map(|d| d.origin.caution()));
     Origin::columns(table, rows().map(|d| &d.origin))
 }
@@ -386,12 +383,7 @@ pub struct DissociationRow {
 /// # Errors
 /// When the file cannot be read or a row does not hold what the table holds.
 pub fn read_dissociation(path: &Path) -> Result<Vec<DissociationRow>> {
-    let text = std::fs::read(path).map_err(AnalysisError::io("read", path))?;
-    let fault = |e: csv::Error| {
-        let place = e.position().map_or("table".into(), |p| format!("line {}", p.line()));
-        AnalysisError::format(path, place, e.to_string(), "make the table again: circuit-scaling ablate")
-    };
-    csv::Reader::from_reader(&text[..]).deserialize().map(|row| row.map_err(fault)).collect()
+    read_rows(path, "make the table again: circuit-scaling ablate")
 }
 
 /// Index and interaction against the logarithm of size, within each family and pooled.

@@ -52,7 +52,8 @@ pub enum AnalysisError {
 }
 
 impl AnalysisError {
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// The error that an operating system's reason for not doing `action` to `path` is.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 

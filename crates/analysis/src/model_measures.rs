@@ -69,7 +69,8 @@ fn model_correlations(model: &ModelHeads) -> ModelCorrelations {
 
 /// The table `corr_vs_scale_cross_family`: `family, model, params_m, corr`, then its interval, Spearman's, and both on
 /// held-out prompts. `interval_over` says whether intervals cover `heads and prompts`, or `heads` alone where the joint
-/// table does not know about prompts.
+/// table does not know about prompts. Pearson's intervals are too narrow where a handful of heads carry the effect
+/// (`docs/statistics.md`): see `participation_ratio_ioi` and `participation_ratio_anti` of [`measures_table`].
 #[must_use]
 pub fn correlation_table(correlations: &[ModelCorrelations]) -> Table {
     let rows = || correlations.iter();

@@ -73,7 +73,7 @@ impl Origin {
     #[must_use]
     pub(crate) fn columns<'a>(table: Table, rows: impl Iterator<Item = &'a Self> + Clone) -> Table {
         table
-            .text("split", rows.clone().map(|o| o.split.name()))
+            .text("split", rows.clone().map(|o| o.split.as_str()))
             .text("protocol", rows.clone().map(|o| o.protocol.as_str()))
             .text("seed", rows.clone().map(|o| o.seed.to_string()))
             .text("program_version", rows.clone().map(|o| o.provenance.program_version.as_str()))

@@ -13,7 +13,7 @@ use crate::head_id::HeadId;
 /// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
 pub const TOP_HEADS: usize = 20;
 
-/// Which prompts a figure was measured on.
+/// A part of the prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
@@ -21,25 +21,31 @@ pub enum Split {
     Discovery,
     /// Prompts on which picked heads are judged.
     HeldOut,
-    /// Every prompt: the protocol has no split.
+    /// Every prompt; the only split of the `published` protocol.
     All,
 }
 
 impl Split {
     /// The name in files: `discovery`, `held_out` or `all`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Discovery => "discovery",
             Self::HeldOut => "held_out",
             Self::All => "all",
         }
     }
+
+    /// Whether a prompt of the split `other` belongs to this one: `All` has every prompt.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self == Self::All || self == other
+    }
 }
 
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
@@ -79,11 +85,13 @@ pub struct ScanMeta {
     /// Attention heads per block.
     pub n_heads: u32,
     /// Parameters of the checkpoint.
+    #[serde(default)]
     pub n_params: Option<u64>,
     /// The heads that were scanned, in order of layer and head, where it was not all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_heads: Option<Vec<HeadId>>,
     /// Anything the reader should know.
+    #[serde(default)]
     pub note: String,
     /// Program version, weight hash, options.
     pub provenance: Provenance,
@@ -176,34 +184,14 @@ pub struct Resampling {
 /// `results/<prefix>_logitdiff_scan_<model>.json`: every head of one model on one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScanFile {
-    /// See [`ScanMeta::model_name`].
-    pub model_name: String,
-    /// See [`ScanMeta::hf_name`].
-    pub hf_name: String,
-    /// See [`ScanMeta::family`].
-    pub family: String,
-    /// See [`ScanMeta::task`].
-    pub task: String,
-    /// See [`ScanMeta::protocol`].
-    pub protocol: String,
-    /// See [`ScanMeta::seed`].
-    pub seed: u64,
+    /// What was scanned, and how.
+    #[serde(flatten)]
+    pub meta: ScanMeta,
     /// The prompts behind `baseline` and every `delta`: `discovery`, or `all` where the protocol has no split.
     pub split: Split,
     /// The unablated model on the prompts of `split`.
     #[serde(flatten)]
     pub baseline: Baseline,
-    /// See [`ScanMeta::value_bias`].
-    pub value_bias: String,
-    /// See [`ScanMeta::ablation`].
-    pub ablation: String,
-    /// See [`ScanMeta::n_layers`].
-    pub n_layers: u32,
-    /// See [`ScanMeta::n_heads`].
-    pub n_heads: u32,
-    /// See [`ScanMeta::n_params`].
-    #[serde(default)]
-    pub n_params: Option<u64>,
     /// The unablated model on the held-out prompts; absent when there are none.
     #[serde(default)]
     pub held_out: Option<Baseline>,
@@ -213,9 +201,6 @@ pub struct ScanFile {
     /// The thresholds of `prob_abs_delta_ge_tau`.
     #[serde(default)]
     pub taus: Vec<f64>,
-    /// See [`ScanMeta::only_heads`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub only_heads: Option<Vec<HeadId>>,
     /// Every head that was scanned, in order of layer and head: all of the model's, unless `only_heads` says otherwise.
     pub heads: Vec<HeadDelta>,
     /// The [`TOP_HEADS`] heads of most negative Δ, most negative first.
@@ -224,11 +209,6 @@ pub struct ScanFile {
     /// The [`TOP_HEADS`] heads of most positive Δ, most positive first.
     #[serde(default)]
     pub top_anti_suppressors: Vec<HeadDelta>,
-    /// See [`ScanMeta::note`].
-    #[serde(default)]
-    pub note: String,
-    /// See [`ScanMeta::provenance`].
-    pub provenance: Provenance,
 }
 
 impl ScanFile {
@@ -255,7 +235,7 @@ impl ScanFile {
     pub fn write(&self, path: &Path) -> Result<()> {
         self.check().map_err(|(field, problem)| {
             AnalysisError::inconsistent(
-                format!("scan of {} on {}", self.model_name, self.task),
+                format!("scan of {} on {}", self.meta.model_name, self.meta.task),
                 format!("field `{field}`: {problem}"),
                 "this scan cannot be stored",
             )
@@ -268,24 +248,26 @@ impl ScanFile {
 
     /// The first field that is wrong, and why.
     fn check(&self) -> std::result::Result<(), (&'static str, String)> {
-        let scanned = match &self.only_heads {
-            None => u64::from(self.n_layers) * u64::from(self.n_heads),
-            Some(only) if !are_heads_of(only, self.n_layers, self.n_heads) => {
+        let scanned = match &self.meta.only_heads {
+            None => u64::from(self.meta.n_layers) * u64::from(self.meta.n_heads),
+            Some(only) if !are_heads_of(only, self.meta.n_layers, self.meta.n_heads) => {
                 return Err(("only_heads", "not heads of the model in order of layer and head".into()));
             }
             Some(only) => only.len() as u64,
         };
         // Asked first: a file may claim any number of layers.
         if self.heads.len() as u64 != scanned {
-            let (found, layers, heads) = (self.heads.len(), self.n_layers, self.n_heads);
-            let problem = match self.only_heads {
+            let (found, layers, heads) = (self.heads.len(), self.meta.n_layers, self.meta.n_heads);
+            let problem = match self.meta.only_heads {
                 None => format!("{found} heads, but {layers} layers of {heads} heads make {scanned}"),
                 Some(_) => format!("{found} heads, but `only_heads` names {scanned}"),
             };
             return Err(("heads", problem));
         }
         for (expected, head) in
-            scanned_heads(self.only_heads.as_deref(), self.n_layers, self.n_heads).iter().zip(&self.heads)
+            scanned_heads(self.meta.only_heads.as_deref(), self.meta.n_layers, self.meta.n_heads)
+                .iter()
+                .zip(&self.heads)
         {
             let found = HeadId { layer: head.layer, head: head.head };
             if found != *expected {

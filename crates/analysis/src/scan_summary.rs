@@ -68,30 +68,16 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
         })
         .collect();
     let (top_suppressor_candidates, top_anti_suppressors) = ScanFile::top_heads(&heads);
-    let meta = scan.meta.clone();
     Ok(ScanFile {
-        model_name: meta.model_name,
-        hf_name: meta.hf_name,
-        family: meta.family,
-        task: meta.task,
-        protocol: meta.protocol,
-        seed: meta.seed,
+        meta: scan.meta.clone(),
         split,
         baseline: baseline(scan, split),
-        value_bias: meta.value_bias,
-        ablation: meta.ablation,
-        n_layers: meta.n_layers,
-        n_heads: meta.n_heads,
-        n_params: meta.n_params,
         held_out: has_held_out.then(|| baseline(scan, Split::HeldOut)),
         resampling: Some(options.resampling.clone()),
         taus: options.taus.clone(),
-        only_heads: meta.only_heads,
         heads,
         top_suppressor_candidates,
         top_anti_suppressors,
-        note: meta.note,
-        provenance: meta.provenance,
     })
 }
 
@@ -125,8 +111,9 @@ struct SplitEffect {
 /// Interval, p-value and q-value of every head on one split. `[n_heads_total]`
 fn split_effects(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -> Vec<SplitEffect> {
     let Differences { heads, weights } = scan.differences(split);
-    let seed =
-        |purpose| Seed::new(scan.meta.seed, &[&scan.meta.model_name, &scan.meta.task, split.name(), purpose]);
+    let seed = |purpose| {
+        Seed::new(scan.meta.seed, &[&scan.meta.model_name, &scan.meta.task, split.as_str(), purpose])
+    };
     let bootstrap = BootstrapOptions {
         n_resamples: options.resampling.n_resamples,
         level: options.resampling.level,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
 
@@ -269,6 +271,17 @@ pub fn format_float(x: f64) -> String {
 /// A CSV cell after RFC 4180.
 fn quoted(cell: String) -> String {
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+/// Reads rows back from the CSV of a table; columns that a row does not know are left alone. `mend` is what to do about
+/// a file that does not hold them.
+pub(crate) fn read_rows<T: DeserializeOwned>(path: &Path, mend: &str) -> Result<Vec<T>> {
+    let text = std::fs::read(path).map_err(AnalysisError::io("read", path))?;
+    let fault = |e: csv::Error| {
+        let place = e.position().map_or("table".into(), |p| format!("line {}", p.line()));
+        AnalysisError::format(path, place, e.to_string(), mend)
+    };
+    csv::Reader::from_reader(&text[..]).deserialize().map(|row| row.map_err(fault)).collect()
 }
 
 #[cfg(test)]

@@ -144,15 +144,16 @@ fn scans_that_do_not_fit_are_refused() {
         joint::from_scans(&pairs).unwrap_err().to_string()
     };
     assert!(
-        refused(&|p| p[0].anti.ablation = "mean".into()).contains("`ablation` is `zero` for ioi and `mean`")
+        refused(&|p| p[0].anti.meta.ablation = "mean".into())
+            .contains("`ablation` is `zero` for ioi and `mean`")
     );
-    assert!(refused(&|p| p[0].anti.provenance.weight_hash = "other".into()).contains("weight_hash"));
-    assert!(refused(&|p| p[0].anti.task = "ioi".into()).contains("its task is `ioi`"));
+    assert!(refused(&|p| p[0].anti.meta.provenance.weight_hash = "other".into()).contains("weight_hash"));
+    assert!(refused(&|p| p[0].anti.meta.task = "ioi".into()).contains("its task is `ioi`"));
     assert!(refused(&|p| p[1] = p[0].clone()).contains("given twice"));
     assert!(refused(&|p| p.clear()).contains("no scans"));
     let mixed = refused(&|p| {
-        p[1].ioi.protocol = "published".into();
-        p[1].anti.protocol = "published".into();
+        p[1].ioi.meta.protocol = "published".into();
+        p[1].anti.meta.protocol = "published".into();
     });
     assert!(mixed.contains("pythia-70m and tiny-b") && mixed.contains("`protocol`"), "{mixed}");
 }

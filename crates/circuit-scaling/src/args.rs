@@ -6,7 +6,7 @@ use analysis::AnalysisError;
 use analysis::head_id::HeadId;
 use analysis::study::StudyOptions;
 use analysis::transfer::Pairs;
-use circuits::prompts::Protocol;
+use circuits::prompts::{PromptOptions, Protocol};
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
 use transformer::intervention::Stream;
@@ -243,7 +243,7 @@ pub struct AnalyzeArgs {
 /// Options of `compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// A joint table, or a study's folder
+    /// A joint table, or the folder of a study or of `analyze`
     pub a: PathBuf,
     /// Another one of the same models
     pub b: PathBuf,
@@ -304,6 +304,11 @@ impl MeasureArgs {
     pub fn fetch_models(&mut self, display: Display) -> Result<(), CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
         downloads::fetch(&self.models, display)
+    }
+
+    /// What decides which prompts are drawn.
+    pub fn prompt_options(&self) -> PromptOptions {
+        PromptOptions { protocol: self.protocol, seed: self.seed, n_prompts: self.prompts, min_names: None }
     }
 }
 

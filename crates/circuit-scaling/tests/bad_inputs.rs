@@ -5,13 +5,13 @@
 
 #![cfg(unix)] // some lines hold the system's own words
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use common::{checkpoint, program};
 use serde_json::{Value, json};
-
-const MODEL: &str = "mini-gpt2-m";
 
 /// A bad input: its name, how to make it in a folder that holds a good `model`, and what the user types.
 type Case = (&'static str, fn(&Path), &'static [&'static str]);
@@ -120,6 +120,7 @@ const CASES: &[Case] = &[
         INSPECT,
     ),
     ("weights: empty", |f| write(f, "model/model.safetensors", ""), INSPECT),
+    ("weights: shorter than a header", |f| write(f, "model/model.safetensors", [9, 0, 0]), INSPECT),
     (
         "weights: a header that would be longer than the file",
         |f| write(f, "model/model.safetensors", [0xff; 64]),
@@ -315,7 +316,16 @@ const CASES: &[Case] = &[
         |f| write(f, "file", "x"),
         &["run", "--models", "model", "--out", "file/study"],
     ),
-    ("options: pairs that are none", nothing, &["correlate", "--pairs", "gpt2"]),
+    (
+        "options: pairs that are none",
+        |f| write(f, "joint.csv", JOINT),
+        &["analyze", "joint.csv", "--pairs", "gpt2"],
+    ),
+    (
+        "options: pairs with a model that is not there",
+        |f| write(f, "joint.csv", JOINT),
+        &["analyze", "joint.csv", "--pairs", "gpt2:gpt2-xl"],
+    ),
 ];
 
 /// More words than any shipped model has positions.
@@ -351,30 +361,12 @@ fn larger_than_memory(folder: &Path) {
     config(folder, "n_inner", json!(1u64 << 31));
 }
 
-/// A fresh folder with a copy of a shipped model.
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(MODEL);
-    fs::create_dir(folder.path().join("model")).unwrap();
-    for file in fs::read_dir(shipped).unwrap().map(Result::unwrap) {
-        fs::copy(file.path(), folder.path().join("model").join(file.file_name())).unwrap();
-    }
-    folder
-}
-
 /// What the program prints and how it ends, numbers of this machine left out.
 fn tried((name, make, args): &Case) -> String {
-    let folder = folder();
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint(folder.path());
     make(folder.path());
-    let output = Command::new(env!("CARGO_BIN_EXE_circuit-scaling"))
-        .args(*args)
-        .current_dir(folder.path())
-        .env("HF_HOME", "home")
-        .env("HF_HUB_OFFLINE", "1")
-        .env_remove("HF_HUB_CACHE")
-        .env_remove("HUGGINGFACE_HUB_CACHE")
-        .output()
-        .unwrap();
+    let output = program(args, folder.path());
     let error = String::from_utf8(output.stderr).unwrap();
     let code = output.status.code();
     assert!(matches!(code, Some(1 | 2)), "{name}: {:?}\n{error}", output.status);

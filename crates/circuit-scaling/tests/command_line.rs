@@ -1,70 +1,16 @@
 //! The program as a user runs it: the main job, and what it says when something is wrong.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::fs;
+use std::path::Path;
+
+use common::{MODEL, checkpoint, fails, files, program};
 use serde_json::Value;
 
-const MODEL: &str = "mini-gpt2-m";
-
-fn program(args: &[&str], folder: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_circuit-scaling"));
-    // No test of these asks the network, or depends on what this machine has downloaded.
-    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", folder.join("home")).env_remove("HF_HUB_CACHE");
-    command.args(args).current_dir(folder).output().unwrap()
-}
-
+/// What a run that must succeed prints.
 fn succeeds(args: &[&str], folder: &Path) -> String {
-    let output = program(args, folder);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{args:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Runs what must fail: one line on standard error that says all of `words`, exit code 1 or 2, no panic.
-fn fails(args: &[&str], folder: &Path, words: &[&str]) {
-    let output = program(&[args, &["--quiet"]].concat(), folder);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {:?}\n{error}", output.status);
-    assert!(!error.contains("panicked"), "{args:?}: {error}");
-    if output.status.code() == Some(1) {
-        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
-    }
-    for word in words {
-        assert!(error.contains(word), "{args:?} should say {word:?}: {error}");
-    }
-}
-
-/// A copy of a shipped model that a test may break.
-fn checkpoint(folder: &Path) -> PathBuf {
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(MODEL);
-    let copy = folder.join("model");
-    fs::create_dir(&copy).unwrap();
-    for file in fs::read_dir(shipped).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
-    }
-    copy
-}
-
-fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
-    let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    edit(&mut value);
-    fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
-}
-
-/// Splits a safetensors file into its header and its data.
-fn read_safetensors(path: &Path) -> (Value, Vec<u8>) {
-    let bytes = fs::read(path).unwrap();
-    let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    (serde_json::from_slice(&bytes[8..8 + n]).unwrap(), bytes[8 + n..].to_vec())
-}
-
-fn write_safetensors(path: &Path, header: &Value, data: &[u8]) {
-    let header = serde_json::to_vec(header).unwrap();
-    let length = (header.len() as u64).to_le_bytes();
-    fs::write(path, [&length[..], &header, data].concat()).unwrap();
+    common::succeeds(args, folder).0
 }
 
 #[test]
@@ -166,6 +112,9 @@ fn compare_finds_what_differs() {
     assert!(folder.path().join("c/paper/figs/comparison.png").exists());
     let figure = fs::read_to_string(folder.path().join("c/paper/figs/comparison.svg")).unwrap();
     assert!(figure.contains("<text") && figure.contains("n = 3 heads of 1 model"), "{figure}");
+    // The folder that `analyze` made of a table stands for the table.
+    succeeds(&["analyze", "b.csv", "--out", "d"], folder.path());
+    assert_eq!(shown, succeeds(&["compare", "a.csv", "d", "--out", "c"], folder.path()));
     fails(&["compare", "a.csv", "c.csv"], folder.path(), &["no model in common", "m against other"]);
     fails(&["compare", "a.csv", "gone.csv"], folder.path(), &["gone.csv"]);
 }
@@ -227,21 +176,11 @@ fn threads_and_memory_change_no_byte() {
     };
     run("a", "1", "1G");
     run("b", "2", "8M");
-    let mut n_files = 0;
-    let mut pending = vec![PathBuf::new()];
-    while let Some(path) = pending.pop() {
-        let a = folder.path().join("a").join(&path);
-        if a.is_dir() {
-            pending.extend(fs::read_dir(a).unwrap().map(|entry| path.join(entry.unwrap().file_name())));
-            continue;
-        }
-        n_files += 1;
-        assert!(
-            fs::read(&a).unwrap() == fs::read(folder.path().join("b").join(&path)).unwrap(),
-            "{path:?} differs"
-        );
+    let [a, b] = ["a", "b"].map(|study| files(&folder.path().join(study)));
+    assert!(a.len() >= 10 && a.keys().eq(b.keys()), "{:?}", a.keys());
+    for (path, bytes) in &a {
+        assert!(b[path] == *bytes, "{path:?} differs");
     }
-    assert!(n_files >= 10, "{n_files}");
 }
 
 #[test]
@@ -338,91 +277,6 @@ fn wrong_arguments() {
 }
 
 #[test]
-fn broken_checkpoints() {
-    type Break = fn(&Path);
-    let cases: [(&str, Break, &[&str]); 12] = [
-        ("no weights", |m| fs::remove_file(m.join("model.safetensors")).unwrap(), &["model.safetensors"]),
-        ("no config", |m| fs::remove_file(m.join("config.json")).unwrap(), &["config.json"]),
-        ("no tokenizer", |m| fs::remove_file(m.join("tokenizer.json")).unwrap(), &["tokenizer"]),
-        (
-            "truncated weights",
-            |m| {
-                let bytes = fs::read(m.join("model.safetensors")).unwrap();
-                fs::write(m.join("model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
-            },
-            &["model.safetensors"],
-        ),
-        (
-            "truncated header",
-            |m| fs::write(m.join("model.safetensors"), [9, 0, 0]).unwrap(),
-            &["model.safetensors"],
-        ),
-        (
-            "offsets that lie",
-            |m| {
-                let path = m.join("model.safetensors");
-                let (mut header, data) = read_safetensors(&path);
-                let tensors = header.as_object_mut().unwrap();
-                let tensor = tensors.iter_mut().find(|(name, _)| name.contains("wte")).unwrap().1;
-                tensor["data_offsets"] = serde_json::json!([0, u64::MAX]);
-                write_safetensors(&path, &header, &data);
-            },
-            &["model.safetensors"],
-        ),
-        (
-            "another architecture",
-            |m| edit_json(&m.join("config.json"), |c| c["model_type"] = "llama".into()),
-            &["config.json", "model_type", "gpt2"],
-        ),
-        (
-            "a key that changes the result",
-            |m| edit_json(&m.join("config.json"), |c| c["activation_function"] = "mish".into()),
-            &["config.json", "activation_function"],
-        ),
-        (
-            "a tensor of the wrong shape",
-            |m| edit_json(&m.join("config.json"), |c| c["n_inner"] = 77.into()),
-            &["mlp.c_fc", "77"],
-        ),
-        (
-            "weights that are not numbers",
-            |m| {
-                let path = m.join("model.safetensors");
-                let (header, mut data) = read_safetensors(&path);
-                let at = header["transformer.wte.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
-                data[at..at + 2].copy_from_slice(&[0, 0x7e]); // a float16 NaN
-                write_safetensors(&path, &header, &data);
-            },
-            &["wte.weight", "model.safetensors"],
-        ),
-        (
-            "a tokenizer that does not fit",
-            |m| {
-                edit_json(&m.join("tokenizer.json"), |t| {
-                    let token = serde_json::json!({"id": 60000, "content": "<far>", "single_word": false, "lstrip": false,
-                        "rstrip": false, "normalized": false, "special": true});
-                    t["model"]["vocab"]["<far>"] = 60000.into();
-                    t["added_tokens"].as_array_mut().unwrap().push(token);
-                });
-            },
-            &["60000", "vocab_size"],
-        ),
-        (
-            "a tokenizer that is none",
-            |m| fs::write(m.join("tokenizer.json"), "{}").unwrap(),
-            &["tokenizer.json"],
-        ),
-    ];
-    for (what, break_it, words) in cases {
-        let folder = tempfile::tempdir().unwrap();
-        let model = checkpoint(folder.path());
-        break_it(&model);
-        println!("{what}");
-        fails(&["run", "--models", "model", "--prompts", "40"], folder.path(), words);
-    }
-}
-
-#[test]
 fn an_unbroken_copy_gives_the_shipped_model() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint(folder.path());
@@ -487,7 +341,7 @@ fn every_subcommand_has_an_example_a_manual_page_and_completions() {
     for (shell, script) in &scripts {
         let path = dir.path().join(shell);
         fs::write(&path, script).unwrap();
-        match Command::new(shell).arg("-n").arg(&path).output() {
+        match std::process::Command::new(shell).arg("-n").arg(&path).output() {
             Ok(output) => assert!(output.status.success(), "{shell}: {output:?}"),
             Err(_) => eprintln!("skipped: no {shell} to check its script"),
         }

@@ -1,50 +1,14 @@
 //! `trace` and `ablate` as a user runs them.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod common;
 
+use std::fs;
+use std::path::Path;
+
+use common::{fails, files, succeeds};
 use serde_json::Value;
 
 const MODELS: &str = "mini-gpt2-m,mini-opt-m";
-
-fn program(args: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_circuit-scaling")).args(args).current_dir(folder).output().unwrap()
-}
-
-/// What a run that must succeed prints and notes.
-fn succeeds(args: &[&str], folder: &Path) -> (String, String) {
-    let output = program(args, folder);
-    let [said, noted] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert!(output.status.success(), "{args:?}: {noted}");
-    (said, noted)
-}
-
-fn fails(args: &[&str], folder: &Path, words: &[&str]) {
-    let output = program(args, folder);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {:?}\n{error}", output.status);
-    assert!(!error.contains("panicked"), "{args:?}: {error}");
-    for word in words {
-        assert!(error.contains(word), "{args:?} should say {word:?}: {error}");
-    }
-}
-
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut pending) = (BTreeMap::new(), vec![root.to_owned()]);
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-            } else {
-                found.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
-}
 
 fn read(root: &Path, path: &str) -> String {
     fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))

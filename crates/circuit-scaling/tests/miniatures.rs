@@ -119,11 +119,14 @@ fn ability_grows_along_the_ladder() {
                 let splits = &cards[&format!("mini-{family}-{size}")].study[task];
                 splits.values().map(|s| s.accuracy).sum::<f64>() / splits.len() as f64
             };
-            let [small, _, large] = SIZES.map(accuracy);
+            let [small, medium, large] = SIZES.map(accuracy);
             // Among 80 candidates chance is 1 in 80.
             assert!(large >= 0.95, "{family} {task}: the largest has {large}");
             assert!(small > 5.0 / 80.0, "{family} {task}: the smallest has {small}");
-            assert!(small < large - 0.1, "{family} {task}: the smallest has {small}, the largest {large}");
+            let all = format!("{family} {task}: {small}, {medium}, {large}");
+            assert!(small + 0.1 < medium && small + 0.1 < large, "{all}");
+            // Two of the middle ones do nearly everything as well; 480 prompts tell differences of 3 points from chance.
+            assert!(medium < large + 0.03, "{all}");
         }
     }
 }

@@ -1,25 +1,27 @@
 //! Runs that are killed, refused, or started again: what is finished is never lost, and the bytes are always the same.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::files;
+
 /// Small stacks, so that a scan has many moments to be killed at.
 const ARGS: [&str; 7] = ["run", "--models", "mini-gpt2-m,mini-opt-m", "--prompts", "60", "--memory", "8M"];
 
 fn program(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_circuit-scaling"));
-    command.args(args).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = common::command(args, folder);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
+/// What a run that must succeed notes.
 fn succeeds(folder: &Path, args: &[&str]) -> String {
-    let output = program(folder, args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?}: {said}");
-    said
+    common::succeeds(args, folder).1
 }
 
 /// How many scans a run says it made.
@@ -30,22 +32,6 @@ fn n_scans(said: &str) -> usize {
 /// How many times a run says that it read a model's attention on a task.
 fn n_attended(said: &str) -> usize {
     said.lines().filter(|line| line.contains(" attention of ") && line.contains("heads read")).count()
-}
-
-/// Every file of a study by its path, the lock excepted.
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut pending) = (BTreeMap::new(), vec![root.to_owned()]);
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-            } else {
-                found.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    found
 }
 
 fn assert_same(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>, what: &str) {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use analysis::head_id::HeadId;
 use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{ScanMeta, Split as FileSplit};
+use analysis::scan_file::ScanMeta;
 use serde::{Deserialize, Serialize};
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
@@ -235,7 +235,7 @@ pub fn resume(
         base,
         ablated,
         weight: prompts.prompts.iter().map(|p| p.weight).collect(),
-        split: prompts.prompts.iter().map(|p| file_split(p.split)).collect(),
+        split: prompts.prompts.iter().map(|p| p.split).collect(),
         base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
     })
 }
@@ -312,14 +312,6 @@ pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> 
         read: vec![p.correct_id, p.distractor_id],
     });
     prompts.collect()
-}
-
-fn file_split(split: Split) -> FileSplit {
-    match split {
-        Split::Discovery => FileSplit::Discovery,
-        Split::HeldOut => FileSplit::HeldOut,
-        Split::All => FileSplit::All,
-    }
 }
 
 /// Receives logits and keeps their differences.

@@ -86,7 +86,7 @@ impl Extras {
                 if Path::exists(&path) {
                     let scan = ScanFile::read(&path)?;
                     baselines.push(TaskBaseline {
-                        model: scan.model_name,
+                        model: scan.meta.model_name,
                         task,
                         main: scan.baseline,
                         held_out: scan.held_out,

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{CurveArea, ModelAblation, RawRow, SetMeans, SetTest, SummaryRow};
-use crate::error::{AnalysisError, Result};
+use super::{AblationSettings, CurveArea, ModelAblation, RawRow, SetMeans, SetTest, SummaryRow};
+use crate::error::Result;
 use crate::origin::Origin;
-use crate::table::Table;
+use crate::table::{Table, read_rows};
 
 /// Name of the summary's file, without `.csv`.
 pub const SUMMARY_TABLE: &str = "hero_vs_random_ablation_summary";
@@ -17,6 +17,16 @@ pub const AREA_TABLE: &str = "hero_vs_random_area";
 /// `L0H1 L2H3`, or nothing.
 fn head_list(heads: &[(u32, u32)]) -> String {
     heads.iter().map(|(layer, head)| format!("L{layer}H{head}")).collect::<Vec<_>>().join(" ")
+}
+
+impl AblationSettings {
+    /// Adds the settings of each row as further columns.
+    pub(crate) fn columns<'a>(table: Table, rows: impl Iterator<Item = &'a Self> + Clone) -> Table {
+        table
+            .text("ablation", rows.clone().map(|s| s.ablation.as_str()))
+            .text("value_bias", rows.clone().map(|s| s.value_bias.as_str()))
+            .float("tau", rows.map(|s| s.tau))
+    }
 }
 
 /// Every row of every model, with the model.
@@ -31,10 +41,7 @@ fn origin_columns<'a, T: 'a>(
     table: Table,
     rows: impl Iterator<Item = (&'a ModelAblation, &'a T)> + Clone,
 ) -> Table {
-    let table = table
-        .text("ablation", rows.clone().map(|(m, _)| m.settings.ablation.as_str()))
-        .text("value_bias", rows.clone().map(|(m, _)| m.settings.value_bias.as_str()))
-        .float("tau", rows.clone().map(|(m, _)| m.settings.tau));
+    let table = AblationSettings::columns(table, rows.clone().map(|(m, _)| &m.settings));
     Origin::columns(table, rows.map(|(m, _)| &m.origin))
 }
 
@@ -102,12 +109,7 @@ pub fn summary_table(models: &[ModelAblation]) -> Table {
 /// # Errors
 /// When the file cannot be read or a row does not hold what the table holds.
 pub fn read_summary(path: &Path) -> Result<Vec<SummaryRow>> {
-    let text = std::fs::read(path).map_err(AnalysisError::io("read", path))?;
-    let fault = |e: csv::Error| {
-        let place = e.position().map_or("table".into(), |p| format!("line {}", p.line()));
-        AnalysisError::format(path, place, e.to_string(), "make the table again: circuit-scaling ablate")
-    };
-    csv::Reader::from_reader(&text[..]).deserialize().map(|row| row.map_err(fault)).collect()
+    read_rows(path, "make the table again: circuit-scaling ablate")
 }
 
 /// The table [`TEST_TABLE`]: hero against random at each k.

@@ -5,7 +5,7 @@ use crate::error::{AnalysisError, Result};
 use crate::known_models;
 use crate::layout::{ANTI_REPEAT, IOI};
 use crate::per_prompt::PerPromptScan;
-use crate::scan_file::{HeadDelta, ScanFile, Split};
+use crate::scan_file::{HeadDelta, ScanFile, ScanMeta, Split};
 use crate::stats::Seed;
 use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::{Measured, prompt_noise};
@@ -36,20 +36,11 @@ impl ScanPair {
     pub fn with_prompts(mut self, ioi: &PerPromptScan, anti: &PerPromptScan) -> Result<Self> {
         for (scan, side) in [(&self.ioi, ioi), (&self.anti, anti)] {
             side.check()?;
-            let of_scan =
-                (&scan.model_name, &scan.task, &scan.provenance, scan.seed, scan.heads.len(), scan.split);
-            let meta = &side.meta;
-            let of_side = (
-                &meta.model_name,
-                &meta.task,
-                &meta.provenance,
-                meta.seed,
-                side.n_scanned_heads(),
-                side.main_split(),
-            );
-            if of_scan != of_side {
+            if (&scan.meta, scan.heads.len(), scan.split)
+                != (&side.meta, side.n_scanned_heads(), side.main_split())
+            {
                 return Err(AnalysisError::inconsistent(
-                    format!("scan of {} on {}", scan.model_name, scan.task),
+                    format!("scan of {} on {}", scan.meta.model_name, scan.meta.task),
                     "its side file in `per_prompt` belongs to another scan",
                     "scan the model again on this task",
                 ));
@@ -61,7 +52,7 @@ impl ScanPair {
                 let meta = &side.meta;
                 Seed::new(
                     meta.seed,
-                    &[&meta.model_name, &meta.task, split.name(), "prompt noise", kind.name()],
+                    &[&meta.model_name, &meta.task, split.as_str(), "prompt noise", kind.name()],
                 )
             });
             let (ioi, anti) = (ioi.differences(split), anti.differences(split));
@@ -93,7 +84,7 @@ pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
     for pair in pairs {
         check_pair(pair)?;
         check_same_study(&first.ioi, &pair.ioi)?;
-        let name = &pair.ioi.model_name;
+        let name = &pair.ioi.meta.model_name;
         if models.iter().any(|m| m.info.model == *name) {
             return Err(AnalysisError::inconsistent(
                 format!("model {name}"),
@@ -102,7 +93,7 @@ pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
             ));
         }
         models.push(ModelHeads {
-            info: ModelInfo { correlation_noise: pair.noise, ..model_info(&pair.ioi) },
+            info: ModelInfo { correlation_noise: pair.noise, ..model_info(&pair.ioi.meta) },
             heads: pair
                 .ioi
                 .heads
@@ -120,7 +111,7 @@ pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
     Ok(JointTable::new(models, first.ioi.taus.clone()))
 }
 
-fn model_info(scan: &ScanFile) -> ModelInfo {
+fn model_info(scan: &ScanMeta) -> ModelInfo {
     let nominal = known_models::find(&scan.model_name).map(|known| known.params_m);
     // A count of parameters is far below 2^53, so the division is of exact numbers.
     let counted = scan.n_params.map(|n| n as f64 / 1e6);
@@ -166,22 +157,22 @@ fn effect(head: &HeadDelta) -> Effect {
 fn check_pair(pair: &ScanPair) -> Result<()> {
     let (ioi, anti) = (&pair.ioi, &pair.anti);
     for (scan, task) in [(ioi, IOI), (anti, ANTI_REPEAT)] {
-        if scan.task != task {
+        if scan.meta.task != task {
             return Err(AnalysisError::inconsistent(
-                format!("scan of {}", scan.model_name),
-                format!("its task is `{}` where `{task}` belongs", scan.task),
+                format!("scan of {}", scan.meta.model_name),
+                format!("its task is `{}` where `{task}` belongs", scan.meta.task),
                 format!("scan the model on `{task}`"),
             ));
         }
     }
     for scan in [ioi, anti] {
-        if let Some(only) = &scan.only_heads {
+        if let Some(only) = &scan.meta.only_heads {
             return Err(AnalysisError::inconsistent(
-                format!("scan of {} on {}", scan.model_name, scan.task),
+                format!("scan of {} on {}", scan.meta.model_name, scan.meta.task),
                 format!(
                     "it covers {} of {} heads",
                     only.len(),
-                    u64::from(scan.n_layers) * u64::from(scan.n_heads)
+                    u64::from(scan.meta.n_layers) * u64::from(scan.meta.n_heads)
                 ),
                 "scan the model again without --heads",
             ));
@@ -193,35 +184,35 @@ fn check_pair(pair: &ScanPair) -> Result<()> {
             return Ok(());
         }
         Err(AnalysisError::inconsistent(
-            format!("scans of {}", ioi.model_name),
+            format!("scans of {}", ioi.meta.model_name),
             format!("`{field}` is `{a}` for {IOI} and `{b}` for {ANTI_REPEAT}"),
             "scan the model again on both tasks with the same options",
         ))
     };
-    same("model_name", &ioi.model_name, &anti.model_name)?;
-    same("family", &ioi.family, &anti.family)?;
-    same("weight_hash", &ioi.provenance.weight_hash, &anti.provenance.weight_hash)?;
-    same("protocol", &ioi.protocol, &anti.protocol)?;
+    same("model_name", &ioi.meta.model_name, &anti.meta.model_name)?;
+    same("family", &ioi.meta.family, &anti.meta.family)?;
+    same("weight_hash", &ioi.meta.provenance.weight_hash, &anti.meta.provenance.weight_hash)?;
+    same("protocol", &ioi.meta.protocol, &anti.meta.protocol)?;
     same("split", &ioi.split, &anti.split)?;
-    same("seed", &ioi.seed, &anti.seed)?;
-    same("ablation", &ioi.ablation, &anti.ablation)?;
-    same("value_bias", &ioi.value_bias, &anti.value_bias)?;
-    same("n_layers", &ioi.n_layers, &anti.n_layers)?;
-    same("n_heads", &ioi.n_heads, &anti.n_heads)?;
+    same("seed", &ioi.meta.seed, &anti.meta.seed)?;
+    same("ablation", &ioi.meta.ablation, &anti.meta.ablation)?;
+    same("value_bias", &ioi.meta.value_bias, &anti.meta.value_bias)?;
+    same("n_layers", &ioi.meta.n_layers, &anti.meta.n_layers)?;
+    same("n_heads", &ioi.meta.n_heads, &anti.meta.n_heads)?;
     same("taus", &format!("{:?}", ioi.taus), &format!("{:?}", anti.taus))
 }
 
 /// Different models must have been asked the same questions in the same way.
 fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
     let fields = [
-        ("protocol", &first.protocol, &other.protocol),
-        ("ablation", &first.ablation, &other.ablation),
-        ("value_bias", &first.value_bias, &other.value_bias),
+        ("protocol", &first.meta.protocol, &other.meta.protocol),
+        ("ablation", &first.meta.ablation, &other.meta.ablation),
+        ("value_bias", &first.meta.value_bias, &other.meta.value_bias),
     ];
     for (field, a, b) in fields {
         if a != b {
             return Err(AnalysisError::inconsistent(
-                format!("scans of {} and {}", first.model_name, other.model_name),
+                format!("scans of {} and {}", first.meta.model_name, other.meta.model_name),
                 format!("`{field}` is `{a}` for one and `{b}` for the other"),
                 "scan them with the same options, or into different folders",
             ));
@@ -229,7 +220,7 @@ fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
     }
     if first.taus != other.taus {
         return Err(AnalysisError::inconsistent(
-            format!("scans of {} and {}", first.model_name, other.model_name),
+            format!("scans of {} and {}", first.meta.model_name, other.meta.model_name),
             format!("`taus` are {:?} for one and {:?} for the other", first.taus, other.taus),
             "make both scan files again from their side files with the same thresholds",
         ));

@@ -26,7 +26,7 @@ pub fn scanned_models(layout: &Layout, task: &str) -> Result<Vec<String>> {
         }
     }
     paths.sort();
-    paths.iter().map(|path| Ok(ScanFile::read(path)?.model_name)).collect()
+    paths.iter().map(|path| Ok(ScanFile::read(path)?.meta.model_name)).collect()
 }
 
 /// The joint table of these models' scans, with probabilities of reaching `tau` whether or not the scan files have them.

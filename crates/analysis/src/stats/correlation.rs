@@ -70,16 +70,38 @@ impl<'a> Counted<'a> {
 
     /// The correlation when point `i` counts `counts[i]` times.
     pub fn correlation(&self, kind: Correlation, counts: &[f64]) -> Option<f64> {
+        self.with_values(kind, counts, |x, y| Moments::new(x, y, counts).map(|m| m.correlation()))
+    }
+
+    /// The same on Fisher's scale, with its standard error.
+    pub fn on_fisher_scale(&self, kind: Correlation, counts: &[f64]) -> Option<OnFisherScale> {
+        self.with_values(kind, counts, |x, y| {
+            Moments::new(x, y, counts).map(|m| m.on_fisher_scale(x, y, counts))
+        })
+    }
+
+    /// What `of` makes of the values that are correlated: the points' own, or their ranks.
+    fn with_values<T>(&self, kind: Correlation, counts: &[f64], of: impl FnOnce(&[f64], &[f64]) -> T) -> T {
         match kind {
-            Correlation::Pearson => counted_pearson(self.x, self.y, counts),
+            Correlation::Pearson => of(self.x, self.y),
             Correlation::Spearman => {
                 let mut ranks = [vec![0.0; self.x.len()], vec![0.0; self.x.len()]];
                 counted_ranks(self.x, &self.order[0], counts, &mut ranks[0]);
                 counted_ranks(self.y, &self.order[1], counts, &mut ranks[1]);
-                counted_pearson(&ranks[0], &ranks[1], counts)
+                of(&ranks[0], &ranks[1])
             }
         }
     }
+}
+
+/// A correlation on Fisher's scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct OnFisherScale {
+    /// artanh r; infinite for r = ±1.
+    pub z: f64,
+    /// Its standard error from the influence of each point, whatever the distribution: for standardised u and v, the
+    /// influence on r is uv − r(u² + v²)/2, and that on z is 1/(1 − r²) times it. NaN for r = ±1.
+    pub standard_error: f64,
 }
 
 fn ascending(values: &[f64]) -> Vec<u32> {
@@ -100,21 +122,52 @@ fn counted_ranks(values: &[f64], order: &[u32], counts: &[f64], ranks: &mut [f64
     }
 }
 
-fn counted_pearson(x: &[f64], y: &[f64], counts: &[f64]) -> Option<f64> {
-    let total: f64 = counts.iter().sum();
-    let mean = |values: &[f64]| values.iter().zip(counts).map(|(v, c)| v * c).sum::<f64>() / total;
-    let (mean_x, mean_y) = (mean(x), mean(y));
-    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
-    for ((x, y), count) in x.iter().zip(y).zip(counts) {
-        let (dx, dy) = (x - mean_x, y - mean_y);
-        xx += count * dx * dx;
-        yy += count * dy * dy;
-        xy += count * dx * dy;
+/// Means and central second moments of counted points.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    total: f64,
+    mean: [f64; 2],
+    /// Sums of squares of either, and of products.
+    squares: [f64; 2],
+    products: f64,
+}
+
+impl Moments {
+    /// `None` where either does not vary.
+    fn new(x: &[f64], y: &[f64], counts: &[f64]) -> Option<Self> {
+        let total: f64 = counts.iter().sum();
+        let mean = |values: &[f64]| values.iter().zip(counts).map(|(v, c)| v * c).sum::<f64>() / total;
+        let (mean_x, mean_y) = (mean(x), mean(y));
+        let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
+        for ((x, y), count) in x.iter().zip(y).zip(counts) {
+            let (dx, dy) = (x - mean_x, y - mean_y);
+            xx += count * dx * dx;
+            yy += count * dy * dy;
+            xy += count * dx * dy;
+        }
+        // What is left of a constant after subtracting its rounded mean is rounding, not variation.
+        let rounding = |mean: f64| total * (mean * f64::EPSILON * 4.0).powi(2);
+        if xx <= rounding(mean_x) || yy <= rounding(mean_y) || !(xx * yy).is_normal() {
+            return None;
+        }
+        Some(Self { total, mean: [mean_x, mean_y], squares: [xx, yy], products: xy })
     }
-    // What is left of a constant after subtracting its rounded mean is rounding, not variation.
-    let rounding = |mean: f64| total * (mean * f64::EPSILON * 4.0).powi(2);
-    if xx <= rounding(mean_x) || yy <= rounding(mean_y) || !(xx * yy).is_normal() {
-        return None;
+
+    fn correlation(&self) -> f64 {
+        let [xx, yy] = self.squares;
+        (self.products / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0)
     }
-    Some((xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0))
+
+    /// `x`, `y` and `counts` are those that the moments are of.
+    fn on_fisher_scale(&self, x: &[f64], y: &[f64], counts: &[f64]) -> OnFisherScale {
+        let r = self.correlation();
+        let [scale_x, scale_y] = self.squares.map(|sum| (self.total / sum).sqrt());
+        let mut influences = 0.0;
+        for ((x, y), count) in x.iter().zip(y).zip(counts) {
+            let (u, v) = (scale_x * (x - self.mean[0]), scale_y * (y - self.mean[1]));
+            let influence = u * v - 0.5 * r * (u * u + v * v);
+            influences += count * influence * influence;
+        }
+        OnFisherScale { z: r.atanh(), standard_error: influences.sqrt() / (self.total * (1.0 - r * r)) }
+    }
 }

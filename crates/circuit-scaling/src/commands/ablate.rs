@@ -175,7 +175,7 @@ fn describe(text: &mut String, model: &ModelAblation) {
         model.origin.model,
         settings.ablation,
         settings.value_bias,
-        model.origin.split.name(),
+        model.origin.split.as_str(),
         settings.n_random_sets
     );
     let _ = writeln!(

@@ -115,7 +115,7 @@ fn describe(layout: &Layout, heads: &StudyHeads, files: &[AttentionFile]) -> Str
         let _ = writeln!(
             text,
             "Mean attention at the last token over the {} prompts, heaviest first: what the token is (results say more).",
-            file.origin.split.name()
+            file.origin.split.as_str()
         );
     }
     let folder = layout.attention_folder();

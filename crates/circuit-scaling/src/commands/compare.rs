@@ -5,7 +5,7 @@ use std::path::Path;
 
 use analysis::compare::{Comparison, compare as compare_tables};
 use analysis::files::write_bytes;
-use analysis::joint::{JointTable, MAX_ROWS, import};
+use analysis::joint::{JOINT_TABLE, JointTable, MAX_ROWS, import};
 use analysis::layout::Layout;
 use report::figures::Format;
 
@@ -17,10 +17,17 @@ use crate::progress::Display;
 /// Compares two joint tables or studies; writes the comparison's tables and figure and prints its key figures.
 pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError> {
     let read = |path: &Path| -> Result<JointTable, CliError> {
-        if path.is_dir() {
-            return read_joint(&Layout::new(path), args.tau, display);
-        }
-        Ok(import(path, MAX_ROWS)?.into_table(path)?)
+        let layout = Layout::new(path);
+        // What `analyze` wrote has a joint table and no scans.
+        let of_analyze = layout.table(JOINT_TABLE);
+        let table = match path.is_dir() {
+            true if layout.results().is_dir() || !of_analyze.exists() => {
+                return read_joint(&layout, args.tau, display);
+            }
+            true => &of_analyze,
+            false => path,
+        };
+        Ok(import(table, MAX_ROWS)?.into_table(table)?)
     };
     let comparison = compare_tables(&read(&args.a)?, &read(&args.b)?, args.tau)?;
     let layout = Layout::new(&args.out);

@@ -6,7 +6,7 @@ use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::origin::Origin;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::{Provenance, ScanFile};
-use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizedPrompts};
+use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use serde_json::{Map, Value, json};
 
 use super::scan::{COMMIT, prompts_folder};
@@ -70,9 +70,9 @@ impl StudyHeads {
 /// The model that a scan was made of, from where it lay then (a model of the Hub: at that commit), else by its name.
 fn reopen(layout: &Layout, model: &str, display: Display) -> Result<Subject, CliError> {
     let scan = ScanFile::read(&layout.scan(IOI, model))?;
-    let from = scan.hf_name;
+    let from = scan.meta.hf_name;
     let mut then = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from).to_owned();
-    if let Some(commit) = scan.provenance.options.get(COMMIT).and_then(Value::as_str) {
+    if let Some(commit) = scan.meta.provenance.options.get(COMMIT).and_then(Value::as_str) {
         then = format!("{then}@{commit}");
         downloads::fetch(std::slice::from_ref(&then), display)?;
     }
@@ -181,12 +181,7 @@ impl RecordedPrompts {
     fn load(layout: &Layout, task: &str, subject: &Subject) -> Result<Self, CliError> {
         let folder = prompts_folder(layout);
         let recorded = PromptSet::load(&PromptSet::path(&folder, task))?;
-        let options = PromptOptions {
-            protocol: recorded.protocol,
-            seed: recorded.seed,
-            n_prompts: Some(recorded.n_prompts),
-            min_names: None,
-        };
+        let options = recorded.options();
         // Checks that the tokenizer is still the one that the prompts were resolved for.
         let set = PromptSet::load_or_resolve(&folder, &recorded.task, &options, &[subject as &dyn Tokenize])?;
         Ok(Self { tokenized: set.tokenize(subject)?, set })

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use circuits::prompts::{PromptOptions, PromptSet, Tokenize};
+use circuits::prompts::{PromptSet, Tokenize};
 use circuits::scan;
 use circuits::task::Task;
 use transformer::engine::{Cost, Options, Rates};
@@ -22,17 +22,11 @@ pub fn plan(args: &PlanArgs, display: Display) -> Result<String, CliError> {
     let mut measure = args.measure.clone();
     measure.fetch_models(display)?;
     let subjects = Subject::open_all(&measure.models)?;
-    let options = PromptOptions {
-        protocol: measure.protocol,
-        seed: measure.seed,
-        n_prompts: measure.prompts,
-        min_names: None,
-    };
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let prompts = args
         .tasks
         .iter()
-        .map(|task| Ok(PromptSet::resolve(&Task::load(task)?, &options, &tokenizers)?))
+        .map(|task| Ok(PromptSet::resolve(&Task::load(task)?, &measure.prompt_options(), &tokenizers)?))
         .collect::<Result<Vec<_>, CliError>>()?;
     let engine = Options { memory: measure.memory };
 

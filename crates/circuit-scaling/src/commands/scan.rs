@@ -9,7 +9,7 @@ use analysis::head_id::HeadId;
 use analysis::layout::Layout;
 use analysis::scan_file::{Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::prompts::{PromptOptions, PromptSet, Tokenize, TokenizedPrompts};
+use circuits::prompts::{PromptSet, Tokenize, TokenizedPrompts};
 use circuits::scan::{ScanOptions, Underway};
 use circuits::task::Task;
 use serde_json::json;
@@ -60,14 +60,9 @@ pub fn resolve(
     measure: &MeasureArgs,
     subjects: &[Subject],
 ) -> Result<PromptSet, CliError> {
-    let options = PromptOptions {
-        protocol: measure.protocol,
-        seed: measure.seed,
-        n_prompts: measure.prompts,
-        min_names: None,
-    };
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
-    Ok(PromptSet::load_or_resolve(&prompts_folder(layout), task, &options, &tokenizers)?)
+    let folder = prompts_folder(layout);
+    Ok(PromptSet::load_or_resolve(&folder, task, &measure.prompt_options(), &tokenizers)?)
 }
 
 /// The scan of one model on one task: what it is made from, before it is run.
@@ -93,7 +88,7 @@ impl<'a> ModelScan<'a> {
     ) -> Result<Self, CliError> {
         let path = layout.scan(&prompts.task.name, &subject.name);
         // What every table needs is not overwritten by less.
-        if only_heads.is_some() && ScanFile::read(&path).is_ok_and(|scan| scan.only_heads.is_none()) {
+        if only_heads.is_some() && ScanFile::read(&path).is_ok_and(|scan| scan.meta.only_heads.is_none()) {
             return Err(CliError::WholeScan { path });
         }
         let tokenized = prompts.tokenize(subject)?;
@@ -198,15 +193,15 @@ fn describe(text: &mut String, scan: &ScanFile) {
         heads.iter().take(5).map(head).collect::<Vec<_>>().join(", ")
     };
     let base = &scan.baseline;
-    let some = scan.only_heads.as_ref().map_or_else(String::new, |only| {
-        format!(", {} of {} heads", only.len(), u64::from(scan.n_layers) * u64::from(scan.n_heads))
+    let some = scan.meta.only_heads.as_ref().map_or_else(String::new, |only| {
+        format!(", {} of {} heads", only.len(), u64::from(scan.meta.n_layers) * u64::from(scan.meta.n_heads))
     });
     let _ = writeln!(
         text,
         "{} on {} ({}, {} prompts{some}): logit difference {:.3}, accuracy {:.1}%",
-        scan.model_name,
-        scan.task,
-        scan.split.name(),
+        scan.meta.model_name,
+        scan.meta.task,
+        scan.split,
         base.n_prompts,
         base.base_logit_diff_mean,
         100.0 * base.base_accuracy

@@ -223,7 +223,7 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
     text.push('\n');
     for model in &study.classified.models {
         let _ = write!(text, "{:16} {:6}", model.info.model, model.heads.len());
-        let pair = scans.and_then(|s| s.iter().find(|p| p.ioi.model_name == model.info.model));
+        let pair = scans.and_then(|s| s.iter().find(|p| p.ioi.meta.model_name == model.info.model));
         for scan in pair.iter().flat_map(|p| [&p.ioi, &p.anti]) {
             let base = &scan.baseline;
             let _ = write!(text, "  {:6.1}% {:+6.2}", 100.0 * base.base_accuracy, base.base_logit_diff_mean);

@@ -1,5 +1,6 @@
 //! What can be wrong with the prompts of a study, each in one line that says what to do.
 
+use analysis::error::AnalysisError;
 use thiserror::Error;
 
 use super::TokenizeError;
@@ -154,15 +155,8 @@ pub enum PromptError {
         text: String,
     },
     /// A file that cannot be read or written.
-    #[error("{file}: cannot {action}: {source}")]
-    Io {
-        /// Path.
-        file: String,
-        /// `read` or `write`.
-        action: &'static str,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] AnalysisError),
     /// A record that this program did not write, or that was changed since.
     #[error(
         "{file}: `{field}`: {problem}; remove the file to choose names and prompts anew, or use another --out"

@@ -107,8 +107,10 @@ fn fitting_twin(
     pairs: &[Pair<'_>],
     tokenizers: &[&dyn Tokenize],
 ) -> Result<Option<Twin>, PromptError> {
-    let lens =
-        tokenizers.iter().map(|t| Ok(encode(*t, &prompt.text)?.len())).collect::<Result<Vec<_>, _>>()?;
+    let lens = tokenizers
+        .iter()
+        .map(|t| Ok(encode(*t, &prompt.text)?.len()))
+        .collect::<Result<Vec<_>, PromptError>>()?;
     'pairs: for &pair in pairs.iter().filter(|pair| share_no_name(**pair, (&prompt.first, &prompt.second))) {
         let Some(twin) = form.twin(prompt.order, pair, &prompt.fillers) else { continue };
         for (tokenizer, &len) in tokenizers.iter().zip(&lens) {

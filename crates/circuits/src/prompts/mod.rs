@@ -22,6 +22,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use analysis::scan_file::Split;
 pub use error::PromptError;
 pub use one_token::RefusedName;
 pub use tokenize::{Tokenize, TokenizeError};
@@ -92,40 +93,6 @@ impl FromStr for Protocol {
             .into_iter()
             .find(|protocol| protocol.as_str() == text)
             .ok_or_else(|| format!("unknown protocol `{text}`: use standard or published"))
-    }
-}
-
-/// A part of the prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Heads are picked on it.
-    Discovery,
-    /// Heads are judged on it.
-    HeldOut,
-    /// Every prompt; the only split of `published`.
-    All,
-}
-
-impl Split {
-    /// Name in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Split::Discovery => "discovery",
-            Split::HeldOut => "held_out",
-            Split::All => "all",
-        }
-    }
-
-    /// Whether a prompt of the split `other` belongs to this one: `All` has every prompt.
-    pub fn contains(self, other: Split) -> bool {
-        self == Split::All || self == other
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use analysis::error::AnalysisError;
+use analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -83,7 +85,7 @@ impl PromptSet {
     /// Writes the record into a folder, made if need be, and returns its path.
     ///
     /// # Errors
-    /// [`PromptError::Io`].
+    /// [`PromptError::File`].
     pub fn save(&self, folder: &Path) -> Result<PathBuf, PromptError> {
         let path = Self::path(folder, &self.task.name);
         let record = Record {
@@ -100,19 +102,19 @@ impl PromptSet {
             task: self.task.clone(),
             prompts: self.prompts.clone(),
         };
-        let mut text =
-            serde_json::to_string_pretty(&record).map_err(|error| io_error(&path, "write", error.into()))?;
-        text.push('\n');
-        write_atomically(&path, text.as_bytes())?;
+        write_atomic(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, &record)?;
+            out.write_all(b"\n")
+        })?;
         Ok(path)
     }
 
     /// Reads a record and checks it: every text must be what its template, names and fillers give.
     ///
     /// # Errors
-    /// [`PromptError::Io`] and [`PromptError::Record`].
+    /// [`PromptError::File`] and [`PromptError::Record`].
     pub fn load(path: &Path) -> Result<Self, PromptError> {
-        let text = fs::read_to_string(path).map_err(|source| io_error(path, "read", source))?;
+        let text = fs::read_to_string(path).map_err(AnalysisError::io("read", path))?;
         let fail = |field: &str, problem: String| PromptError::Record {
             file: path.display().to_string(),
             field: field.to_owned(),
@@ -190,6 +192,17 @@ impl PromptSet {
         })
     }
 
+    /// The options that the prompts were drawn with.
+    #[must_use]
+    pub fn options(&self) -> PromptOptions {
+        PromptOptions {
+            protocol: self.protocol,
+            seed: self.seed,
+            n_prompts: Some(self.n_prompts),
+            min_names: None,
+        }
+    }
+
     /// Checks that the record answers what is asked now.
     fn expect(&self, path: &Path, task: &Task, options: &PromptOptions) -> Result<(), PromptError> {
         let n_prompts = Self::n_prompts(task, options)?;
@@ -228,10 +241,6 @@ fn mismatch(path: &Path, field: &'static str, recorded: String, asked: String) -
     PromptError::Mismatch { file: path.display().to_string(), field, recorded, asked }
 }
 
-fn io_error(path: &Path, action: &'static str, source: std::io::Error) -> PromptError {
-    PromptError::Io { file: path.display().to_string(), action, source }
-}
-
 /// A model's name becomes part of a file name, so it must not lead elsewhere.
 pub(super) fn check_file_name(model: &str) -> Result<(), PromptError> {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -243,28 +252,12 @@ pub(super) fn check_file_name(model: &str) -> Result<(), PromptError> {
 
 /// Writes one JSON object a line.
 pub(super) fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> Result<(), PromptError> {
-    let mut bytes = Vec::new();
-    for item in items {
-        serde_json::to_writer(&mut bytes, item).map_err(|error| io_error(path, "write", error.into()))?;
-        bytes.push(b'\n');
-    }
-    write_atomically(path, &bytes)
-}
-
-/// Writes a file under a temporary name beside its own and renames it, so that no reader finds half of it. Makes the
-/// folder if need be.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), PromptError> {
-    let fail = |source| io_error(path, "write", source);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(fail)?;
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| {
-        // The error that matters is the first one; a leftover is harmless.
-        let _ = fs::remove_file(&temporary);
-        fail(source)
-    })
+    let written = write_atomic(path, |out| {
+        for item in items {
+            serde_json::to_writer(&mut *out, item)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    });
+    Ok(written?)
 }

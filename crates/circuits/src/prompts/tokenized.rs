@@ -336,7 +336,7 @@ impl TokenizedPrompts {
     /// Writes `<task>_<model>.jsonl` into a folder, made if need be, and returns its path.
     ///
     /// # Errors
-    /// [`PromptError::Io`], and [`PromptError::FileName`] for a model whose name is a path.
+    /// [`PromptError::File`], and [`PromptError::FileName`] for a model whose name is a path.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, PromptError> {
         check_file_name(&self.model)?;
         let path = folder.join(format!("{}_{}.jsonl", self.task, self.model));
@@ -349,7 +349,7 @@ impl TracingPairs {
     /// Writes `<task>_pairs_<model>.jsonl` into a folder, made if need be, and returns its path.
     ///
     /// # Errors
-    /// [`PromptError::Io`], and [`PromptError::FileName`] for a model whose name is a path.
+    /// [`PromptError::File`], and [`PromptError::FileName`] for a model whose name is a path.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, PromptError> {
         check_file_name(&self.model)?;
         let path = folder.join(format!("{}_pairs_{}.jsonl", self.task, self.model));
