@@ -77,7 +77,7 @@ fn by_hand(model: &Planted, prompts: &TokenizedPrompts, texts: &dyn Fn(u32) -> S
         let mut by_text: BTreeMap<String, f64> = BTreeMap::new();
         for prompt in &prompts.prompts {
             let ids = &prompt.token_ids;
-            let forest = Forest::new(&[ids.clone()]).unwrap();
+            let forest = Forest::new(std::slice::from_ref(ids)).unwrap();
             let cache = Cache::new(&model.decoder, &forest).unwrap();
             let pattern = cache.pattern(index / N_HEADS, index % N_HEADS, forest.end(0));
             let places =

@@ -202,7 +202,7 @@ fn paths_that_cannot_be_written_and_names_that_are_paths() {
     fs::write(&file, "in the way").unwrap();
     let tokenizer = Words::new("a");
     let error = study(&file, &options(), &[&tokenizer]).unwrap_err();
-    assert!(error.contains("ioi_study.json: cannot write"), "{error}");
+    assert!(error.contains("file: cannot create the folder"), "{error}");
     for model in ["EleutherAI/pythia-70m", "../a", "", ".hidden", "a b"] {
         let mut tokens = tokens(folder.path(), &tokenizer);
         tokens.model = model.to_owned();

@@ -91,12 +91,15 @@ impl Kind {
         fixed + 400 * len
     }
 
-    /// Reads `bytes` as a file of this kind and says whether it was taken.
+    /// Reads `bytes` as a file of this kind.
+    ///
+    /// # Errors
+    /// What the program says of a file that it refuses.
     ///
     /// # Panics
     /// If an error is not one line of reasonable length, or reading holds more memory than a file of this size may
     /// cost. What panics by itself is a finding too.
-    pub fn check(self, bytes: &[u8]) -> bool {
+    pub fn check(self, bytes: &[u8]) -> Result<(), String> {
         // One at a time: memory is counted for the process, and files lie in one place.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +110,7 @@ impl Kind {
             let is_line = !message.contains(['\n', '\r']) && (1..=LONGEST_MESSAGE).contains(&message.len());
             assert!(is_line, "no clear line: {message:?}");
         }
-        result.is_ok()
+        result
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use circuits::prompts::{Tokenize, TokenizeError};
 
-/// One token per word with the space before it. Ids are given out as words come; 0 is the BOS.
+/// One token per word with the space before it, and per mark. Ids are given out as words come; 0 is the BOS.
 #[derive(Default)]
 pub(crate) struct Words {
     seen: RefCell<(HashMap<String, u32>, Vec<String>)>,
@@ -26,8 +26,11 @@ impl Tokenize for Words {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         let (ids, pieces) = &mut *self.seen.borrow_mut();
-        // A space begins a piece, so nothing is lost.
-        let starts = text.char_indices().filter(|&(i, c)| i == 0 || c == ' ').map(|(i, _)| i);
+        // A space or mark begins a piece, so nothing is lost.
+        let starts = text
+            .char_indices()
+            .filter(|&(i, c)| i == 0 || c == ' ' || c.is_ascii_punctuation())
+            .map(|(i, _)| i);
         let ends = starts.clone().skip(1).chain([text.len()]);
         let piece = |(start, end): (usize, usize)| {
             let piece = &text[start..end];

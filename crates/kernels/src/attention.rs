@@ -324,7 +324,12 @@ impl Attention<'_> {
     }
 }
 
-/// Scores of `Q` queries on `V` vectors of keys: `to[i * width + ..] = scale * q_i K^T`, each sum in order of dimension.
+/// Dimensions that a score's products are summed over before they are added to the rest: one long chain of additions would
+/// lose more to rounding, which unscaled scores (GPT-Neo) pass on to the pattern.
+const PART: usize = 32;
+
+/// Scores of `Q` queries on `V` vectors of keys: `to[i * width + ..] = scale * q_i K^T`, each sum in order of dimension, a part
+/// at a time.
 ///
 /// # Safety
 /// `keys` must be valid for as many vectors as `q` has dimensions, and `V - 1` times `stride` values further on again; `to` for
@@ -340,17 +345,23 @@ unsafe fn scores<S: Simd, const Q: usize, const V: usize>(
     width: usize,
 ) {
     let mut acc = [[s.splat(0.0); V]; Q];
-    let q = q.map(|q| (q.as_ptr(), q.len()));
-    for d in 0..q[0].1 {
-        // SAFETY: `d` is below the number of dimensions.
-        unsafe {
-            let k: [S::F; V] = std::array::from_fn(|v| s.load(keys.add(v * stride + d * S::LANES)));
-            for (acc, q) in acc.iter_mut().zip(&q) {
-                let x = s.splat(*q.0.add(d));
-                for (acc, &k) in acc.iter_mut().zip(&k) {
-                    *acc = s.mul_add(x, k, *acc);
+    let (q, n) = (q.map(<[f32]>::as_ptr), q[0].len());
+    for first in (0..n).step_by(PART) {
+        let mut part = [[s.splat(0.0); V]; Q];
+        for d in first..n.min(first + PART) {
+            // SAFETY: `d` is below the number of dimensions.
+            unsafe {
+                let k: [S::F; V] = std::array::from_fn(|v| s.load(keys.add(v * stride + d * S::LANES)));
+                for (part, q) in part.iter_mut().zip(&q) {
+                    let x = s.splat(*q.add(d));
+                    for (part, &k) in part.iter_mut().zip(&k) {
+                        *part = s.mul_add(x, k, *part);
+                    }
                 }
             }
+        }
+        for (acc, part) in acc.iter_mut().flatten().zip(part.iter().flatten()) {
+            *acc = s.add(*acc, *part);
         }
     }
     let scale = s.splat(scale);

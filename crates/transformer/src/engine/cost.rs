@@ -275,8 +275,16 @@ mod tests {
         let first = cost_of(BlockLayout::Sequential, &[0]);
         assert_eq!(first.dense, plain + 4.0 * (own + mlp) + layer(4.0, 4.0) + layer(4.0, 2.0));
         assert_eq!(first.attention, plain_attention + 4.0 * 8.0 * (windowed + ends));
+        // Equal branches are run once.
         let last = cost_of(BlockLayout::Sequential, &[2, 2]);
-        assert_eq!((last.dense, last.attention), (plain + 2.0 * 2.0 * (own + mlp), plain_attention));
+        assert_eq!((last.dense, last.attention), (plain + 2.0 * (own + mlp), plain_attention));
+        // Two sets that part in the second layer: its projections and attention are shared, what follows is not.
+        let sets = [vec![(0, 1)], vec![(0, 1), (1, 0)]].map(|heads| Branch::ablate(heads, Replacement::Zero));
+        let parted = cost(&spec(BlockLayout::Sequential), &prompts(), &sets, Options::default()).unwrap();
+        let shared = 3.0 * 2.0 * 8.0 * 8.0 * 4.0; // q, k and v of four nodes
+        let expected = plain + 4.0 * (own + mlp) + 2.0 * layer(4.0, 4.0) - shared + 2.0 * layer(4.0, 2.0);
+        assert_eq!(parted.dense, expected);
+        assert_eq!(parted.attention, plain_attention + 4.0 * 8.0 * (windowed + 2.0 * ends));
         assert_eq!(cost_of(BlockLayout::Parallel, &[2]).dense, plain + 2.0 * own);
         assert!(first.memory > 0 && first.memory < 1 << 30);
     }
