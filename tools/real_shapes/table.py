@@ -47,8 +47,9 @@ def row(name, r):
         logits = f"{r['logit_difference']:.1e}"
         worst = max(r["delta_difference_in-head"], r["delta_difference_folded"])
         largest = max(r["largest_delta_in-head"], r["largest_delta_folded"])
-        assert r["agree"], name
         deltas = f"{worst:.1e} ({largest:.2f})"
+        if not r["agree"]:
+            logits += " **beyond the bound**"
     size = r["file_bytes"] / 1e6
     earlier = "hash_seconds" not in r
     load = f"{r['load_seconds']:.1f} ({r['read_seconds']:.1f})" + (" †" if earlier else "")
@@ -66,6 +67,7 @@ def main():
     missing = f" A cell that says *not run* has not been tried: {', '.join(missing)}." if missing else ""
     notes = [
         ("†", "the loader before panels were packed on all threads, on a busy machine", lambda r: "hash_seconds" not in r),
+        ("**beyond the bound**", "not explained yet; which of the two programs is further from float64 was not measured", lambda r: r.get("agree") is False),
         ("‡", "compared through the library, on two random prompts", lambda r: "agree" in r and "scanned" not in r),
     ]
     found = [f" {mark}: {text}." for mark, text, holds in notes if any(map(holds, results.values()))]
