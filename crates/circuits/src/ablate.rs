@@ -8,6 +8,7 @@ use analysis::ablation::{HeadSet, Outcome, TaskOutcomes};
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, Progress, Reading, Receiver};
 use transformer::intervention::Branch;
+use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompts};
 use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts};
@@ -75,11 +76,7 @@ pub fn ablate_sets(
     for (asked, prompt) in asked.iter_mut().zip(&prompts.prompts) {
         asked.read = candidates_to_read(&candidates, prompt);
     }
-    let replacement = options.ablation.replacement(options.value_bias);
-    let branches: Vec<Branch> = sets
-        .iter()
-        .map(|set| Branch::ablate(set.iter().map(|&(l, h)| (l as usize, h as usize)), replacement))
-        .collect();
+    let branches = branches(sets, options);
     let n_prompts = prompts.prompts.len();
     let empty = Outcome {
         mean_diff: vec![f32::NAN; n_prompts],
@@ -101,6 +98,28 @@ pub fn ablate_sets(
         base,
         sets,
     })
+}
+
+/// What [`ablate_sets`] costs on a model of this shape, without running it.
+///
+/// # Errors
+/// See [`EngineError`].
+pub fn cost(
+    spec: &ModelSpec,
+    prompts: &TokenizedPrompts,
+    split: Split,
+    sets: &[HeadSet],
+    options: ScanOptions,
+) -> Result<engine::Cost, EngineError> {
+    let prompts = engine_prompts(&prompts.restricted_to(split));
+    engine::cost(spec, &prompts, &branches(sets, options), options.engine)
+}
+
+/// One branch per set.
+fn branches(sets: &[HeadSet], options: ScanOptions) -> Vec<Branch> {
+    let replacement = options.ablation.replacement(options.value_bias);
+    let heads = |set: &HeadSet| set.iter().map(|&(l, h)| (l as usize, h as usize)).collect::<Vec<_>>();
+    sets.iter().map(|set| Branch::ablate(heads(set), replacement)).collect()
 }
 
 /// Receives the candidates' logits and keeps what is compared.

@@ -62,33 +62,59 @@ activations! {
     silu silu_with Silu(s, x) = math::silu(s, x);
 }
 
-/// A function of two slices of equal length; what is left over when they end inside a vector counts as zeros.
-struct Dot<'a>(&'a [f32], &'a [f32]);
+/// Products of `x` `[d]` with rows of `table` `[n, d]`.
+struct DotRows<'a> {
+    x: &'a [f32],
+    table: &'a [f32],
+    rows: &'a [u32],
+    out: &'a mut [f64],
+}
 
-impl Kernel for Dot<'_> {
-    type Output = f32;
+impl Kernel for DotRows<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (a, b, n) = (self.0.as_ptr(), self.1.as_ptr(), self.0.len());
-        let mut acc = [s.splat(0.0); 4];
-        let mut i = 0;
-        while i + 4 * S::LANES <= n {
-            for (j, acc) in acc.iter_mut().enumerate() {
-                let at = i + j * S::LANES;
-                // SAFETY: both slices have n values, and `at + LANES <= n`.
-                *acc = unsafe { s.mul_add(s.load(a.add(at)), s.load(b.add(at)), *acc) };
-            }
-            i += 4 * S::LANES;
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, table, rows, out } = self;
+        let (rows, rest) = rows.as_chunks::<4>();
+        let (outs, out_rest) = out.as_chunks_mut::<4>();
+        for (&rows, out) in rows.iter().zip(outs) {
+            *out = sums(s, x, table, rows);
         }
-        while i < n {
-            let len = S::LANES.min(n - i);
-            // SAFETY: `i + len <= n`.
-            acc[0] = unsafe { s.mul_add(s.load_first(a.add(i), len), s.load_first(b.add(i), len), acc[0]) };
-            i += len;
+        for (&row, out) in rest.iter().zip(out_rest) {
+            [*out] = sums(s, x, table, [row]);
         }
-        s.sum(s.add(s.add(acc[0], acc[1]), s.add(acc[2], acc[3])))
     }
+}
+
+/// `x` times `N` rows of `table`, side by side; each sum is the same whatever the others are.
+#[inline(always)]
+fn sums<S: Simd, const N: usize>(s: S, x: &[f32], table: &[f32], rows: [u32; N]) -> [f64; N] {
+    let d = x.len();
+    let mut of_rows = [&table[..0]; N];
+    for (of_row, row) in of_rows.iter_mut().zip(rows) {
+        *of_row = &table[row as usize * d..][..d];
+    }
+    let (mut acc, mut sums) = ([s.zero_f64(); N], [0.0; N]);
+    for i in (0..d).step_by(S::LANES) {
+        let n = S::LANES.min(d - i);
+        // SAFETY: x and each row have d values, and `i + n <= d`; the zeros after fewer than LANES values add nothing.
+        unsafe {
+            let load = |v: &[f32]| {
+                let at = v.as_ptr().add(i);
+                if n == S::LANES { s.load(at) } else { s.load_first(at, n) }
+            };
+            let x = load(x);
+            for (acc, row) in acc.iter_mut().zip(of_rows) {
+                *acc = s.mul_add_f64(x, load(row), *acc);
+            }
+        }
+    }
+    // Not `map`: its closure would be compiled without the vector instructions.
+    for (sum, acc) in sums.iter_mut().zip(acc) {
+        *sum = s.sum_f64(acc);
+    }
+    sums
 }
 
 /// `y += alpha x`
@@ -115,14 +141,24 @@ impl Kernel for Axpy<'_> {
     }
 }
 
-/// `Σ a_i b_i`
+/// `out_i = Σ_j x_j table[rows_i, j]` in float64: each product is exact, and sums round at float64's precision.
+///
+/// Shapes: `x` `[d]`, `table` `[n, d]`, `rows` and `out` alike.
 ///
 /// # Panics
-/// If the lengths differ.
+/// If `rows` and `out` differ in length, or `table` lacks a row.
 #[track_caller]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len(), "lengths of a and b");
-    dispatch(Isa::best(), Dot(a, b))
+pub fn dot_rows(x: &[f32], table: &[f32], rows: &[u32], out: &mut [f64]) {
+    dot_rows_with(Isa::best(), x, table, rows, out);
+}
+
+/// [`dot_rows`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+#[track_caller]
+pub fn dot_rows_with(isa: Isa, x: &[f32], table: &[f32], rows: &[u32], out: &mut [f64]) {
+    assert_eq!(rows.len(), out.len(), "numbers of rows and of products");
+    let n_rows = table.len().checked_div(x.len()).unwrap_or(usize::MAX);
+    assert!(rows.iter().all(|&row| (row as usize) < n_rows), "a row past the table's {n_rows}");
+    dispatch(isa, DotRows { x, table, rows, out });
 }
 
 /// `y += alpha x`

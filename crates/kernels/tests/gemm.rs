@@ -1,6 +1,7 @@
-//! The packed matrix product against a float64 loop, on every instruction set, and its row invariance.
+//! The packed matrix product and the float64 products of rows against float64 loops, on every instruction set, and their
+//! row invariance.
 
-use kernels::{Init, Isa, MatMut, MatRef, PackedMatrix, matmul_with};
+use kernels::{Init, Isa, MatMut, MatRef, PackedMatrix, dot_rows_with, matmul_with};
 
 /// Reproducible values in -1..1.
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -74,4 +75,32 @@ fn rows_do_not_depend_on_each_other() {
             }
         }
     }
+}
+
+#[test]
+fn products_of_rows_are_those_of_float64_and_each_its_own() {
+    for isa in Isa::available() {
+        for d in [1, 7, 8, 16, 96, 101] {
+            let (x, mut table) = (values(d, 5), values(9 * d, 6));
+            table[3 * d] = f32::NAN;
+            let rows = [8, 0, 3, 3, 5, 1, 7];
+            let mut out = [0.0; 7];
+            dot_rows_with(isa, &x, &table, &rows, &mut out);
+            for (&row, &got) in rows.iter().zip(&out) {
+                let of_row = &table[row as usize * d..][..d];
+                let want: f64 = x.iter().zip(of_row).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+                let right = (got - want).abs() < 1e-13 || (got.is_nan() && want.is_nan());
+                assert!(right, "{isa:?} [{d}] row {row}: {got} {want}");
+                let mut alone = [0.0];
+                dot_rows_with(isa, &x, &table, &[row], &mut alone);
+                assert_eq!(alone[0].to_bits(), got.to_bits(), "{isa:?} [{d}] row {row}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a row past the table's 2")]
+fn products_with_rows_that_do_not_exist_are_refused() {
+    dot_rows_with(Isa::best(), &[1.0; 3], &[1.0; 7], &[1, 2], &mut [0.0; 2]);
 }

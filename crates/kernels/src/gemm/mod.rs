@@ -185,9 +185,14 @@ impl Product<'_> {
             let tile = &mut buffer[rows.start * tile_lines..rows.end * tile_lines];
             for (i, row) in rows.clone().enumerate() {
                 let values = &self.a.row(block.start + row)[step.clone()];
-                let lines = tile[i..].iter_mut().step_by(rows.len());
-                for (line, values) in lines.zip(values.chunks(LINE)) {
-                    line.0[..values.len()].copy_from_slice(values);
+                // Whole lines are copied by vector moves; copies of unknown length would be a call for each.
+                let mut lines = tile[i..].iter_mut().step_by(rows.len());
+                let (whole, rest) = values.as_chunks::<LINE>();
+                for (values, line) in whole.iter().zip(&mut lines) {
+                    line.0 = *values;
+                }
+                if let Some(line) = lines.next() {
+                    line.0[..rest.len()].copy_from_slice(rest);
                 }
             }
         }

@@ -167,6 +167,14 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    fn mul_add_f64(self, a: __m256, b: __m256, acc: Self::D) -> Self::D {
+        isa!({
+            let low = |v| _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+            let high = |v| _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(v));
+            (_mm256_fmadd_pd(low(a), low(b), acc.0), _mm256_fmadd_pd(high(a), high(b), acc.1))
+        })
+    }
+    #[inline(always)]
     fn sum_f64(self, acc: Self::D) -> f64 {
         isa!({
             let v = _mm256_add_pd(acc.0, acc.1);

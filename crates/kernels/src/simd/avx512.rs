@@ -143,6 +143,14 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn mul_add_f64(self, a: __m512, b: __m512, acc: Self::D) -> Self::D {
+        isa!({
+            let low = |v| _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+            let high = |v| _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(v));
+            (_mm512_fmadd_pd(low(a), low(b), acc.0), _mm512_fmadd_pd(high(a), high(b), acc.1))
+        })
+    }
+    #[inline(always)]
     fn sum_f64(self, acc: Self::D) -> f64 {
         isa!(_mm512_reduce_add_pd(_mm512_add_pd(acc.0, acc.1)))
     }

@@ -173,6 +173,8 @@ pub(crate) trait Simd: Copy {
     fn zero_f64(self) -> Self::D;
     /// Adds each lane of `v` to its float64 sum.
     fn add_f64(self, acc: Self::D, v: Self::F) -> Self::D;
+    /// Adds each lane of `a * b`, which float64 holds exactly, to its float64 sum.
+    fn mul_add_f64(self, a: Self::F, b: Self::F, acc: Self::D) -> Self::D;
     /// Sum of all float64 lanes, in a fixed order.
     fn sum_f64(self, acc: Self::D) -> f64;
 }

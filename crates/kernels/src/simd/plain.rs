@@ -173,6 +173,11 @@ impl Simd for Plain {
         acc
     }
     #[inline(always)]
+    fn mul_add_f64(self, a: V, b: V, mut acc: Self::D) -> Self::D {
+        acc.iter_mut().zip(a.0.iter().zip(b.0)).for_each(|(acc, (&a, b))| *acc += f64::from(a) * f64::from(b));
+        acc
+    }
+    #[inline(always)]
     fn sum_f64(self, acc: Self::D) -> f64 {
         ((acc[0] + acc[4]) + (acc[2] + acc[6])) + ((acc[1] + acc[5]) + (acc[3] + acc[7]))
     }

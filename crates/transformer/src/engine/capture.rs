@@ -124,6 +124,9 @@ impl<'a> Cache<'a> {
         let spec = self.decoder.spec();
         let resid = &self.layers[spec.n_layers - 1].resid_post;
         let x = readout::normed(self.decoder, &resid[node as usize * spec.d_model..][..spec.d_model]);
-        (0..spec.d_vocab as u32).map(|token| readout::logit(self.decoder, &x, token)).collect()
+        let tokens: Vec<u32> = (0..spec.d_vocab as u32).collect();
+        let mut logits = vec![0.0; tokens.len()];
+        readout::logits_of(self.decoder, &x, &tokens, &mut logits);
+        logits
     }
 }

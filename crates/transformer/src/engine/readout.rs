@@ -27,40 +27,26 @@ pub(super) fn normed(decoder: &Decoder, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Logit of one token, given a row `[d_embed]` of [`normed`].
-pub(super) fn logit(decoder: &Decoder, normed: &[f32], token: u32) -> f64 {
-    let d_embed = decoder.spec().d_embed;
-    dot(normed, &decoder.weights().unembed()[token as usize * d_embed..][..d_embed])
+/// Logits of some tokens, given a row `[d_embed]` of [`normed`]. They are summed in float64: logit differences are small
+/// beside the logits that they are the difference of.
+pub(super) fn logits_of(decoder: &Decoder, normed: &[f32], tokens: &[u32], out: &mut [f64]) {
+    kernels::dot_rows(normed, decoder.weights().unembed(), tokens, out);
 }
 
 /// Logits of every prompt's tokens to read, end to end, from `ends` `[n_ends, d_model]`.
 pub(super) fn logits(decoder: &Decoder, prompts: &[Prompt], chunk: &Chunk, ends: &[f32]) -> Vec<f64> {
     let normed = normed(decoder, ends);
     let d_embed = decoder.spec().d_embed;
-    let of_prompt = |(&prompt, &end): (&usize, &u32)| {
-        let x = &normed[end as usize * d_embed..][..d_embed];
-        prompts[prompt].read.iter().map(move |&token| logit(decoder, x, token))
-    };
-    chunk
-        .prompts
-        .par_iter()
-        .zip(&chunk.end_of)
-        .with_min_len(PROMPTS_AT_ONCE)
-        .flat_map_iter(of_prompt)
-        .collect()
-}
-
-/// A dot product summed in float64: logit differences are small beside the logits that they are the difference of.
-/// Eight sums side by side, so that the compiler can use vectors.
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let (a8, a_rest) = a.as_chunks::<8>();
-    let (b8, b_rest) = b.as_chunks::<8>();
-    let mut sums = [0.0f64; 8];
-    for (a, b) in a8.iter().zip(b8) {
-        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += f64::from(a) * f64::from(b);
-        }
+    let mut logits = vec![0.0; chunk.prompts.iter().map(|&p| prompts[p].read.len()).sum()];
+    let mut rest = &mut logits[..];
+    let mut jobs = Vec::with_capacity(chunk.prompts.len());
+    for (&prompt, &end) in chunk.prompts.iter().zip(&chunk.end_of) {
+        let tokens = &prompts[prompt].read[..];
+        let (of_prompt, others) = std::mem::take(&mut rest).split_at_mut(tokens.len());
+        jobs.push((&normed[end as usize * d_embed..][..d_embed], tokens, of_prompt));
+        rest = others;
     }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-    sums.iter().sum::<f64>() + rest
+    let each = |(x, tokens, out): (&[f32], &[u32], &mut [f64])| logits_of(decoder, x, tokens, out);
+    jobs.into_par_iter().with_min_len(PROMPTS_AT_ONCE).for_each(each);
+    logits
 }

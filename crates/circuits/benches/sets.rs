@@ -1,0 +1,114 @@
+//! What ablating many sets of heads costs: random sets of 1, 2, 3, 5, 8, 13, 21 and 34 heads, on both tasks' held-out
+//! prompts, against the time that the same operations take in matrix products of the model's widths alone.
+//!
+//!     cargo bench -p circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
+//!
+//! FOLDER is a checkpoint with a tokenizer, by default the largest of `models/`. `--sets` counts the sets of each size, of
+//! which equal ones are run once; operations are those of `engine::cost`.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use analysis::ablation::HeadSet;
+use circuits::ablate::{self, ablate_sets};
+use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizeError};
+use circuits::scan::ScanOptions;
+use circuits::task::Task;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use transformer::checkpoint::ModelFiles;
+use transformer::decoder::Decoder;
+use transformer::engine::Rates;
+use transformer::model::ModelInfo;
+use transformer::spec::ModelSpec;
+use transformer::tokenizer::Tokenizer;
+
+const SIZES: [usize; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
+
+struct Words(Tokenizer);
+
+impl Tokenize for Words {
+    fn model(&self) -> &str {
+        "model"
+    }
+
+    fn hash(&self) -> &str {
+        self.0.hash()
+    }
+
+    fn bos_id(&self) -> u32 {
+        self.0.bos_id()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        Ok(self.0.encode(text)?)
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        Ok(self.0.decode(ids)?)
+    }
+}
+
+/// `n` random sets of each size that leaves a head over, those that were drawn twice once.
+fn random_sets(spec: &ModelSpec, n: usize) -> Vec<HeadSet> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let n_heads_total = spec.n_heads_total();
+    let mut sets = BTreeSet::new();
+    for size in SIZES.into_iter().filter(|&size| size < n_heads_total) {
+        for _ in 0..n {
+            let mut set = BTreeSet::new();
+            while set.len() < size {
+                let head = (rng.next_u64() % n_heads_total as u64) as usize;
+                set.insert(((head / spec.n_heads) as u32, (head % spec.n_heads) as u32));
+            }
+            sets.insert(set.into_iter().collect::<HeadSet>());
+        }
+    }
+    sets.into_iter().collect()
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let value = |name: &str, default: usize| {
+        let at = args.iter().position(|a| a == name);
+        at.and_then(|i| args.get(i + 1)?.parse().ok()).unwrap_or(default)
+    };
+    let largest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mini-opt-l");
+    let folder = args.first().filter(|a| !a.starts_with("--")).map_or(largest, String::as_str);
+    let files = ModelFiles::folder(Path::new(folder)).expect("a checkpoint");
+    let mut info = ModelInfo::open(&files).expect("a checkpoint");
+    let words = Words(info.tokenizer.take().expect("a tokenizer beside the checkpoint"));
+    let spec = &info.config.spec;
+    let decoder = Decoder::new(spec.clone(), info.checkpoint.load().expect("weights"));
+    let sets = random_sets(spec, value("--sets", 200));
+    let options = PromptOptions { n_prompts: Some(value("--prompts", 480)), ..PromptOptions::default() };
+    let go_on = &mut |_| ControlFlow::Continue(());
+    for turn in 0..value("--turns", 1) {
+        let (mut seconds, mut operations, mut floor) = (0.0, 0.0, 0.0);
+        for task in Task::built_in() {
+            let task = Task::load(task).expect("a built-in task");
+            let prompts = PromptSet::resolve(&task, &options, &[&words]).expect("prompts");
+            let prompts = prompts.tokenize(&words).expect("prompts of this tokenizer");
+            let cost = ablate::cost(spec, &prompts, Split::HeldOut, &sets, ScanOptions::default());
+            let cost = cost.expect("a run that can be made");
+            let before = Rates::measure(spec, Duration::from_secs(1));
+            let start = Instant::now();
+            let outcomes =
+                ablate_sets(&decoder, &prompts, Split::HeldOut, &sets, ScanOptions::default(), go_on);
+            seconds += start.elapsed().as_secs_f64();
+            std::hint::black_box(outcomes.expect("a run that can be made"));
+            let after = Rates::measure(spec, Duration::from_secs(1));
+            operations += cost.dense + cost.attention;
+            floor += cost.dense / before.dense.max(after.dense);
+        }
+        println!(
+            "{}, turn {turn}: {} sets on both tasks in {seconds:.1} s, {:.2} TFLOP, floor {floor:.1} s, share {:.0}%",
+            info.name,
+            sets.len(),
+            operations / 1e12,
+            100.0 * floor / seconds
+        );
+    }
+}
