@@ -1,5 +1,5 @@
-//! What ablating many sets of heads costs: random sets of 1, 2, 3, 5, 8, 13, 21 and 34 heads, on both tasks' held-out
-//! prompts, against the time that the same operations take in matrix products of the model's widths alone.
+//! What ablating many sets of heads costs: random sets of 1, 2, 3, 5, 8, … heads up to a quarter of them, as a study draws them,
+//! on both tasks' held-out prompts, against the time that the same operations take in matrix products of the model's widths alone.
 //!
 //!     cargo bench -p circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
 //!
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use analysis::ablation::HeadSet;
+use analysis::ablation::{HeadSet, set_sizes};
 use circuits::ablate::{self, ablate_sets};
 use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizeError};
 use circuits::scan::ScanOptions;
@@ -24,8 +24,6 @@ use transformer::engine::Rates;
 use transformer::model::ModelInfo;
 use transformer::spec::ModelSpec;
 use transformer::tokenizer::Tokenizer;
-
-const SIZES: [usize; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
 
 struct Words(Tokenizer);
 
@@ -51,12 +49,12 @@ impl Tokenize for Words {
     }
 }
 
-/// `n` random sets of each size that leaves a head over, those that were drawn twice once.
+/// `n` random sets of each size, those that were drawn twice once.
 fn random_sets(spec: &ModelSpec, n: usize) -> Vec<HeadSet> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let n_heads_total = spec.n_heads_total();
     let mut sets = BTreeSet::new();
-    for size in SIZES.into_iter().filter(|&size| size < n_heads_total) {
+    for size in set_sizes(n_heads_total) {
         for _ in 0..n {
             let mut set = BTreeSet::new();
             while set.len() < size {
