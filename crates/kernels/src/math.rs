@@ -66,8 +66,8 @@ fn minus_infinity<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
     const K: f32 = 2.550_781_2;
-    const P: [f32; 10] = [
-        7.0937073e-1,
+    const P_0: f32 = 7.0937073e-1;
+    const P_REST: [f32; 9] = [
         -8.849142e-1,
         5.695346e-1,
         3.5995122e-2,
@@ -88,10 +88,14 @@ pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
     let inverse = s.div(s.splat(1.0), d);
     let w = s.mul(a, inverse);
     let w_low = s.mul(s.fnma(w, d_low, s.fnma(w, d, a)), inverse);
-    let p = polynomial(s, &P, s.add(s.sub(w, s.splat(0.5)), w_low));
-    // (w + w_low) p (1 + m), its parts added from the small to the great
+    // p + p_low = P(v), its last step without rounding
+    let v = s.add(s.sub(w, s.splat(0.5)), w_low);
+    let (p0, rest) = (s.splat(P_0), polynomial(s, &P_REST, v));
+    let p = s.fma(v, rest, p0);
+    let p_low = s.fma(v, rest, s.sub(p0, p));
+    // (w + w_low) (p + p_low) (1 + m), its parts added from the small to the great
     let g = s.mul(w, p);
-    let low = s.sub(s.fma(g, m, s.mul(w_low, p)), s.fnma(w, p, g));
+    let low = s.sub(s.fma(g, m, s.fma(w, p_low, s.mul(w_low, p))), s.fnma(w, p, g));
     let a_q = s.scale_pow2(s.add(g, low), n);
     s.sub(s.add(s.max(s.splat(0.0), x), minus_infinity(s, x)), a_q)
 }

@@ -12,21 +12,22 @@
 //!
 //! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
 //! they part (as if a stack held all of them). The expected time is the sum over kinds of
-//! operations / measured rate ([`Rates::measure`]); activations are timed with the products that feed them. What is left
-//! out is small where models are not: norms, copies, the unembedding of a few tokens, and threads waiting for each other.
+//! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
+//! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
 
-use super::layer::{MLP_BLOCK, TILE, activate};
+use super::layer::{MLP_BLOCK, TILE, activate, layer_norm};
 use super::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
 use super::tree::Tree;
 use super::{EngineError, Options, Prompt};
 use crate::forest::Forest;
 use crate::intervention::Branch;
 use crate::spec::{BlockLayout, ModelSpec};
+use crate::weights::LayerNorm;
 
 /// What a run costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -162,7 +163,8 @@ fn rate(budget: Duration, work: impl Fn(&mut Vec<f32>) -> f64 + Sync) -> f64 {
     rates.into_iter().sum()
 }
 
-/// The MLP of one layer on full tiles, as [`super::layer::Layer`] runs it; of models without, `W_O`.
+/// The MLP of one layer on full tiles, as [`super::layer::Layer`] runs it, its norm and residual addition included; of models
+/// without, `W_O`.
 fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     let (d_model, d_hidden) = (spec.d_model, if spec.d_mlp > 0 { spec.d_mlp } else { spec.d_attn() });
     let fill = |row: usize, out: &mut [f32]| {
@@ -176,18 +178,22 @@ fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
             scratch.extend((0..2 * n_x + n_hidden).map(some_float));
         }
         let (x, rest) = scratch.split_at_mut(n_x);
-        let (y, hidden) = rest.split_at_mut(n_x);
+        let (normed, hidden) = rest.split_at_mut(n_x);
+        layer_norm(spec, &LayerNorm::default(), x, normed);
         for from in (0..d_hidden).step_by(MLP_BLOCK) {
             let columns = from..d_hidden.min(from + MLP_BLOCK);
             let width = columns.len();
             let hidden = &mut hidden[..TILE * width];
-            let into = MatMut::new(hidden, TILE, width);
-            matmul(MatRef::new(x, TILE, d_model), w_in.block(0..d_model, columns.clone()), into, Init::Zero);
+            let (input, into) = (MatRef::new(normed, TILE, d_model), MatMut::new(hidden, TILE, width));
+            matmul(input, w_in.block(0..d_model, columns.clone()), into, Init::Zero);
             activate(spec.activation, hidden);
             let w_out = w_out.block(columns, 0..d_model);
-            matmul(MatRef::new(hidden, TILE, width), w_out, MatMut::new(y, TILE, d_model), Init::Zero);
+            let (hidden, into) = (MatRef::new(hidden, TILE, width), MatMut::new(x, TILE, d_model));
+            matmul(hidden, w_out, into, Init::Accumulate);
         }
-        black_box(&y[0]);
+        // As small as they began: sums that grow turn by turn would end as infinities.
+        x.iter_mut().for_each(|x| *x *= 1e-3);
+        black_box(&x[0]);
         (4 * TILE * d_model * d_hidden) as f64
     })
 }
