@@ -70,7 +70,8 @@ try {
   choose(document.getElementById("theme"), "dark");
   check("dark", getComputedStyle(document.body).backgroundColor === "rgb(22, 24, 28)");
   check("every plot fills its width", [...document.querySelectorAll(".plot:not([hidden])")].every((p) => Math.abs(p.querySelector(".main-svg").clientWidth - p.clientWidth) < 2));
-  check("no part of the page is wider than the window", document.documentElement.scrollWidth <= innerWidth);
+  const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll *"));
+  check("no part of the page is wider than the window: " + wide.map((e) => e.tagName + "#" + e.id + "." + e.className), document.documentElement.scrollWidth <= innerWidth);
   const box = (plot, part) => plot.querySelector(part)?.getBoundingClientRect();
   const apart = (a, b) => !a || !b || a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
   check("no legend lies on an axis", [...document.querySelectorAll(".plot:not([hidden])")].every((p) => [".xtitle", ".xaxislayer-above"].every((part) => apart(box(p, ".legend"), box(p, part)))));
