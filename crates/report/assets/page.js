@@ -215,7 +215,7 @@
       ["Δ", value("delta", "")],
       ["q", (task) => { const q = cell(model, task + "_q", i); return known(q) && q < 0.001 ? "< 0.001" : fixed(q); }],
       ["Δ, held out", value("held_out", "held_out_")],
-      ["rank by |Δ|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
+      ["rank by |\u2060Δ\u2060|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
       ["causal influence", value("influence", "influence_")],
     ];
     const table = element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),

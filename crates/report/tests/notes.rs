@@ -174,10 +174,15 @@ fn sets_of_hero_heads_are_judged_by_their_tests() {
     let text = said(&study, &extras, "Hero against random heads");
     assert!(text.ends_with("on anti-repeat, over held-out prompts."), "{text}");
     let q_values = [Some(0.01), Some(0.2), None, Some(0.5)];
-    extras.tables.push(Table::new("hero_vs_random_tests").float("q_value", q_values));
+    extras.tables.push(
+        Table::new("hero_vs_random_tests").float("q_value", q_values).integer("n_permuted", [99_usize, 99, 99, 49]),
+    );
     let text = said(&study, &extras, "Hero against random heads");
     assert!(
-        text.contains(" Of 3 permutation tests of a hero set") && text.ends_with("1 has q ≤ 0.05."),
+        text.contains(" Of 3 permutation tests of a hero set")
+            && text.ends_with(
+                "1 has q ≤ 0.05. With 99 sets to permute, no p-value is below 0.0200, before it is adjusted."
+            ),
         "{text}"
     );
 }

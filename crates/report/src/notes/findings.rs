@@ -448,7 +448,15 @@ fn influence(extras: &Extras) -> Option<Finding> {
             if extras.traced.len() == 1 { "hero head" } else { "hero heads" },
         )
     };
-    let text = StudyTask::BOTH.map(sentence).join(" ") + " The strongest weak heads are among the traced.";
+    let mut text = StudyTask::BOTH.map(sentence).join(" ");
+    let weak = extras.traced.iter().filter(|r| r.category == Category::Weak.name()).count();
+    if weak > 0 {
+        text += &format!(
+            " Of these heads, {} {} weak.",
+            words::count(weak),
+            if weak == 1 { "is" } else { "are" }
+        );
+    }
     Some(Finding::new("Causal influence", text, &["hero_head_causal_summary.csv"]))
 }
 
@@ -487,9 +495,9 @@ fn hero_sets(extras: &Extras) -> Option<Finding> {
     );
     let mut sources = vec!["hero_vs_random_ablation_summary.csv"];
     let tests = extras.tables.iter().find(|t| t.name == TEST_TABLE);
-    if let Some(Values::Float(cells)) = tests.and_then(|t| t.column("q_value")) {
-        let n = cells.iter().flatten().count();
-        let significant = cells.iter().flatten().filter(|q| **q <= SIGNIFICANT).count();
+    if let Some(q_values) = tests.and_then(|t| t.column("q_value")).and_then(as_floats) {
+        let n = q_values.len();
+        let significant = q_values.iter().filter(|q| **q <= SIGNIFICANT).count();
         text += &format!(
             " Of {} of a hero set against random sets (each size, category, task and measure, and heads drawn from all layers or from the same \
              ones), {} {} q ≤ {SIGNIFICANT}.",
@@ -497,9 +505,26 @@ fn hero_sets(extras: &Extras) -> Option<Finding> {
             words::count(significant),
             if significant == 1 { "has" } else { "have" },
         );
+        let n_permuted = tests.and_then(|t| t.column("n_permuted")).and_then(as_floats).unwrap_or_default();
+        if let Some(n) = n_permuted.into_iter().reduce(f64::max) {
+            text += &format!(
+                " With {} to permute, no p-value is below {}, before it is adjusted.",
+                words::counted(n as usize, "set", "sets"),
+                decimal(2.0 / (n + 1.0), 4)
+            );
+        }
         sources.push("hero_vs_random_tests.csv");
     }
     Some(Finding::new("Hero against random heads", text, &sources))
+}
+
+/// The numbers of a column; one that was read from a file holds whole numbers where all happen to be whole.
+fn as_floats(values: &Values) -> Option<Vec<f64>> {
+    match values {
+        Values::Float(cells) => Some(cells.iter().flatten().copied().collect()),
+        Values::Integer(cells) => Some(cells.iter().flatten().map(|n| *n as f64).collect()),
+        _ => None,
+    }
 }
 
 fn dissociation(extras: &Extras) -> Option<Finding> {
