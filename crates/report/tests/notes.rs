@@ -175,7 +175,9 @@ fn sets_of_hero_heads_are_judged_by_their_tests() {
     assert!(text.ends_with("on anti-repeat, over held-out prompts."), "{text}");
     let q_values = [Some(0.01), Some(0.2), None, Some(0.5)];
     extras.tables.push(
-        Table::new("hero_vs_random_tests").float("q_value", q_values).integer("n_permuted", [99_usize, 99, 99, 49]),
+        Table::new("hero_vs_random_tests")
+            .float("q_value", q_values)
+            .integer("n_permuted", [99_usize, 99, 99, 49]),
     );
     let text = said(&study, &extras, "Hero against random heads");
     assert!(

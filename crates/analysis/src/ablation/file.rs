@@ -22,7 +22,7 @@ impl AblationFile {
     /// Writes the file, atomically.
     ///
     /// # Errors
-    /// [`AnalysisError::Io`] when it cannot be written.
+    /// [`Io`](crate::error::AnalysisError::Io) when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         write_json(path, self)
     }
