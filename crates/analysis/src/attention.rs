@@ -3,13 +3,12 @@
 //! Every token of a prompt has one [`TokenRole`]; a head's attention is summed over the tokens of a role, prompt by prompt,
 //! and averaged over the prompts, each counted as often as it was drawn. Over all roles the averages add up to 1.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AnalysisError, Result};
-use crate::files::write_atomic;
+use crate::files::{read_json, write_json};
 use crate::origin::Origin;
 use crate::table::Table;
 
@@ -82,7 +81,7 @@ impl TokenRole {
         match self {
             Self::Bos => "BOS",
             Self::Correct => "correct name",
-            Self::Distractor => "distractor, first mention",
+            Self::Distractor => "distractor’s first mention",
             Self::Repeated => "repeated name",
             Self::Last => "last token itself",
             Self::Previous => "token before the last",
@@ -184,10 +183,7 @@ impl AttentionFile {
     /// # Errors
     /// [`AnalysisError::Io`] when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_atomic(path, |out| {
-            serde_json::to_writer(&mut *out, self)?;
-            out.write_all(b"\n")
-        })
+        write_json(path, self)
     }
 
     /// Reads what [`Self::write`] wrote.
@@ -195,15 +191,11 @@ impl AttentionFile {
     /// # Errors
     /// When the file cannot be read or is no such file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-        let fault = |place: String, problem: String| {
-            let mend = "delete the file and run circuit-scaling attend again";
-            AnalysisError::format(path, place, problem, mend)
-        };
-        let file: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| fault(format!("line {}, column {}", e.line(), e.column()), e.to_string()))?;
+        let mend = "delete the file and run circuit-scaling attend again";
+        let file: Self = read_json(path, mend)?;
         if file.roles != TokenRole::ALL {
-            return Err(fault("field `roles`".into(), "is not the list that this version knows".into()));
+            let problem = "is not the list that this version knows";
+            return Err(AnalysisError::format(path, "field `roles`", problem, mend));
         }
         Ok(file)
     }

@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::{AnalysisError, Result};
 
 /// Writes a file through `fill`: into `<name>.tmp` beside it, synced to disk, then renamed over `path`.
@@ -40,6 +43,30 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |out| out.write_all(bytes))
 }
 
+/// Writes a value as JSON in one line, atomically.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_atomic(path, |out| {
+        serde_json::to_writer(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
+}
+
+/// Reads a value from a JSON file; `mend` says what to do with a file that holds something else.
+///
+/// # Errors
+/// [`AnalysisError::Io`] when the file cannot be read, [`AnalysisError::Format`] with line and column when it does not
+/// hold such a value.
+pub fn read_json<T: DeserializeOwned>(path: &Path, mend: &str) -> Result<T> {
+    let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        let place = format!("line {}, column {}", e.line(), e.column());
+        AnalysisError::format(path, place, e.to_string(), mend)
+    })
+}
+
 fn temporary_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
@@ -62,6 +89,21 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("disk full"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn json_reads_back_and_a_fault_is_placed_and_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v.json");
+        write_json(&path, &vec![1, 2]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"[1,2]\n");
+        assert_eq!(read_json::<Vec<u32>>(&path, "make it again").unwrap(), [1, 2]);
+        fs::write(&path, "[1,\n-2]").unwrap();
+        let error = read_json::<Vec<u32>>(&path, "make it again").unwrap_err().to_string();
+        assert!(error.contains("v.json") && error.contains("line 2, column"), "{error}");
+        assert!(error.contains("make it again"), "{error}");
+        let error = read_json::<u32>(&dir.path().join("none"), "").unwrap_err().to_string();
+        assert!(error.contains("cannot read"), "{error}");
     }
 
     #[test]

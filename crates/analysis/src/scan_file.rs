@@ -1,13 +1,12 @@
 //! The scan file: what ablating each head of one model did to one task.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AnalysisError, Result};
-use crate::files::write_atomic;
+use crate::files::{read_json, write_atomic};
 use crate::head_id::HeadId;
 
 /// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
@@ -218,12 +217,10 @@ impl ScanFile {
     /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head (or every one of
     /// `only_heads`) once, in order and with a finite Δ.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-        let scan: Self = serde_json::from_slice(&bytes).map_err(|e| {
-            AnalysisError::format(path, format!("line {}", e.line()), e.to_string(), "scan the model again")
-        })?;
+        let mend = "scan the model again";
+        let scan: Self = read_json(path, mend)?;
         scan.check().map_err(|(field, problem)| {
-            AnalysisError::format(path, format!("field `{field}`"), problem, "scan the model again")
+            AnalysisError::format(path, format!("field `{field}`"), problem, mend)
         })?;
         Ok(scan)
     }

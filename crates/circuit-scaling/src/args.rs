@@ -20,7 +20,12 @@ pub const DEFAULT_OUT: &str = "circuit-scaling-study";
 
 /// What every attention head of a transformer does on IOI and anti-repeat, across model families and sizes.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, propagate_version = true)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    propagate_version = true,
+    after_help = "Examples:\n  circuit-scaling run                                   # the whole study of the shipped models\n  circuit-scaling run --models ./my-gpt2 --out my-study\n  circuit-scaling analyze joint.csv --out audit         # what needs no model, from somebody's table\n  circuit-scaling run --help                            # options and examples of a subcommand"
+)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -42,7 +47,7 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The whole study: scan every head of every model on both tasks, join the scans, class the heads
+    /// The whole study: scans of every head, tables, attention, causal tracing, ablated sets, figures, notes, report.html
     ///
     /// A run that was stopped, however it was stopped, goes on where it was when it is started again, and nothing is done
     /// again whose inputs have not changed.

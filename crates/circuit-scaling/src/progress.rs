@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 /// How progress is shown.
@@ -34,7 +34,8 @@ impl Display {
             Mode::Json | Mode::Quiet => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let template = format!("{{prefix:34}} {{bar:30}} {{pos:>5}}/{{len}} {unit}  {{msg}}  {{eta}} left");
+        // The bar takes what the terminal's width leaves.
+        let template = format!("{{prefix}} {{wide_bar}} {{pos:>4}}/{{len}} {unit}  {{msg:22}}");
         bar.set_style(
             ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
@@ -102,7 +103,9 @@ impl Bar {
         let units = self.total as f64 * share;
         self.bar.set_position(units as u64);
         let seconds = self.start.elapsed().as_secs_f64();
-        self.bar.set_message(format!("{:.1}/s", units / seconds.max(1e-9)));
+        let seconds_left = seconds * (1.0 - share) / share.max(1e-9);
+        let left = HumanDuration(Duration::try_from_secs_f64(seconds_left).unwrap_or(Duration::MAX));
+        self.bar.set_message(format!("{:.1}/s  {left:#} left", units / seconds.max(1e-9)));
         let is_due = self.last_line.get().is_none_or(|at| at.elapsed() > Duration::from_millis(250));
         if self.mode == Mode::Json && (is_due || done == work) {
             self.last_line.set(Some(Instant::now()));
@@ -111,7 +114,7 @@ impl Bar {
             line["done"] = json!(units);
             line["total"] = json!(self.total);
             line["seconds"] = json!(seconds);
-            line["seconds_left"] = json!(seconds * (1.0 - share) / share.max(1e-9));
+            line["seconds_left"] = json!(seconds_left);
             eprintln!("{line}");
         }
     }

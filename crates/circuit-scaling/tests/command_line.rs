@@ -323,6 +323,8 @@ fn every_subcommand_has_an_example_a_manual_page_and_completions() {
     assert!(said.starts_with(&format!("{} manual pages", names.len() + 1)), "{said}");
     let main = fs::read_to_string(dir.path().join("man/circuit-scaling.1")).unwrap();
     assert_eq!(main, succeeds(&["man"], dir.path()));
+    let help = succeeds(&["--help"], dir.path());
+    assert!(help.split("Examples:").nth(1).is_some_and(|e| e.contains("\n  circuit-scaling run ")), "{help}");
     let scripts: Vec<(&str, String)> = ["bash", "zsh", "fish", "elvish", "powershell"]
         .map(|shell| (shell, succeeds(&["completions", shell], dir.path())))
         .to_vec();

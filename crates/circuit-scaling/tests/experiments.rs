@@ -89,6 +89,16 @@ fn hero_heads_are_traced_and_ablated() {
         assert!(read(&root, &format!("paper/tables/{table}.csv")).lines().count() > 1, "{table}");
     }
 
+    succeeds(&["report", "-q", "--out", "s"], here);
+    let page = read(&root, "report.html");
+    for path in [
+        "results/ablation/hero_vs_random_ablation.csv",
+        "results/causal_tracing/hero_head_causal_results.json",
+    ] {
+        let bytes = fs::metadata(root.join(path)).unwrap().len();
+        assert!(page.contains(&format!("{{\"bytes\":{bytes},\"path\":\"{path}\"")), "{path}, {bytes} bytes");
+    }
+
     let (attended, _) = succeeds(&["attend", "--out", "s"], here);
     assert!(attended.contains("over the held_out prompts"), "{attended}");
     check_attention(&root);

@@ -18,7 +18,14 @@
   const signed = (v, digits = 3) => (known(v) && v > 0 && Number(v.toFixed(digits)) !== 0 ? "+" : "") + fixed(v, digits);
   const range = (low, high, digits = 3) => (known(low) && known(high) ? ` [${fixed(low, digits)}, ${fixed(high, digits)}]` : "");
   const count = (n) => n.toLocaleString("en-US");
-  const percent = (v) => (known(v) ? (100 * v).toFixed(1) + "%" : "–");
+  /** To one decimal, ties to the even digit, as the notes round. */
+  const percent = (v) => {
+    if (!known(v)) return "–";
+    const tenths = 1000 * v;
+    const down = Math.floor(tenths);
+    return (tenths - down === 0.5 && down % 2 === 0 ? down / 10 : 100 * v).toFixed(1) + "%";
+  };
+  const bytes = (n) => (n < 1048576 ? `${count(Math.ceil(n / 1024))} KiB` : `${(n / 1048576).toFixed(1)} MiB`);
   const size = (m) => {
     if (!known(m)) return "unknown";
     const [v, unit] = m >= 1000 ? [m / 1000, "B"] : m >= 1 ? [m, "M"] : [m * 1000, "k"];
@@ -41,7 +48,7 @@
   function fillTable(table, columns, rows) {
     const body = element("tbody");
     const fill = (rows) => body.replaceChildren(...rows.map((row) => element("tr", {},
-      ...row.cells.map((cell, i) => element("td", { class: columns[i].words && "words" }, cell)))));
+      ...row.cells.map((cell, i) => element("td", { class: columns[i].hash ? "words hash" : columns[i].words && "words" }, cell)))));
     const head = columns.map((column, i) => {
       if (!column.sort) return element("th", { scope: "col", class: column.words && "words" }, column.title);
       const th = element("th", { scope: "col", class: column.words && "words" });
@@ -70,11 +77,26 @@
   function checkboxes(legend, items, onchange) {
     const boxes = items.map((item) => {
       const box = element("input", { type: "checkbox", checked: item.on !== false, onchange });
-      const swatch = item.color && element("span", { class: "swatch", style: "background:" + item.color });
-      return [box, element("label", {}, box, swatch, item.label)];
+      const swatch = item.color && element("span", { class: "swatch" });
+      if (swatch) plot(() => swatch.style.background = color(item.color));
+      return [box, element("label", {}, box, swatch, item.symbol && sign(item.symbol), item.label)];
     });
     const node = element("fieldset", {}, element("legend", {}, legend), ...boxes.map((b) => b[1]));
     return { node, chosen: () => boxes.map((b) => b[0].checked) };
+  }
+
+  /** A marker of the plots, for use in text. */
+  function sign(symbol) {
+    const d = {
+      circle: "M9 5A4 4 0 1 1 1 5A4 4 0 1 1 9 5Z", square: "M1.5 1.5H8.5V8.5H1.5Z", diamond: "M5 0L10 5L5 10L0 5Z",
+      "triangle-up": "M5 1L9.5 8.8H.5Z", "triangle-down": "M5 9L9.5 1.2H.5Z", cross: "M3.5 1H6.5V3.5H9V6.5H6.5V9H3.5V6.5H1V3.5H3.5Z",
+      star: "M5 0L6.2 3.6H10L6.9 5.8L8.1 9.5L5 7.2L1.9 9.5L3.1 5.8L0 3.6H3.8Z", hexagon: "M5 0L9.3 2.5V7.5L5 10L.7 7.5V2.5Z",
+    }[symbol];
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    for (const [name, value] of Object.entries({ class: "sign", viewBox: "0 0 10 10", "aria-hidden": "true" })) svg.setAttribute(name, value);
+    svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+    svg.firstChild.setAttribute("d", d);
+    return svg;
   }
 
   // ---- Colours of the page in plots -----------------------------------------------------------------------------
@@ -100,12 +122,13 @@
   function axis(title, more = {}) {
     return { title: { text: title }, gridcolor: grid(), zeroline: false, linecolor: grid(), ticks: "outside", tickcolor: grid(), automargin: true, ...more };
   }
+  const isNarrow = () => innerWidth < 700;
   function layout(more) {
-    const narrow = innerWidth < 700;
+    const narrow = isNarrow();
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink(), family: "system-ui, Arial, sans-serif", size: narrow ? 11 : 13 },
       margin: { l: 60, r: 15, t: 20, b: 50 }, hovermode: "closest",
-      legend: narrow ? { orientation: "h", y: -0.22 } : { itemsizing: "constant" },
+      legend: narrow ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { itemsizing: "constant" },
       hoverlabel: { align: "left" }, modebar: { bgcolor: "rgba(0,0,0,0)", color: dark() ? "#a7acb6" : "#5a5f69", activecolor: ink() }, ...more,
     };
   }
@@ -183,15 +206,20 @@
     map.at = i;
     drawMap();
     const category = cell(model, "category", i);
+    // A value and, unbroken, its interval.
+    const value = (name, ends) => (task) => {
+      const [at, low, high] = [name, ends + "low", ends + "high"].map((column) => cell(model, task + "_" + column, i));
+      return [signed(at), element("span", { class: "nowrap" }, range(low, high))];
+    };
     const rows = [
-      ["Δ", (task) => signed(cell(model, task + "_delta", i)) + range(cell(model, task + "_low", i), cell(model, task + "_high", i))],
+      ["Δ", value("delta", "")],
       ["q", (task) => { const q = cell(model, task + "_q", i); return known(q) && q < 0.001 ? "< 0.001" : fixed(q); }],
-      ["Δ, held out", (task) => signed(cell(model, task + "_held_out", i)) + range(cell(model, task + "_held_out_low", i), cell(model, task + "_held_out_high", i))],
-      ["rank by |Δ|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
-      ["causal influence", (task) => signed(cell(model, task + "_influence", i)) + range(cell(model, task + "_influence_low", i), cell(model, task + "_influence_high", i))],
+      ["Δ, held out", value("held_out", "held_out_")],
+      ["rank by |\u2060Δ\u2060|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
+      ["causal influence", value("influence", "influence_")],
     ];
     const table = element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
-      element("tbody", {}, ...rows.map(([name, of]) => element("tr", {}, element("th", { scope: "row" }, name), ...TASKS.map((task) => element("td", {}, of(task)))))));
+      element("tbody", {}, ...rows.map(([name, of]) => element("tr", {}, element("th", { scope: "row" }, name), ...TASKS.map((task) => element("td", {}, ...[of(task)].flat()))))));
     const probability = cell(model, "probability", i);
     const heldOut = cell(model, "held_out_category", i);
     const words = !known(category) ? "Not measured on both tasks: no category."
@@ -231,7 +259,7 @@
 
   const phase = { model: "", scale: "asinh", intervals: false };
   const manyWeak = models.reduce((n, m) => n + m.counts[WEAK], 0) > 2500;
-  const familyBoxes = checkboxes("Families", families.map((f) => ({ label: f.name })), () => drawPhase());
+  const familyBoxes = checkboxes("Families", families.map((f) => ({ label: f.name, symbol: f.symbol })), () => drawPhase());
   const categoryBoxes = checkboxes("Categories", categories.map((c, i) => ({ label: c.label, color: c.color, on: !(manyWeak && i === WEAK) })), () => drawPhase());
   const options = checkboxes("Show", [{ label: "intervals", on: false }], () => drawPhase());
   $("phase-controls").append(familyBoxes.node, categoryBoxes.node, options.node,
@@ -250,7 +278,7 @@
       families.forEach((family, f) => {
         if (!inFamily[f]) return;
         const trace = { x: [], y: [], text: [], customdata: [], type: "scatter", mode: "markers", name: `${categories[c].label}, ${family.name}`,
-          hovertemplate: "%{text}<extra></extra>", marker: { color: color(categories[c].color), symbol: family.symbol, size: c === WEAK ? 5 : 8, opacity: c === WEAK ? 0.5 : 0.85 } };
+          hovertemplate: "%{text}<extra></extra>", marker: { color: color(categories[c].color), symbol: family.symbol, size: c === WEAK ? 5 : 8, opacity: c === WEAK ? (dark() ? 0.75 : 0.5) : 0.85 } };
         const ends = { x: { plus: [], minus: [] }, y: { plus: [], minus: [] } };
         models.forEach((model, m) => {
           if (model.family !== family.name || (phase.model !== "" && Number(phase.model) !== m)) return;
@@ -283,8 +311,17 @@
     const line = (shape) => ({ type: "line", line: { color: dark() ? "#8b909b" : "#8a8a8a", width: 1, dash: "dash" }, layer: "below", ...shape });
     const shapes = [-tau, tau].flatMap((t) => [
       line({ xref: "paper", x0: 0, x1: 1, y0: place(t), y1: place(t) }), line({ yref: "paper", y0: 0, y1: 1, x0: place(t), x1: place(t) })]);
+    // Both axes reach beyond ±τ, however weak the heads are.
+    const reach = (side) => {
+      const far = traces.flatMap((t) => t[side]).concat(place(2 * tau), place(-2 * tau));
+      const error = "error_" + side;
+      const ends = traces.flatMap((t) => (t[error] ? t[side].flatMap((v, i) => [v - t[error].arrayminus[i], v + t[error].array[i]]) : []));
+      const [low, high] = far.concat(ends).reduce(([l, h], v) => [Math.min(l, v), Math.max(h, v)], [0, 0]);
+      return [low - 0.05 * (high - low), high + 0.05 * (high - low)];
+    };
     const ticks = phase.scale === "asinh" ? effectTicks(largest) : {};
-    Plotly.react("phase-plot", traces, layout({ shapes, xaxis: axis("Δ IOI (logits)", ticks), yaxis: axis("Δ anti-repeat (logits)", ticks), uirevision: phase.scale + phase.model }), config);
+    // On a phone the boxes above say what colours and signs mean.
+    Plotly.react("phase-plot", traces, layout({ shapes, showlegend: !isNarrow(), xaxis: axis("Δ IOI (logits)", { ...ticks, range: reach("x") }), yaxis: axis("Δ anti-repeat (logits)", { ...ticks, range: reach("y") }), uirevision: phase.scale + phase.model }), config);
     $("phase-note").textContent = `${count(shown.length)} of ${count(nHeads)} heads shown` + (hiddenWeak ? `; ${count(hiddenWeak)} weak heads are hidden (tick “weak” to see them)` : "") +
       `. Dashed: ±τ = ±${tau}. Negative Δ: the head helps the task.`;
     shown.sort((a, b) => b.strength - a.strength);
@@ -325,7 +362,7 @@
     const scale = dark()
       ? [[0, "#67b7e8"], [0.25, "#2a6f9e"], [0.5, "#22252b"], [0.75, "#a8433a"], [1, "#ff8a73"]]
       : [[0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#ffffff"], [0.75, "#f4a582"], [1, "#b2182b"]];
-    const digits = limit >= 4 ? 1 : limit >= 0.4 ? 2 : 3;
+    const digits = Math.max(0, 1 - Math.floor(Math.log10(Math.max(limit / 4, 1e-5))));
     const bar = [-1, -0.25, 0, 0.25, 1];
     const trace = { type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", colorscale: scale, zmin: -1, zmax: 1, xgap: 1, ygap: 1,
       colorbar: { title: { text: "Δ (logits)" }, tickvals: bar.map((b) => Math.sign(b) * Math.sqrt(Math.abs(b))), ticktext: bar.map((b) => fixed(b * limit, digits)), thickness: 14, outlinewidth: 0 } };
@@ -333,6 +370,7 @@
     const shapes = known(x) ? [{ type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line: { color: ink(), width: 3 } }] : [];
     const numbered = (n) => ({ dtick: Math.max(1, Math.ceil(n / 12)), range: [-0.5, n - 0.5], showgrid: false });
     Plotly.react("map", [trace], layout({ shapes, xaxis: axis("head", numbered(model.n_heads)), yaxis: axis("layer", numbered(model.n_layers)), uirevision: map.model }), config);
+    $("map-note").textContent = `${model.name}, ${tasks[map.task].label}: ${count(z.flat().filter(known).length)} heads.`;
   }
   const indexOf = (model, layer, head) => model.heads.layer.findIndex((l, i) => l === layer && model.heads.head[i] === head);
   plot(drawMap);
@@ -412,6 +450,7 @@
   function ablationSection() {
     const MEASURE = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"]];
     const state = { model: curves[0].model, selection: curves.find((c) => c.kind === "hero")?.selection, task: 0, measure: 0 };
+    const plain = (selection) => (selection === "all" ? "all categories" : selection.replace("_", "-"));
     const unique = (key) => [...new Set(curves.map((c) => c[key]))];
     const draw = () => {
       const [measure, , title] = MEASURE[state.measure];
@@ -429,13 +468,14 @@
       const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
       const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
       Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
+      $("ablation-note").textContent = `${state.model}, ${tasks[state.task].label}, hero heads from ${plain(state.selection)}; over ${study.ablation_prompts}. Dashed line: nothing ablated. ` +
+        "Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets.";
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),
-      select("Hero heads from", [...new Set(curves.filter((c) => c.kind === "hero").map((c) => c.selection))].map((s) => [s, s.replace("_", "-")]), (v) => { state.selection = v; draw(); }),
+      select("Hero heads from", [...new Set(curves.filter((c) => c.kind === "hero").map((c) => c.selection))].map((s) => [s, plain(s)]), (v) => { state.selection = v; draw(); }),
       select("Task", tasks.map((t, i) => [i, t.label]), (v) => { state.task = Number(v); draw(); }),
       select("Measure", MEASURE.map((m, i) => [i, m[1]]), (v) => { state.measure = Number(v); draw(); }));
-    $("ablation-note").textContent = "On held-out prompts. Dashed line: nothing ablated. Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets.";
     plot(draw);
   }
 
@@ -454,13 +494,18 @@
   }
   $("table-list").append(...study.tables.map((t) => element("li", {},
     known(t.gz) ? element("button", { type: "button", onclick: () => download(t) }, t.name + ".csv") : t.name + ".csv",
-    ` (${count(t.rows)} ${t.rows === 1 ? "row" : "rows"}, ${count(Math.ceil(t.bytes / 1024))} KiB${known(t.gz) ? "" : "; too large for this page"})`)));
+    ` (${count(t.rows)} ${t.rows === 1 ? "row" : "rows"}, ${bytes(t.bytes)}${known(t.gz) ? "" : "; too large for this page"})`)));
+
+  if (study.raw.length) {
+    $("raw-note").append("Not on this page, since they are large; in the study’s folder: ",
+      ...study.raw.flatMap((file, i) => [i ? ", " : "", element("code", {}, file.path), ` (${file.what}, ${bytes(file.bytes)})`]), ".");
+  }
 
   $("program").textContent = `Made by circuit-scaling ${study.version} with τ = ${tau} logits, ${study.options.top_k} hero heads per model and category, and τ sweep ${study.options.tau_sweep.join(", ")}. Plots: ${study.plotting}.`;
   const facts = [...new Set(models.flatMap((m) => Object.keys(m.provenance)))].filter((f) => models.some((m) => known(m.provenance[f])));
   const order = ["Hugging Face id or folder", "protocol", "ablation", "value bias", "seed", "measured by version", "weights"];
   facts.sort((a, b) => order.indexOf(a) - order.indexOf(b));
-  fillTable($("provenance-table"), [{ title: "model", words: true }, ...facts.map((f) => ({ title: f, words: true }))],
+  fillTable($("provenance-table"), [{ title: "model", words: true }, ...facts.map((f) => ({ title: f, words: true, hash: f === "weights" }))],
     models.map((m) => ({ cells: [m.name, ...facts.map((f) => m.provenance[f] ?? "–")] })));
 
   // ---- Theme and print ------------------------------------------------------------------------------------------
@@ -471,9 +516,18 @@
     redrawAll();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawAll);
-  addEventListener("beforeprint", () => { printing = true; document.documentElement.dataset.theme = "light"; redrawAll(); });
+  // On paper nothing can be opened: what is folded is shown.
+  const folded = () => [...document.querySelectorAll("details:not([open])")];
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    printing = true;
+    document.documentElement.dataset.theme = "light";
+    (opened = folded()).forEach((part) => { part.open = true; });
+    redrawAll();
+  });
   addEventListener("afterprint", () => {
     printing = false;
+    opened.forEach((part) => { part.open = false; });
     document.documentElement.dataset.theme = $("theme").value;
     if (!$("theme").value) delete document.documentElement.dataset.theme;
     redrawAll();

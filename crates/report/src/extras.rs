@@ -1,6 +1,6 @@
 //! What a study knows beside its joint table: how well the models do the tasks at all, causal tracing, ablated sets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use analysis::ablation::{self, SummaryRow};
 use analysis::attention::{AttentionFile, HeadAttention};
@@ -13,6 +13,7 @@ use analysis::table::Table;
 use analysis::tracing::{self, CausalResult};
 
 use crate::error::Result;
+use crate::words;
 
 /// How well a model does one task, nothing ablated.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,19 @@ pub struct Extras {
     pub attention: Vec<AttentionFile>,
     /// The tables in the study's folder beside those of [`Study::tables`].
     pub tables: Vec<Table>,
+    /// Files of the study's folder that are too large for the page.
+    pub raw: Vec<RawFile>,
+}
+
+/// A file that the page names but does not carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFile {
+    /// Its path in the study's folder.
+    pub path: String,
+    /// What it holds.
+    pub what: &'static str,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// The stream whose influence is shown: what a head moves, as opposed to where it looks.
@@ -71,6 +85,20 @@ fn further_tables(folder: &Path, known: &[Table]) -> Result<Vec<Table>> {
     });
     paths.sort();
     Ok(paths.iter().map(|path| Table::read_csv(path)).collect::<analysis::Result<_>>()?)
+}
+
+/// The large files of single measurements that are there.
+fn raw_files(layout: &Layout) -> Vec<RawFile> {
+    let files = [
+        (layout.ablated_sets(), "every ablated set with its means"),
+        (layout.causal_results(STREAM), "influence of every traced head on every pair of prompts"),
+    ];
+    let there = |(path, what): (PathBuf, &'static str)| {
+        let bytes = path.metadata().ok()?.len();
+        let path = path.strip_prefix(layout.root()).unwrap_or(&path);
+        Some(RawFile { path: path.to_string_lossy().replace('\\', "/"), what, bytes })
+    };
+    files.into_iter().filter_map(there).collect()
 }
 
 impl Extras {
@@ -106,13 +134,21 @@ impl Extras {
         let read = read.filter(|path| path.exists()).map(|path| AttentionFile::read(&path));
         let attention = read.collect::<analysis::Result<_>>()?;
         let tables = further_tables(&layout.tables(), &study.tables)?;
-        Ok(Self { baselines, traced, ablated, dissociation, attention, tables })
+        let raw = raw_files(layout);
+        Ok(Self { baselines, traced, ablated, dissociation, attention, tables, raw })
     }
 
     /// A head's influence, if it was traced.
     #[must_use]
     pub fn influence(&self, model: &str, layer: u32, head: u32) -> Option<&CausalResult> {
         self.traced.iter().find(|r| r.model == model && (r.layer, r.head) == (layer, head))
+    }
+
+    /// The prompts that sets of heads were judged on, in words.
+    #[must_use]
+    pub fn ablation_prompts(&self) -> &'static str {
+        let split = self.ablated.iter().find_map(|row| row.split);
+        split.map_or("prompts that the table does not tell", words::prompts_of)
     }
 
     /// How well a model does a task, if its scan is at hand.

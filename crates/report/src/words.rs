@@ -34,6 +34,12 @@ pub fn signed(value: f64) -> String {
     if value > 0.0 && text != "0.000" { format!("+{text}") } else { text }
 }
 
+/// The ends of an effect's interval in square brackets, after a space, if both are known.
+#[must_use]
+pub fn signed_range(low: Option<f64>, high: Option<f64>) -> Option<String> {
+    low.zip(high).map(|(low, high)| format!(" [{}, {}]", signed(low), signed(high)))
+}
+
 /// An interval in square brackets.
 #[must_use]
 pub fn interval(interval: Interval, decimals: usize) -> String {

@@ -4,9 +4,9 @@ mod common;
 
 use std::path::Path;
 
-use analysis::ablation::SummaryRow;
-use analysis::dissociation::read_dissociation;
-use analysis::known_models::KNOWN_MODELS;
+use analysis::known_models::{KNOWN_MODELS, KnownModel};
+use analysis::scan_file::Split;
+use analysis::study::Study;
 use report::Extras;
 use report::figures::page::text_width;
 use report::figures::{Figure, Format, describe_all, draw_all};
@@ -53,6 +53,7 @@ fn check(case: &str, figure: &Figure) {
     for (node, (own, words)) in texts.iter().zip(&boxes) {
         let points = number(*node, "font-size") / 600.0 * 72.0;
         assert!(points > 6.9, "{place}: {words:?} in {points} points");
+        assert!(!words.contains('…'), "{place}: {words:?} was cut to fit");
         let inside = own[0] >= -1.0 && own[1] >= -1.0 && own[2] <= frame[2] + 1.0 && own[3] <= frame[3] + 1.0;
         assert!(inside, "{place}: {words:?} at {own:?} lies beyond {frame:?}");
     }
@@ -122,55 +123,11 @@ fn every_format_has_its_size_and_the_same_bytes_each_time() {
     assert!(pdf.starts_with(b"%PDF") && pdf.windows(8).any(|w| w == b"FontFile"), "text stays text");
 }
 
-/// Made-up curves of ablated sets and damages for every model of a study.
-fn extras(models: &[&str], family: &str) -> Extras {
-    let row = |model: &str, k: usize, set_type: &str, value: f64| SummaryRow {
-        family: family.into(),
-        model: model.into(),
-        k,
-        set_type: set_type.into(),
-        acc_ioi: Some(0.5),
-        acc_ioi_low: Some(0.4),
-        acc_ioi_high: Some(0.6),
-        acc_anti: Some(0.7),
-        mean_diff_ioi: Some(value),
-        mean_diff_ioi_low: Some(value - 0.4),
-        mean_diff_ioi_high: Some(value + 0.3),
-        mean_diff_anti: Some(0.5 * value),
-        selection: "all".into(),
-        status: "measured".into(),
-        ..SummaryRow::default()
-    };
-    let mut extras = Extras::default();
-    for model in models {
-        extras.ablated.push(row(model, 0, "baseline", 4.0));
-        for k in [1, 2, 5, 10, 20, 50] {
-            extras.ablated.push(row(model, k, "hero", 4.0 - (k as f64).sqrt()));
-            extras.ablated.push(row(model, k, "random", 4.0 - 0.02 * k as f64));
-        }
-    }
-    let damage = "ioi_only_damage_ioi,ioi_only_damage_anti,anti_only_damage_ioi,anti_only_damage_anti";
-    let ends: String = damage.split(',').map(|c| format!(",{c}_ci_low,{c}_ci_high")).collect();
-    let mut csv = format!(
-        "family,model,params_m,index,index_ci_low,index_ci_high,index_status,k,{damage}{ends},interaction,interaction_p_value,double_dissociation,lesion_status\n"
-    );
-    for model in models {
-        csv += &format!(
-            "{family},{model},124,0.3,0.1,0.5,measured,5,1.5,0.2,0.1,2.5,1,2,0,0.4,-0.2,0.4,2,3,3.7,0.001,true,measured\n"
-        );
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dissociation.csv");
-    std::fs::write(&path, csv).unwrap();
-    extras.dissociation = read_dissociation(&path).unwrap();
-    extras
-}
-
 #[test]
 fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
     let names: Vec<&str> = KNOWN_MODELS.iter().map(|m| m.name).collect();
-    let drawings = describe_all(&study, &extras(&names, "any")).unwrap();
+    let drawings = describe_all(&study, &common::ablated(&names)).unwrap();
     let drawn: Vec<&Figure> = drawings.iter().filter_map(|d| d.as_ref().ok()).collect();
     for name in ["hero_vs_random_ablation", "hero_vs_random_ablation_gpt2-xl", "dissociation"] {
         let figure = drawn.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name}"));
@@ -183,8 +140,110 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
             .unwrap();
         }
     }
-    let findings = report::notes::findings(&study, &extras(&names, "any"));
+    let findings = report::notes::findings(&study, &common::ablated(&names));
     let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
     assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
     assert!(said("Hero against random heads").contains("in 17 of 17 models on IOI"));
+}
+
+/// The figure of this name, without extras.
+fn drawn(study: &Study, name: &str) -> Figure {
+    let drawings = describe_all(study, &Extras::default()).unwrap();
+    drawings.into_iter().flatten().find(|f| f.name == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// What stands in the caption.
+fn caption(figure: &Figure) -> &str {
+    figure.svg.split("<desc>").nth(1).unwrap().split("</desc>").next().unwrap()
+}
+
+/// The dashes of guide lines: left, top, right, bottom.
+fn dashes(document: &roxmltree::Document) -> Vec<[f64; 4]> {
+    let is_dash = |n: &roxmltree::Node| {
+        n.attribute("stroke") == Some("#8A8A8A") && n.attribute("stroke-width") == Some("4")
+    };
+    let lines = document.descendants().filter(|n| n.has_tag_name("polyline")).filter(is_dash);
+    let ends = lines.map(|n| {
+        let numbers = n.attribute("points").unwrap().split([' ', ',']).filter(|p| !p.is_empty());
+        numbers.map(|p| p.parse().unwrap()).collect::<Vec<f64>>()
+    });
+    ends.filter(|e| e.len() == 4)
+        .map(|e| [e[0].min(e[2]), e[1].min(e[3]), e[0].max(e[2]), e[1].max(e[3])])
+        .collect()
+}
+
+fn text_node<'a, 'd>(document: &'a roxmltree::Document<'d>, words: &str) -> roxmltree::Node<'a, 'd> {
+    let is_it = |n: &roxmltree::Node| n.text().is_some_and(|t| t.trim() == words);
+    document.descendants().filter(|n| n.has_tag_name("text")).find(is_it).unwrap_or_else(|| panic!("{words}"))
+}
+
+#[test]
+fn captions_say_what_is_there() {
+    let weak = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 0.001));
+    for name in ["strong_head_scaling", "phase_space_all_heads", "family_grid", "scatter_gpt2"] {
+        let figure = drawn(&weak, name);
+        assert!(
+            caption(&figure).contains("No head reaches τ on either task"),
+            "{name}: {}",
+            caption(&figure)
+        );
+        assert!(!caption(&figure).contains("of heads that are not weak"), "{name}: {}", caption(&figure));
+    }
+    let one = common::study(&common::joint_csv(&common::models(&["gpt2"]), 1.0));
+    for name in ["strong_head_scaling", "phase_space_all_heads", "family_grid", "scatter_gpt2"] {
+        let figure = drawn(&one, name);
+        assert!(!caption(&figure).contains("No head reaches"), "{name}: {}", caption(&figure));
+        assert!(!caption(&figure).contains("in every panel"), "{name}: {}", caption(&figure));
+    }
+    // Sets of heads are judged on the prompts that there are.
+    let ablated = |split| {
+        let mut extras = common::ablated(&["gpt2"]);
+        extras.ablated.iter_mut().for_each(|row| row.split = split);
+        let figures: Vec<Figure> = describe_all(&one, &extras).unwrap().into_iter().flatten().collect();
+        let of_sets = figures.iter().filter(|f| f.name.starts_with("hero_vs_random_ablation"));
+        of_sets.map(|f| caption(f).to_owned()).collect::<Vec<_>>()
+    };
+    for (split, words) in [
+        (Some(Split::HeldOut), "ver held-out prompts"),
+        (Some(Split::All), "ver all prompts (this protocol has no held-out ones)"),
+        (None, "ver prompts that the table does not tell"),
+    ] {
+        let captions = ablated(split);
+        assert_eq!(captions.len(), 2);
+        assert!(captions.iter().all(|c| c.contains(words)), "{words}: {captions:?}");
+    }
+}
+
+/// With few heads in the target, the mean rank of heads placed at random is well above a half.
+#[test]
+fn chance_is_where_so_few_heads_would_put_it() {
+    let small = |name| KnownModel { name, n_layers: 1, n_heads: 4, ..KNOWN_MODELS[0] };
+    let study = common::study(&common::joint_csv(&[small("gpt2"), small("gpt2-medium")], 3.0));
+    let figure = drawn(&study, "transfer");
+    let document = roxmltree::Document::parse(&figure.svg).unwrap();
+    let [zero, one] = ["0.00", "1.00"].map(|label| number(text_node(&document, label), "x"));
+    // Dashes within a row, other than the axes and their ticks.
+    let upright = dashes(&document).into_iter().filter(|d| d[0] == d[2] && d[0] > zero + 1.0);
+    let bottom = number(text_node(&document, "0.00"), "y");
+    let shares: Vec<f64> =
+        upright.filter(|d| d[3] < bottom - 45.0).map(|d| (d[0] - zero) / (one - zero)).collect();
+    assert!(!shares.is_empty());
+    assert!(shares.iter().all(|s| (s - 5.0 / 8.0).abs() < 2e-3), "{shares:?}");
+}
+
+/// The names of heads keep off the lines at ±τ where there is room beside them.
+#[test]
+fn names_keep_off_the_lines_at_tau() {
+    let csv = "family,model,layer,head,delta_ioi,delta_anti\n\
+               gpt2,gpt2,0,0,0.4,0.045\ngpt2,gpt2,0,1,-0.4,-0.045\ngpt2,gpt2,1,0,0.045,0.4\ngpt2,gpt2,1,1,-0.045,-0.4\n";
+    let figure = drawn(&common::study(csv), "scatter_gpt2");
+    let document = roxmltree::Document::parse(&figure.svg).unwrap();
+    let lines = dashes(&document);
+    for name in ["L0H0", "L0H1", "L1H0", "L1H1"] {
+        let own = box_of(text_node(&document, name));
+        for line in &lines {
+            let apart = own[2] <= line[0] || line[2] <= own[0] || own[3] <= line[1] || line[3] <= own[1];
+            assert!(apart, "{name} at {own:?} lies on {line:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use analysis::study::Study;
+use analysis::table::Table;
 use report::Extras;
 use report::notes::{Note, notes};
 
@@ -75,7 +76,7 @@ fn a_card_says_where_its_head_attends() {
     // The other model's attention is not known.
     extras.attention.truncate(1);
     let heroes = notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "hero_heads").unwrap().text;
-    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor, first mention 0.20 ± 0.00, \
+    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor’s first mention 0.20 ± 0.00, \
                 repeated name 0.10 ± 0.00, other tokens 0.10 ± 0.00; of the words that are no names, “to” most (0.09)\n";
     assert!(heroes.contains(line), "{heroes}");
     assert!(heroes.contains("over held-out prompts [`attention_at_last_token.csv`]"), "{heroes}");
@@ -122,4 +123,68 @@ fn hero_heads_are_counted_by_what_they_attend_to() {
         notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "high_level_findings").unwrap();
     let sentence = format!("On IOI, of {strong} hero heads that are not weak: correct name in {strong}.");
     assert!(findings.text.contains(&sentence), "{}", findings.text);
+}
+
+/// The text of a finding.
+fn said(study: &Study, extras: &Extras, title: &str) -> String {
+    let findings = report::notes::findings(study, extras);
+    findings.into_iter().find(|f| f.title == title).unwrap_or_else(|| panic!("{title}")).text
+}
+
+#[test]
+fn held_out_effects_of_the_other_sign_are_no_size() {
+    let csv = "family,model,layer,head,delta_ioi,delta_anti,held_out_delta_ioi,held_out_delta_anti\n\
+               gpt2,gpt2,0,0,1.0,-2.0,-0.5,-1.0\ngpt2,gpt2,0,1,-1.0,-2.0,0.5,-2.2\n";
+    let text = said(&common::study(csv), &Extras::default(), "Held-out prompts");
+    assert!(
+        text.contains("is −0.50 to 0.80 (median 0.15 over 2 pairs of model and task); 2 of 4 heads"),
+        "{text}"
+    );
+}
+
+#[test]
+fn strongest_heads_are_named_with_their_intervals() {
+    let csv = "family,model,layer,head,delta_ioi,delta_anti,delta_ioi_ci_low,delta_ioi_ci_high\n\
+               gpt2,gpt2,0,0,1.0,-2.0,0.5,1.5\ngpt2,gpt2,0,1,-0.1,0.2,-0.2,0.1\n";
+    let text = said(&common::study(csv), &Extras::default(), "Strongest heads");
+    assert!(text.contains("gpt2 L0H0 (Δ IOI +1.000 [+0.500, +1.500], Δ anti-repeat −2.000)"), "{text}");
+}
+
+#[test]
+fn verbs_agree_with_counts() {
+    let csv = "family,model,layer,head,delta_ioi,delta_anti\n\
+               gpt2,gpt2,0,0,0,-2.0\ngpt2,gpt2,0,1,-0.1,\ngpt2,gpt2,0,2,-0.1,0.2\n";
+    let study = common::study(csv);
+    let text = said(&study, &Extras::default(), "What the joint table is worth");
+    assert!(text.starts_with("1 effect in the joint table is empty, and 1 row holds an exact 0"), "{text}");
+    let mut extras = common::ablated(&["gpt2", "other"]);
+    extras.dissociation[1].double_dissociation = None;
+    let text = said(&study, &extras, "Dissociation");
+    assert!(
+        text.contains("in 1 of 1 model with heads of both kinds to ablate; 1 model lacks such heads."),
+        "{text}"
+    );
+    assert!(text.contains("is 0.30 in 2 models; its interval lies wholly above 0 in 2."), "{text}");
+}
+
+#[test]
+fn sets_of_hero_heads_are_judged_by_their_tests() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2"]), 1.0));
+    let mut extras = common::ablated(&["gpt2"]);
+    let text = said(&study, &extras, "Hero against random heads");
+    assert!(text.ends_with("on anti-repeat, over held-out prompts."), "{text}");
+    let q_values = [Some(0.01), Some(0.2), None, Some(0.5)];
+    extras.tables.push(
+        Table::new("hero_vs_random_tests")
+            .float("q_value", q_values)
+            .integer("n_permuted", [99_usize, 99, 99, 49]),
+    );
+    let text = said(&study, &extras, "Hero against random heads");
+    assert!(
+        text.contains(" Of 3 permutation tests of a hero set")
+            && text.ends_with(
+                "1 has q ≤ 0.05. With 99 sets to permute, no p-value is below 0.0200, before it is adjusted."
+            ),
+        "{text}"
+    );
 }

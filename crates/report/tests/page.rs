@@ -37,6 +37,9 @@ try {
   const family = study.families[0].name;
   labelled(family).click();
   const others = study.models.filter((m) => m.family !== family);
+  const phaseAxes = ["xaxis", "yaxis"].map((a) => document.getElementById("phase-plot")._fullLayout[a]);
+  const atTau = Math.asinh(1);
+  check("the axes reach beyond τ, with ticks", phaseAxes.every((a) => a.range[0] < -atTau && a.range[1] > atTau && a.tickvals.filter((v) => v > a.range[0] && v < a.range[1]).length >= 3));
   check("the family filter works", points() === others.reduce((n, m) => n + m.counts.reduce((a, b) => a + b), 0));
   labelled(family).click();
   const card = document.getElementById("card");
@@ -67,10 +70,29 @@ try {
   choose(document.getElementById("theme"), "dark");
   check("dark", getComputedStyle(document.body).backgroundColor === "rgb(22, 24, 28)");
   check("every plot fills its width", [...document.querySelectorAll(".plot:not([hidden])")].every((p) => Math.abs(p.querySelector(".main-svg").clientWidth - p.clientWidth) < 2));
-  check("no part of the page is wider than the window", document.documentElement.scrollWidth <= innerWidth);
+  const wide = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll *"));
+  check("no part of the page is wider than the window: " + wide.map((e) => e.tagName + "#" + e.id + "." + e.className), document.documentElement.scrollWidth <= innerWidth);
+  const box = (plot, part) => plot.querySelector(part)?.getBoundingClientRect();
+  const apart = (a, b) => !a || !b || a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+  check("no legend lies on an axis", [...document.querySelectorAll(".plot:not([hidden])")].every((p) => [".xtitle", ".xaxislayer-above"].every((part) => apart(box(p, ".legend"), box(p, part)))));
+  check("the ablated model is named", document.getElementById("ablation-note").textContent.startsWith(study.ablation[0].model + ", IOI, hero heads from all categories; over held-out prompts."));
+  check("the model of the map is named", document.getElementById("map-note").textContent.startsWith(study.models[last].name + ", IOI: "));
+  check("what is not on the page is named", document.getElementById("raw-note").textContent.endsWith("in the study’s folder: results/ablation/hero_vs_random_ablation.csv (every ablated set with its means, 11.9 MiB)."));
+  const folded = () => document.querySelectorAll("details:not([open])").length;
+  const before = folded();
+  dispatchEvent(new Event("beforeprint"));
+  check("paper shows what is folded", before > 0 && folded() === 0);
+  check("paper is light", getComputedStyle(document.body).backgroundColor === "rgb(255, 255, 255)");
+  dispatchEvent(new Event("afterprint"));
+  check("after printing all is as before", folded() === before && document.documentElement.dataset.theme === "dark");
 } catch (error) { errors.push(String(error)); }
 document.title = errors.length ? "FAILED: " + errors.join("; ") : "PASSED";
+if (parent !== window) parent.postMessage(document.title, "*");
 </script>"##;
+
+/// A phone: a browser's window cannot be as narrow, a frame in it can. The outcome in the frame becomes its own.
+const PHONE: &str = r#"<title>nothing came</title><iframe src="report.html" width="360" height="780"></iframe>
+<script>addEventListener("message", (event) => { document.title = event.data; });</script>"#;
 
 fn browser() -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
@@ -82,7 +104,7 @@ fn browser() -> Option<PathBuf> {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Opens a page and returns its document after its scripts, and what stood on the console.
-fn open(browser: &Path, page: &Path, width: u32) -> (String, String) {
+fn open(browser: &Path, page: &Path) -> (String, String) {
     let profile = tempfile::tempdir().unwrap();
     let [document, console] = ["document", "console"].map(|name| profile.path().join(name));
     let mut process = Command::new(browser)
@@ -93,7 +115,7 @@ fn open(browser: &Path, page: &Path, width: u32) -> (String, String) {
             "--disable-component-update",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--window-size={width},900"))
+        .arg("--window-size=1280,900")
         .arg(format!("file://{}", page.display()))
         .stdout(File::create(&document).unwrap())
         .stderr(File::create(&console).unwrap())
@@ -127,14 +149,17 @@ fn the_page_works_in_a_browser() {
         let html =
             page(&study, &common::extras(&study)).unwrap().replace("</body>", &format!("{SCRIPT}</body>"));
         std::fs::write(&path, html).unwrap();
-        // Every case in a wide window, and one of them in a phone's.
-        let widths: &[u32] = if case == "one model" { &[1280, 500] } else { &[1280] };
-        for &width in widths {
-            let (document, console) = open(&browser, &path, width);
+        let phone = folder.path().join("phone.html");
+        std::fs::write(&phone, PHONE).unwrap();
+        // Every case in a wide window; the smallest and the largest on a phone too.
+        let on_a_phone = matches!(case, "one model" | "17 models");
+        for page in [Some(&path), Some(&phone).filter(|_| on_a_phone)].into_iter().flatten() {
+            let place = format!("{case}, {}", page.file_name().unwrap().display());
+            let (document, console) = open(&browser, page);
             let title = document.split("<title>").nth(1).and_then(|t| t.split("</title>").next());
-            assert_eq!(title, Some("PASSED"), "{case}, {width} px: {console}");
+            assert_eq!(title, Some("PASSED"), "{place}: {console}");
             let said: Vec<&str> = console.lines().filter(|l| l.contains("CONSOLE")).collect();
-            assert!(said.is_empty(), "{case}, {width} px: {said:?}");
+            assert!(said.is_empty(), "{place}: {said:?}");
         }
     }
 }
@@ -151,7 +176,7 @@ fn odd_studies_open_without_an_error() {
     {
         let path = folder.path().join("report.html");
         std::fs::write(&path, page(&study, &Extras::default()).unwrap()).unwrap();
-        let (document, console) = open(&browser, &path, 1280);
+        let (document, console) = open(&browser, &path);
         assert!(document.contains("data-ready=\"true\""), "{case}: {console}");
         assert!(!console.contains("CONSOLE"), "{case}: {console}");
     }

@@ -274,6 +274,7 @@ impl Evaluation<'_> {
             set_type: selection.set_type(kind),
             selection: selection.name().to_owned(),
             status: MEASURED.to_owned(),
+            split: Some(self.origin.split),
             ..SummaryRow::default()
         };
         // Intervals over prompts: of the baseline, then of each hero set.

@@ -1,14 +1,13 @@
 //! One model's ablation as a file, so that a study that was interrupted goes on where it stopped.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::ModelAblation;
 use crate::dissociation::Dissociation;
-use crate::error::{AnalysisError, Result};
-use crate::files::write_atomic;
+use crate::error::Result;
+use crate::files::{read_json, write_json};
 
 /// `results/ablation/ablation_<model>.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,12 +22,9 @@ impl AblationFile {
     /// Writes the file, atomically.
     ///
     /// # Errors
-    /// [`AnalysisError::Io`] when it cannot be written.
+    /// [`Io`](crate::error::AnalysisError::Io) when it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_atomic(path, |out| {
-            serde_json::to_writer(&mut *out, self)?;
-            out.write_all(b"\n")
-        })
+        write_json(path, self)
     }
 
     /// Reads what [`Self::write`] wrote.
@@ -36,15 +32,6 @@ impl AblationFile {
     /// # Errors
     /// When the file cannot be read or is no such file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-        serde_json::from_slice(&bytes).map_err(|e| {
-            let place = format!("line {}, column {}", e.line(), e.column());
-            AnalysisError::format(
-                path,
-                place,
-                e.to_string(),
-                "delete the file and run circuit-scaling ablate again",
-            )
-        })
+        read_json(path, "delete the file and run circuit-scaling ablate again")
     }
 }

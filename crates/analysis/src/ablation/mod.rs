@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::categories::Category;
 use crate::origin::Origin;
+use crate::scan_file::Split;
 
 pub use evaluate::{evaluate, task_values};
 pub use file::AblationFile;
@@ -247,6 +248,9 @@ pub struct SummaryRow {
     pub selection: String,
     /// `measured`, or why not.
     pub status: String,
+    /// The prompts that the sets were judged on; unknown in a table without that column.
+    #[serde(default)]
+    pub split: Option<Split>,
 }
 
 /// Hero set against random sets at one k, on one task and measure.

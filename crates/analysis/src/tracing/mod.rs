@@ -9,14 +9,13 @@
 
 mod tables;
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::categories::ClassifiedHead;
 use crate::error::{AnalysisError, Result};
-use crate::files::write_atomic;
+use crate::files::{read_json, write_atomic};
 use crate::origin::Origin;
 use crate::scan_file::Resampling;
 use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, weighted_mean};
@@ -311,10 +310,8 @@ pub fn write_results(path: &Path, results: &[CausalResult]) -> Result<()> {
 /// # Errors
 /// When the file cannot be read or is no such list.
 pub fn read_results(path: &Path) -> Result<Vec<CausalResult>> {
-    let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-    let fault = |place: String, problem: String| AnalysisError::format(path, place, problem, "trace again");
-    let results: Vec<CausalResult> =
-        serde_json::from_slice(&bytes).map_err(|e| fault(format!("line {}", e.line()), e.to_string()))?;
+    let mend = "trace again";
+    let results: Vec<CausalResult> = read_json(path, mend)?;
     for result in &results {
         let pairs = [
             ("ioi_influences", result.ioi_influences.len(), result.ioi.weights.len()),
@@ -323,7 +320,8 @@ pub fn read_results(path: &Path) -> Result<Vec<CausalResult>> {
         for (field, found, expected) in pairs {
             if found != expected {
                 let place = format!("{} L{}H{}: field `{field}`", result.model, result.layer, result.head);
-                return Err(fault(place, format!("has {found} entries for {expected} pairs")));
+                let problem = format!("has {found} entries for {expected} pairs");
+                return Err(AnalysisError::format(path, place, problem, mend));
             }
         }
     }

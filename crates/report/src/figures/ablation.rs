@@ -100,9 +100,10 @@ pub(super) fn overview(study: &Study, extras: &Extras, families: &Families) -> R
         Entry::new(Symbol::Dashed(FAINT), "as many random heads"),
     ];
     let caption = format!(
-        "Logit of the correct name minus the mean of the other candidates, as a change from nothing ablated; held-out prompts. Each line is a \
-         model, larger ones darker. n = {}. Hero: 95% intervals over prompts; random: mean of the sets. The figure of each model shows the \
+        "Logit of the correct name minus the mean of the other candidates, as a change from nothing ablated; over {}. Each line is a model, \
+         larger ones darker. n = {}. Hero: 95% intervals over prompts; random: mean of the sets. The figure of each model shows the \
          spread of the sets.",
+        extras.ablation_prompts(),
         words::counted(models.len(), "model", "models"),
     );
     let sheet = Sheet { name, title: "", body_mm: 12.0 + 32.0 * shown.len() as f64, legend, caption };
@@ -219,8 +220,9 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
         Entry::new(Symbol::Dashed(INK), "nothing ablated"),
     ];
     let caption = format!(
-        "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy among all candidates. Held-out prompts. Hero: \
-         95% intervals over prompts; random: mean and central 95% of n = {} for each number of heads.",
+        "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy among all candidates. Over {}. Hero: 95% \
+         intervals over prompts; random: mean and central 95% of n = {} for each number of heads.",
+        extras.ablation_prompts(),
         words::counted(n_sets, "set", "sets"),
     );
     let sheet = Sheet { name: &name, title: model, body_mm: 76.0, legend, caption };

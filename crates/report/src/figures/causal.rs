@@ -52,7 +52,7 @@ pub(super) fn influence(study: &Study, extras: &Extras, task: StudyTask) -> Resu
     let n_pairs = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
     let caption = format!(
         "Logit difference that a head's clean values bring back in the corrupted run. n = {} of {}, {n_pairs} pairs of prompts. \
-         Lines: 95% intervals over pairs. The axis is linear within ±{} and logarithmic beyond.",
+         Lines: 95% intervals over pairs. The axis shows asinh(influence / τ), τ = {}: nearly linear within ±τ, logarithmic beyond.",
         words::counted(extras.traced.len(), "hero head", "hero heads"),
         words::counted(models.len(), "model", "models"),
         study.options.tau,

@@ -34,7 +34,7 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
     legend.push(Entry::new(Symbol::Dashed(FAINT), "equal in both"));
     legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
     let caption = format!(
-        "n = {} of {} in both tables. Categories are those of the first table. Axes are linear within ±τ = ±{tau} and logarithmic beyond.",
+        "n = {} of {} in both tables. Categories are those of the first table. Axes show asinh(Δ / τ), τ = {tau}: nearly linear within ±τ, logarithmic beyond.",
         words::counted(n, "head", "heads"),
         words::counted(comparison.models.len(), "model", "models"),
     );

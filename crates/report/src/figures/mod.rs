@@ -19,6 +19,7 @@ mod transfer;
 
 use std::path::{Path, PathBuf};
 
+use analysis::categories::{Category, ClassifiedModel};
 use analysis::files::write_bytes;
 use analysis::joint::StudyTask;
 use analysis::layout::file_safe_name;
@@ -139,6 +140,11 @@ pub fn draw_all(study: &Study, extras: &Extras, folder: &Path, formats: &[Format
     drawn.files = files.into_iter().flatten().collect();
     drawn.names = figures.into_iter().map(|f| f.name).collect();
     Ok(drawn)
+}
+
+/// Whether no head of these models reaches τ on either task.
+fn all_weak(models: &[ClassifiedModel]) -> bool {
+    models.iter().flat_map(|m| &m.heads).all(|h| h.category == Category::Weak)
 }
 
 /// Name of a figure that belongs to one model.

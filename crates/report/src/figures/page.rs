@@ -270,7 +270,7 @@ fn draw_entry(area: &Area, entry: &Entry, x: i32, top: i32) -> std::result::Resu
         }
         Symbol::Dashed(color) => {
             for dash in 0..3 {
-                let from = x + pt(3.2 * f64::from(dash));
+                let from = x + pt(2.7 * f64::from(dash));
                 let line = [(from, middle), (from + pt(1.8), middle)];
                 area.draw(&PathElement::new(line, color.stroke_width(pt(0.7) as u32)))?;
             }

@@ -192,20 +192,25 @@ impl<'a, 'b> Panel<'a, 'b> {
     }
 
     /// Names points without letting names lie on each other, on what is drawn already (`taken`: opposite corners), or
-    /// beyond the panel. Names that find no place are left out; earlier ones go first.
-    pub fn name_points(&self, points: &[((f64, f64), String)], taken: &[[(f64, f64); 2]]) -> Drawn {
+    /// beyond the panel, and on `bands` only where there is no other place. Names that find no place are left out; earlier
+    /// ones go first.
+    pub fn name_points(
+        &self,
+        points: &[((f64, f64), String)],
+        taken: &[[(f64, f64); 2]],
+        bands: &[[(f64, f64); 2]],
+    ) -> Drawn {
         let size = SMALL_PT;
         let (width, height) = self.area.dim_in_pixel();
         let (width, height) = (width as i32, height as i32);
         let radius = pt(1.6);
-        let mut boxes: Vec<[i32; 4]> = taken
-            .iter()
-            .map(|corners| corners.map(|(x, y)| self.at(x, y)))
-            .map(|[a, b]| {
-                let (low, high) = ((a.0.min(b.0), a.1.min(b.1)), (a.0.max(b.0), a.1.max(b.1)));
-                [low.0 - radius, low.1 - radius, high.0 + radius, high.1 + radius]
-            })
-            .collect();
+        let to_box = |corners: &[(f64, f64); 2]| {
+            let [a, b] = corners.map(|(x, y)| self.at(x, y));
+            let (low, high) = ((a.0.min(b.0), a.1.min(b.1)), (a.0.max(b.0), a.1.max(b.1)));
+            [low.0 - radius, low.1 - radius, high.0 + radius, high.1 + radius]
+        };
+        let mut boxes: Vec<[i32; 4]> = taken.iter().map(to_box).collect();
+        let bands: Vec<[i32; 4]> = bands.iter().map(to_box).collect();
         let overlap = |a: &[i32; 4], b: &[i32; 4]| a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
         for (point, name) in points {
             let (x, y) = self.at(point.0, point.1);
@@ -220,12 +225,14 @@ impl<'a, 'b> Panel<'a, 'b> {
                 (x + gap, y + gap),
                 (x - gap - w, y + gap),
             ];
-            let free = places.into_iter().find(|&(left, top)| {
-                let own = [left, top, left + w, top + h];
-                let inside = left >= 0 && top >= 0 && left + w <= width && top + h <= height;
-                inside && !boxes.iter().any(|b| overlap(b, &own))
-            });
-            if let Some((left, top)) = free {
+            let place_box = |&(left, top): &(i32, i32)| [left, top, left + w, top + h];
+            let free: Vec<(i32, i32)> = places
+                .into_iter()
+                .filter(|&(left, top)| left >= 0 && top >= 0 && left + w <= width && top + h <= height)
+                .filter(|place| !boxes.iter().any(|b| overlap(b, &place_box(place))))
+                .collect();
+            let clear = free.iter().find(|place| !bands.iter().any(|b| overlap(b, &place_box(place))));
+            if let Some(&(left, top)) = clear.or(free.first()) {
                 boxes.push([left, top, left + w, top + h]);
                 text(&self.area, name, (left, top + h / 2), size, &INK, (HPos::Left, VPos::Center))?;
             }

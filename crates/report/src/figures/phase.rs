@@ -9,12 +9,14 @@ use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, category_color, category_label};
 use super::panel::Panel;
 use super::scale::Axis;
-use super::{Drawing, NotDrawn, model_figure};
+use super::{Drawing, NotDrawn, all_weak, model_figure};
 use crate::error::Result;
 use crate::words;
 
 const X_TITLE: &str = "Δ IOI (logits)";
 const Y_TITLE: &str = "Δ anti-repeat (logits)";
+/// What the axes of [`effect_axes`] are.
+const AXES: &str = "Axes show asinh(Δ / τ): nearly linear within ±τ, logarithmic beyond.";
 /// More strong heads than this, and their intervals would hide the heads.
 const MOST_INTERVALS: usize = 150;
 /// Heads named in a model's scatter plot.
@@ -119,12 +121,13 @@ pub(super) fn all_heads(study: &Study, families: &Families) -> Result<Drawing> {
     legend.push(tau_entry(tau));
     legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
     let about_intervals = match (has_intervals, draw_intervals) {
-        (false, _) => "",
+        _ if n_strong == 0 => " No head reaches τ on either task: all are weak.",
         (true, true) => " Lines: 95% intervals over prompts, of heads that are not weak.",
         (true, false) => " Intervals are in the scatter plot of each model.",
+        (false, _) => "",
     };
     let caption = format!(
-        "n = {} of {}. Negative Δ: the head helps the task. Axes are linear within ±τ and logarithmic beyond.{about_intervals}",
+        "n = {} of {}. Negative Δ: the head helps the task. {AXES}{about_intervals}",
         words::counted(n_heads(study), "head", "heads"),
         words::counted(models.len(), "model", "models"),
     );
@@ -174,10 +177,13 @@ pub(super) fn family_grid(study: &Study, families: &Families) -> Result<Drawing>
             )
         })
         .collect();
-    let caption = format!(
-        "n (heads) = {}. Δ in logits, the same axes in every panel, linear within ±τ and logarithmic beyond.",
-        counts.join("; ")
-    );
+    let mut caption = format!("n (heads) = {}. {AXES}", counts.join("; "));
+    if families.len() > 1 {
+        caption += " They are the same in every panel.";
+    }
+    if all_weak(&study.classified.models) {
+        caption += " No head reaches τ on either task: all are weak.";
+    }
     let (x, y) = effect_axes(study, false);
     let body_mm = if columns == 1 { 70.0 } else { 44.0 * rows as f64 };
     let sheet = Sheet { name, title: "", body_mm, legend, caption };
@@ -221,6 +227,12 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
     if model.heads.is_empty() {
         return Ok(Err(NotDrawn::new(&name, "no head was measured on both tasks")));
     }
+    let strong = || model.heads.iter().filter(|h| h.category != Category::Weak);
+    let mut strongest: Vec<&ClassifiedHead> = strong().collect();
+    strongest.sort_by(|a, b| b.strength.total_cmp(&a.strength));
+    strongest.truncate(NAMED);
+    let point = |h: &ClassifiedHead| (h.delta_ioi, h.delta_anti);
+    let names: Vec<_> = strongest.iter().map(|h| (point(h), words::head(h.layer, h.head))).collect();
     let mut legend =
         category_entries(&[model], |color| Symbol::Marker(families.marker(&model.info.family), color, true));
     legend.push(tau_entry(tau));
@@ -237,27 +249,24 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
             String::new()
         },
     );
-    if model.heads.iter().all(|h| h.category == Category::Weak) {
+    if all_weak(std::slice::from_ref(model)) {
         caption += " No head reaches τ on either task: all are weak.";
     } else if has_intervals {
         caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
+    }
+    if !names.is_empty() {
+        caption += " Names: the strongest heads, where there is room.";
     }
     if model.n_unclassified > 0 {
         let more = words::counted(model.n_unclassified, "head was", "heads were");
         caption += &format!(" {more} measured on one task only and cannot be shown.");
     }
     // Intervals may reach beyond the points.
-    let strong = || model.heads.iter().filter(|h| h.category != Category::Weak);
     let reach = |task| reach(model, measured, task);
     let guide = [-1.3 * tau, 1.3 * tau];
     let x_values = model.heads.iter().map(|h| h.delta_ioi).chain(reach(StudyTask::Ioi)).chain(guide);
     let y_values = model.heads.iter().map(|h| h.delta_anti).chain(reach(StudyTask::Anti)).chain(guide);
     let (x, y) = (Axis::linear(X_TITLE, x_values, 5), Axis::linear(Y_TITLE, y_values, 5));
-    let mut strongest: Vec<&ClassifiedHead> = strong().collect();
-    strongest.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-    strongest.truncate(NAMED);
-    let point = |h: &ClassifiedHead| (h.delta_ioi, h.delta_anti);
-    let names: Vec<_> = strongest.iter().map(|h| (point(h), words::head(h.layer, h.head))).collect();
     // What names must not cover: the points, and their intervals.
     let taken: Vec<[(f64, f64); 2]> = strong()
         .flat_map(|h| {
@@ -268,6 +277,8 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
             [Some([(x, y), (x, y)]), along, up].into_iter().flatten()
         })
         .collect();
+    // What they had better not cover: the lines at ±τ, between which the weak heads lie.
+    let bands = [[(-tau, y.low), (tau, y.high)], [(x.low, -tau), (x.high, tau)]];
     let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 66.0, legend, caption };
     let figure = sheet.draw(|body| {
         let panel = Panel::new(body, "", x, y)?;
@@ -275,7 +286,7 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
         intervals(&panel, model, measured)?;
         let marker = families.marker(&model.info.family);
         points(&panel, model.heads.iter().map(|h| (h, marker)), 1.8)?;
-        panel.name_points(&names, &taken)?;
+        panel.name_points(&names, &taken, &bands)?;
         Ok(())
     })?;
     Ok(Ok(figure))

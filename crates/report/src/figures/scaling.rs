@@ -9,7 +9,7 @@ use super::page::{DrawError, Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, category_label, task_label};
 use super::panel::Panel;
 use super::scale::Axis;
-use super::{Drawing, NotDrawn};
+use super::{Drawing, NotDrawn, all_weak};
 use crate::error::Result;
 use crate::words;
 
@@ -153,18 +153,21 @@ pub(super) fn strong_heads(study: &Study, families: &Families) -> Result<Drawing
     let categories = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
     let mut panels = vec![measure("not weak", "frac_strong".into())];
     panels.extend(categories.map(|c| measure(category_label(c), format!("frac_{c}"))));
-    let about = format!(
+    let mut about = format!(
         "Share of a model's heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
          head_category_summary.csv counts the heads whose category is not stable.",
         study.options.tau,
     );
+    if all_weak(&study.classified.models) {
+        about += " No head reaches τ on either task: all are weak.";
+    }
     measures(study, families, "strong_head_scaling", &panels, &about)
 }
 
 /// `concentration_scaling`: how much of the effect few heads hold.
 pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawing> {
     let rows = [
-        ("top 5% of heads", "% of Σ|Δ|", "top_5pct_share"),
+        ("top 5%", "% of Σ|Δ|", "top_5pct_share"),
         ("participation", "% of heads", "participation_fraction"),
     ];
     let panels: Vec<Measure> = rows
@@ -178,7 +181,7 @@ pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawin
         })
         .collect();
     let about = "Top: share of Σ|Δ| that the strongest 5% of a model's heads hold. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
-                 number of heads, all equal, that would be as concentrated.";
+                 number of heads, all equal, that would be as concentrated, as a share of all heads. No intervals.";
     measures(study, families, "concentration_scaling", &panels, about)
 }
 

@@ -52,11 +52,12 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
     }));
     legend.push(Entry::new(Symbol::Dashed(FAINT), "chance"));
     let mut caption = format!(
-        "Mean rank, in the target, of the heads with the layer and number of the base model's up to {} strongest; 0: the target's \
-         strongest, 1: its weakest. n = {} with counterparts, of {} pairs and 2 tasks. q over all tests (transfer_tests.csv).",
+        "Mean rank, in the target, of the heads with the layer and number of the base model's up to {} strongest, by |Δ|, as a share of \
+         the target's heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
+         (transfer_tests.csv).",
         analysis::transfer::BASE_HEADS,
         words::counted(placed, "test", "tests"),
-        words::count(n_all),
+        words::counted(n_all, "pair", "pairs"),
     );
     if n_all > pairs.len() {
         caption += &format!(" The first {} pairs are shown.", pairs.len());
@@ -66,14 +67,18 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
     let figure = sheet.draw(|body| {
         let x = Axis::linear_between("mean fractional rank", 0.0, 1.0, 4);
         rows(body, &labels, x, |panel| {
-            panel.upright(0.5, FAINT)?;
             for (index, transfer) in study.transfers.iter().enumerate() {
                 let row = index % n_all;
                 let Some(rank) = transfer.by_index.mean_frac_rank.filter(|_| row < pairs.len()) else {
                     continue;
                 };
-                let shift = if transfer.task == StudyTask::Ioi { -0.16 } else { 0.16 };
-                let (at, color) = ((rank, row as f64 + shift), task_color(transfer.task));
+                let side = if transfer.task == StudyTask::Ioi { -1.0 } else { 1.0 };
+                let middle = row as f64;
+                // With few heads in the target, chance is more than a half.
+                if let Some(chance) = transfer.by_index.chance_frac_rank {
+                    panel.dashed((chance, middle), (chance, middle + 0.5 * side), FAINT)?;
+                }
+                let (at, color) = ((rank, middle + 0.16 * side), task_color(transfer.task));
                 let beats_chance = q_values.get(index).copied().flatten().is_some_and(|q| q <= SIGNIFICANT);
                 if beats_chance {
                     panel.marker(marker(transfer.task), at, 2.0, color, 1.0)?;

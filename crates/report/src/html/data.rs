@@ -51,6 +51,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         "measures": measure_names(),
         "laws": laws(study),
         "ablation": curves(extras),
+        "ablation_prompts": extras.ablation_prompts(),
         "findings": notes::findings(study, extras).into_iter().map(|f| json!({
             "title": f.title, "text": f.text, "sources": f.sources,
         })).collect::<Vec<_>>(),
@@ -58,6 +59,9 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         "missing": extras.missing(),
         "attention_roles": TokenRole::ALL.map(TokenRole::label),
         "tables": tables,
+        "raw": extras.raw.iter().map(|file| json!({
+            "path": file.path, "what": file.what, "bytes": file.bytes,
+        })).collect::<Vec<_>>(),
     }))
 }
 

@@ -1,12 +1,12 @@
 //! What the numbers say, one claim at a time.
 
-use analysis::ablation::{SetKind, SummaryRow};
+use analysis::ablation::{SetKind, SummaryRow, TEST_TABLE};
 use analysis::attention::TokenRole;
 use analysis::categories::{Category, ClassifiedHead};
 use analysis::joint::{ModelInfo, StudyTask};
 use analysis::model_measures::{ModelCorrelations, TaskCorrelation};
 use analysis::scaling::{FEWEST_SIZES, POOLED, ScalingLaw};
-use analysis::scan_file::Baseline;
+use analysis::scan_file::{Baseline, TOP_HEADS};
 use analysis::study::Study;
 use analysis::table::Values;
 
@@ -107,14 +107,13 @@ fn baselines(extras: &Extras) -> Option<Finding> {
         let accuracy = all.iter().map(|b| 100.0 * b.base_accuracy);
         let (low, high) = accuracy.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(a), h.max(a)));
         format!(
-            "On {}, {} of {} prefer the correct name to the distractor on average, and {} rank it first among all candidate names on \
-             more than half of the prompts (accuracy {}% to {}%).",
+            "On {}, the correct name is preferred to the distractor on average in {} of {}, and comes first among all candidate names on \
+             more than half of the prompts in {} (accuracy {}).",
             task_label(task),
             prefer,
             models(all.len()),
             right,
-            decimal(low, 1),
-            decimal(high, 1),
+            words::from_to(low, high, 1, "%"),
         )
     };
     let text = StudyTask::BOTH.map(sentence).join(" ")
@@ -254,9 +253,15 @@ fn strongest(study: &Study) -> Finding {
     let named: Vec<String> = top
         .iter()
         .map(|(model, head)| {
-            let name = words::head(head.layer, head.head);
-            let (ioi, anti) = (words::signed(head.delta_ioi), words::signed(head.delta_anti));
-            format!("{model} {name} (Δ IOI {ioi}, Δ anti-repeat {anti})")
+            let measured = study.joint.model(model).and_then(|m| m.head(head.layer, head.head));
+            let effects = StudyTask::BOTH.map(|task| {
+                let interval = measured
+                    .and_then(|row| row.effect(task).detail.as_deref())
+                    .and_then(|detail| words::signed_range(detail.ci_low, detail.ci_high));
+                let delta = if task == StudyTask::Ioi { head.delta_ioi } else { head.delta_anti };
+                format!("Δ {} {}{}", task_label(task), words::signed(delta), interval.unwrap_or_default())
+            });
+            format!("{model} {} ({})", words::head(head.layer, head.head), effects.join(", "))
         })
         .collect();
     let text = match named.len() {
@@ -327,7 +332,7 @@ fn range(study: &Study, measure: &str) -> Option<(f64, f64, usize)> {
 fn concentration(study: &Study) -> Finding {
     let sentence = |task: StudyTask| match range(study, &format!("top_5pct_share_{}", task.name())) {
         Some((low, high, n)) => format!(
-            "On {}, the strongest 5% of the heads hold {} of Σ|Δ| in {}.",
+            "On {}, the strongest 5% of a model's heads (at least one head) hold {} of Σ|Δ| in {}.",
             task_label(task),
             words::from_to(100.0 * low, 100.0 * high, 1, "%"),
             models(n)
@@ -360,18 +365,19 @@ fn winners_curse(study: &Study) -> Option<Finding> {
     if rows.is_empty() {
         return None;
     }
-    let changes =
-        rows.iter().map(|r| 100.0 * (r.mean_held_out / r.mean_abs_delta - 1.0)).filter(|s| s.is_finite());
-    let mut changes: Vec<f64> = changes.collect();
-    changes.sort_by(f64::total_cmp);
-    let median = changes.get(changes.len() / 2).copied()?;
+    // The mean effect on held-out prompts, with the sign it was picked with, for each logit where it was picked.
+    let mut left: Vec<f64> =
+        rows.iter().map(|r| r.mean_held_out / r.mean_abs_delta).filter(|s| s.is_finite()).collect();
+    left.sort_by(f64::total_cmp);
+    let (lower, upper) = (left.get((left.len().max(1) - 1) / 2)?, left.get(left.len() / 2)?);
+    let median = (lower + upper) / 2.0;
     let (same, of) = rows.iter().fold((0, 0), |(s, n), r| (s + r.n_same_sign, n + r.n_heads));
     let text = format!(
-        "On prompts they were not picked on, the strongest heads' effects change in size by {} (median {}%) over {}; {} of {} \
-         keep their sign.",
-        words::from_to(*changes.first()?, *changes.last()?, 1, "%"),
-        decimal(median, 1),
-        words::counted(changes.len(), "pair of model and task", "pairs of model and task"),
+        "A model's strongest heads on a task (at most {TOP_HEADS}) were judged on prompts that did not pick them: for each logit of mean |Δ| \
+         where they were picked, their mean held-out Δ, counted with the picked sign, is {} (median {} over {}); {} of {} keep their sign.",
+        words::from_to(*left.first()?, *left.last()?, 2, ""),
+        decimal(median, 2),
+        words::counted(left.len(), "pair of model and task", "pairs of model and task"),
         words::count(same),
         heads(of),
     );
@@ -442,7 +448,15 @@ fn influence(extras: &Extras) -> Option<Finding> {
             if extras.traced.len() == 1 { "hero head" } else { "hero heads" },
         )
     };
-    let text = StudyTask::BOTH.map(sentence).join(" ");
+    let mut text = StudyTask::BOTH.map(sentence).join(" ");
+    let weak = extras.traced.iter().filter(|r| r.category == Category::Weak.name()).count();
+    if weak > 0 {
+        text += &format!(
+            " Of these heads, {} {} weak.",
+            words::count(weak),
+            if weak == 1 { "is" } else { "are" }
+        );
+    }
     Some(Finding::new("Causal influence", text, &["hero_head_causal_summary.csv"]))
 }
 
@@ -471,14 +485,46 @@ fn hero_sets(extras: &Extras) -> Option<Finding> {
             .filter(|(hero, random)| value(hero).zip(low(random)).is_some_and(|(v, l)| v < l))
             .count()
     };
-    let text = format!(
+    let mut text = format!(
         "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct name and the others \
-         than the central 95% of the random sets in {} of {} on IOI and in {} on anti-repeat (held-out prompts).",
+         than the central 95% of the random sets in {} of {} on IOI and in {} on anti-repeat, over {}.",
         below(|r| r.mean_diff_ioi, |r| r.mean_diff_ioi_low),
         models(compared.len()),
         below(|r| r.mean_diff_anti, |r| r.mean_diff_anti_low),
+        extras.ablation_prompts(),
     );
-    Some(Finding::new("Hero against random heads", text, &["hero_vs_random_ablation_summary.csv"]))
+    let mut sources = vec!["hero_vs_random_ablation_summary.csv"];
+    let tests = extras.tables.iter().find(|t| t.name == TEST_TABLE);
+    if let Some(q_values) = tests.and_then(|t| t.column("q_value")).and_then(as_floats) {
+        let n = q_values.len();
+        let significant = q_values.iter().filter(|q| **q <= SIGNIFICANT).count();
+        text += &format!(
+            " Of {} of a hero set against random sets (each size, category, task and measure, and heads drawn from all layers or from the same \
+             ones), {} {} q ≤ {SIGNIFICANT}.",
+            words::counted(n, "permutation test", "permutation tests"),
+            words::count(significant),
+            if significant == 1 { "has" } else { "have" },
+        );
+        let n_permuted = tests.and_then(|t| t.column("n_permuted")).and_then(as_floats).unwrap_or_default();
+        if let Some(n) = n_permuted.into_iter().reduce(f64::max) {
+            text += &format!(
+                " With {} to permute, no p-value is below {}, before it is adjusted.",
+                words::counted(n as usize, "set", "sets"),
+                decimal(2.0 / (n + 1.0), 4)
+            );
+        }
+        sources.push("hero_vs_random_tests.csv");
+    }
+    Some(Finding::new("Hero against random heads", text, &sources))
+}
+
+/// The numbers of a column; one that was read from a file holds whole numbers where all happen to be whole.
+fn as_floats(values: &Values) -> Option<Vec<f64>> {
+    match values {
+        Values::Float(cells) => Some(cells.iter().flatten().copied().collect()),
+        Values::Integer(cells) => Some(cells.iter().flatten().map(|n| *n as f64).collect()),
+        _ => None,
+    }
 }
 
 fn dissociation(extras: &Extras) -> Option<Finding> {
@@ -487,6 +533,7 @@ fn dissociation(extras: &Extras) -> Option<Finding> {
     }
     let tested: Vec<bool> = extras.dissociation.iter().filter_map(|r| r.double_dissociation).collect();
     let index: Vec<f64> = extras.dissociation.iter().filter_map(|r| r.index).collect();
+    let above = extras.dissociation.iter().filter(|r| r.index_ci_low.is_some_and(|low| low > 0.0)).count();
     let without = extras.dissociation.len() - tested.len();
     let mut text = if tested.is_empty() {
         format!(
@@ -495,16 +542,19 @@ fn dissociation(extras: &Extras) -> Option<Finding> {
         )
     } else {
         format!(
-            "Ablating IOI-only heads hurts IOI more than ablating as many anti-only heads does, and the other way round on anti-repeat, with \
-             95% confidence in both, in {} of {} with heads of both kinds to ablate ({without} without them).",
+            "Ablating helping IOI-only heads hurts IOI more than ablating as many helping anti-only heads does, and the other way round on \
+             anti-repeat, with 95% confidence in both, in {} of {} with heads of both kinds to ablate; {} {} such heads.",
             tested.iter().filter(|&&double| double).count(),
             models(tested.len()),
+            models(without),
+            if without == 1 { "lacks" } else { "lack" },
         )
     };
     if let Some(first) = index.first() {
         let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
-            " The index of dissociation is {} in {}.",
+            " The index of dissociation, 1 where each task has heads of its own and 0 where all heads are shared, is {} in {}; its interval \
+             lies wholly above 0 in {above}.",
             words::from_to(low, high, 2, ""),
             models(index.len())
         );
@@ -546,9 +596,10 @@ fn audit(study: &Study) -> Finding {
     let zero: usize = study.audits.iter().map(|a| a.n_zero_rows).sum();
     let missing: usize = study.audits.iter().map(|a| a.n_missing.iter().sum::<usize>()).sum();
     let text = format!(
-        "{} in the joint table are empty and {} hold an exact 0 on some task, which a measured effect hardly ever does.",
-        words::counted(missing, "cell", "cells"),
-        words::counted(zero, "row", "rows"),
+        "{} in the joint table {} empty, and {} an exact 0 on some task, which a measured effect hardly ever is.",
+        words::counted(missing, "effect", "effects"),
+        if missing == 1 { "is" } else { "are" },
+        words::counted(zero, "row holds", "rows hold"),
     );
     Finding::new("What the joint table is worth", text, &["audit.csv"])
 }
@@ -595,6 +646,18 @@ pub fn limits(study: &Study, extras: &Extras) -> Vec<String> {
     if !study.correlations.iter().all(|c| c.pearson.over_prompts) {
         limits.push("Where the joint table does not know about single prompts, intervals of correlations cover heads alone and are too narrow.".into());
     }
+    limits.push(
+        "Pearson's correlation can rest on a handful of strong heads: its interval is then wide where few heads are measured, and can still be \
+         too narrow. Spearman's does not hang on them."
+            .into(),
+    );
+    limits.push(
+        "Counts of intervals that lie on one side of 0 are not corrected for how many intervals there are; q-values are, within their table."
+            .into(),
+    );
+    limits.push(
+        "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task.".into(),
+    );
     limits.push(format!(
         "Categories depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more strong heads. \
          `tau_sweep.csv` repeats the counts at other thresholds.",

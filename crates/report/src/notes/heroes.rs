@@ -16,8 +16,9 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
     let mut text = heading("Hero heads", study);
     text += &format!(
         "The up to {} strongest heads (|Δ IOI| + |Δ anti-repeat|) of each model and category at τ = {} logits \
-         [`hero_heads_for_paper.csv`]. They were picked for being strong, so their effects are overestimated where no held-out value stands \
-         beside them. The best weak heads show what a category's edge looks like; they are heroes in name only.\n",
+         [`hero_heads_for_paper.csv`]. They were picked for being strong, so their Δ tends to be too large; held-out values, where there are \
+         any, are free of that. The strongest weak heads are named too: they show what lies just below τ. q is \
+         the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg).\n",
         study.options.top_k, study.options.tau
     );
     if let Some(file) = extras.attention.first() {
@@ -141,15 +142,14 @@ fn attended(attention: &HeadAttention) -> String {
 /// The interval, q-value and held-out value of an effect, as far as they are known.
 fn evidence(effect: Option<&Effect>) -> String {
     let Some(detail) = effect.and_then(|e| e.detail.as_deref()) else { return " (no interval)".into() };
-    let range = |low: Option<f64>, high: Option<f64>| {
-        low.zip(high).map(|(low, high)| format!(" [{}, {}]", words::signed(low), words::signed(high)))
-    };
-    let mut text = range(detail.ci_low, detail.ci_high).unwrap_or_else(|| " (no interval)".into());
+    let mut text =
+        words::signed_range(detail.ci_low, detail.ci_high).unwrap_or_else(|| " (no interval)".into());
     if let Some(q) = detail.q_value {
         text += &if q < 0.001 { ", q < 0.001".to_owned() } else { format!(", q = {}", decimal(q, 3)) };
     }
     if let Some(delta) = detail.held_out_delta {
-        let interval = range(detail.held_out_ci_low, detail.held_out_ci_high).unwrap_or_default();
+        let interval =
+            words::signed_range(detail.held_out_ci_low, detail.held_out_ci_high).unwrap_or_default();
         text += &format!("; held out {}{interval}", words::signed(delta));
     }
     text

@@ -5,7 +5,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use analysis::ablation::SummaryRow;
 use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, TextAttention, attention_table};
+use analysis::dissociation::read_dissociation;
 use analysis::joint;
 use analysis::known_models::{KNOWN_MODELS, KnownModel};
 use analysis::layout::{ANTI_REPEAT, IOI};
@@ -16,6 +18,7 @@ use analysis::table::Table;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use report::Extras;
+use report::extras::RawFile;
 
 /// Standard normal (Box–Muller).
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
@@ -122,7 +125,63 @@ pub fn extras(study: &Study) -> Extras {
         let cells: Vec<f64> = (0..n_rows).map(|_| normal(&mut rng)).collect();
         summary = summary.float(format!("figure_{column}"), cells);
     }
-    Extras { tables: vec![attention_table(&attention), summary], attention, ..Extras::default() }
+    let names: Vec<&str> = study.joint.models.iter().map(|m| m.info.model.as_str()).collect();
+    let raw = RawFile {
+        path: "results/ablation/hero_vs_random_ablation.csv".into(),
+        what: "every ablated set with its means",
+        bytes: 12_430_701,
+    };
+    Extras {
+        tables: vec![attention_table(&attention), summary],
+        attention,
+        raw: vec![raw],
+        ..ablated(&names)
+    }
+}
+
+/// Made-up curves of ablated sets and damages for these models.
+pub fn ablated(models: &[&str]) -> Extras {
+    let row = |model: &str, k: usize, set_type: &str, value: f64| SummaryRow {
+        family: "any".into(),
+        model: model.into(),
+        k,
+        set_type: set_type.into(),
+        acc_ioi: Some(0.5),
+        acc_ioi_low: Some(0.4),
+        acc_ioi_high: Some(0.6),
+        acc_anti: Some(0.7),
+        mean_diff_ioi: Some(value),
+        mean_diff_ioi_low: Some(value - 0.4),
+        mean_diff_ioi_high: Some(value + 0.3),
+        mean_diff_anti: Some(0.5 * value),
+        selection: "all".into(),
+        status: "measured".into(),
+        split: Some(Split::HeldOut),
+        ..SummaryRow::default()
+    };
+    let mut extras = Extras::default();
+    for model in models {
+        extras.ablated.push(row(model, 0, "baseline", 4.0));
+        for k in [1, 2, 5, 10, 20, 50] {
+            extras.ablated.push(row(model, k, "hero", 4.0 - (k as f64).sqrt()));
+            extras.ablated.push(row(model, k, "random", 4.0 - 0.02 * k as f64));
+        }
+    }
+    let damage = "ioi_only_damage_ioi,ioi_only_damage_anti,anti_only_damage_ioi,anti_only_damage_anti";
+    let ends: String = damage.split(',').map(|c| format!(",{c}_ci_low,{c}_ci_high")).collect();
+    let mut csv = format!(
+        "family,model,params_m,index,index_ci_low,index_ci_high,index_status,k,{damage}{ends},interaction,interaction_p_value,double_dissociation,lesion_status\n"
+    );
+    for model in models {
+        csv += &format!(
+            "any,{model},124,0.3,0.1,0.5,measured,5,1.5,0.2,0.1,2.5,1,2,0,0.4,-0.2,0.4,2,3,3.7,0.001,true,measured\n"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dissociation.csv");
+    std::fs::write(&path, csv).unwrap();
+    extras.dissociation = read_dissociation(&path).unwrap();
+    extras
 }
 
 /// Known models by name.
