@@ -196,14 +196,11 @@ impl AttentionFile {
     /// When the file cannot be read or is no such file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-        let fault = |place: String, problem: String| {
-            let mend = "delete the file and run circuit-scaling attend again";
-            AnalysisError::format(path, place, problem, mend)
-        };
-        let file: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| fault(format!("line {}, column {}", e.line(), e.column()), e.to_string()))?;
+        let mend = "delete the file and run circuit-scaling attend again";
+        let file: Self = serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, mend))?;
         if file.roles != TokenRole::ALL {
-            return Err(fault("field `roles`".into(), "is not the list that this version knows".into()));
+            let problem = "is not the list that this version knows";
+            return Err(AnalysisError::format(path, "field `roles`", problem, mend));
         }
         Ok(file)
     }

@@ -219,9 +219,8 @@ impl ScanFile {
     /// `only_heads`) once, in order and with a finite Δ.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-        let scan: Self = serde_json::from_slice(&bytes).map_err(|e| {
-            AnalysisError::format(path, format!("line {}", e.line()), e.to_string(), "scan the model again")
-        })?;
+        let scan: Self =
+            serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, "scan the model again"))?;
         scan.check().map_err(|(field, problem)| {
             AnalysisError::format(path, format!("field `{field}`"), problem, "scan the model again")
         })?;

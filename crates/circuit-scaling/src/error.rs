@@ -115,6 +115,12 @@ pub enum CliError {
         /// Names there are.
         miniatures: String,
     },
+    /// A file where a model's folder should be.
+    #[error("`{name}` is a file: name the folder that holds a model's config.json, weights and tokenizer")]
+    ModelIsFile {
+        /// The path.
+        name: String,
+    },
     /// A model of the Hub that cannot be had.
     #[error(transparent)]
     Hub(#[from] hub::HubError),

@@ -37,14 +37,7 @@ impl AblationFile {
     /// When the file cannot be read or is no such file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-        serde_json::from_slice(&bytes).map_err(|e| {
-            let place = format!("line {}, column {}", e.line(), e.column());
-            AnalysisError::format(
-                path,
-                place,
-                e.to_string(),
-                "delete the file and run circuit-scaling ablate again",
-            )
-        })
+        let mend = "delete the file and run circuit-scaling ablate again";
+        serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, mend))
     }
 }

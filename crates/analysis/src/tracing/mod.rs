@@ -314,7 +314,7 @@ pub fn read_results(path: &Path) -> Result<Vec<CausalResult>> {
     let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
     let fault = |place: String, problem: String| AnalysisError::format(path, place, problem, "trace again");
     let results: Vec<CausalResult> =
-        serde_json::from_slice(&bytes).map_err(|e| fault(format!("line {}", e.line()), e.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, "trace again"))?;
     for result in &results {
         let pairs = [
             ("ioi_influences", result.ioi_influences.len(), result.ioi.weights.len()),
