@@ -10,6 +10,8 @@ if [ "$target" = torch ]; then
 fi
 mkdir -p "fuzz/corpus/$target"
 export RUSTC_BOOTSTRAP=1
+# On one small file, more threads only wait for each other.
+export RAYON_NUM_THREADS=1
 # Files are written for every execution: to memory, where there is such a folder.
 if [ -d /dev/shm ]; then export TMPDIR=/dev/shm; fi
 exec cargo fuzz run --sanitizer none --release "$target" "fuzz/corpus/$target" "${seeds[@]}" -- \

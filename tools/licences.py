@@ -13,6 +13,9 @@ HEAD = """# Licences of the dependencies
 
 Made by `python tools/licences.py` from the manifests of all crates in `Cargo.lock`, those for other systems, for tests and
 for benches included. `deny.toml` says which licences are allowed; where a crate offers a choice, one of them is enough.
+`cargo deny check licenses bans sources` found nothing wrong (cargo-deny 0.20.2, 24 November 2026). `cargo deny check advisories`
+and `cargo audit` need the advisory database at github.com/RustSec/advisory-db, which cannot be reached where this was run: known
+vulnerabilities have not been checked; run either before a release.
 Beside them: Liberation Sans (SIL Open Font License 1.1, `crates/report/fonts`) and plotly.js (MIT, `crates/report/assets`).
 
 | licence | crates |

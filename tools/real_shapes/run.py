@@ -132,30 +132,27 @@ def parts_of(model, family, layer):
     return block.attn.attention.out_proj, block.attn.attention.v_proj.weight.t(), 0.0, block.ln_1.bias
 
 
-@torch.no_grad()
-def transformers(folder, family, heads, asked, scanned):
-    """`(logits, base, ablated)` by Transformers in float32.
+def effects(model, family, heads, asked, scanned):
+    """`(logits, base, ablated)` by Transformers.
 
     `logits` are those of `asked`; `base` the logit differences of the scanned prompts, `ablated` those with each of
     the heads ablated, by value bias.
     """
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager")
-    model.eval()
-
-    def logits(prompt):
-        return model(torch.tensor([prompt]), logits_to_keep=1).logits[0, -1].double()
+    tokens = [torch.tensor(p["token_ids"]) for p in scanned["prompts"]]
+    # Padding on the right changes nothing before it.
+    batch = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)
+    rows, last = torch.arange(len(tokens)), torch.tensor([len(t) - 1 for t in tokens])
+    correct, distractor = (torch.tensor([p[key] for p in scanned["prompts"]]) for key in ("correct_id", "distractor_id"))
 
     def differences():
-        values = [(logits(p["token_ids"]), p) for p in scanned["prompts"]]
-        return np.array([(v[p["correct_id"]] - v[p["distractor_id"]]).item() for v, p in values])
+        logits = model(batch).logits[rows, last].double()
+        return (logits[rows, correct] - logits[rows, distractor]).numpy()
 
-    plain = np.array([logits(p)[asked["read"]].tolist() for p in asked["prompts"]])
+    plain = [model(torch.tensor([p]), logits_to_keep=1).logits[0, -1, asked["read"]].tolist() for p in asked["prompts"]]
     base, ablated = differences(), {"folded": [], "in-head": []}
     for layer, head in scanned["heads"]:
         module, w_v, b_v, beta = parts_of(model, family, layer)
-        constant = b_v if beta is None else b_v + beta @ w_v
+        constant = b_v if beta is None else b_v + beta.double() @ w_v.double()
         d_head = w_v.shape[1] // heads
         columns = slice(head * d_head, (head + 1) * d_head)
         for kind, value in [("in-head", 0.0), ("folded", constant[columns])]:
@@ -168,7 +165,36 @@ def transformers(folder, family, heads, asked, scanned):
             hook = module.register_forward_pre_hook(replace)
             ablated[kind].append(differences())
             hook.remove()
-    return plain, base, {kind: np.array(values) for kind, values in ablated.items()}
+    return np.array(plain), base, {kind: np.array(values) for kind, values in ablated.items()}
+
+
+def attention_in_float64(self, query, key, value, attention_mask=None, head_mask=None):
+    """GPT-Neo's attention without Transformers' casts to float32."""
+    scores = query @ key.transpose(-1, -2)
+    sees = self.bias[:, :, : query.size(-2), : key.size(-2)]
+    pattern = torch.softmax(scores.masked_fill(~sees, -torch.inf), dim=-1)
+    return pattern @ value, pattern
+
+
+@torch.no_grad()
+def transformers(folder, family, heads, asked, scanned):
+    """The effects by Transformers in float32, and for GPT-Neo also in float64 (else `None`)."""
+    from transformers import AutoModelForCausalLM
+    from transformers.models.gpt_neo.modeling_gpt_neo import GPTNeoSelfAttention
+
+    model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager")
+    model.eval()
+    single = effects(model, family, heads, asked, scanned)
+    if family != "gpt-neo":
+        return single, None
+    # One block at a time: the whole model in float64 would not fit beside other things.
+    for part in [model.transformer.wte, model.transformer.wpe, model.transformer.ln_f, model.lm_head]:
+        part.double()
+    for block in model.transformer.h:
+        block.register_forward_pre_hook(lambda block, args: block.double() and None)
+        block.register_forward_hook(lambda block, args, output: block.float() and None)
+    GPTNeoSelfAttention._attn = attention_in_float64
+    return single, effects(model, family, heads, asked, scanned)
 
 
 def read_scan(folder, name):
@@ -247,17 +273,28 @@ def compare(name, folder, result, options):
         prompts = (out / f"results/prompts/ioi_{name}.jsonl").read_text()
         scanned["prompts"] = [json.loads(line) for line in prompts.splitlines()]
     asked = json.loads((folder / "request.json").read_text())
-    expected, expected_base, expected_ablated = transformers(folder, family, heads, asked, scanned)
-    scale = max(1.0, np.abs(expected).max())
     plain = np.array(json.loads((folder / "logits.json").read_text()))
-    result["logit_difference"] = np.abs(plain - expected).max() / scale
+    mine = (plain, base, ours)
+    single, double = transformers(folder, family, heads, asked, scanned)
     result["scanned"] = {"heads": heads_option, "prompts": len(scanned["prompts"])}
-    for kind in ours:
-        mine, right = ours[kind] - base, expected_ablated[kind] - expected_base
-        result[f"delta_difference_{kind}"] = np.abs(mine - right).max() / scale
-        result[f"largest_delta_{kind}"] = np.abs(right).max()
+    result |= differences(mine, single)
+    for kind, ablated in single[2].items():
+        result[f"largest_delta_{kind}"] = np.abs(ablated - single[1]).max()
     worst = max(v for k, v in result.items() if k.startswith(("logit_d", "delta_d")))
     result["agree"] = bool(worst < TOLERANCE)
+    if double is not None:
+        result["from_float64"] = {"program": differences(mine, double), "transformers": differences(single, double)}
+
+
+def differences(found, right):
+    """Largest differences of two effects, relative to the largest logit (at least 1)."""
+    (plain, base, ablated), (right_plain, right_base, right_ablated) = found, right
+    scale = max(1.0, np.abs(right_plain).max())
+    result = {"logit_difference": np.abs(plain - right_plain).max() / scale}
+    for kind in ablated:
+        change, right_change = ablated[kind] - base, right_ablated[kind] - right_base
+        result[f"delta_difference_{kind}"] = np.abs(change - right_change).max() / scale
+    return result
 
 
 def delete(name, folder, result, options):

@@ -71,6 +71,19 @@ impl AnalysisError {
         }
     }
 
+    /// The error that broken JSON, or JSON without the right fields, is.
+    pub(crate) fn json(path: &Path, mend: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
+        move |error| {
+            let text = error.to_string();
+            // serde_json ends its message with the place.
+            let (problem, place) = match text.rsplit_once(" at line ") {
+                Some((problem, place)) => (problem, format!("line {}", place.replace(" column", ", column"))),
+                None => (text.as_str(), format!("line {}, column {}", error.line(), error.column())),
+            };
+            Self::format(path, place, problem, mend)
+        }
+    }
+
     pub(crate) fn inconsistent(
         what: impl Into<String>,
         problem: impl Into<String>,

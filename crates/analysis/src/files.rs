@@ -59,12 +59,9 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// [`AnalysisError::Io`] when the file cannot be read, [`AnalysisError::Format`] with line and column when it does not
 /// hold such a value.
-pub fn read_json<T: DeserializeOwned>(path: &Path, mend: &str) -> Result<T> {
+pub fn read_json<T: DeserializeOwned>(path: &Path, mend: &'static str) -> Result<T> {
     let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        let place = format!("line {}, column {}", e.line(), e.column());
-        AnalysisError::format(path, place, e.to_string(), mend)
-    })
+    serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, mend))
 }
 
 fn temporary_path(path: &Path) -> PathBuf {

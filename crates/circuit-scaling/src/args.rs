@@ -362,7 +362,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
     /// Random sets of each kind, for every category and size, that sets of hero heads are compared with
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = random_sets)]
+    #[arg(long, value_name = "N", default_value_t = analysis::ablation::DEFAULT_RANDOM_SETS, value_parser = random_sets)]
     pub random_sets: usize,
     /// Stages to do, separated by commas; by default all
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]

@@ -83,7 +83,11 @@ pub fn fetch(names: &[String], display: Display) -> Result<(), CliError> {
             }
             Event::Bytes(n) => bar.iter().for_each(|bar| bar.set_position(n)),
             Event::Done => bar.take().iter().for_each(ProgressBar::finish_and_clear),
-            Event::Retry { problem } => display.detail(&format!("{}: {problem}; trying again", name.id)),
+            // The pauses may add up to minutes, which would pass in silence.
+            Event::Retry { problem } => {
+                let say = || display.note(&format!("{}: {problem}; trying again", name.id));
+                bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
+            }
             Event::Unreachable { problem } => {
                 display.note(&format!("{}: {problem}; going on with what was downloaded before", name.id));
             }

@@ -1,5 +1,6 @@
 //! What can go wrong at the command line, one line each.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use analysis::AnalysisError;
@@ -115,6 +116,12 @@ pub enum CliError {
         /// Names there are.
         miniatures: String,
     },
+    /// A file where a model's folder should be.
+    #[error("`{name}` is a file: name the folder that holds a model's config.json, weights and tokenizer")]
+    ModelIsFile {
+        /// The path.
+        name: String,
+    },
     /// A model of the Hub that cannot be had.
     #[error(transparent)]
     Hub(#[from] hub::HubError),
@@ -205,5 +212,42 @@ pub enum CliError {
 impl From<PromptError> for CliError {
     fn from(error: PromptError) -> Self {
         Self::Prompts(Box::new(error))
+    }
+}
+
+/// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the mend.
+const SHOWN: (usize, usize) = (1200, 400);
+
+/// A message as one line that shows as what it is, whatever a stranger's file made it quote: characters that move the cursor
+/// or reorder text are replaced, and the middle of a long one is left out.
+pub fn one_line(message: &impl Display) -> String {
+    let moves = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let line: String =
+        message.to_string().chars().map(|c| if moves(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let (start, end) = SHOWN;
+    if line.len() <= start + end {
+        return line;
+    }
+    let (start, end) = (line.floor_char_boundary(start), line.ceil_char_boundary(line.len() - end));
+    format!("{} […] {}", &line[..start], &line[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_is_one_line_whatever_it_quotes() {
+        assert_eq!(one_line(&"a.json: no `é` here; fetch it"), "a.json: no `é` here; fetch it");
+        // A carriage return would write over what came before; an escape sequence might do anything.
+        assert_eq!(one_line(&"a\r\n\u{1b}[2Jb\u{202e}c"), "a\u{fffd}\u{fffd}\u{fffd}[2Jb\u{fffd}c");
+        for shift in 0..3 {
+            let long = format!("file: {}{}; fetch it", "x".repeat(shift), "é".repeat(9000));
+            let shown = one_line(&long);
+            assert!(
+                shown.len() < 1700 && shown.starts_with("file: ") && shown.ends_with("é; fetch it"),
+                "{shown}"
+            );
+        }
     }
 }

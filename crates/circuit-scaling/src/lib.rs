@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("circuit-scaling: {error}");
+            eprintln!("circuit-scaling: {}", error::one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use analysis::files::write_bytes;
+use circuits::toml_error;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -54,12 +55,8 @@ impl StudyFile {
         let text = fs::read_to_string(path)
             .map_err(|source| CliError::ReadStudy { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|error| {
-            let before = error.span().map_or(0, |span| span.start);
-            CliError::StudyFile {
-                path: path.to_owned(),
-                place: format!("line {}", text[..before.min(text.len())].lines().count().max(1)),
-                problem: error.message().replace('\n', " "),
-            }
+            let (line, problem) = toml_error::describe(&text, &error);
+            CliError::StudyFile { path: path.to_owned(), place: format!("line {line}"), problem }
         })
     }
 

@@ -94,6 +94,11 @@ impl StudyFolder {
         })
     }
 
+    /// Whether this step was ever done, with whatever inputs: what the inputs are may be long to find out.
+    pub fn has_done(&self, step: &str) -> bool {
+        self.steps.contains_key(step)
+    }
+
     /// Records that a step is done. What it made another time and did not make now is removed: it would be taken for a
     /// result of these inputs.
     ///

@@ -46,6 +46,9 @@ impl Subject {
         if Path::new(name).is_dir() {
             return Self::from_files(&ModelFiles::folder(name)?, name.to_owned(), None);
         }
+        if Path::new(name).is_file() {
+            return Err(CliError::ModelIsFile { name: name.into() });
+        }
         let Some(on_hub) = HubName::parse(name) else {
             let miniatures = MINIATURES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
             return Err(CliError::UnknownModel { name: name.into(), miniatures });

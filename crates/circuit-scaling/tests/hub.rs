@@ -193,3 +193,16 @@ fn what_cannot_be_had_is_one_line() {
         }
     }
 }
+
+#[test]
+fn a_wait_for_the_server_is_not_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = serve(|request, reply| match request.earlier {
+        0 => Reply::new(503, "").with("Retry-After", "0"),
+        _ => reply,
+    });
+    let output = run(folder.path(), &server.endpoint(), &["predict", ID, "When John"]);
+    let noted = String::from_utf8(output.stderr.clone()).unwrap();
+    stdout(output);
+    assert!(noted.contains("org/tiny: status 503") && noted.contains("; trying again"), "{noted}");
+}

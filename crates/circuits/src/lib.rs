@@ -7,4 +7,5 @@ pub mod attention;
 pub mod prompts;
 pub mod scan;
 pub mod task;
+pub mod toml_error;
 pub mod trace;

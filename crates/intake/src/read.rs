@@ -18,11 +18,11 @@ use crate::Kind;
 use crate::room::{self, Room};
 use crate::words::Words;
 
-/// The message of the error that reading ended in.
+/// The line that the program prints of the error that reading ended in.
 pub(crate) type Outcome = Result<(), String>;
 
 pub(crate) fn message(error: impl std::fmt::Display) -> String {
-    error.to_string()
+    circuit_scaling::error::one_line(&error)
 }
 
 /// Makes what all kinds need, so that no file's memory is charged for it.

@@ -18,8 +18,8 @@ mod simd;
 
 pub use attention::{KeyValues, PathAttention, attention_row, rotary, softmax_scaled, softmax_scaled_with};
 pub use elementwise::{
-    add_assign, axpy, dot_rows, dot_rows_with, gelu_erf, gelu_erf_with, gelu_tanh, gelu_tanh_with, relu, relu_with, silu,
-    silu_with,
+    add_assign, axpy, dot_rows, dot_rows_with, gelu_erf, gelu_erf_with, gelu_tanh, gelu_tanh_with, relu,
+    relu_with, silu, silu_with,
 };
 pub use gemm::{Init, PackedMatrix, PackedRef, PanelMut, UnfilledPanel, matmul, matmul_with};
 pub use matrix::{MatMut, MatRef};

@@ -110,8 +110,9 @@ pub enum LoadError {
     },
     /// The weights do not fit into memory.
     #[error(
-        "{file}: its weights take {need} bytes as float32, and {available} bytes of memory are free; \
-         free some, or use a smaller model or a larger machine"
+        "{file}: its weights take {} as float32, and {} of memory are free; \
+         free some, or use a smaller model or a larger machine",
+        gib(.need), gib(.available)
     )]
     Memory {
         /// The weight file, or the index of several.
@@ -146,4 +147,9 @@ pub enum LoadError {
         /// What the user can do.
         mend: String,
     },
+}
+
+/// Bytes in GiB, to one decimal.
+fn gib(bytes: &u64) -> String {
+    format!("{:.1} GiB", *bytes as f64 / f64::from(1 << 30))
 }

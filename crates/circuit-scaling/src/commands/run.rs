@@ -17,7 +17,7 @@ use transformer::intervention::Stream;
 use super::ablate::{AblateOptions, ablate_models};
 use super::attend::attend_models;
 use super::experiment::StudyHeads;
-use super::scan::{ModelScan, prompts_folder, resolve};
+use super::scan::{ModelScan, check_memory, prompts_folder, resolve};
 use super::tables::summary_text;
 use super::trace::{TraceOptions, trace_models};
 use crate::args::{RunArgs, Stage};
@@ -46,6 +46,9 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     args.measure.fetch_models(display)?;
     let subjects = Subject::open_all(&args.measure.models)?;
     let folder = StudyFolder::open(&args.tables.study.out)?;
+    if stages.contains(&Stage::Scan) {
+        check_memory(&folder, &subjects, &tasks)?;
+    }
     let models = if args.measure.models.is_empty() {
         subjects.iter().map(|s| s.name.clone()).collect()
     } else {

@@ -29,6 +29,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     measure.fetch_models(display)?;
     let subjects = Subject::open_all(&measure.models)?;
     let mut folder = StudyFolder::open(&args.study.out)?;
+    check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
     let mut text = String::new();
     for subject in &subjects {
@@ -63,6 +64,25 @@ pub fn resolve(
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let folder = prompts_folder(layout);
     Ok(PromptSet::load_or_resolve(&folder, task, &measure.prompt_options(), &tokenizers)?)
+}
+
+/// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
+/// tasks may not have to be loaded at all.
+///
+/// # Errors
+/// [`transformer::error::LoadError::Memory`]
+pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
+    for subject in subjects {
+        if tasks.iter().any(|task| !folder.has_done(&step(&task.name, &subject.name))) {
+            subject.info.checkpoint.check_memory()?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of a scan in the folder's record.
+fn step(task: &str, model: &str) -> String {
+    format!("scan {task} {model}")
 }
 
 /// The scan of one model on one task: what it is made from, before it is run.
@@ -138,7 +158,7 @@ impl<'a> ModelScan<'a> {
     }
 
     fn step(&self) -> String {
-        format!("scan {} {}", self.meta.task, self.subject.name)
+        step(&self.meta.task, &self.subject.name)
     }
 
     /// Scans, going on where an interrupted run left off, and writes per-prompt results and scan file.

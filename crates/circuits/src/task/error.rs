@@ -24,7 +24,7 @@ pub enum TaskError {
         source: std::io::Error,
     },
     /// Not TOML, or not the fields that a task has.
-    #[error("{file}, line {line}: {message}; compare with the format in crates/circuits/tasks/README.md")]
+    #[error("{file}: line {line}: {message}; compare with the format in crates/circuits/tasks/README.md")]
     Syntax {
         /// Path, or the built-in task's file name.
         file: String,

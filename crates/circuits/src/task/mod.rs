@@ -14,6 +14,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::toml_error;
+
 pub use error::TaskError;
 pub use template::{Mention, Pattern, PatternError, Piece, Rendered, Role};
 
@@ -212,12 +214,8 @@ impl Task {
     /// [`TaskError::Syntax`] and [`TaskError::Invalid`].
     pub fn from_toml(text: &str, file: &str) -> Result<Self, TaskError> {
         let task: Self = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start.min(text.len()));
-            TaskError::Syntax {
-                file: file.to_owned(),
-                line: 1 + text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count(),
-                message: error.message().lines().collect::<Vec<_>>().join(", "),
-            }
+            let (line, message) = toml_error::describe(text, &error);
+            TaskError::Syntax { file: file.to_owned(), line, message }
         })?;
         task.validate(file)?;
         Ok(task)

@@ -174,7 +174,9 @@ impl Simd for Plain {
     }
     #[inline(always)]
     fn mul_add_f64(self, a: V, b: V, mut acc: Self::D) -> Self::D {
-        acc.iter_mut().zip(a.0.iter().zip(b.0)).for_each(|(acc, (&a, b))| *acc += f64::from(a) * f64::from(b));
+        acc.iter_mut()
+            .zip(a.0.iter().zip(b.0))
+            .for_each(|(acc, (&a, b))| *acc += f64::from(a) * f64::from(b));
         acc
     }
     #[inline(always)]

@@ -53,11 +53,22 @@ impl Checkpoint {
     /// [`LoadError::Memory`] before anything is read, [`LoadError::NonFinite`], or an unembedding that differs from the
     /// embedding it is tied to.
     pub fn load(&self) -> Result<Weights, LoadError> {
-        let need = self.weight_bytes() as u64;
-        if let Some(available) = memory::available().filter(|&available| available < need) {
-            return Err(LoadError::Memory { file: self.store.label.clone(), need, available });
-        }
+        self.check_memory()?;
         load::load(&self.store, &self.plan)
+    }
+
+    /// Whether the weights fit into the memory that is free now, where the system tells; known from the headers alone.
+    ///
+    /// # Errors
+    /// [`LoadError::Memory`]
+    pub fn check_memory(&self) -> Result<(), LoadError> {
+        let need = self.weight_bytes() as u64;
+        match memory::available() {
+            Some(available) if available < need => {
+                Err(LoadError::Memory { file: self.store.label.clone(), need, available })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Number of parameters; a tied unembedding counts once, stored masks not at all.
