@@ -27,7 +27,7 @@
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-use crate::ablation::{AblationPlan, AblationSettings, MEASURED, TaskOutcomes, task_values};
+use crate::ablation::{AblationSettings, Evidence, MEASURED, TaskOutcomes, task_values};
 use crate::categories::{Category, ClassifiedModel};
 use crate::error::{AnalysisError, Result};
 use crate::joint::StudyTask;
@@ -106,19 +106,6 @@ pub struct Dissociation {
 
 /// The categories of [`Dissociation::shares`], in order.
 pub const CATEGORIES: [Category; 3] = [Category::IoiOnly, Category::AntiOnly, Category::Shared];
-
-/// What one model was measured by.
-#[derive(Debug, Clone, Copy)]
-pub struct Evidence<'a> {
-    /// The model's heads with their categories.
-    pub model: &'a ClassifiedModel,
-    /// The side files of both scans, IOI first.
-    pub scans: [&'a PerPromptScan; 2],
-    /// Which sets were ablated.
-    pub plan: &'a AblationPlan,
-    /// What they gave, IOI first.
-    pub outcomes: [&'a TaskOutcomes; 2],
-}
 
 /// Index, 2 × 2 table and test of one model.
 ///

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use transformer::intervention::Stream;
 
 use crate::downloads;
+use crate::effort::{EffortArgs, SetArgs};
 use crate::error::CliError;
 use crate::progress::Display;
 
@@ -134,9 +135,9 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling predict mini-gpt2-l \"When John and Mary went to the store, John gave a gift to\"\n  circuit-scaling predict ./my-gpt2 \"Alice met Bob. Alice talked to\" --top 3"
     )]
     Predict(PredictArgs),
-    /// Say what scanning some models will cost: heads, forest nodes, operations, memory, and time from a short calibration
+    /// Say what a run will cost, stage by stage: operations, memory, and time from a short calibration
     #[command(
-        after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000"
+        after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --effort thorough\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000 --stages scan"
     )]
     Plan(PlanArgs),
     /// List the models that can be named
@@ -281,7 +282,10 @@ pub struct MeasureArgs {
     /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// Prompts per task, both splits together; by default what the protocol says
+    /// How much is spent on certainty
+    #[command(flatten)]
+    pub effort: EffortArgs,
+    /// Prompts per task, both splits together; by default what effort and protocol say
     #[arg(long, value_name = "N")]
     pub prompts: Option<usize>,
     /// Seed of every random draw
@@ -313,7 +317,8 @@ impl MeasureArgs {
 
     /// What decides which prompts are drawn.
     pub fn prompt_options(&self) -> PromptOptions {
-        PromptOptions { protocol: self.protocol, seed: self.seed, n_prompts: self.prompts, min_names: None }
+        let n_prompts = self.prompts.or_else(|| self.effort.prompts(self.protocol));
+        PromptOptions { protocol: self.protocol, seed: self.seed, n_prompts, min_names: None }
     }
 }
 
@@ -337,12 +342,9 @@ pub struct ScanArgs {
 /// Options of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// What would be measured
+    /// What would be run
     #[command(flatten)]
-    pub measure: MeasureArgs,
-    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas
-    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
-    pub tasks: Vec<String>,
+    pub run: RunArgs,
 }
 
 /// Options of `run`.
@@ -361,9 +363,9 @@ pub struct RunArgs {
     /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
     #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
-    /// Random sets of each kind, for every category and size, that sets of hero heads are compared with
-    #[arg(long, value_name = "N", default_value_t = analysis::ablation::DEFAULT_RANDOM_SETS, value_parser = random_sets)]
-    pub random_sets: usize,
+    /// Random sets that sets of hero heads are compared with
+    #[command(flatten)]
+    pub sets: SetArgs,
     /// Stages to do, separated by commas; by default all
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
     pub stages: Vec<Stage>,
@@ -401,6 +403,9 @@ pub struct TraceArgs {
     /// Trace every head, not only the hero heads
     #[arg(long)]
     pub all_heads: bool,
+    /// Resamples
+    #[command(flatten)]
+    pub effort: EffortArgs,
 }
 
 /// Options of `attend`.
@@ -426,16 +431,12 @@ pub struct AblateArgs {
     /// Whether the constant part of a head's value stays (folded) or goes (in-head); by default as in the scans
     #[arg(long, value_name = "V")]
     pub value_bias: Option<ValueBias>,
-    /// Random sets of each kind, for every category and size
-    #[arg(long, value_name = "N", default_value_t = analysis::ablation::DEFAULT_RANDOM_SETS, value_parser = random_sets)]
-    pub random_sets: usize,
-}
-
-fn random_sets(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| (2..=100_000).contains(n))
-        .ok_or_else(|| "give a whole number from 2 to 100000; at least 200 for a claim".into())
+    /// Resamples
+    #[command(flatten)]
+    pub effort: EffortArgs,
+    /// Random sets
+    #[command(flatten)]
+    pub sets: SetArgs,
 }
 
 impl RunArgs {

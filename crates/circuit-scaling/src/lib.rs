@@ -7,6 +7,7 @@
 pub mod args;
 mod commands;
 mod downloads;
+pub mod effort;
 pub mod error;
 mod miniatures;
 mod progress;
@@ -52,13 +53,10 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         _ => Mode::Bars,
     };
     let display = Display { mode, verbose: cli.verbose };
+    let options = matches.subcommand().map(|(_, options)| options);
+    let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
     match &cli.command {
-        Command::Run(args) => {
-            let options = matches.subcommand_matches("run");
-            let is_given =
-                |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
-            commands::run::run(args, is_given, display)
-        }
+        Command::Run(args) => commands::run::run(args, is_given, display),
         Command::Scan(args) => commands::scan::scan(args, display),
         Command::Joint(args) => commands::tables::joint(args, display),
         Command::Classify(args) => commands::tables::classify(args, display),
@@ -76,7 +74,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Report(args) => commands::presentation::report(args, display),
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
-        Command::Plan(args) => commands::plan::plan(args, display),
+        Command::Plan(args) => commands::plan::plan(args, is_given, display),
         Command::Models => Ok(commands::models::models()),
         Command::Completions(args) => Ok(commands::shell::completions(args)),
         Command::Man(args) => commands::shell::man(args),

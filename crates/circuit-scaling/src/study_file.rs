@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{self, RunArgs, Stage};
+use crate::effort::Effort;
 use crate::error::CliError;
 
 /// The fields of `study.toml`.
@@ -24,6 +25,8 @@ pub struct StudyFile {
     pub models: Option<Vec<String>>,
     /// Tasks by name or file.
     pub tasks: Option<Vec<String>>,
+    /// `quick`, `standard` or `thorough`.
+    pub effort: Option<String>,
     /// Prompts per task.
     pub prompts: Option<usize>,
     /// Seed of every draw.
@@ -40,8 +43,12 @@ pub struct StudyFile {
     pub top_k: Option<usize>,
     /// `all`, or `BASE:TARGET` pairs.
     pub pairs: Option<Vec<String>>,
-    /// Random sets of each kind that sets of hero heads are compared with.
+    /// Random sets of each kind and size, at most, that sets of hero heads are compared with.
     pub random_sets: Option<usize>,
+    /// Prompts of each task, at most, that random sets are run on.
+    pub random_prompts: Option<u32>,
+    /// Bootstrap resamples of the prompts.
+    pub resamples: Option<u32>,
     /// Stages, in any order.
     pub stages: Option<Vec<String>>,
 }
@@ -86,11 +93,22 @@ impl StudyFile {
         }
         let (measure, tables) = (&mut args.measure, &mut args.tables);
         let unless_given = |field: &str| !is_given(field);
+        // An effort on the command line takes the place of what the file's effort came to.
+        let unless_effort = |field: &str| !is_given(field) && !is_given("effort");
         put(&mut measure.models, self.models.filter(|_| unless_given("models")));
         put(&mut args.tasks, self.tasks.filter(|_| unless_given("tasks")));
-        put(&mut measure.prompts, self.prompts.filter(|_| unless_given("prompts")).map(Some));
+        put(&mut measure.prompts, self.prompts.filter(|_| unless_effort("prompts")).map(Some));
         put(&mut measure.seed, self.seed.filter(|_| unless_given("seed")));
-        put(&mut args.random_sets, self.random_sets.filter(|_| unless_given("random_sets")));
+        put(&mut args.sets.random_sets, self.random_sets.filter(|_| unless_effort("random_sets")).map(Some));
+        put(
+            &mut args.sets.random_prompts,
+            self.random_prompts.filter(|_| unless_effort("random_prompts")).map(Some),
+        );
+        put(&mut measure.effort.resamples, self.resamples.filter(|_| unless_effort("resamples")).map(Some));
+        if let Some(text) = self.effort.filter(|_| unless_given("effort")) {
+            measure.effort.effort = Effort::from_str(&text, true)
+                .map_err(|_| bad("effort", format!("`{text}` is not quick, standard or thorough")))?;
+        }
         put(&mut tables.top_k, self.top_k.filter(|_| unless_given("top_k")));
         put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
@@ -117,11 +135,13 @@ impl StudyFile {
 
     /// The choices of a run, all of them stated.
     pub fn of(args: &RunArgs, models: Vec<String>) -> Self {
-        let RunArgs { tables, measure, tasks, .. } = args;
+        let RunArgs { tables, measure, tasks, sets, .. } = args;
+        let effort = measure.effort.effort;
         Self {
             models: Some(models),
             tasks: Some(tasks.clone()),
-            prompts: measure.prompts,
+            effort: Some(effort.name().to_owned()),
+            prompts: measure.prompt_options().n_prompts,
             seed: Some(measure.seed),
             protocol: Some(measure.protocol.to_string()),
             ablation: Some(measure.ablation.to_string()),
@@ -129,7 +149,9 @@ impl StudyFile {
             tau: Some(tables.tau),
             top_k: Some(tables.top_k),
             pairs: Some(tables.pairs.clone()),
-            random_sets: Some(args.random_sets),
+            random_sets: Some(sets.random_sets(effort)),
+            random_prompts: Some(sets.random_prompts(effort) as u32),
+            resamples: Some(measure.effort.resampling().n_resamples),
             stages: Some(args.stages().iter().map(|stage| stage.name().to_owned()).collect()),
         }
     }

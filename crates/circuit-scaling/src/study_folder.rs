@@ -1,7 +1,7 @@
 //! A study's folder while a command writes to it: locked against a second run, and with a record of what was made from
 //! what, so that a step is left out whose inputs and outputs are as they were.
 //!
-//! The record and the scans that are under way lie in `.circuit-scaling` inside the folder.
+//! The record and the steps that are under way lie in `.circuit-scaling` inside the folder.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -133,19 +133,24 @@ impl StudyFolder {
     }
 
     /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
-    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> PartialScan {
-        let name = format!("scan_{task}_{}.partial", file_safe_name(model));
-        PartialScan::read(self.own(&name), inputs)
+    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> Partial {
+        Partial::read(self.own(&format!("scan_{task}_{}.partial", file_safe_name(model))), inputs)
+    }
+
+    /// The same for a model's ablated sets.
+    pub fn partial_ablation(&self, model: &str, inputs: &Digest256) -> Partial {
+        Partial::read(self.own(&format!("ablate_{}.partial", file_safe_name(model))), inputs)
     }
 }
 
 const OWN: &str = ".circuit-scaling";
 const STEPS: &str = "steps.json";
 
-/// A scan under way: `circuits::scan::Underway::ablated`, kept on disk so that a killed run goes on where it was.
+/// What a step has found so far (of a scan, `circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
+/// where it was.
 ///
-/// The file is the hash of the scan's inputs as text, then the numbers as little-endian float32.
-pub struct PartialScan {
+/// The file is the hash of the step's inputs as text, then the numbers as little-endian float32.
+pub struct Partial {
     path: PathBuf,
     inputs: Digest256,
     /// What is known already; empty where nothing is.
@@ -153,7 +158,7 @@ pub struct PartialScan {
     next_write: Instant,
 }
 
-impl PartialScan {
+impl Partial {
     fn read(path: PathBuf, inputs: &Digest256) -> Self {
         let bytes = fs::read(&path).unwrap_or_default();
         let known = match bytes.strip_prefix(inputs.as_str().as_bytes()) {
@@ -164,20 +169,20 @@ impl PartialScan {
     }
 
     /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
-    pub fn keep(&mut self, ablated: &[f32]) {
+    pub fn keep(&mut self, found: &[f32]) {
         let start = Instant::now();
         if start < self.next_write {
             return;
         }
-        // A disk that is full now may have room when the scan is done; that write reports what goes wrong.
+        // A disk that is full now may have room when the step is done; that write reports what goes wrong.
         let _ = write_atomic(&self.path, |out| {
             out.write_all(self.inputs.as_str().as_bytes())?;
-            ablated.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))
+            found.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))
         });
         self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
     }
 
-    /// Removes the file: the scan itself is on disk.
+    /// Removes the file: the result itself is on disk.
     pub fn finish(self) {
         let _ = fs::remove_file(&self.path);
     }

@@ -11,6 +11,7 @@ use transformer::intervention::Branch;
 use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompts};
+use crate::task::Order;
 use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts};
 
 /// Why sets cannot be ablated.
@@ -45,7 +46,30 @@ impl From<PromptError> for AblateError {
     }
 }
 
-/// Ablates each of `sets` on the prompts of one split. The order of the heads in a set does not matter.
+/// The held-out prompts that random sets are run on: places among the prompts of a split, in order, at most `n` of them.
+///
+/// Prompts are taken in turn from each template and order, so every pair of the two occurs equally often, to within one.
+/// Under [`Ablation::Mean`] they are all prompts, since a head's mean is one over all of them.
+#[must_use]
+pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: Ablation) -> Vec<usize> {
+    let mut strata: Vec<((&str, Order), Vec<usize>)> = Vec::new();
+    for (place, (_, prompt)) in prompts.of_split(split).enumerate() {
+        let key = (prompt.template.as_str(), prompt.order);
+        match strata.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, places)) => places.push(place),
+            None => strata.push((key, vec![place])),
+        }
+    }
+    let n = if ablation == Ablation::Mean { usize::MAX } else { n };
+    let turns = strata.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
+    let in_turn = (0..turns).flat_map(|turn| strata.iter().filter_map(move |(_, places)| places.get(turn).copied()));
+    let mut places: Vec<usize> = in_turn.take(n).collect();
+    places.sort_unstable();
+    places
+}
+
+/// Ablates each of `sets` on the prompts of one split, or on some of them (`places` among them, as [`subsample`] gives). The
+/// order of the heads in a set does not matter, nor does that of the sets: sets that begin alike are one run until they part.
 ///
 /// `observe` hears of progress and may stop the run ([`EngineError::Stopped`]).
 ///
@@ -54,7 +78,7 @@ impl From<PromptError> for AblateError {
 pub fn ablate_sets(
     decoder: &Decoder,
     prompts: &TokenizedPrompts,
-    split: Split,
+    (split, places): (Split, Option<&[usize]>),
     sets: &[HeadSet],
     options: ScanOptions,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
@@ -62,7 +86,6 @@ pub fn ablate_sets(
     if options.ablation == Ablation::Resample {
         prompts.require_resample(split)?;
     }
-    let prompts = prompts.restricted_to(split);
     let candidates = prompts.candidate_ids();
     if candidates.len() < 2 {
         return Err(AblateError::FewCandidates {
@@ -72,9 +95,10 @@ pub fn ablate_sets(
             names: prompts.candidates.len(),
         });
     }
-    let mut asked = engine_prompts(&prompts);
-    for (asked, prompt) in asked.iter_mut().zip(&prompts.prompts) {
-        asked.read = candidates_to_read(&candidates, prompt);
+    let prompts = asked(prompts, split, places);
+    let mut read = engine_prompts(&prompts);
+    for (read, prompt) in read.iter_mut().zip(&prompts.prompts) {
+        read.read = candidates_to_read(&candidates, prompt);
     }
     let branches = branches(sets, options);
     let n_prompts = prompts.prompts.len();
@@ -89,7 +113,7 @@ pub fn ablate_sets(
         sets: vec![empty; sets.len()],
         observe,
     };
-    engine::run(decoder, &asked, &branches, options.engine, &mut outcomes)?;
+    engine::run(decoder, &read, &branches, options.engine, &mut outcomes)?;
     let Outcomes { base, sets, .. } = outcomes;
     Ok(TaskOutcomes {
         task: prompts.task.clone(),
@@ -97,6 +121,8 @@ pub fn ablate_sets(
         n_candidates: candidates.len(),
         base,
         sets,
+        subsample: vec![],
+        random: vec![],
     })
 }
 
@@ -107,12 +133,21 @@ pub fn ablate_sets(
 pub fn cost(
     spec: &ModelSpec,
     prompts: &TokenizedPrompts,
-    split: Split,
+    (split, places): (Split, Option<&[usize]>),
     sets: &[HeadSet],
     options: ScanOptions,
 ) -> Result<engine::Cost, EngineError> {
-    let prompts = engine_prompts(&prompts.restricted_to(split));
+    let prompts = engine_prompts(&asked(prompts, split, places));
     engine::cost(spec, &prompts, &branches(sets, options), options.engine)
+}
+
+/// The prompts of a split, or some of them.
+fn asked(prompts: &TokenizedPrompts, split: Split, places: Option<&[usize]>) -> TokenizedPrompts {
+    let mut asked = prompts.restricted_to(split);
+    if let Some(places) = places {
+        asked.prompts = places.iter().map(|&place| asked.prompts[place].clone()).collect();
+    }
+    asked
 }
 
 /// One branch per set.

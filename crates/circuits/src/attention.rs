@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, LastAttention, last_attention};
+use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
 
@@ -63,12 +64,7 @@ pub fn attend(
     let texts = Texts::new(prompts, &roles, tokenizer)?;
     let mut heads = vec![Sums::new(texts.names.len()); spec.n_heads_total()];
     let (mut done, total) = (0, (prompts.prompts.len() * spec.n_layers) as u64);
-    let read: Vec<engine::Prompt> = prompts
-        .prompts
-        .iter()
-        .map(|p| engine::Prompt { tokens: p.token_ids.clone(), ..engine::Prompt::default() })
-        .collect();
-    last_attention(decoder, &read, options, &mut |seen: LastAttention<'_>| {
+    last_attention(decoder, &read(prompts), options, &mut |seen: LastAttention<'_>| {
         let (roles, texts) = (&roles[seen.prompt][seen.first..], &texts.of[seen.prompt][seen.first..]);
         let weight = f64::from(prompts.prompts[seen.prompt].weight);
         let of_layer = &mut heads[seen.layer * spec.n_heads..][..spec.n_heads];
@@ -94,6 +90,24 @@ pub fn attend(
         n_distinct_prompts: prompts.prompts.len() as u64,
         heads: averaged,
     })
+}
+
+/// What [`attend`] costs on a model of this shape, without running it: a plain run.
+///
+/// # Errors
+/// See [`EngineError`].
+pub fn cost(
+    spec: &ModelSpec,
+    prompts: &TokenizedPrompts,
+    options: engine::Options,
+) -> Result<engine::Cost, EngineError> {
+    engine::cost(spec, &read(prompts), &[], options)
+}
+
+/// Prompts whose logits nobody asks for.
+fn read(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
+    let tokens = prompts.prompts.iter().map(|p| p.token_ids.clone());
+    tokens.map(|tokens| engine::Prompt { tokens, ..engine::Prompt::default() }).collect()
 }
 
 /// The distinct texts of tokens that are neither BOS nor a name.

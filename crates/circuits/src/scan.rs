@@ -256,8 +256,7 @@ pub fn cost(
     let prompts = engine_prompts(prompts);
     let scan = engine::cost(spec, &prompts, &branches, options)?;
     // The accuracy takes a plain run of its own.
-    let plain = engine::cost(spec, &prompts, &[], options)?;
-    Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
+    Ok(scan.and(engine::cost(spec, &prompts, &[], options)?))
 }
 
 /// One branch per head.

@@ -8,8 +8,9 @@ use analysis::tracing::TaskTrace;
 use transformer::decoder::Decoder;
 use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
 use transformer::intervention::{Branch, Replacement, Stream};
+use transformer::spec::ModelSpec;
 
-use crate::prompts::TracingPairs;
+use crate::prompts::{TracingPair, TracingPairs};
 
 /// Why tracing is impossible.
 #[derive(Debug, thiserror::Error)]
@@ -49,21 +50,7 @@ pub fn trace(
         return Err(TraceError::NoPairs { task: pairs.task.clone(), model: pairs.model.clone() });
     }
     let n_pairs = pairs.pairs.len();
-    let prompts: Vec<engine::Prompt> = pairs
-        .pairs
-        .iter()
-        .map(|pair| engine::Prompt {
-            tokens: pair.corrupted_token_ids.clone(),
-            source: Some(pair.clean_token_ids.clone()),
-            group: 0,
-            weight: f64::from(pair.weight),
-            read: vec![pair.correct_id, pair.distractor_id],
-        })
-        .collect();
-    let branches: Vec<Branch> = heads
-        .iter()
-        .map(|&(layer, head)| Branch::patch([(layer as usize, head as usize)], stream, Replacement::Source))
-        .collect();
+    let (prompts, branches) = (corrupted(pairs), branches(heads, stream));
     let mut patched = Differences {
         plain: vec![f64::NAN; n_pairs],
         branches: vec![vec![f64::NAN; n_pairs]; heads.len()],
@@ -71,10 +58,7 @@ pub fn trace(
     };
     engine::run(decoder, &prompts, &branches, options, &mut patched)?;
 
-    let clean: Vec<engine::Prompt> = prompts
-        .into_iter()
-        .map(|prompt| engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt })
-        .collect();
+    let clean = clean(prompts);
     let clean = Readings::collect(decoder, &clean, &[], options)?;
     let Differences { plain: corrupted, mut branches, .. } = patched;
     for patched in &mut branches {
@@ -88,6 +72,49 @@ pub fn trace(
         weights: pairs.pairs.iter().map(|pair| pair.weight).collect(),
         n_left_out: pairs.left_out.len(),
     })
+}
+
+/// What [`trace()`] costs on a model of this shape, without running it.
+///
+/// # Errors
+/// See [`EngineError`].
+pub fn cost(
+    spec: &ModelSpec,
+    pairs: &TracingPairs,
+    heads: &[(u32, u32)],
+    stream: Stream,
+    options: engine::Options,
+) -> Result<engine::Cost, EngineError> {
+    let prompts = corrupted(pairs);
+    let patched = engine::cost(spec, &prompts, &branches(heads, stream), options)?;
+    Ok(patched.and(engine::cost(spec, &clean(prompts), &[], options)?))
+}
+
+/// The corrupted prompts, with the clean ones as their sources.
+fn corrupted(pairs: &TracingPairs) -> Vec<engine::Prompt> {
+    let prompt = |pair: &TracingPair| engine::Prompt {
+        tokens: pair.corrupted_token_ids.clone(),
+        source: Some(pair.clean_token_ids.clone()),
+        weight: f64::from(pair.weight),
+        read: vec![pair.correct_id, pair.distractor_id],
+        ..engine::Prompt::default()
+    };
+    pairs.pairs.iter().map(prompt).collect()
+}
+
+/// The clean prompts of what [`corrupted`] gives.
+fn clean(corrupted: Vec<engine::Prompt>) -> Vec<engine::Prompt> {
+    let swap =
+        |prompt: engine::Prompt| engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt };
+    corrupted.into_iter().map(swap).collect()
+}
+
+/// One branch per head.
+fn branches(heads: &[(u32, u32)], stream: Stream) -> Vec<Branch> {
+    let patch = |&(layer, head): &(u32, u32)| {
+        Branch::patch([(layer as usize, head as usize)], stream, Replacement::Source)
+    };
+    heads.iter().map(patch).collect()
 }
 
 /// Correct − distractor.

@@ -1,51 +1,25 @@
-//! From outcomes per prompt to rows, tests and areas.
+//! From outcomes per prompt to rows and tests.
 
+use super::curves;
+use super::measure::Measure;
+use super::sequential::{compare, lowest_p};
 use super::{
-    AblationPlan, AblationSettings, Arm, ComparedSets, CurveArea, MEASURED, ModelAblation, Outcome, RawRow,
-    Selection, SetKind, SetMeans, SetTest, SummaryRow, TaskOutcomes,
+    AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED, ModelAblation, Outcome, Pool,
+    RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
 };
 use crate::error::{AnalysisError, Result};
 use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
-use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means, weighted_mean};
-use crate::stats::interval::quantile;
-use crate::stats::{Seed, benjamini_hochberg};
+use crate::per_prompt::{Differences, PerPromptScan};
+use crate::stats::benjamini_hochberg;
+use crate::stats::bootstrap::weighted_mean;
+use crate::stats::interval::student_quantile;
 
-/// What sets are compared by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Measure {
-    /// Accuracy among all candidate names.
-    Acc,
-    /// Correct − mean of the other candidates.
-    MeanDiff,
-}
-
-impl Measure {
-    const BOTH: [Self; 2] = [Self::Acc, Self::MeanDiff];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Acc => "acc",
-            Self::MeanDiff => "mean_diff",
-        }
-    }
-
-    /// The measure on each prompt. `[n_prompts]`
-    fn values(self, outcome: &Outcome) -> Vec<f64> {
-        match self {
-            Self::Acc => outcome.correct.iter().map(|&c| f64::from(u8::from(c))).collect(),
-            Self::MeanDiff => outcome.mean_diff.iter().map(|&d| f64::from(d)).collect(),
-        }
-    }
-
-    fn of(self, means: &SetMeans) -> f64 {
-        match self {
-            Self::Acc => means.acc,
-            Self::MeanDiff => means.mean_diff,
-        }
-    }
-}
+/// Kinds of random sets, in the order of the tables.
+pub(super) const KINDS: [SetKind; 2] = [SetKind::Random, SetKind::RandomMatched];
+/// p-values up to this are worth a test: a test that can reach none counts for no q-value.
+const WORTH_TESTING: f64 = 0.05;
 
 /// The effect of a set on each prompt: logit difference (correct − distractor) minus that of `base`. `[n_prompts]`
 #[must_use]
@@ -53,382 +27,264 @@ pub fn task_values(base: &Outcome, set: &Outcome) -> Vec<f64> {
     set.logit_diff.iter().zip(&base.logit_diff).map(|(&a, &b)| f64::from(a) - f64::from(b)).collect()
 }
 
-/// Rows, tests and areas of one model, from what the sets of `plan` gave on both tasks.
+/// Rows, tests and areas of one model, from what the sets of its plan gave on both tasks.
 ///
 /// # Errors
-/// When outcomes do not fit the plan or each other, or a task has fewer than 2 candidate names.
+/// When outcomes do not fit the plan, the scans or each other, or a task has fewer than 2 candidate names.
 pub fn evaluate(
     origin: &Origin,
     settings: &AblationSettings,
-    plan: &AblationPlan,
-    ioi: &TaskOutcomes,
-    anti: &TaskOutcomes,
+    evidence: Evidence<'_>,
 ) -> Result<ModelAblation> {
-    let tasks = [Task::new(origin, plan, ioi)?, Task::new(origin, plan, anti)?];
-    let mut evaluation =
-        Evaluation { origin, settings, plan, tasks, curves: Vec::new(), rows: Vec::new(), tests: Vec::new() };
-    evaluation.all_rows();
-    evaluation.run();
-    let summary = evaluation.summary();
-    let areas = evaluation.areas();
-    let Evaluation { rows, mut tests, .. } = evaluation;
-    let p_values: Vec<f64> = tests.iter().filter_map(|t| t.p_value).collect();
-    let mut q_values = benjamini_hochberg(&p_values).into_iter();
-    for test in &mut tests {
-        test.q_value = test.p_value.and_then(|_| q_values.next());
-    }
+    let Evidence { plan, scans, outcomes: [ioi, anti], .. } = evidence;
+    let tasks = [Task::new(origin, plan, scans[0], ioi)?, Task::new(origin, plan, scans[1], anti)?];
+    // Sums of single-head effects say nothing of sets that were ablated in another way.
+    let meta = &scans[0].meta;
+    let sums_compare = meta.ablation == settings.ablation && meta.value_bias == settings.value_bias;
+    let evaluation = Evaluation { origin, settings, plan, tasks, sums_compare };
     let caution = origin.caution().map(str::to_owned);
     Ok(ModelAblation {
         origin: origin.clone(),
         settings: settings.clone(),
         n_candidates: [ioi.n_candidates, anti.n_candidates],
         n_prompts: [ioi, anti].map(|t| t.weights.iter().map(|&w| u64::from(w)).sum()),
-        rows,
-        summary,
-        tests,
-        areas,
+        rows: evaluation.rows(),
+        summary: curves::summary(&evaluation),
+        tests: evaluation.tests(),
+        areas: curves::areas(&evaluation),
         notes: plan.notes.iter().cloned().chain(caution).collect(),
     })
 }
 
-/// One task's outcomes with the means of every set.
-struct Task<'a> {
-    outcomes: &'a TaskOutcomes,
-    base: SetMeans,
-    sets: Vec<SetMeans>,
+/// One task's outcomes, and the means of every set.
+pub(super) struct Task<'a> {
+    pub outcomes: &'a TaskOutcomes,
+    /// Single-head effects on the same prompts.
+    pub single: Differences,
+    n_heads: u32,
+    /// Weights of the subsample.
+    pub few: Vec<u32>,
+    /// The baseline on the subsample.
+    pub base_few: Outcome,
+    pub base: SetMeans,
+    pub sets: Vec<SetMeans>,
+    /// For each pool, the means of the sets that were run, on the subsample.
+    pub random: Vec<Vec<SetMeans>>,
 }
 
 impl<'a> Task<'a> {
-    fn new(origin: &Origin, plan: &AblationPlan, outcomes: &'a TaskOutcomes) -> Result<Self> {
-        outcomes.check(origin, plan)?;
-        let TaskOutcomes { weights, base, sets, .. } = outcomes;
-        let means = |outcome: &Outcome| SetMeans {
-            acc: weighted_mean(&Measure::Acc.values(outcome), weights),
-            mean_diff: weighted_mean(&Measure::MeanDiff.values(outcome), weights),
-            delta: weighted_mean(&task_values(base, outcome), weights),
+    fn new(
+        origin: &Origin,
+        plan: &AblationPlan,
+        scan: &PerPromptScan,
+        outcomes: &'a TaskOutcomes,
+    ) -> Result<Self> {
+        let single = scan.differences(origin.split);
+        outcomes.check(origin, plan, &single)?;
+        let few = outcomes.subsample_weights();
+        let base_few = outcomes.base.at(&outcomes.subsample);
+        let mut task = Self {
+            outcomes,
+            single,
+            n_heads: scan.meta.n_heads,
+            few,
+            base_few,
+            base: SetMeans::default(),
+            sets: vec![],
+            random: vec![],
         };
-        Ok(Self { outcomes, base: means(base), sets: sets.iter().map(means).collect() })
+        let all: Vec<usize> = (0..outcomes.weights.len()).collect();
+        task.base = task.means(&outcomes.base, &outcomes.base, &HeadSet::new(), &all);
+        task.sets = (plan.sets.iter().zip(&outcomes.sets))
+            .map(|(set, outcome)| task.means(outcome, &outcomes.base, set, &all))
+            .collect();
+        task.random = (plan.pools.iter().zip(&outcomes.random))
+            .map(|(pool, found)| {
+                let sets = pool.sets.iter().zip(found);
+                sets.map(|(set, o)| task.means(o, &task.base_few, set, &outcomes.subsample)).collect()
+            })
+            .collect();
+        Ok(task)
     }
 
-    /// Mean over sets of a measure on each prompt. `[n_prompts]`
-    fn mean_of_sets(&self, measure: Measure, sets: &[usize]) -> Vec<f64> {
-        let mut sum = vec![0.0; self.outcomes.weights.len()];
-        for &set in sets {
-            let values = measure.values(&self.outcomes.sets[set]);
-            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    /// Means of a set that was run on some of the task's prompts.
+    fn means(&self, outcome: &Outcome, base: &Outcome, set: &[(u32, u32)], prompts: &[usize]) -> SetMeans {
+        let weights: Vec<u32> = prompts.iter().map(|&p| self.outcomes.weights[p]).collect();
+        let sums: Vec<f64> = prompts.iter().map(|&p| self.sum_of(set, p)).collect();
+        SetMeans {
+            acc: Measure::Acc.mean(outcome, &weights),
+            mean_diff: Measure::MeanDiff.mean(outcome, &weights),
+            delta: weighted_mean(&task_values(base, outcome), &weights),
+            sum_delta: weighted_mean(&sums, &weights),
+            n_prompts: weights.iter().map(|&w| u64::from(w)).sum(),
         }
-        sum.iter().map(|sum| sum / sets.len() as f64).collect()
+    }
+
+    /// A head's own effect on each prompt.
+    pub fn effect(&self, (layer, head): (u32, u32)) -> &[f64] {
+        &self.single.heads[(layer * self.n_heads + head) as usize]
+    }
+
+    /// Sum of the effects of a set's heads on a prompt.
+    pub fn sum_of(&self, set: &[(u32, u32)], prompt: usize) -> f64 {
+        set.iter().map(|&head| self.effect(head)[prompt]).sum()
+    }
+
+    /// Mean over the sets of a pool that were run of a measure on each prompt of the subsample.
+    pub fn mean_of_sets(&self, measure: Measure, pool: usize) -> Vec<f64> {
+        let found = &self.outcomes.random[pool];
+        let mut sum = vec![0.0; self.few.len()];
+        for outcome in found {
+            sum.iter_mut().zip(measure.values(outcome)).for_each(|(sum, value)| *sum += value);
+        }
+        sum.iter().map(|sum| sum / found.len() as f64).collect()
     }
 }
 
 impl TaskOutcomes {
-    fn check(&self, origin: &Origin, plan: &AblationPlan) -> Result<()> {
-        let fault = |problem: String, mend: &str| {
+    fn check(&self, origin: &Origin, plan: &AblationPlan, single: &Differences) -> Result<()> {
+        let fault = |problem: &str, mend: &str| {
             let what = format!("ablation of {} on {}", origin.model, self.task);
-            Err(AnalysisError::inconsistent(what, problem, mend))
+            Err(AnalysisError::inconsistent(what, problem.to_owned(), mend))
         };
         let n = self.weights.len();
         if self.n_candidates < 2 {
             return fault(
-                format!("accuracy needs 2 or more candidate names and there are {}", self.n_candidates),
+                &format!("accuracy needs 2 or more candidate names and there are {}", self.n_candidates),
                 "use names that the model's tokenizer has as single tokens",
             );
         }
-        if n == 0 {
-            return fault("no prompts".into(), "draw more prompts, so that some are held out");
+        if n == 0 || self.subsample.is_empty() {
+            return fault("no prompts", "draw more prompts, so that some are held out");
         }
-        let fits = |o: &Outcome| o.mean_diff.len() == n && o.logit_diff.len() == n && o.correct.len() == n;
-        if self.sets.len() != plan.sets.len() || !fits(&self.base) || !self.sets.iter().all(fits) {
-            return fault("outcomes do not fit the plan".into(), "ablate again");
+        let fits = |o: &Outcome, n| o.mean_diff.len() == n && o.logit_diff.len() == n && o.correct.len() == n;
+        let sets_fit = self.sets.len() == plan.sets.len() && self.random.len() == plan.pools.len();
+        let random = || self.random.iter().flatten();
+        if !sets_fit
+            || self.subsample.iter().any(|&p| p >= n)
+            || !self.sets.iter().chain([&self.base]).all(|o| fits(o, n))
+            || !random().all(|o| fits(o, self.subsample.len()))
+            || self.random.iter().zip(&plan.pools).any(|(found, pool)| found.len() > pool.sets.len())
+        {
+            return fault("outcomes do not fit the plan", "ablate again");
+        }
+        if single.weights != self.weights {
+            return fault("the scan is of other prompts", "scan and ablate again");
         }
         let finite = |o: &Outcome| o.mean_diff.iter().chain(&o.logit_diff).all(|x| x.is_finite());
-        if !finite(&self.base) || !self.sets.iter().all(finite) {
-            return fault("a logit is not a finite number".into(), "check the checkpoint's weights");
+        if !self.sets.iter().chain([&self.base]).chain(random()).all(finite) {
+            return fault("a logit is not a finite number", "check the checkpoint's weights");
         }
         Ok(())
     }
 }
 
-/// Hero minus random on each prompt, for one comparison.
-struct Curve {
-    selection: Selection,
-    k: usize,
-    task: usize,
-    measure: Measure,
-    against: SetKind,
-    difference: Vec<f64>,
-}
-
-struct Evaluation<'a> {
-    origin: &'a Origin,
-    settings: &'a AblationSettings,
-    plan: &'a AblationPlan,
-    tasks: [Task<'a>; 2],
-    curves: Vec<Curve>,
-    rows: Vec<RawRow>,
-    tests: Vec<SetTest>,
+/// What the parts of a [`ModelAblation`] are made from.
+pub(super) struct Evaluation<'a> {
+    pub origin: &'a Origin,
+    pub settings: &'a AblationSettings,
+    pub plan: &'a AblationPlan,
+    pub tasks: [Task<'a>; 2],
+    /// Whether single heads were ablated as the sets were.
+    pub sums_compare: bool,
 }
 
 impl Evaluation<'_> {
-    fn measured(&self) -> impl Iterator<Item = (Selection, usize, &ComparedSets)> {
+    pub fn measured(&self) -> impl Iterator<Item = (Selection, usize, &ComparedSets)> {
         self.plan.comparisons.iter().filter_map(|c| Some((c.selection, c.k, c.sets.as_ref().ok()?)))
     }
 
-    /// Bootstrap means of series over one task's prompts. Seeded by task alone, so that all share their resamples.
-    fn bootstrap(&self, task: usize, series: &[Vec<f64>]) -> Vec<BootstrapMean> {
-        let outcomes = self.tasks[task].outcomes;
-        let options =
-            BootstrapOptions { n_resamples: self.settings.n_resamples, level: LEVEL, thresholds: Vec::new() };
-        let seed = Seed::new(self.origin.seed, &[&self.origin.model, &outcomes.task, "ablation of sets"]);
-        bootstrap_means(series, &outcomes.weights, &options, &seed)
+    /// The pool of a kind that a hero set is compared with.
+    pub fn pool(sets: &ComparedSets, kind: SetKind) -> usize {
+        if kind == SetKind::Random { sets.random } else { sets.matched }
     }
 
-    fn all_rows(&mut self) {
+    fn rows(&self) -> Vec<RawRow> {
         let [ioi, anti] = &self.tasks;
         let mut rows = vec![RawRow {
             selection: Selection::All,
             k: 0,
             kind: SetKind::Baseline,
             index: 0,
-            heads: Vec::new(),
-            ioi: ioi.base,
-            anti: anti.base,
+            heads: HeadSet::new(),
+            ioi: Some(ioi.base),
+            anti: Some(anti.base),
         }];
         for (selection, k, sets) in self.measured() {
-            let mut add = |kind, places: &[usize]| {
-                rows.extend(places.iter().enumerate().map(|(index, &place)| RawRow {
-                    selection,
-                    k,
-                    kind,
-                    index,
-                    heads: self.plan.sets[place].clone(),
-                    ioi: ioi.sets[place],
-                    anti: anti.sets[place],
-                }));
+            let row = |kind, index, heads: &HeadSet, ioi: Option<&SetMeans>, anti: Option<&SetMeans>| RawRow {
+                selection,
+                k,
+                kind,
+                index,
+                heads: heads.clone(),
+                ioi: ioi.copied(),
+                anti: anti.copied(),
             };
-            add(SetKind::Hero, &[sets.hero]);
-            for ((random, permuted), arm) in ARMS.into_iter().zip([&sets.random, &sets.matched]) {
-                add(random, arm.others.as_deref().unwrap_or_default());
-                add(permuted, &arm.permuted);
-            }
-        }
-        self.rows = rows;
-    }
-
-    /// Every test, and the curves that areas are made of.
-    fn run(&mut self) {
-        let (mut curves, mut tests) = (Vec::new(), Vec::new());
-        for (selection, k, sets) in self.measured() {
-            for (at, task) in self.tasks.iter().enumerate() {
-                for measure in Measure::BOTH {
-                    for ((against, _), arm) in ARMS.into_iter().zip([&sets.random, &sets.matched]) {
-                        let hero = measure.of(&task.sets[sets.hero]);
-                        let test = SetTest {
-                            selection,
-                            k,
-                            task: StudyTask::BOTH[at].name().to_owned(),
-                            measure: measure.name().to_owned(),
-                            against,
-                            hero: Some(hero),
-                            p_value: Some(two_sided_p(
-                                hero,
-                                arm.permuted.iter().map(|&s| measure.of(&task.sets[s])),
-                            )),
-                            n_permuted: arm.permuted.len(),
-                            ..SetTest::empty(selection, k)
-                        };
-                        tests.push(with_random(test, arm, |s| measure.of(&task.sets[s])));
-                        if let Ok(others) = &arm.others {
-                            let hero = measure.values(&task.outcomes.sets[sets.hero]);
-                            let random = task.mean_of_sets(measure, others);
-                            let difference = hero.iter().zip(random).map(|(h, r)| h - r).collect();
-                            curves.push(Curve { selection, k, task: at, measure, against, difference });
-                        }
-                    }
+            let hero = sets.hero;
+            rows.push(row(SetKind::Hero, 0, &self.plan.sets[hero], ioi.sets.get(hero), anti.sets.get(hero)));
+            for kind in KINDS {
+                if kind == SetKind::Random && selection != Selection::All {
+                    continue; // the same sets as for all heads
                 }
-            }
-        }
-        for at in 0..self.tasks.len() {
-            let of_task: Vec<&Curve> = curves.iter().filter(|c| c.task == at).collect();
-            let series: Vec<Vec<f64>> = of_task.iter().map(|c| c.difference.clone()).collect();
-            for (curve, mean) in of_task.into_iter().zip(self.bootstrap(at, &series)) {
-                let test = tests.iter_mut().find(|t: &&mut SetTest| {
-                    (t.selection, t.k, t.against) == (curve.selection, curve.k, curve.against)
-                        && t.task == StudyTask::BOTH[at].name()
-                        && t.measure == curve.measure.name()
-                });
-                if let Some(test) = test {
-                    test.difference_ci_low = Some(mean.interval.low);
-                    test.difference_ci_high = Some(mean.interval.high);
-                }
-            }
-        }
-        (self.curves, self.tests) = (curves, tests);
-    }
-
-    fn summary(&self) -> Vec<SummaryRow> {
-        let base = |selection: Selection, k, kind| SummaryRow {
-            family: self.origin.family.clone(),
-            model: self.origin.model.clone(),
-            k,
-            set_type: selection.set_type(kind),
-            selection: selection.name().to_owned(),
-            status: MEASURED.to_owned(),
-            split: Some(self.origin.split),
-            ..SummaryRow::default()
-        };
-        // Intervals over prompts: of the baseline, then of each hero set.
-        let heroes: Vec<usize> = self.measured().map(|(.., sets)| sets.hero).collect();
-        let intervals: Vec<Vec<BootstrapMean>> = self
-            .tasks
-            .iter()
-            .enumerate()
-            .map(|(at, task)| {
-                let outcomes = std::iter::once(&task.outcomes.base)
-                    .chain(heroes.iter().map(|&s| &task.outcomes.sets[s]));
-                let series: Vec<Vec<f64>> =
-                    outcomes.flat_map(|o| Measure::BOTH.map(|measure| measure.values(o))).collect();
-                self.bootstrap(at, &series)
-            })
-            .collect();
-        let of_one_set = |mut row: SummaryRow, place: Option<usize>, at: usize| {
-            row.n_sets = 1;
-            row.interval_over = "prompts".to_owned();
-            for (task, intervals) in intervals.iter().enumerate() {
-                let means = place.map_or(self.tasks[task].base, |s| self.tasks[task].sets[s]);
-                let ends = [&intervals[2 * at], &intervals[2 * at + 1]]
-                    .map(|m| Some((m.interval.low, m.interval.high)));
-                fill(&mut row, task, means, ends);
-            }
-            row
-        };
-        let mut rows = vec![of_one_set(base(Selection::All, 0, SetKind::Baseline), None, 0)];
-        let mut at = 0;
-        for comparison in &self.plan.comparisons {
-            let (selection, k) = (comparison.selection, comparison.k);
-            match &comparison.sets {
-                Err(why) => rows.extend(
-                    [SetKind::Hero, SetKind::Random, SetKind::RandomMatched]
-                        .map(|kind| SummaryRow { status: why.clone(), ..base(selection, k, kind) }),
-                ),
-                Ok(sets) => {
-                    at += 1;
-                    rows.push(of_one_set(base(selection, k, SetKind::Hero), Some(sets.hero), at));
-                    for ((kind, _), arm) in ARMS.into_iter().zip([&sets.random, &sets.matched]) {
-                        rows.push(self.of_many_sets(base(selection, k, kind), &arm.others));
-                    }
+                let pool = Self::pool(sets, kind);
+                let of = |task: &Task, at: usize| task.random[pool].get(at).copied();
+                let n_run = ioi.random[pool].len().max(anti.random[pool].len());
+                for (index, set) in self.plan.pools[pool].sets.iter().take(n_run).enumerate() {
+                    rows.push(row(kind, index, set, of(ioi, index).as_ref(), of(anti, index).as_ref()));
                 }
             }
         }
         rows
     }
 
-    fn of_many_sets(
-        &self,
-        mut row: SummaryRow,
-        sets: &std::result::Result<Vec<usize>, String>,
-    ) -> SummaryRow {
-        let sets = match sets {
-            Err(why) => return SummaryRow { status: why.clone(), ..row },
-            Ok(sets) => sets,
-        };
-        row.n_sets = sets.len();
-        row.interval_over = "sets".to_owned();
-        for (at, task) in self.tasks.iter().enumerate() {
-            let of = |value: &dyn Fn(&SetMeans) -> f64| -> Vec<f64> {
-                sets.iter().map(|&s| value(&task.sets[s])).collect()
-            };
-            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-            let (acc, mean_diff) = (of(&|m| m.acc), of(&|m| m.mean_diff));
-            let means =
-                SetMeans { acc: mean(&acc), mean_diff: mean(&mean_diff), delta: mean(&of(&|m| m.delta)) };
-            let ends = [acc, mean_diff].map(|mut values| {
-                values.sort_by(f64::total_cmp);
-                let tail = 0.5 * (1.0 - LEVEL);
-                Some((quantile(&values, tail), quantile(&values, 1.0 - tail)))
-            });
-            fill(&mut row, at, means, ends);
-        }
-        row
-    }
-
-    fn areas(&self) -> Vec<CurveArea> {
-        let mut areas = Vec::new();
-        for at in 0..self.tasks.len() {
-            let mut wanted = Vec::new();
-            let mut series = Vec::new();
-            for selection in Selection::ALL {
+    /// Every test, with q-values.
+    fn tests(&self) -> Vec<SetTest> {
+        let mut tests = Vec::new();
+        let mut is_worth_it = Vec::new();
+        for (selection, k, sets) in self.measured() {
+            for (at, task) in self.tasks.iter().enumerate() {
                 for measure in Measure::BOTH {
-                    for (against, _) in ARMS {
-                        let curves: Vec<&Curve> = self
-                            .curves
-                            .iter()
-                            .filter(|c| {
-                                (c.selection, c.task, c.measure, c.against)
-                                    == (selection, at, measure, against)
-                            })
-                            .collect();
-                        let sizes: Vec<usize> = curves.iter().map(|c| c.k).collect();
-                        let weights = log_trapezoid(&sizes);
-                        if !curves.is_empty() {
-                            series.push(
-                                (0..curves[0].difference.len())
-                                    .map(|p| {
-                                        -curves
-                                            .iter()
-                                            .zip(&weights)
-                                            .map(|(c, w)| w * c.difference[p])
-                                            .sum::<f64>()
-                                    })
-                                    .collect(),
-                            );
-                        }
-                        wanted.push((selection, measure, against, sizes));
+                    for kind in KINDS {
+                        let pool = Self::pool(sets, kind);
+                        let n_possible = self.plan.pools[pool].n_possible;
+                        is_worth_it.push(lowest_p(n_possible, self.settings.n_random_sets) <= WORTH_TESTING);
+                        let mut test = self.test(task, sets.hero, pool, measure);
+                        test.selection = selection;
+                        test.k = k;
+                        test.task = StudyTask::BOTH[at].name().to_owned();
+                        tests.push(test);
                     }
                 }
             }
-            let mut means = self.bootstrap(at, &series).into_iter();
-            for (selection, measure, against, sizes) in wanted {
-                let mean = if sizes.is_empty() { None } else { means.next() };
-                areas.push(CurveArea {
-                    selection,
-                    task: StudyTask::BOTH[at].name().to_owned(),
-                    measure: measure.name().to_owned(),
-                    against,
-                    area: mean.as_ref().map(|m| m.mean),
-                    ci_low: mean.as_ref().map(|m| m.interval.low),
-                    ci_high: mean.as_ref().map(|m| m.interval.high),
-                    status: if mean.is_some() { MEASURED.to_owned() } else { self.why_no_curve(selection) },
-                    sizes,
-                });
+        }
+        let counted = |tests: &[SetTest]| -> Vec<f64> {
+            let worth = tests.iter().zip(&is_worth_it).filter(|(_, worth)| **worth);
+            worth.map(|(test, _)| test.p_value.unwrap_or(1.0)).collect()
+        };
+        let mut q_values = benjamini_hochberg(&counted(&tests)).into_iter();
+        for (test, is_worth_it) in tests.iter_mut().zip(is_worth_it) {
+            let q_value = if is_worth_it { q_values.next() } else { None };
+            test.q_value = test.p_value.and(q_value);
+            if !is_worth_it && test.p_value.is_some() {
+                let n = test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
+                test.status = format!("{n} different sets are too few for p ≤ {WORTH_TESTING}");
             }
         }
-        areas
+        tests
     }
 
-    fn why_no_curve(&self, selection: Selection) -> String {
-        let of_selection = self.plan.comparisons.iter().filter(|c| c.selection == selection);
-        let reasons = of_selection.filter_map(|c| match &c.sets {
-            Err(why) => Some(why.clone()),
-            Ok(sets) => sets.matched.others.clone().err(),
-        });
-        reasons.take(1).next().unwrap_or_else(|| format!("{} heads are too few", self.origin.n_heads_total()))
-    }
-}
-
-/// Kinds of random sets, and the permuted ones that belong to them, in the order of [`ComparedSets`].
-const ARMS: [(SetKind, SetKind); 2] =
-    [(SetKind::Random, SetKind::Permuted), (SetKind::RandomMatched, SetKind::PermutedMatched)];
-
-impl SetTest {
-    fn empty(selection: Selection, k: usize) -> Self {
-        Self {
-            selection,
-            k,
+    fn test(&self, task: &Task, hero: usize, pool: usize, measure: Measure) -> SetTest {
+        let Pool { kind, n_possible, .. } = self.plan.pools[pool];
+        let outcomes = task.outcomes;
+        let on_hero = measure.values(&outcomes.sets[hero].at(&outcomes.subsample));
+        let hero_mean = weighted_mean(&on_hero, &task.few);
+        let test = SetTest {
+            selection: Selection::All,
+            k: self.plan.pools[pool].k,
             task: String::new(),
-            measure: String::new(),
-            against: SetKind::Random,
-            hero: None,
+            measure: measure.name().to_owned(),
+            against: kind,
+            hero: Some(hero_mean),
             random_mean: None,
             random_sd: None,
             difference: None,
@@ -437,92 +293,59 @@ impl SetTest {
             effect_size: None,
             p_value: None,
             q_value: None,
-            n_random: 0,
-            n_permuted: 0,
+            n_random: task.random[pool].len(),
+            n_behind_p: 0,
+            n_possible: i64::try_from(n_possible).is_ok().then_some(n_possible),
+            n_prompts: task.few.iter().map(|&w| u64::from(w)).sum(),
             status: MEASURED.to_owned(),
+        };
+        let values: Vec<f64> = task.random[pool].iter().map(|means| measure.of(means)).collect();
+        if values.is_empty() {
+            return SetTest { status: not_drawn(), ..test };
+        }
+        let p = compare(self.plan, outcomes, (hero, pool), measure);
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        // Sets that all give the same, up to rounding, leave no unit to measure the difference in.
+        let varies = sd > 1e-12 * (1.0 + mean.abs());
+        let difference: Vec<f64> =
+            on_hero.iter().zip(task.mean_of_sets(measure, pool)).map(|(h, r)| h - r).collect();
+        let half = half_width(variance(&difference, &difference, &task.few), total(&task.few), total(&task.few));
+        let difference = hero_mean - mean;
+        SetTest {
+            random_mean: Some(mean),
+            random_sd: Some(sd).filter(|sd| sd.is_finite()),
+            difference: Some(difference),
+            difference_ci_low: half.map(|h| difference - h),
+            difference_ci_high: half.map(|h| difference + h),
+            effect_size: varies.then(|| difference / sd),
+            p_value: Some(p.p_value),
+            n_behind_p: p.n_sets,
+            ..test
         }
     }
 }
 
-/// Adds mean, spread and effect size of the random sets, or why there are none.
-fn with_random(mut test: SetTest, arm: &Arm, value: impl Fn(usize) -> f64) -> SetTest {
-    let others = match &arm.others {
-        Err(why) => return SetTest { status: why.clone(), ..test },
-        Ok(others) => others,
-    };
-    let n = others.len() as f64;
-    let mean = others.iter().map(|&s| value(s)).sum::<f64>() / n;
-    let sd = (others.iter().map(|&s| (value(s) - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    let difference = test.hero.map(|hero| hero - mean);
-    test.n_random = others.len();
-    test.random_mean = Some(mean);
-    test.random_sd = Some(sd).filter(|sd| sd.is_finite());
-    test.difference = difference;
-    // Sets that all give the same, up to rounding, leave no unit to measure the difference in.
-    let varies = sd > 1e-12 * (1.0 + mean.abs());
-    test.effect_size = difference.filter(|_| varies).map(|d| d / sd);
-    test
+/// Why sets of the same layers were not run.
+pub(super) fn not_drawn() -> String {
+    format!("not drawn: the hero set does not differ from sets of all heads (p > {MATCHED_LEVEL})")
 }
 
-/// Twice the smaller tail of `sets` beyond `hero`, the hero set counted in both (so never 0), and 1 at most.
-fn two_sided_p(hero: f64, sets: impl Iterator<Item = f64>) -> f64 {
-    let rounding = 1e-12 * (1.0 + hero.abs());
-    let (mut n, mut below, mut above) = (1.0, 1.0, 1.0);
-    for value in sets {
-        n += 1.0;
-        below += f64::from(u8::from(value <= hero + rounding));
-        above += f64::from(u8::from(value >= hero - rounding));
-    }
-    (2.0 * f64::min(below, above) / n).min(1.0)
+/// Draws behind weights.
+pub(super) fn total(weights: &[u32]) -> f64 {
+    weights.iter().copied().map(f64::from).sum()
 }
 
-/// Weights with which a curve at these k's is averaged over ln k by trapezoids. They sum to 1.
-fn log_trapezoid(sizes: &[usize]) -> Vec<f64> {
-    let logs: Vec<f64> = sizes.iter().map(|&k| (k as f64).ln()).collect();
-    let [first, .., last] = logs[..] else { return vec![1.0; sizes.len()] };
-    let mut weights = vec![0.0; sizes.len()];
-    for (i, pair) in logs.windows(2).enumerate() {
-        let half = 0.5 * (pair[1] - pair[0]) / (last - first);
-        weights[i] += half;
-        weights[i + 1] += half;
-    }
-    weights
+/// Covariance over weighted prompts, or the variance of one series; `None` for fewer than 2 draws.
+pub(super) fn variance(a: &[f64], b: &[f64], weights: &[u32]) -> Option<f64> {
+    let n = total(weights);
+    let (mean_a, mean_b) = (weighted_mean(a, weights), weighted_mean(b, weights));
+    let products = a.iter().zip(b).zip(weights).map(|((a, b), &w)| f64::from(w) * (a - mean_a) * (b - mean_b));
+    (n >= 2.0).then(|| products.sum::<f64>() / (n - 1.0))
 }
 
-/// Puts one task's figures into a row; `ends` are those of accuracy and of the mean difference.
-fn fill(row: &mut SummaryRow, task: usize, means: SetMeans, ends: [Option<(f64, f64)>; 2]) {
-    let [acc, mean_diff] = ends.map(|e| (e.map(|e| e.0), e.map(|e| e.1)));
-    if task == 0 {
-        (row.acc_ioi, row.mean_diff_ioi, row.delta_ioi) =
-            (Some(means.acc), Some(means.mean_diff), Some(means.delta));
-        (row.acc_ioi_low, row.acc_ioi_high) = acc;
-        (row.mean_diff_ioi_low, row.mean_diff_ioi_high) = mean_diff;
-    } else {
-        (row.acc_anti, row.mean_diff_anti, row.delta_anti) =
-            (Some(means.acc), Some(means.mean_diff), Some(means.delta));
-        (row.acc_anti_low, row.acc_anti_high) = acc;
-        (row.mean_diff_anti_low, row.mean_diff_anti_high) = mean_diff;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p_value_counts_the_hero_set_and_both_tails() {
-        let sets = || (0..99).map(f64::from);
-        assert_eq!(two_sided_p(-1.0, sets()), 0.02);
-        assert_eq!(two_sided_p(99.0, sets()), 0.02);
-        assert_eq!(two_sided_p(49.0, sets()), 1.0);
-        assert_eq!(two_sided_p(1.0, std::iter::repeat_n(1.0, 9)), 1.0);
-    }
-
-    #[test]
-    fn areas_average_over_log_k() {
-        assert_eq!(log_trapezoid(&[1]), [1.0]);
-        assert!(log_trapezoid(&[]).is_empty());
-        let weights = log_trapezoid(&[1, 2, 4]);
-        assert!(weights.iter().zip([0.25, 0.5, 0.25]).all(|(w, e)| (w - e).abs() < 1e-12), "{weights:?}");
-    }
+/// Half the width of Student's interval of a mean of `n` draws of this variance, with `n_smallest` − 1 degrees of freedom.
+pub(super) fn half_width(variance: Option<f64>, n: f64, n_smallest: f64) -> Option<f64> {
+    variance.map(|v| student_quantile(0.5 + 0.5 * LEVEL, n_smallest - 1.0) * (v / n).sqrt())
 }

@@ -1,21 +1,31 @@
 //! Sets of hero heads ablated together, against random sets of as many heads.
 //!
-//! [`plan`] picks the sets: for each [`Selection`] (the heads of a category, or all) and each k, the k strongest heads
-//! by what the scan found on the prompts that heads are picked on, and random sets. `circuits::ablate` runs every set
-//! on the held-out prompts, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
+//! [`plan`] picks the sets: for each [`Selection`] (the heads of a category, or all) and each k, the k strongest heads by what
+//! the scan found on the prompts that heads are picked on, and the [pools](Pool) that random sets are drawn from.
+//! `circuits::ablate` runs them, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
 //!
-//! **Which random sets.** Two kinds, each also layer by layer (*matched*: as many heads of each layer as the hero set
-//! has):
+//! **What is run.** Hero sets are run on every held-out prompt. Random sets are many, and what they show is how much sets
+//! differ, for which few prompts are enough: they are run on a *subsample*, balanced over templates and orders. Tests
+//! compare hero and random sets on that same subsample, so they are exact whatever its size.
+//! [`run_random_sets`] runs random sets only as long as they decide something ([`SequentialP`]).
 //!
-//! - *random* sets are drawn from all **other** heads. Means, curves and effect sizes compare the hero set with them.
-//! - *permuted* sets are drawn from **all** heads, the hero set's included. The p-value rests on them, since they are what
-//!   the hero set would be if its heads were like any others. Against sets from the other heads alone the test would be
-//!   too eager: of four equal heads the best one beats the other three in one case of four, and p would be 1/(1 + sets)
-//!   each time; for k a quarter of the heads, 5% would become 17%. Whenever a permuted set happens to avoid the hero set,
-//!   a random set stands for it, which leaves its distribution as it is and costs no run.
+//! **Which random sets.** They are drawn from *all* heads, the hero set's included: what the hero set would be if its heads
+//! were like any others. Against sets of the other heads alone the test would be too eager: of four equal heads the best one
+//! beats the other three in one case of four, and p would be 1/(1 + sets) each time. Draws from all heads serve every
+//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn where the hero set differs
+//! from sets of all heads, and say whether its layers alone account for that.
+//!
+//! **Curves.** The sum of a set's single-head Δ is known from the scan, for every set and every held-out prompt. It serves as
+//! a control variate: the mean of the random sets that were run, on the subsample, is corrected by what the sums tell of the
+//! difference between these sets on these prompts and all sets on all prompts (see `curves.rs`). What a set does beyond the
+//! sum is its **interaction**: Δ of the set − Σ Δ of its heads. It is below 0 where heads stand in for each other.
 
+mod curves;
+mod draws;
 mod evaluate;
 mod file;
+mod measure;
+mod sequential;
 mod sets;
 mod tables;
 
@@ -23,19 +33,24 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::categories::Category;
+use crate::categories::{Category, ClassifiedModel};
 use crate::origin::Origin;
+use crate::per_prompt::PerPromptScan;
 use crate::scan_file::Split;
 
+pub use draws::Pool;
 pub use evaluate::{evaluate, task_values};
 pub use file::AblationFile;
-pub use sets::{AblationPlan, Arm, ComparedSets, Comparison, HeadSet, plan, set_sizes};
+pub use sequential::{ENOUGH_BEYOND, MATCHED_LEVEL, SequentialP, run_random_sets};
+pub use sets::{AblationPlan, ComparedSets, Comparison, HeadSet, plan, set_sizes};
 pub use tables::{
     AREA_TABLE, SUMMARY_TABLE, TEST_TABLE, area_table, raw_table, read_summary, summary_table, test_table,
 };
 
-/// Random sets of each kind, by default and at least for a claim.
+/// Random sets of each kind at most, by default and at least for a claim.
 pub const DEFAULT_RANDOM_SETS: usize = 200;
+/// Held-out prompts of each task that random sets are run on, by default.
+pub const DEFAULT_RANDOM_PROMPTS: usize = 20;
 
 /// Which heads a hero set is taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,14 +116,10 @@ pub enum SetKind {
     Baseline,
     /// The strongest heads.
     Hero,
-    /// As many of the other heads.
+    /// As many of all heads.
     Random,
-    /// The same, layer by layer.
+    /// As many of each layer's heads as the hero set has.
     RandomMatched,
-    /// As many of all heads: what p-values rest on.
-    Permuted,
-    /// The same, layer by layer.
-    PermutedMatched,
 }
 
 impl SetKind {
@@ -120,8 +131,6 @@ impl SetKind {
             Self::Hero => "hero",
             Self::Random => "random",
             Self::RandomMatched => "random_matched",
-            Self::Permuted => "permuted",
-            Self::PermutedMatched => "permuted_matched",
         }
     }
 }
@@ -137,7 +146,19 @@ pub struct Outcome {
     pub correct: Vec<bool>,
 }
 
-/// What all sets of a plan give on one task.
+impl Outcome {
+    /// The same on some of the prompts.
+    #[must_use]
+    pub fn at(&self, prompts: &[usize]) -> Self {
+        Self {
+            mean_diff: prompts.iter().map(|&p| self.mean_diff[p]).collect(),
+            logit_diff: prompts.iter().map(|&p| self.logit_diff[p]).collect(),
+            correct: prompts.iter().map(|&p| self.correct[p]).collect(),
+        }
+    }
+}
+
+/// What the sets of a plan give on one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOutcomes {
     /// The task's name.
@@ -150,6 +171,31 @@ pub struct TaskOutcomes {
     pub base: Outcome,
     /// Each of [`AblationPlan::sets`] ablated.
     pub sets: Vec<Outcome>,
+    /// The prompts that random sets are run on.
+    pub subsample: Vec<usize>,
+    /// For each of [`AblationPlan::pools`], those of its first sets that were run, on the subsample.
+    pub random: Vec<Vec<Outcome>>,
+}
+
+impl TaskOutcomes {
+    /// How often each prompt of the subsample was drawn.
+    #[must_use]
+    pub fn subsample_weights(&self) -> Vec<u32> {
+        self.subsample.iter().map(|&p| self.weights[p]).collect()
+    }
+}
+
+/// What one model was measured by.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The model's heads with their categories.
+    pub model: &'a ClassifiedModel,
+    /// The side files of both scans, IOI first.
+    pub scans: [&'a PerPromptScan; 2],
+    /// Which sets were to be ablated.
+    pub plan: &'a AblationPlan,
+    /// What they gave, IOI first.
+    pub outcomes: [&'a TaskOutcomes; 2],
 }
 
 /// How sets were ablated and compared.
@@ -159,8 +205,10 @@ pub struct AblationSettings {
     pub ablation: String,
     /// `folded` or `in-head`.
     pub value_bias: String,
-    /// Random sets of each kind, for each selection and k.
+    /// Random sets of each kind and size at most.
     pub n_random_sets: usize,
+    /// Held-out prompts of each task that random sets are run on at most.
+    pub n_random_prompts: usize,
     /// Threshold of the categories.
     pub tau: f64,
     /// Bootstrap resamples of the prompts.
@@ -168,7 +216,7 @@ pub struct AblationSettings {
 }
 
 /// Means of one set on one task.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SetMeans {
     /// Share of prompts whose correct name has the highest logit of all candidates.
     pub acc: f64,
@@ -176,9 +224,14 @@ pub struct SetMeans {
     pub mean_diff: f64,
     /// Δ of the set: mean of (correct − distractor), minus the same with nothing ablated.
     pub delta: f64,
+    /// Sum of its heads' Δ in the scan, on the same prompts.
+    pub sum_delta: f64,
+    /// Prompts drawn, weights included.
+    pub n_prompts: u64,
 }
 
-/// One set of heads: a row of `hero_vs_random_ablation.csv`.
+/// One set of heads: a row of `hero_vs_random_ablation.csv`. Random sets of all heads stand there once, under
+/// [`Selection::All`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RawRow {
     /// Where the hero set's heads come from.
@@ -191,17 +244,18 @@ pub struct RawRow {
     pub index: usize,
     /// Its heads (layer, head), in order.
     pub heads: Vec<(u32, u32)>,
-    /// Means on indirect object identification.
-    pub ioi: SetMeans,
+    /// Means on indirect object identification, if it was run there.
+    pub ioi: Option<SetMeans>,
     /// Means on anti-repeat.
-    pub anti: SetMeans,
+    pub anti: Option<SetMeans>,
 }
 
 /// A row of `hero_vs_random_ablation_summary.csv`.
 ///
-/// For a hero set and the baseline `low` and `high` are the ends of a 95% bootstrap interval over prompts
-/// (`interval_over` says `prompts`), for random sets they enclose the central 95% of the sets (`sets`). Where a set
-/// cannot be had all figures are missing and `status` says why.
+/// Figures are over all held-out prompts, of random sets estimated for them from the subsample. For a hero set and the
+/// baseline `low` and `high` are the ends of a 95% bootstrap interval over prompts (`interval_over` says `prompts`), for
+/// random sets they enclose the central 95% of the sets (`sets`). Where a set cannot be had its figures are missing and
+/// `status` says why.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SummaryRow {
     /// Family.
@@ -220,7 +274,7 @@ pub struct SummaryRow {
     pub acc_anti: Option<f64>,
     /// The same mean on anti-repeat.
     pub mean_diff_anti: Option<f64>,
-    /// Sets behind the row.
+    /// Sets behind the row, on the task where they are more.
     pub n_sets: usize,
     /// Lower end for `acc_ioi`.
     pub acc_ioi_low: Option<f64>,
@@ -251,9 +305,34 @@ pub struct SummaryRow {
     /// The prompts that the sets were judged on; unknown in a table without that column.
     #[serde(default)]
     pub split: Option<Split>,
+    /// Sets behind the figures on indirect object identification.
+    pub n_sets_ioi: usize,
+    /// On anti-repeat.
+    pub n_sets_anti: usize,
+    /// Sum of the heads' Δ in the scan on indirect object identification.
+    pub sum_delta_ioi: Option<f64>,
+    /// `delta_ioi` minus that: what the heads do together beyond what each does alone. Missing where the sets were ablated
+    /// in another way than the scan's heads.
+    pub interaction_ioi: Option<f64>,
+    /// Lower end of its interval.
+    pub interaction_ioi_low: Option<f64>,
+    /// Upper end.
+    pub interaction_ioi_high: Option<f64>,
+    /// Sum of the heads' Δ on anti-repeat.
+    pub sum_delta_anti: Option<f64>,
+    /// The interaction on anti-repeat.
+    pub interaction_anti: Option<f64>,
+    /// Lower end of its interval.
+    pub interaction_anti_low: Option<f64>,
+    /// Upper end.
+    pub interaction_anti_high: Option<f64>,
+    /// Share of the variance between random sets in `mean_diff_ioi` that the sums account for.
+    pub variance_removed_ioi: Option<f64>,
+    /// The same in `mean_diff_anti`.
+    pub variance_removed_anti: Option<f64>,
 }
 
-/// Hero set against random sets at one k, on one task and measure.
+/// Hero set against random sets at one k, on one task and measure, over the subsample that both were run on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetTest {
     /// Where the hero heads come from.
@@ -274,20 +353,25 @@ pub struct SetTest {
     pub random_sd: Option<f64>,
     /// Hero minus random mean; negative where hero heads matter more.
     pub difference: Option<f64>,
-    /// Lower end of its 95% bootstrap interval over prompts.
+    /// Lower end of its 95% interval over prompts (Student's t).
     pub difference_ci_low: Option<f64>,
     /// Upper end.
     pub difference_ci_high: Option<f64>,
     /// Difference in standard deviations of the random sets (Glass's Δ).
     pub effect_size: Option<f64>,
-    /// Two-sided permutation p-value, from sets of all heads.
+    /// Two-sided [`SequentialP`].
     pub p_value: Option<f64>,
-    /// Benjamini–Hochberg q-value over all tests of the model.
+    /// Benjamini–Hochberg q-value over the model's tests that could reach p ≤ 0.05, those that were left out counted as
+    /// p = 1.
     pub q_value: Option<f64>,
-    /// Random sets compared with.
+    /// Random sets that were run.
     pub n_random: usize,
-    /// Permuted sets behind the p-value.
-    pub n_permuted: usize,
+    /// Those behind the p-value, which were enough to decide it.
+    pub n_behind_p: usize,
+    /// Different sets that there are; missing where they are more than 2⁶³.
+    pub n_possible: Option<u64>,
+    /// Prompts of the subsample, weights included.
+    pub n_prompts: u64,
     /// `measured`, or why something is missing.
     pub status: String,
 }
@@ -304,12 +388,14 @@ pub struct CurveArea {
     /// [`SetKind::Random`] or [`SetKind::RandomMatched`].
     pub against: SetKind,
     /// Random minus hero, averaged over ln k by trapezoids: what hero heads matter more than others, in the measure's
-    /// own units.
+    /// own units, over all held-out prompts.
     pub area: Option<f64>,
-    /// Lower end of its 95% bootstrap interval over prompts.
+    /// Lower end of its 95% interval over prompts and random sets (Student's t).
     pub ci_low: Option<f64>,
     /// Upper end.
     pub ci_high: Option<f64>,
+    /// Share of the variance that comes from the draw of random sets which the sums of single-head Δ took away.
+    pub variance_removed: Option<f64>,
     /// The k's of the curve.
     pub sizes: Vec<usize>,
     /// `measured`, or why not.

@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::Selection;
+use super::draws::Pool;
 use crate::categories::{Category, ClassifiedHead, ClassifiedModel};
-use crate::stats::Seed;
-use crate::stats::resampling::sample_without_replacement;
 
 /// Heads as (layer, head), in order, each once.
 pub type HeadSet = Vec<(u32, u32)>;
@@ -15,8 +12,10 @@ pub type HeadSet = Vec<(u32, u32)>;
 /// All sets of one model, and what each is for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AblationPlan {
-    /// Distinct sets; each is run once.
+    /// Distinct sets to run on every held-out prompt: hero sets and lesions.
     pub sets: Vec<HeadSet>,
+    /// Where random sets are drawn from.
+    pub pools: Vec<Pool>,
     /// Hero against random, for each selection and k.
     pub comparisons: Vec<Comparison>,
     /// The helping IOI-only heads and as many helping anti-only heads, as places in `sets`; or why there are none. See
@@ -37,176 +36,96 @@ pub struct Comparison {
     pub sets: Result<ComparedSets, String>,
 }
 
-/// Sets that are compared, as places in [`AblationPlan::sets`].
-#[derive(Debug, Clone, PartialEq)]
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComparedSets {
-    /// The k strongest heads.
+    /// The k strongest heads, as a place in [`AblationPlan::sets`].
     pub hero: usize,
-    /// Random sets of any heads.
-    pub random: Arm,
-    /// Random sets with as many heads of each layer as the hero set.
-    pub matched: Arm,
+    /// As many of all heads, as a place in [`AblationPlan::pools`]: the same for every selection.
+    pub random: usize,
+    /// As many of each layer's heads as the hero set has.
+    pub matched: usize,
 }
 
-/// Random sets of one kind, as places in [`AblationPlan::sets`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Arm {
-    /// Sets of other heads, or why there are none.
-    pub others: Result<Vec<usize>, String>,
-    /// Sets of all heads.
-    pub permuted: Vec<usize>,
-}
-
-/// 1, 2, 3, 5, 8, 13, … up to a quarter of the heads.
+/// 1, 2, 4, 8, … up to an eighth of the heads.
 #[must_use]
 pub fn set_sizes(n_heads_total: usize) -> Vec<usize> {
-    let (mut k, mut next) = (1, 2);
-    let mut sizes = Vec::new();
-    while 4 * k <= n_heads_total {
-        sizes.push(k);
-        (k, next) = (next, k + next);
-    }
-    sizes
+    std::iter::successors(Some(1), |k| Some(2 * k)).take_while(|k| 8 * k <= n_heads_total).collect()
 }
 
-/// The sets to ablate in a model, with `n_random_sets` random sets of each kind. `seed` is the study's.
+/// The sets to ablate in a model, with at most `n_random_sets` random sets of each kind. `seed` is the study's.
 ///
-/// Sets depend on the model's name, the seed and the strengths alone.
+/// Hero sets depend on the strengths alone, random sets on the model's name, the seed, and the hero sets' sizes and layers.
 #[must_use]
 pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> AblationPlan {
-    let n_heads_total = model.heads.len();
-    let sizes = set_sizes(n_heads_total);
-    let mut sets = DistinctSets::default();
-    let mut comparisons = Vec::new();
-    let mut notes = Vec::new();
+    let sizes = set_sizes(model.heads.len());
+    let all = in_order(model.heads.iter());
+    let mut plan =
+        AblationPlan { sets: vec![], pools: vec![], comparisons: vec![], lesions: Err(String::new()), notes: vec![] };
+    let mut places = Places::default();
     if sizes.is_empty() {
-        notes.push(format!("{n_heads_total} heads are too few: sets are of up to a quarter of the heads"));
+        plan.notes.push(format!("{} heads are too few: sets are of up to an eighth of the heads", all.len()));
     }
-    let by_layer = |heads: &mut dyn Iterator<Item = &ClassifiedHead>| -> HeadSet {
-        let mut set: HeadSet = heads.map(|h| (h.layer, h.head)).collect();
-        set.sort_unstable();
-        set
-    };
-    let all = by_layer(&mut model.heads.iter());
     for selection in Selection::ALL {
         let chosen = model.strongest(|h| selection.category().is_none_or(|c| h.category == c));
-        let shortage = || match chosen.len() {
+        let shortage = match chosen.len() {
             0 => format!("no head is {selection}"),
             1 => format!("only 1 head is {selection}"),
             n => format!("only {n} heads are {selection}"),
         };
         if let Some(missing) = sizes.iter().find(|&&k| k > chosen.len()) {
-            notes.push(format!("{}: no set of {missing} or more", shortage()));
+            plan.notes.push(format!("{shortage}: no set of {missing} or more"));
         }
         for &k in &sizes {
-            if k > chosen.len() {
-                comparisons.push(Comparison { selection, k, sets: Err(shortage()) });
-                continue;
-            }
-            let hero = by_layer(&mut chosen.iter().copied().take(k));
-            let draw = |arm: &str, strata: Vec<Stratum>, sets: &mut DistinctSets| {
-                // The same draws for every selection: where two share their hero set, or draw from all heads, they share
-                // the random sets too, which then run once.
-                let seed = |purpose: &str| {
-                    Seed::new(seed, &[&model.info.model, "sets", &k.to_string(), arm, purpose])
-                };
-                draw_arm(&strata, n_random_sets, [seed("others"), seed("permuted")], sets)
+            let sets = if k > chosen.len() {
+                Err(shortage.clone())
+            } else {
+                let hero = in_order(chosen.iter().copied().take(k));
+                let random = Pool::of_all(&model.info.model, seed, &all, k, n_random_sets);
+                let matched = Pool::matched(&model.info.model, seed, &all, &hero, n_random_sets);
+                Ok(ComparedSets {
+                    hero: places.of(hero, &mut plan.sets),
+                    random: place(random, &mut plan.pools),
+                    matched: place(matched, &mut plan.pools),
+                })
             };
-            let random = draw("random", vec![Stratum::new("the model", &all, &hero)], &mut sets);
-            let layers = hero.chunk_by(|a, b| a.0 == b.0).map(|in_layer| {
-                let layer = in_layer[0].0;
-                let all: HeadSet = all.iter().copied().filter(|h| h.0 == layer).collect();
-                Stratum::new(&format!("layer {layer}"), &all, in_layer)
-            });
-            let matched = draw("matched", layers.collect(), &mut sets);
-            if let Err(why) = &matched.others {
-                notes.push(format!("{selection}, k = {k}: no set matched layer by layer: {why}"));
-            }
-            let compared = ComparedSets { hero: sets.place(hero), random, matched };
-            comparisons.push(Comparison { selection, k, sets: Ok(compared) });
+            plan.comparisons.push(Comparison { selection, k, sets });
         }
     }
-    let lesions = lesions(model, &mut sets);
-    AblationPlan { sets: sets.sets, comparisons, lesions, notes }
+    plan.lesions = lesions(model, &mut places, &mut plan.sets);
+    plan
 }
 
-/// Heads of which some are drawn, all alike.
-struct Stratum {
-    name: String,
-    all: HeadSet,
-    others: HeadSet,
-    n_drawn: usize,
-}
-
-impl Stratum {
-    fn new(name: &str, all: &[(u32, u32)], hero: &[(u32, u32)]) -> Self {
-        Self {
-            name: name.to_owned(),
-            all: all.to_vec(),
-            others: all.iter().copied().filter(|h| !hero.contains(h)).collect(),
-            n_drawn: hero.len(),
-        }
-    }
-}
-
-/// Draws sets of others, and sets of all; where one of the latter avoids the hero set, one of the former stands for it.
-fn draw_arm(
-    strata: &[Stratum],
-    n_sets: usize,
-    [others, permuted]: [Seed; 2],
-    sets: &mut DistinctSets,
-) -> Arm {
-    let short = strata.iter().find(|s| s.others.len() < s.n_drawn);
-    let others: Result<Vec<usize>, String> = match short {
-        Some(s) => Err(format!("{} has {} hero heads and only {} others", s.name, s.n_drawn, s.others.len())),
-        None => Ok((0..n_sets)
-            .map(|i| sets.place(draw(strata, |s| &s.others, &mut others.stream(i as u64))))
-            .collect()),
-    };
-    let permuted = (0..n_sets)
-        .map(|i| {
-            let set = draw(strata, |s| &s.all, &mut permuted.stream(i as u64));
-            let avoids_hero =
-                set.iter().all(|head| strata.iter().any(|s| s.others.binary_search(head).is_ok()));
-            match &others {
-                Ok(others) if avoids_hero => others[i],
-                _ => sets.place(set),
-            }
-        })
-        .collect();
-    Arm { others, permuted }
-}
-
-fn draw(strata: &[Stratum], from: fn(&Stratum) -> &HeadSet, rng: &mut ChaCha8Rng) -> HeadSet {
-    let mut set = HeadSet::new();
-    for stratum in strata {
-        let heads = from(stratum);
-        set.extend(
-            sample_without_replacement(rng, heads.len(), stratum.n_drawn).into_iter().map(|i| heads[i]),
-        );
-    }
+/// The heads' places in the model, in order.
+fn in_order<'a>(heads: impl Iterator<Item = &'a ClassifiedHead>) -> HeadSet {
+    let mut set: HeadSet = heads.map(|h| (h.layer, h.head)).collect();
     set.sort_unstable();
     set
 }
 
-/// Sets in order of their first appearance, each once.
-#[derive(Default)]
-struct DistinctSets {
-    sets: Vec<HeadSet>,
-    places: HashMap<HeadSet, usize>,
+/// Where a pool stands in the list; a new one is added.
+fn place(pool: Pool, pools: &mut Vec<Pool>) -> usize {
+    pools.iter().position(|known| *known == pool).unwrap_or_else(|| {
+        pools.push(pool);
+        pools.len() - 1
+    })
 }
 
-impl DistinctSets {
-    fn place(&mut self, set: HeadSet) -> usize {
-        *self.places.entry(set).or_insert_with_key(|set| {
-            self.sets.push(set.clone());
-            self.sets.len() - 1
+/// Where sets stand, each once.
+#[derive(Default)]
+struct Places(HashMap<HeadSet, usize>);
+
+impl Places {
+    fn of(&mut self, set: HeadSet, sets: &mut Vec<HeadSet>) -> usize {
+        *self.0.entry(set).or_insert_with_key(|set| {
+            sets.push(set.clone());
+            sets.len() - 1
         })
     }
 }
 
 /// The strongest helping heads of `ioi_only` and of `anti_only`: equally many, up to a quarter of the model's heads.
-fn lesions(model: &ClassifiedModel, sets: &mut DistinctSets) -> Result<[usize; 2], String> {
+fn lesions(model: &ClassifiedModel, places: &mut Places, sets: &mut Vec<HeadSet>) -> Result<[usize; 2], String> {
     let ioi = model.strongest(|h| h.category == Category::IoiOnly && h.delta_ioi < 0.0);
     let anti = model.strongest(|h| h.category == Category::AntiOnly && h.delta_anti < 0.0);
     for (heads, category) in [(&ioi, Category::IoiOnly), (&anti, Category::AntiOnly)] {
@@ -215,11 +134,7 @@ fn lesions(model: &ClassifiedModel, sets: &mut DistinctSets) -> Result<[usize; 2
         }
     }
     let k = ioi.len().min(anti.len()).min((model.heads.len() / 4).max(1));
-    Ok([ioi, anti].map(|heads| {
-        let mut set: HeadSet = heads[..k].iter().map(|h| (h.layer, h.head)).collect();
-        set.sort_unstable();
-        sets.place(set)
-    }))
+    Ok([ioi, anti].map(|heads| places.of(in_order(heads[..k].iter().copied()), sets)))
 }
 
 #[cfg(test)]
@@ -227,11 +142,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_stop_at_a_quarter() {
-        assert!(set_sizes(3).is_empty());
-        assert_eq!(set_sizes(4), [1]);
-        assert_eq!(set_sizes(144), [1, 2, 3, 5, 8, 13, 21, 34]);
-        assert_eq!(set_sizes(12), [1, 2, 3]);
-        assert_eq!(set_sizes(11), [1, 2]);
+    fn sizes_stop_at_an_eighth() {
+        assert!(set_sizes(7).is_empty());
+        assert_eq!(set_sizes(8), [1]);
+        assert_eq!(set_sizes(48), [1, 2, 4]);
+        assert_eq!(set_sizes(144), [1, 2, 4, 8, 16]);
+        assert_eq!(set_sizes(1200), [1, 2, 4, 8, 16, 32, 64, 128]);
     }
 }

@@ -49,8 +49,9 @@ fn origin_columns<'a, T: 'a>(
 #[must_use]
 pub fn raw_table(models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.rows);
-    type Of = fn(&RawRow) -> SetMeans;
-    let mean = |of: Of, value: fn(&SetMeans) -> f64| rows().map(move |(_, r)| value(&of(r)));
+    type Of = fn(&RawRow) -> Option<SetMeans>;
+    let mean = |of: Of, value: fn(&SetMeans) -> f64| rows().map(move |(_, r)| of(r).as_ref().map(value));
+    let drawn = |of: Of| rows().map(move |(_, r)| of(r).map(|m| m.n_prompts as usize));
     let (ioi, anti): (Of, Of) = (|r| r.ioi, |r| r.anti);
     let table = Table::new("hero_vs_random_ablation")
         .text("family", rows().map(|(m, _)| m.origin.family.as_str()))
@@ -65,7 +66,11 @@ pub fn raw_table(models: &[ModelAblation]) -> Table {
         .float("delta_anti", mean(anti, |m| m.delta))
         .text("selection", rows().map(|(_, r)| r.selection.name()))
         .integer("set", rows().map(|(_, r)| r.index))
-        .text("heads", rows().map(|(_, r)| head_list(&r.heads)));
+        .text("heads", rows().map(|(_, r)| head_list(&r.heads)))
+        .float("sum_delta_ioi", mean(ioi, |m| m.sum_delta))
+        .float("sum_delta_anti", mean(anti, |m| m.sum_delta))
+        .integer("n_prompts_ioi", drawn(ioi))
+        .integer("n_prompts_anti", drawn(anti));
     origin_columns(table, rows())
 }
 
@@ -100,7 +105,19 @@ pub fn summary_table(models: &[ModelAblation]) -> Table {
         .integer("n_candidates_ioi", rows().map(|(m, _)| m.n_candidates[0]))
         .integer("n_candidates_anti", rows().map(|(m, _)| m.n_candidates[1]))
         .integer("n_prompts_ioi", rows().map(|(m, _)| m.n_prompts[0] as usize))
-        .integer("n_prompts_anti", rows().map(|(m, _)| m.n_prompts[1] as usize));
+        .integer("n_prompts_anti", rows().map(|(m, _)| m.n_prompts[1] as usize))
+        .integer("n_sets_ioi", rows().map(|(_, r)| r.n_sets_ioi))
+        .integer("n_sets_anti", rows().map(|(_, r)| r.n_sets_anti))
+        .float("sum_delta_ioi", rows().map(|(_, r)| r.sum_delta_ioi))
+        .float("interaction_ioi", rows().map(|(_, r)| r.interaction_ioi))
+        .float("interaction_ioi_low", rows().map(|(_, r)| r.interaction_ioi_low))
+        .float("interaction_ioi_high", rows().map(|(_, r)| r.interaction_ioi_high))
+        .float("sum_delta_anti", rows().map(|(_, r)| r.sum_delta_anti))
+        .float("interaction_anti", rows().map(|(_, r)| r.interaction_anti))
+        .float("interaction_anti_low", rows().map(|(_, r)| r.interaction_anti_low))
+        .float("interaction_anti_high", rows().map(|(_, r)| r.interaction_anti_high))
+        .float("variance_removed_ioi", rows().map(|(_, r)| r.variance_removed_ioi))
+        .float("variance_removed_anti", rows().map(|(_, r)| r.variance_removed_anti));
     origin_columns(table, rows())
 }
 
@@ -135,7 +152,9 @@ pub fn test_table(models: &[ModelAblation]) -> Table {
         .float("p_value", number(|r| r.p_value))
         .float("q_value", number(|r| r.q_value))
         .integer("n_random", rows().map(|(_, r)| r.n_random))
-        .integer("n_permuted", rows().map(|(_, r)| r.n_permuted))
+        .integer("n_behind_p", rows().map(|(_, r)| r.n_behind_p))
+        .integer("n_possible", rows().map(|(_, r)| r.n_possible.map(|n| n as usize)))
+        .integer("n_prompts", rows().map(|(_, r)| r.n_prompts as usize))
         .text("status", rows().map(|(_, r)| r.status.as_str()));
     origin_columns(table, rows())
 }
@@ -157,6 +176,7 @@ pub fn area_table(models: &[ModelAblation]) -> Table {
         .float("area_ci_low", number(|r| r.ci_low))
         .float("area_ci_high", number(|r| r.ci_high))
         .text("k", rows().map(|(_, r)| sizes(r)))
-        .text("status", rows().map(|(_, r)| r.status.as_str()));
+        .text("status", rows().map(|(_, r)| r.status.as_str()))
+        .float("variance_removed", number(|r| r.variance_removed));
     origin_columns(table, rows())
 }

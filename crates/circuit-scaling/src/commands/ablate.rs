@@ -2,28 +2,29 @@
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use analysis::ablation::{
-    AblationFile, AblationSettings, ModelAblation, Selection, SetKind, TaskOutcomes, area_table, evaluate,
-    plan, raw_table, summary_table, test_table,
+    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, ModelAblation, Outcome, Selection, SetKind,
+    TaskOutcomes, area_table, evaluate, plan, raw_table, run_random_sets, summary_table, test_table,
 };
 use analysis::categories::DEFAULT_TOP_K;
 use analysis::dissociation::{
-    Dissociation, Evidence, Ranged, dissociation, dissociation_scaling_table, dissociation_table, scaling,
+    Dissociation, Ranged, dissociation, dissociation_scaling_table, dissociation_table, scaling,
 };
 use analysis::files::write_bytes;
 use analysis::layout::Layout;
-use analysis::scan_summary::SummaryOptions;
-use circuits::ablate::ablate_sets;
+use circuits::ablate::{ablate_sets, subsample};
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use serde_json::json;
+use transformer::decoder::Decoder;
 use transformer::engine;
 
 use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AblateArgs;
 use crate::error::CliError;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::{Digest256, Partial, StudyFolder};
 use crate::subject::Subject;
 
 /// How sets are ablated and compared.
@@ -33,8 +34,12 @@ pub struct AblateOptions {
     pub ablation: Option<Ablation>,
     /// Where value biases count; `None` for what the scan used.
     pub value_bias: Option<ValueBias>,
-    /// Random sets of each kind.
+    /// Random sets of each kind and size at most.
     pub random_sets: usize,
+    /// Held-out prompts of each task that random sets are run on at most.
+    pub random_prompts: usize,
+    /// Bootstrap resamples of the prompts.
+    pub resamples: u32,
     /// Bytes for activations.
     pub memory: usize,
 }
@@ -45,7 +50,9 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
     let options = AblateOptions {
         ablation: args.ablation,
         value_bias: args.value_bias,
-        random_sets: args.random_sets,
+        random_sets: args.sets.random_sets(args.effort.effort),
+        random_prompts: args.sets.random_prompts(args.effort.effort),
+        resamples: args.effort.resampling().n_resamples,
         memory: args.experiment.memory,
     };
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
@@ -90,8 +97,9 @@ fn ablate_model(
         ablation: ablation.to_string(),
         value_bias: value_bias.to_string(),
         n_random_sets: options.random_sets,
+        n_random_prompts: options.random_prompts,
         tau: tested.tau,
-        n_resamples: SummaryOptions::default().resampling.n_resamples,
+        n_resamples: options.resamples,
     };
     let origin = tested.origin([]);
     let plan = plan(tested.heads, options.random_sets, meta.seed);
@@ -99,39 +107,125 @@ fn ablate_model(
     let step = format!("ablate {name}");
     let path = tested.layout.model_ablation(name);
     if folder.is_done(&step, &inputs) {
-        display.detail(&format!("{name:16} {} sets of heads: done", plan.sets.len()));
+        display.detail(&format!("{name:16} sets of heads: done"));
         return Ok(AblationFile::read(&path)?);
     }
     let decoder = tested.subject.load()?;
-    let run = |task: usize| -> Result<TaskOutcomes, CliError> {
-        let prompts = &tested.prompts[task];
-        let bar = display.bar("ablate", name, &prompts.task, plan.sets.len() as u64, "sets");
-        let mut observe = |progress: engine::Progress| {
-            bar.advance(progress.done, progress.total);
-            ControlFlow::Continue(())
-        };
-        let scan = ScanOptions { ablation, value_bias, engine: engine::Options { memory: options.memory } };
-        let outcomes = ablate_sets(&decoder, prompts, tested.split, &plan.sets, scan, &mut observe)
-            .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
-        let seconds = bar.finish();
-        let n_sets = plan.sets.len();
-        display.note(&format!("{name:16} {:12} {n_sets} sets of heads in {seconds:.1} s", prompts.task));
-        Ok(outcomes)
-    };
-    let [ioi, anti] = [run(0)?, run(1)?];
+    let scan = ScanOptions { ablation, value_bias, engine: engine::Options { memory: options.memory } };
+    let mut partial = folder.partial_ablation(name, &inputs);
+    let known = std::mem::take(&mut partial.known);
+    let mut runs = Runs { tested, decoder: &decoder, scan, display, partial, known, at: 0 };
+    let outcomes = runs.all(&plan, &settings)?;
+    let partial = runs.partial;
     let evidence = Evidence {
         model: tested.heads,
         scans: [&tested.scans[0], &tested.scans[1]],
         plan: &plan,
-        outcomes: [&ioi, &anti],
+        outcomes: [&outcomes[0], &outcomes[1]],
     };
     let file = AblationFile {
-        ablation: evaluate(&origin, &settings, &plan, &ioi, &anti)?,
+        ablation: evaluate(&origin, &settings, evidence)?,
         dissociation: dissociation(&origin, &settings, evidence)?,
     };
     file.write(&path)?;
     folder.done(&step, inputs, &[path])?;
+    partial.finish();
     Ok(file)
+}
+
+/// The runs of one model's sets. What they give is kept as it comes, number after number, so that a run that was killed
+/// finds the first of them there and goes on with the others: which run follows which depends on their results alone.
+struct Runs<'a> {
+    tested: &'a TestedModel<'a>,
+    decoder: &'a Decoder,
+    scan: ScanOptions,
+    display: Display,
+    partial: Partial,
+    /// What all runs gave so far; see [`Runs::keep`].
+    known: Vec<f32>,
+    /// Where in `known` the next run's numbers begin.
+    at: usize,
+}
+
+impl Runs<'_> {
+    /// Hero sets and lesions on all held-out prompts, then random sets on some of them for as long as they decide something.
+    fn all(&mut self, plan: &AblationPlan, settings: &AblationSettings) -> Result<[TaskOutcomes; 2], CliError> {
+        let start = Instant::now();
+        let [mut ioi, mut anti] = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
+        for (task, of_task) in [&mut ioi, &mut anti].into_iter().enumerate() {
+            let prompts = &self.tested.prompts[task];
+            of_task.subsample =
+                subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan.ablation);
+        }
+        let mut outcomes = [ioi, anti];
+        let places = outcomes.each_ref().map(|o| o.subsample.clone());
+        run_random_sets(plan, settings, &mut outcomes, &mut |task, sets| {
+            Ok::<_, CliError>(self.run(task, Some(&places[task]), sets)?.sets)
+        })?;
+        let n_random = outcomes.each_ref().map(|o| o.random.iter().map(Vec::len).sum::<usize>());
+        self.display.note(&format!(
+            "{:16} {} sets of heads, and random ones: {} on ioi, {} on anti_repeat, in {:.1} s",
+            self.tested.subject.name,
+            plan.sets.len(),
+            n_random[0],
+            n_random[1],
+            start.elapsed().as_secs_f64()
+        ));
+        Ok(outcomes)
+    }
+
+    /// Runs sets on the held-out prompts of a task, or on some of them.
+    fn run(&mut self, task: usize, places: Option<&[usize]>, sets: &[HeadSet]) -> Result<TaskOutcomes, CliError> {
+        let (tested, name) = (self.tested, &self.tested.subject.name);
+        let prompts = &tested.prompts[task];
+        let n_prompts = places.map_or(prompts.of_split(tested.split).count(), <[usize]>::len);
+        // The baseline is run again for a few prompts' worth of work: it is what everything else is compared with.
+        let todo = if self.is_known(sets.len(), n_prompts) { &[][..] } else { sets };
+        let bar = self.display.bar("ablate", name, &prompts.task, todo.len() as u64, "sets");
+        let mut observe = |progress: engine::Progress| {
+            bar.advance(progress.done, progress.total);
+            ControlFlow::Continue(())
+        };
+        let mut outcomes =
+            ablate_sets(self.decoder, prompts, (tested.split, places), todo, self.scan, &mut observe)
+                .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
+        bar.finish();
+        if todo.len() < sets.len() {
+            outcomes.sets = self.recall(sets.len(), n_prompts);
+        } else {
+            self.keep(&outcomes.sets);
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether the next run, of so many sets, was made before.
+    fn is_known(&self, n_sets: usize, n_prompts: usize) -> bool {
+        self.at + 3 * n_sets * n_prompts <= self.known.len()
+    }
+
+    /// The next run's outcomes, which are known.
+    fn recall(&mut self, n_sets: usize, n_prompts: usize) -> Vec<Outcome> {
+        let numbers = &self.known[self.at..];
+        self.at += 3 * n_sets * n_prompts;
+        let of_set = |numbers: &[f32]| Outcome {
+            mean_diff: numbers[..n_prompts].to_vec(),
+            logit_diff: numbers[n_prompts..2 * n_prompts].to_vec(),
+            correct: numbers[2 * n_prompts..].iter().map(|&c| c == 1.0).collect(),
+        };
+        numbers.chunks_exact(3 * n_prompts).take(n_sets).map(of_set).collect()
+    }
+
+    /// Adds a run's outcomes to what is known: of each set, the mean differences, logit differences, and 1 or 0 for correct.
+    fn keep(&mut self, outcomes: &[Outcome]) {
+        self.known.truncate(self.at);
+        for outcome in outcomes {
+            self.known.extend(&outcome.mean_diff);
+            self.known.extend(&outcome.logit_diff);
+            self.known.extend(outcome.correct.iter().map(|&c| f32::from(u8::from(c))));
+        }
+        self.at = self.known.len();
+        self.partial.keep(&self.known);
+    }
 }
 
 /// Writes the tables of all models, and says what they show.
@@ -171,12 +265,13 @@ fn describe(text: &mut String, model: &ModelAblation) {
     let settings = &model.settings;
     let _ = writeln!(
         text,
-        "{} ({} ablation, value bias {}, {} prompts, {} random sets each)",
+        "{} ({} ablation, value bias {}, {} prompts, up to {} random sets of each size on up to {} of them)",
         model.origin.model,
         settings.ablation,
         settings.value_bias,
         model.origin.split.as_str(),
-        settings.n_random_sets
+        settings.n_random_sets,
+        settings.n_random_prompts
     );
     let _ = writeln!(
         text,

@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod attend;
 pub mod compare;
+mod costs;
 pub mod experiment;
 pub mod inspect;
 pub mod models;

@@ -220,17 +220,26 @@ impl Run<'_> {
     /// Patches the hero heads' values from clean into corrupted prompts.
     fn trace(&mut self) -> Result<(), CliError> {
         let heads = self.hero_heads()?;
-        let options = TraceOptions { stream: Stream::V, all_heads: false, memory: self.args.measure.memory };
+        let measure = &self.args.measure;
+        let options = TraceOptions {
+            stream: Stream::V,
+            all_heads: false,
+            resampling: measure.effort.resampling(),
+            memory: measure.memory,
+        };
         trace_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)
     }
 
     /// Ablates sets of hero heads against random sets.
     fn ablate(&mut self) -> Result<(), CliError> {
         let heads = self.hero_heads()?;
+        let effort = &self.args.measure.effort;
         let options = AblateOptions {
             ablation: None,
             value_bias: None,
-            random_sets: self.args.random_sets,
+            random_sets: self.args.sets.random_sets(effort.effort),
+            random_prompts: self.args.sets.random_prompts(effort.effort),
+            resamples: effort.resampling().n_resamples,
             memory: self.args.measure.memory,
         };
         ablate_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)

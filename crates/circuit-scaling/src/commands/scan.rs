@@ -91,6 +91,7 @@ pub struct ModelScan<'a> {
     tokenized: TokenizedPrompts,
     meta: ScanMeta,
     options: ScanOptions,
+    summary: SummaryOptions,
     inputs: Digest256,
 }
 
@@ -143,13 +144,16 @@ impl<'a> ModelScan<'a> {
             },
         };
         let prompts_hash = Digest256::of_file(&written);
-        let inputs = Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash }));
+        let summary =
+            SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
+        let inputs =
+            Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }));
         let options = ScanOptions {
             ablation: measure.ablation,
             value_bias: measure.value_bias,
             engine: engine::Options { memory: measure.memory },
         };
-        Ok(Self { subject, tokenized, meta, options, inputs })
+        Ok(Self { subject, tokenized, meta, options, summary, inputs })
     }
 
     /// Whether the folder has this very scan already.
@@ -186,7 +190,7 @@ impl<'a> ModelScan<'a> {
             circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
                 .map_err(|source| CliError::Scan { model: model.clone(), source })?;
         let seconds = bar.finish();
-        let scan = summarise_scan(&per_prompt, &SummaryOptions::default())?;
+        let scan = summarise_scan(&per_prompt, &self.summary)?;
         let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
         per_prompt.write(&paths[0])?;
         scan.write(&paths[1])?;

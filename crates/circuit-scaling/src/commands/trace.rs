@@ -8,7 +8,6 @@ use analysis::categories::HeroHead;
 use analysis::layout::{Layout, stream_name};
 use analysis::origin::Origin;
 use analysis::scan_file::Resampling;
-use analysis::scan_summary::SummaryOptions;
 use analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
     summary_table, write_results,
@@ -26,12 +25,14 @@ use crate::study_folder::{Digest256, StudyFolder};
 use crate::subject::Subject;
 
 /// What to trace, and with how much memory.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct TraceOptions {
     /// What is patched.
     pub stream: Stream,
     /// Whether every head is traced.
     pub all_heads: bool,
+    /// Bootstrap resamples and sign flips.
+    pub resampling: Resampling,
     /// Bytes for activations.
     pub memory: usize,
 }
@@ -47,8 +48,12 @@ struct TracedModel {
 /// Traces the heads of a study's models and writes the results.
 pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
     let (heads, subjects) = StudyHeads::open(&args.experiment, args.top_k, display)?;
-    let options =
-        TraceOptions { stream: args.stream, all_heads: args.all_heads, memory: args.experiment.memory };
+    let options = TraceOptions {
+        stream: args.stream,
+        all_heads: args.all_heads,
+        resampling: args.effort.resampling(),
+        memory: args.experiment.memory,
+    };
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
     trace_models(&mut folder, &heads, &subjects, options, display)
 }
@@ -73,8 +78,9 @@ pub fn trace_models(
         .collect::<Result<_, _>>()?;
     let n_heroes: Vec<_> = heads.heroes.iter().map(|h| (&h.model, h.head.layer, h.head.head)).collect();
     let models: Vec<_> = tested.iter().map(|t| t.inputs(&origin(t, options.stream))).collect();
-    let inputs =
-        Digest256::of(&json!({ "models": models, "heroes": n_heroes, "all_heads": options.all_heads }));
+    let inputs = Digest256::of(&json!({
+        "models": models, "heroes": n_heroes, "all_heads": options.all_heads, "resampling": options.resampling,
+    }));
     let step = format!("trace {stream}");
     let path = layout.causal_results(stream);
     if folder.is_done(&step, &inputs) {
@@ -83,7 +89,7 @@ pub fn trace_models(
     }
     let (mut heroes, mut all) = (Vec::new(), Vec::new());
     for tested in &tested {
-        let traced = trace_model(tested, &heads.heroes, options, display)?;
+        let traced = trace_model(tested, &heads.heroes, &options, display)?;
         heroes.extend(traced.heroes);
         all.extend(traced.all);
     }
@@ -132,7 +138,7 @@ fn origin(tested: &TestedModel, stream: Stream) -> Origin {
 fn trace_model(
     tested: &TestedModel,
     heroes: &[HeroHead],
-    options: TraceOptions,
+    options: &TraceOptions,
     display: Display,
 ) -> Result<TracedModel, CliError> {
     let name = &tested.subject.name;
@@ -170,10 +176,9 @@ fn trace_model(
     };
     let [ioi, anti] = [run(0)?, run(1)?];
     let origin = origin(tested, options.stream);
-    let resampling: Resampling = SummaryOptions::default().resampling;
     let notes = tested.empty_categories();
     let results = |heads: &[TracedHead], ioi: &TaskTrace, anti: &TaskTrace| {
-        summarise(&origin, options.stream.as_str(), heads, ioi, anti, &resampling, &notes)
+        summarise(&origin, options.stream.as_str(), heads, ioi, anti, &options.resampling, &notes)
     };
     if !options.all_heads {
         return Ok(TracedModel { heroes: results(&heroes, &ioi, &anti)?, all: Vec::new() });

@@ -395,7 +395,7 @@ fn work(chunk: &Chunk, n_layers: usize, first: usize, n_branches: usize) -> u64 
 }
 
 /// Cuts `items` into as few parts of at most `size` as possible, about equally large.
-fn even_parts<T>(items: &[T], size: usize) -> impl Iterator<Item = &[T]> {
+pub(super) fn even_parts<T>(items: &[T], size: usize) -> impl Iterator<Item = &[T]> {
     let n_parts = items.len().div_ceil(size).max(1);
     items.chunks(items.len().div_ceil(n_parts).max(1))
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
-//! they part (as if a stack held all of them). The expected time is the sum over kinds of
+//! they part, in the stacks that the run would make. The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
 
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
 
+use super::branches::even_parts;
 use super::layer::{MLP_BLOCK, TILE, activate, layer_norm};
 use super::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
 use super::tree::Tree;
@@ -57,7 +58,7 @@ pub fn cost(
     plan::check(spec, prompts, branches)?;
     let mut total = Cost { n_tokens: prompts.iter().map(|p| p.tokens.len()).sum(), ..Cost::default() };
     for chunk in plan::chunks(spec, prompts, branches, options)? {
-        total.add_chunk(spec, &chunk, branches);
+        total.add_chunk(spec, &chunk, branches, options.memory);
         let (base, branch) = floats_per_node(spec, branches);
         let stack = stack_size(spec, branches, &chunk, options.memory).min(branches.len());
         let per_run = branch * chunk.branch.n_nodes() + floats_per_end(spec) * chunk.ends.len();
@@ -67,8 +68,28 @@ pub fn cost(
     Ok(total)
 }
 
+/// What stays the same for all branches of a chunk.
+struct Way<'w> {
+    spec: &'w ModelSpec,
+    tree: &'w Tree<'w>,
+    /// Nodes, and last tokens among them.
+    n: usize,
+    ends: usize,
+    /// Runs in a stack at most.
+    size: usize,
+    /// Operations in one run's attention at each layer.
+    attention: Vec<f64>,
+}
+
+impl Way<'_> {
+    /// Rows that one run has after a layer's attention.
+    fn rows(&self, layer: usize) -> usize {
+        if layer + 1 == self.spec.n_layers { self.ends } else { self.n }
+    }
+}
+
 impl Cost {
-    fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch]) {
+    fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch], memory: usize) {
         let (n, ends, base) = (chunk.branch.n_nodes(), chunk.ends.len(), chunk.base.n_nodes());
         self.n_nodes += n;
         let last = spec.n_layers - 1;
@@ -76,29 +97,58 @@ impl Cost {
         let (base_nodes, branch_nodes) = (everywhere(&chunk.base), everywhere(&chunk.branch));
         let tree = Tree::new(branches);
         let starting = tree.by_first_layer();
-        let mut running: Vec<&[usize]> = vec![];
+        let size = stack_size(spec, branches, chunk, memory);
+        let attention_of = |layer: usize| {
+            attention(spec, layer, &chunk.branch, if layer == last { &chunk.ends } else { &branch_nodes })
+        };
+        let way = Way { spec, tree: &tree, n, ends, size, attention: (0..spec.n_layers).map(attention_of).collect() };
         for layer in 0..spec.n_layers {
-            let rows = if layer == last { ends } else { n };
-            let queries = if layer == last { &chunk.ends } else { &branch_nodes };
             self.dense += projections(spec, base, base) + rest_of_block(spec, base);
             self.attention += attention(spec, layer, &chunk.base, &base_nodes);
-
-            // Runs that have started project and attend, and then divide.
-            let (n_before, partings) = (running.len() as f64, layer);
-            running = running.iter().flat_map(|run| tree.divide(run, layer, partings)).collect();
-            self.dense += n_before * projections(spec, n, rows);
-            self.dense += running.len() as f64 * rest_of_block(spec, rows);
-            self.attention += n_before * attention(spec, layer, &chunk.branch, queries);
-
             let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
-            for run in tree.divide(start, layer, 0) {
+            let runs: Vec<&[usize]> = tree.divide(start, layer, 0).collect();
+            let rows = way.rows(layer);
+            for run in &runs {
                 let n_edits = branches[run[0]].at_layer(layer).len();
                 self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
                 if spec.block == BlockLayout::Sequential {
                     self.dense += (4 * spec.d_model * spec.d_mlp * rows) as f64;
                 }
-                running.push(run);
             }
+            for runs in even_parts(&runs, size) {
+                self.add_stack(&way, layer + 1, runs, 0);
+            }
+        }
+    }
+
+    /// Adds a stack of runs that have parted from others so often, from `layer` on to the end: the way of
+    /// [`Runner`](super::branches::Runner), which decides what is shared.
+    fn add_stack(&mut self, way: &Way<'_>, layer: usize, runs: &[&[usize]], partings: usize) {
+        for index in layer..way.spec.n_layers {
+            let children: Vec<&[usize]> =
+                runs.iter().flat_map(|run| way.tree.divide(run, index, partings)).collect();
+            let rows = way.rows(index);
+            self.dense += runs.len() as f64 * projections(way.spec, way.n, rows);
+            self.attention += runs.len() as f64 * way.attention[index];
+            self.dense += children.len() as f64 * rest_of_block(way.spec, rows);
+            if children.len() > runs.len() {
+                for children in even_parts(&children, way.size) {
+                    self.add_stack(way, index + 1, children, partings + 1);
+                }
+                return;
+            }
+        }
+    }
+
+    /// The cost of this run and then another: work adds up, memory does not.
+    #[must_use]
+    pub fn and(self, then: Self) -> Self {
+        Self {
+            n_tokens: self.n_tokens + then.n_tokens,
+            n_nodes: self.n_nodes + then.n_nodes,
+            dense: self.dense + then.dense,
+            attention: self.attention + then.attention,
+            memory: self.memory.max(then.memory),
         }
     }
 
@@ -291,6 +341,14 @@ mod tests {
         let expected = plain + 4.0 * (own + mlp) + 2.0 * layer(4.0, 4.0) - shared + 2.0 * layer(4.0, 2.0);
         assert_eq!(parted.dense, expected);
         assert_eq!(parted.attention, plain_attention + 4.0 * 8.0 * (windowed + 2.0 * ends));
+        // As deep down as any: how often branches parted counts, not the layer at which they do.
+        let deep = ModelSpec { n_layers: 9, attn_scale: vec![0.5; 9], windows: vec![None; 9], ..spec(BlockLayout::Sequential) };
+        let sets = [vec![(6, 1)], vec![(6, 1), (8, 0)]].map(|heads| Branch::ablate(heads, Replacement::Zero));
+        let parted = cost(&deep, &prompts(), &sets, Options::default()).unwrap();
+        let shared_last = 2.0 * 8.0 * 8.0 * (2.0 * 4.0 + 2.0); // k and v of four nodes, q of two
+        let expected =
+            9.0 * layer(4.0, 4.0) + 4.0 * (own + mlp) + layer(4.0, 4.0) + 2.0 * layer(4.0, 2.0) - shared_last;
+        assert_eq!(parted.dense, expected);
         assert_eq!(cost_of(BlockLayout::Parallel, &[2]).dense, plain + 2.0 * own);
         assert!(first.memory > 0 && first.memory < 1 << 30);
     }

@@ -1,0 +1,359 @@
+//! What each stage of a run that runs a model will cost, before it is started.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use analysis::ablation::{
+    AblationSettings, HeadSet, Outcome, Pool, TaskOutcomes, plan, run_random_sets, set_sizes,
+};
+use analysis::head_id::HeadId;
+use analysis::joint::from_study;
+use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use analysis::per_prompt::PerPromptScan;
+use analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
+use analysis::stats::{Seed, sign_flip_p_values};
+use circuits::ablate::{self, subsample};
+use circuits::prompts::{PromptSet, Split, TokenizedPrompts};
+use circuits::scan::{self, ScanOptions};
+use circuits::{attention, trace};
+use transformer::engine::{Cost, Options, Rates};
+use transformer::intervention::Stream;
+use transformer::spec::ModelSpec;
+
+use super::experiment::StudyHeads;
+use crate::args::{RunArgs, Stage};
+use crate::error::CliError;
+use crate::subject::Subject;
+
+/// Time for the calibration of a `plan`, all models together.
+pub const CALIBRATION: Duration = Duration::from_secs(2);
+/// Hero heads of three categories are traced, as far as a model has them.
+const TRACED_CATEGORIES: usize = 3;
+
+/// One stage of one model.
+pub struct StageCost {
+    /// The stage.
+    pub stage: Stage,
+    /// The model.
+    pub model: String,
+    /// Heads or sets of heads, over all tasks.
+    pub n_branches: usize,
+    /// Work of the forward passes.
+    pub cost: Cost,
+    /// Numbers resampled: series × prompts × resamples.
+    resampled: f64,
+    rates: Rates,
+    statistics: f64,
+}
+
+impl StageCost {
+    /// Seconds that the stage will take.
+    pub fn seconds(&self) -> f64 {
+        self.cost.seconds(&self.rates) + self.resampled / self.statistics
+    }
+}
+
+/// The costs of every stage of a run that runs a model, stage by stage; `calibration` is spent on timing this machine.
+///
+/// Hero heads are known once a study has its scans: where the folder of `args` has those of all models, stages that need them
+/// are counted as they will be run, random sets with them as long as the sums of their heads' effects leave a question
+/// open. Without scans, hero heads are taken to be spread over the model, and to differ from random ones at every size.
+///
+/// # Errors
+/// Prompts that a model cannot read, or a run that does not fit into memory.
+pub fn costs(
+    args: &RunArgs,
+    subjects: &[Subject],
+    prompts: &[PromptSet],
+    calibration: Duration,
+) -> Result<Vec<StageCost>, CliError> {
+    let stages = args.stages();
+    let layout = Layout::new(&args.tables.study.out);
+    let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
+    let heads = from_study(&layout, &names, args.tables.tau)
+        .ok()
+        .and_then(|joint| StudyHeads::new(&joint, args.tables.tau, args.tables.top_k).ok());
+    // Models of one width run at one rate.
+    let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
+    let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
+    let statistics = resampling_rate(calibration / 8);
+    let mut rates: HashMap<_, Rates> = HashMap::new();
+    let mut costs = Vec::new();
+    for subject in subjects {
+        let rates = *rates
+            .entry(widths(subject))
+            .or_insert_with(|| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32));
+        let tokenized = prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
+        let model = Model::new(args, subject, &tokenized, &layout, heads.as_ref());
+        for &stage in &stages {
+            let Some((n_branches, cost, resampled)) = model.cost(stage)? else { continue };
+            let model = subject.name.clone();
+            costs.push(StageCost { stage, model, n_branches, cost, resampled, rates, statistics });
+        }
+    }
+    costs.sort_by_key(|cost| stages.iter().position(|&s| s == cost.stage));
+    Ok(costs)
+}
+
+/// Numbers resampled a second: of bootstrap means and sign flips together.
+fn resampling_rate(budget: Duration) -> f64 {
+    let series = vec![(0..240).map(|i| f64::from(i * 37 % 101)).collect::<Vec<f64>>(); 8];
+    let weights = vec![1; 240];
+    let options = BootstrapOptions { n_resamples: 512, level: 0.95, thresholds: vec![0.05; 5] };
+    let seed = Seed::new(0, &["calibration"]);
+    let (start, mut done) = (Instant::now(), 0.0);
+    while done == 0.0 || start.elapsed() < budget {
+        black_box(bootstrap_means(&series, &weights, &options, &seed));
+        black_box(sign_flip_p_values(&series, &weights, options.n_resamples, &seed));
+        done += 8.0 * 240.0 * 512.0;
+    }
+    done / start.elapsed().as_secs_f64()
+}
+
+/// Branches, their work, and numbers resampled.
+type Work = (usize, Cost, f64);
+
+/// One model of a run.
+struct Model<'a> {
+    args: &'a RunArgs,
+    subject: &'a Subject,
+    tokenized: &'a [TokenizedPrompts],
+    /// The side files of its scans, if they are there.
+    scans: Option<[PerPromptScan; 2]>,
+    heads: Option<&'a StudyHeads>,
+    options: ScanOptions,
+}
+
+impl<'a> Model<'a> {
+    fn new(
+        args: &'a RunArgs,
+        subject: &'a Subject,
+        tokenized: &'a [TokenizedPrompts],
+        layout: &Layout,
+        heads: Option<&'a StudyHeads>,
+    ) -> Self {
+        let measure = &args.measure;
+        let options = ScanOptions {
+            ablation: measure.ablation,
+            value_bias: measure.value_bias,
+            engine: Options { memory: measure.memory },
+        };
+        let read = |task| PerPromptScan::read(&layout.per_prompt(task, &subject.name)).ok();
+        let scans = heads.and_then(|_| Some([read(IOI)?, read(ANTI_REPEAT)?]));
+        Self { args, subject, tokenized, scans, heads, options }
+    }
+
+    fn spec(&self) -> &ModelSpec {
+        self.subject.spec()
+    }
+
+    /// The prompts of the two tasks that experiments are made on.
+    fn of_pair(&self) -> impl Iterator<Item = &TokenizedPrompts> {
+        [IOI, ANTI_REPEAT].into_iter().filter_map(|task| self.tokenized.iter().find(|p| p.task == task))
+    }
+
+    /// What a stage takes, if it runs the model.
+    fn cost(&self, stage: Stage) -> Result<Option<Work>, CliError> {
+        match stage {
+            Stage::Scan => self.scan().map(Some),
+            Stage::Attend => self.attend().map(Some),
+            Stage::Trace => self.trace().map(Some),
+            Stage::Ablate => self.ablate().map(Some),
+            Stage::Tables | Stage::Figures | Stage::Notes | Stage::Report => Ok(None),
+        }
+    }
+
+    fn resamples(&self) -> f64 {
+        f64::from(self.args.measure.effort.resampling().n_resamples)
+    }
+
+    fn scan(&self) -> Result<Work, CliError> {
+        let n_heads = self.spec().n_heads_total();
+        let (mut cost, mut resampled) = (Cost::default(), 0.0);
+        for prompts in self.tokenized {
+            let ScanOptions { ablation, value_bias, engine } = self.options;
+            let of_task = scan::cost(self.spec(), prompts, ablation, value_bias, engine)
+                .map_err(|source| CliError::Scan { model: self.subject.name.clone(), source })?;
+            cost = cost.and(of_task);
+            resampled += (n_heads * prompts.prompts.len()) as f64 * self.resamples();
+        }
+        Ok((n_heads * self.tokenized.len(), cost, resampled))
+    }
+
+    fn attend(&self) -> Result<Work, CliError> {
+        let mut cost = Cost::default();
+        for prompts in self.of_pair() {
+            let held_out = prompts.restricted_to(prompts.protocol.held_out_split());
+            let of_task = attention::cost(self.spec(), &held_out, self.options.engine)
+                .map_err(|source| self.attention_error(source))?;
+            cost = cost.and(of_task);
+        }
+        Ok((self.spec().n_heads_total(), cost, 0.0))
+    }
+
+    fn trace(&self) -> Result<Work, CliError> {
+        let all: Vec<(u32, u32)> = self.all_heads();
+        let heads = match self.heads {
+            Some(study) => {
+                let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
+                own.map(|h| (h.head.layer, h.head.head)).collect()
+            }
+            None => spread(&all, TRACED_CATEGORIES * self.args.tables.top_k),
+        };
+        let (mut cost, mut resampled) = (Cost::default(), 0.0);
+        for prompts in self.of_pair() {
+            let pairs = prompts.tracing_pairs(prompts.protocol.held_out_split());
+            if pairs.pairs.is_empty() {
+                continue;
+            }
+            let of_task = trace::cost(self.spec(), &pairs, &heads, Stream::V, self.options.engine)
+                .map_err(|source| self.trace_error(source))?;
+            cost = cost.and(of_task);
+            resampled += (heads.len() * pairs.pairs.len()) as f64 * self.resamples();
+        }
+        Ok((2 * heads.len(), cost, resampled))
+    }
+
+    fn ablate(&self) -> Result<Work, CliError> {
+        let (heroes, random) = match self.planned_sets() {
+            Some(planned) => planned,
+            None => self.expected_sets(),
+        };
+        let (mut cost, mut n_sets, mut resampled) = (Cost::default(), 0, 0.0);
+        for (prompts, rounds) in self.of_pair().zip(&random) {
+            let split = prompts.protocol.held_out_split();
+            let places = self.places(prompts, split);
+            let mut add = |places: Option<&[usize]>, sets: &[HeadSet]| -> Result<(), CliError> {
+                let of_task = ablate::cost(self.spec(), prompts, (split, places), sets, self.options)
+                    .map_err(|source| self.ablate_error(source))?;
+                cost = cost.and(of_task);
+                n_sets += sets.len();
+                Ok(())
+            };
+            add(None, &heroes)?;
+            rounds.iter().try_for_each(|sets| add(Some(&places), sets))?;
+            // Accuracy, mean difference and interaction of each hero set.
+            resampled += 3.0 * (heroes.len() * prompts.of_split(split).count()) as f64 * self.resamples();
+        }
+        Ok((n_sets, cost, resampled))
+    }
+
+    fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
+        let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
+        subsample(prompts, split, n, self.options.ablation)
+    }
+
+    fn n_random_sets(&self) -> usize {
+        self.args.sets.random_sets(self.args.measure.effort.effort)
+    }
+
+    fn all_heads(&self) -> Vec<(u32, u32)> {
+        let spec = self.spec();
+        HeadId::all(spec.n_layers as u32, spec.n_heads as u32).map(|id| (id.layer, id.head)).collect()
+    }
+
+    /// Hero sets, and each task's rounds of random sets, as the scans let expect them: a set is taken to do what its heads do
+    /// one by one.
+    fn planned_sets(&self) -> Option<(Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2])> {
+        let heads = self.heads?.classified.models.iter().find(|m| m.info.model == self.subject.name)?;
+        let scans = self.scans.as_ref()?;
+        let plan = plan(heads, self.n_random_sets(), self.args.measure.seed);
+        let mut outcomes = Vec::new();
+        for (prompts, scan) in self.of_pair().zip(scans) {
+            let split = prompts.protocol.held_out_split();
+            let sums = Sums::new(scan, split, (0..prompts.of_split(split).count()).collect())?;
+            outcomes.push(TaskOutcomes {
+                task: prompts.task.clone(),
+                weights: sums.weights.clone(),
+                n_candidates: prompts.candidates.len(),
+                base: sums.outcome(&[]),
+                sets: plan.sets.iter().map(|set| sums.outcome(set)).collect(),
+                subsample: self.places(prompts, split),
+                random: vec![],
+            });
+        }
+        let mut outcomes: [TaskOutcomes; 2] = outcomes.try_into().ok()?;
+        let on_few: Vec<Sums> = (outcomes.iter().zip(scans).zip(self.of_pair()))
+            .map(|((o, scan), prompts)| Sums::new(scan, prompts.protocol.held_out_split(), o.subsample.clone()))
+            .collect::<Option<_>>()?;
+        let settings = AblationSettings {
+            ablation: self.options.ablation.to_string(),
+            value_bias: self.options.value_bias.to_string(),
+            n_random_sets: self.n_random_sets(),
+            n_random_prompts: 0,
+            tau: self.args.tables.tau,
+            n_resamples: 0,
+        };
+        let mut rounds = [vec![], vec![]];
+        let Ok(()) = run_random_sets(&plan, &settings, &mut outcomes, &mut |task, sets| {
+            rounds[task].push(sets.to_vec());
+            Ok::<_, Infallible>(sets.iter().map(|set| on_few[task].outcome(set)).collect())
+        });
+        Some((plan.sets, rounds))
+    }
+
+    /// The same without scans: a hero set of each size and selection (one head is one of all and of its category), spread
+    /// over the model, and all random sets of each size.
+    fn expected_sets(&self) -> (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]) {
+        let all = self.all_heads();
+        let sizes = set_sizes(all.len());
+        let (name, seed) = (&self.subject.name, self.args.measure.seed);
+        let drawn = |k: usize, n: usize| Pool::of_all(name, seed, &all, k, n).sets;
+        let heroes = sizes.iter().flat_map(|&k| drawn(k, if k == 1 { 3 } else { 4 })).collect();
+        let of_all: Vec<HeadSet> = sizes.iter().flat_map(|&k| drawn(k, self.n_random_sets())).collect();
+        (heroes, [vec![of_all.clone()], vec![of_all]])
+    }
+
+    fn attention_error(&self, source: transformer::engine::EngineError) -> CliError {
+        CliError::Attend { model: self.subject.name.clone(), source: source.into() }
+    }
+
+    fn trace_error(&self, source: transformer::engine::EngineError) -> CliError {
+        CliError::Trace { model: self.subject.name.clone(), source: source.into() }
+    }
+
+    fn ablate_error(&self, source: transformer::engine::EngineError) -> CliError {
+        CliError::Ablate { model: self.subject.name.clone(), source: source.into() }
+    }
+}
+
+/// `n` heads at equal distances, or all.
+fn spread(all: &[(u32, u32)], n: usize) -> Vec<(u32, u32)> {
+    let n = n.min(all.len());
+    (0..n).map(|i| all[i * all.len() / n]).collect()
+}
+
+/// Sets that do what their heads do one by one.
+struct Sums {
+    heads: Vec<Vec<f64>>,
+    base: Vec<f64>,
+    weights: Vec<u32>,
+    n_heads: u32,
+}
+
+impl Sums {
+    /// On some prompts of a split; `None` where the scan is of others.
+    fn new(scan: &PerPromptScan, split: Split, places: Vec<usize>) -> Option<Self> {
+        let prompts = scan.prompts_of(split);
+        let differences = scan.differences(split);
+        let places: Vec<usize> = places.into_iter().map(|p| (p < prompts.len()).then_some(p)).collect::<Option<_>>()?;
+        let some = |values: &Vec<f64>| places.iter().map(|&p| values[p]).collect();
+        Some(Self {
+            heads: differences.heads.iter().map(some).collect(),
+            base: places.iter().map(|&p| f64::from(scan.base[prompts[p]])).collect(),
+            weights: places.iter().map(|&p| differences.weights[p]).collect(),
+            n_heads: scan.meta.n_heads,
+        })
+    }
+
+    fn outcome(&self, set: &[(u32, u32)]) -> Outcome {
+        let of_prompt = |prompt: usize| {
+            let sum = |&(layer, head): &(u32, u32)| self.heads[(layer * self.n_heads + head) as usize][prompt];
+            (self.base[prompt] + set.iter().map(sum).sum::<f64>()) as f32
+        };
+        let values: Vec<f32> = (0..self.base.len()).map(of_prompt).collect();
+        Outcome { correct: values.iter().map(|&v| v > 0.0).collect(), mean_diff: values.clone(), logit_diff: values }
+    }
+}
