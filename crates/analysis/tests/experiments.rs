@@ -3,14 +3,15 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use analysis::ablation::{
-    AblationFile, AblationPlan, AblationSettings, Outcome, SUMMARY_TABLE, Selection, TaskOutcomes, evaluate,
-    plan, read_summary, set_sizes, summary_table,
+    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, MATCHED_LEVEL, Outcome, SUMMARY_TABLE, Selection,
+    SetKind, TaskOutcomes, evaluate, plan, read_summary, run_random_sets, set_sizes, summary_table,
 };
 use analysis::categories::{ClassifiedModel, classify};
 use analysis::dissociation::{
-    DISSOCIATION_TABLE, Dissociation, Evidence, dissociation, dissociation_table, read_dissociation, scaling,
+    DISSOCIATION_TABLE, Dissociation, dissociation, dissociation_table, read_dissociation, scaling,
 };
 use analysis::joint::{ScanPair, from_scans};
 use analysis::layout::Layout;
@@ -47,43 +48,59 @@ impl Simulated {
         AblationSettings {
             ablation: "zero".into(),
             value_bias: "folded".into(),
-            n_random_sets: 50,
+            n_random_sets: 120,
+            n_random_prompts: 12,
             tau: 0.05,
             n_resamples: 400,
         }
     }
 
-    /// Effects of sets that are sums of their heads' effects.
-    fn outcomes(&self, plan: &AblationPlan) -> [TaskOutcomes; 2] {
-        self.scans.each_ref().map(|scan| {
-            let prompts = scan.prompts_of(self.origin.split);
-            let base: Vec<f32> = prompts.iter().map(|&p| scan.base[p]).collect();
+    /// Effects of sets that are sums of their heads' effects, each pair of heads doing `together` more.
+    fn outcomes(&self, plan: &AblationPlan, together: f32) -> [TaskOutcomes; 2] {
+        let outcome = |task: usize, set: &HeadSet, prompts: &[usize]| {
+            let scan = &self.scans[task];
             let heads = scan.differences(self.origin.split).heads;
-            let outcome = |set: &[(u32, u32)]| {
-                let value = |p: usize| {
-                    let sum: f64 = set.iter().map(|&(l, h)| heads[(l * 10 + h) as usize][p]).sum();
-                    base[p] + sum as f32
-                };
-                let values: Vec<f32> = (0..base.len()).map(value).collect();
-                Outcome {
-                    correct: values.iter().map(|&x| x > 1.0).collect(),
-                    mean_diff: values.clone(),
-                    logit_diff: values,
-                }
+            let held_out = scan.prompts_of(self.origin.split);
+            let pairs = (set.len() * set.len().saturating_sub(1) / 2) as f32;
+            let value = |&p: &usize| {
+                let sum: f64 = set.iter().map(|&(l, h)| heads[(l * 10 + h) as usize][p]).sum();
+                scan.base[held_out[p]] + sum as f32 + together * pairs
             };
+            let values: Vec<f32> = prompts.iter().map(value).collect();
+            Outcome {
+                correct: values.iter().map(|&x| x > 1.0).collect(),
+                mean_diff: values.clone(),
+                logit_diff: values,
+            }
+        };
+        let mut outcomes = [0, 1].map(|task| {
+            let scan = &self.scans[task];
+            let prompts = scan.prompts_of(self.origin.split);
+            let all: Vec<usize> = (0..prompts.len()).collect();
             TaskOutcomes {
                 task: scan.meta.task.clone(),
                 weights: prompts.iter().map(|&p| scan.weight[p]).collect(),
                 n_candidates: 20,
-                base: outcome(&[]),
-                sets: plan.sets.iter().map(|set| outcome(set)).collect(),
+                base: outcome(task, &vec![], &all),
+                sets: plan.sets.iter().map(|set| outcome(task, set, &all)).collect(),
+                subsample: (0..12).map(|i| 2 * i).collect(),
+                random: vec![],
             }
-        })
+        });
+        let places = outcomes[0].subsample.clone();
+        let Ok(()) = run_random_sets(plan, &self.settings(), &mut outcomes, &mut |task, sets| {
+            Ok::<_, Infallible>(sets.iter().map(|set| outcome(task, set, &places)).collect())
+        });
+        outcomes
     }
 
     fn run(&self) -> AblationFile {
-        let plan = plan(&self.model, 50, 7);
-        let [ioi, anti] = self.outcomes(&plan);
+        self.run_with(0.0)
+    }
+
+    fn run_with(&self, together: f32) -> AblationFile {
+        let plan = plan(&self.model, self.settings().n_random_sets, 7);
+        let [ioi, anti] = self.outcomes(&plan, together);
         let evidence = Evidence {
             model: &self.model,
             scans: [&self.scans[0], &self.scans[1]],
@@ -91,7 +108,7 @@ impl Simulated {
             outcomes: [&ioi, &anti],
         };
         AblationFile {
-            ablation: evaluate(&self.origin, &self.settings(), &plan, &ioi, &anti).unwrap(),
+            ablation: evaluate(&self.origin, &self.settings(), evidence).unwrap(),
             dissociation: dissociation(&self.origin, &self.settings(), evidence).unwrap(),
         }
     }
@@ -104,9 +121,9 @@ fn sets_are_what_they_are_called() {
     let plan = plan(&simulated.model, 50, 7);
     assert_eq!(plan.sets.iter().collect::<BTreeSet<_>>().len(), plan.sets.len(), "each set is run once");
     let sizes = set_sizes(heads.len());
-    assert_eq!(sizes, [1, 2, 3, 5, 8]);
+    assert_eq!(sizes, [1, 2, 4]);
     assert_eq!(plan.comparisons.len(), sizes.len() * Selection::ALL.len());
-    let mut n_overlapping = 0;
+    let mut of_all = BTreeSet::new();
     for comparison in &plan.comparisons {
         let sets = match &comparison.sets {
             Ok(sets) => sets,
@@ -126,38 +143,81 @@ fn sets_are_what_they_are_called() {
         }
         let per_layer =
             |set: &[(u32, u32)]| (0..4).map(|l| set.iter().filter(|h| h.0 == l).count()).collect::<Vec<_>>();
-        for (arm, is_matched) in [(&sets.random, false), (&sets.matched, true)] {
-            let others = arm.others.iter().flatten().map(|&s| (&plan.sets[s], true));
-            let permuted = arm.permuted.iter().map(|&s| (&plan.sets[s], false));
-            for (set, avoids_hero) in others.chain(permuted) {
+        for (pool, kind) in [(sets.random, SetKind::Random), (sets.matched, SetKind::RandomMatched)] {
+            let pool = &plan.pools[pool];
+            assert_eq!((pool.kind, pool.k), (kind, comparison.k));
+            for set in &pool.sets {
                 assert!(set.is_sorted() && set.iter().collect::<BTreeSet<_>>().len() == comparison.k);
-                let overlaps = set.iter().any(|head| hero.contains(head));
-                assert!(!(avoids_hero && overlaps));
-                n_overlapping += usize::from(overlaps);
-                assert!(!is_matched || per_layer(set) == per_layer(hero));
+                assert!(kind == SetKind::Random || per_layer(set) == per_layer(hero));
             }
-            assert_eq!(arm.permuted.len(), 50);
         }
+        of_all.insert(sets.random);
     }
-    assert!(n_overlapping > 0, "permuted sets may hold hero heads");
+    assert_eq!(of_all.len(), sizes.len(), "draws from all heads serve every selection");
     let again = analysis::ablation::plan(&simulated.model, 50, 7);
     assert_eq!(plan, again);
-    assert_ne!(plan.sets, analysis::ablation::plan(&simulated.model, 50, 8).sets);
+    assert_ne!(plan.pools, analysis::ablation::plan(&simulated.model, 50, 8).pools);
 }
 
-/// Permuted sets are uniform over all sets of their size: for k = 1, every head comes up equally often.
+/// Random sets are run until nothing is left that they could decide, and no further; matched ones only where sets of all heads
+/// leave something to explain.
 #[test]
-fn permuted_sets_are_uniform() {
-    let simulated = Simulated::of_scale(0.2, 2);
-    let plan = plan(&simulated.model, 8000, 7);
-    let first = plan.comparisons[0].sets.as_ref().unwrap();
-    let mut counts = vec![0.0f64; 40];
-    for &set in &first.random.permuted {
-        let (layer, head) = plan.sets[set][0];
-        counts[(layer * 10 + head) as usize] += 1.0;
+fn sets_are_run_as_long_as_they_decide_something() {
+    let simulated = Simulated::of_scale(0.2, 1);
+    let file = simulated.run().ablation;
+    let n_max = simulated.settings().n_random_sets;
+    let mut n_stopped = 0;
+    for test in &file.tests {
+        let random = file
+            .tests
+            .iter()
+            .find(|t| {
+                (t.selection, t.k, &t.task, &t.measure) == (test.selection, test.k, &test.task, &test.measure)
+                    && t.against == SetKind::Random
+            })
+            .unwrap();
+        if test.against == SetKind::RandomMatched && random.p_value.unwrap() > MATCHED_LEVEL {
+            continue; // they may have been drawn for another measure
+        }
+        let n_possible = test.n_possible.unwrap() as usize;
+        // The hero set itself is among the sets that there are.
+        assert!(test.n_random <= n_max.min(n_possible) && test.n_behind_p <= test.n_random);
+        let p = test.p_value.unwrap();
+        if test.n_behind_p + 1 < n_max.min(n_possible) {
+            n_stopped += 1;
+            assert!(p > 20.0 / 121.0, "stopped early at p = {p}: {test:?}");
+        }
     }
-    let chi_squared: f64 = counts.iter().map(|c| (c - 200.0).powi(2) / 200.0).sum();
-    assert!(chi_squared < 73.0, "{chi_squared}: the 99.9% point for 39 degrees of freedom is 72.1");
+    assert!(n_stopped > 0);
+}
+
+/// Where heads do together what they do one by one there is no interaction, and the sums account for all that differs between
+/// sets; where each pair does a little more, that is what is found.
+#[test]
+fn interactions_are_found_and_sums_remove_variance() {
+    let simulated = Simulated::of_scale(0.2, 6);
+    for together in [0.0, -0.05] {
+        let file = simulated.run_with(together).ablation;
+        for row in file.summary.iter().filter(|r| r.k > 0 && r.delta_ioi.is_some()) {
+            let expected = f64::from(together) * (row.k * (row.k - 1)) as f64 / 2.0;
+            let found = row.interaction_ioi.unwrap();
+            assert!((found - expected).abs() < 1e-4, "{together}: {found} instead of {expected}: {row:?}");
+            assert!((row.delta_ioi.unwrap() - row.sum_delta_ioi.unwrap() - found).abs() < 1e-9);
+            if row.set_type == "random" {
+                // Sums explain every difference, so the mean of few sets on few prompts is that of all sets on all prompts.
+                assert!(row.variance_removed_ioi.unwrap() > 0.999, "{row:?}");
+                let heads = simulated.scans[0].differences(simulated.origin.split);
+                let means = heads.heads.iter().map(|h| analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
+                let mean = row.k as f64 * means.sum::<f64>() / 40.0 + expected;
+                assert!((row.delta_ioi.unwrap() - mean).abs() < 1e-4, "{mean}: {row:?}");
+            }
+        }
+        for area in file.areas.iter().filter(|a| a.measure == "mean_diff" && a.against == SetKind::Random) {
+            let Some(value) = area.area else { continue };
+            assert!(area.ci_low.unwrap() < value && value < area.ci_high.unwrap());
+            assert!(area.variance_removed.unwrap() > 0.999, "{area:?}");
+        }
+    }
 }
 
 /// Heads that work on one task each, or on both alike, buried in noise of the prompts.

@@ -1,4 +1,4 @@
-//! What ablating many sets of heads costs: random sets of 1, 2, 3, 5, 8, … heads up to a quarter of them, as a study draws them,
+//! What ablating many sets of heads costs: random sets of 1, 2, 4, 8, … heads up to an eighth of them,
 //! on both tasks' held-out prompts, against the time that the same operations take in matrix products of the model's widths alone.
 //!
 //!     cargo bench -p circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
@@ -89,12 +89,12 @@ fn main() {
             let task = Task::load(task).expect("a built-in task");
             let prompts = PromptSet::resolve(&task, &options, &[&words]).expect("prompts");
             let prompts = prompts.tokenize(&words).expect("prompts of this tokenizer");
-            let cost = ablate::cost(spec, &prompts, Split::HeldOut, &sets, ScanOptions::default());
+            let cost = ablate::cost(spec, &prompts, (Split::HeldOut, None), &sets, ScanOptions::default());
             let cost = cost.expect("a run that can be made");
             let before = Rates::measure(spec, Duration::from_secs(1));
             let start = Instant::now();
             let outcomes =
-                ablate_sets(&decoder, &prompts, Split::HeldOut, &sets, ScanOptions::default(), go_on);
+                ablate_sets(&decoder, &prompts, (Split::HeldOut, None), &sets, ScanOptions::default(), go_on);
             seconds += start.elapsed().as_secs_f64();
             std::hint::black_box(outcomes.expect("a run that can be made"));
             let after = Rates::measure(spec, Duration::from_secs(1));

@@ -448,7 +448,7 @@
     $("ablation-note").textContent = "Not measured in this run (circuit-scaling ablate).";
   }
   function ablationSection() {
-    const MEASURE = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"]];
+    const MEASURE = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"], ["interaction", "Δ of the set − sum of its heads' Δ", "interaction (logits)"]];
     const state = { model: curves[0].model, selection: curves.find((c) => c.kind === "hero")?.selection, task: 0, measure: 0 };
     const plain = (selection) => (selection === "all" ? "all categories" : selection.replace("_", "-"));
     const unique = (key) => [...new Set(curves.map((c) => c[key]))];
@@ -466,10 +466,10 @@
           error_y: { type: "data", symmetric: false, color: tint, width: 0, thickness: 1, array: y.map((v, i) => (known(high[i]) ? high[i] - v : 0)), arrayminus: y.map((v, i) => (known(low[i]) ? v - low[i] : 0)) } };
       });
       const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
-      const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
+      const shapes = base && known(base[key][0]) ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
       Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
       $("ablation-note").textContent = `${state.model}, ${tasks[state.task].label}, hero heads from ${plain(state.selection)}; over ${study.ablation_prompts}. Dashed line: nothing ablated. ` +
-        "Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets.";
+        "Bars of hero heads: 95% intervals over prompts; of random heads, which are drawn from all: the middle 95% of the random sets.";
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),

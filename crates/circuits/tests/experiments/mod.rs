@@ -3,20 +3,20 @@
 //! Include it with `#[path = "experiments/mod.rs"] mod experiments;`, beside `planted`.
 #![allow(dead_code, reason = "each test that includes this uses a part of it")]
 
-use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use analysis::ablation::{
-    AblationPlan, AblationSettings, ModelAblation, Selection, TaskOutcomes, evaluate, plan,
+    AblationPlan, AblationSettings, Evidence, ModelAblation, TaskOutcomes, evaluate, plan, run_random_sets,
 };
 use analysis::categories::{Classified, DEFAULT_TAU, classify};
-use analysis::dissociation::{Dissociation, Evidence, dissociation};
+use analysis::dissociation::{Dissociation, dissociation};
 use analysis::joint::{ScanPair, from_scans};
 use analysis::origin::Origin;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::{Provenance, Resampling};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::ablate::ablate_sets;
+use circuits::ablate::{ablate_sets, subsample};
 use circuits::prompts::{Split, TokenizedPrompts};
 use circuits::scan::ScanOptions;
 use transformer::decoder::Decoder;
@@ -62,53 +62,41 @@ impl<'a> Scanned<'a> {
             ablation: "zero".into(),
             value_bias: "folded".into(),
             n_random_sets,
+            n_random_prompts: 8,
             tau: self.classified.tau,
             n_resamples: RESAMPLING.n_resamples,
         }
     }
 
-    /// What the plan's sets give on both tasks' held-out prompts.
-    pub fn outcomes(&self, plan: &AblationPlan) -> [TaskOutcomes; 2] {
-        self.prompts.map(|prompts| {
-            let options = ScanOptions::default();
-            ablate_sets(self.decoder, prompts, Split::HeldOut, &plan.sets, options, &mut go_on)
+    /// What the plan's sets give on both tasks' held-out prompts, random sets for as long as they decide something.
+    pub fn outcomes(&self, plan: &AblationPlan, settings: &AblationSettings) -> [TaskOutcomes; 2] {
+        let options = ScanOptions::default();
+        let run = |prompts: &TokenizedPrompts, places: Option<&[usize]>, sets: &[_]| {
+            ablate_sets(self.decoder, prompts, (Split::HeldOut, places), sets, options, &mut go_on)
                 .expect("outcomes")
-        })
-    }
-
-    /// Hero sets of all heads alone, for speed: nothing else of the plan is run.
-    pub fn ablation_of_all_heads(&self, n_random_sets: usize, seed: u64) -> ModelAblation {
-        let mut plan = self.plan(n_random_sets, seed);
-        plan.comparisons.retain(|c| c.selection == Selection::All);
-        let mut used = BTreeSet::new();
-        for sets in plan.comparisons.iter().flat_map(|c| &c.sets) {
-            used.insert(sets.hero);
-            for arm in [&sets.random, &sets.matched] {
-                used.extend(arm.others.iter().flatten().chain(&arm.permuted));
-            }
-        }
-        let mut small = plan.clone();
-        small.sets = used.iter().map(|&at| plan.sets[at].clone()).collect();
-        let outcomes = self.outcomes(&small).map(|outcomes| {
-            let mut sets = vec![outcomes.base.clone(); plan.sets.len()];
-            used.iter().zip(outcomes.sets).for_each(|(&at, outcome)| sets[at] = outcome);
-            TaskOutcomes { sets, ..outcomes }
+        };
+        let mut outcomes = self.prompts.map(|prompts| TaskOutcomes {
+            subsample: subsample(prompts, Split::HeldOut, settings.n_random_prompts, options.ablation),
+            ..run(prompts, None, &plan.sets)
         });
-        evaluate(&self.origin, &self.settings(n_random_sets), &plan, &outcomes[0], &outcomes[1])
-            .expect("an ablation")
+        let places = outcomes.each_ref().map(|o| o.subsample.clone());
+        let Ok(()) = run_random_sets(plan, settings, &mut outcomes, &mut |task, sets| {
+            Ok::<_, Infallible>(run(self.prompts[task], Some(&places[task]), sets).sets)
+        });
+        outcomes
     }
 
     pub fn ablation(&self, n_random_sets: usize, seed: u64) -> (ModelAblation, Dissociation) {
         let plan = self.plan(n_random_sets, seed);
-        let [ioi, anti] = self.outcomes(&plan);
         let settings = self.settings(n_random_sets);
+        let outcomes = self.outcomes(&plan, &settings);
         let evidence = Evidence {
             model: &self.classified.models[0],
             scans: [&self.scans[0], &self.scans[1]],
             plan: &plan,
-            outcomes: [&ioi, &anti],
+            outcomes: [&outcomes[0], &outcomes[1]],
         };
-        let ablation = evaluate(&self.origin, &settings, &plan, &ioi, &anti).expect("an ablation");
+        let ablation = evaluate(&self.origin, &settings, evidence).expect("an ablation");
         (ablation, dissociation(&self.origin, &settings, evidence).expect("a dissociation"))
     }
 }

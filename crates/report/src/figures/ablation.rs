@@ -77,7 +77,7 @@ fn k_axis(sizes: &[usize]) -> Axis {
     }
 }
 
-fn not_ablated(name: &str) -> NotDrawn {
+pub(super) fn not_ablated(name: &str) -> NotDrawn {
     NotDrawn::new(name, "no set of heads was ablated: run circuit-scaling ablate")
 }
 
@@ -101,8 +101,8 @@ pub(super) fn overview(study: &Study, extras: &Extras, families: &Families) -> R
     ];
     let caption = format!(
         "Logit of the correct name minus the mean of the other candidates, as a change from nothing ablated; over {}. Each line is a model, \
-         larger ones darker. n = {}. Hero: 95% intervals over prompts; random: mean of the sets. The figure of each model shows the \
-         spread of the sets.",
+         larger ones darker. n = {}. Hero: 95% intervals over prompts; random: mean of sets of as many of all heads. The figure of each \
+         model shows the spread of the sets.",
         extras.ablation_prompts(),
         words::counted(models.len(), "model", "models"),
     );
@@ -221,7 +221,7 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
     ];
     let caption = format!(
         "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy among all candidates. Over {}. Hero: 95% \
-         intervals over prompts; random: mean and central 95% of n = {} for each number of heads.",
+         intervals over prompts; random: mean and central 95% of up to n = {} of as many of all heads.",
         extras.ablation_prompts(),
         words::counted(n_sets, "set", "sets"),
     );

@@ -7,6 +7,7 @@ mod ablation;
 pub(crate) mod causal;
 mod comparison;
 pub mod export;
+mod interaction;
 mod layers;
 pub mod page;
 pub mod palette;
@@ -107,6 +108,7 @@ fn of_all_models<'a>(study: &'a Study, extras: &'a Extras, families: &'a Familie
         Box::new(move || causal::influence(study, extras, StudyTask::Ioi)),
         Box::new(move || causal::influence(study, extras, StudyTask::Anti)),
         Box::new(move || ablation::overview(study, extras, families)),
+        Box::new(move || interaction::of_sets(study, extras, families)),
         Box::new(move || ablation::dissociation(extras)),
     ]
 }

@@ -215,7 +215,7 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -
 /// The curves of ablated sets: for each model, selection and kind of set, columns over the number of heads.
 fn curves(extras: &Extras) -> Value {
     let mut curves: Vec<(String, String, &str, Vec<&SummaryRow>)> = Vec::new();
-    for row in extras.ablated.iter().filter(|r| r.mean_diff_ioi.is_some()) {
+    for row in extras.ablated.iter().filter(|r| r.mean_diff_ioi.is_some() || r.mean_diff_anti.is_some()) {
         let kind = row.set_type.strip_suffix(&format!("_{}", row.selection)).unwrap_or(&row.set_type);
         match curves.iter_mut().find(|c| (&c.0, &c.1, c.2) == (&row.model, &row.selection, kind)) {
             Some(curve) => curve.3.push(row),
@@ -223,7 +223,7 @@ fn curves(extras: &Extras) -> Value {
         }
     }
     type Of = fn(&SummaryRow) -> Option<f64>;
-    let columns: [(&str, Of); 12] = [
+    let columns: [(&str, Of); 18] = [
         ("mean_diff_ioi", |r| r.mean_diff_ioi),
         ("mean_diff_ioi_low", |r| r.mean_diff_ioi_low),
         ("mean_diff_ioi_high", |r| r.mean_diff_ioi_high),
@@ -236,6 +236,12 @@ fn curves(extras: &Extras) -> Value {
         ("acc_anti", |r| r.acc_anti),
         ("acc_anti_low", |r| r.acc_anti_low),
         ("acc_anti_high", |r| r.acc_anti_high),
+        ("interaction_ioi", |r| r.interaction_ioi),
+        ("interaction_ioi_low", |r| r.interaction_ioi_low),
+        ("interaction_ioi_high", |r| r.interaction_ioi_high),
+        ("interaction_anti", |r| r.interaction_anti),
+        ("interaction_anti_low", |r| r.interaction_anti_low),
+        ("interaction_anti_high", |r| r.interaction_anti_high),
     ];
     let curve = |(model, selection, kind, mut rows): (String, String, &str, Vec<&SummaryRow>)| {
         rows.sort_by_key(|r| r.k);

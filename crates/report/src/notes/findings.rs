@@ -54,6 +54,7 @@ pub fn findings(study: &Study, extras: &Extras) -> Vec<Finding> {
     findings.extend(attention(study, extras));
     findings.extend(influence(extras));
     findings.extend(hero_sets(extras));
+    findings.extend(interaction(extras));
     findings.extend(dissociation(extras));
     findings.push(transfer(study));
     findings.push(audit(study));
@@ -499,23 +500,67 @@ fn hero_sets(extras: &Extras) -> Option<Finding> {
         let n = q_values.len();
         let significant = q_values.iter().filter(|q| **q <= SIGNIFICANT).count();
         text += &format!(
-            " Of {} of a hero set against random sets (each size, category, task and measure, and heads drawn from all layers or from the same \
-             ones), {} {} q ≤ {SIGNIFICANT}.",
-            words::counted(n, "permutation test", "permutation tests"),
+            " Of {} of a hero set against random sets (each size, category, task and measure, and heads drawn from all layers or, where \
+             that finds something, from the same ones), {} {} q ≤ {SIGNIFICANT}.",
+            words::counted(n, "test", "tests"),
             words::count(significant),
             if significant == 1 { "has" } else { "have" },
         );
-        let n_permuted = tests.and_then(|t| t.column("n_permuted")).and_then(as_floats).unwrap_or_default();
-        if let Some(n) = n_permuted.into_iter().reduce(f64::max) {
+        let floats = |name| tests.and_then(|t| t.column(name)).and_then(as_floats).unwrap_or_default();
+        let ends = |values: Vec<f64>| {
+            let low = values.iter().copied().reduce(f64::min)?;
+            Some((low, values.into_iter().reduce(f64::max)?))
+        };
+        if let Some((fewest, most)) = ends(floats("n_behind_p").into_iter().filter(|n| *n > 0.0).collect()) {
             text += &format!(
-                " With {} to permute, no p-value is below {}, before it is adjusted.",
-                words::counted(n as usize, "set", "sets"),
-                decimal(2.0 / (n + 1.0), 4)
+                " Random sets are drawn one after the other as long as they decide something: {} of them stand behind a p-value, which \
+                 therefore is {} at least, before it is adjusted.",
+                words::from_to(fewest, most, 0, ""),
+                decimal(2.0 / (most + 1.0), 4)
             );
         }
         sources.push("hero_vs_random_tests.csv");
     }
     Some(Finding::new("Hero against random heads", text, &sources))
+}
+
+/// Whether the heads of a set do together what each does alone.
+fn interaction(extras: &Extras) -> Option<Finding> {
+    // The largest hero set of each model.
+    let mut largest: Vec<&SummaryRow> = Vec::new();
+    let heroes = extras.ablated.iter().filter(|r| r.set_type == SetKind::Hero.name() && r.k > 1);
+    for hero in heroes.filter(|r| r.interaction_ioi.is_some() && r.interaction_anti.is_some()) {
+        match largest.iter_mut().find(|known| known.model == hero.model) {
+            Some(known) if known.k < hero.k => *known = hero,
+            Some(_) => {}
+            None => largest.push(hero),
+        }
+    }
+    if largest.is_empty() {
+        return None;
+    }
+    type Of = fn(&SummaryRow) -> [Option<f64>; 3];
+    let tasks: [(&str, Of); 2] = [
+        ("IOI", |r| [r.sum_delta_ioi, r.interaction_ioi_low, r.interaction_ioi_high]),
+        ("anti-repeat", |r| [r.sum_delta_anti, r.interaction_anti_low, r.interaction_anti_high]),
+    ];
+    let parts = tasks.map(|(task, of)| {
+        let (mut more, mut less) = (0, 0);
+        for row in &largest {
+            let [Some(sum), Some(low), Some(high)] = of(row) else { continue };
+            let sign = if low > 0.0 { 1.0 } else if high < 0.0 { -1.0 } else { continue };
+            if sign * sum > 0.0 { more += 1 } else { less += 1 }
+        }
+        format!("more in {} and less in {} on {task}", words::count(more), words::count(less))
+    });
+    let text = format!(
+        "Ablated together, the heads of the largest hero set of all categories do not always do what their single effects add up to: of \
+         {}, {}, each with 95% confidence over prompts. Less than the sum is what heads do that stand in for each other or work in one \
+         chain; more, that they are each other's backup.",
+        models(largest.len()),
+        parts.join(", and "),
+    );
+    Some(Finding::new("Sets against sums of heads", text, &["hero_vs_random_ablation_summary.csv"]))
 }
 
 /// The numbers of a column; one that was read from a file holds whole numbers where all happen to be whole.

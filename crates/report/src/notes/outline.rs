@@ -36,8 +36,8 @@ const SECTIONS: [(&str, &[&str], &[&str]); 5] = [
     ),
     (
         "Causal role",
-        &["Causal influence", "Hero against random heads", "Dissociation"],
-        &["causal_ioi", "causal_anti", "hero_vs_random_ablation", "dissociation"],
+        &["Causal influence", "Hero against random heads", "Sets against sums of heads", "Dissociation"],
+        &["causal_ioi", "causal_anti", "hero_vs_random_ablation", "set_interaction", "dissociation"],
     ),
     ("From model to model", &["Transfer between models"], &["transfer"]),
 ];

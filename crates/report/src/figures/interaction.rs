@@ -1,0 +1,90 @@
+//! Sets of heads against the sums of their heads: what heads do together beyond what each does alone.
+
+use analysis::ablation::{SetKind, SummaryRow};
+use analysis::joint::StudyTask;
+use analysis::study::Study;
+
+use super::ablation::not_ablated;
+use super::page::{Entry, Sheet, Symbol, grid};
+use super::palette::{FAINT, Families, INK, Marker, task_label};
+use super::panel::Panel;
+use super::scale::Axis;
+use super::{Drawing, NotDrawn};
+use crate::error::Result;
+use crate::extras::Extras;
+use crate::words;
+
+/// A set's sum of single-head Δ, its own Δ, and the ends of that.
+fn point(row: &SummaryRow, task: StudyTask) -> Option<(f64, f64, Option<(f64, f64)>)> {
+    let (sum, interaction, low, high) = match task {
+        StudyTask::Ioi => {
+            (row.sum_delta_ioi?, row.interaction_ioi?, row.interaction_ioi_low, row.interaction_ioi_high)
+        }
+        StudyTask::Anti => {
+            (row.sum_delta_anti?, row.interaction_anti?, row.interaction_anti_low, row.interaction_anti_high)
+        }
+    };
+    Some((sum, sum + interaction, low.zip(high).map(|(low, high)| (sum + low, sum + high))))
+}
+
+/// `set_interaction`: Δ of every set of 2 or more heads against the sum of its heads' Δ, a panel for each task.
+pub(super) fn of_sets(study: &Study, extras: &Extras, families: &Families) -> Result<Drawing> {
+    let name = "set_interaction";
+    if extras.ablated.is_empty() {
+        return Ok(Err(not_ablated(name)));
+    }
+    let of_kind = |kind: SetKind| {
+        let rows = extras.ablated.iter().filter(move |r| r.set_type == kind.name() && r.k > 1);
+        rows.filter(|r| study.joint.model(&r.model).is_some() && r.sum_delta_ioi.is_some())
+    };
+    let n_sets = of_kind(SetKind::Hero).count();
+    if n_sets == 0 {
+        let why = "no set of 2 or more heads was ablated as the scan's single heads were";
+        return Ok(Err(NotDrawn::new(name, why)));
+    }
+    let mut shown: Vec<&str> = of_kind(SetKind::Hero).map(|r| r.family.as_str()).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let mut legend: Vec<Entry> = families
+        .names()
+        .filter(|family| shown.contains(family))
+        .map(|f| Entry::new(Symbol::Marker(families.marker(f), families.color(f), true), f))
+        .collect();
+    legend.push(Entry::new(Symbol::Marker(Marker::Circle, FAINT, false), "random sets, mean"));
+    legend.push(Entry::new(Symbol::Dashed(INK), "set = sum"));
+    let caption = format!(
+        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. n = {}. Above the dashed \
+         line the heads do less harm together than one by one, below it more. Lines: 95% intervals over prompts of the difference. Hollow: \
+         as many random heads, mean of the sets.",
+        extras.ablation_prompts(),
+        words::counted(n_sets, "hero set", "hero sets"),
+    );
+    let sheet = Sheet { name, title: "", body_mm: 46.0, legend, caption };
+    let figure = sheet.draw(|body| {
+        for (place, area) in grid(body, 1, 2).iter().enumerate() {
+            let task = StudyTask::BOTH[place];
+            let points = |kind| of_kind(kind).filter_map(move |row| Some((row, point(row, task)?)));
+            let all = || points(SetKind::Hero).chain(points(SetKind::Random));
+            let x = Axis::linear("sum of Δ (logits)", all().map(|(_, p)| p.0).chain([0.0]), 3);
+            let ends = all().flat_map(|(_, p)| [Some(p.1), p.2.map(|e| e.0), p.2.map(|e| e.1)]).flatten();
+            let y = Axis::linear(if place == 0 { "Δ of the set (logits)" } else { "" }, ends.chain([0.0]), 4);
+            let (low, high) = (x.low.max(y.low), x.high.min(y.high));
+            let panel = Panel::new(area, task_label(task), x, y)?;
+            if low < high {
+                panel.dashed((low, low), (high, high), INK)?;
+            }
+            for (_, (sum, delta, _)) in points(SetKind::Random) {
+                panel.hollow(Marker::Circle, (sum, delta), 1.5, FAINT)?;
+            }
+            for (row, (sum, delta, ends)) in points(SetKind::Hero) {
+                let color = families.color(&row.family);
+                if let Some((low, high)) = ends {
+                    panel.interval(sum, low, high, color, 0.6)?;
+                }
+                panel.marker(families.marker(&row.family), (sum, delta), 1.6, color, 0.9)?;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Ok(figure))
+}
