@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, LastAttention, last_attention};
-use transformer::spec::ModelSpec;
+use cs_engine::decoder::Decoder;
+use cs_engine::{EngineError, LastAttention, last_attention};
+use cs_model::spec::ModelSpec;
 
 use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
 
@@ -56,7 +56,7 @@ pub fn attend(
     set: &PromptSet,
     prompts: &TokenizedPrompts,
     tokenizer: &dyn Tokenize,
-    options: engine::Options,
+    options: cs_engine::Options,
     observe: &mut dyn FnMut(u64, u64),
 ) -> Result<TaskAttention, AttentionError> {
     let spec = decoder.spec();
@@ -99,15 +99,15 @@ pub fn attend(
 pub fn cost(
     spec: &ModelSpec,
     prompts: &TokenizedPrompts,
-    options: engine::Options,
-) -> Result<engine::Cost, EngineError> {
-    engine::cost(spec, &read(prompts), &[], options)
+    options: cs_engine::Options,
+) -> Result<cs_engine::Cost, EngineError> {
+    cs_engine::cost(spec, &read(prompts), &[], options)
 }
 
 /// Prompts whose logits nobody asks for.
-fn read(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
+fn read(prompts: &TokenizedPrompts) -> Vec<cs_engine::Prompt> {
     let tokens = prompts.prompts.iter().map(|p| p.token_ids.clone());
-    tokens.map(|tokens| engine::Prompt { tokens, ..engine::Prompt::default() }).collect()
+    tokens.map(|tokens| cs_engine::Prompt { tokens, ..engine::Prompt::default() }).collect()
 }
 
 /// The distinct texts of tokens that are neither BOS nor a name.

@@ -5,10 +5,10 @@
 use std::ops::ControlFlow;
 
 use analysis::tracing::TaskTrace;
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
-use transformer::intervention::{Branch, Replacement, Stream};
-use transformer::spec::ModelSpec;
+use cs_engine::decoder::Decoder;
+use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
+use cs_engine::intervention::{Branch, Replacement, Stream};
+use cs_model::spec::ModelSpec;
 
 use crate::prompts::{TracingPair, TracingPairs};
 
@@ -43,7 +43,7 @@ pub fn trace(
     pairs: &TracingPairs,
     heads: &[(u32, u32)],
     stream: Stream,
-    options: engine::Options,
+    options: cs_engine::Options,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskTrace, TraceError> {
     if pairs.pairs.is_empty() {
@@ -56,7 +56,7 @@ pub fn trace(
         branches: vec![vec![f64::NAN; n_pairs]; heads.len()],
         observe,
     };
-    engine::run(decoder, &prompts, &branches, options, &mut patched)?;
+    cs_engine::run(decoder, &prompts, &branches, options, &mut patched)?;
 
     let clean = clean(prompts);
     let clean = Readings::collect(decoder, &clean, &[], options)?;
@@ -83,16 +83,16 @@ pub fn cost(
     pairs: &TracingPairs,
     heads: &[(u32, u32)],
     stream: Stream,
-    options: engine::Options,
-) -> Result<engine::Cost, EngineError> {
+    options: cs_engine::Options,
+) -> Result<cs_engine::Cost, EngineError> {
     let prompts = corrupted(pairs);
-    let patched = engine::cost(spec, &prompts, &branches(heads, stream), options)?;
-    Ok(patched.and(engine::cost(spec, &clean(prompts), &[], options)?))
+    let patched = cs_engine::cost(spec, &prompts, &branches(heads, stream), options)?;
+    Ok(patched.and(cs_engine::cost(spec, &clean(prompts), &[], options)?))
 }
 
 /// The corrupted prompts, with the clean ones as their sources.
-fn corrupted(pairs: &TracingPairs) -> Vec<engine::Prompt> {
-    let prompt = |pair: &TracingPair| engine::Prompt {
+fn corrupted(pairs: &TracingPairs) -> Vec<cs_engine::Prompt> {
+    let prompt = |pair: &TracingPair| cs_engine::Prompt {
         tokens: pair.corrupted_token_ids.clone(),
         source: Some(pair.clean_token_ids.clone()),
         weight: f64::from(pair.weight),
@@ -103,9 +103,9 @@ fn corrupted(pairs: &TracingPairs) -> Vec<engine::Prompt> {
 }
 
 /// The clean prompts of what [`corrupted`] gives.
-fn clean(corrupted: Vec<engine::Prompt>) -> Vec<engine::Prompt> {
+fn clean(corrupted: Vec<cs_engine::Prompt>) -> Vec<cs_engine::Prompt> {
     let swap =
-        |prompt: engine::Prompt| engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt };
+        |prompt: cs_engine::Prompt| cs_engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt };
     corrupted.into_iter().map(swap).collect()
 }
 

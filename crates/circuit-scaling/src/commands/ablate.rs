@@ -16,9 +16,9 @@ use analysis::files::write_bytes;
 use analysis::layout::Layout;
 use circuits::ablate::{ablate_sets, subsample};
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_engine;
 use serde_json::json;
-use transformer::decoder::Decoder;
-use transformer::engine;
+use cs_engine::decoder::Decoder;
 
 use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AblateArgs;
@@ -111,7 +111,7 @@ fn ablate_model(
         return Ok(AblationFile::read(&path)?);
     }
     let decoder = tested.subject.load()?;
-    let scan = ScanOptions { ablation, value_bias, engine: engine::Options { memory: options.memory } };
+    let scan = ScanOptions { ablation, value_bias, engine: cs_engine::Options { memory: options.memory } };
     let mut partial = folder.partial_ablation(name, &inputs);
     let known = std::mem::take(&mut partial.known);
     let mut runs = Runs { tested, decoder: &decoder, scan, display, partial, known, at: 0 };
@@ -182,7 +182,7 @@ impl Runs<'_> {
         // The baseline is run again for a few prompts' worth of work: it is what everything else is compared with.
         let todo = if self.is_known(sets.len(), n_prompts) { &[][..] } else { sets };
         let bar = self.display.bar("ablate", name, &prompts.task, todo.len() as u64, "sets");
-        let mut observe = |progress: engine::Progress| {
+        let mut observe = |progress: cs_engine::Progress| {
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };

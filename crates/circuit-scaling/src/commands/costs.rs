@@ -18,9 +18,9 @@ use circuits::ablate::{self, subsample};
 use circuits::prompts::{PromptSet, Split, TokenizedPrompts};
 use circuits::scan::{self, ScanOptions};
 use circuits::{attention, trace};
-use transformer::engine::{Cost, Options, Rates};
-use transformer::intervention::Stream;
-use transformer::spec::ModelSpec;
+use cs_engine::{Cost, Options, Rates};
+use cs_engine::intervention::Stream;
+use cs_model::spec::ModelSpec;
 
 use super::experiment::StudyHeads;
 use crate::args::{RunArgs, Stage};
@@ -306,15 +306,15 @@ impl<'a> Model<'a> {
         (heroes, [vec![of_all.clone()], vec![of_all]])
     }
 
-    fn attention_error(&self, source: transformer::engine::EngineError) -> CliError {
+    fn attention_error(&self, source: cs_engine::EngineError) -> CliError {
         CliError::Attend { model: self.subject.name.clone(), source: source.into() }
     }
 
-    fn trace_error(&self, source: transformer::engine::EngineError) -> CliError {
+    fn trace_error(&self, source: cs_engine::EngineError) -> CliError {
         CliError::Trace { model: self.subject.name.clone(), source: source.into() }
     }
 
-    fn ablate_error(&self, source: transformer::engine::EngineError) -> CliError {
+    fn ablate_error(&self, source: cs_engine::EngineError) -> CliError {
         CliError::Ablate { model: self.subject.name.clone(), source: source.into() }
     }
 }

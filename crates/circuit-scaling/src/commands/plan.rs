@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use circuits::prompts::{PromptSet, Tokenize};
 use circuits::task::Task;
-use transformer::engine::Cost;
+use cs_engine::Cost;
 
 use super::costs::{CALIBRATION, StageCost, costs};
 use crate::args::{PlanArgs, RunArgs};
