@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use analysis::ablation::{
-    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, MATCHED_LEVEL, Outcome, SUMMARY_TABLE, Selection,
-    SetKind, TaskOutcomes, evaluate, plan, read_summary, run_random_sets, set_sizes, summary_table,
+    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, MATCHED_LEVEL, Outcome, SUMMARY_TABLE,
+    Selection, SetKind, TaskOutcomes, evaluate, plan, read_summary, run_random_sets, set_sizes,
+    summary_table,
 };
 use analysis::categories::{ClassifiedModel, classify};
 use analysis::dissociation::{
@@ -207,7 +208,8 @@ fn interactions_are_found_and_sums_remove_variance() {
                 // Sums explain every difference, so the mean of few sets on few prompts is that of all sets on all prompts.
                 assert!(row.variance_removed_ioi.unwrap() > 0.999, "{row:?}");
                 let heads = simulated.scans[0].differences(simulated.origin.split);
-                let means = heads.heads.iter().map(|h| analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
+                let means =
+                    heads.heads.iter().map(|h| analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
                 let mean = row.k as f64 * means.sum::<f64>() / 40.0 + expected;
                 assert!((row.delta_ioi.unwrap() - mean).abs() < 1e-4, "{mean}: {row:?}");
             }

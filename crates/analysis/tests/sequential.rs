@@ -34,7 +34,10 @@ fn p_values_are_uniform_where_they_can_be() {
             assert!(share <= level + error(level), "{n_sets} sets: {share} of p-values are at most {level}");
             // A tail's p-values are (g + 1)/(n + 1) or 10/n, so there is one close below most levels.
             let reached = level * (n_sets + 1) as f64 >= 2.0;
-            assert!(!reached || share >= 0.75 * level - error(level), "{n_sets} sets: {share} at most {level}");
+            assert!(
+                !reached || share >= 0.75 * level - error(level),
+                "{n_sets} sets: {share} at most {level}"
+            );
         }
     }
 }
@@ -64,7 +67,10 @@ fn few_sets_hold_the_level_too() {
             SequentialP::new(order[0], order[1..].iter().copied()).p_value
         });
         for (share, level) in found.into_iter().zip(LEVELS) {
-            assert!(share <= level + error(level), "{n_possible} sets: {share} of p-values are at most {level}");
+            assert!(
+                share <= level + error(level),
+                "{n_possible} sets: {share} of p-values are at most {level}"
+            );
             assert!(level >= 2.0 / f64::from(n_possible) || share == 0.0);
         }
     }

@@ -52,7 +52,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         (_, true) => Mode::Json,
         _ => Mode::Bars,
     };
-    let display = Display { mode, verbose: cli.verbose };
+    let display = Display { mode, verbose: cli.verbose, whole: None };
     let options = matches.subcommand().map(|(_, options)| options);
     let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
     match &cli.command {

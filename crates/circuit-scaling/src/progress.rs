@@ -1,6 +1,7 @@
 //! Progress on standard error: bars on a terminal, lines of JSON for programs, or nothing.
 
 use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -24,6 +25,51 @@ pub struct Display {
     pub mode: Mode,
     /// Say more about each step.
     pub verbose: bool,
+    /// What the whole run is expected to take, if it was counted.
+    pub whole: Option<&'static Whole>,
+}
+
+/// A run's steps, each a stage of a model, with the time that each is expected to take.
+pub struct Whole {
+    steps: Vec<Step>,
+    start: Instant,
+    /// The step under way, and when it began.
+    now: Mutex<Option<(usize, Instant)>>,
+}
+
+/// A stage of a model.
+pub struct Step {
+    /// The stage's name.
+    pub stage: &'static str,
+    /// The model.
+    pub model: String,
+    /// Expected seconds.
+    pub seconds: f64,
+}
+
+impl Whole {
+    /// Steps of which the first begins now.
+    pub fn new(steps: Vec<Step>) -> Self {
+        Self { steps, start: Instant::now(), now: Mutex::new(None) }
+    }
+
+    /// Seconds that all steps will still take, while the part of one that is under way says that it takes `own` more; `None`
+    /// for a step that was not counted.
+    fn seconds_left(&self, stage: &str, model: &str, own: f64) -> Option<f64> {
+        let at = self.steps.iter().position(|step| step.stage == stage && step.model == model)?;
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = match *now {
+            Some((step, begun)) if step == at => begun,
+            _ => now.insert((at, Instant::now())).1,
+        };
+        let sum = |steps: &[Step]| steps.iter().map(|step| step.seconds).sum::<f64>();
+        // What is done tells how much slower or faster than expected this machine is today.
+        let expected = sum(&self.steps[..at]);
+        let taken = (begun - self.start).as_secs_f64();
+        let pace = if expected > 2.0 { taken / expected } else { 1.0 };
+        let of_step = pace * self.steps[at].seconds - begun.elapsed().as_secs_f64();
+        Some(of_step.max(own) + pace * sum(&self.steps[at + 1..]))
+    }
 }
 
 impl Display {
@@ -35,14 +81,16 @@ impl Display {
         };
         let bar = ProgressBar::with_draw_target(Some(total), target);
         // The bar takes what the terminal's width leaves.
-        let template = format!("{{prefix}} {{wide_bar}} {{pos:>4}}/{{len}} {unit}  {{msg:22}}");
+        let template = format!("{{prefix}} {{wide_bar}} {{pos:>4}}/{{len}} {unit}  {{msg:36}}");
         bar.set_style(
             ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         bar.set_prefix(format!("{stage} · {model} · {task}"));
         bar.enable_steady_tick(Duration::from_millis(200));
         let labels = json!({ "stage": stage, "model": model, "task": task, "unit": unit });
-        Bar { bar, total, mode: self.mode, labels, start: Instant::now(), last_line: Cell::new(None) }
+        let (start, last_line) = (Instant::now(), Cell::new(None));
+        let model = model.to_owned();
+        Bar { bar, total, mode: self.mode, labels, start, last_line, whole: self.whole, stage, model }
     }
 
     /// A stage begins: `number` of `of`.
@@ -94,6 +142,9 @@ pub struct Bar {
     labels: serde_json::Value,
     start: Instant,
     last_line: Cell<Option<Instant>>,
+    whole: Option<&'static Whole>,
+    stage: &'static str,
+    model: String,
 }
 
 impl Bar {
@@ -104,8 +155,11 @@ impl Bar {
         self.bar.set_position(units as u64);
         let seconds = self.start.elapsed().as_secs_f64();
         let seconds_left = seconds * (1.0 - share) / share.max(1e-9);
-        let left = HumanDuration(Duration::try_from_secs_f64(seconds_left).unwrap_or(Duration::MAX));
-        self.bar.set_message(format!("{:.1}/s  {left:#} left", units / seconds.max(1e-9)));
+        let human = |seconds| HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        let whole = self.whole.and_then(|whole| whole.seconds_left(self.stage, &self.model, seconds_left));
+        let of_all = whole.map_or_else(String::new, |left| format!(", {:#} of all", human(left)));
+        let speed = units / seconds.max(1e-9);
+        self.bar.set_message(format!("{speed:.1}/s  {:#} left{of_all}", human(seconds_left)));
         let is_due = self.last_line.get().is_none_or(|at| at.elapsed() > Duration::from_millis(250));
         if self.mode == Mode::Json && (is_due || done == work) {
             self.last_line.set(Some(Instant::now()));
@@ -115,6 +169,7 @@ impl Bar {
             line["total"] = json!(self.total);
             line["seconds"] = json!(seconds);
             line["seconds_left"] = json!(seconds_left);
+            line["whole_seconds_left"] = json!(whole);
             eprintln!("{line}");
         }
     }
@@ -123,5 +178,23 @@ impl Bar {
     pub fn finish(self) -> f64 {
         self.bar.finish_and_clear();
         self.start.elapsed().as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_the_whole_goes_on_beyond_the_step() {
+        let step = |stage, model: &str, seconds| Step { stage, model: model.into(), seconds };
+        let whole = Whole::new(vec![step("scan", "a", 10.0), step("scan", "b", 20.0), step("ablate", "a", 30.0)]);
+        let left = |stage, model, own| whole.seconds_left(stage, model, own);
+        assert!((left("scan", "a", 1.0).unwrap() - 60.0).abs() < 0.5);
+        // A step that is slower than was expected says so itself.
+        assert!((left("scan", "a", 100.0).unwrap() - 150.0).abs() < 0.5);
+        // Ten seconds' worth were done in no time: the rest will be as fast.
+        assert!(left("scan", "b", 3.0).unwrap() < 3.5);
+        assert_eq!(left("report", "a", 1.0), None);
     }
 }

@@ -11,8 +11,8 @@ use cs_engine::{EngineError, Progress, Reading, Receiver};
 use cs_model::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompts};
-use crate::task::Order;
 use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts};
+use crate::task::Order;
 
 /// Why sets cannot be ablated.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,8 @@ pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: A
     }
     let n = if ablation == Ablation::Mean { usize::MAX } else { n };
     let turns = strata.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
-    let in_turn = (0..turns).flat_map(|turn| strata.iter().filter_map(move |(_, places)| places.get(turn).copied()));
+    let in_turn =
+        (0..turns).flat_map(|turn| strata.iter().filter_map(move |(_, places)| places.get(turn).copied()));
     let mut places: Vec<usize> = in_turn.take(n).collect();
     places.sort_unstable();
     places

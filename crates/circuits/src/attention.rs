@@ -107,7 +107,7 @@ pub fn cost(
 /// Prompts whose logits nobody asks for.
 fn read(prompts: &TokenizedPrompts) -> Vec<cs_engine::Prompt> {
     let tokens = prompts.prompts.iter().map(|p| p.token_ids.clone());
-    tokens.map(|tokens| cs_engine::Prompt { tokens, ..engine::Prompt::default() }).collect()
+    tokens.map(|tokens| cs_engine::Prompt { tokens, ..cs_engine::Prompt::default() }).collect()
 }
 
 /// The distinct texts of tokens that are neither BOS nor a name.

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use analysis::tracing::TaskTrace;
 use cs_engine::decoder::Decoder;
-use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
 use cs_engine::intervention::{Branch, Replacement, Stream};
+use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
 use cs_model::spec::ModelSpec;
 
 use crate::prompts::{TracingPair, TracingPairs};
@@ -97,15 +97,18 @@ fn corrupted(pairs: &TracingPairs) -> Vec<cs_engine::Prompt> {
         source: Some(pair.clean_token_ids.clone()),
         weight: f64::from(pair.weight),
         read: vec![pair.correct_id, pair.distractor_id],
-        ..engine::Prompt::default()
+        ..cs_engine::Prompt::default()
     };
     pairs.pairs.iter().map(prompt).collect()
 }
 
 /// The clean prompts of what [`corrupted`] gives.
 fn clean(corrupted: Vec<cs_engine::Prompt>) -> Vec<cs_engine::Prompt> {
-    let swap =
-        |prompt: cs_engine::Prompt| cs_engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt };
+    let swap = |prompt: cs_engine::Prompt| cs_engine::Prompt {
+        tokens: prompt.source.unwrap_or_default(),
+        source: None,
+        ..prompt
+    };
     corrupted.into_iter().map(swap).collect()
 }
 

@@ -281,12 +281,14 @@ fn order_does_not_matter() {
         let places = subsample(&world.ioi, Split::HeldOut, 5, ablation);
         let some = (Split::HeldOut, Some(&places[..]));
         let few = ablate_sets(&model.decoder, &world.ioi, some, &sets, options, &mut go_on).unwrap();
-        let all = ablate_sets(&model.decoder, &world.ioi, (Split::HeldOut, None), &sets, options, &mut go_on).unwrap();
+        let all = ablate_sets(&model.decoder, &world.ioi, (Split::HeldOut, None), &sets, options, &mut go_on)
+            .unwrap();
         for (few, all) in few.sets.iter().zip(&all.sets) {
             assert_eq!(*few, all.at(&places), "{ablation}");
         }
         let run = |sets: &[HeadSet]| {
-            ablate_sets(&model.decoder, &world.ioi, (Split::HeldOut, None), sets, options, &mut go_on).unwrap()
+            ablate_sets(&model.decoder, &world.ioi, (Split::HeldOut, None), sets, options, &mut go_on)
+                .unwrap()
         };
         let forwards = run(&sets);
         let reversed: Vec<HeadSet> =

@@ -49,7 +49,10 @@ fn p_values_of_heroes_by_lot_are_uniform() {
         // Three standard errors, had each model one comparison.
         let error = 3.0 * (level * (1.0 - level) / N_SEEDS as f64).sqrt();
         assert!(acc <= level + error, "accuracy: {acc} of p-values are at most {level}");
-        assert!((mean_diff - level).abs() <= error, "mean difference: {mean_diff} of p-values are at most {level}");
+        assert!(
+            (mean_diff - level).abs() <= error,
+            "mean difference: {mean_diff} of p-values are at most {level}"
+        );
     }
     // And not for want of small ones.
     assert!(share_below(&p_values[1], 0.05) > 0.01);

@@ -151,9 +151,7 @@ fn of_many_sets(e: &Evaluation, mut row: SummaryRow, pool: usize) -> SummaryRow 
     for (at, task) in e.tasks.iter().enumerate().filter(|(at, _)| counts[*at] > 0) {
         let base = |measure: Measure| measure.of(&task.base);
         let base_few = |measure: Measure| measure.mean(&task.base_few, &task.few);
-        let of = |measure: Measure| {
-            estimate(e, task, pool, |m| measure.of(m) - base_few(measure))
-        };
+        let of = |measure: Measure| estimate(e, task, pool, |m| measure.of(m) - base_few(measure));
         let (acc, mean_diff) = (of(Measure::Acc), of(Measure::MeanDiff));
         let delta = estimate(e, task, pool, |m| m.delta);
         let sum_delta =

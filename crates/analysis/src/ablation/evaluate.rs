@@ -4,8 +4,8 @@ use super::curves;
 use super::measure::Measure;
 use super::sequential::{compare, lowest_p};
 use super::{
-    AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED, ModelAblation, Outcome, Pool,
-    RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
+    AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED, ModelAblation,
+    Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
 };
 use crate::error::{AnalysisError, Result};
 use crate::joint::StudyTask;
@@ -211,15 +211,16 @@ impl Evaluation<'_> {
             anti: Some(anti.base),
         }];
         for (selection, k, sets) in self.measured() {
-            let row = |kind, index, heads: &HeadSet, ioi: Option<&SetMeans>, anti: Option<&SetMeans>| RawRow {
-                selection,
-                k,
-                kind,
-                index,
-                heads: heads.clone(),
-                ioi: ioi.copied(),
-                anti: anti.copied(),
-            };
+            let row =
+                |kind, index, heads: &HeadSet, ioi: Option<&SetMeans>, anti: Option<&SetMeans>| RawRow {
+                    selection,
+                    k,
+                    kind,
+                    index,
+                    heads: heads.clone(),
+                    ioi: ioi.copied(),
+                    anti: anti.copied(),
+                };
             let hero = sets.hero;
             rows.push(row(SetKind::Hero, 0, &self.plan.sets[hero], ioi.sets.get(hero), anti.sets.get(hero)));
             for kind in KINDS {
@@ -266,7 +267,8 @@ impl Evaluation<'_> {
             let q_value = if is_worth_it { q_values.next() } else { None };
             test.q_value = test.p_value.and(q_value);
             if !is_worth_it && test.p_value.is_some() {
-                let n = test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
+                let n =
+                    test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
                 test.status = format!("{n} different sets are too few for p ≤ {WORTH_TESTING}");
             }
         }
@@ -311,7 +313,8 @@ impl Evaluation<'_> {
         let varies = sd > 1e-12 * (1.0 + mean.abs());
         let difference: Vec<f64> =
             on_hero.iter().zip(task.mean_of_sets(measure, pool)).map(|(h, r)| h - r).collect();
-        let half = half_width(variance(&difference, &difference, &task.few), total(&task.few), total(&task.few));
+        let half =
+            half_width(variance(&difference, &difference, &task.few), total(&task.few), total(&task.few));
         let difference = hero_mean - mean;
         SetTest {
             random_mean: Some(mean),
@@ -341,7 +344,8 @@ pub(super) fn total(weights: &[u32]) -> f64 {
 pub(super) fn variance(a: &[f64], b: &[f64], weights: &[u32]) -> Option<f64> {
     let n = total(weights);
     let (mean_a, mean_b) = (weighted_mean(a, weights), weighted_mean(b, weights));
-    let products = a.iter().zip(b).zip(weights).map(|((a, b), &w)| f64::from(w) * (a - mean_a) * (b - mean_b));
+    let products =
+        a.iter().zip(b).zip(weights).map(|((a, b), &w)| f64::from(w) * (a - mean_a) * (b - mean_b));
     (n >= 2.0).then(|| products.sum::<f64>() / (n - 1.0))
 }
 

@@ -36,7 +36,9 @@ impl SequentialP {
         let mut n_sets = 0;
         for value in sets {
             n_sets += 1;
-            for (tail, is_beyond) in tails.iter_mut().zip([value <= hero + rounding, value >= hero - rounding]) {
+            for (tail, is_beyond) in
+                tails.iter_mut().zip([value <= hero + rounding, value >= hero - rounding])
+            {
                 tail.add(n_sets, is_beyond);
             }
             if tails.iter().all(|t| t.ended_at.is_some()) {
@@ -150,7 +152,8 @@ fn wanted(plan: &AblationPlan, outcomes: &TaskOutcomes, kind: SetKind) -> Vec<us
             match kind {
                 SetKind::Random => is_open(sets.random).then_some(sets.random),
                 _ => {
-                    let finds = compare(plan, outcomes, (sets.hero, sets.random), measure).p_value <= MATCHED_LEVEL;
+                    let finds =
+                        compare(plan, outcomes, (sets.hero, sets.random), measure).p_value <= MATCHED_LEVEL;
                     (finds && is_open(sets.matched)).then_some(sets.matched)
                 }
             }

@@ -60,8 +60,13 @@ pub fn set_sizes(n_heads_total: usize) -> Vec<usize> {
 pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> AblationPlan {
     let sizes = set_sizes(model.heads.len());
     let all = in_order(model.heads.iter());
-    let mut plan =
-        AblationPlan { sets: vec![], pools: vec![], comparisons: vec![], lesions: Err(String::new()), notes: vec![] };
+    let mut plan = AblationPlan {
+        sets: vec![],
+        pools: vec![],
+        comparisons: vec![],
+        lesions: Err(String::new()),
+        notes: vec![],
+    };
     let mut places = Places::default();
     if sizes.is_empty() {
         plan.notes.push(format!("{} heads are too few: sets are of up to an eighth of the heads", all.len()));
@@ -125,7 +130,11 @@ impl Places {
 }
 
 /// The strongest helping heads of `ioi_only` and of `anti_only`: equally many, up to a quarter of the model's heads.
-fn lesions(model: &ClassifiedModel, places: &mut Places, sets: &mut Vec<HeadSet>) -> Result<[usize; 2], String> {
+fn lesions(
+    model: &ClassifiedModel,
+    places: &mut Places,
+    sets: &mut Vec<HeadSet>,
+) -> Result<[usize; 2], String> {
     let ioi = model.strongest(|h| h.category == Category::IoiOnly && h.delta_ioi < 0.0);
     let anti = model.strongest(|h| h.category == Category::AntiOnly && h.delta_anti < 0.0);
     for (heads, category) in [(&ioi, Category::IoiOnly), (&anti, Category::AntiOnly)] {

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use analysis::ablation::{
-    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, ModelAblation, Outcome, Selection, SetKind,
-    TaskOutcomes, area_table, evaluate, plan, raw_table, run_random_sets, summary_table, test_table,
+    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, ModelAblation, Outcome, Selection,
+    SetKind, TaskOutcomes, area_table, evaluate, plan, raw_table, run_random_sets, summary_table, test_table,
 };
 use analysis::categories::DEFAULT_TOP_K;
 use analysis::dissociation::{
@@ -16,9 +16,8 @@ use analysis::files::write_bytes;
 use analysis::layout::Layout;
 use circuits::ablate::{ablate_sets, subsample};
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
-use cs_engine;
-use serde_json::json;
 use cs_engine::decoder::Decoder;
+use serde_json::json;
 
 use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AblateArgs;
@@ -149,7 +148,11 @@ struct Runs<'a> {
 
 impl Runs<'_> {
     /// Hero sets and lesions on all held-out prompts, then random sets on some of them for as long as they decide something.
-    fn all(&mut self, plan: &AblationPlan, settings: &AblationSettings) -> Result<[TaskOutcomes; 2], CliError> {
+    fn all(
+        &mut self,
+        plan: &AblationPlan,
+        settings: &AblationSettings,
+    ) -> Result<[TaskOutcomes; 2], CliError> {
         let start = Instant::now();
         let [mut ioi, mut anti] = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
         for (task, of_task) in [&mut ioi, &mut anti].into_iter().enumerate() {
@@ -175,7 +178,12 @@ impl Runs<'_> {
     }
 
     /// Runs sets on the held-out prompts of a task, or on some of them.
-    fn run(&mut self, task: usize, places: Option<&[usize]>, sets: &[HeadSet]) -> Result<TaskOutcomes, CliError> {
+    fn run(
+        &mut self,
+        task: usize,
+        places: Option<&[usize]>,
+        sets: &[HeadSet],
+    ) -> Result<TaskOutcomes, CliError> {
         let (tested, name) = (self.tested, &self.tested.subject.name);
         let prompts = &tested.prompts[task];
         let n_prompts = places.map_or(prompts.of_split(tested.split).count(), <[usize]>::len);

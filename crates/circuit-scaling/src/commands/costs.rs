@@ -18,8 +18,8 @@ use circuits::ablate::{self, subsample};
 use circuits::prompts::{PromptSet, Split, TokenizedPrompts};
 use circuits::scan::{self, ScanOptions};
 use circuits::{attention, trace};
-use cs_engine::{Cost, Options, Rates};
 use cs_engine::intervention::Stream;
+use cs_engine::{Cost, Options, Rates};
 use cs_model::spec::ModelSpec;
 
 use super::experiment::StudyHeads;
@@ -85,7 +85,8 @@ pub fn costs(
         let rates = *rates
             .entry(widths(subject))
             .or_insert_with(|| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32));
-        let tokenized = prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
+        let tokenized =
+            prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
         let model = Model::new(args, subject, &tokenized, &layout, heads.as_ref());
         for &stage in &stages {
             let Some((n_branches, cost, resampled)) = model.cost(stage)? else { continue };
@@ -276,7 +277,9 @@ impl<'a> Model<'a> {
         }
         let mut outcomes: [TaskOutcomes; 2] = outcomes.try_into().ok()?;
         let on_few: Vec<Sums> = (outcomes.iter().zip(scans).zip(self.of_pair()))
-            .map(|((o, scan), prompts)| Sums::new(scan, prompts.protocol.held_out_split(), o.subsample.clone()))
+            .map(|((o, scan), prompts)| {
+                Sums::new(scan, prompts.protocol.held_out_split(), o.subsample.clone())
+            })
             .collect::<Option<_>>()?;
         let settings = AblationSettings {
             ablation: self.options.ablation.to_string(),
@@ -338,7 +341,8 @@ impl Sums {
     fn new(scan: &PerPromptScan, split: Split, places: Vec<usize>) -> Option<Self> {
         let prompts = scan.prompts_of(split);
         let differences = scan.differences(split);
-        let places: Vec<usize> = places.into_iter().map(|p| (p < prompts.len()).then_some(p)).collect::<Option<_>>()?;
+        let places: Vec<usize> =
+            places.into_iter().map(|p| (p < prompts.len()).then_some(p)).collect::<Option<_>>()?;
         let some = |values: &Vec<f64>| places.iter().map(|&p| values[p]).collect();
         Some(Self {
             heads: differences.heads.iter().map(some).collect(),
@@ -350,10 +354,15 @@ impl Sums {
 
     fn outcome(&self, set: &[(u32, u32)]) -> Outcome {
         let of_prompt = |prompt: usize| {
-            let sum = |&(layer, head): &(u32, u32)| self.heads[(layer * self.n_heads + head) as usize][prompt];
+            let sum =
+                |&(layer, head): &(u32, u32)| self.heads[(layer * self.n_heads + head) as usize][prompt];
             (self.base[prompt] + set.iter().map(sum).sum::<f64>()) as f32
         };
         let values: Vec<f32> = (0..self.base.len()).map(of_prompt).collect();
-        Outcome { correct: values.iter().map(|&v| v > 0.0).collect(), mean_diff: values.clone(), logit_diff: values }
+        Outcome {
+            correct: values.iter().map(|&v| v > 0.0).collect(),
+            mean_diff: values.clone(),
+            logit_diff: values,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use analysis::files::write_bytes;
 use analysis::joint::{ScanPair, from_scans, from_study, study_pair};
@@ -16,16 +17,21 @@ use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models};
 use super::attend::attend_models;
+use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
-use super::scan::{ModelScan, check_memory, prompts_folder, resolve};
+use super::plan::duration;
+use super::scan::{ModelScan, check_memory, prompts_folder, resolve, step};
 use super::tables::summary_text;
 use super::trace::{TraceOptions, trace_models};
 use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
-use crate::progress::Display;
+use crate::progress::{Display, Step, Whole};
 use crate::study_file::StudyFile;
 use crate::study_folder::{Digest256, StudyFolder};
 use crate::subject::Subject;
+
+/// Time for timing this machine at the start of a run.
+const CALIBRATION: Duration = Duration::from_millis(300);
 
 /// Does every stage that was asked for and is not done yet. `is_given` tells which options stand on the command line.
 pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
@@ -56,6 +62,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     };
     StudyFile::of(&args, models).write(&folder.layout.root().join("study.toml"))?;
     let mut run = Run { args: &args, tasks, subjects, folder, display, study: None };
+    run.say_what_it_takes(&stages);
     let mut text = String::new();
     for (index, stage) in stages.iter().enumerate() {
         display.stage(stage.name(), index + 1, stages.len());
@@ -116,6 +123,40 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. A run that
+    /// cannot be counted says why when it comes there.
+    fn say_what_it_takes(&mut self, stages: &[Stage]) {
+        let prompts = |task| match stages.contains(&Stage::Scan) {
+            true => self.resolve(task).ok(),
+            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), &task.name)).ok(),
+        };
+        let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
+        let Ok(costs) = costs(self.args, &self.subjects, &prompts, CALIBRATION) else { return };
+        let is_done = |cost: &StageCost| match cost.stage {
+            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(&task.name, &cost.model))),
+            Stage::Trace => self.folder.has_done("trace v"),
+            stage => self.folder.has_done(&format!("{} {}", stage.name(), cost.model)),
+        };
+        let steps: Vec<Step> = costs
+            .iter()
+            .filter(|cost| !is_done(cost))
+            .map(|cost| Step { stage: cost.stage.name(), model: cost.model.clone(), seconds: cost.seconds() })
+            .collect();
+        let seconds = |of: &str| -> f64 {
+            steps.iter().filter(|s| of.is_empty() || s.stage == of).map(|s| s.seconds).sum()
+        };
+        let parts: Vec<String> = Stage::ALL
+            .iter()
+            .filter(|stage| steps.iter().any(|s| s.stage == stage.name()))
+            .map(|stage| format!("{} {}", stage.name(), duration(seconds(stage.name()))))
+            .collect();
+        if !parts.is_empty() {
+            let all = duration(seconds(""));
+            self.display.note(&format!("about {all} for what runs a model: {}", parts.join(", ")));
+            self.display.whole = Some(Box::leak(Box::new(Whole::new(steps))));
+        }
+    }
+
     /// Scans every model on every task, one model in memory at a time.
     fn scan(&mut self) -> Result<(), CliError> {
         let measure = &self.args.measure;

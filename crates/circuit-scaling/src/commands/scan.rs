@@ -81,7 +81,7 @@ pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) 
 }
 
 /// The name of a scan in the folder's record.
-fn step(task: &str, model: &str) -> String {
+pub fn step(task: &str, model: &str) -> String {
     format!("scan {task} {model}")
 }
 
@@ -144,10 +144,10 @@ impl<'a> ModelScan<'a> {
             },
         };
         let prompts_hash = Digest256::of_file(&written);
-        let summary =
-            SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
-        let inputs =
-            Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }));
+        let summary = SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
+        let inputs = Digest256::of(
+            &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
+        );
         let options = ScanOptions {
             ablation: measure.ablation,
             value_bias: measure.value_bias,
