@@ -144,7 +144,8 @@ fn sets_are_what_they_are_called() {
         }
         let per_layer =
             |set: &[(u32, u32)]| (0..4).map(|l| set.iter().filter(|h| h.0 == l).count()).collect::<Vec<_>>();
-        for (pool, kind) in [(sets.random, SetKind::Random), (sets.matched, SetKind::RandomMatched)] {
+        let matched = sets.matched.map(|pool| (pool, SetKind::RandomMatched));
+        for (pool, kind) in [(sets.random, SetKind::Random)].into_iter().chain(matched) {
             let pool = &plan.pools[pool];
             assert_eq!((pool.kind, pool.k), (kind, comparison.k));
             for set in &pool.sets {
@@ -178,7 +179,8 @@ fn sets_are_run_as_long_as_they_decide_something() {
             })
             .unwrap();
         if test.against == SetKind::RandomMatched && random.p_value.unwrap() > MATCHED_LEVEL {
-            continue; // they may have been drawn for another measure
+            assert_eq!(test.p_value, None, "{test:?}"); // they may have been drawn for another measure
+            continue;
         }
         let n_possible = test.n_possible.unwrap() as usize;
         // The hero set itself is among the sets that there are.

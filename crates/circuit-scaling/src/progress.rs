@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn what_is_left_of_the_whole_goes_on_beyond_the_step() {
         let step = |stage, model: &str, seconds| Step { stage, model: model.into(), seconds };
-        let whole = Whole::new(vec![step("scan", "a", 10.0), step("scan", "b", 20.0), step("ablate", "a", 30.0)]);
+        let whole =
+            Whole::new(vec![step("scan", "a", 10.0), step("scan", "b", 20.0), step("ablate", "a", 30.0)]);
         let left = |stage, model, own| whole.seconds_left(stage, model, own);
         assert!((left("scan", "a", 1.0).unwrap() - 60.0).abs() < 0.5);
         // A step that is slower than was expected says so itself.

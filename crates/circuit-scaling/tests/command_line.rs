@@ -44,6 +44,64 @@ fn run_does_the_main_job_from_any_folder() {
 }
 
 #[test]
+fn a_run_is_counted_before_it_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |more: &[&str]| {
+        succeeds(&[&["plan", "--models", "mini-pythia-l", "--out", "a"], more].concat(), folder.path())
+    };
+    let tflop = |said: &str, stage: &str| -> f64 {
+        let rows = || said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows().find(|row| row.first() == Some(&"mini-pythia-l") && row.get(1) == Some(&stage));
+        row.unwrap_or_else(|| panic!("no {stage} in {said}"))[3].parse().unwrap()
+    };
+    let standard = plan(&[]);
+    for stage in ["scan", "attend", "trace", "ablate"] {
+        assert!(tflop(&standard, stage) > 0.0, "{standard}");
+    }
+    assert!(tflop(&standard, "all") > tflop(&standard, "scan"), "{standard}");
+    let (quick, thorough) = (plan(&["--effort", "quick"]), plan(&["--effort", "thorough"]));
+    for stage in ["scan", "attend", "ablate"] {
+        assert!(tflop(&quick, stage) < 0.6 * tflop(&standard, stage), "{stage}: {quick}");
+        assert!(tflop(&thorough, stage) > 1.5 * tflop(&standard, stage), "{stage}: {thorough}");
+    }
+    let alone = plan(&["--effort", "quick", "--prompts", "480", "--stages", "scan"]);
+    assert_eq!(tflop(&alone, "scan"), tflop(&standard, "scan"));
+    assert!(!alone.contains("ablate") && !folder.path().join("a").exists(), "{alone}");
+    fails(&["plan", "--effort", "huge"], folder.path(), &["huge", "thorough"]);
+
+    // What a run says of itself, and what it records.
+    let run = [
+        "run",
+        "--models",
+        MODEL,
+        "--effort",
+        "quick",
+        "--random-sets",
+        "30",
+        "--stages",
+        "scan",
+        "--out",
+        "a",
+    ];
+    let (_, noted) = common::succeeds(&run, folder.path());
+    assert!(noted.contains("for what runs a model: scan "), "{noted}");
+    let written = fs::read_to_string(folder.path().join("a/study.toml")).unwrap();
+    for line in
+        ["effort = \"quick\"", "prompts = 160", "random_sets = 30", "random_prompts = 20", "resamples = 2000"]
+    {
+        assert!(written.contains(line), "{line} in {written}");
+    }
+    // Another effort on the command line takes the place of what the file's came to.
+    let again =
+        ["run", "-q", "--study", "a/study.toml", "--effort", "standard", "--prompts", "40", "--out", "b"];
+    succeeds(&again, folder.path());
+    let written = fs::read_to_string(folder.path().join("b/study.toml")).unwrap();
+    for line in ["effort = \"standard\"", "prompts = 40", "random_sets = 200", "resamples = 10000"] {
+        assert!(written.contains(line), "{line} in {written}");
+    }
+}
+
+#[test]
 fn a_joint_table_alone_gives_the_tables_of_the_run() {
     let folder = tempfile::tempdir().unwrap();
     succeeds(

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -73,6 +73,55 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
         }
     }
     panic!("only {n_killed} of 200 runs were killed");
+}
+
+/// Random sets are drawn in rounds, and each round depends on what the ones before gave: killed in any of them, with other threads
+/// and another memory limit afterwards, the same sets are run and the same bytes come out.
+#[test]
+fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let scan = ["run", "-q", "--models", "mini-pythia-l", "--prompts", "60", "--stages", "scan"];
+    let ablate = |out: &'static str, more: &[&'static str]| {
+        [&["ablate", "--random-sets", "800", "--random-prompts", "6", "--out", out], more].concat()
+    };
+    succeeds(dir.path(), &[&scan[..], &["--out", "whole"]].concat());
+    let scanned = files(&dir.path().join("whole"));
+    let start = std::time::Instant::now();
+    succeeds(dir.path(), &ablate("whole", &[]));
+    let mut duration = start.elapsed();
+    let whole = files(&dir.path().join("whole"));
+    let tests =
+        String::from_utf8_lossy(&whole[Path::new("paper/tables/hero_vs_random_tests.csv")]).into_owned();
+    let column = tests.lines().next().unwrap().split(',').position(|name| name == "n_random").unwrap();
+    let n_random: BTreeSet<&str> =
+        tests.lines().skip(1).filter_map(|line| line.split(',').nth(column)).collect();
+    assert!(n_random.len() > 2, "comparisons end after different numbers of sets: {n_random:?}");
+
+    let mut n_killed = 0;
+    for i in 0..60u32 {
+        let _ = fs::remove_dir_all(dir.path().join("cut"));
+        for (path, bytes) in &scanned {
+            let path = dir.path().join("cut").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let mut child = program(dir.path(), &ablate("cut", &["--threads", "1"])).spawn().unwrap();
+        std::thread::sleep(duration.mul_f64((f64::from(i) * 0.618_034).fract()));
+        let was_running = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !was_running {
+            duration = duration.mul_f64(0.9);
+            continue;
+        }
+        n_killed += 1;
+        succeeds(dir.path(), &ablate("cut", &["--memory", "3M"]));
+        assert_same(&whole, &files(&dir.path().join("cut")), "killed among ablated sets");
+        if n_killed == 12 {
+            return;
+        }
+    }
+    panic!("only {n_killed} of 60 runs were killed");
 }
 
 #[test]

@@ -103,15 +103,14 @@ pub(super) fn summary(e: &Evaluation) -> Vec<SummaryRow> {
         let (selection, k) = (comparison.selection, comparison.k);
         match &comparison.sets {
             Err(why) => rows.extend(
-                [SetKind::Hero, SetKind::Random, SetKind::RandomMatched]
+                [SetKind::Hero, SetKind::Random]
                     .map(|kind| SummaryRow { status: why.clone(), ..base(selection, k, kind) }),
             ),
             Ok(sets) => {
                 at += 1;
                 rows.push(of_one_set(base(selection, k, SetKind::Hero), Some(sets.hero), at));
-                rows.extend(
-                    KINDS.map(|kind| of_many_sets(e, base(selection, k, kind), Evaluation::pool(sets, kind))),
-                );
+                let kind = |pool: usize| e.plan.pools[pool].kind;
+                rows.extend(sets.pools().map(|pool| of_many_sets(e, base(selection, k, kind(pool)), pool)));
             }
         }
     }
@@ -228,12 +227,11 @@ pub(super) fn areas(e: &Evaluation) -> Vec<CurveArea> {
         for selection in Selection::ALL {
             for measure in Measure::BOTH {
                 for kind in KINDS {
-                    let curve: Vec<(usize, &ComparedSets)> = e
+                    let curve: Vec<(usize, &ComparedSets, usize)> = e
                         .measured()
-                        .filter(|(of, _, sets)| {
-                            *of == selection && !task.random[Evaluation::pool(sets, kind)].is_empty()
-                        })
-                        .map(|(_, k, sets)| (k, sets))
+                        .filter(|(of, ..)| *of == selection)
+                        .filter_map(|(_, k, sets)| Some((k, sets, e.pool(sets, kind)?)))
+                        .filter(|(.., pool)| !task.random[*pool].is_empty())
                         .collect();
                     let mut area = CurveArea {
                         selection,
@@ -244,13 +242,13 @@ pub(super) fn areas(e: &Evaluation) -> Vec<CurveArea> {
                         ci_low: None,
                         ci_high: None,
                         variance_removed: None,
-                        sizes: curve.iter().map(|(k, _)| *k).collect(),
+                        sizes: curve.iter().map(|(k, ..)| *k).collect(),
                         status: MEASURED.to_owned(),
                     };
                     if curve.is_empty() {
                         area.status = why_no_curve(e, selection);
                     } else {
-                        between(e, task, &curve, measure, kind, &mut area);
+                        between(e, task, &curve, measure, &mut area);
                     }
                     areas.push(area);
                 }
@@ -264,9 +262,8 @@ pub(super) fn areas(e: &Evaluation) -> Vec<CurveArea> {
 fn between(
     e: &Evaluation,
     task: &Task,
-    curve: &[(usize, &ComparedSets)],
+    curve: &[(usize, &ComparedSets, usize)],
     measure: Measure,
-    kind: SetKind,
     area: &mut CurveArea,
 ) {
     let outcomes = task.outcomes;
@@ -274,8 +271,7 @@ fn between(
     // The estimate is a mean over the subsample plus a mean over all prompts: of these.
     let (mut on_few, mut on_all) = (vec![0.0; task.few.len()], vec![0.0; base.len()]);
     let (mut from_sets, mut from_sets_before) = (0.0, 0.0);
-    for ((_, sets), weight) in curve.iter().zip(log_trapezoid(&area.sizes)) {
-        let at = Evaluation::pool(sets, kind);
+    for (&(_, sets, at), weight) in curve.iter().zip(log_trapezoid(&area.sizes)) {
         let (pool, run) = (&e.plan.pools[at], &task.random[at]);
         let control = estimate(e, task, at, |m| measure.of(m)).control;
         let n_run = run.len() as f64;

@@ -2,7 +2,7 @@
 
 use super::curves;
 use super::measure::Measure;
-use super::sequential::{compare, lowest_p};
+use super::sequential::{compare, is_asked, lowest_p};
 use super::{
     AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED, ModelAblation,
     Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
@@ -195,8 +195,8 @@ impl Evaluation<'_> {
     }
 
     /// The pool of a kind that a hero set is compared with.
-    pub fn pool(sets: &ComparedSets, kind: SetKind) -> usize {
-        if kind == SetKind::Random { sets.random } else { sets.matched }
+    pub fn pool(&self, sets: &ComparedSets, kind: SetKind) -> Option<usize> {
+        sets.pools().find(|&pool| self.plan.pools[pool].kind == kind)
     }
 
     fn rows(&self) -> Vec<RawRow> {
@@ -223,11 +223,11 @@ impl Evaluation<'_> {
                 };
             let hero = sets.hero;
             rows.push(row(SetKind::Hero, 0, &self.plan.sets[hero], ioi.sets.get(hero), anti.sets.get(hero)));
-            for kind in KINDS {
+            for pool in sets.pools() {
+                let kind = self.plan.pools[pool].kind;
                 if kind == SetKind::Random && selection != Selection::All {
                     continue; // the same sets as for all heads
                 }
-                let pool = Self::pool(sets, kind);
                 let of = |task: &Task, at: usize| task.random[pool].get(at).copied();
                 let n_run = ioi.random[pool].len().max(anti.random[pool].len());
                 for (index, set) in self.plan.pools[pool].sets.iter().take(n_run).enumerate() {
@@ -245,11 +245,10 @@ impl Evaluation<'_> {
         for (selection, k, sets) in self.measured() {
             for (at, task) in self.tasks.iter().enumerate() {
                 for measure in Measure::BOTH {
-                    for kind in KINDS {
-                        let pool = Self::pool(sets, kind);
+                    for pool in sets.pools() {
                         let n_possible = self.plan.pools[pool].n_possible;
                         is_worth_it.push(lowest_p(n_possible, self.settings.n_random_sets) <= WORTH_TESTING);
-                        let mut test = self.test(task, sets.hero, pool, measure);
+                        let mut test = self.test(task, sets, pool, measure);
                         test.selection = selection;
                         test.k = k;
                         test.task = StudyTask::BOTH[at].name().to_owned();
@@ -275,7 +274,8 @@ impl Evaluation<'_> {
         tests
     }
 
-    fn test(&self, task: &Task, hero: usize, pool: usize, measure: Measure) -> SetTest {
+    fn test(&self, task: &Task, sets: &ComparedSets, pool: usize, measure: Measure) -> SetTest {
+        let hero = sets.hero;
         let Pool { kind, n_possible, .. } = self.plan.pools[pool];
         let outcomes = task.outcomes;
         let on_hero = measure.values(&outcomes.sets[hero].at(&outcomes.subsample));
@@ -302,7 +302,7 @@ impl Evaluation<'_> {
             status: MEASURED.to_owned(),
         };
         let values: Vec<f64> = task.random[pool].iter().map(|means| measure.of(means)).collect();
-        if values.is_empty() {
+        if !is_asked(self.plan, outcomes, sets, pool, measure) {
             return SetTest { status: not_drawn(), ..test };
         }
         let p = compare(self.plan, outcomes, (hero, pool), measure);

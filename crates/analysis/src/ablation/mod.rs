@@ -12,8 +12,8 @@
 //! **Which random sets.** They are drawn from *all* heads, the hero set's included: what the hero set would be if its heads
 //! were like any others. Against sets of the other heads alone the test would be too eager: of four equal heads the best one
 //! beats the other three in one case of four, and p would be 1/(1 + sets) each time. Draws from all heads serve every
-//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn where the hero set differs
-//! from sets of all heads, and say whether its layers alone account for that.
+//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the largest hero set of each
+//! selection, where it differs from sets of all heads, and say whether its layers alone account for that.
 //!
 //! **Curves.** The sum of a set's single-head Δ is known from the scan, for every set and every held-out prompt. It serves as
 //! a control variate: the mean of the random sets that were run, on the subsample, is corrected by what the sums tell of the

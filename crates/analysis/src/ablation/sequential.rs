@@ -1,7 +1,7 @@
 //! Sequential Monte Carlo p-values: random sets are run only as long as they decide something.
 
 use super::measure::Measure;
-use super::{AblationPlan, AblationSettings, HeadSet, Outcome, SetKind, TaskOutcomes};
+use super::{AblationPlan, AblationSettings, ComparedSets, HeadSet, Outcome, SetKind, TaskOutcomes};
 
 /// A tail ends when this many random sets lie in it: by then its p-value has a standard error of a third of itself.
 pub const ENOUGH_BEYOND: usize = 10;
@@ -142,26 +142,33 @@ pub fn run_random_sets<E>(
 
 /// The pools of a kind with a comparison that is open on a task, in order.
 fn wanted(plan: &AblationPlan, outcomes: &TaskOutcomes, kind: SetKind) -> Vec<usize> {
-    let mut wanted: Vec<usize> = plan
-        .comparisons
-        .iter()
-        .filter_map(|c| c.sets.as_ref().ok())
-        .flat_map(|sets| Measure::BOTH.map(|measure| (sets, measure)))
-        .filter_map(|(sets, measure)| {
-            let is_open = |pool| compare(plan, outcomes, (sets.hero, pool), measure).is_open;
-            match kind {
-                SetKind::Random => is_open(sets.random).then_some(sets.random),
-                _ => {
-                    let finds =
-                        compare(plan, outcomes, (sets.hero, sets.random), measure).p_value <= MATCHED_LEVEL;
-                    (finds && is_open(sets.matched)).then_some(sets.matched)
-                }
+    let mut wanted = Vec::new();
+    for sets in plan.comparisons.iter().filter_map(|c| c.sets.as_ref().ok()) {
+        for pool in sets.pools().filter(|&pool| plan.pools[pool].kind == kind) {
+            let is_open = |measure| {
+                is_asked(plan, outcomes, sets, pool, measure)
+                    && compare(plan, outcomes, (sets.hero, pool), measure).is_open
+            };
+            if Measure::BOTH.into_iter().any(is_open) {
+                wanted.push(pool);
             }
-        })
-        .collect();
+        }
+    }
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// Whether a hero set is to be compared with a pool: with sets of the same layers where it differs from sets of all heads.
+pub(super) fn is_asked(
+    plan: &AblationPlan,
+    outcomes: &TaskOutcomes,
+    sets: &ComparedSets,
+    pool: usize,
+    measure: Measure,
+) -> bool {
+    plan.pools[pool].kind == SetKind::Random
+        || compare(plan, outcomes, (sets.hero, sets.random), measure).p_value <= MATCHED_LEVEL
 }
 
 #[cfg(test)]

@@ -43,8 +43,16 @@ pub struct ComparedSets {
     pub hero: usize,
     /// As many of all heads, as a place in [`AblationPlan::pools`]: the same for every selection.
     pub random: usize,
-    /// As many of each layer's heads as the hero set has.
-    pub matched: usize,
+    /// As many of each layer's heads as the hero set has; of each selection, its largest hero set alone is asked whether its
+    /// layers account for what it does.
+    pub matched: Option<usize>,
+}
+
+impl ComparedSets {
+    /// The pools of both kinds, as far as there are.
+    pub(super) fn pools(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.random).chain(self.matched)
+    }
 }
 
 /// 1, 2, 4, 8, … up to an eighth of the heads.
@@ -81,17 +89,19 @@ pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> Ablatio
         if let Some(missing) = sizes.iter().find(|&&k| k > chosen.len()) {
             plan.notes.push(format!("{shortage}: no set of {missing} or more"));
         }
+        let largest = sizes.iter().rfind(|&&k| k <= chosen.len());
         for &k in &sizes {
             let sets = if k > chosen.len() {
                 Err(shortage.clone())
             } else {
                 let hero = in_order(chosen.iter().copied().take(k));
                 let random = Pool::of_all(&model.info.model, seed, &all, k, n_random_sets);
-                let matched = Pool::matched(&model.info.model, seed, &all, &hero, n_random_sets);
+                let matched = (Some(&k) == largest)
+                    .then(|| Pool::matched(&model.info.model, seed, &all, &hero, n_random_sets));
                 Ok(ComparedSets {
                     hero: places.of(hero, &mut plan.sets),
                     random: place(random, &mut plan.pools),
-                    matched: place(matched, &mut plan.pools),
+                    matched: matched.map(|pool| place(pool, &mut plan.pools)),
                 })
             };
             plan.comparisons.push(Comparison { selection, k, sets });

@@ -548,7 +548,13 @@ fn interaction(extras: &Extras) -> Option<Finding> {
         let (mut more, mut less) = (0, 0);
         for row in &largest {
             let [Some(sum), Some(low), Some(high)] = of(row) else { continue };
-            let sign = if low > 0.0 { 1.0 } else if high < 0.0 { -1.0 } else { continue };
+            let sign = if low > 0.0 {
+                1.0
+            } else if high < 0.0 {
+                -1.0
+            } else {
+                continue;
+            };
             if sign * sum > 0.0 { more += 1 } else { less += 1 }
         }
         format!("more in {} and less in {} on {task}", words::count(more), words::count(less))
