@@ -246,6 +246,34 @@ fn noisy_scans(separate: bool, seed: u64) -> [PerPromptScan; 2] {
     })
 }
 
+/// The strongest heads of an effect that was planted in ten of forty heads differ from random sets, also from those of the same
+/// layers; on the other task they are like any others.
+#[test]
+fn a_planted_effect_is_found() {
+    for seed in 0..10 {
+        let file = Simulated::new(noisy_scans(true, seed), 0.15).run().ablation;
+        for (selection, task) in [(Selection::IoiOnly, "ioi"), (Selection::AntiOnly, "anti")] {
+            let of = |is_own: bool| {
+                let tests = file.tests.iter().filter(move |t| (t.selection, t.k) == (selection, 4));
+                tests.filter(move |t| t.measure == "mean_diff" && (t.task == task) == is_own)
+            };
+            let mut kinds = 0;
+            for test in of(true) {
+                kinds += 1;
+                assert!(
+                    test.q_value.unwrap() <= 0.05 && test.difference_ci_high.unwrap() < 0.0,
+                    "{seed}: {test:?}"
+                );
+            }
+            assert_eq!(kinds, 2, "sets of all heads, and of the same layers");
+            // 2 / 121 is the smallest p-value that 120 sets can give.
+            for test in of(false) {
+                assert!(test.p_value.is_none_or(|p| p > 2.0 / 121.0), "{seed}: {test:?}");
+            }
+        }
+    }
+}
+
 /// Noise neither raises the index of shared heads nor lowers that of separate ones beyond what its interval says.
 #[test]
 fn the_index_is_robust_to_noise() {

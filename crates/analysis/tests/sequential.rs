@@ -84,7 +84,10 @@ fn heroes_that_are_none_end_early() {
     for _ in 0..2_000 {
         let hero = normal(&mut rng);
         let found = SequentialP::new(hero, (0..1_000).map(|_| normal(&mut rng)));
-        assert!(found.is_open == (found.p_value < 2.0 * ENOUGH_BEYOND as f64 / 1_000.0) || !found.is_open);
+        // Only what has a small p-value is still open at the end.
+        assert!(
+            found.p_value < 2.0 * ENOUGH_BEYOND as f64 / 1_000.0 || !found.is_open || found.n_sets == 1_000
+        );
         n_sets += found.n_sets;
     }
     assert!(n_sets < 2_000 * 150, "{} sets a hero on average", n_sets / 2_000);
