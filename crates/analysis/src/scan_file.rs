@@ -79,6 +79,9 @@ pub struct ScanMeta {
     pub value_bias: String,
     /// `zero`, `mean` or `resample`.
     pub ablation: String,
+    /// Where mean and resample ablation take values from: `abc` or `same`; none under `zero`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Number of blocks.
     pub n_layers: u32,
     /// Attention heads per block.

@@ -47,6 +47,7 @@ impl Simulated {
         AblationSettings {
             ablation: "zero".into(),
             value_bias: "folded".into(),
+            reference: None,
             n_random_sets: 50,
             tau: 0.05,
             n_resamples: 400,

@@ -6,9 +6,10 @@ use analysis::AnalysisError;
 use analysis::head_id::HeadId;
 use analysis::study::StudyOptions;
 use analysis::transfer::Pairs;
-use circuits::prompts::{PromptOptions, Protocol};
-use circuits::scan::{Ablation, ValueBias};
+use circuits::prompts::{PromptOptions, Protocol, Reference};
+use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use clap::{Args, Parser, Subcommand};
+use transformer::engine;
 use transformer::intervention::Stream;
 
 use crate::downloads;
@@ -296,6 +297,10 @@ pub struct MeasureArgs {
     /// Whether the constant part of a head's value stays when it is zeroed (folded) or goes with it (in-head)
     #[arg(long, default_value = "folded")]
     pub value_bias: ValueBias,
+    /// Where mean and resample ablation take values from: `abc`, prompts of the same template with three different names, or
+    /// `same`, other prompts of the task
+    #[arg(long, value_name = "R", default_value = "abc")]
+    pub reference: Reference,
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
@@ -309,6 +314,16 @@ impl MeasureArgs {
     pub fn fetch_models(&mut self, display: Display) -> Result<(), CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
         downloads::fetch(&self.models, display)
+    }
+
+    /// How heads are ablated.
+    pub fn scan_options(&self) -> ScanOptions {
+        ScanOptions {
+            ablation: self.ablation,
+            value_bias: self.value_bias,
+            reference: self.reference,
+            engine: engine::Options { memory: self.memory },
+        }
     }
 
     /// What decides which prompts are drawn.
@@ -426,6 +441,10 @@ pub struct AblateArgs {
     /// Whether the constant part of a head's value stays (folded) or goes (in-head); by default as in the scans
     #[arg(long, value_name = "V")]
     pub value_bias: Option<ValueBias>,
+    /// Where mean and resample ablation take values from: abc or same; by default as in the scans, or abc where they ablated
+    /// to zero
+    #[arg(long, value_name = "R")]
+    pub reference: Option<Reference>,
     /// Random sets of each kind, for every category and size
     #[arg(long, value_name = "N", default_value_t = analysis::ablation::DEFAULT_RANDOM_SETS, value_parser = random_sets)]
     pub random_sets: usize,

@@ -34,6 +34,8 @@ pub struct StudyFile {
     pub ablation: Option<String>,
     /// `folded` or `in-head`.
     pub value_bias: Option<String>,
+    /// `abc` or `same`.
+    pub reference: Option<String>,
     /// Threshold of the categories, in logits.
     pub tau: Option<f64>,
     /// Hero heads per model and category.
@@ -102,6 +104,9 @@ impl StudyFile {
         if let Some(text) = self.value_bias.filter(|_| unless_given("value_bias")) {
             measure.value_bias = parsed(&text).map_err(|e| bad("value_bias", e))?;
         }
+        if let Some(text) = self.reference.filter(|_| unless_given("reference")) {
+            measure.reference = parsed(&text).map_err(|e| bad("reference", e))?;
+        }
         if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
             tables.tau = args::threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
         }
@@ -126,6 +131,7 @@ impl StudyFile {
             protocol: Some(measure.protocol.to_string()),
             ablation: Some(measure.ablation.to_string()),
             value_bias: Some(measure.value_bias.to_string()),
+            reference: Some(measure.reference.to_string()),
             tau: Some(tables.tau),
             top_k: Some(tables.top_k),
             pairs: Some(tables.pairs.clone()),

@@ -11,7 +11,7 @@ use transformer::intervention::Branch;
 use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompts};
-use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts};
+use crate::scan::{ScanOptions, candidates_to_read, engine_prompts, require_references};
 
 /// Why sets cannot be ablated.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +59,7 @@ pub fn ablate_sets(
     options: ScanOptions,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskOutcomes, AblateError> {
-    if options.ablation == Ablation::Resample {
-        prompts.require_resample(split)?;
-    }
+    require_references(prompts, split, options)?;
     let prompts = prompts.restricted_to(split);
     let candidates = prompts.candidate_ids();
     if candidates.len() < 2 {
@@ -72,7 +70,7 @@ pub fn ablate_sets(
             names: prompts.candidates.len(),
         });
     }
-    let mut asked = engine_prompts(&prompts);
+    let mut asked = engine_prompts(&prompts, options);
     for (asked, prompt) in asked.iter_mut().zip(&prompts.prompts) {
         asked.read = candidates_to_read(&candidates, prompt);
     }
@@ -111,13 +109,13 @@ pub fn cost(
     sets: &[HeadSet],
     options: ScanOptions,
 ) -> Result<engine::Cost, EngineError> {
-    let prompts = engine_prompts(&prompts.restricted_to(split));
+    let prompts = engine_prompts(&prompts.restricted_to(split), options);
     engine::cost(spec, &prompts, &branches(sets, options), options.engine)
 }
 
 /// One branch per set.
 fn branches(sets: &[HeadSet], options: ScanOptions) -> Vec<Branch> {
-    let replacement = options.ablation.replacement(options.value_bias);
+    let replacement = options.replacement();
     let heads = |set: &HeadSet| set.iter().map(|&(l, h)| (l as usize, h as usize)).collect::<Vec<_>>();
     sets.iter().map(|set| Branch::ablate(heads(set), replacement)).collect()
 }

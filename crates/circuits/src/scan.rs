@@ -4,7 +4,6 @@
 //! minus without. A scan keeps the logit difference of every prompt under every ablation; means, intervals and
 //! p-values follow from it without the model ([`analysis::scan_summary`]).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -18,7 +17,7 @@ use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiv
 use transformer::intervention::{Branch, Replacement};
 use transformer::spec::ModelSpec;
 
-use crate::prompts::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
+use crate::prompts::{PromptError, Reference, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What an ablated head's `z` is replaced by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +26,9 @@ pub enum Ablation {
     /// Nothing but its input-independent part, or nothing at all: see [`ValueBias`].
     #[default]
     Zero,
-    /// Its mean over the prompts of the same split, template and token length, position by position.
+    /// Its mean over the [reference prompts](Reference) of the same split, template and token length, position by position.
     Mean,
-    /// Its value on the prompt's twin: same template and fillers, two other names.
+    /// Its value on one of the prompt's reference prompts.
     Resample,
 }
 
@@ -51,16 +50,6 @@ impl Ablation {
             Ablation::Zero => "zero",
             Ablation::Mean => "mean",
             Ablation::Resample => "resample",
-        }
-    }
-
-    /// The replacement of `z` that this ablation is.
-    pub fn replacement(self, value_bias: ValueBias) -> Replacement {
-        match (self, value_bias) {
-            (Ablation::Zero, ValueBias::Folded) => Replacement::ValueBias,
-            (Ablation::Zero, ValueBias::InHead) => Replacement::Zero,
-            (Ablation::Mean, _) => Replacement::GroupMean,
-            (Ablation::Resample, _) => Replacement::Source,
         }
     }
 }
@@ -114,10 +103,30 @@ impl FromStr for ValueBias {
 pub struct ScanOptions {
     /// What replaces an ablated head's `z`.
     pub ablation: Ablation,
-    /// Where value biases count.
+    /// Where value biases count, under zero ablation.
     pub value_bias: ValueBias,
+    /// Where values are taken from, under mean and resample ablation.
+    pub reference: Reference,
     /// Limits of the forward pass.
     pub engine: engine::Options,
+}
+
+impl ScanOptions {
+    /// The replacement of `z` that the ablation is.
+    pub fn replacement(self) -> Replacement {
+        match (self.ablation, self.value_bias, self.reference) {
+            (Ablation::Zero, ValueBias::Folded, _) => Replacement::ValueBias,
+            (Ablation::Zero, ValueBias::InHead, _) => Replacement::Zero,
+            (Ablation::Mean, _, Reference::Abc) => Replacement::GroupMean,
+            (Ablation::Mean, _, Reference::Same) => Replacement::OthersMean,
+            (Ablation::Resample, ..) => Replacement::Source,
+        }
+    }
+
+    /// The reference prompts as files name them: none where nothing is taken from any.
+    pub fn reference_name(self) -> Option<String> {
+        (self.ablation != Ablation::Zero).then(|| self.reference.to_string())
+    }
 }
 
 /// Why a scan is impossible.
@@ -169,8 +178,8 @@ pub struct Underway<'a> {
 
 /// Ablates every head of `decoder`, or those of [`ScanMeta::only_heads`], on all `prompts`.
 ///
-/// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation` and `value_bias` are filled in
-/// here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
+/// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation`, `value_bias` and `reference` are
+/// filled in here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -197,14 +206,13 @@ pub fn resume(
     known: Vec<f32>,
     observe: &mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 ) -> Result<PerPromptScan, ScanError> {
-    if options.ablation == Ablation::Resample {
-        prompts.require_resample(Split::All)?;
-    }
+    require_references(prompts, Split::All, options)?;
     let spec = decoder.spec();
     meta.n_layers = spec.n_layers as u32;
     meta.n_heads = spec.n_heads as u32;
     meta.ablation = options.ablation.to_string();
     meta.value_bias = options.value_bias.to_string();
+    meta.reference = options.reference_name();
 
     if let Some(only) = &mut meta.only_heads {
         only.sort_unstable();
@@ -215,7 +223,7 @@ pub fn resume(
     if let Some(&head) = heads.iter().find(|id| id.layer >= n_layers || id.head >= n_heads) {
         return Err(ScanError::NoSuchHead { head, n_layers, n_heads });
     }
-    let branches = one_by_one(&heads, options.ablation, options.value_bias);
+    let branches = one_by_one(&heads, options);
     let n_prompts = prompts.prompts.len();
     let mut ablated = known;
     if ablated.len() != branches.len() * n_prompts {
@@ -223,7 +231,8 @@ pub fn resume(
     }
     let mut logit_differences =
         LogitDifferences { n_prompts, base: vec![f32::NAN; n_prompts], ablated, observe };
-    engine::run(decoder, &engine_prompts(prompts), &branches, options.engine, &mut logit_differences)?;
+    let asked = engine_prompts(prompts, options);
+    engine::run(decoder, &asked, &branches, options.engine, &mut logit_differences)?;
     let LogitDifferences { base, ablated, .. } = logit_differences;
     let all = base.iter().chain(&ablated);
     if let Some(at) = all.into_iter().position(|x| !x.is_finite()) {
@@ -247,22 +256,21 @@ pub fn resume(
 pub fn cost(
     spec: &ModelSpec,
     prompts: &TokenizedPrompts,
-    ablation: Ablation,
-    value_bias: ValueBias,
-    options: engine::Options,
+    options: ScanOptions,
 ) -> Result<engine::Cost, ScanError> {
+    require_references(prompts, Split::All, options)?;
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
-    let branches = one_by_one(&heads, ablation, value_bias);
-    let prompts = engine_prompts(prompts);
-    let scan = engine::cost(spec, &prompts, &branches, options)?;
+    let branches = one_by_one(&heads, options);
+    let prompts = engine_prompts(prompts, options);
+    let scan = engine::cost(spec, &prompts, &branches, options.engine)?;
     // The accuracy takes a plain run of its own.
-    let plain = engine::cost(spec, &prompts, &[], options)?;
+    let plain = engine::cost(spec, &prompts, &[], options.engine)?;
     Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
 }
 
 /// One branch per head.
-fn one_by_one(heads: &[HeadId], ablation: Ablation, value_bias: ValueBias) -> Vec<Branch> {
-    let replacement = ablation.replacement(value_bias);
+fn one_by_one(heads: &[HeadId], options: ScanOptions) -> Vec<Branch> {
+    let replacement = options.replacement();
     heads.iter().map(|id| Branch::ablate([(id.layer as usize, id.head as usize)], replacement)).collect()
 }
 
@@ -276,10 +284,9 @@ pub fn correct_among_candidates(
     options: engine::Options,
 ) -> Result<Vec<bool>, ScanError> {
     let candidates = prompts.candidate_ids();
-    let mut plain = engine_prompts(prompts);
+    let mut plain = engine_prompts(prompts, ScanOptions::default());
     for (asked, prompt) in plain.iter_mut().zip(&prompts.prompts) {
         asked.read = candidates_to_read(&candidates, prompt);
-        asked.source = None;
     }
     let readings = Readings::collect(decoder, &plain, &[], options)?;
     let is_correct = |prompt| {
@@ -296,22 +303,37 @@ pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -
     answers.into_iter().chain(others).collect()
 }
 
-/// Prompts as the engine takes them: groups are those of mean ablation, sources the twins of resample ablation, and
-/// the logits read are the correct and the distractor's.
-pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
-    let mut groups: BTreeMap<(Split, &str, usize), u32> = BTreeMap::new();
-    let mut group_of = |key| {
-        let next = groups.len() as u32;
-        *groups.entry(key).or_insert(next)
-    };
-    let prompts = prompts.prompts.iter().map(|p| engine::Prompt {
+/// Checks that there is something to take the place of every prompt's activations.
+pub(crate) fn require_references(
+    prompts: &TokenizedPrompts,
+    split: Split,
+    options: ScanOptions,
+) -> Result<(), PromptError> {
+    match options.ablation {
+        Ablation::Zero => Ok(()),
+        Ablation::Mean => prompts.require_means(split, options.reference),
+        Ablation::Resample => prompts.require_resample(split, options.reference),
+    }
+}
+
+/// Prompts as the engine takes them, with the groups, references and sources of the ablation; the logits read are the correct
+/// and the distractor's.
+pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -> Vec<engine::Prompt> {
+    let (ablation, reference) = (options.ablation, options.reference);
+    let as_read = |p: &TokenizedPrompt| engine::Prompt {
         tokens: p.token_ids.clone(),
-        source: p.resample_token_ids.clone(),
-        group: group_of(p.mean_group()),
+        source: p.resampled(reference).filter(|_| ablation == Ablation::Resample).map(<[u32]>::to_vec),
+        group: 0,
+        references: (ablation == Ablation::Mean && reference == Reference::Abc)
+            .then(|| p.references.iter().map(|reference| reference.token_ids.clone()).collect()),
         weight: f64::from(p.weight),
         read: vec![p.correct_id, p.distractor_id],
-    });
-    prompts.collect()
+    };
+    let mut asked: Vec<engine::Prompt> = prompts.prompts.iter().map(as_read).collect();
+    for (group, members) in prompts.mean_groups(Split::All).into_iter().enumerate() {
+        members.into_iter().for_each(|prompt| asked[prompt].group = group as u32);
+    }
+    asked
 }
 
 /// Receives logits and keeps their differences.

@@ -55,9 +55,8 @@ pub fn trace(
         .map(|pair| engine::Prompt {
             tokens: pair.corrupted_token_ids.clone(),
             source: Some(pair.clean_token_ids.clone()),
-            group: 0,
-            weight: f64::from(pair.weight),
             read: vec![pair.correct_id, pair.distractor_id],
+            ..engine::Prompt::default()
         })
         .collect();
     let branches: Vec<Branch> = heads

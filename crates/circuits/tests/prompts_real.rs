@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use circuits::prompts::{PromptOptions, PromptSet, Protocol, Split, Tokenize};
+use circuits::prompts::{PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
 use circuits::task::{Names, Task, Template};
 use support::{Real, real};
 
@@ -36,7 +36,10 @@ fn every_name_of_the_built_in_tasks_is_one_token_in_both() {
         assert!(set.names.all().count() >= 60);
         for tokenizer in [&gpt2, &pythia] {
             let tokens = set.tokenize(tokenizer).unwrap();
-            tokens.require_resample(Split::All).unwrap();
+            for reference in [Reference::Abc, Reference::Same] {
+                tokens.require_resample(Split::All, reference).unwrap();
+                tokens.require_means(Split::All, reference).unwrap();
+            }
             assert!(tokens.tracing_pairs(Split::HeldOut).pairs.len() >= 200);
             for prompt in &tokens.prompts {
                 let bos = tokenizer.bos_id();
@@ -141,11 +144,17 @@ fn published_prompts_without_twins_are_those_with_rare_lengths() {
                 pairs.left_out.len()
             );
             for prompt in &tokens.prompts {
-                for ids in [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten() {
+                let references = prompt.references.iter().map(|reference| &reference.token_ids);
+                let twins = [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten();
+                for ids in twins.chain(references) {
                     assert_eq!(ids.len(), prompt.token_ids.len());
                 }
             }
             assert!(missing < tokens.prompts.len() / 2);
+            // Three names of any lengths fit more prompts than two.
+            let without = tokens.prompts.iter().filter(|prompt| prompt.references.is_empty()).count();
+            println!("{without} without reference prompt");
+            assert!(without <= missing);
         }
     }
 }

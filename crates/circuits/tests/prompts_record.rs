@@ -105,6 +105,8 @@ fn a_changed_record_is_refused() {
         ("/prompts/0/correct", "prompts[0]"),
         ("/prompts/0/corrupted_text", "prompts[0]"),
         ("/prompts/5/resample/text", "prompts[5]"),
+        ("/prompts/4/references/0/text", "prompts[4]"),
+        ("/prompts/4/references/0/third", "prompts[4]"),
         ("/prompts/1/first", "prompts[1]"),
         ("/prompts/2/template", "prompts[2]"),
         ("/task_hash", "task_hash"),

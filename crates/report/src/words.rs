@@ -94,6 +94,9 @@ pub fn prompts_of(split: Split) -> &'static str {
 pub fn method(info: &ModelInfo) -> Option<String> {
     let ablation = info.ablation.as_ref()?;
     let mut text = format!("{ablation} ablation");
+    if let Some(reference) = &info.reference {
+        text += &format!(" over {reference} reference prompts");
+    }
     if let Some(bias) = &info.value_bias {
         text += &format!(", value bias {bias}");
     }

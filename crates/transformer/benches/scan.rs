@@ -119,6 +119,7 @@ fn prompts(n: usize, length: usize, shared: usize) -> Vec<Prompt> {
     let prompt = |p: usize| Prompt {
         tokens: (0..length).map(|at| token(p, at)).collect(),
         weight: 1.0,
+        references: None,
         read: vec![1, 2],
         ..Prompt::default()
     };

@@ -79,6 +79,7 @@ impl Expected {
                 tokens,
                 source: Some(partner),
                 weight: 1.0,
+                references: None,
                 read: vec![correct, distractor],
             })
             .collect()
@@ -199,6 +200,21 @@ fn every_single_head_intervention() {
             let branches: Vec<Branch> = heads(&decoder).into_iter().map(branch).collect();
             expected.check(tensor, &differences(&decoder, &prompts, &branches, 1 << 30));
         }
+    }
+}
+
+/// A mean over one reference is a patch from it.
+#[test]
+fn a_mean_over_the_partner_alone_is_a_patch() {
+    for name in names() {
+        let (decoder, expected) = (decoder(&name), Expected::read(&name));
+        let mut prompts = expected.prompts();
+        for (group, prompt) in (0..).zip(&mut prompts) {
+            (prompt.group, prompt.references) = (group, prompt.source.take().map(|partner| vec![partner]));
+        }
+        let branch = |head| Branch::ablate([head], Replacement::GroupMean);
+        let branches: Vec<Branch> = heads(&decoder).into_iter().map(branch).collect();
+        expected.check("patch_z", &differences(&decoder, &prompts, &branches, 1 << 30));
     }
 }
 

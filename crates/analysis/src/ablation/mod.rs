@@ -159,6 +159,9 @@ pub struct AblationSettings {
     pub ablation: String,
     /// `folded` or `in-head`.
     pub value_bias: String,
+    /// `abc` or `same`; none under `zero`.
+    #[serde(default)]
+    pub reference: Option<String>,
     /// Random sets of each kind, for each selection and k.
     pub n_random_sets: usize,
     /// Threshold of the categories.

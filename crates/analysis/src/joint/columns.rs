@@ -41,11 +41,12 @@ pub(super) fn probability_prefix(task: StudyTask) -> String {
 type InfoText = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<String>;
 
 /// Columns that say the same for every head of a model, in words.
-pub(super) const INFO_TEXT: [(&str, InfoText); 7] = [
+pub(super) const INFO_TEXT: [(&str, InfoText); 8] = [
     ("hf_name", |m| &mut m.hf_name),
     ("protocol", |m| &mut m.protocol),
     ("ablation", |m| &mut m.ablation),
     ("value_bias", |m| &mut m.value_bias),
+    ("reference", |m| &mut m.reference),
     ("seed", |m| &mut m.seed),
     ("program_version", |m| &mut m.program_version),
     ("weight_hash", |m| &mut m.weight_hash),

@@ -125,11 +125,17 @@ fn model_info(scan: &ScanMeta) -> ModelInfo {
         protocol: some_text(&scan.protocol),
         ablation: some_text(&scan.ablation),
         value_bias: some_text(&scan.value_bias),
+        reference: scan.reference.as_deref().and_then(some_text),
         seed: Some(scan.seed.to_string()),
         program_version: some_text(&scan.provenance.program_version),
         weight_hash: some_text(&scan.provenance.weight_hash),
         correlation_noise: CorrelationNoise::default(),
     }
+}
+
+/// The reference prompts as an error shows them.
+fn reference(scan: &ScanMeta) -> &str {
+    scan.reference.as_deref().unwrap_or("none")
 }
 
 fn some_text(text: &str) -> Option<String> {
@@ -197,6 +203,7 @@ fn check_pair(pair: &ScanPair) -> Result<()> {
     same("seed", &ioi.meta.seed, &anti.meta.seed)?;
     same("ablation", &ioi.meta.ablation, &anti.meta.ablation)?;
     same("value_bias", &ioi.meta.value_bias, &anti.meta.value_bias)?;
+    same("reference", &reference(&ioi.meta), &reference(&anti.meta))?;
     same("n_layers", &ioi.meta.n_layers, &anti.meta.n_layers)?;
     same("n_heads", &ioi.meta.n_heads, &anti.meta.n_heads)?;
     same("taus", &format!("{:?}", ioi.taus), &format!("{:?}", anti.taus))
@@ -208,8 +215,10 @@ fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
         ("protocol", &first.meta.protocol, &other.meta.protocol),
         ("ablation", &first.meta.ablation, &other.meta.ablation),
         ("value_bias", &first.meta.value_bias, &other.meta.value_bias),
-    ];
-    for (field, a, b) in fields {
+    ]
+    .map(|(field, a, b)| (field, a.as_str(), b.as_str()));
+    let references = ("reference", reference(&first.meta), reference(&other.meta));
+    for (field, a, b) in fields.into_iter().chain([references]) {
         if a != b {
             return Err(AnalysisError::inconsistent(
                 format!("scans of {} and {}", first.meta.model_name, other.meta.model_name),

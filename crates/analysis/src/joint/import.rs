@@ -320,7 +320,7 @@ impl Models {
                 "model",
                 format!(
                     "{model} differs from line {} in its size, shape or origin (params_m, n_layers, n_heads, hf_name, \
-                     protocol, ablation, value_bias, seed, program_version, weight_hash)",
+                     protocol, ablation, value_bias, reference, seed, program_version, weight_hash)",
                     self.lines[index][0]
                 ),
                 "give different names to what was measured differently",

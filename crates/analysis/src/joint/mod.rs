@@ -137,6 +137,8 @@ pub struct ModelInfo {
     pub ablation: Option<String>,
     /// Treatment of the value bias.
     pub value_bias: Option<String>,
+    /// Reference prompts of mean and resample ablation.
+    pub reference: Option<String>,
     /// Seed of the prompts.
     pub seed: Option<String>,
     /// Version of the program that measured.

@@ -27,6 +27,7 @@ pub fn meta(family: &str, model: &str, task: &str, n_layers: u32, n_heads: u32) 
         protocol: "standard".into(),
         seed: 7,
         value_bias: "folded".into(),
+        reference: None,
         ablation: "zero".into(),
         n_layers,
         n_heads,

@@ -15,6 +15,7 @@ use analysis::files::write_bytes;
 use analysis::layout::Layout;
 use analysis::scan_summary::SummaryOptions;
 use circuits::ablate::ablate_sets;
+use circuits::prompts::Reference;
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use serde_json::json;
 use transformer::engine;
@@ -33,6 +34,8 @@ pub struct AblateOptions {
     pub ablation: Option<Ablation>,
     /// Where value biases count; `None` for what the scan used.
     pub value_bias: Option<ValueBias>,
+    /// Reference prompts; `None` for what the scan used, or the default where it used none.
+    pub reference: Option<Reference>,
     /// Random sets of each kind.
     pub random_sets: usize,
     /// Bytes for activations.
@@ -45,6 +48,7 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
     let options = AblateOptions {
         ablation: args.ablation,
         value_bias: args.value_bias,
+        reference: args.reference,
         random_sets: args.random_sets,
         memory: args.experiment.memory,
     };
@@ -86,9 +90,14 @@ fn ablate_model(
     let meta = &tested.scans[0].meta;
     let ablation = options.ablation.map_or_else(|| meta.ablation.parse().map_err(unknown), Ok)?;
     let value_bias = options.value_bias.map_or_else(|| meta.value_bias.parse().map_err(unknown), Ok)?;
+    let of_scan = || meta.reference.as_deref().map_or_else(|| Ok(Reference::default()), str::parse);
+    let reference = options.reference.map_or_else(|| of_scan().map_err(unknown), Ok)?;
+    let scan =
+        ScanOptions { ablation, value_bias, reference, engine: engine::Options { memory: options.memory } };
     let settings = AblationSettings {
         ablation: ablation.to_string(),
         value_bias: value_bias.to_string(),
+        reference: scan.reference_name(),
         n_random_sets: options.random_sets,
         tau: tested.tau,
         n_resamples: SummaryOptions::default().resampling.n_resamples,
@@ -110,7 +119,6 @@ fn ablate_model(
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };
-        let scan = ScanOptions { ablation, value_bias, engine: engine::Options { memory: options.memory } };
         let outcomes = ablate_sets(&decoder, prompts, tested.split, &plan.sets, scan, &mut observe)
             .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
         let seconds = bar.finish();
@@ -171,9 +179,10 @@ fn describe(text: &mut String, model: &ModelAblation) {
     let settings = &model.settings;
     let _ = writeln!(
         text,
-        "{} ({} ablation, value bias {}, {} prompts, {} random sets each)",
+        "{} ({} ablation{}, value bias {}, {} prompts, {} random sets each)",
         model.origin.model,
         settings.ablation,
+        settings.reference.as_ref().map_or_else(String::new, |r| format!(" over {r} reference prompts")),
         settings.value_bias,
         model.origin.split.as_str(),
         settings.n_random_sets

@@ -7,7 +7,7 @@ use std::time::Duration;
 use circuits::prompts::{PromptSet, Tokenize};
 use circuits::scan;
 use circuits::task::Task;
-use transformer::engine::{Cost, Options, Rates};
+use transformer::engine::{Cost, Rates};
 
 use crate::args::PlanArgs;
 use crate::error::CliError;
@@ -28,7 +28,6 @@ pub fn plan(args: &PlanArgs, display: Display) -> Result<String, CliError> {
         .iter()
         .map(|task| Ok(PromptSet::resolve(&Task::load(task)?, &measure.prompt_options(), &tokenizers)?))
         .collect::<Result<Vec<_>, CliError>>()?;
-    let engine = Options { memory: measure.memory };
 
     // Models of one width run at one rate.
     let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
@@ -48,7 +47,7 @@ pub fn plan(args: &PlanArgs, display: Display) -> Result<String, CliError> {
         let mut cost = Cost::default();
         for prompts in &prompts {
             let tokenized = prompts.tokenize(subject)?;
-            let of_task = scan::cost(spec, &tokenized, measure.ablation, measure.value_bias, engine)
+            let of_task = scan::cost(spec, &tokenized, measure.scan_options())
                 .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
             cost = sum(cost, of_task);
         }

@@ -230,6 +230,7 @@ impl Run<'_> {
         let options = AblateOptions {
             ablation: None,
             value_bias: None,
+            reference: None,
             random_sets: self.args.random_sets,
             memory: self.args.measure.memory,
         };

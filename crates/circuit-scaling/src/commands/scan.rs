@@ -14,7 +14,6 @@ use circuits::scan::{ScanOptions, Underway};
 use circuits::task::Task;
 use serde_json::json;
 use transformer::decoder::Decoder;
-use transformer::engine;
 
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
@@ -114,6 +113,7 @@ impl<'a> ModelScan<'a> {
         let tokenized = prompts.tokenize(subject)?;
         let written = tokenized.write(&prompts_folder(layout))?;
         let spec = subject.spec();
+        let scan_options = measure.scan_options();
         let mut options = serde_json::Map::new();
         options.insert("prompts".into(), prompts.n_prompts.into());
         options.insert("task_hash".into(), prompts.task.hash().into());
@@ -130,6 +130,7 @@ impl<'a> ModelScan<'a> {
             seed: prompts.seed,
             value_bias: measure.value_bias.to_string(),
             ablation: measure.ablation.to_string(),
+            reference: scan_options.reference_name(),
             n_layers: spec.n_layers as u32,
             n_heads: spec.n_heads as u32,
             n_params: Some(subject.info.checkpoint.n_params() as u64),
@@ -144,12 +145,7 @@ impl<'a> ModelScan<'a> {
         };
         let prompts_hash = Digest256::of_file(&written);
         let inputs = Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash }));
-        let options = ScanOptions {
-            ablation: measure.ablation,
-            value_bias: measure.value_bias,
-            engine: engine::Options { memory: measure.memory },
-        };
-        Ok(Self { subject, tokenized, meta, options, inputs })
+        Ok(Self { subject, tokenized, meta, options: scan_options, inputs })
     }
 
     /// Whether the folder has this very scan already.

@@ -12,6 +12,7 @@ mod error;
 mod generate;
 mod one_token;
 mod record;
+mod reference;
 mod roles;
 mod tokenize;
 mod tokenized;
@@ -25,8 +26,11 @@ use serde::{Deserialize, Serialize};
 pub use analysis::scan_file::Split;
 pub use error::PromptError;
 pub use one_token::RefusedName;
+pub use reference::Reference;
 pub use tokenize::{Tokenize, TokenizeError};
-pub use tokenized::{Candidate, TokenizedPrompt, TokenizedPrompts, TracingPair, TracingPairs};
+pub use tokenized::{
+    Candidate, TokenizedPrompt, TokenizedPrompts, TokenizedReference, TracingPair, TracingPairs,
+};
 
 use crate::task::{Names, Order, Pattern, Task};
 
@@ -35,6 +39,10 @@ use crate::task::{Names, Order, Pattern, Task};
 /// 240 per split are 12 for each template and order of `ioi` (10 templates × 2) and 15 of `anti_repeat` (8 × 2), so
 /// both tasks are balanced exactly; and the held-out split has more than the 200 pairs that tracing asks for.
 pub const DEFAULT_PROMPTS: usize = 480;
+
+/// Reference prompts are drawn until each template has so many in each split, or one for each prompt where that is more: as
+/// many as [`DEFAULT_PROMPTS`] give `ioi`. So a mean over few prompts' references is a mean all the same.
+pub const REFERENCES_PER_TEMPLATE: usize = 24;
 
 /// Most prompts drawn per task.
 pub const MAX_PROMPTS: usize = 1_000_000;
@@ -135,11 +143,16 @@ pub struct Prompt {
     pub fillers: BTreeMap<String, String>,
     /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one.
     pub corrupted_text: String,
-    /// The prompt with two other names, for resample ablation.
+    /// The prompt with two other names, for resample ablation with [`Reference::Same`].
     ///
     /// Always there under `standard`. Under `published` it is missing where no two other names give as many tokens
     /// in every compared tokenizer.
     pub resample: Option<Twin>,
+    /// The prompt with three different names, for mean and resample ablation with [`Reference::Abc`]: one or more, see
+    /// [`REFERENCES_PER_TEMPLATE`].
+    ///
+    /// Under `published` there are none where no three names that were tried give as many tokens in every compared tokenizer.
+    pub references: Vec<ReferencePrompt>,
 }
 
 /// A prompt's twin: same template, fillers and order, two other names.
@@ -150,6 +163,20 @@ pub struct Twin {
     pub first: String,
     /// The name mentioned second.
     pub second: String,
+    /// The text.
+    pub text: String,
+}
+
+/// A reference prompt: same template and fillers, but three different names, so that none is repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferencePrompt {
+    /// The name at `{first}`.
+    pub first: String,
+    /// The name at `{second}`.
+    pub second: String,
+    /// The name at `{repeated}`.
+    pub third: String,
     /// The text.
     pub text: String,
 }
@@ -189,7 +216,7 @@ impl PromptSet {
     /// Chooses the names that every tokenizer accepts and draws the prompts.
     ///
     /// The result depends on the tokenizers through the set of usable names alone (under `published`: through the
-    /// lengths of resampled twins), and not on their order.
+    /// lengths of resampled twins and reference prompts), and not on their order.
     ///
     /// # Errors
     /// [`PromptError`]: no models, 0 prompts, too few usable names, a task without a published form, a tokenizer that
@@ -211,7 +238,7 @@ impl PromptSet {
         let (names, refused, prompts) = match options.protocol {
             Protocol::Standard => {
                 let (names, refused) = one_token::usable_names(task, options, &tokenizers)?;
-                let prompts = generate::standard(task, &names, seed, n_prompts);
+                let prompts = generate::standard(task, &names, seed, n_prompts)?;
                 (names, refused, prompts)
             }
             Protocol::Published => {

@@ -12,12 +12,13 @@ use analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord, Twin,
+    Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt, RefusedName, Tokenize,
+    TokenizerRecord, Twin,
 };
 use crate::task::{Names, Rendered, Task};
 
 /// Changed whenever the record's fields change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The fields of `<task>_study.json`, in order.
 #[derive(Serialize, Deserialize)]
@@ -42,6 +43,7 @@ pub(super) struct PromptTexts {
     pub(super) clean: Rendered,
     pub(super) corrupted: Rendered,
     pub(super) resample: Option<Rendered>,
+    pub(super) references: Vec<Rendered>,
 }
 
 impl PromptSet {
@@ -166,6 +168,11 @@ impl PromptSet {
         texts.clean.text == prompt.text
             && texts.corrupted.text == prompt.corrupted_text
             && texts.resample.map(|twin| twin.text) == prompt.resample.as_ref().map(|twin| twin.text.clone())
+            && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
+            && prompt.references.iter().all(|r| {
+                let names = [&r.first, &r.second, &r.third];
+                names.iter().all(|name| named(name)) && r.first != r.second && !names[..2].contains(&&r.third)
+            })
             && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
             && prompt.first != prompt.second
             && named(&prompt.first)
@@ -173,7 +180,7 @@ impl PromptSet {
             && [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split)
     }
 
-    /// Renders a prompt and its twins anew. `None` if the task lacks its template or a filler is missing.
+    /// Renders a prompt, its twins and its references anew. `None` if the task lacks its template or a filler is missing.
     pub(super) fn render(&self, prompt: &Prompt) -> Option<PromptTexts> {
         let pattern = self.pattern(&prompt.template)?;
         let (first, second) = (prompt.first.as_str(), prompt.second.as_str());
@@ -185,10 +192,13 @@ impl PromptSet {
                 Some(pattern.render(first, second, repeated, &prompt.fillers)?)
             }
         };
+        let of_reference =
+            |r: &ReferencePrompt| pattern.render(&r.first, &r.second, &r.third, &prompt.fillers);
         Some(PromptTexts {
             clean: pattern.render(first, second, repeated, &prompt.fillers)?,
             corrupted: pattern.render(first, second, other, &prompt.fillers)?,
             resample,
+            references: prompt.references.iter().map(of_reference).collect::<Option<_>>()?,
         })
     }
 

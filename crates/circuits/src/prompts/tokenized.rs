@@ -36,7 +36,7 @@ pub struct TokenizedPrompt {
     pub order: Order,
     /// The words that fill the template's other places.
     pub fillers: BTreeMap<String, String>,
-    /// The text with two other names, for resample ablation; see [`Prompt::resample`].
+    /// The text with two other names; see [`Prompt::resample`].
     pub resample_text: Option<String>,
     /// Its tokens, as many as in `token_ids`.
     pub resample_token_ids: Option<Vec<u32>>,
@@ -44,13 +44,18 @@ pub struct TokenizedPrompt {
     pub corrupted_text: String,
     /// Its tokens, as many as in `token_ids`; missing where the names differ in length, under `published` only.
     pub corrupted_token_ids: Option<Vec<u32>>,
+    /// The text with three different names, for mean and resample ablation; see [`Prompt::references`]. Those that differ in
+    /// length are left out, under `published` only.
+    pub references: Vec<TokenizedReference>,
 }
 
-impl TokenizedPrompt {
-    /// What mean ablation averages over: prompts of the same split, template and token length, BOS included.
-    pub fn mean_group(&self) -> (Split, &str, usize) {
-        (self.split, &self.template, self.token_ids.len())
-    }
+/// A reference prompt as a model runs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizedReference {
+    /// The text.
+    pub text: String,
+    /// Its tokens, one BOS in front, as many as the prompt's.
+    pub token_ids: Vec<u32>,
 }
 
 /// A name that could be the answer, and the token that answers for it.
@@ -75,6 +80,8 @@ pub struct TokenizedPrompts {
     pub tokenizer_hash: String,
     /// Distinct prompts, in the order of [`PromptSet::prompts`].
     pub prompts: Vec<TokenizedPrompt>,
+    /// Templates that prompts can have under the protocol.
+    pub n_templates: usize,
     /// Every name that takes part, in the order of the task's lists.
     pub candidates: Vec<Candidate>,
 }
@@ -150,6 +157,7 @@ impl PromptSet {
             model: tokenizer.model().to_owned(),
             tokenizer_hash: tokenizer.hash().to_owned(),
             prompts,
+            n_templates: if one_token { self.task.templates.len() } else { 1 },
             candidates,
         })
     }
@@ -187,6 +195,13 @@ impl Reader<'_> {
             Some(twin) => self.twin(&prompt.text, token_ids.len(), twin)?,
             None => None,
         };
+        let mut references = Vec::new();
+        for rendered in &texts.references {
+            if let Some(ids) = self.twin(&prompt.text, token_ids.len(), rendered)? {
+                let token_ids = with_bos(self.tokenizer, &ids);
+                references.push(TokenizedReference { text: rendered.text.clone(), token_ids });
+            }
+        }
         let (correct_id, distractor_id) = (self.answer(&prompt.correct)?, self.answer(&prompt.distractor)?);
         if correct_id == distractor_id {
             return Err(PromptError::SameAnswer {
@@ -213,6 +228,7 @@ impl Reader<'_> {
             resample_token_ids: resample.map(|ids| with_bos(self.tokenizer, &ids)),
             corrupted_text: prompt.corrupted_text.clone(),
             corrupted_token_ids: corrupted.map(|ids| with_bos(self.tokenizer, &ids)),
+            references,
         })
     }
 
@@ -273,38 +289,6 @@ impl TokenizedPrompts {
     /// The candidates' tokens, ascending and distinct.
     pub fn candidate_ids(&self) -> Vec<u32> {
         self.candidates.iter().map(|candidate| candidate.id).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// Places in [`Self::prompts`] of the prompts that mean ablation averages together; see
-    /// [`TokenizedPrompt::mean_group`].
-    pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
-        let mut groups: BTreeMap<(Split, &str, usize), Vec<usize>> = BTreeMap::new();
-        for (i, prompt) in self.of_split(split) {
-            groups.entry(prompt.mean_group()).or_default().push(i);
-        }
-        groups.into_values().collect()
-    }
-
-    /// Checks that every prompt of a split can be resampled.
-    ///
-    /// # Errors
-    /// [`PromptError::NoResample`]; under `published` only, where a name of several tokens may have no stand-in.
-    pub fn require_resample(&self, split: Split) -> Result<(), PromptError> {
-        let missing: Vec<&TokenizedPrompt> = self
-            .of_split(split)
-            .filter(|(_, prompt)| prompt.resample_token_ids.is_none())
-            .map(|(_, prompt)| prompt)
-            .collect();
-        match missing.first() {
-            None => Ok(()),
-            Some(example) => Err(PromptError::NoResample {
-                task: self.task.clone(),
-                model: self.model.clone(),
-                missing: missing.len(),
-                prompts: self.of_split(split).count(),
-                example: example.text.clone(),
-            }),
-        }
     }
 
     /// Clean and corrupted prompts of a split, for causal tracing.

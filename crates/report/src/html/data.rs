@@ -112,7 +112,8 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
         "n_layers": measured.n_layers(), "n_heads": info.n_heads.unwrap_or(0).max(seen),
         "provenance": {
             "Hugging Face id or folder": info.hf_name, "weights": info.weight_hash, "protocol": info.protocol,
-            "ablation": info.ablation, "value bias": info.value_bias, "seed": info.seed,
+            "ablation": info.ablation, "value bias": info.value_bias,
+            "reference prompts": info.reference, "seed": info.seed,
             "measured by version": info.program_version,
         },
         "counts": classified.counts(), "n_unstable": classified.n_unstable(), "n_unclassified": classified.n_unclassified,

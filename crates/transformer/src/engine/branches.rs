@@ -170,7 +170,7 @@ impl<'a> Runner<'a> {
                 let runs = children.iter().map(|c| c.branches).collect();
                 let partings = stack.partings + usize::from(parts);
                 let mut divided = Stack { runs, partings, resid: self.buffer() };
-                self.step_divided(way, layer, rows, (&stack, &z), children, &mut divided.resid);
+                self.step_divided(way, layer, rows, (&stack, &z), children, &mut divided);
                 self.finish(way, index + 1, divided, receiver)?;
             }
             self.spare.extend([stack.resid, z]);
@@ -300,7 +300,8 @@ impl<'a> Runner<'a> {
                 let (z, normed, hidden, seen) = scratch.split();
                 let z = grown(z, tile.len() * d_attn);
                 layer.attend(&way.chunk.branch, rows, tile.clone(), (q, &self.kv), z, seen);
-                self.replace_outputs(way, layer, rows, tile, |run| (run, &sites[run]), z, seen);
+                let of_run = |run| (Some(self.kv_of(way, layer, run)), &sites[run]);
+                self.replace_outputs(way, layer, rows, tile, of_run, z, seen);
                 layer.block(x, z, None, normed, hidden);
             });
         });
@@ -328,34 +329,48 @@ impl<'a> Runner<'a> {
         rows: Rows<'_>,
         (stack, z_of_stack): (&Stack<'_>, &[f32]),
         children: &[Child<'_>],
-        out: &mut Vec<f32>,
+        divided: &mut Stack<'_>,
     ) {
+        // Where the stack parts, the layers of children that are done have written over its keys and values.
+        let parted = divided.partings > stack.partings;
         let (d_model, d_attn) = (layer.spec().d_model, layer.spec().d_attn());
         let n_nodes = way.chunk.branch.n_nodes();
         let sites: Vec<Vec<EditSite>> =
             children.iter().map(|child| self.sites(way.chunk, layer, child.branches)).collect();
         let n_rows = children.len() * rows.per_run();
         let tile = tile_rows(n_rows);
-        sized(out, n_rows * d_model).par_chunks_mut(tile * d_model).enumerate().for_each(|(t, x)| {
-            let tile = t * tile..t * tile + x.len() / d_model;
-            with_scratch(|scratch| {
-                let (z, normed, hidden, seen) = scratch.split();
-                let z = grown(z, tile.len() * d_attn);
-                let of_tile = x.chunks_exact_mut(d_model).zip(z.chunks_exact_mut(d_attn));
-                for (r, (x, z)) in tile.clone().zip(of_tile) {
-                    let (child, at) = (r / rows.per_run(), r % rows.per_run());
-                    let of_parent = children[child].parent * rows.per_run() + at;
-                    x.copy_from_slice(row(&stack.resid, rows.of_all(of_parent, n_nodes), d_model));
-                    z.copy_from_slice(row(z_of_stack, of_parent as u32, d_attn));
-                }
-                let of_child = |child: usize| (children[child].parent, &sites[child]);
-                self.replace_outputs(way, layer, rows, tile, of_child, z, seen);
-                layer.block(x, z, None, normed, hidden);
-            });
-        });
+        sized(&mut divided.resid, n_rows * d_model).par_chunks_mut(tile * d_model).enumerate().for_each(
+            |(t, x)| {
+                let tile = t * tile..t * tile + x.len() / d_model;
+                with_scratch(|scratch| {
+                    let (z, normed, hidden, seen) = scratch.split();
+                    let z = grown(z, tile.len() * d_attn);
+                    let of_tile = x.chunks_exact_mut(d_model).zip(z.chunks_exact_mut(d_attn));
+                    for (r, (x, z)) in tile.clone().zip(of_tile) {
+                        let (child, at) = (r / rows.per_run(), r % rows.per_run());
+                        let of_parent = children[child].parent * rows.per_run() + at;
+                        x.copy_from_slice(row(&stack.resid, rows.of_all(of_parent, n_nodes), d_model));
+                        z.copy_from_slice(row(z_of_stack, of_parent as u32, d_attn));
+                    }
+                    let of_child = |child: usize| {
+                        let kv = (!parted).then(|| self.kv_of(way, layer, children[child].parent));
+                        (kv, &sites[child])
+                    };
+                    self.replace_outputs(way, layer, rows, tile, of_child, z, seen);
+                    layer.block(x, z, None, normed, hidden);
+                });
+            },
+        );
     }
 
-    /// Carries out edits of `z` and `pattern` in a tile of rows: `of_run` gives each run's place in `self.kv`, and its edits.
+    /// Keys and values of one run of the stack that was projected last, `[n_nodes, 2 * d_attn]`.
+    fn kv_of(&self, way: &Way<'_>, layer: Layer<'_>, run: usize) -> &[f32] {
+        let per_run = way.chunk.branch.n_nodes() * 2 * layer.spec().d_attn();
+        &self.kv[run * per_run..][..per_run]
+    }
+
+    /// Carries out edits of `z` and `pattern` in a tile of rows: `of_run` gives each run's keys and values, where they are
+    /// still there, and its edits.
     #[expect(clippy::too_many_arguments, reason = "a tile, where it lies, and its scratch")]
     fn replace_outputs<'s>(
         &self,
@@ -363,18 +378,14 @@ impl<'a> Runner<'a> {
         layer: Layer<'_>,
         rows: Rows<'_>,
         tile: std::ops::Range<usize>,
-        of_run: impl Fn(usize) -> (usize, &'s Vec<EditSite<'s>>),
+        of_run: impl Fn(usize) -> (Option<&'s [f32]>, &'s Vec<EditSite<'s>>),
         z: &mut [f32],
         seen: &mut Seen,
     ) {
         let (d_attn, source) = (layer.spec().d_attn(), way.sources.at(layer.index));
-        let per_run = way.chunk.branch.n_nodes() * 2 * d_attn;
         for (run, part) in rows.by_run(tile.clone()) {
-            let (in_kv, sites) = of_run(run);
+            let (kv, sites) = of_run(run);
             for site in sites {
-                // Edits of `pattern` alone read it. Where a stack waits for its children, later layers have written there by
-                // now, but then there are no such edits: with them, branches part before they start.
-                let kv = self.kv.get(in_kv * per_run..(in_kv + 1) * per_run).unwrap_or_default();
                 for r in part.clone() {
                     let z = &mut z[(r - tile.start) * d_attn..][..d_attn];
                     site.replace_outputs(source, rows.locate(r).1, kv, z, seen);

@@ -10,12 +10,14 @@
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
+//! floating-point operations, and the plain run costs all layers in full, as do the reference prompts of means up to the last
+//! layer that reads one. Branches that begin alike are counted once until
 //! they part (as if a stack held all of them). The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
@@ -23,7 +25,7 @@ use kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matm
 use super::layer::{MLP_BLOCK, TILE, activate, layer_norm};
 use super::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
 use super::tree::Tree;
-use super::{EngineError, Options, Prompt};
+use super::{EngineError, Options, Prompt, means};
 use crate::forest::Forest;
 use crate::intervention::Branch;
 use crate::spec::{BlockLayout, ModelSpec};
@@ -64,24 +66,24 @@ pub fn cost(
         let floats = base * chunk.base.n_nodes() + per_run * stack;
         total.memory = total.memory.max(scratch_bytes(spec, chunk.base.max_len()) + 4 * floats);
     }
+    let (references, n_layers) = means::work(spec, prompts, branches, options)?;
+    references.iter().for_each(|chunk| total.add_plain(spec, &chunk.base, 0..n_layers));
     Ok(total)
 }
 
 impl Cost {
     fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch]) {
-        let (n, ends, base) = (chunk.branch.n_nodes(), chunk.ends.len(), chunk.base.n_nodes());
+        let (n, ends) = (chunk.branch.n_nodes(), chunk.ends.len());
         self.n_nodes += n;
         let last = spec.n_layers - 1;
-        let everywhere = |forest: &Forest| (0..forest.n_nodes() as u32).collect::<Vec<_>>();
-        let (base_nodes, branch_nodes) = (everywhere(&chunk.base), everywhere(&chunk.branch));
+        let branch_nodes = everywhere(&chunk.branch);
         let tree = Tree::new(branches);
         let starting = tree.by_first_layer();
         let mut running: Vec<&[usize]> = vec![];
         for layer in 0..spec.n_layers {
             let rows = if layer == last { ends } else { n };
             let queries = if layer == last { &chunk.ends } else { &branch_nodes };
-            self.dense += projections(spec, base, base) + rest_of_block(spec, base);
-            self.attention += attention(spec, layer, &chunk.base, &base_nodes);
+            self.add_plain(spec, &chunk.base, layer..layer + 1);
 
             // Runs that have started project and attend, and then divide.
             let (n_before, partings) = (running.len() as f64, layer);
@@ -102,11 +104,25 @@ impl Cost {
         }
     }
 
+    /// Adds some layers of a plain run.
+    fn add_plain(&mut self, spec: &ModelSpec, forest: &Forest, layers: Range<usize>) {
+        let (n, nodes) = (forest.n_nodes(), everywhere(forest));
+        for layer in layers {
+            self.dense += projections(spec, n, n) + rest_of_block(spec, n);
+            self.attention += attention(spec, layer, forest, &nodes);
+        }
+    }
+
     /// Seconds that the run takes at these rates.
     #[must_use]
     pub fn seconds(&self, rates: &Rates) -> f64 {
         self.dense / rates.dense + self.attention / rates.attention
     }
+}
+
+/// All nodes of a forest.
+fn everywhere(forest: &Forest) -> Vec<u32> {
+    (0..forest.n_nodes() as u32).collect()
 }
 
 /// Operations in one layer's products before attention: keys and values of `n` rows, queries of `n_queries`.

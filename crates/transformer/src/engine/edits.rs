@@ -42,7 +42,7 @@ impl<'a> EditSite<'a> {
     }
 
     /// Writes what replaces `stream` at a branch node into `out` `[d_head]`. `base` are the plain run's streams in
-    /// this layer; they may be missing where nothing is read from a source.
+    /// this layer; they may be missing where nothing is read from them.
     fn value(
         &self,
         stream: Stream,
@@ -62,6 +62,18 @@ impl<'a> EditSite<'a> {
                 let position = self.chunk.branch.positions()[node];
                 let means = self.means.expect("means are computed whenever a branch uses them");
                 out.copy_from_slice(&means.z(self.layer.index, self.chunk.group[node], position)[columns]);
+            }
+            Replacement::OthersMean => {
+                let base = base.expect("the plain run is kept wherever an edit reads it");
+                let (group, position) = (self.chunk.group[node], self.chunk.branch.positions()[node]);
+                let means = self.means.expect("means are computed whenever a branch uses them");
+                let mean = &means.z(self.layer.index, group, position)[columns.clone()];
+                let own = &row(&base.z, self.chunk.own[node], d_attn)[columns];
+                // (W mean − z) / (W − 1) as a step away from z, which loses nothing where they are close.
+                let step = (1.0 / (means.weight(group) - 1.0)) as f32;
+                for ((out, &mean), &z) in out.iter_mut().zip(mean).zip(own) {
+                    *out = mean + step * (mean - z);
+                }
             }
             Replacement::Source => {
                 let base = base.expect("the plain run is kept wherever an edit reads it");
@@ -102,13 +114,13 @@ impl<'a> EditSite<'a> {
         }
     }
 
-    /// Carries out edits of `pattern` and `z` at one node: `kv` `[n_nodes, 2 * d_attn]` are the run's, `z` `[d_attn]`
-    /// the node's.
+    /// Carries out edits of `pattern` and `z` at one node: `kv` `[n_nodes, 2 * d_attn]` are the run's, which edits of
+    /// `pattern` need, `z` `[d_attn]` the node's.
     pub fn replace_outputs(
         &self,
         base: Option<&Streams>,
         node: usize,
-        kv: &[f32],
+        kv: Option<&[f32]>,
         z: &mut [f32],
         seen: &mut Seen,
     ) {
@@ -117,6 +129,8 @@ impl<'a> EditSite<'a> {
         if let Some(replacement) = self.edit(Stream::Z) {
             self.value(Stream::Z, replacement, base, node, z);
         } else if let Some(replacement) = self.edit(Stream::Pattern) {
+            // Branches with later edits of `pattern` share no run (see `Tree`), so their stacks never part.
+            let kv = kv.expect("a stack keeps its keys and values until it parts");
             self.pattern(replacement, base, node, seen);
             z.fill(0.0);
             for (&p, &ancestor) in seen.scores.iter().zip(&seen.path) {

@@ -52,12 +52,22 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// The prompt whose plain run [`Replacement::Source`] takes values from: equally many tokens.
     pub source: Option<Vec<u32>>,
-    /// Prompts of one group are averaged for [`Replacement::GroupMean`]; all prompts of a group have the same length.
+    /// References of the prompts of one group are averaged together for [`Replacement::GroupMean`]; all prompts of a group
+    /// have the same length.
     pub group: u32,
-    /// How often the prompt counts in its group's mean.
+    /// The prompts that it brings to its group's mean, each with as many tokens; `None`: itself.
+    pub references: Option<Vec<Vec<u32>>>,
+    /// How often each of its references counts in the group's mean.
     pub weight: f64,
     /// Tokens whose logits are read at the prompt's last token.
     pub read: Vec<u32>,
+}
+
+impl Prompt {
+    /// The prompts that it brings to its group's mean.
+    fn references(&self) -> &[Vec<u32>] {
+        self.references.as_deref().unwrap_or(std::slice::from_ref(&self.tokens))
+    }
 }
 
 /// How much the engine may use.
@@ -150,6 +160,44 @@ pub enum EngineError {
         /// Another.
         b: usize,
     },
+    /// A reference is averaged position by position too.
+    #[error(
+        "prompt {index} has {len} tokens but a reference of it has {reference_len}: means need equal lengths"
+    )]
+    ReferenceLength {
+        /// Which prompt.
+        index: usize,
+        /// Its tokens.
+        len: usize,
+        /// The reference's tokens.
+        reference_len: usize,
+    },
+    /// A weight that counts no draws.
+    #[error(
+        "prompt {index} counts {weight} times in its group's mean: give 0 or more, and 1 or more where one draw is left out"
+    )]
+    Weight {
+        /// Which prompt.
+        index: usize,
+        /// Its weight.
+        weight: f64,
+    },
+    /// A mean over nothing.
+    #[error(
+        "group {group} has nothing to average beside what is left out: give it more prompts or references"
+    )]
+    NothingToAverage {
+        /// Which group.
+        group: u32,
+    },
+    /// One draw can be left out only of a mean that has it.
+    #[error(
+        "a branch leaves prompts out of their own means, but prompt {index} has references of its own: give it none"
+    )]
+    NotItsOwnReference {
+        /// Which prompt.
+        index: usize,
+    },
     /// No such head.
     #[error("branch {branch} edits L{layer}H{head}, but the model has {n_layers} layers of {n_heads} heads")]
     NoSuchHead {
@@ -226,7 +274,7 @@ pub fn run(
 ) -> Result<(), EngineError> {
     plan::check(decoder.spec(), prompts, branches)?;
     let chunks = plan::chunks(decoder.spec(), prompts, branches, options)?;
-    let means = GroupMeans::compute(decoder, prompts, branches, &chunks, options)?;
+    let means = GroupMeans::compute(decoder, prompts, branches, options)?;
     let mut runner = Runner::new(decoder, branches, means.as_ref(), options, &chunks);
     for chunk in &chunks {
         runner.run_chunk(prompts, chunk, receiver)?;

@@ -21,7 +21,7 @@ pub(super) struct Chunk {
     pub own: Vec<u32>,
     /// For each branch node, the base node that [`Replacement::Source`] reads; empty where no branch does.
     pub source: Vec<u32>,
-    /// For each branch node, its prompts' group; empty where no branch reads group means.
+    /// For each branch node, its prompts' group; empty where no branch reads means.
     pub group: Vec<u32>,
     /// Nodes of the branch forest at which prompts end, ascending, once each.
     pub ends: Vec<u32>,
@@ -96,13 +96,17 @@ fn source_tokens(prompt: &Prompt) -> &[u32] {
 #[derive(Clone, Copy)]
 struct Needs {
     source: bool,
+    /// Means, whether or not they leave the prompt itself out.
     groups: bool,
+    /// Means that do.
+    others: bool,
 }
 
 impl Needs {
     fn of(branches: &[Branch]) -> Self {
         let uses = |r| branches.iter().any(|b| b.uses(r));
-        Self { source: uses(Replacement::Source), groups: uses(Replacement::GroupMean) }
+        let others = uses(Replacement::OthersMean);
+        Self { source: uses(Replacement::Source), groups: others || uses(Replacement::GroupMean), others }
     }
 }
 
@@ -193,7 +197,6 @@ pub(super) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
         return Err(EngineError::NoPrompts);
     }
     let needs = Needs::of(branches);
-    let mut group_lengths: HashMap<u32, usize> = HashMap::new();
     for (index, prompt) in prompts.iter().enumerate() {
         let len = prompt.tokens.len();
         if len == 0 {
@@ -203,7 +206,8 @@ pub(super) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
             return Err(EngineError::TooLong { index, len, n_ctx: spec.n_ctx });
         }
         let d_vocab = spec.d_vocab;
-        let mut tokens = prompt.tokens.iter().chain(&prompt.read).chain(prompt.source.iter().flatten());
+        let others = prompt.source.iter().chain(prompt.references.iter().flatten()).flatten();
+        let mut tokens = prompt.tokens.iter().chain(&prompt.read).chain(others);
         if let Some(&token) = tokens.find(|&&t| t as usize >= d_vocab) {
             return Err(EngineError::UnknownToken { index, token, d_vocab });
         }
@@ -215,14 +219,43 @@ pub(super) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
         if needs.source && prompt.source.is_none() {
             return Err(EngineError::NoSource { index });
         }
-        if needs.groups {
-            let a = *group_lengths.entry(prompt.group).or_insert(len);
-            if a != len {
-                return Err(EngineError::GroupLength { group: prompt.group, a, b: len });
-            }
-        }
+    }
+    if needs.groups {
+        check_groups(prompts, needs.others)?;
     }
     branches.iter().enumerate().try_for_each(|(index, branch)| check_branch(spec, index, branch))
+}
+
+/// Checks that every group has something to average, also beside one draw of each of its prompts where `others` says so.
+fn check_groups(prompts: &[Prompt], others: bool) -> Result<(), EngineError> {
+    let mut groups: HashMap<u32, (usize, f64)> = HashMap::new(); // group -> length, weight of its references
+    for (index, prompt) in prompts.iter().enumerate() {
+        let (len, weight, group) = (prompt.tokens.len(), prompt.weight, prompt.group);
+        if !weight.is_finite() || weight < f64::from(u8::from(others)) {
+            return Err(EngineError::Weight { index, weight });
+        }
+        if others && prompt.references.is_some() {
+            return Err(EngineError::NotItsOwnReference { index });
+        }
+        let of_group = groups.entry(group).or_insert((len, 0.0));
+        if of_group.0 != len {
+            return Err(EngineError::GroupLength { group, a: of_group.0, b: len });
+        }
+        for reference in prompt.references() {
+            if reference.len() != len {
+                return Err(EngineError::ReferenceLength { index, len, reference_len: reference.len() });
+            }
+            of_group.1 += weight;
+        }
+    }
+    let is_empty = |prompt: &&Prompt| {
+        let left_out = if others { prompt.weight } else { 0.0 };
+        groups[&prompt.group].1 <= left_out
+    };
+    match prompts.iter().find(is_empty) {
+        None => Ok(()),
+        Some(prompt) => Err(EngineError::NothingToAverage { group: prompt.group }),
+    }
 }
 
 fn check_branch(spec: &ModelSpec, index: usize, branch: &Branch) -> Result<(), EngineError> {
@@ -236,7 +269,7 @@ fn check_branch(spec: &ModelSpec, index: usize, branch: &Branch) -> Result<(), E
             (Stream::Z, _) | (_, Replacement::Source | Replacement::Zero) => None,
             (Stream::V, Replacement::ValueBias) => None,
             (_, Replacement::ValueBias) => Some("a value bias can replace values and z only"),
-            (_, Replacement::GroupMean) => Some("means are kept of z only"),
+            (_, Replacement::GroupMean | Replacement::OthersMean) => Some("means are kept of z only"),
         };
         if let Some(why) = why {
             let (stream, replacement) = (edit.stream, edit.replacement);
