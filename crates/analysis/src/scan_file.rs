@@ -12,6 +12,10 @@ use crate::head_id::HeadId;
 /// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
 pub const TOP_HEADS: usize = 20;
 
+/// What accuracy is, for whatever shows one.
+pub const ACCURACY: &str = "Accuracy: the share of prompts whose correct answer has the highest logit among all candidate answers of the \
+                            task (not only above the distractor's).";
+
 /// A part of the prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,7 +172,7 @@ pub struct Baseline {
     pub n_distinct_prompts: u64,
     /// Mean logit difference (correct − distractor), in logits.
     pub base_logit_diff_mean: f64,
-    /// Share of prompts whose correct name has the highest logit among all candidate names.
+    /// Share of prompts whose correct answer has the highest logit among all candidate answers of the task; see [`ACCURACY`].
     pub base_accuracy: f64,
 }
 

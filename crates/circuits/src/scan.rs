@@ -303,8 +303,11 @@ pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -
     answers.into_iter().chain(others).collect()
 }
 
-/// Checks that there is something to take the place of every prompt's activations.
-pub(crate) fn require_references(
+/// Checks that there is something to take the place of every prompt's activations; [`scan`] does so first.
+///
+/// # Errors
+/// Those of [`TokenizedPrompts::require_means`] and [`TokenizedPrompts::require_resample`].
+pub fn require_references(
     prompts: &TokenizedPrompts,
     split: Split,
     options: ScanOptions,

@@ -253,6 +253,7 @@
     { title: "r", sort: (m) => m.pearson[0], show: (m) => interval(m.pearson) },
     { title: "r, held out", sort: (m) => m.held_out_pearson[0], show: (m) => interval(m.held_out_pearson) },
   ].filter((column) => models.some((m) => known(column.sort(m))));
+  if (modelColumns.some((column) => column.title.startsWith("accuracy"))) $("accuracy-note").textContent = study.accuracy;
   fillTable($("model-table"), modelColumns, models.map((m) => ({ item: m, cells: modelColumns.map((column) => column.show(m)) })));
 
   // ---- Phase space ----------------------------------------------------------------------------------------------
@@ -469,7 +470,7 @@
       const shapes = base ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
       Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
       $("ablation-note").textContent = `${state.model}, ${tasks[state.task].label}, hero heads from ${plain(state.selection)}; over ${study.ablation_prompts}. Dashed line: nothing ablated. ` +
-        "Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets.";
+        "Bars of hero heads: 95% intervals over prompts; of random heads: the middle 95% of the random sets." + (measure === "acc" ? " " + study.accuracy : "");
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),

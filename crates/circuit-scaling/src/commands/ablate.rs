@@ -13,6 +13,7 @@ use analysis::dissociation::{
 };
 use analysis::files::write_bytes;
 use analysis::layout::Layout;
+use analysis::scan_file::ACCURACY;
 use analysis::scan_summary::SummaryOptions;
 use circuits::ablate::ablate_sets;
 use circuits::prompts::Reference;
@@ -165,6 +166,7 @@ fn write_tables(layout: &Layout, files: Vec<AblationFile>) -> Result<String, Cli
         }
         text.push('\n');
     }
+    let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(
         text,
         "Sets are in {}, tables in {}",

@@ -7,7 +7,7 @@ use analysis::files::write_bytes;
 use analysis::joint::{ScanPair, from_scans, from_study, study_pair};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::study::{Study, analyse};
-use circuits::prompts::{PromptError, PromptSet};
+use circuits::prompts::{PromptError, PromptSet, Tokenize};
 use circuits::task::Task;
 use report::Extras;
 use report::figures::{Format, draw_all};
@@ -17,7 +17,7 @@ use transformer::intervention::Stream;
 use super::ablate::{AblateOptions, ablate_models};
 use super::attend::attend_models;
 use super::experiment::StudyHeads;
-use super::scan::{ModelScan, check_memory, prompts_folder, resolve};
+use super::scan::{ModelScan, check_memory, check_references, prompts_folder, resolve};
 use super::tables::summary_text;
 use super::trace::{TraceOptions, trace_models};
 use crate::args::{RunArgs, Stage};
@@ -153,6 +153,8 @@ impl Run<'_> {
         if !PromptSet::load(&record)?.tokenizers.iter().all(|t| is_ours(&t.model)) {
             return result;
         }
+        let tokenizers: Vec<&dyn Tokenize> = self.subjects.iter().map(|s| s as &dyn Tokenize).collect();
+        check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
             "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
             task.name

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use analysis::head_id::HeadId;
 use analysis::layout::Layout;
-use analysis::scan_file::{Provenance, ScanFile, ScanMeta};
+use analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::prompts::{PromptSet, Tokenize, TokenizedPrompts};
-use circuits::scan::{ScanOptions, Underway};
+use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use circuits::task::Task;
 use serde_json::json;
 use transformer::decoder::Decoder;
@@ -41,6 +41,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
         }
         describe(&mut text, &ScanFile::read(&folder.layout.scan(&task.name, &subject.name))?);
     }
+    let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
     Ok(text)
 }
@@ -61,8 +62,30 @@ pub fn resolve(
     subjects: &[Subject],
 ) -> Result<PromptSet, CliError> {
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
-    let folder = prompts_folder(layout);
-    Ok(PromptSet::load_or_resolve(&folder, task, &measure.prompt_options(), &tokenizers)?)
+    let (folder, options) = (prompts_folder(layout), measure.prompt_options());
+    if !PromptSet::path(&folder, &task.name).exists() {
+        check_references(task, measure, &tokenizers)?;
+    }
+    Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
+}
+
+/// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
+///
+/// # Errors
+/// Those of [`PromptSet::resolve`] and [`require_references`].
+pub fn check_references(
+    task: &Task,
+    measure: &MeasureArgs,
+    tokenizers: &[&dyn Tokenize],
+) -> Result<(), CliError> {
+    if measure.ablation == Ablation::Zero {
+        return Ok(());
+    }
+    let set = PromptSet::resolve(task, &measure.prompt_options(), tokenizers)?;
+    for &tokenizer in tokenizers {
+        require_references(&set.tokenize(tokenizer)?, Split::All, measure.scan_options())?;
+    }
+    Ok(())
 }
 
 /// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
@@ -111,6 +134,7 @@ impl<'a> ModelScan<'a> {
             return Err(CliError::WholeScan { path });
         }
         let tokenized = prompts.tokenize(subject)?;
+        require_references(&tokenized, Split::All, measure.scan_options())?;
         let written = tokenized.write(&prompts_folder(layout))?;
         let spec = subject.spec();
         let scan_options = measure.scan_options();

@@ -8,6 +8,7 @@ use analysis::categories::Category;
 use analysis::joint::{JointTable, ScanPair, from_scans, scanned_models, study_pair};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::model_measures::TaskCorrelation;
+use analysis::scan_file::ACCURACY;
 use analysis::study::{Study, analyse, analyse_csv};
 
 use report::Extras;
@@ -238,5 +239,8 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
         "A head counts for a task if ablating it moves the mean logit difference by {} or more.",
         study.options.tau
     );
+    if scans.is_some() {
+        text += &format!("{ACCURACY} diff: the mean logit difference.\n");
+    }
     text
 }

@@ -112,7 +112,7 @@ pub enum PromptError {
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
         "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: no other names give as many tokens as in \
-         {example:?}; use --protocol standard, --ablation zero, or a tokenizer in which those names are as long as others"
+         {example:?}; use {mend}"
     )]
     NoReference {
         /// The task's name.
@@ -125,12 +125,14 @@ pub enum PromptError {
         prompts: usize,
         /// One that has none.
         example: String,
+        /// What to use instead.
+        mend: &'static str,
     },
     /// Mean ablation where a prompt has no other to average over.
     #[error(
         "{task}, {model}: mean ablation with --reference same has nothing to average for {alone} of {groups} groups of prompts, \
          such as the one {split} prompt of {len} tokens of template {template:?}: ask for at least {needed} prompts instead \
-         of {prompts} (--prompts), or use --reference abc"
+         of {prompts} (--prompts), or use {mend}"
     )]
     NothingToAverage {
         /// The task's name.
@@ -151,6 +153,8 @@ pub enum PromptError {
         prompts: u64,
         /// Prompts to ask for.
         needed: u64,
+        /// What to use instead.
+        mend: &'static str,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

@@ -77,7 +77,8 @@ impl TokenizedPrompts {
             Reference::Abc => {
                 let missing = groups.iter().map(Vec::len).sum();
                 let (prompts, example) = (self.of_split(split).count(), example.text.clone());
-                PromptError::NoReference { task, model, missing, prompts, example }
+                let mend = "--reference same, --protocol standard or --ablation zero";
+                PromptError::NoReference { task, model, missing, prompts, example, mend }
             }
             Reference::Same => PromptError::NothingToAverage {
                 task,
@@ -89,6 +90,11 @@ impl TokenizedPrompts {
                 len: example.token_ids.len(),
                 prompts: self.n_drawn(Split::All),
                 needed: self.needed_for_means(),
+                mend: match self.protocol {
+                    Protocol::Standard => "--reference abc",
+                    // However many are drawn, there may be one pair of names of a length.
+                    Protocol::Published => "--protocol standard where no other names are as long",
+                },
             },
         })
     }
@@ -116,6 +122,7 @@ impl TokenizedPrompts {
                 missing: missing.len(),
                 prompts: self.of_split(split).count(),
                 example: example.text.clone(),
+                mend: "--protocol standard, or --ablation zero or mean",
             }),
         }
     }

@@ -8,6 +8,7 @@ use analysis::categories::{Category, ClassifiedModel};
 use analysis::joint::{Effect, EffectDetail, HeadRow, ModelHeads, StudyTask};
 use analysis::model_measures::{TaskCorrelation, measure_names};
 use analysis::scaling::POOLED;
+use analysis::scan_file::ACCURACY;
 use analysis::study::Study;
 use analysis::table::{Column, Table, Values};
 use analysis::tracing::{CausalResult, Influence};
@@ -56,6 +57,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
             "title": f.title, "text": f.text, "sources": f.sources,
         })).collect::<Vec<_>>(),
         "limits": notes::limits(study, extras),
+        "accuracy": ACCURACY,
         "missing": extras.missing(),
         "attention_roles": TokenRole::ALL.map(TokenRole::label),
         "tables": tables,

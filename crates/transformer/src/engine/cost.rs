@@ -312,6 +312,24 @@ mod tests {
     }
 
     #[test]
+    fn the_references_of_a_mean_are_run_too_up_to_the_last_layer_that_reads_it() {
+        let spec = spec(BlockLayout::Sequential);
+        let mut prompts = prompts();
+        prompts.iter_mut().for_each(|p| p.references = Some(vec![vec![1, 2, 5]]));
+        let cost_of = |layer, replacement| {
+            cost(&spec, &prompts, &[Branch::ablate([(layer, 1)], replacement)], Options::default()).unwrap()
+        };
+        // One path of three nodes, whose contexts are 1, 2 and 3 tokens; in the second layer at most 2.
+        let (dense, contexts) =
+            (3.0 * (4.0 * 8.0 * 8.0 * 2.0 + 4.0 * 8.0 * 16.0), [6.0, 6.0 + 5.0, 6.0 + 5.0 + 6.0]);
+        for (layer, contexts) in contexts.into_iter().enumerate() {
+            let (mean, zero) = (cost_of(layer, Replacement::GroupMean), cost_of(layer, Replacement::Zero));
+            assert_eq!(mean.dense - zero.dense, (layer + 1) as f64 * dense);
+            assert_eq!(mean.attention - zero.attention, 4.0 * 8.0 * contexts);
+        }
+    }
+
+    #[test]
     fn rates_are_rates() {
         let rates = Rates::measure(&spec(BlockLayout::Sequential), Duration::from_millis(20));
         assert!(rates.dense.is_finite() && rates.dense > 1e6, "{rates:?}");
