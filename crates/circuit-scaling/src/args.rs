@@ -9,8 +9,7 @@ use analysis::transfer::Pairs;
 use circuits::prompts::{PromptOptions, Protocol, Reference};
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use clap::{Args, Parser, Subcommand};
-use transformer::engine;
-use transformer::intervention::Stream;
+use cs_engine::intervention::Stream;
 
 use crate::downloads;
 use crate::error::CliError;
@@ -322,7 +321,7 @@ impl MeasureArgs {
             ablation: self.ablation,
             value_bias: self.value_bias,
             reference: self.reference,
-            engine: engine::Options { memory: self.memory },
+            engine: cs_engine::Options { memory: self.memory },
         }
     }
 

@@ -11,11 +11,11 @@ use std::str::FromStr;
 use analysis::head_id::HeadId;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::ScanMeta;
+use cs_engine::decoder::Decoder;
+use cs_engine::intervention::{Branch, Replacement};
+use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
+use cs_model::spec::ModelSpec;
 use serde::{Deserialize, Serialize};
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
-use transformer::intervention::{Branch, Replacement};
-use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Reference, Split, TokenizedPrompt, TokenizedPrompts};
 
@@ -108,7 +108,7 @@ pub struct ScanOptions {
     /// Where values are taken from, under mean and resample ablation.
     pub reference: Reference,
     /// Limits of the forward pass.
-    pub engine: engine::Options,
+    pub engine: cs_engine::Options,
 }
 
 impl ScanOptions {
@@ -232,7 +232,7 @@ pub fn resume(
     let mut logit_differences =
         LogitDifferences { n_prompts, base: vec![f32::NAN; n_prompts], ablated, observe };
     let asked = engine_prompts(prompts, options);
-    engine::run(decoder, &asked, &branches, options.engine, &mut logit_differences)?;
+    cs_engine::run(decoder, &asked, &branches, options.engine, &mut logit_differences)?;
     let LogitDifferences { base, ablated, .. } = logit_differences;
     let all = base.iter().chain(&ablated);
     if let Some(at) = all.into_iter().position(|x| !x.is_finite()) {
@@ -257,15 +257,19 @@ pub fn cost(
     spec: &ModelSpec,
     prompts: &TokenizedPrompts,
     options: ScanOptions,
-) -> Result<engine::Cost, ScanError> {
+) -> Result<cs_engine::Cost, ScanError> {
     require_references(prompts, Split::All, options)?;
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
     let branches = one_by_one(&heads, options);
     let prompts = engine_prompts(prompts, options);
-    let scan = engine::cost(spec, &prompts, &branches, options.engine)?;
+    let scan = cs_engine::cost(spec, &prompts, &branches, options.engine)?;
     // The accuracy takes a plain run of its own.
-    let plain = engine::cost(spec, &prompts, &[], options.engine)?;
-    Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
+    let plain = cs_engine::cost(spec, &prompts, &[], options.engine)?;
+    Ok(cs_engine::Cost {
+        dense: scan.dense + plain.dense,
+        attention: scan.attention + plain.attention,
+        ..scan
+    })
 }
 
 /// One branch per head.
@@ -281,7 +285,7 @@ fn one_by_one(heads: &[HeadId], options: ScanOptions) -> Vec<Branch> {
 pub fn correct_among_candidates(
     decoder: &Decoder,
     prompts: &TokenizedPrompts,
-    options: engine::Options,
+    options: cs_engine::Options,
 ) -> Result<Vec<bool>, ScanError> {
     let candidates = prompts.candidate_ids();
     let mut plain = engine_prompts(prompts, ScanOptions::default());
@@ -321,9 +325,9 @@ pub fn require_references(
 
 /// Prompts as the engine takes them, with the groups, references and sources of the ablation; the logits read are the correct
 /// and the distractor's.
-pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -> Vec<engine::Prompt> {
+pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -> Vec<cs_engine::Prompt> {
     let (ablation, reference) = (options.ablation, options.reference);
-    let as_read = |p: &TokenizedPrompt| engine::Prompt {
+    let as_read = |p: &TokenizedPrompt| cs_engine::Prompt {
         tokens: p.token_ids.clone(),
         source: p.resampled(reference).filter(|_| ablation == Ablation::Resample).map(<[u32]>::to_vec),
         group: 0,
@@ -332,7 +336,7 @@ pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -
         weight: f64::from(p.weight),
         read: vec![p.correct_id, p.distractor_id],
     };
-    let mut asked: Vec<engine::Prompt> = prompts.prompts.iter().map(as_read).collect();
+    let mut asked: Vec<cs_engine::Prompt> = prompts.prompts.iter().map(as_read).collect();
     for (group, members) in prompts.mean_groups(Split::All).into_iter().enumerate() {
         members.into_iter().for_each(|prompt| asked[prompt].group = group as u32);
     }

@@ -117,12 +117,12 @@ fn a_changed_record_is_refused() {
         let error = changed(&|value| *value.pointer_mut(field).unwrap() = "Something Else".into());
         assert!(error.contains("ioi_study.json") && error.contains(expected), "{field}: {error}");
     }
-    for (field, expected) in
-        [("/n_prompts", "weights sum to 60"), ("/format", "this version"), ("/prompts/0/weight", "61")]
-    {
+    for (field, expected) in [("/n_prompts", "weights sum to 60"), ("/prompts/0/weight", "61")] {
         let error = changed(&|value| *value.pointer_mut(field).unwrap() = 2.into());
         assert!(error.contains("ioi_study.json") && error.contains(expected), "{field}: {error}");
     }
+    let error = changed(&|value| value["format"] = 1.into());
+    assert!(error.contains("this version of the program reads 2"), "{error}");
     let error = changed(&|value| value["prompts"][1] = value["prompts"][0].clone());
     assert!(error.contains("is there twice"), "{error}");
     let error = changed(&|value| value["prompts"][0]["split"] = "all".into());

@@ -18,8 +18,8 @@ use analysis::scan_summary::SummaryOptions;
 use circuits::ablate::ablate_sets;
 use circuits::prompts::Reference;
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_engine;
 use serde_json::json;
-use transformer::engine;
 
 use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AblateArgs;
@@ -93,8 +93,12 @@ fn ablate_model(
     let value_bias = options.value_bias.map_or_else(|| meta.value_bias.parse().map_err(unknown), Ok)?;
     let of_scan = || meta.reference.as_deref().map_or_else(|| Ok(Reference::default()), str::parse);
     let reference = options.reference.map_or_else(|| of_scan().map_err(unknown), Ok)?;
-    let scan =
-        ScanOptions { ablation, value_bias, reference, engine: engine::Options { memory: options.memory } };
+    let scan = ScanOptions {
+        ablation,
+        value_bias,
+        reference,
+        engine: cs_engine::Options { memory: options.memory },
+    };
     let settings = AblationSettings {
         ablation: ablation.to_string(),
         value_bias: value_bias.to_string(),
@@ -116,7 +120,7 @@ fn ablate_model(
     let run = |task: usize| -> Result<TaskOutcomes, CliError> {
         let prompts = &tested.prompts[task];
         let bar = display.bar("ablate", name, &prompts.task, plan.sets.len() as u64, "sets");
-        let mut observe = |progress: engine::Progress| {
+        let mut observe = |progress: cs_engine::Progress| {
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };

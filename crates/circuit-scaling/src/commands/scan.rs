@@ -12,8 +12,9 @@ use analysis::scan_summary::{SummaryOptions, summarise_scan};
 use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use circuits::task::Task;
+use cs_engine;
+use cs_engine::decoder::Decoder;
 use serde_json::json;
-use transformer::decoder::Decoder;
 
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
@@ -92,7 +93,7 @@ pub fn check_references(
 /// tasks may not have to be loaded at all.
 ///
 /// # Errors
-/// [`transformer::error::LoadError::Memory`]
+/// [`cs_model::error::LoadError::Memory`]
 pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
     for subject in subjects {
         if tasks.iter().any(|task| !folder.has_done(&step(&task.name, &subject.name))) {
