@@ -341,28 +341,27 @@ impl<'a> Runner<'a> {
             children.iter().map(|child| self.sites(way.chunk, layer, child.branches)).collect();
         let n_rows = children.len() * rows.per_run();
         let tile = tile_rows(n_rows);
-        sized(&mut divided.resid, n_rows * d_model).par_chunks_mut(tile * d_model).enumerate().for_each(
-            |(t, x)| {
-                let tile = t * tile..t * tile + x.len() / d_model;
-                with_scratch(|scratch| {
-                    let (z, normed, hidden, seen) = scratch.split();
-                    let z = grown(z, tile.len() * d_attn);
-                    let of_tile = x.chunks_exact_mut(d_model).zip(z.chunks_exact_mut(d_attn));
-                    for (r, (x, z)) in tile.clone().zip(of_tile) {
-                        let (child, at) = (r / rows.per_run(), r % rows.per_run());
-                        let of_parent = children[child].parent * rows.per_run() + at;
-                        x.copy_from_slice(row(&stack.resid, rows.of_all(of_parent, n_nodes), d_model));
-                        z.copy_from_slice(row(z_of_stack, of_parent as u32, d_attn));
-                    }
-                    let of_child = |child: usize| {
-                        let kv = (!parted).then(|| self.kv_of(way, layer, children[child].parent));
-                        (kv, &sites[child])
-                    };
-                    self.replace_outputs(way, layer, rows, tile, of_child, z, seen);
-                    layer.block(x, z, None, normed, hidden);
-                });
-            },
-        );
+        let out = sized(&mut divided.resid, n_rows * d_model);
+        out.par_chunks_mut(tile * d_model).enumerate().for_each(|(t, x)| {
+            let tile = t * tile..t * tile + x.len() / d_model;
+            with_scratch(|scratch| {
+                let (z, normed, hidden, seen) = scratch.split();
+                let z = grown(z, tile.len() * d_attn);
+                let of_tile = x.chunks_exact_mut(d_model).zip(z.chunks_exact_mut(d_attn));
+                for (r, (x, z)) in tile.clone().zip(of_tile) {
+                    let (child, at) = (r / rows.per_run(), r % rows.per_run());
+                    let of_parent = children[child].parent * rows.per_run() + at;
+                    x.copy_from_slice(row(&stack.resid, rows.of_all(of_parent, n_nodes), d_model));
+                    z.copy_from_slice(row(z_of_stack, of_parent as u32, d_attn));
+                }
+                let of_child = |child: usize| {
+                    let kv = (!parted).then(|| self.kv_of(way, layer, children[child].parent));
+                    (kv, &sites[child])
+                };
+                self.replace_outputs(way, layer, rows, tile, of_child, z, seen);
+                layer.block(x, z, None, normed, hidden);
+            });
+        });
     }
 
     /// Keys and values of one run of the stack that was projected last, `[n_nodes, 2 * d_attn]`.
