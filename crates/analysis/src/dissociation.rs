@@ -9,9 +9,8 @@
 //! interaction over prompts. `double_dissociation` is true where both contrasts are above 0 with 95% confidence.
 //!
 //! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone. For every head
-//! h that is not weak, let a(h) be its held-out Δ on IOI, with the sign that makes its Δ on the picking prompts positive,
-//! and b(h) the same on anti-repeat. As shares of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and
-//! B(c) = Σ_{h∈c} b / Σ b for a category c,
+//! h that is not weak, let a(h) be its squared effect on IOI on held-out prompts and b(h) that on anti-repeat. As shares
+//! of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and B(c) = Σ_{h∈c} b / Σ b for a category c,
 //!
 //! ```text
 //! index = ½ [A(ioi_only) − B(ioi_only) + B(anti_only) − A(anti_only)]
@@ -19,10 +18,15 @@
 //!
 //! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, ioi_only has
 //! all of IOI and none of anti-repeat and the reverse, so the index is 1; where all heads are shared both categories are
-//! empty and it is 0. Shares make it independent of the tasks' scales. Signs are fixed on other prompts than those that
-//! the effects are measured on, so an effect that is noise averages to nothing instead of counting as |noise|: noise
-//! widens the interval, and does not raise the index. It is not cut off at 0 and 1. The price: it depends on the threshold
-//! τ, and where prompts have one split only (`published`), it is too large.
+//! empty and it is 0. Shares make it independent of the tasks' scales.
+//!
+//! A squared effect is estimated without its noise: as the mean product of the effects on two different held-out prompts
+//! ([`SquaredMeans`]). So heads that a category got by noise alone count, on both tasks, for what they do, and the
+//! index of tasks with the same effects is 0 on average however large the noise is. (Sums of |effect| have no such
+//! estimator: with signs fixed on the picking prompts, the weaker effect of each head loses more to wrong signs than the
+//! stronger one, which looks like dissociation.) Intervals are over prompts, by the jackknife; what is estimated is not cut
+//! off at 0 and 1. Two limits: it depends on the threshold τ, and where prompts have one split only (`published`), the
+//! noise that put a head into its category is measured again, and the index is too large.
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -39,7 +43,8 @@ use crate::stats::Seed;
 use crate::stats::bootstrap::weighted_mean;
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, Estimate, bootstrap_functions};
-use crate::stats::interval::student_p_value;
+use crate::stats::interval::{FEWEST_PROMPTS, student_p_value};
+use crate::stats::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
 use crate::table::{Table, read_rows};
 
 /// Name of the table's file, without `.csv`.
@@ -80,7 +85,7 @@ pub struct Dissociation {
     pub scan_ablation: String,
     /// Heads of `ioi_only`, `anti_only` and `shared`.
     pub n_heads: [usize; 3],
-    /// Share of each task's effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
+    /// Share of each task's squared effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
     pub shares: [[Ranged; 2]; 3],
     /// The index.
     pub index: Ranged,
@@ -169,15 +174,27 @@ impl Dissociation {
     }
 
     fn measure_index(&mut self, model: &ClassifiedModel, scans: [&PerPromptScan; 2]) -> Result<()> {
-        // Per task, each category's effect on each prompt, signed by the other split. [3] of [n_prompts]
-        let mut effects = Vec::new();
+        if self.n_heads.iter().sum::<usize>() == 0 {
+            self.index_status = "every head is weak".to_owned();
+            return Ok(());
+        }
+        // Per task, the squared effect of each category.
+        let mut squares = Vec::new();
+        let mut weights = Vec::new();
         for (task, scan) in StudyTask::BOTH.into_iter().zip(scans) {
             let measured = scan.differences(self.origin.split);
-            let n_heads = scan.meta.n_heads;
-            let mut series = vec![vec![0.0; measured.weights.len()]; CATEGORIES.len()];
+            if measured.weights.len() < FEWEST_PROMPTS {
+                self.index_status = format!(
+                    "not estimable: {} distinct prompts on {}, at least {FEWEST_PROMPTS} needed",
+                    measured.weights.len(),
+                    task.name()
+                );
+                return Ok(());
+            }
+            let mut series = [const { Vec::new() }; 3];
             for head in &model.heads {
                 let Some(category) = CATEGORIES.iter().position(|&c| c == head.category) else { continue };
-                let index = (head.layer * n_heads + head.head) as usize;
+                let index = (head.layer * scan.meta.n_heads + head.head) as usize;
                 let effect = measured.heads.get(index).ok_or_else(|| {
                     AnalysisError::inconsistent(
                         format!("dissociation of {}", self.origin.model),
@@ -185,45 +202,47 @@ impl Dissociation {
                         "scan the model again on both tasks",
                     )
                 })?;
-                let picked = match task {
-                    StudyTask::Ioi => head.delta_ioi,
-                    StudyTask::Anti => head.delta_anti,
-                };
-                let sign = if picked < 0.0 { -1.0 } else { 1.0 };
-                series[category].iter_mut().zip(effect).for_each(|(sum, e)| *sum += sign * e);
+                series[category].push(effect.clone());
             }
-            let total: f64 = series.iter().map(|s| weighted_mean(s, &measured.weights)).sum();
-            if self.n_heads.iter().sum::<usize>() == 0 {
-                self.index_status = "every head is weak".to_owned();
-                return Ok(());
-            }
-            if total <= 0.0 {
+            let of_task: Option<Vec<SquaredMeans>> =
+                series.iter().map(|s| SquaredMeans::new(s, &measured.weights)).collect();
+            let of_task = of_task.filter(|s| s.iter().map(|s| s.value).sum::<f64>() > 0.0);
+            let Some(of_task) = of_task else {
                 self.index_status =
                     format!("the heads' effects on {} do not hold up on held-out prompts", task.name());
                 return Ok(());
-            }
-            effects.push((series, measured.weights));
+            };
+            squares.push(of_task);
+            weights.push(measured.weights);
         }
-        let samples: Vec<_> = effects
-            .iter()
-            .zip(StudyTask::BOTH)
-            .map(|((series, weights), task)| (Measured { series, weights }, self.seed(task, "shares")))
+        let of_squares = |task: usize| [0, 1, 2].map(|category| squares[task][category].value);
+        let whole = shares([of_squares(0), of_squares(1)]);
+        // The same without a draw of each prompt, task by task. [2] of [n_prompts]
+        let without: Vec<Vec<[f64; 7]>> = (0..2)
+            .map(|task| {
+                let of_prompt = |prompt: usize| {
+                    let mut both = [of_squares(0), of_squares(1)];
+                    both[task] = [0, 1, 2].map(|category| squares[task][category].without[prompt]);
+                    shares(both)
+                };
+                (0..weights[task].len()).map(of_prompt).collect()
+            })
             .collect();
-        // Shares [category, task], then the index.
-        let found = bootstrap_functions(&samples, self.coverage(), 7, |means, out| {
-            for task in 0..2 {
-                let of_task = &means[3 * task..3 * task + 3];
-                let total: f64 = of_task.iter().sum();
-                for category in 0..3 {
-                    out[2 * category + task] = if total > 0.0 { of_task[category] / total } else { f64::NAN };
-                }
+        let ranged = |at: usize| {
+            let values: Vec<Vec<f64>> =
+                without.iter().map(|of_task| of_task.iter().map(|figures| figures[at]).collect()).collect();
+            let samples = [0, 1].map(|task| LeftOut { values: &values[task], weights: &weights[task] });
+            let interval = jackknife_interval(whole[at], &samples, LEVEL);
+            Ranged {
+                value: Some(whole[at]),
+                low: interval.map(|i| i.low),
+                high: interval.map(|i| i.high),
             }
-            out[6] = 0.5 * (out[0] - out[1] + out[3] - out[2]);
-        });
-        for (at, estimate) in found[..6].iter().enumerate() {
-            self.shares[at / 2][at % 2] = (*estimate).into();
+        };
+        for at in 0..6 {
+            self.shares[at / 2][at % 2] = ranged(at);
         }
-        self.index = found[6].into();
+        self.index = ranged(6);
         Ok(())
     }
 
@@ -264,6 +283,20 @@ impl Dissociation {
         self.double_dissociation =
             above(self.ioi_contrast).zip(above(self.anti_contrast)).map(|(ioi, anti)| ioi && anti);
     }
+}
+
+/// The shares `[ioi_only, anti_only, shared]` × `[ioi, anti]`, row by row, and the index that follows from them; NaN where a
+/// task's squared effects, `[task, category]`, do not sum to more than 0.
+fn shares(squares: [[f64; 3]; 2]) -> [f64; 7] {
+    let mut found = [f64::NAN; 7];
+    for (task, of_task) in squares.iter().enumerate() {
+        let total: f64 = of_task.iter().sum();
+        for (category, square) in of_task.iter().enumerate() {
+            found[2 * category + task] = if total > 0.0 { square / total } else { f64::NAN };
+        }
+    }
+    found[6] = 0.5 * (found[0] - found[1] + found[3] - found[2]);
+    found
 }
 
 /// Two-sided p-value of Σ of the samples' means = 0, with Welch and Satterthwaite's degrees of freedom. `None` for fewer
@@ -395,6 +428,7 @@ pub fn scaling(models: &[Dissociation]) -> Vec<ScalingLaw> {
     fit_measures(measures.map(|(name, of)| {
         let sized = models.iter().map(|d| SizedValue {
             family: &d.origin.family,
+            model: &d.origin.model,
             params_m: d.origin.params_m,
             value: of(d),
         });

@@ -12,12 +12,12 @@ use analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord, Twin,
+    HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord, Twin,
 };
 use crate::task::{Names, Rendered, Task};
 
 /// Changed whenever the record's fields change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The fields of `<task>_study.json`, in order.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +27,7 @@ struct Record {
     program_version: String,
     protocol: Protocol,
     seed: u64,
+    hold_out: HoldOut,
     n_prompts: usize,
     n_distinct_prompts: usize,
     names: Names,
@@ -93,6 +94,7 @@ impl PromptSet {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: self.protocol,
             seed: self.seed,
+            hold_out: self.hold_out,
             n_prompts: self.n_prompts,
             n_distinct_prompts: self.prompts.len(),
             names: self.names.clone(),
@@ -134,6 +136,7 @@ impl PromptSet {
             task: record.task,
             protocol: record.protocol,
             seed: record.seed,
+            hold_out: record.hold_out,
             n_prompts: record.n_prompts,
             names: record.names,
             refused: record.refused,
@@ -198,6 +201,7 @@ impl PromptSet {
         PromptOptions {
             protocol: self.protocol,
             seed: self.seed,
+            hold_out: self.hold_out,
             n_prompts: Some(self.n_prompts),
             min_names: None,
         }
@@ -211,6 +215,7 @@ impl PromptSet {
             ("protocol", self.protocol.to_string(), options.protocol.to_string()),
             ("seed", self.seed.to_string(), options.seed.to_string()),
             ("prompts", self.n_prompts.to_string(), n_prompts.to_string()),
+            ("held-out", self.hold_out.to_string(), options.hold_out.to_string()),
         ];
         settings.into_iter().try_for_each(|(field, recorded, asked)| {
             if recorded == asked { Ok(()) } else { Err(mismatch(path, field, recorded, asked)) }
