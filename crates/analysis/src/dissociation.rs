@@ -233,11 +233,7 @@ impl Dissociation {
                 without.iter().map(|of_task| of_task.iter().map(|figures| figures[at]).collect()).collect();
             let samples = [0, 1].map(|task| LeftOut { values: &values[task], weights: &weights[task] });
             let interval = jackknife_interval(whole[at], &samples, LEVEL);
-            Ranged {
-                value: Some(whole[at]),
-                low: interval.map(|i| i.low),
-                high: interval.map(|i| i.high),
-            }
+            Ranged { value: Some(whole[at]), low: interval.map(|i| i.low), high: interval.map(|i| i.high) }
         };
         for at in 0..6 {
             self.shares[at / 2][at % 2] = ranged(at);

@@ -1,9 +1,7 @@
 //! One line per model: the correlation between its tasks, and the measures that scaling laws are fitted to.
 
 use crate::categories::{Category, Classified, ClassifiedModel};
-use crate::joint::{
-    Disattenuated, JointTable, ModelHeads, ModelInfo, OverPrompts, StudyTask, does_columns,
-};
+use crate::joint::{Disattenuated, JointTable, ModelHeads, ModelInfo, OverPrompts, StudyTask, does_columns};
 use crate::stats::concentration::{participation_ratio, top_share};
 use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::correlation_interval;
@@ -128,7 +126,8 @@ pub fn correlation_table(correlations: &[ModelCorrelations]) -> Table {
             table = table.float(name, rows().map(|c| of(c).estimate));
         }
         table = with_ends(table, name, ["_ci_low", "_ci_high"], rows().map(|c| of(c).prompts));
-        table = with_ends(table, name, ["_low_templates", "_high_templates"], rows().map(|c| of(c).templates));
+        table =
+            with_ends(table, name, ["_low_templates", "_high_templates"], rows().map(|c| of(c).templates));
         table = with_ends(table, name, ["_heads_ci_low", "_heads_ci_high"], rows().map(|c| of(c).heads));
     }
     type Corrected = fn(&ModelCorrelations) -> Disattenuated;
@@ -260,7 +259,9 @@ fn model_values(
     let relative = classified.relative_counts();
     let share = |keep: &dyn Fn(Category) -> bool| {
         let kept = |counts: [usize; 4]| Category::ALL.into_iter().zip(counts).filter(|(c, _)| keep(*c));
-        relative.filter(|_| n > 0.0).map(|counts| kept(counts).map(|(_, count)| count as f64).sum::<f64>() / n)
+        relative
+            .filter(|_| n > 0.0)
+            .map(|counts| kept(counts).map(|(_, count)| count as f64).sum::<f64>() / n)
     };
     values.push(share(&|c| c != Category::Weak));
     values.extend(STRONG.map(|category| share(&|c| c == category)));

@@ -70,7 +70,9 @@ fn intervals_of_weighted_means_cover_the_truth() {
                 weights[(40.0 * uniform(&mut rng)) as usize] += 1;
             }
             let seed = Seed::new(trial as u64, &["weights"]);
-            bootstrap_means(std::slice::from_ref(&possible), &weights, &options(1_000), &seed)[0].interval.unwrap()
+            bootstrap_means(std::slice::from_ref(&possible), &weights, &options(1_000), &seed)[0]
+                .interval
+                .unwrap()
         })
         .collect();
     assert_covers("weighted", intervals.into_iter(), truth);
@@ -219,7 +221,10 @@ fn stable_categories_are_right() {
         let agrees = |strong: bool, share: f64| if strong { share } else { 1.0 - share };
         let probability =
             agrees(category.works_on(analysis::joint::StudyTask::Ioi), ioi[head].share_at_least[0].unwrap())
-                * agrees(category.works_on(analysis::joint::StudyTask::Anti), anti[head].share_at_least[0].unwrap());
+                * agrees(
+                    category.works_on(analysis::joint::StudyTask::Anti),
+                    anti[head].share_at_least[0].unwrap(),
+                );
         if probability >= STABLE_PROBABILITY {
             stable += 1;
             right += usize::from(category == Category::of(true_ioi[head], true_anti[head], tau));

@@ -84,7 +84,9 @@ fn intervals_of_means_cover_what_they_are_over() {
 #[test]
 #[ignore = "takes a minute"]
 fn table_of_means() {
-    println!("| templates | prompts | between | prompts, same templates | prompts, others | templates, others |");
+    println!(
+        "| templates | prompts | between | prompts, same templates | prompts, others | templates, others |"
+    );
     for (n_templates, n_prompts) in [(10, 240), (8, 240), (5, 120), (4, 120), (2, 120)] {
         for between in [0.0, 0.1, 0.5, 1.0] {
             let c = mean_coverage(n_templates, n_prompts, between, 2_000);
@@ -110,8 +112,7 @@ fn the_fewest_prompts_that_have_an_interval() {
 
 type Draw = fn(&mut ChaCha8Rng) -> f64;
 
-const DRAWS: [(&str, Draw); 2] =
-    [("normal", normal), ("uniform", |rng| 3.0 * uniform(rng) - 1.5)];
+const DRAWS: [(&str, Draw); 2] = [("normal", normal), ("uniform", |rng| 3.0 * uniform(rng) - 1.5)];
 
 fn small_sample_coverage(n: usize, draw: Draw, trials: usize) -> f64 {
     let mut rng = rng(22, n as u64);
@@ -246,8 +247,7 @@ fn correlation_coverage(
             };
             let seeds = ["x", "y"].map(|task| Seed::new(trial, &[task]));
             let held = [0, 1].map(|at| {
-                let interval =
-                    interval_over_prompts(of_x, of_y, over, Correlation::BOTH[at], 0.95, &seeds);
+                let interval = interval_over_prompts(of_x, of_y, over, Correlation::BOTH[at], 0.95, &seeds);
                 holds(interval, expected[at])
             });
             let corrected = disattenuated(of_x, of_y, 0.95);
@@ -307,7 +307,9 @@ fn table_of_correlations() {
                 let found = correlation_coverage(effects, n_heads, &prompts, over_templates, [10, 200]);
                 let [p, s, c] = [found.repeated[0], found.repeated[1], found.corrected].map(|x| 100.0 * x);
                 let [plain, corrected, truth] = found.means;
-                println!("| {n_heads} | {name} | {over} | {p:.1}% | {s:.1}% | {c:.1}% | {plain:.3} | {corrected:.3} | {truth:.3} |");
+                println!(
+                    "| {n_heads} | {name} | {over} | {p:.1}% | {s:.1}% | {c:.1}% | {plain:.3} | {corrected:.3} | {truth:.3} |"
+                );
             }
         }
     }

@@ -109,7 +109,10 @@ fn held_out_templates_are_those_of_one_split_alone() {
             assert_eq!(templates.len(), task.templates.len() / 2, "{name} {split}");
             assert_eq!(cells.values().sum::<u32>(), 240);
             assert!(cells.values().max().unwrap() - cells.values().min().unwrap() <= 1, "{cells:?}");
-            assert!(templates.iter().all(|&template| all.insert(template.to_owned())), "{name}: {templates:?}");
+            assert!(
+                templates.iter().all(|&template| all.insert(template.to_owned())),
+                "{name}: {templates:?}"
+            );
         }
         assert_ne!(set.prompts, resolve(&task, &PromptOptions { seed: 8, ..held_out }).prompts);
     }
@@ -118,8 +121,11 @@ fn held_out_templates_are_those_of_one_split_alone() {
     assert!(refused.contains("--hold-out templates needs --protocol standard"), "{refused}");
     let mut one = tiny();
     one.templates.truncate(1);
-    let refused =
-        refusal(&one, &PromptOptions { hold_out: HoldOut::Templates, ..options(8, 0) }, &[&Words::new("words")]);
+    let refused = refusal(
+        &one,
+        &PromptOptions { hold_out: HoldOut::Templates, ..options(8, 0) },
+        &[&Words::new("words")],
+    );
     assert!(refused.contains("at least 2 templates"), "{refused}");
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use circuits::prompts::{
-    HoldOut, PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts, TracingPair,
+    HoldOut, PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts,
+    TracingPair,
 };
 use circuits::task::Task;
 use support::Words;

@@ -296,8 +296,8 @@ impl Evaluation<'_> {
             row.interval_over = "prompts".to_owned();
             for (task, intervals) in intervals.iter().enumerate() {
                 let means = place.map_or(self.tasks[task].base, |s| self.tasks[task].sets[s]);
-                let ends = [&intervals[2 * at], &intervals[2 * at + 1]]
-                    .map(|m| m.interval.map(|i| (i.low, i.high)));
+                let ends =
+                    [&intervals[2 * at], &intervals[2 * at + 1]].map(|m| m.interval.map(|i| (i.low, i.high)));
                 fill(&mut row, task, means, ends);
             }
             row

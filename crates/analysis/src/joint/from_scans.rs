@@ -80,8 +80,12 @@ impl ScanPair {
             )
         };
         let ([pearson, spearman], disattenuated) = on(self.ioi.split);
-        self.over_prompts =
-            CorrelationsOverPrompts { pearson, spearman, disattenuated, ..CorrelationsOverPrompts::default() };
+        self.over_prompts = CorrelationsOverPrompts {
+            pearson,
+            spearman,
+            disattenuated,
+            ..CorrelationsOverPrompts::default()
+        };
         if self.ioi.held_out.is_some() && self.anti.held_out.is_some() {
             let ([pearson, spearman], disattenuated) = on(Split::HeldOut);
             self.over_prompts.held_out_pearson = pearson;

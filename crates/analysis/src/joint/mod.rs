@@ -207,7 +207,10 @@ impl ModelInfo {
     /// The tasks that the model does not do: its rows say little of how they are done.
     #[must_use]
     pub fn tasks_not_done(&self) -> Vec<StudyTask> {
-        StudyTask::BOTH.into_iter().filter(|&task| self.performance(task).does_task() == Some(false)).collect()
+        StudyTask::BOTH
+            .into_iter()
+            .filter(|&task| self.performance(task).does_task() == Some(false))
+            .collect()
     }
 
     /// Heads of the whole model, if its shape is known.

@@ -59,9 +59,13 @@ mod tests {
         let values = [0.0, 2.0, 1.0, 3.0, 6.0, 6.0];
         let found = cluster_interval(&values, &[1; 6], &[7, 7, 0, 0, 3, 3], 0.95).unwrap();
         let half = 4.302_652_729_911 * (7.0f64 / 3.0).sqrt();
-        assert!((found.low - (3.0 - half)).abs() < 1e-9 && (found.high - (3.0 + half)).abs() < 1e-9, "{found:?}");
+        assert!(
+            (found.low - (3.0 - half)).abs() < 1e-9 && (found.high - (3.0 + half)).abs() < 1e-9,
+            "{found:?}"
+        );
         // A prompt of weight 2 is two prompts.
-        let merged = cluster_interval(&[0.0, 2.0, 1.0, 3.0, 6.0], &[1, 1, 1, 1, 2], &[7, 7, 0, 0, 3], 0.95).unwrap();
+        let merged =
+            cluster_interval(&[0.0, 2.0, 1.0, 3.0, 6.0], &[1, 1, 1, 1, 2], &[7, 7, 0, 0, 3], 0.95).unwrap();
         assert!((found.low - merged.low).abs() < 1e-12);
         assert_eq!(cluster_interval(&values, &[1; 6], &[4; 6], 0.95), None);
         assert_eq!(cluster_interval(&[], &[], &[], 0.95), None);

@@ -61,7 +61,10 @@ mod tests {
                 let even: Vec<f64> = (0..n).map(|i| (i as f64 + 0.5) / n as f64).collect();
                 let share = top_share(&even, fraction).unwrap();
                 let limit = 1.0 - (1.0 - fraction).powi(2);
-                assert!((share - limit).abs() <= 0.25 / (n * n) as f64 + fraction / n as f64, "{n}, {fraction}: {share} {limit}");
+                assert!(
+                    (share - limit).abs() <= 0.25 / (n * n) as f64 + fraction / n as f64,
+                    "{n}, {fraction}: {share} {limit}"
+                );
             }
         }
         // A twentieth of 8 heads is two fifths of the strongest; of 40, the two strongest.

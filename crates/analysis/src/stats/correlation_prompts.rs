@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::bootstrap::weighted_mean;
 use super::clusters::{FEWEST_CLUSTERS, n_clusters, places};
 use super::correlation::Correlation;
-use super::correlation_bootstrap::{Measured, fisher, mean_and_sd, N_RESAMPLES};
+use super::correlation_bootstrap::{Measured, N_RESAMPLES, fisher, mean_and_sd};
 use super::functions::Estimate;
 use super::interval::{FEWEST_PROMPTS, Interval, student_quantile};
 use super::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
@@ -73,10 +73,8 @@ pub fn disattenuated(x: Measured, y: Measured, level: f64) -> Option<Estimate> {
         return None;
     }
     let [of_x, of_y] = [centred(&x), centred(&y)];
-    let centred = [
-        Measured { series: &of_x, weights: x.weights },
-        Measured { series: &of_y, weights: y.weights },
-    ];
+    let centred =
+        [Measured { series: &of_x, weights: x.weights }, Measured { series: &of_y, weights: y.weights }];
     let means = centred.map(|m| means(&m));
     let squares = [0, 1].map(|task| SquaredMeans::new(centred[task].series, centred[task].weights));
     let [Some(xx), Some(yy)] = squares else { return None };

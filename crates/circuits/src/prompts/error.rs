@@ -43,13 +43,17 @@ pub enum PromptError {
         task: String,
     },
     /// Templates to be held out of a protocol that holds nothing out.
-    #[error("{task}: --protocol published has no held-out prompts; --hold-out templates needs --protocol standard")]
+    #[error(
+        "{task}: --protocol published has no held-out prompts; --hold-out templates needs --protocol standard"
+    )]
     NothingHeldOut {
         /// The task's name.
         task: String,
     },
     /// One template cannot be divided.
-    #[error("{task}: --hold-out templates needs at least 2 templates, and the task has 1; add templates to it")]
+    #[error(
+        "{task}: --hold-out templates needs at least 2 templates, and the task has 1; add templates to it"
+    )]
     TooFewTemplates {
         /// The task's name.
         task: String,

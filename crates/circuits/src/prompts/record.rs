@@ -12,7 +12,8 @@ use analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord, Twin,
+    HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord,
+    Twin,
 };
 use crate::task::{Names, Rendered, Task};
 
