@@ -8,32 +8,16 @@
 //! more than the other set does: the contrast on each task, their sum (the **interaction**), and Welch's test of the
 //! interaction over prompts. `double_dissociation` is true where both contrasts are above 0 with 95% confidence.
 //!
-//! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone. For every head
-//! h that is not weak, let a(h) be its squared effect on IOI on held-out prompts and b(h) that on anti-repeat. As shares
-//! of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and B(c) = Σ_{h∈c} b / Σ b for a category c,
-//!
-//! ```text
-//! index = ½ [A(ioi_only) − B(ioi_only) + B(anti_only) − A(anti_only)]
-//! ```
-//!
-//! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, ioi_only has
-//! all of IOI and none of anti-repeat and the reverse, so the index is 1; where all heads are shared both categories are
-//! empty and it is 0. Shares make it independent of the tasks' scales.
-//!
-//! A squared effect is estimated without its noise: as the mean product of the effects on two different held-out prompts
-//! ([`SquaredMeans`]). So heads that a category got by noise alone count, on both tasks, for what they do, and the
-//! index of tasks with the same effects is 0 on average however large the noise is. (Sums of |effect| have no such
-//! estimator: with signs fixed on the picking prompts, the weaker effect of each head loses more to wrong signs than the
-//! stronger one, which looks like dissociation.) Intervals are over prompts, by the jackknife; what is estimated is not cut
-//! off at 0 and 1. Two limits: it depends on the threshold τ, and where prompts have one split only (`published`), the
-//! noise that put a head into its category is measured again, and the index is too large.
+//! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone: see
+//! [`crate::dissociation_index`].
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::ablation::{AblationPlan, AblationSettings, MEASURED, TaskOutcomes, task_values};
-use crate::categories::{Category, ClassifiedModel};
-use crate::error::{AnalysisError, Result};
+use crate::categories::ClassifiedModel;
+use crate::dissociation_index::{CATEGORIES, dissociation_index};
+use crate::error::Result;
 use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
@@ -43,8 +27,7 @@ use crate::stats::Seed;
 use crate::stats::bootstrap::weighted_mean;
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, Estimate, bootstrap_functions};
-use crate::stats::interval::{FEWEST_PROMPTS, student_p_value};
-use crate::stats::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
+use crate::stats::interval::student_p_value;
 use crate::table::{Table, read_rows};
 
 /// Name of the table's file, without `.csv`.
@@ -109,9 +92,6 @@ pub struct Dissociation {
     pub lesion_status: String,
 }
 
-/// The categories of [`Dissociation::shares`], in order.
-pub const CATEGORIES: [Category; 3] = [Category::IoiOnly, Category::AntiOnly, Category::Shared];
-
 /// What one model was measured by.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
@@ -153,7 +133,8 @@ pub fn dissociation(
         double_dissociation: None,
         lesion_status: MEASURED.to_owned(),
     };
-    result.measure_index(model, evidence.scans)?;
+    let found = dissociation_index(model, evidence.scans, origin.split)?;
+    (result.shares, result.index, result.index_status) = (found.shares, found.index, found.status);
     match &evidence.plan.lesions {
         Err(why) => result.lesion_status = why.clone(),
         Ok(sets) => {
@@ -171,75 +152,6 @@ impl Dissociation {
 
     fn seed(&self, task: StudyTask, purpose: &str) -> Seed {
         Seed::new(self.origin.seed, &[&self.origin.model, task.name(), "dissociation", purpose])
-    }
-
-    fn measure_index(&mut self, model: &ClassifiedModel, scans: [&PerPromptScan; 2]) -> Result<()> {
-        if self.n_heads.iter().sum::<usize>() == 0 {
-            self.index_status = "every head is weak".to_owned();
-            return Ok(());
-        }
-        // Per task, the squared effect of each category.
-        let mut squares = Vec::new();
-        let mut weights = Vec::new();
-        for (task, scan) in StudyTask::BOTH.into_iter().zip(scans) {
-            let measured = scan.differences(self.origin.split);
-            if measured.weights.len() < FEWEST_PROMPTS {
-                self.index_status = format!(
-                    "not estimable: {} distinct prompts on {}, at least {FEWEST_PROMPTS} needed",
-                    measured.weights.len(),
-                    task.name()
-                );
-                return Ok(());
-            }
-            let mut series = [const { Vec::new() }; 3];
-            for head in &model.heads {
-                let Some(category) = CATEGORIES.iter().position(|&c| c == head.category) else { continue };
-                let index = (head.layer * scan.meta.n_heads + head.head) as usize;
-                let effect = measured.heads.get(index).ok_or_else(|| {
-                    AnalysisError::inconsistent(
-                        format!("dissociation of {}", self.origin.model),
-                        format!("L{}H{} is not in its scan on {}", head.layer, head.head, scan.meta.task),
-                        "scan the model again on both tasks",
-                    )
-                })?;
-                series[category].push(effect.clone());
-            }
-            let of_task: Option<Vec<SquaredMeans>> =
-                series.iter().map(|s| SquaredMeans::new(s, &measured.weights)).collect();
-            let of_task = of_task.filter(|s| s.iter().map(|s| s.value).sum::<f64>() > 0.0);
-            let Some(of_task) = of_task else {
-                self.index_status =
-                    format!("the heads' effects on {} do not hold up on held-out prompts", task.name());
-                return Ok(());
-            };
-            squares.push(of_task);
-            weights.push(measured.weights);
-        }
-        let of_squares = |task: usize| [0, 1, 2].map(|category| squares[task][category].value);
-        let whole = shares([of_squares(0), of_squares(1)]);
-        // The same without a draw of each prompt, task by task. [2] of [n_prompts]
-        let without: Vec<Vec<[f64; 7]>> = (0..2)
-            .map(|task| {
-                let of_prompt = |prompt: usize| {
-                    let mut both = [of_squares(0), of_squares(1)];
-                    both[task] = [0, 1, 2].map(|category| squares[task][category].without[prompt]);
-                    shares(both)
-                };
-                (0..weights[task].len()).map(of_prompt).collect()
-            })
-            .collect();
-        let ranged = |at: usize| {
-            let values: Vec<Vec<f64>> =
-                without.iter().map(|of_task| of_task.iter().map(|figures| figures[at]).collect()).collect();
-            let samples = [0, 1].map(|task| LeftOut { values: &values[task], weights: &weights[task] });
-            let interval = jackknife_interval(whole[at], &samples, LEVEL);
-            Ranged { value: Some(whole[at]), low: interval.map(|i| i.low), high: interval.map(|i| i.high) }
-        };
-        for at in 0..6 {
-            self.shares[at / 2][at % 2] = ranged(at);
-        }
-        self.index = ranged(6);
-        Ok(())
     }
 
     fn measure_lesions(&mut self, sets: [usize; 2], outcomes: [&TaskOutcomes; 2]) {
@@ -279,20 +191,6 @@ impl Dissociation {
         self.double_dissociation =
             above(self.ioi_contrast).zip(above(self.anti_contrast)).map(|(ioi, anti)| ioi && anti);
     }
-}
-
-/// The shares `[ioi_only, anti_only, shared]` × `[ioi, anti]`, row by row, and the index that follows from them; NaN where a
-/// task's squared effects, `[task, category]`, do not sum to more than 0.
-fn shares(squares: [[f64; 3]; 2]) -> [f64; 7] {
-    let mut found = [f64::NAN; 7];
-    for (task, of_task) in squares.iter().enumerate() {
-        let total: f64 = of_task.iter().sum();
-        for (category, square) in of_task.iter().enumerate() {
-            found[2 * category + task] = if total > 0.0 { square / total } else { f64::NAN };
-        }
-    }
-    found[6] = 0.5 * (found[0] - found[1] + found[3] - found[2]);
-    found
 }
 
 /// Two-sided p-value of Σ of the samples' means = 0, with Welch and Satterthwaite's degrees of freedom. `None` for fewer

@@ -33,7 +33,8 @@ fn in_turn(n_prompts: usize, n_templates: usize) -> Vec<u32> {
 
 // ---- Means ------------------------------------------------------------------------------------------------------------
 
-/// Of how many trials in a thousand the intervals of a head's Δ hold it.
+/// Shares of trials in which an interval of a head's Δ holds what it is about.
+#[derive(Debug)]
 struct MeanCoverage {
     /// Over prompts, what prompts of the same templates have on average.
     prompts_same_templates: f64,
@@ -71,10 +72,12 @@ fn mean_coverage(n_templates: usize, n_prompts: usize, between: f64, trials: u64
 fn intervals_of_means_cover_what_they_are_over() {
     for (n_templates, n_prompts) in [(10, 240), (8, 240), (5, 120)] {
         let alike = mean_coverage(n_templates, n_prompts, 0.0, 1_000);
+        println!("{n_templates} templates, alike: {alike:?}");
         for coverage in [alike.prompts, alike.templates] {
             assert!((0.925..=0.975).contains(&coverage), "{n_templates} templates, alike: {coverage}");
         }
         let differ = mean_coverage(n_templates, n_prompts, 0.5, 1_000);
+        println!("{n_templates} templates, different: {differ:?}");
         assert!((0.925..=0.975).contains(&differ.templates), "{n_templates} templates: {}", differ.templates);
         assert!(differ.prompts < 0.7, "prompts know nothing of other templates: {}", differ.prompts);
         assert!(differ.prompts_same_templates >= 0.93, "{}", differ.prompts_same_templates);
@@ -106,6 +109,7 @@ fn the_fewest_prompts_that_have_an_interval() {
     }
     for (what, draw) in DRAWS {
         let coverage = small_sample_coverage(FEWEST_PROMPTS, draw, 2_000);
+        println!("{FEWEST_PROMPTS} prompts, {what}: {coverage}");
         assert!((0.93..=0.97).contains(&coverage), "{what}: {coverage}");
     }
 }
@@ -229,7 +233,7 @@ fn correlation_coverage(
         let model = Model::new(effects, n_heads, 1_000 + m);
         let true_r = Correlation::Pearson.of(&model.x, &model.y).unwrap();
         // What fresh samples give on average, on Fisher's scale.
-        let fresh: Vec<[f64; 2]> = (0..2_000u64)
+        let fresh: Vec<[f64; 2]> = (0..1_000u64)
             .into_par_iter()
             .map(|draw| {
                 let [x, y] = model.measure(prompts, &mut rng(2_000 + m, draw));
@@ -266,15 +270,16 @@ fn correlation_coverage(
     found
 }
 
-/// Nominal 95%; over 600 trials the standard error is 0.9%.
+/// Nominal 95%; over 400 trials the standard error is 1.1%.
 #[test]
 fn intervals_of_correlations_over_prompts_cover_the_truth() {
     let prompts = Prompts::new(40, 1, 2.0, 0.0);
     for effects in [Effects::Dense, Effects::Sparse] {
-        let found = correlation_coverage(effects, 50, &prompts, false, [6, 100]);
+        let found = correlation_coverage(effects, 50, &prompts, false, [4, 100]);
         for coverage in found.repeated.into_iter().chain([found.corrected]) {
-            assert!((0.92..=0.98).contains(&coverage), "{found:?}");
+            assert!((0.915..=0.985).contains(&coverage), "{found:?}");
         }
+        println!("{found:?}");
         let [plain, corrected, truth] = found.means;
         assert!((corrected - truth).abs() < 0.02, "{found:?}");
         assert!(truth - plain > 0.02 || matches!(effects, Effects::Sparse), "{found:?}");
@@ -285,9 +290,10 @@ fn intervals_of_correlations_over_prompts_cover_the_truth() {
 fn intervals_of_correlations_over_templates_cover_the_truth() {
     let prompts = Prompts::new(40, 8, 1.0, 0.5);
     for effects in [Effects::Dense, Effects::Sparse] {
-        let found = correlation_coverage(effects, 50, &prompts, true, [6, 100]);
+        let found = correlation_coverage(effects, 50, &prompts, true, [4, 100]);
+        println!("{found:?}");
         let pearson = found.repeated[0];
-        assert!((0.92..=0.98).contains(&pearson), "{found:?}");
+        assert!((0.915..=0.985).contains(&pearson), "{found:?}");
         assert!(found.repeated[1] >= 0.92, "{found:?}");
     }
 }

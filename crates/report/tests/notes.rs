@@ -39,7 +39,7 @@ fn every_study_has_whole_notes() {
 fn counts_in_sentences_are_those_of_the_numbers() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "gpt2-medium", "opt-125m"]), 1.0));
     let positive = study.correlations.iter().filter(|c| c.pearson.estimate.unwrap() > 0.0).count();
-    let above = study.correlations.iter().filter(|c| c.pearson.interval.unwrap().low > 0.0).count();
+    let above = study.correlations.iter().filter(|c| c.pearson.shown().unwrap().0.low > 0.0).count();
     let findings = text(&study, "high_level_findings");
     assert!(
         findings.contains(&format!("positive in {positive} of 3 models; of 3 intervals, {above} ")),
