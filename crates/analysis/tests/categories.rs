@@ -85,12 +85,10 @@ fn relative_categories_follow_what_the_model_does() {
     }
     let not_done = |name: &str| joint.model(name).unwrap().info.tasks_not_done();
     use joint::StudyTask::{Anti, Ioi};
-    assert_eq!(
-        ["does", "chance", "never", "unknown"].map(not_done),
-        [vec![], vec![Ioi], vec![Anti], vec![]]
-    );
+    assert_eq!(["does", "chance", "never", "unknown"].map(not_done), [vec![], vec![Ioi], vec![Anti], vec![]]);
     let csv = classified.summary_table().to_csv();
-    let ends = |model: &str| csv.lines().find(|l| l.starts_with(&format!("mine,{model},"))).unwrap().to_owned();
+    let ends =
+        |model: &str| csv.lines().find(|l| l.starts_with(&format!("mine,{model},"))).unwrap().to_owned();
     assert!(csv.lines().next().unwrap().ends_with(
         "n_relative_anti_only,n_relative_ioi_only,n_relative_shared,n_relative_weak,tau_relative_ioi,tau_relative_anti,\
          does_ioi,does_anti"

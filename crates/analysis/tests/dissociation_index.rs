@@ -32,18 +32,12 @@ fn measured(task: &str, effects: &[f64], error: f64, rng: &mut ChaCha8Rng) -> Pe
 }
 
 /// Indices over `trials` models; `draw` gives a head's effects on both tasks.
-fn indices(
-    draw: fn(&mut ChaCha8Rng) -> (f64, f64),
-    errors: [f64; 2],
-    trials: u64,
-) -> Vec<Ranged> {
+fn indices(draw: fn(&mut ChaCha8Rng) -> (f64, f64), errors: [f64; 2], trials: u64) -> Vec<Ranged> {
     let of_trial = |trial: u64| {
         let mut rng = ChaCha8Rng::seed_from_u64(trial);
         let (ioi, anti): (Vec<f64>, Vec<f64>) = (0..144).map(|_| draw(&mut rng)).unzip();
-        let scans = [
-            measured("ioi", &ioi, errors[0], &mut rng),
-            measured("anti_repeat", &anti, errors[1], &mut rng),
-        ];
+        let scans =
+            [measured("ioi", &ioi, errors[0], &mut rng), measured("anti_repeat", &anti, errors[1], &mut rng)];
         let [of_ioi, of_anti] = scans.each_ref().map(|side| summarise_scan(side, &quick()).unwrap());
         let joint = from_scans(&[ScanPair::new(of_ioi, of_anti)]).unwrap();
         let model = classify(&joint, 0.05).unwrap().models.remove(0);

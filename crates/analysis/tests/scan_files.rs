@@ -50,7 +50,10 @@ fn deltas_are_weighted_means_of_the_split() {
 fn from_one_prompt_no_interval_is_made() {
     let side = scan(meta("gpt2", "tiny", "ioi", 2, 3), 2, 0.1, 1);
     let file = summarise_scan(&side, &quick()).unwrap();
-    assert!(file.baseline.base_logit_diff_ci_low.is_none() && file.baseline.performance().does_task() != Some(true));
+    assert!(
+        file.baseline.base_logit_diff_ci_low.is_none()
+            && file.baseline.performance().does_task() != Some(true)
+    );
     for head in &file.heads {
         let ends = [
             head.delta_ci_low,

@@ -32,13 +32,11 @@ fn a_study_and_its_joint_table_alone_give_the_same_bytes() {
     let study =
         analyse(from_study(&layout, &models, DEFAULT_TAU).unwrap(), &StudyOptions::default()).unwrap();
     study.write(&layout).unwrap();
-    assert!(
-        study.correlations.iter().all(|c| c.pearson.heads_and_prompts
-            && c.pearson.prompts.is_some()
-            && c.pearson.templates.is_some()
-            && c.held_out_spearman.prompts.is_some()
-            && c.disattenuated.interval.is_some())
-    );
+    assert!(study.correlations.iter().all(|c| c.pearson.heads_and_prompts
+        && c.pearson.prompts.is_some()
+        && c.pearson.templates.is_some()
+        && c.held_out_spearman.prompts.is_some()
+        && c.disattenuated.interval.is_some()));
     assert!(study.classified.models.iter().all(|m| m.n_unstable().is_some()));
     assert_eq!(study.winners_curse.len(), 4);
     let joint = layout.table("joint_ioi_anti_repeat_all");

@@ -94,9 +94,9 @@ fn model_table(study: &Study) -> String {
             model.info.params_m.map_or("unknown".into(), size_label),
             words::count(model.heads.len()),
             counts.join(" | "),
-            relative.unwrap_or_default(),
+            relative.unwrap_or_else(|| "–".into()),
             words::correlation(&correlations.pearson),
-            words::list(&not_done),
+            if not_done.is_empty() { "–".to_owned() } else { words::list(&not_done) },
         );
     }
     text + "\n[`head_category_summary.csv`, `corr_vs_scale_cross_family.csv`]\n\n"

@@ -37,7 +37,9 @@ pub fn joint_csv(models: &[KnownModel], strength: f64) -> String {
         }
     }
     for task in ["ioi", "anti"] {
-        for name in ["base_logit_diff_{}", "base_logit_diff_{}_ci_low", "base_logit_diff_{}_ci_high", "accuracy_{}"] {
+        for name in
+            ["base_logit_diff_{}", "base_logit_diff_{}_ci_low", "base_logit_diff_{}_ci_high", "accuracy_{}"]
+        {
             csv += &format!(",{}", name.replace("{}", task));
         }
     }
