@@ -82,8 +82,11 @@ fn tasks_with_heads_of_their_own_dissociate_wholly() {
         let (size, kind) = (0.2 + 0.05 * normal(rng), uniform(rng));
         (if kind < 0.1 { -size } else { 0.0 }, if kind > 0.9 { size } else { 0.0 })
     };
-    let (mean, standard_error, coverage) = summary(&indices(separate, [0.02, 0.02], 100), 1.0);
+    let (mean, standard_error, coverage) = summary(&indices(separate, [0.01, 0.01], 100), 1.0);
     println!("separate: mean index {mean:.4} ± {standard_error:.4}, coverage {coverage:.3}");
     assert!((mean - 1.0).abs() < 0.01, "{mean} ± {standard_error}");
     assert!(coverage >= 0.88, "{coverage}");
+    // Noise that takes one in eighty heads without an effect across τ makes as many of the others shared.
+    let (mean, ..) = summary(&indices(separate, [0.02, 0.02], 100), 1.0);
+    assert!((0.97..1.0).contains(&mean), "{mean}");
 }

@@ -48,7 +48,8 @@ fn deltas_are_weighted_means_of_the_split() {
 /// One prompt per split: means, and nothing that would need a second one.
 #[test]
 fn from_one_prompt_no_interval_is_made() {
-    let side = scan(meta("gpt2", "tiny", "ioi", 2, 3), 2, 0.1, 1);
+    let mut side = scan(meta("gpt2", "tiny", "ioi", 2, 3), 2, 0.1, 1);
+    side.weight = vec![1; 2];
     let file = summarise_scan(&side, &quick()).unwrap();
     assert!(
         file.baseline.base_logit_diff_ci_low.is_none()
