@@ -78,7 +78,8 @@ impl LeftOut<'_> {
 /// The interval of a statistic of several independent samples: `estimate` ± t · standard error by the jackknife (Efron and
 /// Tibshirani 1993, chapter 11), whose variances add, with Welch and Satterthwaite's degrees of freedom.
 ///
-/// `None` where it cannot be estimated: a statistic that has no value without some prompt, or does not vary.
+/// A statistic that no prompt changes, such as the share of an empty category, has an interval of no width. `None` for one
+/// that has no value without some prompt.
 #[must_use]
 pub fn jackknife_interval(estimate: f64, samples: &[LeftOut<'_>], level: f64) -> Option<Interval> {
     let (mut variance, mut inverse_df) = (0.0, 0.0);
@@ -86,6 +87,9 @@ pub fn jackknife_interval(estimate: f64, samples: &[LeftOut<'_>], level: f64) ->
         let own = sample.variance();
         variance += own;
         inverse_df += own * own / (sample.n() - 1.0);
+    }
+    if variance == 0.0 {
+        return Some(Interval { low: estimate, high: estimate });
     }
     let half = student_quantile(0.5 * (1.0 + level), variance * variance / inverse_df) * variance.sqrt();
     half.is_finite().then(|| Interval { low: estimate - half, high: estimate + half })
@@ -136,7 +140,7 @@ mod tests {
         let half = student_quantile(0.975, n - 1.0) * (squares / (n - 1.0) / n).sqrt();
         assert!((found.high - (mean + half)).abs() < 1e-12, "{found:?} {mean} ± {half}");
         let one = LeftOut { values: &[2.0; 7], weights: &weights };
-        assert_eq!(jackknife_interval(2.0, &[one], 0.95), None, "no variation");
+        assert_eq!(jackknife_interval(2.0, &[one], 0.95), Some(Interval { low: 2.0, high: 2.0 }));
         let none = LeftOut { values: &[f64::NAN; 7], weights: &weights };
         assert_eq!(jackknife_interval(2.0, &[none], 0.95), None);
     }
