@@ -6,7 +6,7 @@ use analysis::AnalysisError;
 use analysis::head_id::HeadId;
 use analysis::study::StudyOptions;
 use analysis::transfer::Pairs;
-use circuits::prompts::{PromptOptions, Protocol, Reference};
+use circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use clap::{Args, Parser, Subcommand};
 use cs_engine::intervention::Stream;
@@ -290,6 +290,9 @@ pub struct MeasureArgs {
     /// `standard`: many templates, two splits, one-token names; `published`: the published study's prompts
     #[arg(long, default_value = "standard")]
     pub protocol: Protocol,
+    /// What only held-out prompts have: pairs of names, or whole templates too, so that heads are judged on other wordings
+    #[arg(long, value_name = "WHAT", default_value = "pairs")]
+    pub hold_out: HoldOut,
     /// What replaces an ablated head's output: zero, mean or resample
     #[arg(long, default_value = "zero")]
     pub ablation: Ablation,
@@ -327,7 +330,13 @@ impl MeasureArgs {
 
     /// What decides which prompts are drawn.
     pub fn prompt_options(&self) -> PromptOptions {
-        PromptOptions { protocol: self.protocol, seed: self.seed, n_prompts: self.prompts, min_names: None }
+        PromptOptions {
+            protocol: self.protocol,
+            seed: self.seed,
+            n_prompts: self.prompts,
+            hold_out: self.hold_out,
+            min_names: None,
+        }
     }
 }
 

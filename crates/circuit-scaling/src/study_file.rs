@@ -30,6 +30,8 @@ pub struct StudyFile {
     pub seed: Option<u64>,
     /// `standard` or `published`.
     pub protocol: Option<String>,
+    /// `pairs` or `templates`.
+    pub hold_out: Option<String>,
     /// `zero`, `mean` or `resample`.
     pub ablation: Option<String>,
     /// `folded` or `in-head`.
@@ -98,6 +100,9 @@ impl StudyFile {
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
             measure.protocol = parsed(&text).map_err(|e| bad("protocol", e))?;
         }
+        if let Some(text) = self.hold_out.filter(|_| unless_given("hold_out")) {
+            measure.hold_out = parsed(&text).map_err(|e| bad("hold_out", e))?;
+        }
         if let Some(text) = self.ablation.filter(|_| unless_given("ablation")) {
             measure.ablation = parsed(&text).map_err(|e| bad("ablation", e))?;
         }
@@ -129,6 +134,7 @@ impl StudyFile {
             prompts: measure.prompts,
             seed: Some(measure.seed),
             protocol: Some(measure.protocol.to_string()),
+            hold_out: Some(measure.hold_out.to_string()),
             ablation: Some(measure.ablation.to_string()),
             value_bias: Some(measure.value_bias.to_string()),
             reference: Some(measure.reference.to_string()),

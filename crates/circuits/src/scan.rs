@@ -245,6 +245,7 @@ pub fn resume(
         ablated,
         weight: prompts.prompts.iter().map(|p| p.weight).collect(),
         split: prompts.prompts.iter().map(|p| p.split).collect(),
+        template: template_numbers(prompts),
         base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
     })
 }
@@ -276,6 +277,16 @@ pub fn cost(
 fn one_by_one(heads: &[HeadId], options: ScanOptions) -> Vec<Branch> {
     let replacement = options.replacement();
     heads.iter().map(|id| Branch::ablate([(id.layer as usize, id.head as usize)], replacement)).collect()
+}
+
+/// Each prompt's template, numbered from 0 as they come. `[n_distinct]`
+fn template_numbers(prompts: &TokenizedPrompts) -> Vec<u32> {
+    let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+    let number = |prompt| {
+        let next = numbers.len() as u32;
+        *numbers.entry(prompt).or_insert(next)
+    };
+    prompts.prompts.iter().map(|prompt| prompt.template.as_str()).map(number).collect()
 }
 
 /// For each prompt, whether the correct name has the highest logit among all candidates of the task.

@@ -5,8 +5,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use circuits::prompts::{
-    DEFAULT_PROMPTS, Prompt, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize,
-    TokenizedPrompts,
+    DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split,
+    Tokenize, TokenizedPrompts,
 };
 use circuits::task::{Order, Task};
 use support::Words;
@@ -91,6 +91,42 @@ fn any_number_is_balanced_to_within_one_and_splits_differ_by_one_at_most() {
             assert!(orders[0].abs_diff(orders[1]) <= 1, "{n} {split} {orders:?}");
         }
     }
+}
+
+#[test]
+fn held_out_templates_are_those_of_one_split_alone() {
+    for name in ["ioi", "anti_repeat"] {
+        let task = task(name);
+        let held_out = PromptOptions { hold_out: HoldOut::Templates, ..options(480, 7) };
+        let set = resolve(&task, &held_out);
+        let mut all = BTreeSet::new();
+        for split in [Split::Discovery, Split::HeldOut] {
+            let mut cells: BTreeMap<(&str, Order), u32> = BTreeMap::new();
+            for prompt in of(&set, split) {
+                *cells.entry((&prompt.template, prompt.order)).or_default() += prompt.weight;
+            }
+            let templates: BTreeSet<&str> = cells.keys().map(|cell| cell.0).collect();
+            assert_eq!(templates.len(), task.templates.len() / 2, "{name} {split}");
+            assert_eq!(cells.values().sum::<u32>(), 240);
+            assert!(cells.values().max().unwrap() - cells.values().min().unwrap() <= 1, "{cells:?}");
+            assert!(
+                templates.iter().all(|&template| all.insert(template.to_owned())),
+                "{name}: {templates:?}"
+            );
+        }
+        assert_ne!(set.prompts, resolve(&task, &PromptOptions { seed: 8, ..held_out }).prompts);
+    }
+    let published = PromptOptions { hold_out: HoldOut::Templates, ..published() };
+    let refused = refusal(&task("ioi"), &published, &[&Words::new("words")]);
+    assert!(refused.contains("--hold-out templates needs --protocol standard"), "{refused}");
+    let mut one = tiny();
+    one.templates.truncate(1);
+    let refused = refusal(
+        &one,
+        &PromptOptions { hold_out: HoldOut::Templates, ..options(8, 0) },
+        &[&Words::new("words")],
+    );
+    assert!(refused.contains("at least 2 templates"), "{refused}");
 }
 
 #[test]

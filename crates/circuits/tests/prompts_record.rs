@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use circuits::prompts::{
-    PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts, TracingPair,
+    HoldOut, PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts,
+    TracingPair,
 };
 use circuits::task::Task;
 use support::Words;
@@ -74,6 +75,7 @@ fn another_question_than_the_recorded_one_is_refused() {
         (PromptOptions { seed: 12, ..options() }, "seed 11, and 12 is asked for"),
         (PromptOptions { n_prompts: None, ..options() }, "prompts 60, and 480 is asked for"),
         (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, and published"),
+        (PromptOptions { hold_out: HoldOut::Templates, ..options() }, "held-out pairs, and templates"),
     ] {
         let error = study(folder.path(), &asked, &[&a]).unwrap_err();
         assert!(error.contains(expected) && error.contains("ioi_study.json"), "{error}");

@@ -258,8 +258,8 @@ impl Evaluation<'_> {
                         && t.measure == curve.measure.name()
                 });
                 if let Some(test) = test {
-                    test.difference_ci_low = Some(mean.interval.low);
-                    test.difference_ci_high = Some(mean.interval.high);
+                    test.difference_ci_low = mean.interval.map(|i| i.low);
+                    test.difference_ci_high = mean.interval.map(|i| i.high);
                 }
             }
         }
@@ -296,8 +296,8 @@ impl Evaluation<'_> {
             row.interval_over = "prompts".to_owned();
             for (task, intervals) in intervals.iter().enumerate() {
                 let means = place.map_or(self.tasks[task].base, |s| self.tasks[task].sets[s]);
-                let ends = [&intervals[2 * at], &intervals[2 * at + 1]]
-                    .map(|m| Some((m.interval.low, m.interval.high)));
+                let ends =
+                    [&intervals[2 * at], &intervals[2 * at + 1]].map(|m| m.interval.map(|i| (i.low, i.high)));
                 fill(&mut row, task, means, ends);
             }
             row
@@ -396,8 +396,8 @@ impl Evaluation<'_> {
                     measure: measure.name().to_owned(),
                     against,
                     area: mean.as_ref().map(|m| m.mean),
-                    ci_low: mean.as_ref().map(|m| m.interval.low),
-                    ci_high: mean.as_ref().map(|m| m.interval.high),
+                    ci_low: mean.as_ref().and_then(|m| m.interval).map(|i| i.low),
+                    ci_high: mean.as_ref().and_then(|m| m.interval).map(|i| i.high),
                     status: if mean.is_some() { MEASURED.to_owned() } else { self.why_no_curve(selection) },
                     sizes,
                 });

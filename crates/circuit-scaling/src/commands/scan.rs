@@ -9,6 +9,7 @@ use analysis::head_id::HeadId;
 use analysis::layout::Layout;
 use analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
+use analysis::stats::interval::FEWEST_PROMPTS;
 use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use circuits::task::Task;
@@ -141,6 +142,7 @@ impl<'a> ModelScan<'a> {
         let scan_options = measure.scan_options();
         let mut options = serde_json::Map::new();
         options.insert("prompts".into(), prompts.n_prompts.into());
+        options.insert("hold_out".into(), prompts.hold_out.as_str().into());
         options.insert("task_hash".into(), prompts.task.hash().into());
         options.insert("tokenizer_hash".into(), subject.hash().into());
         if let Some(commit) = &subject.commit {
@@ -247,6 +249,24 @@ fn describe(text: &mut String, scan: &ScanFile) {
         base.base_logit_diff_mean,
         100.0 * base.base_accuracy
     );
+    if base.base_logit_diff_ci_low.is_none() {
+        let _ = writeln!(
+            text,
+            "  intervals over prompts: not estimable from {} distinct prompts; at least {FEWEST_PROMPTS} per split are needed \
+             (--prompts)",
+            base.n_distinct_prompts
+        );
+    }
+    if base.performance().does_task() == Some(false) {
+        let _ = writeln!(
+            text,
+            "  the model does not do this task (logit difference{}, accuracy {:.1}%), so these effects say little of how it \
+             is done",
+            report::words::signed_range(base.base_logit_diff_ci_low, base.base_logit_diff_ci_high)
+                .unwrap_or_default(),
+            100.0 * base.base_accuracy
+        );
+    }
     let _ = writeln!(text, "  heads that help most (Δ):   {}", list(&scan.top_suppressor_candidates));
     let _ = writeln!(text, "  heads that hinder most (Δ): {}", list(&scan.top_anti_suppressors));
 }

@@ -42,6 +42,22 @@ pub enum PromptError {
         /// The task's name.
         task: String,
     },
+    /// Templates to be held out of a protocol that holds nothing out.
+    #[error(
+        "{task}: --protocol published has no held-out prompts; --hold-out templates needs --protocol standard"
+    )]
+    NothingHeldOut {
+        /// The task's name.
+        task: String,
+    },
+    /// One template cannot be divided.
+    #[error(
+        "{task}: --hold-out templates needs at least 2 templates, and the task has 1; add templates to it"
+    )]
+    TooFewTemplates {
+        /// The task's name.
+        task: String,
+    },
     /// The one-token rule leaves too few names.
     #[error(
         "{task}: {usable} of the {listed} names in `{scope}` are usable and {needed} are needed: {reasons}; {mend}"

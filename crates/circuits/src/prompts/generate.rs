@@ -4,7 +4,8 @@
 //!
 //! 1. The usable names give unordered pairs (one name from each list, or two from the only list). The pairs are
 //!    shuffled and dealt alternately to `discovery` and `held_out`, so no pair, and hence no text, is in both.
-//! 2. Each split takes half of `n` (`discovery` the odd one). Its prompt `i` has template `i mod T` and, the orders
+//! 2. Each split takes half of `n` (`discovery` the odd one) and has all templates; where templates are held out, they are
+//!    shuffled and dealt alternately like the pairs, and a split has its own alone. Its prompt `i` has template `i mod T` and, the orders
 //!    alternating, order `(i mod T + i div T) mod R`, for `T` templates and `R` orders: every template × order occurs
 //!    equally often, to within one.
 //! 3. Prompt `i` takes the next pair of the split's shuffled pairs, which are shuffled anew when they run out; a coin
@@ -24,8 +25,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::draw::Draw;
 use super::tokenize::{Tokenize, encode};
-use super::{Prompt, PromptError, Protocol, REFERENCES_PER_TEMPLATE, ReferencePrompt, Split, Twin};
-use crate::task::{Names, Order, Pattern, Published, Task};
+use super::{HoldOut, Prompt, PromptError, Protocol, REFERENCES_PER_TEMPLATE, ReferencePrompt, Split, Twin};
+use crate::task::{Names, Order, Pattern, Published, Task, Template};
 
 /// Two names, in order of mention.
 type Pair<'a> = (&'a str, &'a str);
@@ -34,14 +35,22 @@ type Pair<'a> = (&'a str, &'a str);
 const MAX_TRIES: usize = 1000;
 
 /// Prompts of the protocol `standard`, equal texts merged.
-pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Result<Vec<Prompt>, PromptError> {
+pub(super) fn standard(
+    task: &Task,
+    names: &Names,
+    seed: u64,
+    hold_out: HoldOut,
+    n: usize,
+) -> Result<Vec<Prompt>, PromptError> {
     let mut pairs = unordered_pairs(names, &task.names);
     Draw::new(&task.name, seed, "pairs").shuffle(&mut pairs);
     let every_second = |start| pairs.iter().copied().skip(start).step_by(2).collect::<Vec<_>>();
+    let [of_discovery, of_held_out] = templates_of_splits(task, seed, hold_out);
     let mut prompts = Vec::new();
-    for (split, own, n) in
-        [(Split::Discovery, every_second(0), n.div_ceil(2)), (Split::HeldOut, every_second(1), n / 2)]
-    {
+    for (split, own, templates, n) in [
+        (Split::Discovery, every_second(0), of_discovery, n.div_ceil(2)),
+        (Split::HeldOut, every_second(1), of_held_out, n / 2),
+    ] {
         let mut draw = Draw::new(&task.name, seed, split.as_str());
         let mut twins = Draw::new(&task.name, seed, &format!("{} resample", split.as_str()));
         let mut order_of_pairs = own.clone();
@@ -53,10 +62,10 @@ pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Resul
             }
             let Some(&pair) = order_of_pairs.get(turn) else { break };
             let (first, second) = flip(pair, draw.coin());
-            let round = i / task.templates.len();
-            let template = &task.templates[i % task.templates.len()];
+            let round = i / templates.len();
+            let template = templates[i % templates.len()];
             let orders = task.orders.as_slice();
-            let order = orders[(i % task.templates.len() + round) % orders.len()];
+            let order = orders[(i % templates.len() + round) % orders.len()];
             let fillers = template
                 .text
                 .fillers()
@@ -80,6 +89,16 @@ pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Resul
         prompts.extend(distinct);
     }
     Ok(prompts)
+}
+
+/// The templates of discovery and of held-out prompts.
+fn templates_of_splits(task: &Task, seed: u64, hold_out: HoldOut) -> [Vec<&Template>; 2] {
+    let mut templates: Vec<&Template> = task.templates.iter().collect();
+    if hold_out == HoldOut::Pairs {
+        return [templates.clone(), templates];
+    }
+    Draw::new(&task.name, seed, "templates").shuffle(&mut templates);
+    [0, 1].map(|start| templates.iter().copied().skip(start).step_by(2).collect())
 }
 
 /// Prompts of the protocol `published`, equal texts merged.

@@ -104,6 +104,44 @@ impl FromStr for Protocol {
     }
 }
 
+/// What prompts of the two splits of `standard` must not share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldOut {
+    /// Pairs of names: held-out prompts have the same templates with other names.
+    #[default]
+    Pairs,
+    /// Templates too: held-out prompts are other wordings of the task, with other names.
+    Templates,
+}
+
+impl HoldOut {
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldOut::Pairs => "pairs",
+            HoldOut::Templates => "templates",
+        }
+    }
+}
+
+impl fmt::Display for HoldOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for HoldOut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [HoldOut::Pairs, HoldOut::Templates]
+            .into_iter()
+            .find(|hold_out| hold_out.as_str() == text)
+            .ok_or_else(|| format!("`{text}` cannot be held out: use pairs or templates"))
+    }
+}
+
 /// What decides which prompts are drawn, beside the task and the tokenizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PromptOptions {
@@ -113,8 +151,23 @@ pub struct PromptOptions {
     pub seed: u64,
     /// Prompts drawn, all splits together; by default [`DEFAULT_PROMPTS`], or the published number.
     pub n_prompts: Option<usize>,
+    /// What only held-out prompts have.
+    pub hold_out: HoldOut,
     /// Fewest usable names, in place of the task's `names.min_usable`.
     pub min_names: Option<usize>,
+}
+
+impl PromptOptions {
+    /// Whether a task's templates can be divided between two splits.
+    fn check_hold_out(&self, task: &Task) -> Result<(), PromptError> {
+        if self.protocol == Protocol::Published {
+            return Err(PromptError::NothingHeldOut { task: task.name.clone() });
+        }
+        if task.templates.len() < 2 {
+            return Err(PromptError::TooFewTemplates { task: task.name.clone() });
+        }
+        Ok(())
+    }
 }
 
 /// One distinct prompt, as text: the same for every model.
@@ -200,6 +253,8 @@ pub struct PromptSet {
     pub protocol: Protocol,
     /// Seed of every draw.
     pub seed: u64,
+    /// What only held-out prompts have.
+    pub hold_out: HoldOut,
     /// Prompts drawn: the sum of all weights.
     pub n_prompts: usize,
     /// Names that take part, each a candidate answer of every prompt.
@@ -230,7 +285,10 @@ impl PromptSet {
             return Err(PromptError::NoModels { task: task.name.clone() });
         }
         let n_prompts = Self::n_prompts(task, options)?;
-        let seed = options.seed;
+        let (seed, hold_out) = (options.seed, options.hold_out);
+        if hold_out == HoldOut::Templates {
+            options.check_hold_out(task)?;
+        }
         let mut tokenizers = tokenizers.to_vec();
         tokenizers.sort_by(|a, b| a.model().cmp(b.model()));
         let distinct: Vec<&dyn Tokenize> =
@@ -238,7 +296,7 @@ impl PromptSet {
         let (names, refused, prompts) = match options.protocol {
             Protocol::Standard => {
                 let (names, refused) = one_token::usable_names(task, options, &tokenizers)?;
-                let prompts = generate::standard(task, &names, seed, n_prompts)?;
+                let prompts = generate::standard(task, &names, seed, hold_out, n_prompts)?;
                 (names, refused, prompts)
             }
             Protocol::Published => {
@@ -260,6 +318,7 @@ impl PromptSet {
             task: task.clone(),
             protocol: options.protocol,
             seed,
+            hold_out,
             n_prompts,
             names,
             refused,

@@ -12,7 +12,7 @@ use analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt, RefusedName, Tokenize,
+    HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt, RefusedName, Tokenize,
     TokenizerRecord, Twin,
 };
 use crate::task::{Names, Rendered, Task};
@@ -28,6 +28,7 @@ struct Record {
     program_version: String,
     protocol: Protocol,
     seed: u64,
+    hold_out: HoldOut,
     n_prompts: usize,
     n_distinct_prompts: usize,
     names: Names,
@@ -95,6 +96,7 @@ impl PromptSet {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: self.protocol,
             seed: self.seed,
+            hold_out: self.hold_out,
             n_prompts: self.n_prompts,
             n_distinct_prompts: self.prompts.len(),
             names: self.names.clone(),
@@ -136,6 +138,7 @@ impl PromptSet {
             task: record.task,
             protocol: record.protocol,
             seed: record.seed,
+            hold_out: record.hold_out,
             n_prompts: record.n_prompts,
             names: record.names,
             refused: record.refused,
@@ -208,6 +211,7 @@ impl PromptSet {
         PromptOptions {
             protocol: self.protocol,
             seed: self.seed,
+            hold_out: self.hold_out,
             n_prompts: Some(self.n_prompts),
             min_names: None,
         }
@@ -221,6 +225,7 @@ impl PromptSet {
             ("protocol", self.protocol.to_string(), options.protocol.to_string()),
             ("seed", self.seed.to_string(), options.seed.to_string()),
             ("prompts", self.n_prompts.to_string(), n_prompts.to_string()),
+            ("held-out", self.hold_out.to_string(), options.hold_out.to_string()),
         ];
         settings.into_iter().try_for_each(|(field, recorded, asked)| {
             if recorded == asked { Ok(()) } else { Err(mismatch(path, field, recorded, asked)) }
