@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use circuits::prompts::{Tokenize, TokenizeError};
+use circuits::prompts::{Token, Tokenize, TokenizeError};
 use transformer::checkpoint::ModelFiles;
 use transformer::decoder::Decoder;
 use transformer::error::LoadError;
@@ -132,8 +132,8 @@ impl Tokenize for Subject {
         self.tokenizer.bos_id()
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        Ok(self.tokenizer.encode(text)?)
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        Ok(self.tokenizer.encode_with_spans(text)?)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
