@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use circuits::prompts::{Token, Tokenize, TokenizeError};
 
-/// A `tokenizer.json` from `shared/hf`.
+/// Hugging Face's own tokenizer, as a model has it.
 pub struct Real {
-    model: String,
-    inner: tokenizers::Tokenizer,
-    bos_id: u32,
+    pub model: String,
+    pub inner: tokenizers::Tokenizer,
+    pub bos_id: u32,
 }
 
 /// The real tokenizer of this folder name, or `None`, with a line that says so.
@@ -26,6 +26,11 @@ pub fn real(folder: &str) -> Option<Real> {
     let inner = tokenizers::Tokenizer::from_file(&path).expect("a readable tokenizer.json");
     let bos_id = inner.token_to_id("<|endoftext|>").expect("a BOS token");
     Some(Real { model: folder.to_owned(), inner, bos_id })
+}
+
+/// The ids of a text's tokens.
+pub fn ids(tokenizer: &dyn Tokenize, text: &str) -> Vec<u32> {
+    tokenizer.encode(text).unwrap().into_iter().map(|token| token.id).collect()
 }
 
 impl Tokenize for Real {

@@ -81,6 +81,7 @@ pub struct Tokenizer {
     /// Rows of the model's embedding, where there is a model.
     d_vocab: Option<usize>,
     hash: String,
+    notes: Vec<String>,
 }
 
 impl Tokenizer {
@@ -117,8 +118,8 @@ impl Tokenizer {
         config_bos: Option<u32>,
         d_vocab: Option<usize>,
     ) -> Result<Option<Self>, LoadError> {
-        let declared = Declared::read(files)?;
-        let Some((mut inner, file)) = vocabulary::read(files, &declared)? else { return Ok(None) };
+        let mut declared = Declared::read(files)?;
+        let Some((mut inner, file)) = vocabulary::read(files, &mut declared)? else { return Ok(None) };
         declared.add_to(&mut inner, &file)?;
         let bos_id = special::bos_id(&inner, &file, &declared, architecture, config_bos, files)?;
 
@@ -153,7 +154,7 @@ impl Tokenizer {
             mend: "fetch it again".to_owned(),
         })?;
         let hash = hex(&Sha256::digest(json));
-        Ok(Some(Tokenizer { bos_id, max_id, vocab_size: vocab.len(), d_vocab, hash, inner }))
+        Ok(Some(Tokenizer { bos_id, max_id, vocab_size: vocab.len(), d_vocab, hash, notes: declared.notes, inner }))
     }
 
     /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.
@@ -238,6 +239,11 @@ impl Tokenizer {
             Ok(&[id]) => Some(id),
             _ => None,
         }
+    }
+
+    /// What a user should know of the tokenizer's files, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The token that stands before every prompt.
