@@ -2,7 +2,7 @@
 
     python hub_cache.py           # once with huggingface_hub 2.4.0, once with 0.36.2, after make.py
 
-The result is crates/transformer/tests/files/hub-cache-<version>.json: for every path of the cache a link's target, a text, or
+The result is crates/engine/tests/files/hub-cache-<version>.json: for every path of the cache a link's target, a text, or
 the file of `folders/plain` whose content it has. From version 2 on, contents that the Hub keeps in pieces lie once per cache; the
 library's own function puts them there, since the server on this machine has no such storage. Transformers must load each id
 from the cache, without a network, before anything is written.
@@ -16,7 +16,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-FILES = Path(__file__).resolve().parents[2] / "crates/transformer/tests/files"
+FILES = Path(__file__).resolve().parents[2] / "crates/engine/tests/files"
 PLAIN = FILES / "folders/plain"
 IDS = ["gpt2", "EleutherAI/gpt-neo-125M", "distilgpt2", "org/tiny"]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -3,7 +3,7 @@
     python make.py                # with Transformers 5.24.0: folders, and transformers-5.24.0.json
     python make.py --read-only    # with Transformers 4.57.6: transformers-4.57.6.json for the same folders
 
-Everything goes to crates/transformer/tests/files. `folders/plain` is a whole model; the other folders hold only what is
+Everything goes to crates/engine/tests/files. `folders/plain` is a whole model; the other folders hold only what is
 theirs, to be laid over it. Versions: requirements-4.txt and requirements-5.txt.
 """
 
@@ -19,7 +19,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-OUT = Path(__file__).resolve().parents[2] / "crates/transformer/tests/files"
+OUT = Path(__file__).resolve().parents[2] / "crates/engine/tests/files"
 FOLDERS = OUT / "folders"
 EOS = "<|endoftext|>"
 PROMPT = "Mary met Bob. Mary"

@@ -1,4 +1,4 @@
-"""Makes the golden files of crates/transformer/tests/golden: tiny random checkpoints and what they must compute.
+"""Makes the golden files of crates/engine/tests/golden: tiny random checkpoints and what they must compute.
 
     python make_golden.py [--out FOLDER] [NAME ...]
 
@@ -25,7 +25,7 @@ from lens import Lens, can_represent
 from measure import HeadSets, measure, measure_with_lens
 from prompts import Prompts, draw_head_sets, draw_prompts
 
-GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "transformer" / "tests" / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden"
 MAX_BYTES = 1_900_000
 # Largest disagreement that rounding may cause, relative to max(1, the table's largest size).
 MAX_NOISE = 1e-5

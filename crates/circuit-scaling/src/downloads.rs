@@ -1,7 +1,7 @@
 //! Models of the Hugging Face Hub: from a name to a folder in the cache, and the download with its progress.
 
 use analysis::known_models::{self, KnownModel, split_revision};
-use hub::{Event, Hub, HubError, Settings, Snapshot};
+use cs_hub::{Event, Hub, HubError, Settings, Snapshot};
 use indicatif::ProgressBar;
 
 use crate::error::CliError;

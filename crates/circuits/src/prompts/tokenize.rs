@@ -1,6 +1,6 @@
 //! What prompts need of a tokenizer.
 
-use transformer::tokenizer::Token;
+use cs_model::tokenizer::Token;
 
 use super::PromptError;
 

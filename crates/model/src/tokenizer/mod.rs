@@ -1,0 +1,270 @@
+//! Byte-level BPE tokenizers, as all four families have, with exactly one BOS.
+//!
+//! A tokenizer comes from `tokenizer.json`, or from `vocab.json` and `merges.txt` (the OPT repositories have only
+//! these). The BPE itself is Hugging Face's `tokenizers`; this module sees to what a model needs around it: ids that
+//! fit the vocabulary, added tokens, and the BOS.
+
+mod special;
+mod vocabulary;
+
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::ModelConfig;
+use crate::error::LoadError;
+use crate::files::ModelFiles;
+use crate::hex::hex;
+use crate::spec::Architecture;
+use special::Declared;
+
+/// A token, and the part of the text that it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// The bytes of the text that it stands for. Spaces at either end may be left out, and what the tokenizer put into the
+    /// text by itself (a space before the first word) is no part of it, so it may be empty.
+    pub span: Range<usize>,
+}
+
+/// A text or token list that a tokenizer cannot translate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenizeError {
+    /// The tokenizer failed.
+    #[error("{text:?} cannot be tokenized: {reason}")]
+    Encode {
+        /// The text.
+        text: String,
+        /// The tokenizer's own words.
+        reason: String,
+    },
+    /// A token that was added to the tokenizer and not to the model.
+    #[error(
+        "{text:?} holds {token:?}, token {id}, and the model has rows for ids below {d_vocab} only; \
+         leave it out, or use the checkpoint that was resized for it"
+    )]
+    NoRow {
+        /// The text.
+        text: String,
+        /// The token's own text.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// The model's `vocab_size`.
+        d_vocab: usize,
+    },
+    /// An id beyond the tokenizer's vocabulary.
+    #[error("no token has the id {id}; the tokenizer's ids go up to {max_id}")]
+    UnknownId {
+        /// The id.
+        id: u32,
+        /// The largest there is.
+        max_id: u32,
+    },
+    /// The tokenizer failed.
+    #[error("tokens {ids:?} cannot be decoded: {reason}")]
+    Decode {
+        /// The ids.
+        ids: Vec<u32>,
+        /// The tokenizer's own words.
+        reason: String,
+    },
+}
+
+/// A model's tokenizer.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos_id: u32,
+    max_id: u32,
+    vocab_size: usize,
+    /// Rows of the model's embedding, where there is a model.
+    d_vocab: Option<usize>,
+    hash: String,
+    notes: Vec<String>,
+}
+
+impl Tokenizer {
+    /// The tokenizer beside a checkpoint, checked against its `config.json`.
+    ///
+    /// # Errors
+    /// [`LoadError::MissingFile`] where the model has none, and those of [`Tokenizer::optional`].
+    pub fn from_files(files: &ModelFiles, config: &ModelConfig) -> Result<Self, LoadError> {
+        Self::optional(files, config)?.ok_or_else(|| vocabulary::missing(files))
+    }
+
+    /// As [`Tokenizer::from_files`], but `None` where there is neither `tokenizer.json` nor `vocab.json`.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`, unless the token was added to the tokenizer (a text
+    /// that uses it is refused then); a `bos_token_id` other than the tokenizer's own BOS.
+    pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
+        Self::read(files, config.spec.architecture, config.bos_token_id, Some(config.spec.d_vocab))
+    }
+
+    /// A tokenizer without a model. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json`
+    /// name, else `<|endoftext|>`, or `</s>` for OPT.
+    ///
+    /// # Errors
+    /// Missing or broken files, a tokenizer that is not byte-level BPE, or one without a BOS.
+    pub fn alone(files: &ModelFiles, architecture: Architecture) -> Result<Self, LoadError> {
+        Self::read(files, architecture, None, None)?.ok_or_else(|| vocabulary::missing(files))
+    }
+
+    /// The tokenizer, checked against the model's `d_vocab` where there is a model.
+    fn read(
+        files: &ModelFiles,
+        architecture: Architecture,
+        config_bos: Option<u32>,
+        d_vocab: Option<usize>,
+    ) -> Result<Option<Self>, LoadError> {
+        let mut declared = Declared::read(files)?;
+        let Some((mut inner, file)) = vocabulary::read(files, &mut declared)? else { return Ok(None) };
+        declared.add_to(&mut inner, &file)?;
+        let bos_id = special::bos_id(&inner, &file, &declared, architecture, config_bos, files)?;
+
+        let vocab = inner.get_vocab(true);
+        let max_id = vocab.values().copied().max().unwrap_or(0);
+        let does_not_fit = |problem: String| LoadError::Tokenizer {
+            file: file.clone(),
+            problem: format!("does not fit the model: {problem}"),
+            mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
+        };
+        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
+        if max_id as usize >= 2 * vocab.len() + 1024 {
+            let n_tokens = vocab.len();
+            return Err(does_not_fit(format!(
+                "its largest token id is {max_id}, but it has {n_tokens} tokens"
+            )));
+        }
+        if let Some(d_vocab) = d_vocab {
+            let added = inner.get_added_vocabulary().get_vocab();
+            let own = vocab.iter().filter(|(token, _)| !added.contains_key(*token)).map(|(_, &id)| id);
+            let needed = own.chain([bos_id]).max().unwrap_or(0);
+            if needed as usize >= d_vocab {
+                return Err(does_not_fit(format!(
+                    "its largest token id is {needed}, but {} gives a vocab_size of {d_vocab}",
+                    files.label("config.json")
+                )));
+            }
+        }
+        let json = inner.to_string(false).map_err(|e| LoadError::Tokenizer {
+            file: file.clone(),
+            problem: format!("cannot be written as a tokenizer.json ({e})"),
+            mend: "fetch it again".to_owned(),
+        })?;
+        let hash = hex(&Sha256::digest(json));
+        Ok(Some(Tokenizer { bos_id, max_id, vocab_size: vocab.len(), d_vocab, hash, notes: declared.notes, inner }))
+    }
+
+    /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.
+    ///
+    /// # Errors
+    /// [`TokenizeError::Encode`]; byte-level BPE knows every text, so only the library's own failure remains.
+    /// [`TokenizeError::NoRow`] for a token that the model has no row for.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        let ids = self.translated(text, self.inner.encode_fast(text, false))?.get_ids().to_vec();
+        ids.iter().try_for_each(|&id| self.check_row(text, id))?;
+        Ok(ids)
+    }
+
+    /// As [`Tokenizer::encode`], with the part of the text that each token was made from: by the tokenizer's own account,
+    /// whatever its normalizer and pre-tokenizer added or changed.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_with_spans(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        let encoding = self.translated(text, self.inner.encode(text, false))?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| {
+            self.check_row(text, id)?;
+            Ok(Token { id, span: start..end })
+        });
+        tokens.collect()
+    }
+
+    fn translated(
+        &self,
+        text: &str,
+        encoding: tokenizers::Result<tokenizers::Encoding>,
+    ) -> Result<tokenizers::Encoding, TokenizeError> {
+        encoding.map_err(|e| TokenizeError::Encode { text: text.to_owned(), reason: e.to_string() })
+    }
+
+    /// Refuses a token that the model has no row for.
+    fn check_row(&self, text: &str, id: u32) -> Result<(), TokenizeError> {
+        match self.d_vocab {
+            Some(d_vocab) if id as usize >= d_vocab => Err(TokenizeError::NoRow {
+                text: text.to_owned(),
+                token: self.inner.id_to_token(id).unwrap_or_default(),
+                id,
+                d_vocab,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The tokens of a prompt with exactly one BOS in front, also where the text itself begins with it.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        let mut ids = self.encode(text)?;
+        if ids.first() != Some(&self.bos_id) {
+            ids.insert(0, self.bos_id);
+        }
+        Ok(ids)
+    }
+
+    /// The text of some tokens, special ones included. Bytes that form no whole character become `�`.
+    ///
+    /// # Errors
+    /// An id that the tokenizer does not have.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
+        if let Some(&id) = ids.iter().find(|&&id| !self.is_real(id)) {
+            return Err(TokenizeError::UnknownId { id, max_id: self.max_id });
+        }
+        self.inner
+            .decode(ids, false)
+            .map_err(|e| TokenizeError::Decode { ids: ids.to_vec(), reason: e.to_string() })
+    }
+
+    /// One token's text, as [`Tokenizer::decode`] gives it; `None` for an id that the tokenizer does not have.
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        self.decode(&[id]).ok()
+    }
+
+    /// The id of a text that is one token; `None` where it is several (or none).
+    pub fn single_token(&self, text: &str) -> Option<u32> {
+        match self.encode(text).as_deref() {
+            Ok(&[id]) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// What a user should know of the tokenizer's files, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The token that stands before every prompt.
+    pub fn bos_id(&self) -> u32 {
+        self.bos_id
+    }
+
+    /// Number of tokens, added ones included. A model's `d_vocab` is often padded beyond it.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Whether an id belongs to a token, and not to the padding of a model's vocabulary.
+    pub fn is_real(&self, id: u32) -> bool {
+        self.inner.id_to_token(id).is_some()
+    }
+
+    /// SHA-256, in hexadecimal, of the tokenizer in the canonical form of a `tokenizer.json`: vocabulary, merges,
+    /// added tokens and settings.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
