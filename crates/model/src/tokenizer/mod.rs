@@ -131,13 +131,6 @@ impl Tokenizer {
             problem: format!("does not fit the model: {problem}"),
             mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
         };
-        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
-        if max_id as usize >= 2 * vocab.len() + 1024 {
-            let n_tokens = vocab.len();
-            return Err(does_not_fit(format!(
-                "its largest token id is {max_id}, but it has {n_tokens} tokens"
-            )));
-        }
         if let Some(d_vocab) = d_vocab {
             let added = inner.get_added_vocabulary().get_vocab();
             let own = vocab.iter().filter(|(token, _)| !added.contains_key(*token)).map(|(_, &id)| id);
@@ -148,6 +141,13 @@ impl Tokenizer {
                     files.label("config.json")
                 )));
             }
+        }
+        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
+        if max_id as usize >= 2 * vocab.len() + 1024 {
+            let n_tokens = vocab.len();
+            return Err(does_not_fit(format!(
+                "its largest token id is {max_id}, but it has {n_tokens} tokens"
+            )));
         }
         let json = inner.to_string(false).map_err(|e| LoadError::Tokenizer {
             file: file.clone(),

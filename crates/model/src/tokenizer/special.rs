@@ -86,14 +86,14 @@ impl Declared {
         Ok(declared)
     }
 
-    /// Whether a text's first word is read as if a space stood before it, where `tokenizer.json` says `in_json`: the classes
-    /// of GPT-2 and GPT-NeoX build their pre-tokenizer themselves, from the config's word alone, which is no if it is absent;
-    /// the general classes leave it as it is in `tokenizer.json`. The second value is what to tell the user.
-    pub(super) fn prefix_space(&self, in_json: bool) -> (bool, Option<String>) {
+    /// Whether a text's first word is read as if a space stood before it, where `tokenizer.json`, if there is one, says
+    /// `in_json`: the classes of GPT-2 and GPT-NeoX build their pre-tokenizer themselves, from the config's word alone, which is
+    /// no if it is absent; the general classes leave it as it is in `tokenizer.json`. The second value is what to tell the user.
+    pub(super) fn prefix_space(&self, in_json: Option<bool>) -> (bool, Option<String>) {
         let by_config = self.add_prefix_space.unwrap_or(false);
-        match self.class.as_deref() {
-            Some("TokenizersBackend") => (in_json, None),
-            Some("PreTrainedTokenizer") if by_config != in_json => {
+        match (self.class.as_deref(), in_json) {
+            (Some("TokenizersBackend"), Some(in_json)) => (in_json, None),
+            (Some("PreTrainedTokenizer"), Some(in_json)) if by_config != in_json => {
                 let note = format!(
                     "\"add_prefix_space\" is {in_json} in tokenizer.json, and {by_config} by {CONFIG}: Transformers 5 takes the \
                      former, as here, and 4 the latter"

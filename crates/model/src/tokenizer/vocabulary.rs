@@ -59,9 +59,12 @@ pub(super) fn read(
     files: &ModelFiles,
     declared: &mut Declared,
 ) -> Result<Option<(tokenizers::Tokenizer, String)>, LoadError> {
+    let mut in_json = None;
     let (mut tokenizer, label) = if let Some(json) = files.read(JSON)? {
         let label = files.label(JSON);
-        (from_json(&json).map_err(|problem| error(&label, problem))?, label)
+        let tokenizer = from_json(&json).map_err(|problem| error(&label, problem))?;
+        in_json = byte_level(&tokenizer).map(|level| level.add_prefix_space);
+        (tokenizer, label)
     } else if let Some(vocab) = files.read(VOCAB)? {
         let label = files.label(VOCAB);
         let merges_label = files.label(MERGES);
@@ -75,8 +78,11 @@ pub(super) fn read(
     } else {
         return Ok(None);
     };
-    let note = set_prefix_space(&mut tokenizer, declared);
-    declared.notes.extend(note.map(|note| format!("{label}: {note}")));
+    if let Some(level) = byte_level(&tokenizer) {
+        let (add, note) = declared.prefix_space(in_json);
+        tokenizer.with_pre_tokenizer(Some(level.add_prefix_space(add)));
+        declared.notes.extend(note.map(|note| format!("{label}: {note}")));
+    }
     Ok(Some((tokenizer, label)))
 }
 
@@ -218,13 +224,12 @@ fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(Stri
     Ok(pairs)
 }
 
-/// Puts a space before a text's first word, or not, and returns what to tell the user.
-fn set_prefix_space(tokenizer: &mut tokenizers::Tokenizer, declared: &Declared) -> Option<String> {
-    let Some(PreTokenizerWrapper::ByteLevel(level)) = tokenizer.get_pre_tokenizer() else { return None };
-    let level = *level;
-    let (add, note) = declared.prefix_space(level.add_prefix_space);
-    tokenizer.with_pre_tokenizer(Some(level.add_prefix_space(add)));
-    note
+/// A tokenizer's byte-level pre-tokenizer.
+fn byte_level(tokenizer: &tokenizers::Tokenizer) -> Option<ByteLevel> {
+    match tokenizer.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(level)) => Some(*level),
+        _ => None,
+    }
 }
 
 fn error(file: &str, problem: String) -> LoadError {
