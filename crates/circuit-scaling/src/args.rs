@@ -296,7 +296,9 @@ pub struct MeasureArgs {
     /// What replaces an ablated head's output: zero, mean or resample
     #[arg(long, default_value = "zero")]
     pub ablation: Ablation,
-    /// Whether the constant part of a head's value stays when it is zeroed (folded) or goes with it (in-head)
+    /// Whether the constant part of a head's value stays when it is zeroed (folded: a HookedTransformer, or a TransformerLens 4
+    /// bridge after enable_compatibility_mode()) or goes with it (in-head: a hook on a Hugging Face module, or a bridge as it
+    /// comes)
     #[arg(long, default_value = "folded")]
     pub value_bias: ValueBias,
     /// Where mean and resample ablation take values from: `abc`, prompts of the same template with three different names, or

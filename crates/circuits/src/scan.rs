@@ -4,6 +4,7 @@
 //! minus without. A scan keeps the logit difference of every prompt under every ablation; means, intervals and
 //! p-values follow from it without the model ([`analysis::scan_summary`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -36,10 +37,12 @@ pub enum Ablation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueBias {
-    /// With the output bias: it stays when the head is zeroed, as under TransformerLens's default processing.
+    /// With the output bias: it stays when the head is zeroed, as where `hook_z` is zeroed in a `HookedTransformer` with its
+    /// default weight processing, or in a TransformerLens 4 bridge after `enable_compatibility_mode()`.
     #[default]
     Folded,
-    /// With the head: it goes when the head is zeroed, as with a hook on a Hugging Face module.
+    /// With the head: it goes when the head is zeroed, as with a hook on a Hugging Face module, or in a TransformerLens 4
+    /// `TransformerBridge` as it comes.
     InHead,
 }
 

@@ -236,6 +236,40 @@ fn zeroing_agrees_with_transformer_lens() {
 }
 
 #[test]
+fn zeroing_agrees_with_both_ways_of_a_transformer_lens_4_bridge() {
+    let bridge: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(golden().join("bridge.json")).unwrap()).unwrap();
+    assert_eq!(bridge["transformer_lens"], "4.3.0");
+    let checkpoints = bridge["checkpoints"].as_object().unwrap();
+    assert_eq!(checkpoints.len(), 4, "one of each family");
+    let mut furthest = 0.0;
+    for (name, tables) in checkpoints {
+        let (decoder, prompts) = (decoder(name), Expected::read(name).prompts());
+        let ablated = |replacement| {
+            let branch = |head| Branch::ablate([head], replacement);
+            let branches: Vec<Branch> = heads(&decoder).into_iter().map(branch).collect();
+            differences(&decoder, &prompts, &branches, 1 << 30)
+        };
+        let of_bridge = |table: &str| -> Vec<f64> {
+            let rows = tables[table].as_array().unwrap().iter();
+            rows.flat_map(|row| row.as_array().unwrap()).map(|x| x.as_f64().unwrap()).collect()
+        };
+        let apart = |a: &[f64], b: &[f64]| {
+            assert_eq!(a.len(), b.len(), "{name}");
+            let scale = a.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+            a.iter().zip(b).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f64::max)
+        };
+        let (in_head, folded) = (ablated(Replacement::Zero), ablated(Replacement::ValueBias));
+        for (table, own) in [("default", &in_head), ("compatibility_mode", &folded)] {
+            let worst = apart(&of_bridge(table), own);
+            assert!(worst < TOLERANCE, "{name}, {table}: {worst}");
+        }
+        furthest = f64::max(furthest, apart(&in_head, &folded));
+    }
+    assert!(furthest > 0.1, "the two must be told apart: {furthest}");
+}
+
+#[test]
 fn sets_of_heads_over_several_layers() {
     for name in names() {
         let (decoder, expected) = (decoder(&name), Expected::read(&name));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Deserialize;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::special::Declared;
 use crate::error::LoadError;
@@ -56,11 +57,14 @@ struct ModelOutline {
 /// The tokenizer without the tokens that other files declare, and the label of its file.
 pub(super) fn read(
     files: &ModelFiles,
-    declared: &Declared,
+    declared: &mut Declared,
 ) -> Result<Option<(tokenizers::Tokenizer, String)>, LoadError> {
+    let mut in_json = None;
     let (mut tokenizer, label) = if let Some(json) = files.read(JSON)? {
         let label = files.label(JSON);
-        (from_json(&json).map_err(|problem| error(&label, problem))?, label)
+        let tokenizer = from_json(&json).map_err(|problem| error(&label, problem))?;
+        in_json = byte_level(&tokenizer).map(|level| level.add_prefix_space);
+        (tokenizer, label)
     } else if let Some(vocab) = files.read(VOCAB)? {
         let label = files.label(VOCAB);
         let merges_label = files.label(MERGES);
@@ -74,8 +78,10 @@ pub(super) fn read(
     } else {
         return Ok(None);
     };
-    if let Some(add_prefix_space) = declared.add_prefix_space {
-        set_prefix_space(&mut tokenizer, add_prefix_space);
+    if let Some(level) = byte_level(&tokenizer) {
+        let (add, note) = declared.prefix_space(in_json);
+        tokenizer.with_pre_tokenizer(Some(level.add_prefix_space(add)));
+        declared.notes.extend(note.map(|note| format!("{label}: {note}")));
     }
     Ok(Some((tokenizer, label)))
 }
@@ -218,13 +224,11 @@ fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(Stri
     Ok(pairs)
 }
 
-/// Puts a space before a text's first word, or not: `tokenizer_config.json` overrules `tokenizer.json` here, as in
-/// Transformers.
-fn set_prefix_space(tokenizer: &mut tokenizers::Tokenizer, add: bool) {
-    use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-    if let Some(PreTokenizerWrapper::ByteLevel(level)) = tokenizer.get_pre_tokenizer() {
-        let level = level.add_prefix_space(add);
-        tokenizer.with_pre_tokenizer(Some(level));
+/// A tokenizer's byte-level pre-tokenizer.
+fn byte_level(tokenizer: &tokenizers::Tokenizer) -> Option<ByteLevel> {
+    match tokenizer.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(level)) => Some(*level),
+        _ => None,
     }
 }
 

@@ -141,9 +141,12 @@ fn bos_by_every_route() {
     let config = ("tokenizer_config.json", r#"{"bos_token": {"content": "<|endoftext|>"}}"#);
     assert_eq!(
         id(&[tokenizer, map, config], None).unwrap(),
-        261,
-        "as in Transformers, the config is asked first"
+        0,
+        "as in Transformers, the older file is asked first"
     );
+    let listed = json!({ "bos_token": "<|endoftext|>", "added_tokens_decoder": {} }).to_string();
+    let listed = ("tokenizer_config.json", listed.as_str());
+    assert_eq!(id(&[tokenizer, map, listed], None).unwrap(), 261, "unless the config lists the added tokens");
     let words = ["special_tokens_map.json", "\"!\"", "id 0", "config.json", "\"bos_token_id\": 261"];
     refused(id(&[tokenizer, map], Some(261)), &words);
     let unknown = ("tokenizer_config.json", r#"{"bos_token": "<bos>"}"#);
