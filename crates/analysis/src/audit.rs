@@ -132,12 +132,14 @@ fn from_one(model: &ModelHeads) -> [bool; 2] {
         let values = || places.iter().map(|place| place[axis]);
         (values().min().unwrap_or(0), values().max().unwrap_or(0))
     });
-    let is_grid = places.len() as u64 == ends.map(|(low, high)| u64::from(high - low) + 1).iter().product::<u64>();
+    let is_grid =
+        places.len() as u64 == ends.map(|(low, high)| u64::from(high - low) + 1).iter().product::<u64>();
     let both = ends.iter().all(|&(low, _)| low == 1);
     [0, 1].map(|axis| {
         let (low, high) = ends[axis];
         // Some heads alone may well begin at layer 1.
-        low == 1 && (sizes[axis] == Some(high) || (sizes[axis].is_none() && places.len() > 1 && (is_grid || both)))
+        low == 1
+            && (sizes[axis] == Some(high) || (sizes[axis].is_none() && places.len() > 1 && (is_grid || both)))
     })
 }
 
@@ -221,8 +223,12 @@ impl ModelAudit {
                 ),
             }
         };
-        let counted: Vec<&str> =
-            ["layer", "head"].into_iter().zip(self.from_one).filter(|(_, from_one)| *from_one).map(|(name, _)| name).collect();
+        let counted: Vec<&str> = ["layer", "head"]
+            .into_iter()
+            .zip(self.from_one)
+            .filter(|(_, from_one)| *from_one)
+            .map(|(name, _)| name)
+            .collect();
         if !counted.is_empty() {
             let (columns, names) = (counted.join("` and `"), counted.join("s and "));
             sentence += &format!(

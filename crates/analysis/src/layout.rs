@@ -197,8 +197,28 @@ mod tests {
         assert_eq!(file_safe_name("pythia-70m@step1000"), "pythia-70m@step1000");
         assert_eq!(file_safe_name("lr=1e-3+wd"), "lr=1e-3+wd");
         let awkward = [
-            "a/b", "a--b", "a-/-b", "a/-b", "a-/b", "/a/b", "./a/b", "../a/b", "a b", "a\\b", "a_b", "", "é",
-            "è", "..", "-a", "модель 1", "模型", "a@b", "a=b", "a+b", "a\nb",
+            "a/b",
+            "a--b",
+            "a-/-b",
+            "a/-b",
+            "a-/b",
+            "/a/b",
+            "./a/b",
+            "../a/b",
+            "a b",
+            "a\\b",
+            "a_b",
+            "",
+            "é",
+            "è",
+            "..",
+            "-a",
+            "модель 1",
+            "模型",
+            "a@b",
+            "a=b",
+            "a+b",
+            "a\nb",
         ];
         let mut names: Vec<String> = awkward.iter().map(|n| file_safe_name(n)).collect();
         names.push(file_safe_name(&"x".repeat(300)));

@@ -98,7 +98,8 @@ impl Subject {
     pub fn open_all(names: &[String], display: Display) -> Result<Vec<Self>, CliError> {
         let default = || MINIATURES.iter().map(|m| m.name.to_owned()).collect();
         let names: Vec<String> = if names.is_empty() { default() } else { names.to_vec() };
-        let subjects: Vec<Self> = names.iter().map(|name| Self::open(name, display)).collect::<Result<_, _>>()?;
+        let subjects: Vec<Self> =
+            names.iter().map(|name| Self::open(name, display)).collect::<Result<_, _>>()?;
         for (i, subject) in subjects.iter().enumerate() {
             if subjects[..i].iter().any(|s| s.name == subject.name) {
                 return Err(CliError::SameName { name: subject.name.clone() });

@@ -83,7 +83,8 @@ fn links_of_a_cache_lead_nowhere_else() {
     cache_of_python("2.4.0", &hub);
     let outside = here.join("model.safetensors");
     fs::copy(files().join("folders/plain/model.safetensors"), &outside).unwrap();
-    let snapshot = fs::read_dir(hub.join("models--org--tiny/snapshots")).unwrap().next().unwrap().unwrap().path();
+    let snapshot =
+        fs::read_dir(hub.join("models--org--tiny/snapshots")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(snapshot.join("model.safetensors")).unwrap();
     std::os::unix::fs::symlink(&outside, snapshot.join("model.safetensors")).unwrap();
     let output = command(here, &["inspect", "org/tiny"]).output().unwrap();
@@ -136,13 +137,22 @@ fn a_folder_may_be_called_anything() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let model = checkpoint(here);
-    let names = ["with space", "a@b", "lr=1e-3+wd", "модель", "模型 (1)", "it's \"quoted\"", "x".repeat(200).as_str()]
-        .map(str::to_owned);
+    let names = [
+        "with space",
+        "a@b",
+        "lr=1e-3+wd",
+        "модель",
+        "模型 (1)",
+        "it's \"quoted\"",
+        "x".repeat(200).as_str(),
+    ]
+    .map(str::to_owned);
     for name in &names {
         let moved = here.join(name);
         fs::rename(&model, &moved).unwrap();
         for task in ["ioi", "anti-repeat"] {
-            let args = ["scan", "--models", name, "--task", task, "--prompts", "40", "--out", "study", "--quiet"];
+            let args =
+                ["scan", "--models", name, "--task", task, "--prompts", "40", "--out", "study", "--quiet"];
             let (shown, _) = succeeds(&args, here);
             assert!(shown.contains(name.as_str()), "{shown}");
         }
@@ -189,11 +199,15 @@ fn two_revisions_of_one_model_are_two_models_of_a_study() {
     }
     // The default branch has the name without a revision, and `--revision` is the same as `@`.
     run(&["scan", "--models", "pythia-70m", "--task", "ioi", "--prompts", "40", "--out", "study"]);
-    let args = ["scan", "--models", "pythia-70m", "--revision", "step1000", "--task", "ioi", "--prompts", "40"];
+    let args =
+        ["scan", "--models", "pythia-70m", "--revision", "step1000", "--task", "ioi", "--prompts", "40"];
     let (_, noted) = run(&[&args[..], &["--out", "study"]].concat());
     assert!(noted.contains("pythia-70m@step1000") && noted.contains("is done"), "{noted}");
     for model in ["pythia-70m@step1000", "pythia-70m@step143000", "pythia-70m"] {
-        assert!(here.join(format!("study/results/copy_suppression_logitdiff_scan_{model}.json")).is_file(), "{model}");
+        assert!(
+            here.join(format!("study/results/copy_suppression_logitdiff_scan_{model}.json")).is_file(),
+            "{model}"
+        );
     }
     // Experiments find each revision again, at its commit, whatever the branch is by then.
     fs::write(hub.join("models--EleutherAI--pythia-70m-deduped/refs/step1000"), "2".repeat(40)).unwrap();
@@ -241,8 +255,8 @@ fn other_weights_under_a_name_do_not_replace_the_first_in_silence() {
 
     let noted = scan("a");
     let commit = "1".repeat(40);
-    let words = format!("replaces a scan of other weights under this name");
-    assert_eq!(noted.matches(&words).count(), 2, "{noted}");
+    let words = "replaces a scan of other weights under this name";
+    assert_eq!(noted.matches(words).count(), 2, "{noted}");
     assert!(noted.contains(&format!("EleutherAI/pythia-70m-deduped at {commit}")), "{noted}");
 }
 

@@ -60,9 +60,7 @@ fn bpe(space: &str, normalizer: Value, pre_tokenizer: Value, in_vocabulary: impl
 fn kinds() -> Vec<(&'static str, Real)> {
     let same = |name: &str| name.to_owned();
     let byte_level = |add: bool, trim: bool| json!({ "type": "ByteLevel", "add_prefix_space": add, "trim_offsets": trim, "use_regex": true });
-    let metaspace = |scheme: &str, split: bool| {
-        json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split })
-    };
+    let metaspace = |scheme: &str, split: bool| json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split });
     let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" });
     let prepend = json!({ "type": "Prepend", "prepend": "\u{2581}" });
     let (g, meta) = ("\u{120}", "\u{2581}");
@@ -97,7 +95,9 @@ fn names_of_one_token_are_found_whatever_a_tokenizer_puts_into_the_text() {
         for ((prompt, tokens), roles) in set.prompts.iter().zip(&tokenized.prompts).zip(&roles) {
             // The library's own tokens, and the answer as the one token by which it goes on.
             assert_eq!(tokens.token_ids[1..], ids(&tokenizer, &prompt.text), "{kind}");
-            for (name, id) in [(&prompt.correct, tokens.correct_id), (&prompt.distractor, tokens.distractor_id)] {
+            for (name, id) in
+                [(&prompt.correct, tokens.correct_id), (&prompt.distractor, tokens.distractor_id)]
+            {
                 let mut expected = tokens.token_ids[1..].to_vec();
                 expected.push(id);
                 assert_eq!(ids(&tokenizer, &format!("{} {name}", prompt.text)), expected, "{kind}");

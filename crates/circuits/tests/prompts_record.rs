@@ -211,7 +211,11 @@ fn paths_that_cannot_be_written_and_names_that_no_file_can_have() {
         tokens.model = model.to_owned();
         let inside = folder.path().join("results/prompts");
         assert_eq!(tokens.write(&layout).unwrap().parent().unwrap(), inside, "{model}");
-        assert_eq!(tokens.tracing_pairs(Split::All).write(&layout).unwrap().parent().unwrap(), inside, "{model}");
+        assert_eq!(
+            tokens.tracing_pairs(Split::All).write(&layout).unwrap().parent().unwrap(),
+            inside,
+            "{model}"
+        );
         assert!(layout.prompts("ioi", model).is_file());
     }
 }

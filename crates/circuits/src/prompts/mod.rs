@@ -23,10 +23,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use analysis::scan_file::Split;
+pub use cs_model::tokenizer::Token;
 pub use error::PromptError;
 pub use one_token::RefusedName;
 pub use tokenize::{Tokenize, TokenizeError};
-pub use cs_model::tokenizer::Token;
 pub use tokenized::{Candidate, TokenizedPrompt, TokenizedPrompts, TracingPair, TracingPairs};
 
 use crate::task::{Names, Order, Pattern, Task};

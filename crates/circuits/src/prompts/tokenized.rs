@@ -137,7 +137,9 @@ impl PromptSet {
         let context = self.prompts.first().map_or("", |prompt| &prompt.text);
         let answers = Answers::after(tokenizer, context)?;
         for name in self.names.all() {
-            let id = answers.of(name, one_token)?.map_err(|reason| self.broken_rule(tokenizer, &format!("{context} {name}"), reason))?;
+            let id = answers
+                .of(name, one_token)?
+                .map_err(|reason| self.broken_rule(tokenizer, &format!(" {name}"), reason))?;
             ids.insert(name, id);
         }
         let reader = Reader { set: self, tokenizer, ids: &ids, one_token };

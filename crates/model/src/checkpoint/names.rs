@@ -156,7 +156,15 @@ impl Names {
     pub(super) fn is_beside(&self, canonical: &str) -> bool {
         const CACHED: [&str; 2] = ["cos_cached", "sin_cached"];
         const ADAPTERS: [&str; 4] = ["lora", "adapter", "prompt_e", "ia3"];
-        let own = [self.embed, self.pos_embed, self.block, self.ln_final, self.unembed, "project_in", "project_out"];
+        let own = [
+            self.embed,
+            self.pos_embed,
+            self.block,
+            self.ln_final,
+            self.unembed,
+            "project_in",
+            "project_out",
+        ];
         let top = canonical.split('.').next().unwrap_or_default();
         let is_cached = canonical.rsplit('.').next().is_some_and(|last| CACHED.contains(&last));
         let is_adapter = ADAPTERS.iter().any(|word| canonical.to_ascii_lowercase().contains(word));

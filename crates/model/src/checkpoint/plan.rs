@@ -306,7 +306,8 @@ impl<'a> Finder<'a> {
                 if let Some((shown, more)) = ignored.split_at_checked(ignored.len().min(MOST_NAMED))
                     && !shown.is_empty()
                 {
-                    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+                    let more =
+                        if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
                     self.notes.push(format!(
                         "{}: ignored, since {} has no such part: {}{more}",
                         self.store.label,

@@ -155,7 +155,15 @@ impl Tokenizer {
             mend: "fetch it again".to_owned(),
         })?;
         let hash = hex(&Sha256::digest(json));
-        Ok(Some(Tokenizer { bos_id, max_id, vocab_size: vocab.len(), d_vocab, hash, notes: declared.notes, inner }))
+        Ok(Some(Tokenizer {
+            bos_id,
+            max_id,
+            vocab_size: vocab.len(),
+            d_vocab,
+            hash,
+            notes: declared.notes,
+            inner,
+        }))
     }
 
     /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.

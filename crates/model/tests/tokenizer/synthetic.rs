@@ -139,7 +139,11 @@ fn bos_by_every_route() {
     let map = ("special_tokens_map.json", r#"{"bos_token": "!"}"#);
     assert_eq!(id(&[tokenizer, map], None).unwrap(), 0);
     let config = ("tokenizer_config.json", r#"{"bos_token": {"content": "<|endoftext|>"}}"#);
-    assert_eq!(id(&[tokenizer, map, config], None).unwrap(), 0, "as in Transformers, the older file is asked first");
+    assert_eq!(
+        id(&[tokenizer, map, config], None).unwrap(),
+        0,
+        "as in Transformers, the older file is asked first"
+    );
     let listed = json!({ "bos_token": "<|endoftext|>", "added_tokens_decoder": {} }).to_string();
     let listed = ("tokenizer_config.json", listed.as_str());
     assert_eq!(id(&[tokenizer, map, listed], None).unwrap(), 261, "unless the config lists the added tokens");
