@@ -255,8 +255,8 @@ fn other_weights_under_a_name_do_not_replace_the_first_in_silence() {
 
     let noted = scan("a");
     let commit = "1".repeat(40);
-    let words = format!("replaces a scan of other weights under this name");
-    assert_eq!(noted.matches(&words).count(), 2, "{noted}");
+    let words = "replaces a scan of other weights under this name";
+    assert_eq!(noted.matches(words).count(), 2, "{noted}");
     assert!(noted.contains(&format!("EleutherAI/pythia-70m-deduped at {commit}")), "{noted}");
 }
 

@@ -146,7 +146,7 @@ impl PromptSet {
         for name in self.names.all() {
             let id = answers
                 .of(name, one_token)?
-                .map_err(|reason| self.broken_rule(tokenizer, &format!("{context} {name}"), reason))?;
+                .map_err(|reason| self.broken_rule(tokenizer, &format!(" {name}"), reason))?;
             ids.insert(name, id);
         }
         let reader = Reader { set: self, tokenizer, ids: &ids, one_token };

@@ -139,7 +139,8 @@ impl Tokenize for Words {
         let token = |piece: &str| {
             let start = end;
             end += piece.len();
-            Token { id: self.id(piece), span: start..end }
+            let id = if piece == self.bos { 0 } else { self.id(piece) };
+            Token { id, span: start..end }
         };
         Ok(pieces.into_iter().map(token).collect())
     }
