@@ -6,7 +6,7 @@ target=$1 runs=${2:-1000000} seconds=${3:-3600}
 seeds=("fuzz/seeds/$target")
 # Of the size of weights, so that they are not kept twice.
 if [ "$target" = torch ]; then
-    seeds+=(crates/transformer/tests/torch/opt-tied crates/transformer/tests/torch/neo-legacy)
+    seeds+=(crates/engine/tests/torch/opt-tied crates/engine/tests/torch/neo-legacy)
 fi
 mkdir -p "fuzz/corpus/$target"
 export RUSTC_BOOTSTRAP=1

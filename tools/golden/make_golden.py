@@ -1,4 +1,4 @@
-"""Makes the golden files of crates/transformer/tests/golden: tiny random checkpoints and what they must compute.
+"""Makes the golden files of crates/engine/tests/golden: tiny random checkpoints and what they must compute.
 
     python make_golden.py [--out FOLDER] [--check] [NAME ...]
 
@@ -34,7 +34,7 @@ LIBRARY = int(transformers.__version__.split(".")[0])
 if LIBRARY == 4:  # the version that TransformerLens 2 runs with
     from lens import Lens, can_represent
 
-GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "transformer" / "tests" / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden"
 MAX_BYTES = 4_900_000
 # Largest disagreement that rounding may cause, relative to max(1, the table's largest size).
 MAX_NOISE = 1e-5

@@ -1,4 +1,4 @@
-"""Makes crates/transformer/tests/golden/tokenizers.json: known ids of known strings, without special tokens.
+"""Makes crates/model/tests/golden/tokenizers.json: known ids of known strings, without special tokens.
 
     python make_tokenizers.py FOLDER
 
@@ -59,7 +59,7 @@ def load(folder: Path):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=GOLDEN / "tokenizers.json")
+    parser.add_argument("--out", type=Path, default=GOLDEN.parents[2] / "model/tests/golden/tokenizers.json")
     args = parser.parse_args()
 
     known = {}

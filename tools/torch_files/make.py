@@ -1,6 +1,6 @@
 """Writes small `pytorch_model.bin` files with the real `torch.save`, one quirk each, from golden checkpoints.
 
-    python make.py        # writes crates/transformer/tests/torch/
+    python make.py        # writes crates/engine/tests/torch/
 
 Each folder holds the same weights as the golden checkpoint it is made from; the test compares the two. `hostile/` holds
 pickles that would run something if Python opened them. Versions: ../golden/requirements.txt.
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-TESTS = Path(__file__).resolve().parents[2] / "crates/transformer/tests"
+TESTS = Path(__file__).resolve().parents[2] / "crates/engine/tests"
 OUT = TESTS / "torch"
 
 

@@ -9,7 +9,7 @@ use analysis::transfer::Pairs;
 use circuits::prompts::{PromptOptions, Protocol};
 use circuits::scan::{Ablation, ValueBias};
 use clap::{Args, Parser, Subcommand};
-use transformer::intervention::Stream;
+use cs_engine::intervention::Stream;
 
 use crate::downloads;
 use crate::error::CliError;

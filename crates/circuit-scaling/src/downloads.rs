@@ -1,7 +1,7 @@
 //! Models of the Hugging Face Hub: from a name to a folder in the cache, and the download with its progress.
 
 use analysis::known_models::{self, KnownModel};
-use hub::{Event, Hub, Settings, Snapshot};
+use cs_hub::{Event, Hub, Settings, Snapshot};
 use indicatif::ProgressBar;
 
 use crate::error::CliError;

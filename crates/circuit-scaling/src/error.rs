@@ -10,7 +10,7 @@ use circuits::prompts::PromptError;
 use circuits::scan::ScanError;
 use circuits::task::TaskError;
 use circuits::trace::TraceError;
-use transformer::error::LoadError;
+use cs_model::error::LoadError;
 
 /// An error that ends the program with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ pub enum CliError {
     },
     /// A model of the Hub that cannot be had.
     #[error(transparent)]
-    Hub(#[from] hub::HubError),
+    Hub(#[from] cs_hub::HubError),
     /// Prompts need a tokenizer.
     #[error(
         "{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer beside its weights"
@@ -135,13 +135,13 @@ pub enum CliError {
     },
     /// A text that the tokenizer refuses.
     #[error("{0}")]
-    Tokenize(#[from] transformer::tokenizer::TokenizeError),
+    Tokenize(#[from] cs_model::tokenizer::TokenizeError),
     /// A prompt that the model cannot run.
     #[error(transparent)]
-    Capture(#[from] transformer::engine::CaptureError),
+    Capture(#[from] cs_engine::CaptureError),
     /// A prompt that makes no forest.
     #[error(transparent)]
-    Forest(#[from] transformer::forest::ForestError),
+    Forest(#[from] cs_engine::forest::ForestError),
     /// Two models would write the same files.
     #[error(
         "two of the models are called `{name}`: name each model once, or give the folders different names"

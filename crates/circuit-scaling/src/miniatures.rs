@@ -1,6 +1,6 @@
 //! The trained miniature models, compiled into the program so that it does its whole job from any folder.
 
-use transformer::checkpoint::ModelFiles;
+use cs_model::ModelFiles;
 
 /// One shipped model.
 pub struct Miniature {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use circuits::prompts::{Tokenize, TokenizeError};
-use transformer::checkpoint::ModelFiles;
-use transformer::decoder::Decoder;
-use transformer::error::LoadError;
-use transformer::model::ModelInfo;
-use transformer::spec::{Architecture, ModelSpec};
-use transformer::tokenizer::Tokenizer;
+use cs_engine::decoder::Decoder;
+use cs_model::ModelFiles;
+use cs_model::ModelInfo;
+use cs_model::error::LoadError;
+use cs_model::spec::{Architecture, ModelSpec};
+use cs_model::tokenizer::Tokenizer;
 
 use crate::downloads::HubName;
 use crate::error::CliError;
@@ -105,7 +105,7 @@ impl Subject {
     /// # Errors
     /// Weights that are not finite, or a file that can no longer be read.
     pub fn load(&self) -> Result<Decoder, LoadError> {
-        Ok(Decoder::new(self.spec().clone(), self.info.checkpoint.load()?))
+        Ok(Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?))
     }
 
     /// What the model computes.

@@ -54,7 +54,7 @@ fn weights(folder: &Path, change: impl FnOnce(&mut Value, &mut Vec<u8>)) {
 
 /// Puts one of the hostile files of `tools/torch_files` in the place of the weights.
 fn pickle(folder: &Path, name: &str) {
-    let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transformer/tests/torch/hostile");
+    let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/torch/hostile");
     remove(folder, "model/model.safetensors");
     fs::copy(hostile.join(format!("{name}.bin")), folder.join("model/pytorch_model.bin")).unwrap();
 }

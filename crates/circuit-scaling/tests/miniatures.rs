@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cs_engine::decoder::Decoder;
+use cs_engine::{Options, Prompt, Readings};
+use cs_model::ModelFiles;
+use cs_model::ModelInfo;
 use serde::Deserialize;
 use serde_json::Value;
-use transformer::checkpoint::ModelFiles;
-use transformer::decoder::Decoder;
-use transformer::engine::{Options, Prompt, Readings};
-use transformer::model::ModelInfo;
 
 /// Families of the ladder, and the sizes of each, smallest first.
 const FAMILIES: [&str; 4] = ["gpt2", "pythia", "opt", "gpt-neo"];
@@ -42,7 +42,7 @@ fn logits_agree_with_transformers() {
     assert_eq!(golden.len(), FAMILIES.len() * SIZES.len());
     for Golden { model, prompts } in golden {
         let info = ModelInfo::open(&ModelFiles::folder(models().join(&model)).unwrap()).unwrap();
-        let decoder = Decoder::new(info.config.spec.clone(), info.checkpoint.load().unwrap());
+        let decoder = Decoder::new(info.config.spec.clone(), cs_engine::load(&info.checkpoint).unwrap());
         let asked: Vec<Prompt> = prompts
             .iter()
             .map(|p| Prompt {

@@ -10,11 +10,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use cs_engine::Cache;
+use cs_engine::forest::Forest;
+use cs_engine::model::Model;
+use cs_model::ModelFiles;
 use serde_json::Value;
-use transformer::checkpoint::ModelFiles;
-use transformer::engine::Cache;
-use transformer::forest::Forest;
-use transformer::model::Model;
 
 /// The classic templates, both orders of names, with names that are one token of GPT-2.
 const CLASSIC: &str = r#"
@@ -178,8 +178,8 @@ fn online_the_published_table_is_found_again() {
 
 /// The model's files, which the scan brought into the cache.
 fn gpt2() -> Model {
-    let settings = hub::Settings::from_env();
-    let snapshot = hub::Hub::new(settings).model("openai-community/gpt2", "main", &mut |_| ()).unwrap();
+    let settings = cs_hub::Settings::from_env();
+    let snapshot = cs_hub::Hub::new(settings).model("openai-community/gpt2", "main", &mut |_| ()).unwrap();
     Model::load(&ModelFiles::folder(snapshot.folder).unwrap()).unwrap()
 }
 

@@ -4,7 +4,7 @@
 //!     cargo bench -p circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
 //!
 //! FOLDER is a checkpoint with a tokenizer, by default the largest of `models/`. `--sets` counts the sets of each size, of
-//! which equal ones are run once; operations are those of `engine::cost`.
+//! which equal ones are run once; operations are those of `cs_engine::cost`.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -16,14 +16,14 @@ use circuits::ablate::{self, ablate_sets};
 use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizeError};
 use circuits::scan::ScanOptions;
 use circuits::task::Task;
+use cs_engine::Rates;
+use cs_engine::decoder::Decoder;
+use cs_model::ModelFiles;
+use cs_model::ModelInfo;
+use cs_model::spec::ModelSpec;
+use cs_model::tokenizer::Tokenizer;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use transformer::checkpoint::ModelFiles;
-use transformer::decoder::Decoder;
-use transformer::engine::Rates;
-use transformer::model::ModelInfo;
-use transformer::spec::ModelSpec;
-use transformer::tokenizer::Tokenizer;
 
 struct Words(Tokenizer);
 
@@ -79,7 +79,7 @@ fn main() {
     let mut info = ModelInfo::open(&files).expect("a checkpoint");
     let words = Words(info.tokenizer.take().expect("a tokenizer beside the checkpoint"));
     let spec = &info.config.spec;
-    let decoder = Decoder::new(spec.clone(), info.checkpoint.load().expect("weights"));
+    let decoder = Decoder::new(spec.clone(), cs_engine::load(&info.checkpoint).expect("weights"));
     let sets = random_sets(spec, value("--sets", 200));
     let options = PromptOptions { n_prompts: Some(value("--prompts", 480)), ..PromptOptions::default() };
     let go_on = &mut |_| ControlFlow::Continue(());

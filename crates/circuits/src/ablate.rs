@@ -5,10 +5,10 @@
 use std::ops::ControlFlow;
 
 use analysis::ablation::{HeadSet, Outcome, TaskOutcomes};
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, Progress, Reading, Receiver};
-use transformer::intervention::Branch;
-use transformer::spec::ModelSpec;
+use cs_engine::decoder::Decoder;
+use cs_engine::intervention::Branch;
+use cs_engine::{EngineError, Progress, Reading, Receiver};
+use cs_model::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompts};
 use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts};
@@ -89,7 +89,7 @@ pub fn ablate_sets(
         sets: vec![empty; sets.len()],
         observe,
     };
-    engine::run(decoder, &asked, &branches, options.engine, &mut outcomes)?;
+    cs_engine::run(decoder, &asked, &branches, options.engine, &mut outcomes)?;
     let Outcomes { base, sets, .. } = outcomes;
     Ok(TaskOutcomes {
         task: prompts.task.clone(),
@@ -110,9 +110,9 @@ pub fn cost(
     split: Split,
     sets: &[HeadSet],
     options: ScanOptions,
-) -> Result<engine::Cost, EngineError> {
+) -> Result<cs_engine::Cost, EngineError> {
     let prompts = engine_prompts(&prompts.restricted_to(split));
-    engine::cost(spec, &prompts, &branches(sets, options), options.engine)
+    cs_engine::cost(spec, &prompts, &branches(sets, options), options.engine)
 }
 
 /// One branch per set.

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, LastAttention, last_attention};
+use cs_engine::decoder::Decoder;
+use cs_engine::{EngineError, LastAttention, last_attention};
 
 use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
 
@@ -55,7 +55,7 @@ pub fn attend(
     set: &PromptSet,
     prompts: &TokenizedPrompts,
     tokenizer: &dyn Tokenize,
-    options: engine::Options,
+    options: cs_engine::Options,
     observe: &mut dyn FnMut(u64, u64),
 ) -> Result<TaskAttention, AttentionError> {
     let spec = decoder.spec();
@@ -63,10 +63,10 @@ pub fn attend(
     let texts = Texts::new(prompts, &roles, tokenizer)?;
     let mut heads = vec![Sums::new(texts.names.len()); spec.n_heads_total()];
     let (mut done, total) = (0, (prompts.prompts.len() * spec.n_layers) as u64);
-    let read: Vec<engine::Prompt> = prompts
+    let read: Vec<cs_engine::Prompt> = prompts
         .prompts
         .iter()
-        .map(|p| engine::Prompt { tokens: p.token_ids.clone(), ..engine::Prompt::default() })
+        .map(|p| cs_engine::Prompt { tokens: p.token_ids.clone(), ..cs_engine::Prompt::default() })
         .collect();
     last_attention(decoder, &read, options, &mut |seen: LastAttention<'_>| {
         let (roles, texts) = (&roles[seen.prompt][seen.first..], &texts.of[seen.prompt][seen.first..]);

@@ -12,11 +12,11 @@ use std::str::FromStr;
 use analysis::head_id::HeadId;
 use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::ScanMeta;
+use cs_engine::decoder::Decoder;
+use cs_engine::intervention::{Branch, Replacement};
+use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
+use cs_model::spec::ModelSpec;
 use serde::{Deserialize, Serialize};
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
-use transformer::intervention::{Branch, Replacement};
-use transformer::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
@@ -117,7 +117,7 @@ pub struct ScanOptions {
     /// Where value biases count.
     pub value_bias: ValueBias,
     /// Limits of the forward pass.
-    pub engine: engine::Options,
+    pub engine: cs_engine::Options,
 }
 
 /// Why a scan is impossible.
@@ -223,7 +223,7 @@ pub fn resume(
     }
     let mut logit_differences =
         LogitDifferences { n_prompts, base: vec![f32::NAN; n_prompts], ablated, observe };
-    engine::run(decoder, &engine_prompts(prompts), &branches, options.engine, &mut logit_differences)?;
+    cs_engine::run(decoder, &engine_prompts(prompts), &branches, options.engine, &mut logit_differences)?;
     let LogitDifferences { base, ablated, .. } = logit_differences;
     let all = base.iter().chain(&ablated);
     if let Some(at) = all.into_iter().position(|x| !x.is_finite()) {
@@ -249,15 +249,19 @@ pub fn cost(
     prompts: &TokenizedPrompts,
     ablation: Ablation,
     value_bias: ValueBias,
-    options: engine::Options,
-) -> Result<engine::Cost, ScanError> {
+    options: cs_engine::Options,
+) -> Result<cs_engine::Cost, ScanError> {
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
     let branches = one_by_one(&heads, ablation, value_bias);
     let prompts = engine_prompts(prompts);
-    let scan = engine::cost(spec, &prompts, &branches, options)?;
+    let scan = cs_engine::cost(spec, &prompts, &branches, options)?;
     // The accuracy takes a plain run of its own.
-    let plain = engine::cost(spec, &prompts, &[], options)?;
-    Ok(engine::Cost { dense: scan.dense + plain.dense, attention: scan.attention + plain.attention, ..scan })
+    let plain = cs_engine::cost(spec, &prompts, &[], options)?;
+    Ok(cs_engine::Cost {
+        dense: scan.dense + plain.dense,
+        attention: scan.attention + plain.attention,
+        ..scan
+    })
 }
 
 /// One branch per head.
@@ -273,7 +277,7 @@ fn one_by_one(heads: &[HeadId], ablation: Ablation, value_bias: ValueBias) -> Ve
 pub fn correct_among_candidates(
     decoder: &Decoder,
     prompts: &TokenizedPrompts,
-    options: engine::Options,
+    options: cs_engine::Options,
 ) -> Result<Vec<bool>, ScanError> {
     let candidates = prompts.candidate_ids();
     let mut plain = engine_prompts(prompts);
@@ -298,13 +302,13 @@ pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -
 
 /// Prompts as the engine takes them: groups are those of mean ablation, sources the twins of resample ablation, and
 /// the logits read are the correct and the distractor's.
-pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<engine::Prompt> {
+pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<cs_engine::Prompt> {
     let mut groups: BTreeMap<(Split, &str, usize), u32> = BTreeMap::new();
     let mut group_of = |key| {
         let next = groups.len() as u32;
         *groups.entry(key).or_insert(next)
     };
-    let prompts = prompts.prompts.iter().map(|p| engine::Prompt {
+    let prompts = prompts.prompts.iter().map(|p| cs_engine::Prompt {
         tokens: p.token_ids.clone(),
         source: p.resample_token_ids.clone(),
         group: group_of(p.mean_group()),

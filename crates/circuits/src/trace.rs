@@ -5,9 +5,9 @@
 use std::ops::ControlFlow;
 
 use analysis::tracing::TaskTrace;
-use transformer::decoder::Decoder;
-use transformer::engine::{self, EngineError, Progress, Reading, Readings, Receiver};
-use transformer::intervention::{Branch, Replacement, Stream};
+use cs_engine::decoder::Decoder;
+use cs_engine::intervention::{Branch, Replacement, Stream};
+use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
 
 use crate::prompts::TracingPairs;
 
@@ -42,17 +42,17 @@ pub fn trace(
     pairs: &TracingPairs,
     heads: &[(u32, u32)],
     stream: Stream,
-    options: engine::Options,
+    options: cs_engine::Options,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskTrace, TraceError> {
     if pairs.pairs.is_empty() {
         return Err(TraceError::NoPairs { task: pairs.task.clone(), model: pairs.model.clone() });
     }
     let n_pairs = pairs.pairs.len();
-    let prompts: Vec<engine::Prompt> = pairs
+    let prompts: Vec<cs_engine::Prompt> = pairs
         .pairs
         .iter()
-        .map(|pair| engine::Prompt {
+        .map(|pair| cs_engine::Prompt {
             tokens: pair.corrupted_token_ids.clone(),
             source: Some(pair.clean_token_ids.clone()),
             group: 0,
@@ -69,11 +69,11 @@ pub fn trace(
         branches: vec![vec![f64::NAN; n_pairs]; heads.len()],
         observe,
     };
-    engine::run(decoder, &prompts, &branches, options, &mut patched)?;
+    cs_engine::run(decoder, &prompts, &branches, options, &mut patched)?;
 
-    let clean: Vec<engine::Prompt> = prompts
+    let clean: Vec<cs_engine::Prompt> = prompts
         .into_iter()
-        .map(|prompt| engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt })
+        .map(|prompt| cs_engine::Prompt { tokens: prompt.source.unwrap_or_default(), source: None, ..prompt })
         .collect();
     let clean = Readings::collect(decoder, &clean, &[], options)?;
     let Differences { plain: corrupted, mut branches, .. } = patched;

@@ -10,10 +10,10 @@ use analysis::attention::{TOP_TEXTS, TaskAttention, TokenRole};
 use circuits::attention::{AttentionError, attend};
 use circuits::prompts::{PromptOptions, PromptSet, Protocol, Tokenize, TokenizedPrompts};
 use circuits::task::Task;
+use cs_engine::forest::Forest;
+use cs_engine::{Cache, EngineError, Options};
 use planted::{N_HEADS, N_LAYERS, Planted, World, full_circuit};
 use support::Words;
-use transformer::engine::{Cache, EngineError, Options};
-use transformer::forest::Forest;
 
 fn attention(world: &World, model: &Planted, task: usize, memory: usize) -> TaskAttention {
     let prompts = [&world.ioi, &world.anti][task];

@@ -13,10 +13,10 @@ use circuits::ablate::{AblateError, ablate_sets};
 use circuits::prompts::{Split, TokenizedPrompts};
 use circuits::scan::{Ablation, ScanOptions};
 use circuits::trace::{TraceError, trace};
+use cs_engine;
+use cs_engine::intervention::Stream;
 use experiments::{RESAMPLING, Scanned, go_on};
 use planted::{N_HEADS, N_LAYERS, Planted, Role, World, full_circuit, separate_circuit, shared_circuit};
-use transformer::engine;
-use transformer::intervention::Stream;
 
 fn all_heads() -> HeadSet {
     (0..N_LAYERS as u32).flat_map(|l| (0..N_HEADS as u32).map(move |h| (l, h))).collect()
@@ -32,7 +32,7 @@ fn influences(world: &World, model: &Planted, stream: Stream) -> Vec<(Option<&'s
     let traces = [&world.ioi, &world.anti].map(|prompts| {
         let pairs = prompts.tracing_pairs(Split::All);
         assert_eq!(pairs.pairs.len(), prompts.prompts.len(), "every prompt has a twin");
-        trace(&model.decoder, &pairs, &heads, stream, engine::Options::default(), &mut go_on)
+        trace(&model.decoder, &pairs, &heads, stream, cs_engine::Options::default(), &mut go_on)
             .expect("a trace")
     });
     for trace in &traces {
@@ -108,7 +108,7 @@ fn normalised_influence_is_the_share_of_the_answer_that_comes_back() {
         .collect();
     let traces = scanned.prompts.map(|prompts| {
         let pairs = prompts.tracing_pairs(Split::HeldOut);
-        trace(&model.decoder, &pairs, &all_heads(), Stream::V, engine::Options::default(), &mut go_on)
+        trace(&model.decoder, &pairs, &all_heads(), Stream::V, cs_engine::Options::default(), &mut go_on)
             .unwrap()
     });
     let results = summarise(&scanned.origin, "v", &heads, &traces[0], &traces[1], &RESAMPLING, &[]).unwrap();
@@ -300,7 +300,7 @@ fn patching_a_prompt_from_itself_changes_nothing() {
     pairs.pairs.iter_mut().for_each(|pair| pair.corrupted_token_ids = pair.clean_token_ids.clone());
     for stream in Stream::ALL {
         let trace =
-            trace(&model.decoder, &pairs, &all_heads(), stream, engine::Options::default(), &mut go_on);
+            trace(&model.decoder, &pairs, &all_heads(), stream, cs_engine::Options::default(), &mut go_on);
         let trace = trace.unwrap();
         assert_eq!(trace.clean, trace.corrupted);
         // A pattern is computed again, in another order of additions.
@@ -326,7 +326,7 @@ fn what_cannot_be_is_said() {
 
     let mut unpaired = world.anti.tracing_pairs(Split::HeldOut);
     unpaired.pairs.clear();
-    let memory = engine::Options::default();
+    let memory = cs_engine::Options::default();
     let error = trace(decoder, &unpaired, &all_heads(), Stream::V, memory, &mut go_on).unwrap_err();
     assert!(
         matches!(error, TraceError::NoPairs { .. }) && error.to_string().contains("anti_repeat"),

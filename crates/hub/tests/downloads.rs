@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use hub::{Event, Hub, HubError, Settings, Snapshot};
+use cs_hub::{Event, Hub, HubError, Settings, Snapshot};
 use server::{COMMIT, ID, Reply, Repo, Request, Sending, Server, git_sha1, sha256};
 use tempfile::TempDir;
 
@@ -437,7 +437,7 @@ fn ids_and_revisions_that_are_none() {
 }
 
 /// Python's `huggingface_hub` and this program share one cache, both ways. Needs Python with `huggingface_hub`; run with
-/// `PYTHON=python cargo test -p hub -- --ignored python`.
+/// `PYTHON=python cargo test -p cs-hub -- --ignored python`.
 #[test]
 #[ignore = "needs Python with huggingface_hub"]
 fn python_shares_the_cache() {

@@ -10,9 +10,9 @@ use circuit_scaling::study_file::StudyFile;
 use circuits::prompts::{PromptOptions, PromptSet, Protocol};
 use circuits::task::Task;
 use clap::Parser;
-use transformer::config;
-use transformer::spec::Architecture;
-use transformer::tokenizer::Tokenizer;
+use cs_model::config;
+use cs_model::spec::Architecture;
+use cs_model::tokenizer::Tokenizer;
 
 use crate::Kind;
 use crate::room::{self, Room};

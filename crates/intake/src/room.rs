@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use cs_model::ModelFiles;
+use cs_model::checkpoint::Checkpoint;
+use cs_model::config::{self, ModelConfig};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use transformer::checkpoint::{Checkpoint, ModelFiles};
-use transformer::config::{self, ModelConfig};
 
 use crate::read::{Outcome, message};
 
@@ -25,17 +26,17 @@ pub(crate) const JSON_TOKENIZER: &str = "tokenizer";
 pub(crate) const BPE_TOKENIZER: &str = "bpe";
 const ALONE: &str = "alone";
 
-const GOOD_MODEL: &[u8] = include_bytes!("../../transformer/tests/golden/gpt2-untied/model.safetensors");
-const GOOD_CONFIG: &[u8] = include_bytes!("../../transformer/tests/golden/gpt2-untied/config.json");
-const TORCH_CONFIG: &[u8] = include_bytes!("../../transformer/tests/golden/opt-postnorm-no-bias/config.json");
+const GOOD_MODEL: &[u8] = include_bytes!("../../engine/tests/golden/gpt2-untied/model.safetensors");
+const GOOD_CONFIG: &[u8] = include_bytes!("../../engine/tests/golden/gpt2-untied/config.json");
+const TORCH_CONFIG: &[u8] = include_bytes!("../../engine/tests/golden/opt-postnorm-no-bias/config.json");
 const TORCH_SHARD_FILES: [(&str, &[u8]); 2] = [
     (
         "pytorch_model-00001-of-00002.bin",
-        include_bytes!("../../transformer/tests/torch/gpt2-sharded/pytorch_model-00001-of-00002.bin"),
+        include_bytes!("../../engine/tests/torch/gpt2-sharded/pytorch_model-00001-of-00002.bin"),
     ),
     (
         "pytorch_model-00002-of-00002.bin",
-        include_bytes!("../../transformer/tests/torch/gpt2-sharded/pytorch_model-00002-of-00002.bin"),
+        include_bytes!("../../engine/tests/torch/gpt2-sharded/pytorch_model-00002-of-00002.bin"),
     ),
 ];
 
@@ -102,7 +103,7 @@ impl Room {
         self.beside(folder, file, content, |files| {
             let checkpoint = Checkpoint::open(files, config).map_err(message)?;
             checkpoint.weight_hash();
-            checkpoint.load().map(drop).map_err(message)
+            cs_engine::load(&checkpoint).map(drop).map_err(message)
         })
     }
 

@@ -43,7 +43,7 @@ fn replay(kind: Kind, taken: &[&str]) {
     let _alone = alone();
     let mut seeds = files(&repository().join("fuzz/seeds").join(kind.name()));
     if kind == Kind::Torch {
-        seeds.extend(files(&repository().join("crates/transformer/tests/torch/opt-tied")));
+        seeds.extend(files(&repository().join("crates/engine/tests/torch/opt-tied")));
     }
     for (name, seed) in &seeds {
         let result = kind.check(seed);

@@ -1,12 +1,12 @@
 //! GFLOP/s of the packed matrix product beside the `gemm` and `matrixmultiply` crates, on one thread and on two.
 //!
-//!     cargo bench -p kernels --bench rates [-- --threads 2] [-- 2048x768x3072 …]
+//!     cargo bench -p cs-kernels --bench rates [-- --threads 2] [-- 2048x768x3072 …]
 //!
 //! The contenders take turns, and the fastest turn of each counts. Turns are timed by the CPU time of the slowest
 //! thread, so that other processes on the machine disturb little. With two threads each multiplies its own half of the
 //! rows. Shapes are rows x k x n.
 
-use kernels::{Init, MatMut, MatRef, PackedMatrix, matmul};
+use cs_kernels::{Init, MatMut, MatRef, PackedMatrix, matmul};
 use std::hint::black_box;
 
 /// Rows x k x n: the linear layers of gpt2, gpt2-large, gpt2-xl, pythia-1b; few rows; one head's rows of `W_O`.

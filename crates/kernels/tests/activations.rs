@@ -1,6 +1,6 @@
 //! Activations against float64 on every instruction set. `cargo test --release -- --ignored` goes through all floats.
 
-use kernels::{Isa, gelu_erf_with, gelu_tanh_with, relu_with, silu_with};
+use cs_kernels::{Isa, gelu_erf_with, gelu_tanh_with, relu_with, silu_with};
 
 type Kernel = fn(Isa, &mut [f32]);
 

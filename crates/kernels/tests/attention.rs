@@ -1,8 +1,8 @@
 //! Attention, softmax, layer norm and rotary against float64, on every instruction set of this machine, any size and any
 //! alignment.
 
-use kernels::Isa;
-use kernels::{
+use cs_kernels::Isa;
+use cs_kernels::{
     KeyValues, MatMut, MatRef, PathAttention, attention_row, layer_norm_with, rotary, softmax_scaled,
     softmax_scaled_with,
 };

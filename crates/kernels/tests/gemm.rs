@@ -1,7 +1,7 @@
 //! The packed matrix product and the float64 products of rows against float64 loops, on every instruction set, and their
 //! row invariance.
 
-use kernels::{Init, Isa, MatMut, MatRef, PackedMatrix, dot_rows_with, matmul_with};
+use cs_kernels::{Init, Isa, MatMut, MatRef, PackedMatrix, dot_rows_with, matmul_with};
 
 /// Reproducible values in -1..1.
 fn values(n: usize, seed: u64) -> Vec<f32> {

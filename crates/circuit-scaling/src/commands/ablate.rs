@@ -16,8 +16,8 @@ use analysis::layout::Layout;
 use analysis::scan_summary::SummaryOptions;
 use circuits::ablate::ablate_sets;
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_engine;
 use serde_json::json;
-use transformer::engine;
 
 use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AblateArgs;
@@ -106,11 +106,12 @@ fn ablate_model(
     let run = |task: usize| -> Result<TaskOutcomes, CliError> {
         let prompts = &tested.prompts[task];
         let bar = display.bar("ablate", name, &prompts.task, plan.sets.len() as u64, "sets");
-        let mut observe = |progress: engine::Progress| {
+        let mut observe = |progress: cs_engine::Progress| {
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };
-        let scan = ScanOptions { ablation, value_bias, engine: engine::Options { memory: options.memory } };
+        let scan =
+            ScanOptions { ablation, value_bias, engine: cs_engine::Options { memory: options.memory } };
         let outcomes = ablate_sets(&decoder, prompts, tested.split, &plan.sets, scan, &mut observe)
             .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
         let seconds = bar.finish();

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, attention_table};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_engine;
 use serde_json::json;
-use transformer::engine;
 
 use super::experiment::{StudyHeads, TestedModel};
 use crate::args::AttendArgs;
@@ -72,7 +72,7 @@ fn attend_model(
         let prompts = tested.prompts[task].restricted_to(tested.split);
         let n_heads = decoder.spec().n_heads_total();
         let bar = display.bar("attend", name, &prompts.task, n_heads as u64, "heads");
-        let options = engine::Options { memory };
+        let options = cs_engine::Options { memory };
         let mut observe = |done, total| bar.advance(done, total);
         let set = &tested.sets[task];
         let attention =

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use transformer::spec::{ModelSpec, Positions};
+use cs_model::spec::{ModelSpec, Positions};
 
 use crate::args::ModelArgs;
 use crate::downloads;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use circuits::prompts::{PromptSet, Tokenize};
 use circuits::scan;
 use circuits::task::Task;
-use transformer::engine::{Cost, Options, Rates};
+use cs_engine::{Cost, Options, Rates};
 
 use crate::args::PlanArgs;
 use crate::error::CliError;

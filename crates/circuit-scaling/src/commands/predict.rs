@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use transformer::engine::Cache;
-use transformer::forest::Forest;
+use cs_engine::Cache;
+use cs_engine::forest::Forest;
 
 use crate::args::PredictArgs;
 use crate::downloads;

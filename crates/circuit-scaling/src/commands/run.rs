@@ -9,10 +9,10 @@ use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::study::{Study, analyse};
 use circuits::prompts::{PromptError, PromptSet};
 use circuits::task::Task;
+use cs_engine::intervention::Stream;
 use report::Extras;
 use report::figures::{Format, draw_all};
 use serde_json::json;
-use transformer::intervention::Stream;
 
 use super::ablate::{AblateOptions, ablate_models};
 use super::attend::attend_models;

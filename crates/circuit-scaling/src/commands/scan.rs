@@ -12,9 +12,9 @@ use analysis::scan_summary::{SummaryOptions, summarise_scan};
 use circuits::prompts::{PromptSet, Tokenize, TokenizedPrompts};
 use circuits::scan::{ScanOptions, Underway};
 use circuits::task::Task;
+use cs_engine;
+use cs_engine::decoder::Decoder;
 use serde_json::json;
-use transformer::decoder::Decoder;
-use transformer::engine;
 
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
@@ -70,7 +70,7 @@ pub fn resolve(
 /// tasks may not have to be loaded at all.
 ///
 /// # Errors
-/// [`transformer::error::LoadError::Memory`]
+/// [`cs_model::error::LoadError::Memory`]
 pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
     for subject in subjects {
         if tasks.iter().any(|task| !folder.has_done(&step(&task.name, &subject.name))) {
@@ -147,7 +147,7 @@ impl<'a> ModelScan<'a> {
         let options = ScanOptions {
             ablation: measure.ablation,
             value_bias: measure.value_bias,
-            engine: engine::Options { memory: measure.memory },
+            engine: cs_engine::Options { memory: measure.memory },
         };
         Ok(Self { subject, tokenized, meta, options, inputs })
     }

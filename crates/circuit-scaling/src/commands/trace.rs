@@ -13,9 +13,9 @@ use analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
     summary_table, write_results,
 };
+use cs_engine;
+use cs_engine::intervention::Stream;
 use serde_json::json;
-use transformer::engine;
-use transformer::intervention::Stream;
 
 use super::experiment::{StudyHeads, TestedModel};
 use super::scan::prompts_folder;
@@ -157,11 +157,11 @@ fn trace_model(
         let pairs = tested.prompts[task].tracing_pairs(tested.split);
         pairs.write(&prompts_folder(&tested.layout))?;
         let bar = display.bar("trace", name, &pairs.task, places.len() as u64, "heads");
-        let mut observe = |progress: engine::Progress| {
+        let mut observe = |progress: cs_engine::Progress| {
             bar.advance(progress.done, progress.total);
             ControlFlow::Continue(())
         };
-        let memory = engine::Options { memory: options.memory };
+        let memory = cs_engine::Options { memory: options.memory };
         let trace = circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
             .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();

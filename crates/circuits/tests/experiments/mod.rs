@@ -19,7 +19,7 @@ use analysis::scan_summary::{SummaryOptions, summarise_scan};
 use circuits::ablate::ablate_sets;
 use circuits::prompts::{Split, TokenizedPrompts};
 use circuits::scan::ScanOptions;
-use transformer::decoder::Decoder;
+use cs_engine::decoder::Decoder;
 
 use crate::planted::{World, plain_scan};
 

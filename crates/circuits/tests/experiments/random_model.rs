@@ -1,11 +1,11 @@
 //! Decoders with random weights, in the planted models' language.
 
-use kernels::PackedMatrix;
+use cs_engine::decoder::Decoder;
+use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
+use cs_kernels::PackedMatrix;
+use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use transformer::decoder::Decoder;
-use transformer::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
-use transformer::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
 
 use crate::planted::World;
 

@@ -8,7 +8,7 @@ use analysis::per_prompt::PerPromptScan;
 use analysis::scan_file::{Provenance, ScanMeta};
 use circuits::prompts::TokenizedPrompts;
 use circuits::scan::{ScanOptions, scan};
-use transformer::decoder::Decoder;
+use cs_engine::decoder::Decoder;
 
 use super::model::{N_HEADS, Planted};
 

@@ -1,9 +1,9 @@
 //! A circuit's heads at random places of an attention-only model, among heads of weak noise.
 
-use kernels::PackedMatrix;
-use transformer::decoder::Decoder;
-use transformer::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
-use transformer::weights::{LayerNorm, LayerWeights, Linear, Weights};
+use cs_engine::decoder::Decoder;
+use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Weights};
+use cs_kernels::PackedMatrix;
+use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
 
 use super::circuits::{LOGITS, Role, Wiring};
 use super::features::{Basis, Feature, N_CTX};

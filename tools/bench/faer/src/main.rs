@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use faer::linalg::matmul::matmul as faer_matmul;
 use faer::{Accum, Mat, Par};
-use kernels::{Init, MatMut, MatRef, PackedMatrix, matmul};
+use cs_kernels::{Init, MatMut, MatRef, PackedMatrix, matmul};
 
 const TURNS: usize = 20;
 const SHAPES: [&str; 6] =

@@ -1,0 +1,80 @@
+//! Loads a checkpoint folder and prints, as JSON, how long that took, the memory it peaked at, and logits of the plain
+//! run. `tools/real_shapes` compares them with Hugging Face Transformers.
+//!
+//! ```text
+//! probe FOLDER REQUEST.json
+//! {"prompts": [[2, 5, 9]], "read": [0, 17]}
+//! ```
+
+use std::time::Instant;
+
+use cs_engine::decoder::Decoder;
+use cs_engine::{Options, Prompt, Readings};
+use cs_model::ModelFiles;
+use cs_model::checkpoint::Checkpoint;
+use cs_model::config::ModelConfig;
+use cs_model::tokenizer::Tokenizer;
+use serde::Deserialize;
+use serde_json::json;
+
+#[derive(Deserialize)]
+struct Request {
+    /// Token ids.
+    prompts: Vec<Vec<u32>>,
+    /// Tokens whose logits are printed.
+    read: Vec<u32>,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, folder, request] = arguments.as_slice() else {
+        return Err("usage: probe FOLDER REQUEST.json".into());
+    };
+    let request: Request = serde_json::from_slice(&std::fs::read(request)?)?;
+
+    let files = ModelFiles::folder(folder)?;
+    let started = Instant::now();
+    let config = ModelConfig::open(&files)?;
+    let checkpoint = Checkpoint::open(&files, &config)?;
+    let decoder = Decoder::new(config.spec.clone(), cs_engine::load(&checkpoint)?);
+    let load_seconds = started.elapsed().as_secs_f64();
+    let load_peak_bytes = peak_bytes();
+    // What a scan does beside it.
+    let started = Instant::now();
+    checkpoint.weight_hash();
+    let hash_seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    Tokenizer::from_files(&files, &config)?;
+    let tokenizer_seconds = started.elapsed().as_secs_f64();
+
+    let prompt = |tokens: &Vec<u32>| Prompt {
+        tokens: tokens.clone(),
+        source: None,
+        group: 0,
+        weight: 1.0,
+        read: request.read.clone(),
+    };
+    let prompts: Vec<Prompt> = request.prompts.iter().map(prompt).collect();
+    let started = Instant::now();
+    let plain = Readings::collect(&decoder, &prompts, &[], Options::default())?;
+    let output = json!({
+        "load_seconds": load_seconds,
+        "load_peak_bytes": load_peak_bytes,
+        "hash_seconds": hash_seconds,
+        "tokenizer_seconds": tokenizer_seconds,
+        "weight_bytes": checkpoint.weight_bytes(),
+        "n_params": checkpoint.n_params(),
+        "dtypes": checkpoint.dtypes(),
+        "plain": (0..prompts.len()).map(|p| plain.plain(p)).collect::<Vec<_>>(),
+        "run_seconds": started.elapsed().as_secs_f64(),
+    });
+    println!("{output}");
+    Ok(())
+}
+
+/// The most memory that this process has held, where the system tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}

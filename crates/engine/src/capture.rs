@@ -1,0 +1,132 @@
+//! Activations of the plain run, kept for looking at.
+
+use cs_kernels::KeyValues;
+
+use crate::baseline::Baseline;
+use crate::decoder::Decoder;
+use crate::forest::Forest;
+use crate::layer::{Layer, layer_norm};
+use crate::readout;
+use cs_model::spec::{BlockLayout, NormPlacement};
+
+/// Why activations cannot be captured.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CaptureError {
+    /// The model cannot read prompts this long.
+    #[error("a prompt has {len} tokens, but the model reads at most {n_ctx}: shorten it")]
+    TooLong {
+        /// Tokens of the longest prompt.
+        len: usize,
+        /// The model's limit.
+        n_ctx: usize,
+    },
+    /// A token the model has no embedding for.
+    #[error("token id {token} is beyond the model's vocabulary of {d_vocab}: use its own tokenizer")]
+    UnknownToken {
+        /// The id.
+        token: u32,
+        /// Rows of the embedding.
+        d_vocab: usize,
+    },
+}
+
+/// Activations of one layer at all nodes of a forest, by TransformerLens's names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerCache {
+    /// The block's input. `[n_nodes, d_model]`
+    pub resid_pre: Vec<f32>,
+    /// The MLP's place in the residual stream: after attention, and its norm in post-norm blocks. `None` in parallel
+    /// blocks, which have no such place. `[n_nodes, d_model]`
+    pub resid_mid: Option<Vec<f32>>,
+    /// The block's output. `[n_nodes, d_model]`
+    pub resid_post: Vec<f32>,
+    /// Queries, rotated where positions are rotary. `[n_nodes, n_heads, d_head]`
+    pub q: Vec<f32>,
+    /// Keys, likewise. `[n_nodes, n_heads, d_head]`
+    pub k: Vec<f32>,
+    /// Values. `[n_nodes, n_heads, d_head]`
+    pub v: Vec<f32>,
+    /// Mixed values, before `W_O`. `[n_nodes, n_heads, d_head]`
+    pub z: Vec<f32>,
+}
+
+/// All layers' activations of a plain run, and its logits at any node.
+pub struct Cache<'a> {
+    decoder: &'a Decoder,
+    forest: &'a Forest,
+    layers: Vec<LayerCache>,
+}
+
+impl<'a> Cache<'a> {
+    /// Runs `forest` plainly and keeps everything: about `n_layers * n_nodes * (3 d_model + 4 d_attn)` floats.
+    ///
+    /// # Errors
+    /// If a prompt is longer than the model's context or holds a token beyond its vocabulary.
+    pub fn new(decoder: &'a Decoder, forest: &'a Forest) -> Result<Self, CaptureError> {
+        let spec = decoder.spec();
+        let (len, n_ctx, d_vocab) = (forest.max_len(), spec.n_ctx, spec.d_vocab);
+        if len > n_ctx {
+            return Err(CaptureError::TooLong { len, n_ctx });
+        }
+        if let Some(&token) = forest.tokens().iter().find(|&&t| t as usize >= d_vocab) {
+            return Err(CaptureError::UnknownToken { token, d_vocab });
+        }
+        let mut run = Baseline::embed(decoder, forest);
+        let layers = (0..spec.n_layers)
+            .map(|index| {
+                let layer = Layer { decoder, index };
+                let resid_pre = run.resid.clone();
+                run.step(layer, forest);
+                let halves = |half: usize| {
+                    let rows = run.streams.kv.chunks_exact(2 * spec.d_attn());
+                    rows.flat_map(|kv| kv.chunks_exact(spec.d_attn()).nth(half)).flatten().copied().collect()
+                };
+                let resid_mid = match (spec.block, spec.norm) {
+                    (BlockLayout::Parallel, _) => None,
+                    (BlockLayout::Sequential, NormPlacement::Pre) => Some(run.attn_sum.clone()),
+                    (BlockLayout::Sequential, NormPlacement::Post) => {
+                        let mut mid = run.attn_sum.clone();
+                        layer_norm(spec, &layer.weights().ln1, &run.attn_sum, &mut mid);
+                        Some(mid)
+                    }
+                };
+                let (k, v) = (halves(0), halves(1));
+                let (q, z) = (run.streams.q.clone(), run.streams.z.clone());
+                LayerCache { resid_pre, resid_mid, resid_post: run.resid.clone(), q, k, v, z }
+            })
+            .collect();
+        Ok(Self { decoder, forest, layers })
+    }
+
+    /// Activations of one layer.
+    pub fn layer(&self, layer: usize) -> &LayerCache {
+        &self.layers[layer]
+    }
+
+    /// Attention probabilities of one head at a query node, over the nodes it sees (see [`Forest::path_into`]), in
+    /// order of position.
+    pub fn pattern(&self, layer: usize, head: usize, node: u32) -> Vec<f32> {
+        let spec = self.decoder.spec();
+        let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
+        let cached = &self.layers[layer];
+        let mut path = Vec::new();
+        self.forest.path_into(node, spec.windows[layer], &mut path);
+        let (mut scores, mut z) = (vec![0.0; path.len()], vec![0.0; d_head]);
+        let q = &cached.q[node as usize * d_attn + head * d_head..][..d_head];
+        let (at, scale) = (head * d_head, spec.attn_scale[layer]);
+        let kv = KeyValues { data: &cached.k, stride: d_attn, key: at, value: at }; // values do not matter here
+        cs_kernels::attention_row(q, kv, &path, scale, &mut scores, &mut z);
+        scores
+    }
+
+    /// Logits of the whole vocabulary after a node. `[d_vocab]`
+    pub fn logits(&self, node: u32) -> Vec<f64> {
+        let spec = self.decoder.spec();
+        let resid = &self.layers[spec.n_layers - 1].resid_post;
+        let x = readout::normed(self.decoder, &resid[node as usize * spec.d_model..][..spec.d_model]);
+        let tokens: Vec<u32> = (0..spec.d_vocab as u32).collect();
+        let mut logits = vec![0.0; tokens.len()];
+        readout::logits_of(self.decoder, &x, &tokens, &mut logits);
+        logits
+    }
+}

@@ -1,0 +1,305 @@
+//! What a run costs, without running it: the operations of [`run`](crate::run) counted, and the time they take here.
+//!
+//! With `n` branch nodes, `e` last-token nodes and `s(x)` the sum of context lengths over nodes `x`, a branch that starts
+//! at layer `l` of `L` costs
+//!
+//! ```text
+//! dense      its own layer         2 d_head d_model n  + [sequential block] 4 d_model d_mlp n
+//!            each later layer      (8 d_attn d_model + 4 d_model d_mlp) n
+//!            the last layer        4 d_attn d_model n + (4 d_attn d_model + 4 d_model d_mlp) e
+//! attention  each later layer      4 d_attn s(n), and s(e) in the last
+//! ```
+//!
+//! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
+//! they part (as if a stack held all of them). The expected time is the sum over kinds of
+//! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
+//! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use cs_kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
+
+use crate::error::EngineError;
+use crate::forest::Forest;
+use crate::intervention::Branch;
+use crate::layer::{MLP_BLOCK, TILE, activate, layer_norm};
+use crate::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
+use crate::request::{Options, Prompt};
+use crate::tree::Tree;
+use crate::weights::LayerNorm;
+use cs_model::spec::{BlockLayout, ModelSpec};
+
+/// What a run costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Token positions of all prompts.
+    pub n_tokens: usize,
+    /// Nodes of the branches' forests.
+    pub n_nodes: usize,
+    /// Floating-point operations in matrix products; a multiplication and an addition are two.
+    pub dense: f64,
+    /// Floating-point operations in attention.
+    pub attention: f64,
+    /// Bytes of activations at the peak, beside the weights.
+    pub memory: usize,
+}
+
+/// Counts the operations of a run.
+///
+/// # Errors
+/// As [`run`](crate::run), which checks the same things first.
+pub fn cost(
+    spec: &ModelSpec,
+    prompts: &[Prompt],
+    branches: &[Branch],
+    options: Options,
+) -> Result<Cost, EngineError> {
+    plan::check(spec, prompts, branches)?;
+    let mut total = Cost { n_tokens: prompts.iter().map(|p| p.tokens.len()).sum(), ..Cost::default() };
+    for chunk in plan::chunks(spec, prompts, branches, options)? {
+        total.add_chunk(spec, &chunk, branches);
+        let (base, branch) = floats_per_node(spec, branches);
+        let stack = stack_size(spec, branches, &chunk, options.memory).min(branches.len());
+        let per_run = branch * chunk.branch.n_nodes() + floats_per_end(spec) * chunk.ends.len();
+        let floats = base * chunk.base.n_nodes() + per_run * stack;
+        total.memory = total.memory.max(scratch_bytes(spec, chunk.base.max_len()) + 4 * floats);
+    }
+    Ok(total)
+}
+
+impl Cost {
+    fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch]) {
+        let (n, ends, base) = (chunk.branch.n_nodes(), chunk.ends.len(), chunk.base.n_nodes());
+        self.n_nodes += n;
+        let last = spec.n_layers - 1;
+        let everywhere = |forest: &Forest| (0..forest.n_nodes() as u32).collect::<Vec<_>>();
+        let (base_nodes, branch_nodes) = (everywhere(&chunk.base), everywhere(&chunk.branch));
+        let tree = Tree::new(branches);
+        let starting = tree.by_first_layer();
+        let mut running: Vec<&[usize]> = vec![];
+        for layer in 0..spec.n_layers {
+            let rows = if layer == last { ends } else { n };
+            let queries = if layer == last { &chunk.ends } else { &branch_nodes };
+            self.dense += projections(spec, base, base) + rest_of_block(spec, base);
+            self.attention += attention(spec, layer, &chunk.base, &base_nodes);
+
+            // Runs that have started project and attend, and then divide.
+            let (n_before, partings) = (running.len() as f64, layer);
+            running = running.iter().flat_map(|run| tree.divide(run, layer, partings)).collect();
+            self.dense += n_before * projections(spec, n, rows);
+            self.dense += running.len() as f64 * rest_of_block(spec, rows);
+            self.attention += n_before * attention(spec, layer, &chunk.branch, queries);
+
+            let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
+            for run in tree.divide(start, layer, 0) {
+                let n_edits = branches[run[0]].at_layer(layer).len();
+                self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
+                if spec.block == BlockLayout::Sequential {
+                    self.dense += (4 * spec.d_model * spec.d_mlp * rows) as f64;
+                }
+                running.push(run);
+            }
+        }
+    }
+
+    /// Seconds that the run takes at these rates.
+    #[must_use]
+    pub fn seconds(&self, rates: &Rates) -> f64 {
+        self.dense / rates.dense + self.attention / rates.attention
+    }
+}
+
+/// Operations in one layer's products before attention: keys and values of `n` rows, queries of `n_queries`.
+fn projections(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
+    (2 * spec.d_attn() * spec.d_model * (2 * n + n_queries)) as f64
+}
+
+/// Operations in one layer's products after attention: `W_O` and the MLP of `n` rows.
+fn rest_of_block(spec: &ModelSpec, n: usize) -> f64 {
+    (2 * spec.d_model * (spec.d_attn() + 2 * spec.d_mlp) * n) as f64
+}
+
+/// Operations in one layer's attention of these nodes' queries.
+fn attention(spec: &ModelSpec, layer: usize, forest: &Forest, queries: &[u32]) -> f64 {
+    let window = spec.windows[layer].unwrap_or(usize::MAX);
+    let seen = |&node: &u32| (forest.positions()[node as usize] as usize + 1).min(window);
+    4.0 * spec.d_attn() as f64 * queries.iter().map(seen).sum::<usize>() as f64
+}
+
+/// Floating-point operations a second that all threads of the current pool reach together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// In matrix products of the model's shape, the activation between them included.
+    pub dense: f64,
+    /// In attention over a few dozen nodes.
+    pub attention: f64,
+}
+
+impl Rates {
+    /// Measures them for a model's widths in about `budget`, on random numbers.
+    #[must_use]
+    pub fn measure(spec: &ModelSpec, budget: Duration) -> Self {
+        Self { dense: dense_rate(spec, budget * 3 / 4), attention: attention_rate(spec, budget / 4) }
+    }
+}
+
+/// A number that costs nothing to make and overflows nothing.
+fn some_float(i: usize) -> f32 {
+    (i % 251) as f32 / 125.5 - 1.0
+}
+
+/// Repeats `work`, which returns the operations it did, on every thread until `budget` is spent; operations a second.
+fn rate(budget: Duration, work: impl Fn(&mut Vec<f32>) -> f64 + Sync) -> f64 {
+    let rates = rayon::broadcast(|_| {
+        let mut scratch = Vec::new();
+        work(&mut scratch); // the first time pays for memory
+        let start = Instant::now();
+        let mut done = 0.0;
+        while done == 0.0 || start.elapsed() < budget {
+            done += work(&mut scratch);
+        }
+        done / start.elapsed().as_secs_f64()
+    });
+    rates.into_iter().sum()
+}
+
+/// The MLP of one layer on full tiles, as [`crate::layer::Layer`] runs it, its norm and residual addition included; of models
+/// without, `W_O`.
+fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
+    let (d_model, d_hidden) = (spec.d_model, if spec.d_mlp > 0 { spec.d_mlp } else { spec.d_attn() });
+    let fill = |row: usize, out: &mut [f32]| {
+        out.iter_mut().enumerate().for_each(|(i, x)| *x = some_float(row + i));
+    };
+    let w_in = PackedMatrix::pack_rows(d_model, d_hidden, fill);
+    let w_out = PackedMatrix::pack_rows(d_hidden, d_model, fill);
+    rate(budget, |scratch| {
+        let (n_x, n_hidden) = (TILE * d_model, TILE * MLP_BLOCK.min(d_hidden));
+        if scratch.is_empty() {
+            scratch.extend((0..2 * n_x + n_hidden).map(some_float));
+        }
+        let (x, rest) = scratch.split_at_mut(n_x);
+        let (normed, hidden) = rest.split_at_mut(n_x);
+        layer_norm(spec, &LayerNorm::default(), x, normed);
+        for from in (0..d_hidden).step_by(MLP_BLOCK) {
+            let columns = from..d_hidden.min(from + MLP_BLOCK);
+            let width = columns.len();
+            let hidden = &mut hidden[..TILE * width];
+            let (input, into) = (MatRef::new(normed, TILE, d_model), MatMut::new(hidden, TILE, width));
+            matmul(input, w_in.block(0..d_model, columns.clone()), into, Init::Zero);
+            activate(spec.activation, hidden);
+            let w_out = w_out.block(columns, 0..d_model);
+            let (hidden, into) = (MatRef::new(hidden, TILE, width), MatMut::new(x, TILE, d_model));
+            matmul(hidden, w_out, into, Init::Accumulate);
+        }
+        // As small as they began: sums that grow turn by turn would end as infinities.
+        x.iter_mut().for_each(|x| *x *= 1e-3);
+        black_box(&x[0]);
+        (4 * TILE * d_model * d_hidden) as f64
+    })
+}
+
+/// Attention of every head of the last few nodes of paths of 20, as prompts that share a beginning have them.
+fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
+    const LEN: usize = 20;
+    const OWN: usize = 8;
+    let (d_attn, n_paths) = (spec.d_attn(), 16);
+    let kv: Vec<f32> = (0..2 * d_attn * (LEN + n_paths * OWN)).map(some_float).collect();
+    let kv = KeyValues { data: &kv, stride: 2 * d_attn, key: 0, value: d_attn };
+    rate(budget, |scratch| {
+        scratch.resize(2 * d_attn * OWN, 0.5);
+        let (q, z) = scratch.split_at_mut(d_attn * OWN);
+        let mut attention = PathAttention::new(spec.n_heads, spec.d_head);
+        for path in 0..n_paths {
+            let own = (LEN + path * OWN) as u32;
+            let nodes: Vec<u32> = (0..(LEN - OWN) as u32).chain(own..own + OWN as u32).collect();
+            for first in (0..OWN).step_by(PathAttention::QUERIES) {
+                let end = first + PathAttention::QUERIES;
+                let rows = first * d_attn..end * d_attn;
+                let q = MatRef::new(&q[rows.clone()], PathAttention::QUERIES, d_attn);
+                let z = MatMut::new(&mut z[rows], PathAttention::QUERIES, d_attn);
+                attention.attend(q, kv, &nodes[..LEN - OWN + end], None, 0.1, z);
+            }
+        }
+        black_box(&z[0]);
+        (4 * d_attn * n_paths * (LEN - OWN + 1..=LEN).sum::<usize>()) as f64
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intervention::Replacement;
+    use cs_model::spec::{Activation, Architecture, NormPlacement, Positions};
+
+    fn spec(block: BlockLayout) -> ModelSpec {
+        ModelSpec {
+            architecture: Architecture::Gpt2,
+            n_layers: 3,
+            n_heads: 2,
+            d_model: 8,
+            d_head: 4,
+            d_mlp: 16,
+            d_vocab: 10,
+            d_embed: 8,
+            n_ctx: 16,
+            positions: Positions::Learned { offset: 0 },
+            block,
+            norm: NormPlacement::Pre,
+            norm_eps: 1e-5,
+            final_norm: true,
+            activation: Activation::GeluTanh,
+            attn_scale: vec![0.5; 3],
+            windows: vec![None, Some(2), None],
+            tied_unembed: true,
+        }
+    }
+
+    /// Two prompts that share two of three tokens: four nodes, two ends.
+    fn prompts() -> Vec<Prompt> {
+        [[1, 2, 3], [1, 2, 4]]
+            .map(|tokens| Prompt { tokens: tokens.to_vec(), read: vec![5], weight: 1.0, ..Prompt::default() })
+            .to_vec()
+    }
+
+    #[test]
+    fn operations_are_those_of_the_formula() {
+        let layer = |n: f64, e: f64| 4.0 * 8.0 * 8.0 * (n + e) + 4.0 * 8.0 * 16.0 * e;
+        let (own, mlp) = (2.0 * 4.0 * 8.0, 4.0 * 8.0 * 16.0);
+        // Contexts: 1, 2, 3, 3 tokens; at most 2 under the window.
+        let (all, windowed, ends) = (9.0, 7.0, 6.0);
+        let plain = 3.0 * layer(4.0, 4.0);
+        let plain_attention = 4.0 * 8.0 * (all + windowed + all);
+        let cost_of = |block, layers: &[usize]| {
+            let branches: Vec<Branch> =
+                layers.iter().map(|&l| Branch::ablate([(l, 1)], Replacement::Zero)).collect();
+            cost(&spec(block), &prompts(), &branches, Options::default()).unwrap()
+        };
+        let none = cost_of(BlockLayout::Sequential, &[]);
+        assert_eq!((none.n_tokens, none.n_nodes), (6, 4));
+        assert_eq!((none.dense, none.attention), (plain, plain_attention));
+
+        let first = cost_of(BlockLayout::Sequential, &[0]);
+        assert_eq!(first.dense, plain + 4.0 * (own + mlp) + layer(4.0, 4.0) + layer(4.0, 2.0));
+        assert_eq!(first.attention, plain_attention + 4.0 * 8.0 * (windowed + ends));
+        // Equal branches are run once.
+        let last = cost_of(BlockLayout::Sequential, &[2, 2]);
+        assert_eq!((last.dense, last.attention), (plain + 2.0 * (own + mlp), plain_attention));
+        // Two sets that part in the second layer: its projections and attention are shared, what follows is not.
+        let sets = [vec![(0, 1)], vec![(0, 1), (1, 0)]].map(|heads| Branch::ablate(heads, Replacement::Zero));
+        let parted = cost(&spec(BlockLayout::Sequential), &prompts(), &sets, Options::default()).unwrap();
+        let shared = 3.0 * 2.0 * 8.0 * 8.0 * 4.0; // q, k and v of four nodes
+        let expected = plain + 4.0 * (own + mlp) + 2.0 * layer(4.0, 4.0) - shared + 2.0 * layer(4.0, 2.0);
+        assert_eq!(parted.dense, expected);
+        assert_eq!(parted.attention, plain_attention + 4.0 * 8.0 * (windowed + 2.0 * ends));
+        assert_eq!(cost_of(BlockLayout::Parallel, &[2]).dense, plain + 2.0 * own);
+        assert!(first.memory > 0 && first.memory < 1 << 30);
+    }
+
+    #[test]
+    fn rates_are_rates() {
+        let rates = Rates::measure(&spec(BlockLayout::Sequential), Duration::from_millis(20));
+        assert!(rates.dense.is_finite() && rates.dense > 1e6, "{rates:?}");
+        assert!(rates.attention.is_finite() && rates.attention > 1e6, "{rates:?}");
+    }
+}

@@ -1,0 +1,160 @@
+//! What a branch of the computation does differently from the plain run.
+//!
+//! Every experiment of this project replaces one of a head's streams by something else, at some layers and heads, at
+//! all positions: a *zero*, *mean* or *resample ablation* replaces `z`; causal tracing replaces `v` (or `q`, `k`,
+//! `z`, `pattern`) by its value in another run; ablating a set of heads does so for many heads at once. A [`Branch`]
+//! is one such list of replacements, and one forward pass of the [engine](crate) carries many branches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A head's activation that can be replaced. Names are TransformerLens's (`hook_q`, …).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Queries `[position, d_head]`, bias included, rotated where positions are rotary.
+    Q,
+    /// Keys `[position, d_head]`, likewise.
+    K,
+    /// Values `[position, d_head]`, bias included.
+    V,
+    /// Attention probabilities `[query position, key position]`.
+    Pattern,
+    /// The pattern's mean of values `[position, d_head]`: what `W_O` reads.
+    Z,
+}
+
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::V, Self::Z, Self::Q, Self::K, Self::Pattern];
+
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stream::Q => "q",
+            Stream::K => "k",
+            Stream::V => "v",
+            Stream::Pattern => "pattern",
+            Stream::Z => "z",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Stream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|stream| stream.as_str() == text)
+            .ok_or_else(|| format!("unknown stream `{text}`: use v, z, q, k or pattern"))
+    }
+}
+
+/// What stands in the stream's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replacement {
+    /// Zeros: on `z`, what zeroing a head's slice at the input of the output projection does.
+    Zero,
+    /// `c_h = b_V + β W_V`, the part of the head's value that is the same whatever the input (`β`: the bias of the
+    /// norm that feeds attention; `b_V` alone in post-norm blocks). On `z`, what zeroing does once value biases are
+    /// folded into the output bias. Only for [`Stream::V`] and [`Stream::Z`].
+    ValueBias,
+    /// The mean of `z` over the prompts of the same [group](crate::Prompt::group), position by position.
+    /// Only for [`Stream::Z`].
+    GroupMean,
+    /// The stream's value in the plain run of the prompt's [source](crate::Prompt::source).
+    Source,
+}
+
+/// One replacement at one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Edit {
+    /// Layer, from 0.
+    pub layer: usize,
+    /// Head within the layer, from 0.
+    pub head: usize,
+    /// Which activation.
+    pub stream: Stream,
+    /// What replaces it.
+    pub replacement: Replacement,
+}
+
+/// A set of edits that are in force together.
+///
+/// Edits are kept in order of layer, head and stream, so that the order in which a set of heads is named changes no
+/// byte of the result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Branch {
+    edits: Vec<Edit>,
+}
+
+impl Branch {
+    /// A branch with these edits. Naming the same edit twice changes nothing.
+    pub fn new(edits: impl IntoIterator<Item = Edit>) -> Self {
+        let mut edits: Vec<Edit> = edits.into_iter().collect();
+        edits.sort_unstable();
+        edits.dedup();
+        Self { edits }
+    }
+
+    /// The same replacement of `z` at each of `heads`, given as (layer, head).
+    pub fn ablate(heads: impl IntoIterator<Item = (usize, usize)>, replacement: Replacement) -> Self {
+        Self::patch(heads, Stream::Z, replacement)
+    }
+
+    /// The same replacement of one stream at each of `heads`, given as (layer, head).
+    pub fn patch(
+        heads: impl IntoIterator<Item = (usize, usize)>,
+        stream: Stream,
+        replacement: Replacement,
+    ) -> Self {
+        Self::new(heads.into_iter().map(|(layer, head)| Edit { layer, head, stream, replacement }))
+    }
+
+    /// All edits, in order.
+    pub fn edits(&self) -> &[Edit] {
+        &self.edits
+    }
+
+    /// Edits at one layer, in order of head and stream.
+    pub fn at_layer(&self, layer: usize) -> &[Edit] {
+        let from = self.edits.partition_point(|e| e.layer < layer);
+        let to = self.edits.partition_point(|e| e.layer <= layer);
+        &self.edits[from..to]
+    }
+
+    /// The first layer that differs from the plain run; `None` if nothing is edited.
+    pub fn first_layer(&self) -> Option<usize> {
+        self.edits.first().map(|e| e.layer)
+    }
+
+    /// Whether some edit replaces by this.
+    pub fn uses(&self, replacement: Replacement) -> bool {
+        self.edits.iter().any(|e| e.replacement == replacement)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_repetition_of_heads_do_not_matter() {
+        let a = Branch::ablate([(3, 1), (0, 2), (3, 0)], Replacement::Zero);
+        let b = Branch::ablate([(0, 2), (3, 0), (3, 1), (3, 0)], Replacement::Zero);
+        assert_eq!(a, b);
+        assert_eq!(a.first_layer(), Some(0));
+        assert_eq!(a.at_layer(3).len(), 2);
+        assert!(a.at_layer(1).is_empty());
+    }
+}

@@ -1,0 +1,94 @@
+//! Where every head attends from each prompt's last token, in the plain run.
+
+use cs_kernels::KeyValues;
+use rayon::prelude::*;
+
+use crate::baseline::Baseline;
+use crate::decoder::Decoder;
+use crate::error::EngineError;
+use crate::layer::Layer;
+use crate::plan::{self, Chunk};
+use crate::request::{Options, Prompt};
+
+/// Attention of all heads of one layer at one prompt's last token.
+#[derive(Clone, Copy, Debug)]
+pub struct LastAttention<'a> {
+    /// Index of the prompt.
+    pub prompt: usize,
+    /// The layer.
+    pub layer: usize,
+    /// Position of the first token seen: 0, but for layers with a window.
+    pub first: usize,
+    /// Tokens seen, the last token included.
+    pub n_seen: usize,
+    /// Attention probabilities, head by head, in order of position. `[n_heads, n_seen]`
+    pub weights: &'a [f32],
+}
+
+/// Runs `prompts` plainly, and hands over what each head of each layer attends to at each prompt's last token.
+///
+/// Only [`Prompt::tokens`] is used. Within a layer, prompts come in an order that depends on their tokens alone, so that sums
+/// over them are the same to the bit whatever the number of threads and the memory bound.
+///
+/// # Errors
+/// See [`EngineError`]; everything is checked before the first layer is computed.
+pub fn last_attention(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    options: Options,
+    receive: &mut dyn FnMut(LastAttention<'_>),
+) -> Result<(), EngineError> {
+    let spec = decoder.spec();
+    plan::check(spec, prompts, &[])?;
+    let mut weights = Vec::new();
+    for chunk in plan::chunks(spec, prompts, &[], options)? {
+        let mut run = Baseline::embed(decoder, &chunk.base);
+        // A chunk leaves room for one branch, which is not run here.
+        let (_, branch_floats) = plan::floats_per_node(spec, &[]);
+        let per_prompt = spec.n_heads * chunk.base.max_len();
+        let at_once = (branch_floats * chunk.base.n_nodes() / per_prompt).max(1);
+        for index in 0..spec.n_layers {
+            let layer = Layer { decoder, index };
+            run.step(layer, &chunk.base);
+            for group in chunk.prompts.chunks(at_once).zip(chunk.base.ends().chunks(at_once)) {
+                weights.resize(per_prompt * at_once.min(chunk.prompts.len()), 0.0);
+                attend(layer, &chunk, &run, group.1, &mut weights);
+                for ((&prompt, &end), weights) in
+                    group.0.iter().zip(group.1).zip(weights.chunks_exact(per_prompt))
+                {
+                    let (first, n_seen) = seen(layer, &chunk, end);
+                    let weights = &weights[..spec.n_heads * n_seen];
+                    receive(LastAttention { prompt, layer: index, first, n_seen, weights });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Position of the first token that a node sees, and how many it sees.
+fn seen(layer: Layer<'_>, chunk: &Chunk, node: u32) -> (usize, usize) {
+    let len = chunk.base.positions()[node as usize] as usize + 1;
+    let n_seen = layer.spec().windows[layer.index].map_or(len, |window| window.min(len));
+    (len - n_seen, n_seen)
+}
+
+/// Attention of each of `ends`: the first `n_heads * n_seen` of as many equal parts of `weights`.
+fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Baseline, ends: &[u32], weights: &mut [f32]) {
+    let spec = layer.spec();
+    let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
+    let (window, scale) = (spec.windows[layer.index], spec.attn_scale[layer.index]);
+    let per_prompt = spec.n_heads * chunk.base.max_len();
+    ends.par_iter().zip(weights.par_chunks_exact_mut(per_prompt)).for_each_init(
+        || (Vec::new(), vec![0.0; d_head]),
+        |(path, z), (&end, weights)| {
+            chunk.base.path_into(end, window, path);
+            let q = &run.streams.q[end as usize * d_attn..][..d_attn];
+            for (head, weights) in weights.chunks_exact_mut(path.len()).take(spec.n_heads).enumerate() {
+                let at = head * d_head;
+                let kv = KeyValues { data: &run.streams.kv, stride: 2 * d_attn, key: at, value: d_attn + at };
+                cs_kernels::attention_row(&q[at..at + d_head], kv, path, scale, weights, z);
+            }
+        },
+    );
+}

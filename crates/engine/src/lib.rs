@@ -1,0 +1,53 @@
+//! The exact intervened forward pass over a *forest* of prompts, in which any head's streams can be replaced.
+//!
+//! One call runs a batch of [prompts](Prompt) plainly and once more for every [`Branch`], and reads logits of chosen
+//! tokens at each prompt's last token. Results are those of a separate full forward pass per prompt and branch, up to
+//! float32 rounding, but only work that a branch really changes is done:
+//!
+//! 1. prompts become a prefix [`Forest`], so what they share is computed once;
+//! 2. a branch starts at its first edited layer, from the plain run's state there (`resid_mid − (z_h − c_h) W_O^h`
+//!    in a sequential block, `resid_post − …` in a parallel one);
+//! 3. in the last layer only the prompts' last tokens are carried on, and only the logits asked for are computed;
+//! 4. branches that start at the same layer are stacked into one tall matrix.
+//!
+//! Prompts are cut into chunks and branches into stacks so that the [memory](Options::memory) bound holds. Neither
+//! cut, nor the number of threads, changes a bit of the result: every row of every kernel depends on that row alone.
+//!
+//! ```text
+//! prompts ──sort──► chunks ──► Forest ──► Baseline, layer by layer ──┬─► Stack of branches from layer l ─► readings
+//!                              (plan)     (baseline)                 └─► next layer        (branches, layer)
+//! ```
+
+#![deny(unsafe_code)]
+
+mod baseline;
+mod branches;
+mod capture;
+mod cost;
+pub mod decoder;
+mod edits;
+mod error;
+pub mod forest;
+pub mod intervention;
+mod last_attention;
+mod layer;
+mod load;
+mod means;
+pub mod model;
+mod plan;
+mod readout;
+mod request;
+mod run;
+mod tree;
+pub mod weights;
+
+pub use capture::{Cache, CaptureError, LayerCache};
+pub use cost::{Cost, Rates, cost};
+pub use error::EngineError;
+pub use last_attention::{LastAttention, last_attention};
+pub use load::load;
+pub use request::{Options, Progress, Prompt, Reading, Receiver};
+pub use run::{Readings, run};
+
+#[cfg(doc)]
+use crate::forest::Forest;

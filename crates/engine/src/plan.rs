@@ -1,0 +1,257 @@
+//! Cutting prompts into chunks that fit the memory bound, and building each chunk's forests.
+
+use std::collections::HashMap;
+
+use crate::baseline::Sources;
+use crate::error::EngineError;
+use crate::forest::{Forest, ForestError};
+use crate::intervention::{Branch, Replacement, Stream};
+use crate::request::{Options, Prompt};
+use crate::tree::Tree;
+use cs_model::spec::ModelSpec;
+
+/// Prompts that are run together.
+pub(crate) struct Chunk {
+    /// Indices into the caller's prompts.
+    pub prompts: Vec<usize>,
+    /// What the plain run computes: the prompts, then their sources.
+    pub base: Forest,
+    /// What branches compute. Prompts share a node only where also their sources and groups agree.
+    pub branch: Forest,
+    /// For each branch node, the base node of the same prefix. `[n_branch_nodes]`
+    pub own: Vec<u32>,
+    /// For each branch node, the base node that [`Replacement::Source`] reads; empty where no branch does.
+    pub source: Vec<u32>,
+    /// For each branch node, its prompts' group; empty where no branch reads group means.
+    pub group: Vec<u32>,
+    /// Nodes of the branch forest at which prompts end, ascending, once each.
+    pub ends: Vec<u32>,
+    /// For each prompt of the chunk, where in `ends` its end is.
+    pub end_of: Vec<u32>,
+}
+
+impl Chunk {
+    fn new(prompts: &[Prompt], indices: &[usize], needs: Needs) -> Result<Self, ForestError> {
+        let own: Vec<&[u32]> = indices.iter().map(|&i| &prompts[i].tokens[..]).collect();
+        let sources = indices.iter().map(|&i| source_tokens(&prompts[i]));
+        let sources: Vec<&[u32]> = if needs.source { sources.collect() } else { vec![] };
+        let base = Forest::new(&[&own[..], &sources[..]].concat())?;
+
+        let branch = if needs.source || needs.groups {
+            let mut interned: HashMap<(u32, u32), u32> = HashMap::new();
+            let mut key = |group, token| {
+                let next = interned.len() as u32;
+                *interned.entry((group, token)).or_insert(next)
+            };
+            let keys: Vec<Vec<u32>> = indices
+                .iter()
+                .map(|&i| {
+                    let group = if needs.groups { prompts[i].group } else { 0 };
+                    (0..prompts[i].tokens.len())
+                        .map(|p| key(group, if needs.source { source_tokens(&prompts[i])[p] } else { 0 }))
+                        .collect()
+                })
+                .collect();
+            Forest::keyed(&own, &keys)?
+        } else {
+            base.clone()
+        };
+
+        let mut chunk = Chunk {
+            prompts: indices.to_vec(),
+            own: vec![0; branch.n_nodes()],
+            source: if needs.source { vec![0; branch.n_nodes()] } else { vec![] },
+            group: if needs.groups { vec![0; branch.n_nodes()] } else { vec![] },
+            ends: branch.ends().to_vec(),
+            end_of: vec![],
+            base,
+            branch,
+        };
+        chunk.ends.sort_unstable();
+        chunk.ends.dedup();
+        for (i, &prompt) in indices.iter().enumerate() {
+            let end = chunk.branch.end(i);
+            chunk.end_of.push(chunk.ends.partition_point(|&e| e < end) as u32);
+            let path = chunk.branch.path(end);
+            for (&node, own) in path.iter().zip(chunk.base.path(chunk.base.end(i))) {
+                chunk.own[node as usize] = own;
+            }
+            if needs.source {
+                for (&node, source) in path.iter().zip(chunk.base.path(chunk.base.end(indices.len() + i))) {
+                    chunk.source[node as usize] = source;
+                }
+            }
+            if needs.groups {
+                path.iter().for_each(|&node| chunk.group[node as usize] = prompts[prompt].group);
+            }
+        }
+        Ok(chunk)
+    }
+}
+
+fn source_tokens(prompt: &Prompt) -> &[u32] {
+    prompt.source.as_deref().unwrap_or(&prompt.tokens)
+}
+
+/// What branches read beside their own run.
+#[derive(Clone, Copy)]
+struct Needs {
+    source: bool,
+    groups: bool,
+}
+
+impl Needs {
+    fn of(branches: &[Branch]) -> Self {
+        let uses = |r| branches.iter().any(|b| b.uses(r));
+        Self { source: uses(Replacement::Source), groups: uses(Replacement::GroupMean) }
+    }
+}
+
+/// Floats of activations that one node costs: in the plain run (`resid`, `attn_sum`, `q`, `k v`, `z`, and what is kept of
+/// it for later layers), and in one run of a stack (`q`, `k v` of the stack being run; `resid` of each stack that waits for its
+/// children or is being run, and `z` of each that waits).
+pub(crate) fn floats_per_node(spec: &ModelSpec, branches: &[Branch]) -> (usize, usize) {
+    let (d_model, d_attn) = (spec.d_model, spec.d_attn());
+    let tree = Tree::new(branches);
+    let kept = Sources::floats_per_node(d_attn, &tree.sources_read_later());
+    let (base, frames) = (2 * d_model + 4 * d_attn + kept, tree.frames());
+    (base, 3 * d_attn + frames * d_model + (frames - 1) * d_attn)
+}
+
+/// Floats of activations that one last token costs in one run of a stack: its residual stream before and after the last layer,
+/// and its `z`.
+pub(crate) fn floats_per_end(spec: &ModelSpec) -> usize {
+    2 * spec.d_model + spec.d_attn()
+}
+
+/// Bytes of all threads' scratch for a tile of rows each, with prompts of up to `longest` tokens.
+pub(crate) fn scratch_bytes(spec: &ModelSpec, longest: usize) -> usize {
+    let floats = crate::layer::TILE * (2 * spec.d_model + spec.d_attn() + spec.d_mlp + spec.d_embed)
+        + cs_kernels::PathAttention::floats(spec.n_heads, spec.d_head, longest);
+    4 * floats * rayon::current_num_threads()
+}
+
+/// How many branches to stack: as many as fit into memory, but no more rows than keep all threads busy.
+pub(crate) fn stack_size(spec: &ModelSpec, branches: &[Branch], chunk: &Chunk, memory: usize) -> usize {
+    let (base, branch) = floats_per_node(spec, branches);
+    let taken = scratch_bytes(spec, chunk.base.max_len()) + 4 * base * chunk.base.n_nodes();
+    let n_nodes = chunk.branch.n_nodes();
+    let per_run = branch * n_nodes + floats_per_end(spec) * chunk.ends.len();
+    let fits = memory.saturating_sub(taken) / (4 * per_run);
+    let enough = (16 * crate::layer::TILE * rayon::current_num_threads()).div_ceil(n_nodes);
+    fits.min(enough).max(1)
+}
+
+/// Sorts prompts, so that shared prefixes come together, and cuts them into chunks whose plain run and at least one
+/// branch fit into the memory bound.
+pub(crate) fn chunks(
+    spec: &ModelSpec,
+    prompts: &[Prompt],
+    branches: &[Branch],
+    options: Options,
+) -> Result<Vec<Chunk>, EngineError> {
+    let needs = Needs::of(branches);
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|&i| (&prompts[i].tokens, &prompts[i].source, prompts[i].group, i));
+
+    let (base, branch) = floats_per_node(spec, branches);
+    // A source is a prompt of the plain run too.
+    let per_node = 4 * (base * if needs.source { 2 } else { 1 } + branch);
+    let per_end = 4 * floats_per_end(spec);
+    let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0);
+    let scratch = scratch_bytes(spec, longest);
+    let available = options.memory.saturating_sub(scratch);
+    let need = longest * per_node + per_end;
+    if available < need {
+        return Err(EngineError::Memory { need: scratch + need, memory: options.memory });
+    }
+
+    let mut chunks = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for at in 0..order.len() {
+        let tokens = &prompts[order[at]].tokens;
+        let shared = if at == from || needs.source || needs.groups {
+            0 // keyed nodes may share less than tokens do: count every token
+        } else {
+            let before = &prompts[order[at - 1]].tokens;
+            before.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+        };
+        let of_prompt = |n_nodes| n_nodes * per_node + per_end;
+        if bytes + of_prompt(tokens.len() - shared) > available {
+            chunks.push(Chunk::new(prompts, &order[from..at], needs)?);
+            (from, bytes) = (at, of_prompt(tokens.len()));
+        } else {
+            bytes += of_prompt(tokens.len() - shared);
+        }
+    }
+    chunks.push(Chunk::new(prompts, &order[from..], needs)?);
+    Ok(chunks)
+}
+
+/// Checks prompts and branches against the model and each other.
+pub(crate) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -> Result<(), EngineError> {
+    if prompts.is_empty() {
+        return Err(EngineError::NoPrompts);
+    }
+    let needs = Needs::of(branches);
+    let mut group_lengths: HashMap<u32, usize> = HashMap::new();
+    for (index, prompt) in prompts.iter().enumerate() {
+        let len = prompt.tokens.len();
+        if len == 0 {
+            return Err(ForestError::EmptyPrompt { index }.into());
+        }
+        if len > spec.n_ctx {
+            return Err(EngineError::TooLong { index, len, n_ctx: spec.n_ctx });
+        }
+        let d_vocab = spec.d_vocab;
+        let mut tokens = prompt.tokens.iter().chain(&prompt.read).chain(prompt.source.iter().flatten());
+        if let Some(&token) = tokens.find(|&&t| t as usize >= d_vocab) {
+            return Err(EngineError::UnknownToken { index, token, d_vocab });
+        }
+        if let Some(source) = &prompt.source
+            && source.len() != len
+        {
+            return Err(EngineError::SourceLength { index, len, source_len: source.len() });
+        }
+        if needs.source && prompt.source.is_none() {
+            return Err(EngineError::NoSource { index });
+        }
+        if needs.groups {
+            let a = *group_lengths.entry(prompt.group).or_insert(len);
+            if a != len {
+                return Err(EngineError::GroupLength { group: prompt.group, a, b: len });
+            }
+        }
+    }
+    branches.iter().enumerate().try_for_each(|(index, branch)| check_branch(spec, index, branch))
+}
+
+fn check_branch(spec: &ModelSpec, index: usize, branch: &Branch) -> Result<(), EngineError> {
+    for edit in branch.edits() {
+        let (layer, head) = (edit.layer, edit.head);
+        let (n_layers, n_heads) = (spec.n_layers, spec.n_heads);
+        if layer >= n_layers || head >= n_heads {
+            return Err(EngineError::NoSuchHead { branch: index, layer, head, n_layers, n_heads });
+        }
+        let why = match (edit.stream, edit.replacement) {
+            (Stream::Z, _) | (_, Replacement::Source | Replacement::Zero) => None,
+            (Stream::V, Replacement::ValueBias) => None,
+            (_, Replacement::ValueBias) => Some("a value bias can replace values and z only"),
+            (_, Replacement::GroupMean) => Some("means are kept of z only"),
+        };
+        if let Some(why) = why {
+            let (stream, replacement) = (edit.stream, edit.replacement);
+            return Err(EngineError::BadEdit { branch: index, layer, head, stream, replacement, why });
+        }
+    }
+    for pair in branch.edits().windows(2) {
+        let site = |e: &crate::intervention::Edit| (e.layer, e.head, e.stream);
+        if site(&pair[0]) == site(&pair[1]) {
+            let (layer, head, stream) = site(&pair[1]);
+            let why = "the branch already replaces it by something else";
+            let replacement = pair[1].replacement;
+            return Err(EngineError::BadEdit { branch: index, layer, head, stream, replacement, why });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Runs prompts plainly and with every branch's edits.
+
+use crate::branches::Runner;
+use crate::decoder::Decoder;
+use crate::error::EngineError;
+use crate::intervention::Branch;
+use crate::means::GroupMeans;
+use crate::plan;
+use crate::request::{Options, Prompt, Reading, Receiver};
+
+/// Runs `prompts` plainly and once for every branch, and hands logits to `receiver`.
+///
+/// A branch without edits is run too, and gives exactly the plain run's logits.
+///
+/// # Errors
+/// See [`EngineError`]; everything is checked before the first layer is computed.
+pub fn run(
+    decoder: &Decoder,
+    prompts: &[Prompt],
+    branches: &[Branch],
+    options: Options,
+    receiver: &mut dyn Receiver,
+) -> Result<(), EngineError> {
+    plan::check(decoder.spec(), prompts, branches)?;
+    let chunks = plan::chunks(decoder.spec(), prompts, branches, options)?;
+    let means = GroupMeans::compute(decoder, prompts, branches, &chunks, options)?;
+    let mut runner = Runner::new(decoder, branches, means.as_ref(), options, &chunks);
+    for chunk in &chunks {
+        runner.run_chunk(prompts, chunk, receiver)?;
+    }
+    Ok(())
+}
+
+/// Logits of every prompt's [`Prompt::read`] tokens in every run, kept in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Readings {
+    offsets: Vec<usize>,     // [n_prompts + 1]
+    plain: Vec<f64>,         // [sum of read lengths]
+    branches: Vec<Vec<f64>>, // [n_branches][sum of read lengths]
+}
+
+impl Readings {
+    /// Runs everything and keeps all readings; see [`run`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn collect(
+        decoder: &Decoder,
+        prompts: &[Prompt],
+        branches: &[Branch],
+        options: Options,
+    ) -> Result<Self, EngineError> {
+        let mut offsets = vec![0];
+        offsets.extend(prompts.iter().scan(0, |sum, p| {
+            *sum += p.read.len();
+            Some(*sum)
+        }));
+        let total = offsets[prompts.len()];
+        let mut readings = Self {
+            offsets,
+            plain: vec![f64::NAN; total],
+            branches: vec![vec![f64::NAN; total]; branches.len()],
+        };
+        run(decoder, prompts, branches, options, &mut readings)?;
+        Ok(readings)
+    }
+
+    /// Logits of the plain run at a prompt.
+    pub fn plain(&self, prompt: usize) -> &[f64] {
+        &self.plain[self.offsets[prompt]..self.offsets[prompt + 1]]
+    }
+
+    /// Logits of a branch at a prompt.
+    pub fn branch(&self, branch: usize, prompt: usize) -> &[f64] {
+        &self.branches[branch][self.offsets[prompt]..self.offsets[prompt + 1]]
+    }
+}
+
+impl Receiver for Readings {
+    fn reading(&mut self, reading: Reading<'_>) {
+        let to = match reading.branch {
+            None => &mut self.plain,
+            Some(b) => &mut self.branches[b],
+        };
+        let mut from = 0;
+        for &p in reading.prompts {
+            let slot = self.offsets[p]..self.offsets[p + 1];
+            let n = slot.len();
+            to[slot].copy_from_slice(&reading.logits[from..from + n]);
+            from += n;
+        }
+    }
+}

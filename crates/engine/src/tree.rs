@@ -1,0 +1,147 @@
+//! Branches that begin alike.
+//!
+//! Two branches with the same edits up to a layer are in the same state there, so that state is computed once: what the
+//! prefix forest is to prompts, this is to branches. A *run* stands for all branches that have not parted yet; at each
+//! layer it divides into one run for each different list of edits there. Random sets of a few heads share most of their
+//! early layers this way, and equal sets all of them.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use crate::intervention::{Branch, Replacement, Stream};
+
+/// How often runs that still share a beginning may divide on the way down; then each branch goes its own way. Every
+/// division keeps a frame of activations waiting, so this bounds memory.
+const MAX_PARTINGS: usize = 5;
+
+/// Branches in order, and what may be shared between them.
+pub(crate) struct Tree<'a> {
+    branches: &'a [Branch],
+    /// Whether branches may share a run after their first edited layer: not where a later edit changes what attention
+    /// reads (`q`, `k`, `v`, `pattern`), since a run's attention is computed before it divides.
+    shares: bool,
+}
+
+impl<'a> Tree<'a> {
+    pub fn new(branches: &'a [Branch]) -> Self {
+        let later =
+            |b: &Branch| b.edits().iter().any(|e| Some(e.layer) > b.first_layer() && e.stream != Stream::Z);
+        Self { branches, shares: !branches.iter().any(later) }
+    }
+
+    /// The branches that start at each layer, those that begin alike next to each other; branches without edits come last,
+    /// under `usize::MAX`.
+    pub fn by_first_layer(&self) -> BTreeMap<usize, Vec<usize>> {
+        let mut starting: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, branch) in self.branches.iter().enumerate() {
+            starting.entry(branch.first_layer().unwrap_or(usize::MAX)).or_default().push(index);
+        }
+        for indices in starting.values_mut() {
+            indices.sort_by(|&a, &b| in_order(&self.branches[a], &self.branches[b]));
+        }
+        starting
+    }
+
+    /// Divides a run, which has parted from others `partings` times so far, by its branches' edits at `layer`. Equal branches
+    /// never part.
+    pub fn divide<'b>(
+        &self,
+        run: &'b [usize],
+        layer: usize,
+        partings: usize,
+    ) -> impl Iterator<Item = &'b [usize]> {
+        let may_share = self.shares && partings < MAX_PARTINGS;
+        run.chunk_by(move |&a, &b| {
+            let (a, b) = (&self.branches[a], &self.branches[b]);
+            (may_share && a.at_layer(layer) == b.at_layer(layer)) || a == b
+        })
+    }
+
+    /// At most so many frames of activations wait at once: one, and one more for each later layer at which a branch may part
+    /// from others.
+    pub fn frames(&self) -> usize {
+        let partings = |b: &Branch| b.edits().chunk_by(|x, y| x.layer == y.layer).count().saturating_sub(1);
+        let most = if self.shares { self.branches.iter().map(partings).max().unwrap_or(0) } else { 0 };
+        1 + most.min(MAX_PARTINGS + 1)
+    }
+
+    /// The layers after their first at which branches read the plain run of the source, and whether they read more than `z`
+    /// there.
+    pub fn sources_read_later(&self) -> BTreeMap<usize, bool> {
+        let mut layers = BTreeMap::new();
+        for branch in self.branches {
+            for edit in branch.edits() {
+                if edit.replacement == Replacement::Source && Some(edit.layer) > branch.first_layer() {
+                    *layers.entry(edit.layer).or_insert(false) |= edit.stream != Stream::Z;
+                }
+            }
+        }
+        layers
+    }
+}
+
+/// Compares two branches layer by layer; a layer without edits comes before one with.
+fn in_order(a: &Branch, b: &Branch) -> Ordering {
+    let (mut a, mut b) = (a.edits(), b.edits());
+    loop {
+        let (Some(x), Some(y)) = (a.first(), b.first()) else { return a.len().cmp(&b.len()) };
+        if x.layer != y.layer {
+            return y.layer.cmp(&x.layer);
+        }
+        let end = |edits: &[_]| edits.partition_point(|e: &crate::intervention::Edit| e.layer <= x.layer);
+        let (own, others) = (a.split_at(end(a)), b.split_at(end(b)));
+        match own.0.cmp(others.0) {
+            Ordering::Equal => (a, b) = (own.1, others.1),
+            order => return order,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(sets: &[&[(usize, usize)]]) -> Vec<Branch> {
+        sets.iter().map(|heads| Branch::ablate(heads.iter().copied(), Replacement::Zero)).collect()
+    }
+
+    #[test]
+    fn branches_that_begin_alike_stand_together() {
+        let branches = sets(&[
+            &[(0, 1), (2, 3)],
+            &[(0, 2)],
+            &[(0, 1)],
+            &[(0, 1), (1, 0)],
+            &[(0, 1), (0, 2)],
+            &[(0, 1), (2, 3)],
+        ]);
+        let tree = Tree::new(&branches);
+        let order = tree.by_first_layer().remove(&0).unwrap();
+        let runs = |run: &[usize], layer, partings| -> Vec<Vec<usize>> {
+            tree.divide(run, layer, partings).map(<[usize]>::to_vec).collect()
+        };
+        let at_0 = runs(&order, 0, 0);
+        assert_eq!(at_0, [vec![2, 0, 5, 3], vec![4], vec![1]]);
+        let at_1 = runs(&at_0[0], 1, 1);
+        assert_eq!(at_1, [vec![2, 0, 5], vec![3]]);
+        assert_eq!(runs(&at_1[0], 2, 2), [vec![2], vec![0, 5]]);
+        // Too deep down, each goes its own way.
+        assert_eq!(runs(&at_0[0], 1, MAX_PARTINGS), [vec![2], vec![0, 5], vec![3]]);
+        assert_eq!(tree.frames(), 2);
+    }
+
+    #[test]
+    fn later_edits_of_what_attention_reads_part_at_once() {
+        let patch = |heads: &[(usize, usize)], stream| {
+            Branch::patch(heads.iter().copied(), stream, Replacement::Source)
+        };
+        let branches = [patch(&[(0, 0), (1, 0)], Stream::V), patch(&[(0, 0), (1, 1)], Stream::Z)];
+        let tree = Tree::new(&branches);
+        assert_eq!(tree.divide(&[0, 1], 0, 0).count(), 2);
+        assert_eq!(tree.frames(), 1);
+        assert_eq!(tree.sources_read_later(), BTreeMap::from([(1, true)]));
+        // Edits of the first layer alone can be shared, whatever they change.
+        let branches = [patch(&[(0, 0)], Stream::V), patch(&[(0, 0)], Stream::V)];
+        assert_eq!(Tree::new(&branches).divide(&[0, 1], 0, 0).count(), 1);
+    }
+}

@@ -1,0 +1,274 @@
+//! Parity with Hugging Face Transformers and TransformerLens on the checkpoints in `tests/golden` (see its README).
+//!
+//! Every value must agree to 2e-5 of max(1, the largest in its table); float32 noise on these models is a tenth of that.
+
+use std::path::{Path, PathBuf};
+
+use cs_engine::decoder::Decoder;
+use cs_engine::forest::Forest;
+use cs_engine::intervention::{Branch, Replacement, Stream};
+use cs_engine::{Cache, Options, Prompt, Readings, last_attention};
+use cs_model::ModelFiles;
+use cs_model::checkpoint::Checkpoint;
+use cs_model::config::ModelConfig;
+use safetensors::SafeTensors;
+
+const TOLERANCE: f64 = 2e-5;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn names() -> Vec<String> {
+    let index = std::fs::read(golden().join("index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    index.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn decoder(name: &str) -> Decoder {
+    let files = ModelFiles::folder(golden().join(name)).unwrap();
+    let config = ModelConfig::open(&files).unwrap();
+    let weights = cs_engine::load(&Checkpoint::open(&files, &config).unwrap()).unwrap();
+    Decoder::new(config.spec, weights)
+}
+
+/// The expected values of one checkpoint.
+struct Expected {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Expected {
+    fn read(name: &str) -> Self {
+        let bytes = std::fs::read(golden().join(name).join("expected.safetensors")).unwrap();
+        Self { name: name.to_owned(), bytes }
+    }
+
+    fn raw(&self, tensor: &str) -> Option<Vec<[u8; 4]>> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let view = file.tensor(tensor).ok()?;
+        Some(view.data().as_chunks::<4>().0.to_vec())
+    }
+
+    fn floats(&self, tensor: &str) -> Option<Vec<f64>> {
+        Some(self.raw(tensor)?.into_iter().map(|b| f64::from(f32::from_le_bytes(b))).collect())
+    }
+
+    fn ints(&self, tensor: &str) -> Vec<u32> {
+        self.raw(tensor).unwrap().into_iter().map(u32::from_le_bytes).collect()
+    }
+
+    fn ragged(&self, tensor: &str) -> Vec<Vec<u32>> {
+        let all = self.ints(tensor);
+        let mut rest = &all[..];
+        let take = |len: &u32| {
+            let (head, tail) = rest.split_at(*len as usize);
+            rest = tail;
+            head.to_vec()
+        };
+        self.ints("prompt_lengths").iter().map(take).collect()
+    }
+
+    /// Prompts whose groups are their lengths, and whose sources are their partners.
+    fn prompts(&self) -> Vec<Prompt> {
+        let pairs = self.ragged("prompt_tokens").into_iter().zip(self.ragged("partner_tokens"));
+        let read = self.ints("correct_ids").into_iter().zip(self.ints("distractor_ids"));
+        pairs
+            .zip(read)
+            .map(|((tokens, partner), (correct, distractor))| Prompt {
+                group: tokens.len() as u32,
+                tokens,
+                source: Some(partner),
+                weight: 1.0,
+                read: vec![correct, distractor],
+            })
+            .collect()
+    }
+
+    fn check(&self, tensor: &str, got: &[f64]) {
+        let Some(expected) = self.floats(tensor) else { panic!("{}: no {tensor}", self.name) };
+        assert_eq!(expected.len(), got.len(), "{}: {tensor}", self.name);
+        let scale = expected.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+        for (i, (e, g)) in expected.iter().zip(got).enumerate() {
+            assert!((e - g).abs() <= TOLERANCE * scale, "{}: {tensor}[{i}] is {g}, expected {e}", self.name);
+        }
+    }
+}
+
+/// Logit differences of every branch at every prompt, branch by branch.
+fn differences(decoder: &Decoder, prompts: &[Prompt], branches: &[Branch], memory: usize) -> Vec<f64> {
+    let readings = Readings::collect(decoder, prompts, branches, Options { memory }).unwrap();
+    let difference = |logits: &[f64]| logits[0] - logits[1];
+    let of_branch = |b| (0..prompts.len()).map(move |p| (b, p));
+    (0..branches.len()).flat_map(of_branch).map(|(b, p)| difference(readings.branch(b, p))).collect()
+}
+
+fn heads(decoder: &Decoder) -> Vec<(usize, usize)> {
+    let spec = decoder.spec();
+    (0..spec.n_layers).flat_map(|l| (0..spec.n_heads).map(move |h| (l, h))).collect()
+}
+
+#[test]
+fn there_are_golden_checkpoints() {
+    assert!(names().len() >= 14, "only {} golden checkpoints", names().len());
+}
+
+#[test]
+fn logits_at_every_position() {
+    for name in names() {
+        let (decoder, expected) = (decoder(&name), Expected::read(&name));
+        let prompts = expected.ragged("prompt_tokens");
+        let forest = Forest::new(&prompts).unwrap();
+        assert!(forest.n_nodes() < prompts.iter().map(Vec::len).sum(), "{name}: nothing is shared");
+        let cache = Cache::new(&decoder, &forest).unwrap();
+        let nodes = (0..prompts.len()).flat_map(|p| forest.path(forest.end(p)));
+        let logits: Vec<f64> = nodes.flat_map(|n| cache.logits(n)).collect();
+        expected.check("logits", &logits);
+    }
+}
+
+#[test]
+fn captured_activations() {
+    for name in names() {
+        let (decoder, expected) = (decoder(&name), Expected::read(&name));
+        let prompts = expected.ragged("prompt_tokens");
+        let forest = Forest::new(&prompts).unwrap();
+        let cache = Cache::new(&decoder, &forest).unwrap();
+        let spec = decoder.spec();
+        let path = forest.path(forest.end(0));
+        let gather = |of: &dyn Fn(usize) -> Vec<f32>, width: usize| -> Vec<f64> {
+            let layer = |l| {
+                let all = of(l);
+                path.iter().flat_map(|&n| all[n as usize * width..][..width].to_vec()).collect::<Vec<f32>>()
+            };
+            (0..spec.n_layers).flat_map(layer).map(f64::from).collect()
+        };
+        let (d_model, d_attn) = (spec.d_model, spec.d_attn());
+        expected.check("resid_pre", &gather(&|l| cache.layer(l).resid_pre.clone(), d_model));
+        expected.check("resid_post", &gather(&|l| cache.layer(l).resid_post.clone(), d_model));
+        assert_eq!(expected.floats("resid_mid").is_some(), cache.layer(0).resid_mid.is_some(), "{name}");
+        if expected.floats("resid_mid").is_some() {
+            expected.check("resid_mid", &gather(&|l| cache.layer(l).resid_mid.clone().unwrap(), d_model));
+        }
+        expected.check("q", &gather(&|l| cache.layer(l).q.clone(), d_attn));
+        expected.check("k", &gather(&|l| cache.layer(l).k.clone(), d_attn));
+        expected.check("v", &gather(&|l| cache.layer(l).v.clone(), d_attn));
+        expected.check("z", &gather(&|l| cache.layer(l).z.clone(), d_attn));
+        let row = |l, h, i: usize| {
+            let seen = cache.pattern(l, h, path[i]);
+            let mut row = vec![0.0; path.len()];
+            row[i + 1 - seen.len()..=i].copy_from_slice(&seen);
+            row
+        };
+        let pattern =
+            heads(&decoder).into_iter().flat_map(|(l, h)| (0..path.len()).flat_map(move |i| row(l, h, i)));
+        expected.check("pattern", &pattern.map(f64::from).collect::<Vec<_>>());
+
+        // Attention at the last token is the last row of these, to the bit.
+        let tokens = prompts[0].clone();
+        let prompt = Prompt { tokens, ..Prompt::default() };
+        let mut n_seen = 0;
+        last_attention(&decoder, &[prompt], Options::default(), &mut |seen| {
+            for (head, weights) in seen.weights.chunks(seen.n_seen).enumerate() {
+                assert_eq!(weights, cache.pattern(seen.layer, head, forest.end(0)), "{name}");
+            }
+            n_seen += 1;
+        })
+        .unwrap();
+        assert_eq!(n_seen, spec.n_layers);
+    }
+}
+
+#[test]
+fn every_single_head_intervention() {
+    let cases = [
+        ("zero_in_head", Stream::Z, Replacement::Zero),
+        ("zero_folded", Stream::Z, Replacement::ValueBias),
+        ("mean_diff", Stream::Z, Replacement::GroupMean),
+        ("patch_z", Stream::Z, Replacement::Source),
+        ("patch_v", Stream::V, Replacement::Source),
+        ("patch_q", Stream::Q, Replacement::Source),
+        ("patch_k", Stream::K, Replacement::Source),
+        ("patch_pattern", Stream::Pattern, Replacement::Source),
+    ];
+    for name in names() {
+        let (decoder, expected) = (decoder(&name), Expected::read(&name));
+        let prompts = expected.prompts();
+        expected.check("base_diff", &differences(&decoder, &prompts, &[Branch::new([])], 1 << 30));
+        for (tensor, stream, replacement) in cases {
+            let branch = |head| Branch::patch([head], stream, replacement);
+            let branches: Vec<Branch> = heads(&decoder).into_iter().map(branch).collect();
+            expected.check(tensor, &differences(&decoder, &prompts, &branches, 1 << 30));
+        }
+    }
+}
+
+#[test]
+fn zeroing_agrees_with_transformer_lens() {
+    let mut n_compared = 0;
+    for name in names() {
+        let (decoder, expected) = (decoder(&name), Expected::read(&name));
+        if expected.floats("tl_zero_folded").is_none() {
+            continue;
+        }
+        n_compared += 1;
+        let branch = |head| Branch::ablate([head], Replacement::ValueBias);
+        let branches: Vec<Branch> = heads(&decoder).into_iter().map(branch).collect();
+        expected.check("tl_zero_folded", &differences(&decoder, &expected.prompts(), &branches, 1 << 30));
+    }
+    assert!(n_compared >= 8, "only {n_compared} checkpoints have values of TransformerLens");
+}
+
+#[test]
+fn sets_of_heads_over_several_layers() {
+    for name in names() {
+        let (decoder, expected) = (decoder(&name), Expected::read(&name));
+        let (layers, of_layer, offsets) =
+            (expected.ints("set_layer"), expected.ints("set_head"), expected.ints("set_offsets"));
+        let set = |range: &[u32]| -> Vec<(usize, usize)> {
+            let members = range[0] as usize..range[1] as usize;
+            members.map(|i| (layers[i] as usize, of_layer[i] as usize)).collect()
+        };
+        let sets: Vec<_> = offsets.windows(2).map(set).collect();
+        let cases = [
+            ("set_zero_in_head", Replacement::Zero),
+            ("set_zero_folded", Replacement::ValueBias),
+            ("set_patch_z", Replacement::Source),
+        ];
+        for (tensor, replacement) in cases {
+            let branch = |set: &Vec<_>| Branch::ablate(set.iter().copied(), replacement);
+            let branches: Vec<Branch> = sets.iter().map(branch).collect();
+            expected.check(tensor, &differences(&decoder, &expected.prompts(), &branches, 1 << 30));
+        }
+    }
+}
+
+#[test]
+fn memory_and_threads_change_no_bit() {
+    for name in names() {
+        let (decoder, prompts) = (decoder(&name), Expected::read(&name).prompts());
+        for replacement in [Replacement::ValueBias, Replacement::GroupMean, Replacement::Source] {
+            let one = |head| Branch::ablate([head], replacement);
+            let all = Branch::ablate(heads(&decoder), replacement);
+            let branches: Vec<Branch> = heads(&decoder).into_iter().map(one).chain([all]).collect();
+            let run = |threads: usize, memory: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| differences(&decoder, &prompts, &branches, memory))
+            };
+            let reference = run(1, 1 << 30);
+            // The smallest memory at which the longest prompt fits cuts prompts and branches finest.
+            let too_small = Readings::collect(&decoder, &prompts, &branches, Options { memory: 1 });
+            let Err(cs_engine::EngineError::Memory { need, .. }) = too_small else {
+                panic!("{name}: one byte is enough?")
+            };
+            for (threads, memory) in [(1, need), (1, 2 * need), (3, 4 * need), (4, 1 << 30)] {
+                let same =
+                    run(threads, memory).iter().zip(&reference).all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(
+                    same,
+                    "{name}, {replacement:?}: {threads} threads and {memory} bytes change the result"
+                );
+            }
+        }
+    }
+}

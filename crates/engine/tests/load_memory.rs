@@ -1,0 +1,91 @@
+//! Loading peaks at no more than 1.2 times the float32 weights. A test binary of its own: the peak is the process's.
+
+#![cfg(target_os = "linux")]
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use cs_engine::model::Model;
+use cs_model::ModelFiles;
+use cs_model::ModelInfo;
+
+/// A field of `/proc/self/status` in bytes.
+fn status(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// Writes a GPT-2 of this many blocks without holding it in memory; `size` bytes per element, all of them zero.
+fn write_gpt2(folder: &Path, n_layers: usize, d_model: usize, d_vocab: usize, dtype: &str, size: usize) {
+    let config = serde_json::json!({
+        "model_type": "gpt2", "n_layer": n_layers, "n_embd": d_model, "n_head": 8, "n_positions": 64, "vocab_size": d_vocab,
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let mut shapes = vec![
+        ("wte.weight".to_owned(), vec![d_vocab, d_model]),
+        ("wpe.weight".to_owned(), vec![64, d_model]),
+        ("ln_f.weight".to_owned(), vec![d_model]),
+        ("ln_f.bias".to_owned(), vec![d_model]),
+    ];
+    for layer in 0..n_layers {
+        for (name, d_in, d_out) in [
+            ("attn.c_attn", d_model, 3 * d_model),
+            ("attn.c_proj", d_model, d_model),
+            ("mlp.c_fc", d_model, 4 * d_model),
+            ("mlp.c_proj", 4 * d_model, d_model),
+        ] {
+            shapes.push((format!("h.{layer}.{name}.weight"), vec![d_in, d_out]));
+            shapes.push((format!("h.{layer}.{name}.bias"), vec![d_out]));
+        }
+        for name in ["ln_1", "ln_2"] {
+            shapes.push((format!("h.{layer}.{name}.weight"), vec![d_model]));
+            shapes.push((format!("h.{layer}.{name}.bias"), vec![d_model]));
+        }
+    }
+    let mut header = serde_json::Map::new();
+    let mut offset = 0;
+    for (name, shape) in shapes {
+        let end = offset + size * shape.iter().product::<usize>();
+        header.insert(
+            name,
+            serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }),
+        );
+        offset = end;
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut file = BufWriter::new(std::fs::File::create(folder.join("model.safetensors")).unwrap());
+    file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    let zeros = [0; 4096];
+    while offset > 0 {
+        let n = offset.min(zeros.len());
+        file.write_all(&zeros[..n]).unwrap();
+        offset -= n;
+    }
+    file.flush().unwrap();
+}
+
+#[test]
+fn peak_is_near_the_weights() {
+    for (dtype, size) in [("F16", 2), ("F32", 4)] {
+        let folder = tempfile::tempdir().unwrap();
+        write_gpt2(folder.path(), 12, 512, 20_000, dtype, size);
+        let info = ModelInfo::open(&ModelFiles::folder(folder.path()).unwrap()).unwrap();
+        let weights = info.checkpoint.weight_bytes();
+        assert!(weights > 150 << 20);
+
+        // Resets the peak to what is resident now.
+        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = status("VmRSS");
+        let model = Model::from_info(info).unwrap();
+        let loading = status("VmHWM") - before;
+        model.weight_hash();
+        let hashing = status("VmHWM") - before;
+        println!("{dtype}: weights {weights}, peak {loading} bytes, with the hash {hashing}");
+        // Both ways, or the measurement itself is broken.
+        assert!(loading > weights * 9 / 10, "{dtype}: {loading} of {weights}");
+        assert!(loading < weights * 12 / 10, "{dtype}: {loading} of {weights}");
+        assert!(hashing < weights * 12 / 10, "{dtype}: {hashing} of {weights} with the hash");
+    }
+}

@@ -1,0 +1,452 @@
+//! The tensors of a checkpoint as they lie in its files: safetensors, or what `torch.save` wrote.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Component, Path};
+
+use half::{bf16, f16, slice::HalfFloatSliceExt};
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::Deserialize;
+
+use super::torch::{self, PickleError, TorchError};
+use crate::error::LoadError;
+use crate::files::{FileBytes, ModelFiles};
+
+/// A tensor by its place in [`TensorStore::tensors`].
+pub type TensorId = usize;
+
+/// One weight file, mapped.
+struct WeightFile {
+    label: String,
+    bytes: FileBytes,
+}
+
+/// A tensor's place in its file.
+pub struct Tensor {
+    /// The name in the file, prefix included.
+    pub name: String,
+    /// Sizes of its dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// The type of its stored elements.
+    pub dtype: Dtype,
+    file: usize,
+    /// Byte range in the file, from the first element to behind the last.
+    range: Range<usize>,
+    /// Elements from one index to the next, by dimension, where the tensor does not lie in row-major order.
+    strides: Option<Vec<usize>>,
+}
+
+impl Tensor {
+    /// Product of the shape.
+    pub fn n_elements(&self) -> usize {
+        self.shape.iter().product() // the header's checks ruled overflow out
+    }
+}
+
+/// All tensors of a checkpoint, in one file or several.
+pub struct TensorStore {
+    files: Vec<WeightFile>,
+    /// File by file, in the order they lie in.
+    pub tensors: Vec<Tensor>,
+    /// The file that stands for the checkpoint in messages: the weights, or the index of their shards.
+    pub label: String,
+}
+
+/// A format of weight files.
+#[derive(Clone, Copy)]
+struct Format {
+    /// The file that holds all weights.
+    single: &'static str,
+    /// The list of several files.
+    index: &'static str,
+    add_file: fn(&mut TensorStore, String, FileBytes) -> Result<(), LoadError>,
+}
+
+/// In order of preference.
+const FORMATS: [Format; 2] = [
+    Format {
+        single: "model.safetensors",
+        index: "model.safetensors.index.json",
+        add_file: TensorStore::add_safetensors,
+    },
+    Format {
+        single: "pytorch_model.bin",
+        index: "pytorch_model.bin.index.json",
+        add_file: TensorStore::add_torch,
+    },
+];
+
+/// The part of an index of shards that is needed.
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl TensorStore {
+    /// Maps a model's weight files and reads their headers.
+    pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
+        let mut store = TensorStore { files: Vec::new(), tensors: Vec::new(), label: String::new() };
+        for format in FORMATS {
+            if let Some(bytes) = files.map(format.single)? {
+                store.label = files.label(format.single);
+                (format.add_file)(&mut store, files.label(format.single), bytes)?;
+                return Ok(store);
+            }
+            if let Some(index) = files.read(format.index)? {
+                store.label = files.label(format.index);
+                store.add_shards(files, format, &index)?;
+                return Ok(store);
+            }
+        }
+        Err(LoadError::MissingFile {
+            file: files.label(FORMATS[0].single),
+            mend: "a model's folder holds config.json and model.safetensors or pytorch_model.bin (or shards and \
+                   their index)"
+                .to_owned(),
+        })
+    }
+
+    fn add_shards(&mut self, files: &ModelFiles, format: Format, index: &[u8]) -> Result<(), LoadError> {
+        let label = self.label.clone();
+        let malformed = |problem: String| LoadError::Malformed {
+            file: label.clone(),
+            problem,
+            mend: "fetch the file again".to_owned(),
+        };
+        let index: ShardIndex = serde_json::from_slice(index)
+            .map_err(|e| malformed(format!("is no index of shards with a \"weight_map\" ({e})")))?;
+        let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
+        for shard in shards {
+            // A path with a root, a drive or `..` could name any file of the machine.
+            let inside = Path::new(shard).components().all(|c| matches!(c, Component::Normal(_)));
+            if !inside || shard.is_empty() || shard.contains('\\') {
+                return Err(malformed(format!(
+                    "names the shard {shard:?}, which is outside the model's folder"
+                )));
+            }
+            let Some(bytes) = files.map(shard)? else {
+                return Err(LoadError::MissingFile {
+                    file: files.label(shard),
+                    mend: format!("{} lists it: fetch it too", format.index),
+                });
+            };
+            (format.add_file)(self, files.label(shard), bytes)?;
+        }
+        let mut present = BTreeSet::new();
+        for tensor in &self.tensors {
+            if !present.insert(tensor.name.as_str()) {
+                return Err(malformed(format!("lists shards that both hold tensor {:?}", tensor.name)));
+            }
+        }
+        match index.weight_map.iter().find(|(name, _)| !present.contains(name.as_str())) {
+            Some((name, shard)) => {
+                Err(malformed(format!("places tensor {name:?} in {shard:?}, where it is not")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads a safetensors header; the `safetensors` crate checks that the tensors' byte ranges agree with their
+    /// shapes, do not overlap, and cover the file to its last byte.
+    fn add_safetensors(&mut self, label: String, bytes: FileBytes) -> Result<(), LoadError> {
+        let (header_len, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| header_error(&label, &bytes, &e))?;
+        let data_start = 8 + header_len;
+        for (name, info) in header.tensors() {
+            let (start, end) = info.data_offsets;
+            self.tensors.push(Tensor {
+                name,
+                shape: info.shape.clone(),
+                dtype: info.dtype,
+                file: self.files.len(),
+                range: data_start + start..data_start + end,
+                strides: None,
+            });
+        }
+        // The header is parsed into a hash map; file order, which is unique, makes every message reproducible.
+        self.tensors.sort_by(|a, b| (a.file, a.range.start, &a.name).cmp(&(b.file, b.range.start, &b.name)));
+        self.files.push(WeightFile { label, bytes });
+        Ok(())
+    }
+
+    /// Reads where the tensors of a file from `torch.save` lie.
+    fn add_torch(&mut self, label: String, bytes: FileBytes) -> Result<(), LoadError> {
+        let file = self.files.len();
+        let entries = torch::read(&bytes).map_err(|e| torch_error(&label, &bytes, &e))?;
+        self.tensors.extend(entries.into_iter().map(|entry| {
+            let torch::Entry { name, shape, strides, dtype, range } = entry;
+            Tensor { name, shape, dtype, file, range, strides }
+        }));
+        self.files.push(WeightFile { label, bytes });
+        Ok(())
+    }
+
+    /// The path of the file that holds a tensor.
+    pub fn file_of(&self, tensor: &Tensor) -> &str {
+        &self.files[tensor.file].label
+    }
+
+    /// Whether two tensors are views of the very same numbers, as a tied unembedding is in files from `torch.save`.
+    pub fn is_same(&self, a: usize, b: usize) -> bool {
+        let place = |id: usize| {
+            let Tensor { shape, dtype, file, range, strides, .. } = &self.tensors[id];
+            (shape, dtype, file, range, strides)
+        };
+        place(a) == place(b)
+    }
+
+    /// The bytes of the elements `start..start + n` (row-major): borrowed from the file, or gathered by strides.
+    fn bytes(&self, tensor: &Tensor, start: usize, n: usize) -> Cow<'_, [u8]> {
+        let size = tensor.dtype.bitsize() / 8;
+        let bytes = &self.files[tensor.file].bytes[tensor.range.clone()];
+        match &tensor.strides {
+            None => Cow::Borrowed(&bytes[start * size..(start + n) * size]),
+            Some(strides) => Cow::Owned(gather(bytes, size, &tensor.shape, strides, start, n)),
+        }
+    }
+
+    /// Passes a tensor's bytes in row-major order to `visit` piece by piece, so that little of it is in memory at a
+    /// time.
+    pub fn stream(&self, tensor: &Tensor, mut visit: impl FnMut(&[u8])) {
+        const PIECE: usize = 1 << 20; // elements
+        let n = tensor.n_elements();
+        let size = tensor.dtype.bitsize() / 8;
+        let file = &self.files[tensor.file].bytes;
+        for start in (0..n).step_by(PIECE) {
+            let end = n.min(start + PIECE);
+            if tensor.strides.is_some() {
+                visit(&self.bytes(tensor, start, end - start));
+                continue;
+            }
+            let piece = tensor.range.start + start * size..tensor.range.start + end * size;
+            file.prefetch(piece.clone());
+            visit(&file[piece.clone()]);
+            file.release(piece);
+        }
+        self.release(tensor);
+    }
+
+    /// Asks for a tensor that is needed next.
+    pub fn prefetch(&self, tensor: &Tensor) {
+        self.files[tensor.file].bytes.prefetch(tensor.range.clone());
+    }
+
+    /// Gives a tensor's mapped pages back once it has been converted.
+    pub fn release(&self, tensor: &Tensor) {
+        self.files[tensor.file].bytes.release(tensor.range.clone());
+    }
+
+    /// Decodes the elements from `start` on (row-major) into `out`; the index of the first that is not finite, if
+    /// any, is the error.
+    pub fn decode(&self, tensor: &Tensor, start: usize, out: &mut [f32]) -> Result<(), usize> {
+        decode(tensor.dtype, &self.bytes(tensor, start, out.len()), out);
+        // Summing the flags instead of stopping early keeps this loop vectorised.
+        if out.iter().fold(0u32, |bad, x| bad + u32::from(!x.is_finite())) == 0 {
+            return Ok(());
+        }
+        Err(start + out.iter().position(|x| !x.is_finite()).unwrap_or(0))
+    }
+
+    /// Reads a whole tensor as float32, row-major, on all threads, into `out` of its length.
+    ///
+    /// # Errors
+    /// [`LoadError::NonFinite`], naming the first element that is not finite.
+    pub fn read(&self, tensor: &Tensor, out: &mut [f32]) -> Result<(), LoadError> {
+        const CHUNK: usize = 1 << 18;
+        let bad = out
+            .par_chunks_mut(CHUNK)
+            .enumerate()
+            .filter_map(|(i, chunk)| self.decode(tensor, i * CHUNK, chunk).err())
+            .min();
+        self.release(tensor);
+        match bad {
+            Some(index) => Err(self.non_finite(tensor, index)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error for a tensor whose element `index` is not finite.
+    pub fn non_finite(&self, tensor: &Tensor, index: usize) -> LoadError {
+        let mut value = [0.0];
+        let _ = self.decode(tensor, index, &mut value);
+        LoadError::NonFinite {
+            file: self.file_of(tensor).to_owned(),
+            tensor: tensor.name.clone(),
+            index,
+            value: value[0],
+        }
+    }
+}
+
+/// Whether [`decode`] reads this type.
+pub fn is_supported(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+}
+
+/// Little-endian `bytes` of a supported type as float32. Exact but for float64, which is rounded.
+fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *x = f32::from_le_bytes(*b);
+            }
+        }
+        Dtype::F64 => {
+            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *x = f64::from_le_bytes(*b) as f32;
+            }
+        }
+        Dtype::BF16 => {
+            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
+                *x = bf16::from_le_bytes(*b).to_f32();
+            }
+        }
+        Dtype::F16 => {
+            // `half` picks the processor's conversion once per slice, but wants aligned values.
+            const BLOCK: usize = 512;
+            let mut aligned = [f16::ZERO; BLOCK];
+            for (out, bytes) in out.chunks_mut(BLOCK).zip(bytes.chunks(2 * BLOCK)) {
+                for (x, b) in aligned.iter_mut().zip(bytes.as_chunks().0) {
+                    *x = f16::from_le_bytes(*b);
+                }
+                aligned[..out.len()].convert_to_f32_slice(out);
+            }
+        }
+        // The plan admits no tensor of another type.
+        _ => out.fill(f32::NAN),
+    }
+}
+
+/// Elements `start..start + n` in row-major order of a tensor that lies otherwise, `size` bytes each.
+fn gather(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize], start: usize, n: usize) -> Vec<u8> {
+    // The index of element `start`, digit by digit.
+    let mut index = vec![0; shape.len()];
+    let mut rest = start;
+    for (digit, &base) in index.iter_mut().zip(shape).rev() {
+        *digit = rest % base;
+        rest /= base;
+    }
+    let mut out = Vec::with_capacity(n * size);
+    for _ in 0..n {
+        let at = size * index.iter().zip(strides).map(|(&i, &stride)| i * stride).sum::<usize>();
+        out.extend_from_slice(&bytes[at..at + size]);
+        for (digit, &base) in index.iter_mut().zip(shape).rev() {
+            *digit += 1;
+            if *digit < base {
+                break;
+            }
+            *digit = 0;
+        }
+    }
+    out
+}
+
+/// What a file is that is no weights at all, if that can be told.
+fn not_weights(label: &str, bytes: &[u8]) -> Option<LoadError> {
+    if !bytes.starts_with(b"version https://git-lfs") {
+        return None;
+    }
+    Some(LoadError::Malformed {
+        file: label.to_owned(),
+        problem: "is a Git LFS pointer, not the weights themselves".to_owned(),
+        mend: "run `git lfs pull`".to_owned(),
+    })
+}
+
+fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> LoadError {
+    not_weights(label, bytes).unwrap_or_else(|| LoadError::Malformed {
+        file: label.to_owned(),
+        problem: error.to_string(),
+        mend: match error {
+            TorchError::Pickle(PickleError::Global(_) | PickleError::Opcode { .. }) => {
+                "do not open it with torch.load either, unless you trust who made it"
+            }
+            TorchError::NoStateDict(_) => "save model.state_dict() itself",
+            _ => "fetch it again, or save it again as model.safetensors",
+        }
+        .to_owned(),
+    })
+}
+
+/// The crate's words for a broken header, with what is known of the file.
+fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError {
+    let malformed = |problem: String, mend: &str| LoadError::Malformed {
+        file: label.to_owned(),
+        problem,
+        mend: mend.to_owned(),
+    };
+    if let Some(error) = not_weights(label, bytes) {
+        return error;
+    }
+    let len = bytes.len();
+    let problem = match error {
+        SafeTensorError::HeaderTooSmall => format!("is truncated: {len} bytes hold no safetensors header"),
+        SafeTensorError::InvalidHeaderLength => {
+            format!("is truncated or no safetensors file: its header alone would go beyond its {len} bytes")
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            format!("is truncated or damaged: its header describes another length than its {len} bytes")
+        }
+        SafeTensorError::InvalidOffset(name) => {
+            format!(
+                "is damaged: the offsets of tensor {name:?} overlap others, leave a gap, or run backwards"
+            )
+        }
+        SafeTensorError::TensorInvalidInfo => {
+            "is damaged: a tensor's offsets disagree with its shape and type".to_owned()
+        }
+        SafeTensorError::HeaderTooLarge => {
+            "is no safetensors file: its header would be over 100 MB".to_owned()
+        }
+        other => format!("has a broken safetensors header ({other})"),
+    };
+    malformed(problem, "fetch it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_half_decodes_exactly() {
+        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let mut out = vec![0.0; 1 << 16];
+        // An odd start and length exercise unaligned input and the last partial block.
+        decode(Dtype::F16, &bytes, &mut out);
+        for (bits, x) in (0..=u16::MAX).zip(&out) {
+            let (sign, exponent, fraction) = (bits >> 15, i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+            let magnitude = match exponent {
+                0 => fraction * 2f64.powi(-24),
+                31 if fraction == 0.0 => f64::INFINITY,
+                31 => f64::NAN,
+                e => (1024.0 + fraction) * 2f64.powi(e - 25),
+            };
+            let expected = if sign == 1 { -magnitude } else { magnitude };
+            assert!(
+                f64::from(*x) == expected || (x.is_nan() && expected.is_nan()),
+                "{bits:#06x}: {x} {expected}"
+            );
+        }
+        decode(Dtype::BF16, &bytes, &mut out);
+        for (bits, x) in (0..=u16::MAX).zip(&out) {
+            let expected = f32::from_bits(u32::from(bits) << 16);
+            assert!(*x == expected || (x.is_nan() && expected.is_nan()), "{bits:#06x}: {x} {expected}");
+        }
+    }
+
+    #[test]
+    fn unaligned_input_decodes() {
+        let values: Vec<f32> = (0..777).map(|i| i as f32 - 300.0).collect();
+        let mut bytes = vec![0u8];
+        bytes.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()));
+        let mut out = vec![0.0; values.len()];
+        decode(Dtype::F16, &bytes[1..], &mut out);
+        assert_eq!(out, values);
+        let mut bytes = vec![0u8];
+        bytes.extend(values.iter().flat_map(|x| f64::from(*x).to_le_bytes()));
+        decode(Dtype::F64, &bytes[1..], &mut out);
+        assert_eq!(out, values);
+    }
+}

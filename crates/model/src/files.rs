@@ -1,0 +1,197 @@
+//! Where a model's files come from: a folder, or files compiled into the program.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::{Deref, Range};
+use std::path::{Path, PathBuf};
+
+use crate::error::LoadError;
+
+/// A model's files by name.
+#[derive(Clone, Debug)]
+pub enum ModelFiles {
+    /// A folder in the layout of a Hugging Face repository.
+    Folder(PathBuf),
+    /// Files compiled into the program.
+    Embedded {
+        /// The model's name.
+        name: &'static str,
+        /// File names and contents.
+        files: &'static [(&'static str, &'static [u8])],
+    },
+}
+
+impl ModelFiles {
+    /// The files of an existing folder.
+    ///
+    /// # Errors
+    /// [`LoadError::NoSuchFolder`]
+    pub fn folder(path: impl Into<PathBuf>) -> Result<Self, LoadError> {
+        let path = path.into();
+        if path.is_dir() {
+            Ok(ModelFiles::Folder(path))
+        } else {
+            Err(LoadError::NoSuchFolder { path: path.display().to_string() })
+        }
+    }
+
+    /// Files compiled into the program.
+    pub fn embedded(name: &'static str, files: &'static [(&'static str, &'static [u8])]) -> Self {
+        ModelFiles::Embedded { name, files }
+    }
+
+    /// The folder's own name, or the embedded model's.
+    pub fn name(&self) -> String {
+        match self {
+            ModelFiles::Folder(path) => {
+                let last = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
+                // `.` and `..` have no name of their own.
+                last(path)
+                    .or_else(|| last(&path.canonicalize().ok()?))
+                    .unwrap_or_else(|| path.display().to_string())
+            }
+            ModelFiles::Embedded { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    /// What messages call a file of this model.
+    pub fn label(&self, file: &str) -> String {
+        match self {
+            ModelFiles::Folder(path) => path.join(file).display().to_string(),
+            ModelFiles::Embedded { name, .. } => format!("{name}/{file}"),
+        }
+    }
+
+    /// Whether there is such a file.
+    pub fn has(&self, file: &str) -> bool {
+        match self {
+            ModelFiles::Folder(path) => path.join(file).is_file(),
+            ModelFiles::Embedded { .. } => self.embedded_bytes(file).is_some(),
+        }
+    }
+
+    /// A file's content, or `None` where there is no such file.
+    ///
+    /// # Errors
+    /// [`LoadError::Io`]
+    pub fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>, LoadError> {
+        match self {
+            ModelFiles::Folder(_) => {
+                let Some((mut open, len)) = self.open(file)? else { return Ok(None) };
+                let mut content = Vec::with_capacity(len);
+                open.read_to_end(&mut content).map_err(|e| self.io_error(file, e))?;
+                Ok(Some(Cow::Owned(content)))
+            }
+            ModelFiles::Embedded { .. } => Ok(self.embedded_bytes(file).map(Cow::Borrowed)),
+        }
+    }
+
+    /// A file's content, memory-mapped where it lies on disk, or `None` where there is no such file.
+    pub(crate) fn map(&self, file: &str) -> Result<Option<FileBytes>, LoadError> {
+        match self {
+            ModelFiles::Folder(_) => {
+                let Some((open, len)) = self.open(file)? else { return Ok(None) };
+                // The system maps no empty range.
+                if len == 0 {
+                    return Ok(Some(FileBytes::Static(&[])));
+                }
+                // SAFETY: the map is read-only. That nobody shortens or rewrites the file while the program reads
+                // it is the one thing that cannot be checked; it holds for checkpoints, which are written once (and
+                // replaced by renaming, which leaves the mapped file alone).
+                let map = unsafe { memmap2::Mmap::map(&open) }.map_err(|e| self.io_error(file, e))?;
+                Ok(Some(FileBytes::Mapped(map)))
+            }
+            ModelFiles::Embedded { .. } => Ok(self.embedded_bytes(file).map(FileBytes::Static)),
+        }
+    }
+
+    /// Opens a regular file of the folder and tells its length. Links are followed where [`is_at_home`] allows.
+    fn open(&self, file: &str) -> Result<Option<(File, usize)>, LoadError> {
+        let ModelFiles::Folder(folder) = self else { return Ok(None) };
+        let path = folder.join(file);
+        // Asked before opening: a pipe would block, a device might never end.
+        match path.metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(self.io_error(file, e)),
+            Ok(meta) if !meta.is_file() => {
+                return Err(self.io_error(file, io::Error::other("it is not a regular file")));
+            }
+            Ok(_) => {}
+        }
+        let real = path.canonicalize().map_err(|e| self.io_error(file, e))?;
+        if !is_at_home(&real, folder).map_err(|e| self.io_error(file, e))? {
+            return Err(LoadError::Malformed {
+                file: self.label(file),
+                problem: format!("is a link to {}, outside the model's folder", real.display()),
+                mend: "put the file itself into the folder, or name the folder where it lies".to_owned(),
+            });
+        }
+        let open = File::open(&real).map_err(|e| self.io_error(file, e))?;
+        let len = open.metadata().map_err(|e| self.io_error(file, e))?.len();
+        let len = usize::try_from(len).map_err(|e| self.io_error(file, io::Error::other(e)))?;
+        Ok(Some((open, len)))
+    }
+
+    fn io_error(&self, file: &str, source: io::Error) -> LoadError {
+        LoadError::Io { file: self.label(file), source }
+    }
+
+    fn embedded_bytes(&self, file: &str) -> Option<&'static [u8]> {
+        let ModelFiles::Embedded { files, .. } = self else { return None };
+        files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes)
+    }
+}
+
+/// Whether a file, all links followed, lies in the model's folder, or where links of the Hub's cache lead: to
+/// `models--…/blobs/…`. A link in a stranger's folder could name any file of the machine.
+fn is_at_home(real: &Path, folder: &Path) -> io::Result<bool> {
+    let name_of = |path: Option<&Path>| path?.file_name()?.to_str().map(str::to_owned);
+    let (blobs, repository) = (real.parent(), real.parent().and_then(Path::parent));
+    let is_blob = name_of(blobs).is_some_and(|name| name == "blobs")
+        && name_of(repository).is_some_and(|name| name.starts_with("models--"));
+    Ok(is_blob || real.starts_with(folder.canonicalize()?))
+}
+
+/// The content of a file that may be larger than memory.
+pub(crate) enum FileBytes {
+    Mapped(memmap2::Mmap),
+    Static(&'static [u8]),
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            FileBytes::Mapped(map) => map,
+            FileBytes::Static(bytes) => bytes,
+        }
+    }
+}
+
+impl FileBytes {
+    /// Asks the system to start reading a range that is needed next.
+    pub(crate) fn prefetch(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let FileBytes::Mapped(map) = self {
+            // Advice only: where the system refuses it, reading is merely slower.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Takes a range out of the process's memory once it has been converted; reading it again fetches it again.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let FileBytes::Mapped(map) = self {
+            // SAFETY: the map is a read-only view of a file, so dropped pages come back with the same content.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}

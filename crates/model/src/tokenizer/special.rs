@@ -1,0 +1,194 @@
+//! The tokens that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` declare, BOS among them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
+
+use crate::error::LoadError;
+use crate::files::ModelFiles;
+use crate::spec::Architecture;
+
+const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+
+/// Keys under which both files name special tokens.
+const ROLES: &[&str] =
+    &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// What the files beside a vocabulary say.
+#[derive(Default)]
+pub(super) struct Declared {
+    /// The BOS and the label of the file that names it.
+    bos: Option<(String, String)>,
+    /// Tokens in the order of their ids.
+    with_id: BTreeMap<u32, AddedToken>,
+    /// Tokens that are special if the vocabulary has them.
+    by_name: Vec<AddedToken>,
+    /// Whether a text's first word is read as if a space stood before it.
+    pub(super) add_prefix_space: Option<bool>,
+}
+
+impl Declared {
+    /// Reads whichever of the three files there are.
+    pub(super) fn read(files: &ModelFiles) -> Result<Self, LoadError> {
+        let mut declared = Declared::default();
+        if let Some(config) = object(files, CONFIG)? {
+            declared.add_prefix_space = config.get("add_prefix_space").and_then(Value::as_bool);
+            declared.read_roles(&config, &files.label(CONFIG))?;
+            if let Some(Value::Object(tokens)) = config.get("added_tokens_decoder") {
+                for (id, value) in tokens {
+                    let token = token(value).zip(id.parse().ok());
+                    let Some((token, id)) = token else {
+                        return Err(malformed(&files.label(CONFIG), "added_tokens_decoder"));
+                    };
+                    declared.with_id.insert(id, token);
+                }
+            }
+        }
+        if let Some(special) = object(files, SPECIAL)? {
+            declared.read_roles(&special, &files.label(SPECIAL))?;
+        }
+        if let Some(added) = object(files, ADDED)? {
+            for (content, id) in added {
+                let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+                let id = id.ok_or_else(|| malformed(&files.label(ADDED), &content))?;
+                declared.with_id.entry(id).or_insert_with(|| AddedToken::from(content, false));
+            }
+        }
+        Ok(declared)
+    }
+
+    fn read_roles(&mut self, map: &Map<String, Value>, label: &str) -> Result<(), LoadError> {
+        for &role in ROLES {
+            let Some(value) = map.get(role).filter(|value| !value.is_null()) else { continue };
+            let mut token = token(value).ok_or_else(|| malformed(label, role))?;
+            token.special = true;
+            if role == "bos_token" && self.bos.is_none() {
+                self.bos = Some((token.content.clone(), label.to_owned()));
+            }
+            self.by_name.push(token);
+        }
+        if let Some(Value::Array(tokens)) = map.get("additional_special_tokens") {
+            for value in tokens {
+                let mut token = token(value).ok_or_else(|| malformed(label, "additional_special_tokens"))?;
+                token.special = true;
+                self.by_name.push(token);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the declared tokens that a tokenizer does not treat as added yet. Those named without an id are added
+    /// only if they are in the vocabulary: the model has no row for any other.
+    pub(super) fn add_to(&self, tokenizer: &mut tokenizers::Tokenizer, file: &str) -> Result<(), LoadError> {
+        let is_added = |tokenizer: &tokenizers::Tokenizer, content: &str| {
+            tokenizer.get_added_vocabulary().get_vocab().contains_key(content)
+        };
+        for (&id, token) in &self.with_id {
+            if !is_added(tokenizer, &token.content) {
+                tokenizer.add_tokens(std::slice::from_ref(token));
+            }
+            let found = tokenizer.token_to_id(&token.content);
+            if found != Some(id) {
+                return Err(LoadError::Tokenizer {
+                    file: file.to_owned(),
+                    problem: format!(
+                        "has {} as the id of {:?}, which {CONFIG} or {ADDED} gives the id {id}",
+                        found.map_or_else(|| "nothing".to_owned(), |id| id.to_string()),
+                        token.content
+                    ),
+                    mend: "use tokenizer files that belong together".to_owned(),
+                });
+            }
+        }
+        for token in &self.by_name {
+            if !is_added(tokenizer, &token.content) && tokenizer.token_to_id(&token.content).is_some() {
+                tokenizer.add_special_tokens(std::slice::from_ref(token));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The id of the BOS: as the tokenizer's files name it, else `bos_token_id` of `config.json`, else the family's own.
+/// Where the first two are there, they must agree.
+pub(super) fn bos_id(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
+    declared: &Declared,
+    architecture: Architecture,
+    config_bos: Option<u32>,
+    files: &ModelFiles,
+) -> Result<u32, LoadError> {
+    if let Some((content, label)) = &declared.bos {
+        let Some(id) = tokenizer.token_to_id(content) else {
+            return Err(LoadError::Tokenizer {
+                file: label.clone(),
+                problem: format!("names the bos_token {content:?}, which {file} does not have"),
+                mend: "use tokenizer files that belong together".to_owned(),
+            });
+        };
+        return match config_bos {
+            Some(other) if other != id => Err(LoadError::Tokenizer {
+                file: label.clone(),
+                problem: format!(
+                    "names the bos_token {content:?} with id {id}, but {} sets \"bos_token_id\": {other}",
+                    files.label("config.json")
+                ),
+                mend: "correct the wrong one: a prompt begins with exactly one BOS".to_owned(),
+            }),
+            _ => Ok(id),
+        };
+    }
+    if let Some(id) = config_bos.filter(|&id| tokenizer.id_to_token(id).is_some()) {
+        return Ok(id);
+    }
+    let content = match architecture {
+        Architecture::Opt => "</s>",
+        Architecture::Gpt2 | Architecture::GptNeoX | Architecture::GptNeo => "<|endoftext|>",
+    };
+    tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
+        file: file.to_owned(),
+        problem: format!("has no BOS: neither a declared one nor {content:?}"),
+        mend: format!("name one as \"bos_token\" in {CONFIG}"),
+    })
+}
+
+/// A file that holds a JSON object, or `None` where there is no such file.
+fn object(files: &ModelFiles, file: &str) -> Result<Option<Map<String, Value>>, LoadError> {
+    let Some(json) = files.read(file)? else { return Ok(None) };
+    serde_json::from_slice(&json).map(Some).map_err(|e| LoadError::Tokenizer {
+        file: files.label(file),
+        problem: format!("holds no JSON object ({e})"),
+        mend: "fetch it again".to_owned(),
+    })
+}
+
+/// A token as text alone, or as an object with its flags.
+fn token(value: &Value) -> Option<AddedToken> {
+    match value {
+        Value::String(content) => Some(AddedToken::from(content.as_str(), true)),
+        Value::Object(fields) => {
+            let flag = |name: &str| fields.get(name).and_then(Value::as_bool);
+            let special = flag("special").unwrap_or(false);
+            Some(
+                AddedToken::from(fields.get("content")?.as_str()?, special)
+                    .single_word(flag("single_word").unwrap_or(false))
+                    .lstrip(flag("lstrip").unwrap_or(false))
+                    .rstrip(flag("rstrip").unwrap_or(false))
+                    .normalized(flag("normalized").unwrap_or(!special)),
+            )
+        }
+        _ => None,
+    }
+}
+
+fn malformed(label: &str, key: &str) -> LoadError {
+    LoadError::Tokenizer {
+        file: label.to_owned(),
+        problem: format!("holds no token under {key:?}"),
+        mend: "fetch it again".to_owned(),
+    }
+}

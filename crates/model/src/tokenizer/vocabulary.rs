@@ -1,0 +1,237 @@
+//! `tokenizer.json`, or `vocab.json` and `merges.txt`, → a byte-level BPE.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::Deserialize;
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::BPE;
+
+use super::special::Declared;
+use crate::error::LoadError;
+use crate::files::ModelFiles;
+
+const JSON: &str = "tokenizer.json";
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+
+/// Ids beyond this are taken for damage; it is far above any vocabulary.
+const MAX_ID: u32 = 1 << 24;
+
+/// The parts of a `tokenizer.json` that decide whether it is read here at all.
+#[derive(Deserialize)]
+struct Outline {
+    normalizer: Option<Component>,
+    pre_tokenizer: Option<Component>,
+    decoder: Option<Component>,
+    #[serde(default)]
+    added_tokens: Vec<AddedId>,
+    model: ModelOutline,
+}
+
+#[derive(Deserialize)]
+struct Component {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct AddedId {
+    id: u32,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct ModelOutline {
+    // Old files leave the type out.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    dropout: Option<f32>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    byte_fallback: bool,
+    vocab: HashMap<String, u32>,
+}
+
+/// The tokenizer without the tokens that other files declare, and the label of its file.
+pub(super) fn read(
+    files: &ModelFiles,
+    declared: &Declared,
+) -> Result<Option<(tokenizers::Tokenizer, String)>, LoadError> {
+    let (mut tokenizer, label) = if let Some(json) = files.read(JSON)? {
+        let label = files.label(JSON);
+        (from_json(&json).map_err(|problem| error(&label, problem))?, label)
+    } else if let Some(vocab) = files.read(VOCAB)? {
+        let label = files.label(VOCAB);
+        let merges_label = files.label(MERGES);
+        let Some(merges) = files.read(MERGES)? else {
+            return Err(LoadError::MissingFile {
+                file: merges_label,
+                mend: format!("{VOCAB} needs it beside it, unless there is a {JSON}"),
+            });
+        };
+        (from_vocab(&vocab, &label, &merges, &merges_label)?, label)
+    } else {
+        return Ok(None);
+    };
+    if let Some(add_prefix_space) = declared.add_prefix_space {
+        set_prefix_space(&mut tokenizer, add_prefix_space);
+    }
+    Ok(Some((tokenizer, label)))
+}
+
+/// The error for a model without a tokenizer.
+pub(super) fn missing(files: &ModelFiles) -> LoadError {
+    LoadError::MissingFile {
+        file: files.label(JSON),
+        mend: format!("put the model's {JSON}, or its {VOCAB} and {MERGES}, there"),
+    }
+}
+
+fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    let outline: Outline =
+        serde_json::from_slice(json).map_err(|e| format!("is no byte-level BPE tokenizer.json ({e})"))?;
+    check_outline(&outline)?;
+    // `tokenizers` panics on some files that the outline above rules out (a subword prefix longer than a token).
+    let mut tokenizer =
+        tokenizers::Tokenizer::from_bytes(json).map_err(|e| format!("is no valid tokenizer.json ({e})"))?;
+    // A file may carry the truncation and padding of somebody's training run.
+    tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
+    for AddedId { id, content } in &outline.added_tokens {
+        let found = tokenizer.token_to_id(content);
+        if found != Some(*id) {
+            return Err(format!(
+                "gives the added token {content:?} the id {id}, but its place makes it {found:?}"
+            ));
+        }
+    }
+    Ok(tokenizer)
+}
+
+/// Admits byte-level BPE only: it is what the four families use, and it alone encodes every text without loss.
+fn check_outline(outline: &Outline) -> Result<(), String> {
+    let kind = |component: &Option<Component>| component.as_ref().map(|c| c.kind.clone());
+    let model = &outline.model;
+    let only = |what: &str, found: Option<&str>, wanted: &str| {
+        Err(format!("has a {what} of type {}, but only {wanted} is supported", found.unwrap_or("null")))
+    };
+    if !matches!(model.kind.as_deref(), None | Some("BPE")) {
+        return only("model", model.kind.as_deref(), "BPE");
+    }
+    match kind(&outline.pre_tokenizer).as_deref() {
+        Some("ByteLevel") => {}
+        other => return only("pre_tokenizer", other, "ByteLevel"),
+    }
+    match kind(&outline.decoder).as_deref() {
+        Some("ByteLevel") => {}
+        other => return only("decoder", other, "ByteLevel"),
+    }
+    match kind(&outline.normalizer).as_deref() {
+        None | Some("NFC" | "NFD" | "NFKC" | "NFKD") => {}
+        other => return only("normalizer", other, "a Unicode normal form"),
+    }
+    if model.dropout.is_some_and(|p| p != 0.0) {
+        return Err("sets \"dropout\", which makes tokens random".to_owned());
+    }
+    let is_set = |affix: &Option<String>| affix.as_ref().is_some_and(|a| !a.is_empty());
+    if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) || model.byte_fallback {
+        return Err("marks subwords, which byte-level BPE does not".to_owned());
+    }
+    check_vocab(&model.vocab)?;
+    match outline.added_tokens.iter().find(|token| token.id > MAX_ID) {
+        Some(token) => {
+            Err(format!("gives {:?} the id {}, which is beyond {MAX_ID}", token.content, token.id))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Each id once, none absurd, and a token for every byte of UTF-8.
+fn check_vocab(vocab: &HashMap<String, u32>) -> Result<(), String> {
+    let mut by_id = BTreeMap::new();
+    for (token, &id) in vocab {
+        if id > MAX_ID {
+            return Err(format!("gives {token:?} the id {id}, which is beyond {MAX_ID}"));
+        }
+        if let Some(other) = by_id.insert(id, token) {
+            let (a, b) = (other.min(token), other.max(token));
+            return Err(format!("gives the id {id} to both {a:?} and {b:?}"));
+        }
+    }
+    // Bytes 0xC0, 0xC1 and 0xF5 to 0xFF, which stand for themselves in the alphabet, occur in no text; Pythia's
+    // tokenizer lacks them.
+    let in_utf8 = |c: &char| !matches!(c, 'À' | 'Á' | 'õ'..='ÿ');
+    let bytes: BTreeSet<char> = ByteLevel::alphabet().into_iter().filter(in_utf8).collect();
+    match bytes.iter().find(|c| !vocab.contains_key(c.encode_utf8(&mut [0; 4]) as &str)) {
+        Some(c) => {
+            Err(format!("has no token for every byte: {c:?} is missing, and some text would be dropped"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn from_vocab(
+    vocab: &[u8],
+    vocab_label: &str,
+    merges: &[u8],
+    merges_label: &str,
+) -> Result<tokenizers::Tokenizer, LoadError> {
+    let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)
+        .map_err(|e| error(vocab_label, format!("is no map from tokens to ids ({e})")))?;
+    check_vocab(&vocab).map_err(|problem| error(vocab_label, problem))?;
+    let merges = parse_merges(merges, &vocab).map_err(|problem| error(merges_label, problem))?;
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
+        .build()
+        .map_err(|e| error(merges_label, format!("does not fit {VOCAB} ({e})")))?;
+    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
+    // GPT-2's own pre-tokenizer, which GPT-Neo and OPT share; Transformers builds the same from these two files.
+    tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+    tokenizer.with_decoder(Some(ByteLevel::default()));
+    Ok(tokenizer)
+}
+
+/// One merge a line, `left right`, most frequent first, below an optional version line.
+fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(String, String)>, String> {
+    let text = std::str::from_utf8(merges).map_err(|e| format!("is not UTF-8 ({e})"))?;
+    let mut pairs = Vec::new();
+    let mut seen = HashSet::new();
+    for (i, line) in text.lines().enumerate() {
+        if line.is_empty() || (i == 0 && line.starts_with("#version")) {
+            continue;
+        }
+        let line_number = i + 1;
+        let Some((left, right)) = line.split_once(' ').filter(|(_, right)| !right.contains(' ')) else {
+            return Err(format!("has no pair of tokens in line {line_number}: {line:?}"));
+        };
+        let merged = format!("{left}{right}");
+        if let Some(unknown) = [left, right, &merged].into_iter().find(|&token| !vocab.contains_key(token)) {
+            return Err(format!(
+                "merges {line:?} in line {line_number}, but {VOCAB} has no token {unknown:?}"
+            ));
+        }
+        if !seen.insert(line) {
+            return Err(format!("merges {line:?} a second time in line {line_number}"));
+        }
+        pairs.push((left.to_owned(), right.to_owned()));
+    }
+    Ok(pairs)
+}
+
+/// Puts a space before a text's first word, or not: `tokenizer_config.json` overrules `tokenizer.json` here, as in
+/// Transformers.
+fn set_prefix_space(tokenizer: &mut tokenizers::Tokenizer, add: bool) {
+    use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+    if let Some(PreTokenizerWrapper::ByteLevel(level)) = tokenizer.get_pre_tokenizer() {
+        let level = level.add_prefix_space(add);
+        tokenizer.with_pre_tokenizer(Some(level));
+    }
+}
+
+fn error(file: &str, problem: String) -> LoadError {
+    LoadError::Tokenizer {
+        file: file.to_owned(),
+        problem,
+        mend: "use the tokenizer files that belong to this checkpoint".to_owned(),
+    }
+}

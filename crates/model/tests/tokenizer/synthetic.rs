@@ -1,0 +1,172 @@
+//! Encoding, BOS and added tokens, on a tokenizer small enough to know by heart.
+
+use cs_model::ModelFiles;
+use cs_model::spec::Architecture;
+use cs_model::tokenizer::{TokenizeError, Tokenizer};
+use serde_json::json;
+
+use crate::tiny::{alone, folder, gpt2_json, model_config, opt_files, refused, tokenizer_json, vocab};
+
+#[test]
+fn both_formats_give_the_same_ids() {
+    let json = folder(&[("tokenizer.json", &gpt2_json().to_string())]);
+    let vocab = serde_json::Value::Object(vocab(&[], &["<|endoftext|>"])).to_string();
+    let merges = crate::tiny::MERGES.join("\n");
+    let two = folder(&[("vocab.json", &vocab), ("merges.txt", &merges)]);
+    let a = alone(json.path(), Architecture::Gpt2).unwrap();
+    let b = alone(two.path(), Architecture::Gpt2).unwrap();
+    for text in ["Mary met Bob. Mary", " Mary", "", "naïve\n  😀\u{0}", "MaMaryry  ", "it's 12 o'clock"] {
+        let ids = a.encode(text).unwrap();
+        assert_eq!(ids, b.encode(text).unwrap(), "{text:?}");
+        assert_eq!(a.decode(&ids).unwrap(), text, "nothing is lost");
+        assert_eq!(a.encode_with_bos(text).unwrap(), [&[261], &ids[..]].concat());
+    }
+    for t in [&a, &b] {
+        assert_eq!((t.bos_id(), t.vocab_size()), (261, 262));
+        assert_eq!(t.single_token(" Mary"), Some(259));
+        assert_eq!(t.single_token("Mary"), Some(258));
+        assert_eq!((t.single_token(" Bob"), t.single_token("")), (None, None));
+        assert_eq!(t.token_text(259).unwrap(), " Mary");
+        assert_eq!(t.token_text(262), None);
+        assert_eq!(t.decode(&[259, 262]), Err(TokenizeError::UnknownId { id: 262, max_id: 261 }));
+    }
+}
+
+#[test]
+fn opt_has_its_own_bos() {
+    let (vocab, merges) = opt_files();
+    let bare = folder(&[("vocab.json", &vocab), ("merges.txt", &merges)]);
+    assert_eq!(alone(bare.path(), Architecture::Opt).unwrap().bos_id(), 2, "</s>, not <s>");
+    let named = folder(&[
+        ("vocab.json", &vocab),
+        ("merges.txt", &merges),
+        (
+            "tokenizer_config.json",
+            r#"{"bos_token": {"content": "</s>"}, "add_bos_token": true, "add_prefix_space": false}"#,
+        ),
+        ("special_tokens_map.json", r#"{"bos_token": "</s>", "pad_token": "<pad>", "unk_token": "</s>"}"#),
+    ]);
+    let files = ModelFiles::folder(named.path()).unwrap();
+    let tokenizer = Tokenizer::from_files(&files, &model_config("opt", 272, Some(2))).unwrap();
+    assert_eq!(tokenizer.bos_id(), 2);
+    // `<s>` is in the vocabulary, but no special token.
+    assert_eq!(tokenizer.encode("a</s><pad>").unwrap().len(), 3);
+    assert_eq!(tokenizer.encode("<s>").unwrap().len(), 3);
+}
+
+#[test]
+fn a_bos_that_the_tokenizer_adds_by_itself_is_not_doubled() {
+    let mut json = tokenizer_json(&vocab(&["<s>", "<pad>", "</s>"], &[]), &["</s>"]);
+    json["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [{ "SpecialToken": { "id": "</s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+        "special_tokens": { "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] } },
+    });
+    let dir = folder(&[("tokenizer.json", &json.to_string())]);
+    let tokenizer = alone(dir.path(), Architecture::Opt).unwrap();
+    let mary = tokenizer.single_token(" Mary").unwrap();
+    assert_eq!(tokenizer.encode(" Mary").unwrap(), [mary]);
+    assert_eq!(tokenizer.encode_with_bos(" Mary").unwrap(), [2, mary]);
+    assert_eq!(tokenizer.encode_with_bos("</s> Mary").unwrap(), [2, mary], "exactly one");
+    assert_eq!(tokenizer.encode_with_bos("").unwrap(), [2]);
+}
+
+#[test]
+fn truncation_and_padding_of_a_training_run_are_dropped() {
+    let mut json = gpt2_json();
+    json["truncation"] =
+        json!({ "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 });
+    json["padding"] = json!({
+        "strategy": { "Fixed": 9 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "!",
+    });
+    let dir = folder(&[("tokenizer.json", &json.to_string())]);
+    let tokenizer = alone(dir.path(), Architecture::Gpt2).unwrap();
+    assert_eq!(tokenizer.encode(" Mary Mary Mary").unwrap(), [259; 3]);
+}
+
+#[test]
+fn added_tokens_are_honoured() {
+    let json = gpt2_json().to_string();
+    let config = json!({ "added_tokens_decoder": {
+        "263": { "content": "    ", "normalized": true, "special": false },
+        "262": { "content": "<|tool|>", "normalized": false, "special": true },
+    } });
+    let dir = folder(&[("tokenizer.json", &json), ("tokenizer_config.json", &config.to_string())]);
+    let tokenizer = alone(dir.path(), Architecture::Gpt2).unwrap();
+    let space = tokenizer.single_token(" ").unwrap();
+    let a = tokenizer.single_token("a").unwrap();
+    assert_eq!(tokenizer.encode("a     a<|tool|>").unwrap(), [a, 263, space, a, 262]);
+    assert_eq!(tokenizer.vocab_size(), 264);
+
+    let dir = folder(&[("tokenizer.json", &json), ("added_tokens.json", r#"{"<|tool|>": 262}"#)]);
+    assert_eq!(alone(dir.path(), Architecture::Gpt2).unwrap().encode("<|tool|>").unwrap(), [262]);
+
+    // An id that the token cannot have.
+    let dir = folder(&[("tokenizer.json", &json), ("added_tokens.json", r#"{"<|tool|>": 300}"#)]);
+    refused(
+        alone(dir.path(), Architecture::Gpt2),
+        &["tokenizer.json", "has 262 as the id of \"<|tool|>\"", "300"],
+    );
+
+    // A padding token that the model has no row for is left out, as long as nobody gives it an id.
+    let dir = folder(&[("tokenizer.json", &json), ("tokenizer_config.json", r#"{"pad_token": "[PAD]"}"#)]);
+    assert_eq!(alone(dir.path(), Architecture::Gpt2).unwrap().vocab_size(), 262);
+}
+
+#[test]
+fn a_space_before_the_first_word_as_the_config_says() {
+    let json = gpt2_json().to_string();
+    let dir =
+        folder(&[("tokenizer.json", &json), ("tokenizer_config.json", r#"{"add_prefix_space": true}"#)]);
+    assert_eq!(alone(dir.path(), Architecture::Gpt2).unwrap().encode("Mary Mary").unwrap(), [259, 259]);
+}
+
+#[test]
+fn bos_by_every_route() {
+    let json = gpt2_json().to_string();
+    let id = |files: &[(&str, &str)], bos| {
+        let dir = folder(files);
+        let files = ModelFiles::folder(dir.path()).unwrap();
+        Tokenizer::from_files(&files, &model_config("gpt2", 300, bos)).map(|t| t.bos_id())
+    };
+    let tokenizer = ("tokenizer.json", json.as_str());
+    assert_eq!(id(&[tokenizer], None).unwrap(), 261);
+    assert_eq!(id(&[tokenizer], Some(261)).unwrap(), 261);
+    assert_eq!(id(&[tokenizer], Some(7)).unwrap(), 7, "config.json alone decides where nothing else does");
+    assert_eq!(id(&[tokenizer], Some(290)).unwrap(), 261, "an id that is no token names nothing");
+    let map = ("special_tokens_map.json", r#"{"bos_token": "!"}"#);
+    assert_eq!(id(&[tokenizer, map], None).unwrap(), 0);
+    let config = ("tokenizer_config.json", r#"{"bos_token": {"content": "<|endoftext|>"}}"#);
+    assert_eq!(
+        id(&[tokenizer, map, config], None).unwrap(),
+        261,
+        "as in Transformers, the config is asked first"
+    );
+    let words = ["special_tokens_map.json", "\"!\"", "id 0", "config.json", "\"bos_token_id\": 261"];
+    refused(id(&[tokenizer, map], Some(261)), &words);
+    let unknown = ("tokenizer_config.json", r#"{"bos_token": "<bos>"}"#);
+    refused(id(&[tokenizer, unknown], None), &["tokenizer_config.json", "\"<bos>\"", "does not have"]);
+    refused(
+        alone(folder(&[tokenizer]).path(), Architecture::Opt),
+        &["tokenizer.json", "no BOS", "\"</s>\"", "tokenizer_config.json"],
+    );
+}
+
+#[test]
+fn the_hash_is_of_the_contents() {
+    let hash = |json: &serde_json::Value| {
+        let dir = folder(&[("tokenizer.json", &json.to_string())]);
+        alone(dir.path(), Architecture::Gpt2).unwrap().hash().to_owned()
+    };
+    let json = gpt2_json();
+    assert_eq!(hash(&json), hash(&json));
+    let mut reordered = json.clone();
+    reordered["truncation"] =
+        json!({ "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 });
+    assert_eq!(hash(&reordered), hash(&json), "what is dropped does not count");
+    let mut fewer = json.clone();
+    fewer["model"]["merges"].as_array_mut().unwrap().pop();
+    assert_ne!(hash(&fewer), hash(&json));
+}
