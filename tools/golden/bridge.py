@@ -1,6 +1,6 @@
 """What zeroing `hook_z` means in a TransformerLens 4 bridge, as it comes and in compatibility mode.
 
-    python bridge.py        # writes bridge.json beside some golden checkpoints; versions: bridge-requirements.txt
+    python bridge.py        # writes bridge.json beside some golden checkpoints; versions: requirements5.txt
 
 For each checkpoint the logit difference of every head and prompt of its `expected.safetensors`, with the head's z set to 0 at all
 positions. The program's `in-head` must give the first table, its `folded` the second.
@@ -16,7 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 GOLDEN = Path(__file__).resolve().parents[2] / "crates/engine/tests/golden"
-CHECKPOINTS = ["gpt2-default", "neox-parallel", "opt-prenorm", "neo-alternating"]
+CHECKPOINTS = ["gpt2-default", "neox-parallel", "opt-prenorm", "neo-alternating", "qwen2-window", "gptj-default"]
 
 
 def bridge(folder, compatible):
