@@ -15,7 +15,7 @@ use cs_engine::intervention::{Branch, Replacement};
 use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
 use cs_engine::{Options, Prompt, Readings};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormPlacement, Positions};
 
 /// Name, d_model, heads, and family.
 const SHAPES: &[(&str, usize, usize, Architecture)] = &[
@@ -37,7 +37,6 @@ fn spec(d_model: usize, n_heads: usize, architecture: Architecture, n_layers: us
     let scale = if architecture == Architecture::GptNeo { 1.0 } else { (d_head as f32).powf(-0.5) };
     let window = |layer: usize| (architecture == Architecture::GptNeo && layer % 2 == 1).then_some(256);
     ModelSpec {
-        architecture,
         n_layers,
         n_heads,
         d_model,

@@ -230,11 +230,10 @@ fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::intervention::Replacement;
-    use cs_model::spec::{Activation, Architecture, NormPlacement, Positions};
+    use cs_model::spec::{Activation, NormPlacement, Positions};
 
     fn spec(block: BlockLayout) -> ModelSpec {
         ModelSpec {
-            architecture: Architecture::Gpt2,
             n_layers: 3,
             n_heads: 2,
             d_model: 8,

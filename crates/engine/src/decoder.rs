@@ -23,7 +23,9 @@ impl Decoder {
         let value_bias = (0..spec.n_layers).map(|l| value_bias(&spec, &weights, l)).collect();
         let rotary = match spec.positions {
             Positions::Learned { .. } => None,
-            Positions::Rotary { n_dims, base } => Some(rotary_table(spec.n_ctx, n_dims, base)),
+            Positions::Rotary(ref rotary) => {
+                Some(rotary_table(spec.n_ctx, rotary.n_dims, rotary.frequencies[0].base))
+            }
         };
         Self { spec, weights, value_bias, rotary }
     }
@@ -47,8 +49,8 @@ impl Decoder {
 
     /// Cosines and sines of the rotary angles at a position, `[n_dims / 2]` each; `None` without rotary positions.
     pub(crate) fn rotary(&self, position: usize) -> Option<(&[f32], &[f32])> {
-        let Positions::Rotary { n_dims, .. } = self.spec.positions else { return None };
-        let half = n_dims / 2;
+        let Positions::Rotary(rotary) = &self.spec.positions else { return None };
+        let half = rotary.n_dims / 2;
         let (cos, sin) = self.rotary.as_ref()?;
         Some((&cos[position * half..][..half], &sin[position * half..][..half]))
     }

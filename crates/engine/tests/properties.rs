@@ -8,7 +8,7 @@ use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
 use cs_engine::{EngineError, Options, Prompt, Readings, last_attention};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormPlacement, Positions};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -61,7 +61,6 @@ impl Parts {
             false => Positions::Learned { offset: 1 },
         };
         let spec = ModelSpec {
-            architecture: Architecture::Gpt2,
             n_layers,
             n_heads,
             d_model,

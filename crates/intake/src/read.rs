@@ -11,7 +11,7 @@ use circuits::prompts::{PromptOptions, PromptSet, Protocol};
 use circuits::task::Task;
 use clap::Parser;
 use cs_model::config;
-use cs_model::spec::Architecture;
+use cs_model::config::Architecture;
 use cs_model::tokenizer::Tokenizer;
 
 use crate::Kind;

@@ -1,7 +1,7 @@
 //! `config.json` → spec: published files, defaults, both spellings, and everything that must be refused.
 
 use cs_model::config::{ModelConfig, parse};
-use cs_model::spec::{Activation, Architecture, BlockLayout, NormPlacement, Positions};
+use cs_model::spec::{Activation, BlockLayout, NormPlacement, Positions};
 use serde_json::{Value, json};
 
 fn config(value: &Value) -> ModelConfig {

@@ -3,7 +3,7 @@
 use cs_engine::decoder::Decoder;
 use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormPlacement, Positions};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -49,7 +49,6 @@ pub fn random_model(world: &World, shape: Shape, seed: u64) -> Decoder {
         unembed: Some(vector(world.d_vocab() * d_model, by_width)),
     };
     let spec = ModelSpec {
-        architecture: Architecture::Gpt2,
         n_layers,
         n_heads,
         d_model,

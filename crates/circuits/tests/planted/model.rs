@@ -3,7 +3,7 @@
 use cs_engine::decoder::Decoder;
 use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Weights};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormPlacement, Positions};
 
 use super::circuits::{LOGITS, Role, Wiring};
 use super::features::{Basis, Feature, N_CTX};
@@ -119,7 +119,6 @@ fn build(world: &World, heads: &[Placed], random: &mut Random) -> Decoder {
         unembed: Some(rows((0..world.d_vocab()).map(|t| basis.write(Feature::Answer(t), LOGITS)).collect())),
     };
     let spec = ModelSpec {
-        architecture: Architecture::Gpt2,
         n_layers: N_LAYERS,
         n_heads: N_HEADS,
         d_model,

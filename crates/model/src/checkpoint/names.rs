@@ -1,6 +1,6 @@
 //! What each architecture calls its parameters.
 
-use crate::spec::Architecture;
+use crate::config::Architecture;
 
 /// How an architecture stores the matrices of its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

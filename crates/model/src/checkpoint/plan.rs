@@ -104,7 +104,7 @@ impl Plan {
     /// belongs to nothing.
     pub fn new(store: &TensorStore, config: &ModelConfig) -> Result<Self, LoadError> {
         let spec = &config.spec;
-        let names = Names::of(spec.architecture);
+        let names = Names::of(config.architecture);
         let mut finder = Finder::new(store, names)?;
         let ModelSpec { d_model, d_embed, d_vocab, d_mlp, .. } = *spec;
         let d_attn = spec.d_attn();
@@ -114,7 +114,7 @@ impl Plan {
             Positions::Learned { offset } => {
                 Some(finder.take(&format!("{}.weight", names.pos_embed), &[spec.n_ctx + offset, d_model])?)
             }
-            Positions::Rotary { .. } => None,
+            Positions::Rotary(_) => None,
         };
         let projected = d_embed != d_model;
         let projection = |finder: &mut Finder, name: &str, d_in, d_out| {

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::ModelConfig;
 use super::keys::{Keys, shorten};
+use super::{Architecture, ModelConfig};
 use crate::error::ConfigError;
-use crate::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use crate::spec::{Activation, BlockLayout, ModelSpec, NormPlacement, Positions, Rotary};
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -101,9 +101,9 @@ pub(super) fn gpt2(keys: &Keys) -> Result<ModelConfig> {
         .map(|layer| (base_scale / if by_layer { (layer + 1) as f64 } else { 1.0 }) as f32)
         .collect();
     let spec = ModelSpec {
-        architecture: Architecture::Gpt2,
         n_layers,
         n_heads,
+        n_kv_heads: n_heads,
         d_model,
         d_head,
         d_mlp: keys.optional_size(&["n_inner"])?.unwrap_or(4 * d_model),
@@ -119,6 +119,7 @@ pub(super) fn gpt2(keys: &Keys) -> Result<ModelConfig> {
         attn_scale,
         windows: vec![None; n_layers],
         tied_unembed: keys.flag("tie_word_embeddings", true)?,
+        ..ModelSpec::default()
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
     // `reorder_and_upcast_attn` guards float16 against overflow. `n_ctx` once sized the mask buffer; Transformers
@@ -134,6 +135,7 @@ pub(super) fn gpt2(keys: &Keys) -> Result<ModelConfig> {
     ];
     keys.finish(&[HARMLESS, SUMMARY, OWN])?;
     Ok(ModelConfig {
+        architecture: Architecture::Gpt2,
         spec,
         qkv_bias: true,
         attn_out_bias: true,
@@ -152,16 +154,16 @@ pub(super) fn gpt_neox(keys: &Keys) -> Result<ModelConfig> {
     let parallel = keys.flag("use_parallel_residual", true)?;
     let attention_bias = keys.flag("attention_bias", true)?;
     let spec = ModelSpec {
-        architecture: Architecture::GptNeoX,
         n_layers,
         n_heads,
+        n_kv_heads: n_heads,
         d_model,
         d_head,
         d_mlp: keys.size(&["intermediate_size"], 24576)?,
         d_vocab,
         d_embed: d_model,
         n_ctx: keys.size(&["max_position_embeddings"], 2048)?,
-        positions: rotary(keys, d_head)?,
+        positions: Positions::Rotary(rotary(keys, d_head, n_layers)?),
         block: if parallel { BlockLayout::Parallel } else { BlockLayout::Sequential },
         norm: NormPlacement::Pre,
         norm_eps: keys.positive(&["layer_norm_eps"], 1e-5)? as f32,
@@ -170,10 +172,12 @@ pub(super) fn gpt_neox(keys: &Keys) -> Result<ModelConfig> {
         attn_scale: vec![(d_head as f64).sqrt().recip() as f32; n_layers],
         windows: vec![None; n_layers],
         tied_unembed: keys.flag("tie_word_embeddings", false)?,
+        ..ModelSpec::default()
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
     keys.finish(&[HARMLESS, &["hidden_dropout"]])?;
     Ok(ModelConfig {
+        architecture: Architecture::GptNeoX,
         spec,
         qkv_bias: attention_bias,
         attn_out_bias: attention_bias,
@@ -193,9 +197,9 @@ pub(super) fn opt(keys: &Keys) -> Result<ModelConfig> {
     let bias = keys.flag("enable_bias", true)?;
     let norm_affine = keys.flag("layer_norm_elementwise_affine", true)?;
     let spec = ModelSpec {
-        architecture: Architecture::Opt,
         n_layers,
         n_heads,
+        n_kv_heads: n_heads,
         d_model,
         d_head,
         d_mlp: keys.size(&["ffn_dim"], 3072)?,
@@ -211,10 +215,19 @@ pub(super) fn opt(keys: &Keys) -> Result<ModelConfig> {
         attn_scale: vec![(d_head as f64).sqrt().recip() as f32; n_layers],
         windows: vec![None; n_layers],
         tied_unembed: keys.flag("tie_word_embeddings", true)?,
+        ..ModelSpec::default()
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
     keys.finish(&[HARMLESS, &["activation_dropout", "dropout", "init_std", "layerdrop"]])?;
-    Ok(ModelConfig { spec, qkv_bias: bias, attn_out_bias: bias, mlp_bias: bias, norm_affine, bos_token_id })
+    Ok(ModelConfig {
+        architecture: Architecture::Opt,
+        spec,
+        qkv_bias: bias,
+        attn_out_bias: bias,
+        mlp_bias: bias,
+        norm_affine,
+        bos_token_id,
+    })
 }
 
 pub(super) fn gpt_neo(keys: &Keys) -> Result<ModelConfig> {
@@ -223,9 +236,9 @@ pub(super) fn gpt_neo(keys: &Keys) -> Result<ModelConfig> {
     let d_model = keys.size(&["hidden_size"], 2048)?;
     let d_vocab = keys.size(&["vocab_size"], 50257)?;
     let spec = ModelSpec {
-        architecture: Architecture::GptNeo,
         n_layers,
         n_heads,
+        n_kv_heads: n_heads,
         d_model,
         d_head: split_heads(keys, d_model, n_heads, "hidden_size", "num_heads")?,
         d_mlp: keys.optional_size(&["intermediate_size"])?.unwrap_or(4 * d_model),
@@ -241,10 +254,12 @@ pub(super) fn gpt_neo(keys: &Keys) -> Result<ModelConfig> {
         attn_scale: vec![1.0; n_layers],
         windows: windows(keys, n_layers)?,
         tied_unembed: keys.flag("tie_word_embeddings", true)?,
+        ..ModelSpec::default()
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
     keys.finish(&[HARMLESS, SUMMARY, &["embed_dropout", "resid_dropout"]])?;
     Ok(ModelConfig {
+        architecture: Architecture::GptNeo,
         spec,
         qkv_bias: false,
         attn_out_bias: true,
@@ -293,7 +308,7 @@ fn bos_token_id(keys: &Keys, d_vocab: usize) -> Result<Option<u32>> {
 
 /// The rotary embedding, in Transformers 4's spelling (`rotary_pct`, `rotary_emb_base`) or 5's (`rope_parameters`).
 /// Versions differ in which key wins where several are present, so these must agree.
-fn rotary(keys: &Keys, d_head: usize) -> Result<Positions> {
+fn rotary(keys: &Keys, d_head: usize, n_layers: usize) -> Result<Rotary> {
     let mut base: Option<(String, f64)> = None;
     let mut fraction: Option<(String, f64)> = None;
     let put = |slot: &mut Option<(String, f64)>, group: &'static str, key: &str, value: &Value| {
@@ -355,7 +370,7 @@ fn rotary(keys: &Keys, d_head: usize) -> Result<Positions> {
             "the number must be even, above 0, and at most the head's width",
         ));
     }
-    Ok(Positions::Rotary { n_dims, base })
+    Ok(Rotary::plain(n_layers, n_dims, base))
 }
 
 /// GPT-Neo's pattern of global and local attention: `attention_types` is a list of `[pattern, repeats]`, and

@@ -13,10 +13,28 @@ use crate::error::LoadError;
 use crate::files::ModelFiles;
 use crate::spec::ModelSpec;
 use keys::Keys;
+use serde::{Deserialize, Serialize};
+
+/// The architecture a checkpoint names in its `config.json`. It decides how keys and tensors are *named*; what is
+/// computed is decided by [`ModelSpec`] alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// `model_type: gpt2`
+    Gpt2,
+    /// `model_type: gpt_neox` (Pythia)
+    GptNeoX,
+    /// `model_type: opt`
+    Opt,
+    /// `model_type: gpt_neo`
+    GptNeo,
+}
 
 /// What a `config.json` says: the computation, and which optional parameters the checkpoint holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    /// Whose keys and tensor names these are.
+    pub architecture: Architecture,
     /// What the model computes.
     pub spec: ModelSpec,
     /// Whether the query, key and value projections have biases.

@@ -9,11 +9,11 @@ mod vocabulary;
 
 use sha2::{Digest, Sha256};
 
+use crate::config::Architecture;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::files::ModelFiles;
 use crate::hex::hex;
-use crate::spec::Architecture;
 use special::Declared;
 
 /// A text or token list that a tokenizer cannot translate.
@@ -70,7 +70,7 @@ impl Tokenizer {
     /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`; a `bos_token_id` other than the tokenizer's
     /// own BOS.
     pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
-        Self::read(files, config.spec.architecture, config.bos_token_id, Some(config.spec.d_vocab))
+        Self::read(files, config.architecture, config.bos_token_id, Some(config.spec.d_vocab))
     }
 
     /// A tokenizer without a model. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json`

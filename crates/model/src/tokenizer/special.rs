@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
+use crate::config::Architecture;
 use crate::error::LoadError;
 use crate::files::ModelFiles;
-use crate::spec::Architecture;
 
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";

@@ -1,7 +1,7 @@
 //! Tokenizer files that are broken, do not belong together, or do not fit the model.
 
 use cs_model::ModelFiles;
-use cs_model::spec::Architecture;
+use cs_model::config::Architecture;
 use cs_model::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use serde_json::{Value, json};

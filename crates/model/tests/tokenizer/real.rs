@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cs_model::ModelFiles;
-use cs_model::spec::Architecture;
+use cs_model::config::Architecture;
 use cs_model::tokenizer::Tokenizer;
 use serde::Deserialize;
 

@@ -1,7 +1,7 @@
 //! Encoding, BOS and added tokens, on a tokenizer small enough to know by heart.
 
 use cs_model::ModelFiles;
-use cs_model::spec::Architecture;
+use cs_model::config::Architecture;
 use cs_model::tokenizer::{TokenizeError, Tokenizer};
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use cs_model::ModelFiles;
+use cs_model::config::Architecture;
 use cs_model::config::{self, ModelConfig};
 use cs_model::error::LoadError;
-use cs_model::spec::Architecture;
 use cs_model::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
