@@ -11,7 +11,7 @@ use cs_model::checkpoint::{Checkpoint, LayerPlan, LinearPlan, NormPlan, Order, T
 use cs_model::error::LoadError;
 use rayon::prelude::*;
 
-use crate::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
+use crate::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 
 type Result<T> = std::result::Result<T, LoadError>;
 
@@ -53,6 +53,7 @@ pub fn load(checkpoint: &Checkpoint) -> Result<Weights> {
         ln_final: norm(store, plan.ln_final)?,
         project_out: plan.project_out.as_ref().map(|p| linear(store, p)).transpose()?,
         unembed,
+        unembed_bias: None,
     })
 }
 
@@ -68,16 +69,24 @@ fn whole(store: &TensorStore, id: TensorId) -> Result<Vec<f32>> {
 fn layer(store: &TensorStore, plan: &LayerPlan) -> Result<LayerWeights> {
     Ok(LayerWeights {
         ln1: norm(store, plan.ln1)?,
+        ln1_post: None,
         w_qkv: linear(store, &plan.w_qkv)?,
+        q_norm: None,
+        k_norm: None,
         w_o: linear(store, &plan.w_o)?,
         ln2: norm(store, plan.ln2)?,
-        mlp: Some(Mlp { w_in: linear(store, &plan.w_in)?, w_out: linear(store, &plan.w_out)? }),
+        ln2_post: None,
+        mlp: Some(Mlp {
+            w_gate: None,
+            w_in: linear(store, &plan.w_in)?,
+            w_out: linear(store, &plan.w_out)?,
+        }),
     })
 }
 
-fn norm(store: &TensorStore, plan: NormPlan) -> Result<LayerNorm> {
-    let Some((weight, bias)) = plan else { return Ok(LayerNorm::default()) };
-    Ok(LayerNorm { weight: Some(whole(store, weight)?), bias: Some(whole(store, bias)?) })
+fn norm(store: &TensorStore, plan: NormPlan) -> Result<Norm> {
+    let Some((weight, bias)) = plan else { return Ok(Norm::default()) };
+    Ok(Norm { weight: Some(whole(store, weight)?), bias: Some(whole(store, bias)?) })
 }
 
 fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
