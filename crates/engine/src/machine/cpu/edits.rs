@@ -11,7 +11,7 @@ use super::layer::Layer;
 use super::plain::Streams;
 use super::scratch::{Seen, with_scratch};
 use crate::intervention::{Edit, Replacement, Stream};
-use crate::machine::{Rows, Stage, row};
+use crate::machine::{Stage, row};
 use cs_model::spec::ModelSpec;
 
 /// All edits of one run at one head of one layer.

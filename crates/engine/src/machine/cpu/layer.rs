@@ -144,7 +144,7 @@ impl<'a> Layer<'a> {
     /// `q` `[tile, n_heads * d_head]` are the tile's own rows; `kv` `[n_runs * n_nodes, 2 * n_kv_heads * d_head]` are all rows.
     /// Both may hold all heads or some of them.
     #[expect(clippy::too_many_arguments, reason = "a tile, where it lies, and its scratch")]
-    pub fn attend(
+    pub(super) fn attend(
         &self,
         forest: &Forest,
         rows: Rows<'_>,
@@ -185,7 +185,7 @@ impl<'a> Layer<'a> {
     /// The rest of a block after attention, for one tile: `x` `[tile, d_model]` is `resid_pre` on entry and
     /// `resid_post` on return. `attn`, if wanted, receives what branches start from: `resid_pre + z W_O + b_O`, or
     /// `z W_O + b_O` alone where that passes a norm before it is added.
-    pub fn block(&self, x: &mut [f32], z: &[f32], attn: Option<&mut [f32]>, tile: &mut Tile) {
+    pub(super) fn block(&self, x: &mut [f32], z: &[f32], attn: Option<&mut [f32]>, tile: &mut Tile) {
         let (steps, w_o, d_model) = (self.steps(), &self.weights().w_o, self.spec().d_model);
         let n_rows = x.len() / d_model;
         let mlp_input = match steps.mlp_in {
@@ -218,7 +218,7 @@ impl<'a> Layer<'a> {
     }
 
     /// A sequential block from where attention has been added to `x` `[tile, d_model]` to `resid_post`, in place.
-    pub fn after_attention(&self, x: &mut [f32], tile: &mut Tile) {
+    pub(super) fn after_attention(&self, x: &mut [f32], tile: &mut Tile) {
         let steps = self.steps();
         if let Join::AddThenNorm(norm) = steps.attn_out {
             x.copy_from_slice(self.norm(norm, x, &mut tile.normed));

@@ -157,8 +157,8 @@ impl Machine for Cpu<'_> {
         let (layer, spec, rows) = (self.layer(stage.layer), self.decoder.spec(), stage.rows);
         let (d_model, d_attn, d_head) = (spec.d_model, spec.d_attn(), spec.d_head);
         let (steps, streams, own) = (layer.steps(), &plain.streams, &stage.chunk.own);
-        let site = |edits: &&'_ [Edit]| EditSite::of_layer(layer, stage, Some(streams), edits);
-        let mut sites: Sites = runs.iter().map(site).collect();
+        let mut sites: Sites =
+            runs.iter().map(|edits| EditSite::of_layer(layer, stage, Some(streams), edits)).collect();
         sites.par_iter_mut().flatten().for_each(|site| site.attend_again(Unedited::Plain(streams)));
         let from = if steps.parallel { &plain.resid } else { &plain.attn };
         let gather = |first_row: usize, matrix: &[f32], out: &mut [f32]| {
