@@ -107,7 +107,7 @@ const ALL_REPLACEMENTS: [Replacement; 4] =
     [Replacement::Zero, Replacement::ValueBias, Replacement::GroupMean, Replacement::Source];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn forest_is_the_reference(parts in any_model(), prompts in any_prompts()) {
