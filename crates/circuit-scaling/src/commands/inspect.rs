@@ -14,7 +14,7 @@ use crate::subject::Subject;
 pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
-    let subject = Subject::open(&model[0])?;
+    let subject = Subject::open(&model[0], display)?;
     let (spec, checkpoint) = (subject.spec(), &subject.info.checkpoint);
     let mut text = String::new();
     let mut line = |key: &str, value: String| {

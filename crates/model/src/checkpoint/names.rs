@@ -118,6 +118,23 @@ static GPT_NEO: Names = Names {
     buffers: &["attn.attention.bias", "attn.attention.masked_bias"],
 };
 
+/// What wrappers of a whole model put before every name: `torch.compile`, and training on several devices.
+const WRAPPERS: [&str; 2] = ["_orig_mod.", "module."];
+
+/// The part that wrappers put before each of `names`; empty where some are without it.
+pub(super) fn wrapper<'n>(names: impl Iterator<Item = &'n str> + Clone) -> &'n str {
+    let Some(first) = names.clone().next() else { return "" };
+    let mut len = 0;
+    while let Some(part) = WRAPPERS.iter().find(|part| first[len..].starts_with(**part)) {
+        let longer = &first[..len + part.len()];
+        if !names.clone().all(|name| name.starts_with(longer)) {
+            break;
+        }
+        len = longer.len();
+    }
+    &first[..len]
+}
+
 impl Names {
     pub(super) fn of(architecture: Architecture) -> &'static Names {
         match architecture {
@@ -131,6 +148,19 @@ impl Names {
     /// A tensor's name without the file's prefix.
     pub(super) fn canonical<'n>(&self, name: &'n str) -> &'n str {
         self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    }
+
+    /// Whether a canonical name belongs to a tensor that stands beside the decoder and changes none of its numbers: another
+    /// head (`score`, `v_head`), a version, cached sines and cosines. Adapters are no such tensors, nor is what the
+    /// decoder's own modules hold beyond their parameters.
+    pub(super) fn is_beside(&self, canonical: &str) -> bool {
+        const CACHED: [&str; 2] = ["cos_cached", "sin_cached"];
+        const ADAPTERS: [&str; 4] = ["lora", "adapter", "prompt_e", "ia3"];
+        let own = [self.embed, self.pos_embed, self.block, self.ln_final, self.unembed, "project_in", "project_out"];
+        let top = canonical.split('.').next().unwrap_or_default();
+        let is_cached = canonical.rsplit('.').next().is_some_and(|last| CACHED.contains(&last));
+        let is_adapter = ADAPTERS.iter().any(|word| canonical.to_ascii_lowercase().contains(word));
+        !is_adapter && (is_cached || !own.contains(&top))
     }
 
     /// Whether a canonical name belongs to a constant that is computed here instead of read: one per block, or (in

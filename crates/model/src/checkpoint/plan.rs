@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::names::{Names, Stored};
+use super::names::{self, Names, Stored};
 use super::tensors::{Tensor, TensorId, TensorStore, is_supported};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
@@ -94,6 +94,8 @@ pub struct Plan {
     pub tied_copy: Option<TensorId>,
     /// All parameters, by canonical name.
     pub parameters: BTreeMap<String, TensorId>,
+    /// What a user should know of the names, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -101,7 +103,7 @@ impl Plan {
     ///
     /// # Errors
     /// A tensor that is missing, misshapen, of an unsupported type, present twice under two prefixes, or that
-    /// belongs to nothing.
+    /// has no place in the architecture and might change the result.
     pub fn new(store: &TensorStore, config: &ModelConfig) -> Result<Self, LoadError> {
         let spec = &config.spec;
         let names = Names::of(config.architecture);
@@ -157,7 +159,7 @@ impl Plan {
             false => (Some(finder.take(&unembed_name, &unembed_shape)?), None),
             true => (None, finder.take_copy(&unembed_name, &unembed_shape)?),
         };
-        let parameters = finder.finish()?;
+        let (parameters, notes) = finder.finish()?;
         Ok(Plan {
             embed,
             pos_embed,
@@ -168,6 +170,7 @@ impl Plan {
             unembed,
             tied_copy,
             parameters,
+            notes,
         })
     }
 
@@ -178,19 +181,31 @@ impl Plan {
     }
 }
 
+/// How many ignored tensors a note names.
+const MOST_NAMED: usize = 5;
+
 /// Hands out tensors by canonical name, each once.
 struct Finder<'a> {
     store: &'a TensorStore,
     names: &'static Names,
     left: BTreeMap<&'a str, TensorId>,
     taken: BTreeMap<String, TensorId>,
+    notes: Vec<String>,
 }
 
 impl<'a> Finder<'a> {
     fn new(store: &'a TensorStore, names: &'static Names) -> Result<Self, LoadError> {
         let mut left = BTreeMap::new();
+        let wrapper = names::wrapper(store.tensors.iter().map(|tensor| tensor.name.as_str()));
+        let mut notes = Vec::new();
+        if !wrapper.is_empty() {
+            notes.push(format!(
+                "{}: every tensor is named {wrapper}…, as a wrapped model saves itself; read without it",
+                store.label
+            ));
+        }
         for (id, tensor) in store.tensors.iter().enumerate() {
-            if let Some(earlier) = left.insert(names.canonical(&tensor.name), id) {
+            if let Some(earlier) = left.insert(names.canonical(&tensor.name[wrapper.len()..]), id) {
                 let other = &store.tensors[earlier].name;
                 return Err(LoadError::Malformed {
                     file: store.file_of(tensor).to_owned(),
@@ -199,7 +214,7 @@ impl<'a> Finder<'a> {
                 });
             }
         }
-        Ok(Finder { store, names, left, taken: BTreeMap::new() })
+        Ok(Finder { store, names, left, taken: BTreeMap::new(), notes })
     }
 
     /// A parameter that must be there.
@@ -280,10 +295,27 @@ impl<'a> Finder<'a> {
         Ok(LinearPlan { d_in, d_out, weight, order, bias })
     }
 
-    /// All parameters; an error if the checkpoint holds anything more than known constants.
-    fn finish(self) -> Result<BTreeMap<String, TensorId>, LoadError> {
-        match self.left.iter().find(|(name, _)| !self.names.is_buffer(name)) {
-            None => Ok(self.taken),
+    /// All parameters and notes; an error if the checkpoint holds more than known constants and what stands beside the
+    /// decoder.
+    fn finish(mut self) -> Result<(BTreeMap<String, TensorId>, Vec<String>), LoadError> {
+        self.left.retain(|name, _| !self.names.is_buffer(name));
+        match self.left.iter().find(|(name, _)| !self.names.is_beside(name)) {
+            None => {
+                let ignored: Vec<&str> =
+                    self.left.values().map(|&id| self.store.tensors[id].name.as_str()).collect();
+                if let Some((shown, more)) = ignored.split_at_checked(ignored.len().min(MOST_NAMED))
+                    && !shown.is_empty()
+                {
+                    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+                    self.notes.push(format!(
+                        "{}: ignored, since {} has no such part: {}{more}",
+                        self.store.label,
+                        self.names.model_type,
+                        shown.join(", ")
+                    ));
+                }
+                Ok((self.taken, self.notes))
+            }
             Some((name, &id)) => {
                 let tensor: &Tensor = &self.store.tensors[id];
                 let mend = if name.contains("lora") || name.contains("adapter") {

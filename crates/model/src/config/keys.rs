@@ -126,10 +126,13 @@ impl<'a> Keys<'a> {
         self.map.get(name)
     }
 
-    /// Refuses every key that nobody read, unless it is known to change no number or its value says "off".
+    /// Refuses every key that nobody read, unless it is known to change no number, is a note of some library to itself
+    /// (`_…`), or its value says "off".
     pub(super) fn finish(&self, harmless: &[&[&str]]) -> Result<(), ConfigError> {
         let read = self.read.borrow();
-        let known = |key: &str| read.contains(key) || harmless.iter().any(|list| list.contains(&key));
+        let known = |key: &str| {
+            read.contains(key) || key.starts_with('_') || harmless.iter().any(|list| list.contains(&key))
+        };
         match self.map.iter().find(|(key, value)| !known(key) && !is_off(value)) {
             None => Ok(()),
             Some((key, _)) => Err(self.error(

@@ -27,7 +27,13 @@ pub(super) struct Declared {
     /// Tokens that are special if the vocabulary has them.
     by_name: Vec<AddedToken>,
     /// Whether a text's first word is read as if a space stood before it.
-    pub(super) add_prefix_space: Option<bool>,
+    add_prefix_space: Option<bool>,
+    /// The Python class that the tokenizer is for, without `Fast`.
+    class: Option<String>,
+    /// Whether `tokenizer_config.json` has the list of added tokens.
+    lists_added_tokens: bool,
+    /// What a user should know of the files, a line each.
+    pub(super) notes: Vec<String>,
 }
 
 impl Declared {
@@ -36,6 +42,8 @@ impl Declared {
         let mut declared = Declared::default();
         if let Some(config) = object(files, CONFIG)? {
             declared.add_prefix_space = config.get("add_prefix_space").and_then(Value::as_bool);
+            let class = config.get("tokenizer_class").and_then(Value::as_str);
+            declared.class = class.map(|name| name.strip_suffix("Fast").unwrap_or(name).to_owned());
             declared.read_roles(&config, &files.label(CONFIG))?;
             if let Some(Value::Object(tokens)) = config.get("added_tokens_decoder") {
                 for (id, value) in tokens {
@@ -45,10 +53,28 @@ impl Declared {
                     };
                     declared.with_id.insert(id, token);
                 }
+                declared.lists_added_tokens = true;
             }
         }
         if let Some(special) = object(files, SPECIAL)? {
-            declared.read_roles(&special, &files.label(SPECIAL))?;
+            let label = files.label(SPECIAL);
+            let of_config = declared.bos.take();
+            declared.read_roles(&special, &label)?;
+            // As in Transformers: a config that lists the added tokens makes the older file a copy that nobody reads.
+            let (used, stale) = match (of_config, declared.bos.take()) {
+                (Some(config), Some(map)) if declared.lists_added_tokens => (Some(config), Some(map)),
+                (Some(config), Some(map)) => (Some(map), Some(config)),
+                (config, map) => (config.or(map), None),
+            };
+            if let (Some((used, from)), Some((stale, other))) = (&used, stale)
+                && *used != stale
+            {
+                declared.notes.push(format!(
+                    "{other}: names the bos_token {stale:?}, but {from} names {used:?}, which is used; correct or remove \
+                     the wrong one"
+                ));
+            }
+            declared.bos = used;
         }
         if let Some(added) = object(files, ADDED)? {
             for (content, id) in added {
@@ -58,6 +84,24 @@ impl Declared {
             }
         }
         Ok(declared)
+    }
+
+    /// Whether a text's first word is read as if a space stood before it, where `tokenizer.json` says `in_json`: the classes
+    /// of GPT-2 and GPT-NeoX build their pre-tokenizer themselves, from the config's word alone, which is no if it is absent;
+    /// the general classes leave it as it is in `tokenizer.json`. The second value is what to tell the user.
+    pub(super) fn prefix_space(&self, in_json: bool) -> (bool, Option<String>) {
+        let by_config = self.add_prefix_space.unwrap_or(false);
+        match self.class.as_deref() {
+            Some("TokenizersBackend") => (in_json, None),
+            Some("PreTrainedTokenizer") if by_config != in_json => {
+                let note = format!(
+                    "\"add_prefix_space\" is {in_json} in tokenizer.json, and {by_config} by {CONFIG}: Transformers 5 takes the \
+                     former, as here, and 4 the latter"
+                );
+                (in_json, Some(note))
+            }
+            _ => (by_config, None),
+        }
     }
 
     fn read_roles(&mut self, map: &Map<String, Value>, label: &str) -> Result<(), LoadError> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Deserialize;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::special::Declared;
 use crate::error::LoadError;
@@ -56,7 +57,7 @@ struct ModelOutline {
 /// The tokenizer without the tokens that other files declare, and the label of its file.
 pub(super) fn read(
     files: &ModelFiles,
-    declared: &Declared,
+    declared: &mut Declared,
 ) -> Result<Option<(tokenizers::Tokenizer, String)>, LoadError> {
     let (mut tokenizer, label) = if let Some(json) = files.read(JSON)? {
         let label = files.label(JSON);
@@ -74,9 +75,8 @@ pub(super) fn read(
     } else {
         return Ok(None);
     };
-    if let Some(add_prefix_space) = declared.add_prefix_space {
-        set_prefix_space(&mut tokenizer, add_prefix_space);
-    }
+    let note = set_prefix_space(&mut tokenizer, declared);
+    declared.notes.extend(note.map(|note| format!("{label}: {note}")));
     Ok(Some((tokenizer, label)))
 }
 
@@ -218,14 +218,13 @@ fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(Stri
     Ok(pairs)
 }
 
-/// Puts a space before a text's first word, or not: `tokenizer_config.json` overrules `tokenizer.json` here, as in
-/// Transformers.
-fn set_prefix_space(tokenizer: &mut tokenizers::Tokenizer, add: bool) {
-    use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-    if let Some(PreTokenizerWrapper::ByteLevel(level)) = tokenizer.get_pre_tokenizer() {
-        let level = level.add_prefix_space(add);
-        tokenizer.with_pre_tokenizer(Some(level));
-    }
+/// Puts a space before a text's first word, or not, and returns what to tell the user.
+fn set_prefix_space(tokenizer: &mut tokenizers::Tokenizer, declared: &Declared) -> Option<String> {
+    let Some(PreTokenizerWrapper::ByteLevel(level)) = tokenizer.get_pre_tokenizer() else { return None };
+    let level = *level;
+    let (add, note) = declared.prefix_space(level.add_prefix_space);
+    tokenizer.with_pre_tokenizer(Some(level.add_prefix_space(add)));
+    note
 }
 
 fn error(file: &str, problem: String) -> LoadError {
