@@ -73,7 +73,9 @@ fn read(keys: &Keys) -> Result<Description> {
         ..sizes
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
-    keys.finish(&[HARMLESS, &["embd_pdrop", "resid_pdrop"]])?;
+    // Phi-4-mini's file has two settings of its authors' own code, at values that do nothing.
+    const OWN: &[&str] = &["embd_pdrop", "full_attn_mod", "interpolate_factor", "resid_pdrop"];
+    keys.finish(&[HARMLESS, OWN])?;
     let parameters = Parameters::NO_BIASES;
     Ok(Description { spec, parameters, bos_token_id })
 }
