@@ -7,7 +7,8 @@ use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
 use cs_model::error::LoadError;
-use cs_model::spec::{Architecture, ModelSpec};
+use cs_model::config::Architecture;
+use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
 use crate::downloads::HubName;
@@ -75,7 +76,7 @@ impl Subject {
         let mut info = ModelInfo::open(files)?;
         let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
         let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
-        let family = family.unwrap_or(match info.config.spec.architecture {
+        let family = family.unwrap_or(match info.config.architecture {
             Architecture::Gpt2 => "gpt2",
             Architecture::GptNeoX => "pythia",
             Architecture::Opt => "opt",

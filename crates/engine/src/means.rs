@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::baseline::Baseline;
-use crate::branches::row;
 use crate::decoder::Decoder;
 use crate::error::EngineError;
 use crate::intervention::{Branch, Replacement};
-use crate::layer::Layer;
+use crate::machine::{Machine, row};
 use crate::plan::Chunk;
 use crate::request::{Options, Prompt};
 
@@ -26,7 +24,8 @@ impl GroupMeans {
 
     /// Runs all prompts plainly and averages, where some branch needs it. Sums are taken in float64 in the prompts'
     /// sorted order, whatever the chunks.
-    pub fn compute(
+    pub fn compute<M: Machine>(
+        machine: &mut M,
         decoder: &Decoder,
         prompts: &[Prompt],
         branches: &[Branch],
@@ -58,17 +57,16 @@ impl GroupMeans {
         let mut sums: BTreeMap<usize, Vec<f64>> =
             needed.iter().map(|&l| (l, vec![0.0; n_rows as usize * d_attn])).collect();
         for chunk in chunks {
-            let mut base = Baseline::embed(decoder, &chunk.base);
-            for index in 0..=last {
-                base.step(Layer { decoder, index }, &chunk.base);
-                let Some(sums) = sums.get_mut(&index) else { continue };
+            let mut plain = machine.embed(&chunk.base);
+            for layer in 0..=last {
+                machine.plain_layer(layer, &chunk.base, &mut plain);
+                let Some(sums) = sums.get_mut(&layer) else { continue };
+                let all_z = machine.plain_z(&plain);
                 for (i, &prompt) in chunk.prompts.iter().enumerate() {
                     let (first, weight) = (first_row[&prompts[prompt].group], prompts[prompt].weight);
                     for (position, node) in chunk.base.path(chunk.base.end(i)).into_iter().enumerate() {
                         let at = (first as usize + position) * d_attn;
-                        for (sum, &z) in
-                            sums[at..at + d_attn].iter_mut().zip(row(&base.streams.z, node, d_attn))
-                        {
+                        for (sum, &z) in sums[at..at + d_attn].iter_mut().zip(row(&all_z, node, d_attn)) {
                             *sum += weight * f64::from(z);
                         }
                     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use cs_model::spec::{ModelSpec, Positions};
+use cs_model::spec::{ModelSpec, Positions, Rotary};
 
 use crate::args::ModelArgs;
 use crate::downloads;
@@ -62,11 +62,12 @@ fn vocabulary(spec: &ModelSpec, n_tokens: usize) -> String {
 }
 
 fn positions(spec: &ModelSpec) -> String {
-    match spec.positions {
+    match &spec.positions {
         Positions::Learned { offset: 0 } => "learned".into(),
         Positions::Learned { offset } => format!("learned, from row {offset}"),
-        Positions::Rotary { n_dims, base } => {
-            format!("rotary, {n_dims} of {} dimensions, base {base}", spec.d_head)
+        Positions::Rotary(Rotary { n_dims, frequencies, .. }) => {
+            let bases: Vec<String> = frequencies.iter().map(|set| set.base.to_string()).collect();
+            format!("rotary, {n_dims} of {} dimensions, base {}", spec.d_head, bases.join(" and "))
         }
     }
 }
