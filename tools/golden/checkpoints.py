@@ -83,7 +83,9 @@ def old_buffers(golden: Golden) -> dict[str, torch.Tensor]:
             ).half()
         elif golden.family == "llama":
             d_head = config.hidden_size // config.num_attention_heads
-            buffers[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = 1 / 10000 ** (torch.arange(0, d_head, 2) / d_head)
+            buffers[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = 1 / 10000 ** (
+                torch.arange(0, d_head, 2) / d_head
+            )
         elif golden.family == "gptj":
             buffers[f"transformer.h.{layer}.attn.bias"] = mask.bool()
             buffers[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e9)

@@ -34,7 +34,9 @@ CLASSES = {
 IDS = dict(bos_token_id=0, eos_token_id=0, pad_token_id=None)
 
 
-def decoder(family: str, n_layers: int, heads: tuple[int, int], d_model: int, d_mlp: int, d_vocab=43, **kwargs) -> PretrainedConfig:
+def decoder(
+    family: str, n_layers: int, heads: tuple[int, int], d_model: int, d_mlp: int, d_vocab=43, **kwargs
+) -> PretrainedConfig:
     """`heads` counts query heads, then key and value heads."""
     kwargs = dict(max_position_embeddings=16) | kwargs
     return CLASSES[family](

@@ -153,7 +153,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="checkpoints to make (default: all)")
     parser.add_argument("--out", type=Path, default=GOLDEN)
-    parser.add_argument("--check", action="store_true", help="compare logits of the checkpoints that the other version measured")
+    parser.add_argument(
+        "--check", action="store_true", help="compare logits of the checkpoints that the other version measured"
+    )
     args = parser.parse_args()
     known = {golden.name for golden in CONFIGS + DECODERS}
     if unknown := set(args.names) - known:

@@ -168,7 +168,9 @@ def measure_with_lens(model: Model, lens: Lens, prompts: Prompts, sets: HeadSets
     first = streams[0]
     constant = torch.stack([model.constant_v(layer) for layer in range(model.n_layers)])  # [n_layers, n_heads, d_head]
     return {
-        "base_diff": torch.stack([logit_diff(lens.logits(tokens), prompts, i) for i, tokens in enumerate(prompts.tokens)]),
+        "base_diff": torch.stack(
+            [logit_diff(lens.logits(tokens), prompts, i) for i, tokens in enumerate(prompts.tokens)]
+        ),
         "centred_logits": torch.cat([lens.logits(tokens) for tokens in prompts.tokens]),
         **by_layer(tables, model),
         "q": first["q"],

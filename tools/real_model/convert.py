@@ -148,7 +148,10 @@ def tokenizer_files(of) -> tuple[dict, dict]:
         "padding": None,
         "added_tokens": special,
         "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level],
+        },
         "post_processor": None,
         "decoder": byte_level | {"add_prefix_space": True},
         "model": {
@@ -194,7 +197,11 @@ def write(folder: Path, name: str, write_to) -> None:
 
 
 def write_json(folder: Path, name: str, value: dict) -> None:
-    write(folder, name, lambda part: part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"))
+    write(
+        folder,
+        name,
+        lambda part: part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"),
+    )
 
 
 def write_weights(folder: Path, tensors: dict[str, np.ndarray], dtype: str) -> None:
