@@ -7,7 +7,6 @@ use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
 use cs_model::error::LoadError;
-use cs_model::config::Architecture;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
@@ -76,12 +75,7 @@ impl Subject {
         let mut info = ModelInfo::open(files)?;
         let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
         let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
-        let family = family.unwrap_or(match info.config.architecture {
-            Architecture::Gpt2 => "gpt2",
-            Architecture::GptNeoX => "pythia",
-            Architecture::Opt => "opt",
-            Architecture::GptNeo => "gpt-neo",
-        });
+        let family = family.unwrap_or(info.config.family.name);
         Ok(Self {
             name: info.name.clone(),
             hf_name,
@@ -99,7 +93,8 @@ impl Subject {
     pub fn open_all(names: &[String], display: Display) -> Result<Vec<Self>, CliError> {
         let default = || MINIATURES.iter().map(|m| m.name.to_owned()).collect();
         let names: Vec<String> = if names.is_empty() { default() } else { names.to_vec() };
-        let subjects: Vec<Self> = names.iter().map(|name| Self::open(name, display)).collect::<Result<_, _>>()?;
+        let subjects: Vec<Self> =
+            names.iter().map(|name| Self::open(name, display)).collect::<Result<_, _>>()?;
         for (i, subject) in subjects.iter().enumerate() {
             if subjects[..i].iter().any(|s| s.name == subject.name) {
                 return Err(CliError::SameName { name: subject.name.clone() });
@@ -136,7 +131,7 @@ impl Tokenize for Subject {
         self.tokenizer.hash()
     }
 
-    fn bos_id(&self) -> u32 {
+    fn bos_id(&self) -> Option<u32> {
         self.tokenizer.bos_id()
     }
 

@@ -40,12 +40,31 @@ pub struct KnownModel {
     pub family: &'static str,
     /// Its id on the Hub.
     pub hub_id: &'static str,
+    /// The id that it had before, under which a cache may still have it.
+    pub former_hub_id: Option<&'static str>,
     /// Blocks.
     pub n_layers: usize,
     /// Query heads per block.
     pub n_heads: usize,
     /// Size in millions of parameters, as the field quotes it.
     pub params_m: f64,
+}
+
+impl KnownModel {
+    pub(super) const fn new(
+        name: &'static str,
+        family: &'static str,
+        hub_id: &'static str,
+        n_layers: usize,
+        n_heads: usize,
+        params_m: f64,
+    ) -> Self {
+        Self { name, family, hub_id, former_hub_id: None, n_layers, n_heads, params_m }
+    }
+
+    pub(super) const fn formerly(self, id: &'static str) -> Self {
+        Self { former_hub_id: Some(id), ..self }
+    }
 }
 
 /// Parameters that models of a family may have or lack.

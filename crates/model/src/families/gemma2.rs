@@ -17,22 +17,8 @@ pub(super) static FAMILY: Family = Family {
     name: "gemma2",
     bos: Bos::AsTokenizer,
     known_models: &[
-        KnownModel {
-            name: "gemma-2-2b",
-            family: "gemma-2",
-            hub_id: "google/gemma-2-2b",
-            n_layers: 26,
-            n_heads: 8,
-            params_m: 2614.0,
-        },
-        KnownModel {
-            name: "gemma-2-9b",
-            family: "gemma-2",
-            hub_id: "google/gemma-2-9b",
-            n_layers: 42,
-            n_heads: 16,
-            params_m: 9242.0,
-        },
+        KnownModel::new("gemma-2-2b", "gemma-2", "google/gemma-2-2b", 26, 8, 2614.0),
+        KnownModel::new("gemma-2-9b", "gemma-2", "google/gemma-2-9b", 42, 16, 9242.0),
     ],
     tensors: Tensors {
         ln1_post: "post_attention_layernorm",

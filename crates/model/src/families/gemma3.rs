@@ -17,22 +17,8 @@ pub(super) static FAMILY: Family = Family {
     name: "gemma3",
     bos: Bos::AsTokenizer,
     known_models: &[
-        KnownModel {
-            name: "gemma-3-270m",
-            family: "gemma-3",
-            hub_id: "google/gemma-3-270m",
-            n_layers: 18,
-            n_heads: 4,
-            params_m: 268.0,
-        },
-        KnownModel {
-            name: "gemma-3-1b",
-            family: "gemma-3",
-            hub_id: "google/gemma-3-1b-pt",
-            n_layers: 26,
-            n_heads: 4,
-            params_m: 1000.0,
-        },
+        KnownModel::new("gemma-3-270m", "gemma-3", "google/gemma-3-270m", 18, 4, 268.0),
+        KnownModel::new("gemma-3-1b", "gemma-3", "google/gemma-3-1b-pt", 26, 4, 1000.0),
     ],
     tensors: Tensors {
         ln1_post: "post_attention_layernorm",

@@ -12,38 +12,12 @@ pub(super) static FAMILY: Family = Family {
     name: "gpt2",
     bos: Bos::Always("<|endoftext|>"),
     known_models: &[
-        KnownModel {
-            name: "gpt2",
-            family: "gpt2",
-            hub_id: "openai-community/gpt2",
-            n_layers: 12,
-            n_heads: 12,
-            params_m: 124.0,
-        },
-        KnownModel {
-            name: "gpt2-medium",
-            family: "gpt2",
-            hub_id: "openai-community/gpt2-medium",
-            n_layers: 24,
-            n_heads: 16,
-            params_m: 355.0,
-        },
-        KnownModel {
-            name: "gpt2-large",
-            family: "gpt2",
-            hub_id: "openai-community/gpt2-large",
-            n_layers: 36,
-            n_heads: 20,
-            params_m: 774.0,
-        },
-        KnownModel {
-            name: "gpt2-xl",
-            family: "gpt2",
-            hub_id: "openai-community/gpt2-xl",
-            n_layers: 48,
-            n_heads: 25,
-            params_m: 1558.0,
-        },
+        KnownModel::new("gpt2", "gpt2", "openai-community/gpt2", 12, 12, 124.0).formerly("gpt2"),
+        KnownModel::new("gpt2-medium", "gpt2", "openai-community/gpt2-medium", 24, 16, 355.0)
+            .formerly("gpt2-medium"),
+        KnownModel::new("gpt2-large", "gpt2", "openai-community/gpt2-large", 36, 20, 774.0)
+            .formerly("gpt2-large"),
+        KnownModel::new("gpt2-xl", "gpt2", "openai-community/gpt2-xl", 48, 25, 1558.0).formerly("gpt2-xl"),
     ],
     tensors: Tensors {
         prefixes: &["transformer."],

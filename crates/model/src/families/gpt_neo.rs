@@ -14,30 +14,10 @@ pub(super) static FAMILY: Family = Family {
     name: "gpt-neo",
     bos: Bos::Always("<|endoftext|>"),
     known_models: &[
-        KnownModel {
-            name: "gpt-neo-125m",
-            family: "gpt-neo",
-            hub_id: "EleutherAI/gpt-neo-125m",
-            n_layers: 12,
-            n_heads: 12,
-            params_m: 125.0,
-        },
-        KnownModel {
-            name: "gpt-neo-1.3b",
-            family: "gpt-neo",
-            hub_id: "EleutherAI/gpt-neo-1.3B",
-            n_layers: 24,
-            n_heads: 16,
-            params_m: 1300.0,
-        },
-        KnownModel {
-            name: "gpt-neo-2.7b",
-            family: "gpt-neo",
-            hub_id: "EleutherAI/gpt-neo-2.7B",
-            n_layers: 32,
-            n_heads: 20,
-            params_m: 2700.0,
-        },
+        KnownModel::new("gpt-neo-125m", "gpt-neo", "EleutherAI/gpt-neo-125m", 12, 12, 125.0)
+            .formerly("EleutherAI/gpt-neo-125M"),
+        KnownModel::new("gpt-neo-1.3b", "gpt-neo", "EleutherAI/gpt-neo-1.3B", 24, 16, 1300.0),
+        KnownModel::new("gpt-neo-2.7b", "gpt-neo", "EleutherAI/gpt-neo-2.7B", 32, 20, 2700.0),
     ],
     tensors: Tensors {
         prefixes: &["transformer."],

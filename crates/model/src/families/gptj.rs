@@ -11,14 +11,7 @@ pub(super) static FAMILY: Family = Family {
     model_type: "gptj",
     name: "gpt-j",
     bos: Bos::Always("<|endoftext|>"),
-    known_models: &[KnownModel {
-        name: "gpt-j-6b",
-        family: "gpt-j",
-        hub_id: "EleutherAI/gpt-j-6b",
-        n_layers: 28,
-        n_heads: 16,
-        params_m: 6051.0,
-    }],
+    known_models: &[KnownModel::new("gpt-j-6b", "gpt-j", "EleutherAI/gpt-j-6b", 28, 16, 6051.0)],
     tensors: Tensors {
         prefixes: &["transformer."],
         embed: "wte",

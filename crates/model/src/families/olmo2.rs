@@ -15,22 +15,8 @@ pub(super) static FAMILY: Family = Family {
     name: "olmo2",
     bos: Bos::AsTokenizer,
     known_models: &[
-        KnownModel {
-            name: "olmo-2-1b",
-            family: "olmo-2",
-            hub_id: "allenai/OLMo-2-0425-1B",
-            n_layers: 16,
-            n_heads: 16,
-            params_m: 1485.0,
-        },
-        KnownModel {
-            name: "olmo-2-7b",
-            family: "olmo-2",
-            hub_id: "allenai/OLMo-2-1124-7B",
-            n_layers: 32,
-            n_heads: 32,
-            params_m: 7299.0,
-        },
+        KnownModel::new("olmo-2-1b", "olmo-2", "allenai/OLMo-2-0425-1B", 16, 16, 1485.0),
+        KnownModel::new("olmo-2-7b", "olmo-2", "allenai/OLMo-2-1124-7B", 32, 32, 7299.0),
     ],
     tensors: Tensors {
         ln1: "",

@@ -15,22 +15,8 @@ pub(super) static FAMILY: Family = Family {
     name: "phi3",
     bos: Bos::AsTokenizer,
     known_models: &[
-        KnownModel {
-            name: "phi-3.5-mini",
-            family: "phi-3",
-            hub_id: "microsoft/Phi-3.5-mini-instruct",
-            n_layers: 32,
-            n_heads: 32,
-            params_m: 3821.0,
-        },
-        KnownModel {
-            name: "phi-4-mini",
-            family: "phi-4",
-            hub_id: "microsoft/Phi-4-mini-instruct",
-            n_layers: 32,
-            n_heads: 24,
-            params_m: 3836.0,
-        },
+        KnownModel::new("phi-3.5-mini", "phi-3", "microsoft/Phi-3.5-mini-instruct", 32, 32, 3821.0),
+        KnownModel::new("phi-4-mini", "phi-4", "microsoft/Phi-4-mini-instruct", 32, 24, 3836.0),
     ],
     tensors: Tensors {
         qkv: QkvTensors::Fused("self_attn.qkv_proj"),
