@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use analysis::layout::Layout;
 use circuits::prompts::{
     PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts, TracingPair,
 };
@@ -142,7 +143,7 @@ fn tokens(folder: &Path, tokenizer: &Words) -> TokenizedPrompts {
 fn prompt_lines_have_the_fields_in_their_order_and_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = tokens(folder.path(), &Words::new("a-1.b_c"));
-    let path = tokens.write(folder.path()).unwrap();
+    let path = tokens.write(&Layout::new(folder.path())).unwrap();
     assert_eq!(path.file_name().unwrap(), "ioi_a-1.b_c.jsonl");
     let lines = lines(&path);
     assert_eq!(lines.len(), tokens.prompts.len());
@@ -159,7 +160,7 @@ fn prompt_lines_have_the_fields_in_their_order_and_read_back() {
 fn pair_lines_have_the_fields_in_their_order_and_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = tokens(folder.path(), &Words::new("a")).tracing_pairs(Split::HeldOut);
-    let path = pairs.write(folder.path()).unwrap();
+    let path = pairs.write(&Layout::new(folder.path())).unwrap();
     assert_eq!(path.file_name().unwrap(), "ioi_pairs_a.jsonl");
     let lines = lines(&path);
     assert_eq!(lines.len(), 30);
@@ -196,18 +197,21 @@ fn in_order(line: &str, fields: &[&str]) {
 }
 
 #[test]
-fn paths_that_cannot_be_written_and_names_that_are_paths() {
+fn paths_that_cannot_be_written_and_names_that_no_file_can_have() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "in the way").unwrap();
     let tokenizer = Words::new("a");
     let error = study(&file, &options(), &[&tokenizer]).unwrap_err();
     assert!(error.contains("file: cannot create the folder"), "{error}");
-    for model in ["EleutherAI/pythia-70m", "../a", "", ".hidden", "a b"] {
+    // Any name that a folder may have becomes a file of the study's own, as for scans.
+    let layout = Layout::new(folder.path());
+    for model in ["EleutherAI/pythia-70m", "../a", ".hidden", "a b", "модель", "a@v1"] {
         let mut tokens = tokens(folder.path(), &tokenizer);
         tokens.model = model.to_owned();
-        let error = tokens.write(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("file name"), "{error}");
-        assert!(tokens.tracing_pairs(Split::All).write(folder.path()).is_err());
+        let inside = folder.path().join("results/prompts");
+        assert_eq!(tokens.write(&layout).unwrap().parent().unwrap(), inside, "{model}");
+        assert_eq!(tokens.tracing_pairs(Split::All).write(&layout).unwrap().parent().unwrap(), inside, "{model}");
+        assert!(layout.prompts("ioi", model).is_file());
     }
 }

@@ -21,7 +21,7 @@ const CALIBRATION: Duration = Duration::from_secs(2);
 pub fn plan(args: &PlanArgs, display: Display) -> Result<String, CliError> {
     let mut measure = args.measure.clone();
     measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&measure.models)?;
+    let subjects = Subject::open_all(&measure.models, display)?;
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let prompts = args
         .tasks

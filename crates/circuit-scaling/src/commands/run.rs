@@ -44,7 +44,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         }
     }
     args.measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&args.measure.models)?;
+    let subjects = Subject::open_all(&args.measure.models, display)?;
     let folder = StudyFolder::open(&args.tables.study.out)?;
     if stages.contains(&Stage::Scan) {
         check_memory(&folder, &subjects, &tasks)?;

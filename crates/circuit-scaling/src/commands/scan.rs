@@ -27,7 +27,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
     let mut measure = args.measure.clone();
     measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&measure.models)?;
+    let subjects = Subject::open_all(&measure.models, display)?;
     let mut folder = StudyFolder::open(&args.study.out)?;
     check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
@@ -92,6 +92,8 @@ pub struct ModelScan<'a> {
     meta: ScanMeta,
     options: ScanOptions,
     inputs: Digest256,
+    /// The scan of other weights under the same name that lies in the folder.
+    other: Option<ScanMeta>,
 }
 
 impl<'a> ModelScan<'a> {
@@ -107,17 +109,19 @@ impl<'a> ModelScan<'a> {
         only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
         let path = layout.scan(&prompts.task.name, &subject.name);
+        let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
         // What every table needs is not overwritten by less.
-        if only_heads.is_some() && ScanFile::read(&path).is_ok_and(|scan| scan.meta.only_heads.is_none()) {
+        if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
             return Err(CliError::WholeScan { path });
         }
         let tokenized = prompts.tokenize(subject)?;
-        let written = tokenized.write(&prompts_folder(layout))?;
+        let written = tokenized.write(layout)?;
         let spec = subject.spec();
         let mut options = serde_json::Map::new();
         options.insert("prompts".into(), prompts.n_prompts.into());
         options.insert("task_hash".into(), prompts.task.hash().into());
         options.insert("tokenizer_hash".into(), subject.hash().into());
+        options.insert("bos_id".into(), subject.tokenizer().bos_id().into());
         if let Some(commit) = &subject.commit {
             options.insert(COMMIT.into(), commit.as_str().into());
         }
@@ -149,7 +153,8 @@ impl<'a> ModelScan<'a> {
             value_bias: measure.value_bias,
             engine: cs_engine::Options { memory: measure.memory },
         };
-        Ok(Self { subject, tokenized, meta, options, inputs })
+        let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
+        Ok(Self { subject, tokenized, meta, options, inputs, other })
     }
 
     /// Whether the folder has this very scan already.
@@ -169,6 +174,13 @@ impl<'a> ModelScan<'a> {
         let step = self.step();
         let (task, model) = (&self.meta.task.clone(), &self.subject.name);
         let n_heads = self.meta.scanned_heads().len();
+        if let Some(other) = &self.other {
+            display.note(&format!(
+                "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
+                other.provenance.weight_hash.get(..12).unwrap_or_default(),
+                origin(other)
+            ));
+        }
         let mut partial = folder.partial_scan(task, model, &self.inputs);
         let known = std::mem::take(&mut partial.known);
         if !known.is_empty() {
@@ -203,6 +215,14 @@ impl<'a> ModelScan<'a> {
             scan.baseline.base_logit_diff_mean
         ));
         Ok(())
+    }
+}
+
+/// Where a scanned model's files came from.
+fn origin(meta: &ScanMeta) -> String {
+    match meta.provenance.options.get(COMMIT).and_then(serde_json::Value::as_str) {
+        Some(commit) => format!("{} at {commit}", meta.hf_name),
+        None => meta.hf_name.clone(),
     }
 }
 

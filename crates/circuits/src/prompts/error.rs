@@ -184,10 +184,4 @@ pub enum PromptError {
         /// Its value now.
         asked: String,
     },
-    /// A model name that cannot be part of a file name.
-    #[error("the model name {model:?} cannot be part of a file name; give the model's short name")]
-    FileName {
-        /// The name.
-        model: String,
-    },
 }

@@ -26,6 +26,7 @@ pub use analysis::scan_file::Split;
 pub use error::PromptError;
 pub use one_token::RefusedName;
 pub use tokenize::{Tokenize, TokenizeError};
+pub use cs_model::tokenizer::Token;
 pub use tokenized::{Candidate, TokenizedPrompt, TokenizedPrompts, TracingPair, TracingPairs};
 
 use crate::task::{Names, Order, Pattern, Task};

@@ -241,15 +241,6 @@ fn mismatch(path: &Path, field: &'static str, recorded: String, asked: String) -
     PromptError::Mismatch { file: path.display().to_string(), field, recorded, asked }
 }
 
-/// A model's name becomes part of a file name, so it must not lead elsewhere.
-pub(super) fn check_file_name(model: &str) -> Result<(), PromptError> {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if model.is_empty() || model.starts_with('.') || !model.chars().all(plain) {
-        return Err(PromptError::FileName { model: model.to_owned() });
-    }
-    Ok(())
-}
-
 /// Writes one JSON object a line.
 pub(super) fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> Result<(), PromptError> {
     let written = write_atomic(path, |out| {
