@@ -9,8 +9,6 @@ pub struct KnownModel {
     pub name: &'static str,
     /// Hugging Face id that the short name stands for.
     pub hf_name: &'static str,
-    /// The id that it had before, under which a cache may still have it.
-    pub former_hf_name: Option<&'static str>,
     /// Nominal size in millions of parameters, as the field quotes it.
     pub params_m: f64,
     /// Number of blocks.
@@ -27,21 +25,15 @@ const fn known(
     n_layers: u32,
     n_heads: u32,
 ) -> KnownModel {
-    KnownModel { family, name, hf_name, former_hf_name: None, params_m, n_layers, n_heads }
-}
-
-impl KnownModel {
-    const fn formerly(self, id: &'static str) -> Self {
-        KnownModel { former_hf_name: Some(id), ..self }
-    }
+    KnownModel { family, name, hf_name, params_m, n_layers, n_heads }
 }
 
 /// All known models in the order in which tables list them.
 pub const KNOWN_MODELS: [KnownModel; 17] = [
-    known("gpt2", "gpt2", "openai-community/gpt2", 124.0, 12, 12).formerly("gpt2"),
-    known("gpt2", "gpt2-medium", "openai-community/gpt2-medium", 355.0, 24, 16).formerly("gpt2-medium"),
-    known("gpt2", "gpt2-large", "openai-community/gpt2-large", 774.0, 36, 20).formerly("gpt2-large"),
-    known("gpt2", "gpt2-xl", "openai-community/gpt2-xl", 1558.0, 48, 25).formerly("gpt2-xl"),
+    known("gpt2", "gpt2", "openai-community/gpt2", 124.0, 12, 12),
+    known("gpt2", "gpt2-medium", "openai-community/gpt2-medium", 355.0, 24, 16),
+    known("gpt2", "gpt2-large", "openai-community/gpt2-large", 774.0, 36, 20),
+    known("gpt2", "gpt2-xl", "openai-community/gpt2-xl", 1558.0, 48, 25),
     known("pythia", "pythia-70m", "EleutherAI/pythia-70m-deduped", 70.0, 6, 8),
     known("pythia", "pythia-160m", "EleutherAI/pythia-160m-deduped", 160.0, 12, 12),
     known("pythia", "pythia-410m", "EleutherAI/pythia-410m-deduped", 410.0, 24, 16),

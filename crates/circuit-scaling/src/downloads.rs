@@ -1,7 +1,8 @@
 //! Models of the Hugging Face Hub: from a name to a folder in the cache, and the download with its progress.
 
-use analysis::known_models::{self, KnownModel, split_revision};
+use analysis::known_models::split_revision;
 use cs_hub::{Event, Hub, HubError, Settings, Snapshot};
+use cs_model::families::{KnownModel, known_model};
 use indicatif::ProgressBar;
 
 use crate::error::CliError;
@@ -17,7 +18,7 @@ pub struct HubName<'a> {
     pub id: &'a str,
     /// Branch, tag or commit.
     pub revision: &'a str,
-    /// What is known of it, if it is one of the published study's.
+    /// What is known of it, if it is one that a short name stands for.
     pub known: Option<&'static KnownModel>,
 }
 
@@ -33,8 +34,8 @@ impl<'a> HubName<'a> {
         }
         let (typed, revision) = split_revision(name);
         let revision = revision.unwrap_or(MAIN);
-        if let Some(known) = known_models::find(typed) {
-            return Some(Self { typed, id: known.hf_name, revision, known: Some(known) });
+        if let Some(known) = known_model(typed) {
+            return Some(Self { typed, id: known.hub_id, revision, known: Some(known) });
         }
         let looks_like_a_path = typed.starts_with(['.', '/', '~']) || typed.contains('\\');
         let is_id = match typed.matches('/').count() {
@@ -46,7 +47,7 @@ impl<'a> HubName<'a> {
 
     /// The ids under which a cache may have the model: the name as given first, which is what Python looks for.
     fn ids(&self) -> impl Iterator<Item = &'a str> {
-        let former = self.known.and_then(|known| known.former_hf_name);
+        let former = self.known.and_then(|known| known.former_hub_id);
         [Some(self.typed), Some(self.id), former].into_iter().flatten()
     }
 

@@ -7,7 +7,7 @@ use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
 use cs_model::error::LoadError;
-use cs_model::spec::{Architecture, ModelSpec};
+use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
 use crate::downloads::HubName;
@@ -75,12 +75,7 @@ impl Subject {
         let mut info = ModelInfo::open(files)?;
         let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
         let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
-        let family = family.unwrap_or(match info.config.spec.architecture {
-            Architecture::Gpt2 => "gpt2",
-            Architecture::GptNeoX => "pythia",
-            Architecture::Opt => "opt",
-            Architecture::GptNeo => "gpt-neo",
-        });
+        let family = family.unwrap_or(info.config.family.name);
         Ok(Self {
             name: info.name.clone(),
             hf_name,
@@ -136,7 +131,7 @@ impl Tokenize for Subject {
         self.tokenizer.hash()
     }
 
-    fn bos_id(&self) -> u32 {
+    fn bos_id(&self) -> Option<u32> {
         self.tokenizer.bos_id()
     }
 

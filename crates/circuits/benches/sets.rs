@@ -36,7 +36,7 @@ impl Tokenize for Words {
         self.0.hash()
     }
 
-    fn bos_id(&self) -> u32 {
+    fn bos_id(&self) -> Option<u32> {
         self.0.bos_id()
     }
 

@@ -248,7 +248,7 @@ fn check_tokens(set: &PromptSet, tokenizer: &dyn Tokenize) -> TokenizedPrompts {
     assert_eq!(tokens.n_drawn(Split::All), set.n_prompts as u64);
     let candidates = tokens.candidate_ids();
     for (tokenized, prompt) in tokens.prompts.iter().zip(&set.prompts) {
-        let bos = tokenizer.bos_id();
+        let bos = tokenizer.bos_id().unwrap();
         let all = [Some(&tokenized.token_ids), tokenized.resample_token_ids.as_ref()]
             .into_iter()
             .chain([tokenized.corrupted_token_ids.as_ref()]);
@@ -431,8 +431,8 @@ fn an_unknown_word_token_is_no_name() {
         fn hash(&self) -> &str {
             "0"
         }
-        fn bos_id(&self) -> u32 {
-            0
+        fn bos_id(&self) -> Option<u32> {
+            Some(0)
         }
         fn encode(&self, text: &str) -> Result<Vec<Token>, circuits::prompts::TokenizeError> {
             let ends = text.match_indices(' ').map(|(end, _)| end).chain([text.len()]);

@@ -42,7 +42,7 @@ fn every_name_of_the_built_in_tasks_is_one_token_in_both() {
             }
             assert!(tokens.tracing_pairs(Split::HeldOut).pairs.len() >= 200);
             for prompt in &tokens.prompts {
-                let bos = tokenizer.bos_id();
+                let bos = tokenizer.bos_id().unwrap();
                 assert!(prompt.token_ids[0] == bos && !prompt.token_ids[1..].contains(&bos));
                 assert_eq!(tokenizer.decode(&prompt.token_ids[1..]).unwrap(), prompt.text);
                 assert_eq!(tokenizer.decode(&[prompt.correct_id]).unwrap(), format!(" {}", prompt.correct));

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::baseline::Baseline;
-use crate::branches::row;
 use crate::decoder::Decoder;
 use crate::error::EngineError;
 use crate::intervention::{Branch, Edit, Replacement};
-use crate::layer::Layer;
+use crate::machine::{Limits, Machine, row};
 use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
-use cs_model::spec::ModelSpec;
 
 /// The mean of every head's `z` at each position of each group, for the layers that need it.
 pub(crate) struct GroupMeans {
@@ -43,7 +40,8 @@ impl GroupMeans {
 
     /// Runs all references plainly and averages, where some branch needs it. Sums are taken in float64 in the references'
     /// sorted order, whatever the chunks.
-    pub fn compute(
+    pub fn compute<M: Machine>(
+        machine: &mut M,
         decoder: &Decoder,
         prompts: &[Prompt],
         branches: &[Branch],
@@ -72,19 +70,19 @@ impl GroupMeans {
         }
         let mut sums: BTreeMap<usize, Vec<f64>> =
             needed.iter().map(|&l| (l, vec![0.0; n_rows as usize * d_attn])).collect();
-        for chunk in plan::chunks(decoder.spec(), &references, &[], options)? {
-            let mut base = Baseline::embed(decoder, &chunk.base);
-            for index in 0..=last {
-                base.step(Layer { decoder, index }, &chunk.base);
-                let Some(sums) = sums.get_mut(&index) else { continue };
+        let limits = machine.limits(&[], plan::longest(&references));
+        for chunk in plan::chunks(&references, &[], limits, options)? {
+            let mut plain = machine.embed(&chunk.base);
+            for layer in 0..=last {
+                machine.plain_layer(layer, &chunk.base, &mut plain);
+                let Some(sums) = sums.get_mut(&layer) else { continue };
+                let all_z = machine.plain_z(&plain);
                 for (i, &reference) in chunk.prompts.iter().enumerate() {
                     let Prompt { group, weight, .. } = references[reference];
                     let first = groups[&group].first_row as usize;
                     for (position, node) in chunk.base.path(chunk.base.end(i)).into_iter().enumerate() {
                         let at = (first + position) * d_attn;
-                        for (sum, &z) in
-                            sums[at..at + d_attn].iter_mut().zip(row(&base.streams.z, node, d_attn))
-                        {
+                        for (sum, &z) in sums[at..at + d_attn].iter_mut().zip(row(&all_z, node, d_attn)) {
                             *sum += weight * f64::from(z);
                         }
                     }
@@ -120,15 +118,16 @@ fn references(prompts: &[Prompt]) -> Vec<Prompt> {
     prompts.iter().flat_map(of_prompt).collect()
 }
 
-/// What [`GroupMeans::compute`] runs: the chunks of the references, and through how many layers.
-pub(super) fn work(
-    spec: &ModelSpec,
+/// What [`GroupMeans::compute`] runs: the chunks of the references, and through how many layers. `limits` are the machine's for
+/// prompts of up to so many tokens, without branches.
+pub(crate) fn work(
     prompts: &[Prompt],
     branches: &[Branch],
+    limits: impl FnOnce(usize) -> Limits,
     options: Options,
 ) -> Result<(Vec<Chunk>, usize), EngineError> {
-    match layers_read(branches).last() {
-        None => Ok((vec![], 0)),
-        Some(&last) => Ok((plan::chunks(spec, &references(prompts), &[], options)?, last + 1)),
-    }
+    let Some(&last) = layers_read(branches).last() else { return Ok((vec![], 0)) };
+    let references = references(prompts);
+    let limits = limits(plan::longest(&references));
+    Ok((plan::chunks(&references, &[], limits, options)?, last + 1))
 }

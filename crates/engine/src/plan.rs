@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::baseline::Sources;
 use crate::error::EngineError;
 use crate::forest::{Forest, ForestError};
 use crate::intervention::{Branch, Replacement, Stream};
+use crate::machine::Limits;
 use crate::request::{Options, Prompt};
-use crate::tree::Tree;
 use cs_model::spec::ModelSpec;
 
 /// Prompts that are run together.
@@ -111,63 +110,30 @@ impl Needs {
     }
 }
 
-/// Floats of activations that one node costs: in the plain run (`resid`, `attn_sum`, `q`, `k v`, `z`, and what is kept of
-/// it for later layers), and in one run of a stack (`q`, `k v` of the stack being run; `resid` of each stack that waits for its
-/// children or is being run, and `z` of each that waits).
-pub(crate) fn floats_per_node(spec: &ModelSpec, branches: &[Branch]) -> (usize, usize) {
-    let (d_model, d_attn) = (spec.d_model, spec.d_attn());
-    let tree = Tree::new(branches);
-    let kept = Sources::floats_per_node(d_attn, &tree.sources_read_later());
-    let (base, frames) = (2 * d_model + 4 * d_attn + kept, tree.frames());
-    (base, 3 * d_attn + frames * d_model + (frames - 1) * d_attn)
-}
-
-/// Floats of activations that one last token costs in one run of a stack: its residual stream before and after the last layer,
-/// and its `z`.
-pub(crate) fn floats_per_end(spec: &ModelSpec) -> usize {
-    2 * spec.d_model + spec.d_attn()
-}
-
-/// Bytes of all threads' scratch for a tile of rows each, with prompts of up to `longest` tokens.
-pub(crate) fn scratch_bytes(spec: &ModelSpec, longest: usize) -> usize {
-    let floats = crate::layer::TILE * (2 * spec.d_model + spec.d_attn() + spec.d_mlp + spec.d_embed)
-        + cs_kernels::PathAttention::floats(spec.n_heads, spec.d_head, longest);
-    4 * floats * rayon::current_num_threads()
-}
-
-/// How many branches to stack: as many as fit into memory, but no more rows than keep all threads busy.
-pub(crate) fn stack_size(spec: &ModelSpec, branches: &[Branch], chunk: &Chunk, memory: usize) -> usize {
-    let (base, branch) = floats_per_node(spec, branches);
-    let taken = scratch_bytes(spec, chunk.base.max_len()) + 4 * base * chunk.base.n_nodes();
-    let n_nodes = chunk.branch.n_nodes();
-    let per_run = branch * n_nodes + floats_per_end(spec) * chunk.ends.len();
-    let fits = memory.saturating_sub(taken) / (4 * per_run);
-    let enough = (16 * crate::layer::TILE * rayon::current_num_threads()).div_ceil(n_nodes);
-    fits.min(enough).max(1)
+/// Tokens of the longest prompt.
+pub(crate) fn longest(prompts: &[Prompt]) -> usize {
+    prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0)
 }
 
 /// Sorts prompts, so that shared prefixes come together, and cuts them into chunks whose plain run and at least one
 /// branch fit into the memory bound.
 pub(crate) fn chunks(
-    spec: &ModelSpec,
     prompts: &[Prompt],
     branches: &[Branch],
+    limits: Limits,
     options: Options,
 ) -> Result<Vec<Chunk>, EngineError> {
     let needs = Needs::of(branches);
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&i| (&prompts[i].tokens, &prompts[i].source, prompts[i].group, i));
 
-    let (base, branch) = floats_per_node(spec, branches);
     // A source is a prompt of the plain run too.
-    let per_node = 4 * (base * if needs.source { 2 } else { 1 } + branch);
-    let per_end = 4 * floats_per_end(spec);
-    let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0);
-    let scratch = scratch_bytes(spec, longest);
-    let available = options.memory.saturating_sub(scratch);
-    let need = longest * per_node + per_end;
+    let per_node = limits.plain_node * if needs.source { 2 } else { 1 } + limits.run_node;
+    let per_end = limits.run_end;
+    let available = options.memory.saturating_sub(limits.scratch);
+    let need = longest(prompts) * per_node + per_end;
     if available < need {
-        return Err(EngineError::Memory { need: scratch + need, memory: options.memory });
+        return Err(EngineError::Memory { need: limits.scratch + need, memory: options.memory });
     }
 
     let mut chunks = Vec::new();

@@ -20,8 +20,8 @@ impl Tokenize for Words {
         "words"
     }
 
-    fn bos_id(&self) -> u32 {
-        0
+    fn bos_id(&self) -> Option<u32> {
+        Some(0)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {

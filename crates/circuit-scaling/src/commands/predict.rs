@@ -29,8 +29,9 @@ pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError>
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
 
     let mut text = format!(
-        "{} tokens, BOS included\n{:>5}  {:>11}  {:>9}  token\n",
+        "{} tokens, {}\n{:>5}  {:>11}  {:>9}  token\n",
         tokens.len(),
+        if tokenizer.bos_id().is_some() { "BOS included" } else { "no BOS" },
         "rank",
         "probability",
         "logit"

@@ -18,8 +18,8 @@ pub trait Tokenize {
     /// A hash of the tokenizer's contents; models with the same hash share a tokenizer.
     fn hash(&self) -> &str;
 
-    /// The token that stands before every prompt.
-    fn bos_id(&self) -> u32;
+    /// The token that stands before every prompt; `None` for a model without one.
+    fn bos_id(&self) -> Option<u32>;
 
     /// The tokens of a text, with no BOS or other token that the text does not contain.
     ///
@@ -41,15 +41,15 @@ pub(super) fn encode(tokenizer: &dyn Tokenize, text: &str) -> Result<Vec<Token>,
         text: text.to_owned(),
         source,
     })?;
-    if tokens.iter().any(|token| token.id == tokenizer.bos_id()) {
+    if tokens.iter().any(|token| Some(token.id) == tokenizer.bos_id()) {
         return Err(PromptError::BosInText { model: tokenizer.model().to_owned(), text: text.to_owned() });
     }
     Ok(tokens)
 }
 
-/// The ids of `tokens` with BOS in front.
+/// The ids of `tokens`, with BOS in front where the model has one.
 pub(super) fn with_bos(tokenizer: &dyn Tokenize, tokens: &[Token]) -> Vec<u32> {
-    std::iter::once(tokenizer.bos_id()).chain(tokens.iter().map(|token| token.id)).collect()
+    tokenizer.bos_id().into_iter().chain(tokens.iter().map(|token| token.id)).collect()
 }
 
 /// Each token's text, quoted, for messages.

@@ -17,7 +17,7 @@ use crate::task::{Order, Rendered};
 pub struct TokenizedPrompt {
     /// The prompt, without BOS and without its answer.
     pub text: String,
-    /// Its tokens, one BOS in front.
+    /// Its tokens, one BOS in front where the model has one.
     pub token_ids: Vec<u32>,
     /// The correct name.
     pub correct: String,

@@ -83,8 +83,8 @@ impl Tokenize for Vocabulary<'_> {
         "planted"
     }
 
-    fn bos_id(&self) -> u32 {
-        0
+    fn bos_id(&self) -> Option<u32> {
+        Some(0)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {

@@ -40,8 +40,8 @@ impl Tokenize for Real {
     fn hash(&self) -> &str {
         &self.model
     }
-    fn bos_id(&self) -> u32 {
-        self.bos_id
+    fn bos_id(&self) -> Option<u32> {
+        Some(self.bos_id)
     }
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
         let encoding = self.inner.encode(text, false)?;
@@ -102,8 +102,8 @@ impl Tokenize for Words {
     fn hash(&self) -> &str {
         &self.hash
     }
-    fn bos_id(&self) -> u32 {
-        0
+    fn bos_id(&self) -> Option<u32> {
+        Some(0)
     }
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
         let mut pieces: Vec<&str> = Vec::new();

@@ -5,7 +5,6 @@
 //! change the result; constants (causal masks, rotary frequencies) that older versions of Transformers saved along are left
 //! out, and other parts beside the decoder (a classifier's head) are left out and named.
 
-mod names;
 mod plan;
 mod tensors;
 mod torch;
@@ -13,7 +12,7 @@ mod torch;
 use std::fmt;
 use std::sync::OnceLock;
 
-pub use plan::{LayerPlan, LinearPlan, NormPlan, Order, Plan};
+pub use plan::{LayerPlan, LinearPlan, MlpPlan, NormPlan, Order, Part, Plan};
 pub use tensors::{Tensor, TensorId, TensorStore};
 
 use rayon::prelude::*;

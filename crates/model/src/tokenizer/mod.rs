@@ -1,8 +1,8 @@
-//! Byte-level BPE tokenizers, as all four families have, with exactly one BOS.
+//! BPE tokenizers that encode every text, of bytes or with bytes to fall back to, and their BOS.
 //!
 //! A tokenizer comes from `tokenizer.json`, or from `vocab.json` and `merges.txt` (the OPT repositories have only
 //! these). The BPE itself is Hugging Face's `tokenizers`; this module sees to what a model needs around it: ids that
-//! fit the vocabulary, added tokens, and the BOS.
+//! fit the vocabulary, added tokens, and the BOS: exactly one where the model has one.
 
 mod special;
 mod vocabulary;
@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
+use crate::families::Bos;
 use crate::files::ModelFiles;
 use crate::hex::hex;
-use crate::spec::Architecture;
 use special::Declared;
 
 /// A token, and the part of the text that it was made from.
@@ -76,7 +76,7 @@ pub enum TokenizeError {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    bos_id: u32,
+    bos_id: Option<u32>,
     max_id: u32,
     vocab_size: usize,
     /// Rows of the model's embedding, where there is a model.
@@ -100,29 +100,28 @@ impl Tokenizer {
     /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`, unless the token was added to the tokenizer (a text
     /// that uses it is refused then); a `bos_token_id` other than the tokenizer's own BOS.
     pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
-        Self::read(files, config.spec.architecture, config.bos_token_id, Some(config.spec.d_vocab))
+        Self::read(files, config.family.bos, config.bos_token_id, Some(config.spec.d_vocab))
     }
 
-    /// A tokenizer without a model. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json`
-    /// name, else `<|endoftext|>`, or `</s>` for OPT.
+    /// A tokenizer without a model. Its BOS follows `bos`, a [family's](crate::families::Family::bos) rule.
     ///
     /// # Errors
-    /// Missing or broken files, a tokenizer that is not byte-level BPE, or one without a BOS.
-    pub fn alone(files: &ModelFiles, architecture: Architecture) -> Result<Self, LoadError> {
-        Self::read(files, architecture, None, None)?.ok_or_else(|| vocabulary::missing(files))
+    /// Missing or broken files, a tokenizer of another kind, or one without the BOS that it must have.
+    pub fn alone(files: &ModelFiles, bos: Bos) -> Result<Self, LoadError> {
+        Self::read(files, bos, None, None)?.ok_or_else(|| vocabulary::missing(files))
     }
 
     /// The tokenizer, checked against the model's `d_vocab` where there is a model.
     fn read(
         files: &ModelFiles,
-        architecture: Architecture,
+        bos: Bos,
         config_bos: Option<u32>,
         d_vocab: Option<usize>,
     ) -> Result<Option<Self>, LoadError> {
         let mut declared = Declared::read(files)?;
         let Some((mut inner, file)) = vocabulary::read(files, &mut declared)? else { return Ok(None) };
         declared.add_to(&mut inner, &file)?;
-        let bos_id = special::bos_id(&inner, &file, &declared, architecture, config_bos, files)?;
+        let bos_id = special::bos_id(&inner, &file, &mut declared, bos, config_bos, files)?;
 
         let vocab = inner.get_vocab(true);
         let max_id = vocab.values().copied().max().unwrap_or(0);
@@ -134,7 +133,7 @@ impl Tokenizer {
         if let Some(d_vocab) = d_vocab {
             let added = inner.get_added_vocabulary().get_vocab();
             let own = vocab.iter().filter(|(token, _)| !added.contains_key(*token)).map(|(_, &id)| id);
-            let needed = own.chain([bos_id]).max().unwrap_or(0);
+            let needed = own.chain(bos_id).max().unwrap_or(0);
             if needed as usize >= d_vocab {
                 return Err(does_not_fit(format!(
                     "its largest token id is {needed}, but {} gives a vocab_size of {d_vocab}",
@@ -169,7 +168,7 @@ impl Tokenizer {
     /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.
     ///
     /// # Errors
-    /// [`TokenizeError::Encode`]; byte-level BPE knows every text, so only the library's own failure remains.
+    /// [`TokenizeError::Encode`]; these tokenizers know every text, so only the library's own failure remains.
     /// [`TokenizeError::NoRow`] for a token that the model has no row for.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         let ids = self.translated(text, self.inner.encode_fast(text, false))?.get_ids().to_vec();
@@ -212,14 +211,15 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a prompt with exactly one BOS in front, also where the text itself begins with it.
+    /// The tokens of a prompt with exactly one BOS in front, also where the text itself begins with it; with none where
+    /// the model has none.
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         let mut ids = self.encode(text)?;
-        if ids.first() != Some(&self.bos_id) {
-            ids.insert(0, self.bos_id);
+        if let Some(bos_id) = self.bos_id.filter(|bos_id| ids.first() != Some(bos_id)) {
+            ids.insert(0, bos_id);
         }
         Ok(ids)
     }
@@ -255,8 +255,8 @@ impl Tokenizer {
         &self.notes
     }
 
-    /// The token that stands before every prompt.
-    pub fn bos_id(&self) -> u32 {
+    /// The token that stands before every prompt; `None` where none does.
+    pub fn bos_id(&self) -> Option<u32> {
         self.bos_id
     }
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use crate::error::LoadError;
+use crate::families::Bos;
 use crate::files::ModelFiles;
-use crate::spec::Architecture;
 
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
@@ -28,6 +28,8 @@ pub(super) struct Declared {
     by_name: Vec<AddedToken>,
     /// Whether a text's first word is read as if a space stood before it.
     add_prefix_space: Option<bool>,
+    /// Whether a BOS is put before a text.
+    add_bos_token: Option<bool>,
     /// The Python class that the tokenizer is for, without `Fast`.
     class: Option<String>,
     /// Whether `tokenizer_config.json` has the list of added tokens.
@@ -42,6 +44,7 @@ impl Declared {
         let mut declared = Declared::default();
         if let Some(config) = object(files, CONFIG)? {
             declared.add_prefix_space = config.get("add_prefix_space").and_then(Value::as_bool);
+            declared.add_bos_token = config.get("add_bos_token").and_then(Value::as_bool);
             let class = config.get("tokenizer_class").and_then(Value::as_str);
             declared.class = class.map(|name| name.strip_suffix("Fast").unwrap_or(name).to_owned());
             declared.read_roles(&config, &files.label(CONFIG))?;
@@ -156,24 +159,33 @@ impl Declared {
     }
 }
 
-/// The id of the BOS: as the tokenizer's files name it, else `bos_token_id` of `config.json`, else the family's own.
-/// Where the first two are there, they must agree.
+/// The id of the BOS, by the family's rule; `None` where the model has none.
 pub(super) fn bos_id(
     tokenizer: &tokenizers::Tokenizer,
     file: &str,
+    declared: &mut Declared,
+    rule: Bos,
+    config_bos: Option<u32>,
+    files: &ModelFiles,
+) -> Result<Option<u32>, LoadError> {
+    match rule {
+        Bos::Always(content) => always(tokenizer, file, declared, content, config_bos, files).map(Some),
+        Bos::AsTokenizer => as_tokenizer(tokenizer, file, declared, files),
+    }
+}
+
+/// The BOS that the tokenizer's files name, else `bos_token_id` of `config.json`, else the family's own. Where the first
+/// two are there, they must agree.
+fn always(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
     declared: &Declared,
-    architecture: Architecture,
+    content: &str,
     config_bos: Option<u32>,
     files: &ModelFiles,
 ) -> Result<u32, LoadError> {
     if let Some((content, label)) = &declared.bos {
-        let Some(id) = tokenizer.token_to_id(content) else {
-            return Err(LoadError::Tokenizer {
-                file: label.clone(),
-                problem: format!("names the bos_token {content:?}, which {file} does not have"),
-                mend: "use tokenizer files that belong together".to_owned(),
-            });
-        };
+        let id = declared_id(tokenizer, file, content, label)?;
         return match config_bos {
             Some(other) if other != id => Err(LoadError::Tokenizer {
                 file: label.clone(),
@@ -189,15 +201,68 @@ pub(super) fn bos_id(
     if let Some(id) = config_bos.filter(|&id| tokenizer.id_to_token(id).is_some()) {
         return Ok(id);
     }
-    let content = match architecture {
-        Architecture::Opt => "</s>",
-        Architecture::Gpt2 | Architecture::GptNeoX | Architecture::GptNeo => "<|endoftext|>",
-    };
     tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
         file: file.to_owned(),
         problem: format!("has no BOS: neither a declared one nor {content:?}"),
         mend: format!("name one as \"bos_token\" in {CONFIG}"),
     })
+}
+
+fn declared_id(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
+    content: &str,
+    label: &str,
+) -> Result<u32, LoadError> {
+    tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
+        file: label.to_owned(),
+        problem: format!("names the bos_token {content:?}, which {file} does not have"),
+        mend: "use tokenizer files that belong together".to_owned(),
+    })
+}
+
+/// The token that the tokenizer puts before a text: by the post-processor of `tokenizer.json`, or by `add_bos_token` where
+/// there is none.
+fn as_tokenizer(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
+    declared: &mut Declared,
+    files: &ModelFiles,
+) -> Result<Option<u32>, LoadError> {
+    if tokenizer.get_post_processor().is_none() {
+        let bos = declared.bos.as_ref().filter(|_| declared.add_bos_token == Some(true));
+        return bos.map(|(content, label)| declared_id(tokenizer, file, content, label)).transpose();
+    }
+    const SOME_TEXT: &str = "a";
+    let encode = |special| tokenizer.encode_fast(SOME_TEXT, special).map(|e| e.get_ids().to_vec());
+    let (Ok(bare), Ok(with)) = (encode(false), encode(true)) else {
+        return Err(LoadError::Tokenizer {
+            file: file.to_owned(),
+            problem: format!("cannot encode {SOME_TEXT:?}"),
+            mend: "fetch it again".to_owned(),
+        });
+    };
+    let n_before = (0..with.len()).find(|&n| with[n..].starts_with(&bare)).unwrap_or(0);
+    let found = match &with[..n_before] {
+        [] => None,
+        &[id] => Some(id),
+        several => {
+            return Err(LoadError::Tokenizer {
+                file: file.to_owned(),
+                problem: format!("puts {} tokens before a text", several.len()),
+                mend: "use a tokenizer that puts a BOS there, or nothing".to_owned(),
+            });
+        }
+    };
+    if let Some(add) = declared.add_bos_token.filter(|&add| add != found.is_some()) {
+        declared.notes.push(format!(
+            "{}: sets \"add_bos_token\" to {add}, but {file} puts {}; Transformers 5 takes the latter, as here, and 4 the \
+             former for tokenizers of Llama's and Gemma's class",
+            files.label(CONFIG),
+            if add { "none before a text" } else { "one before every text" }
+        ));
+    }
+    Ok(found)
 }
 
 /// A file that holds a JSON object, or `None` where there is no such file.

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::linear::{Residual, linear, norm};
 use crate::decoder::Decoder;
-use crate::layer::{Residual, layer_norm, linear};
 use crate::plan::Chunk;
 use crate::request::Prompt;
 
@@ -16,7 +16,7 @@ pub(crate) fn normed(decoder: &Decoder, x: &[f32]) -> Vec<f32> {
     let (spec, weights) = (decoder.spec(), decoder.weights());
     let mut out = x.to_vec();
     if spec.final_norm {
-        layer_norm(spec, &weights.ln_final, x, &mut out);
+        norm(spec, &weights.ln_final, x, &mut out);
     }
     if let Some(project) = &weights.project_out {
         let n_rows = x.len() / spec.d_model;
@@ -30,11 +30,18 @@ pub(crate) fn normed(decoder: &Decoder, x: &[f32]) -> Vec<f32> {
 /// Logits of some tokens, given a row `[d_embed]` of [`normed`]. They are summed in float64: logit differences are small
 /// beside the logits that they are the difference of.
 pub(crate) fn logits_of(decoder: &Decoder, normed: &[f32], tokens: &[u32], out: &mut [f64]) {
-    cs_kernels::dot_rows(normed, decoder.weights().unembed(), tokens, out);
+    let weights = decoder.weights();
+    cs_kernels::dot_rows(normed, weights.unembed(), tokens, out);
+    if let Some(bias) = &weights.unembed_bias {
+        out.iter_mut().zip(tokens).for_each(|(logit, &token)| *logit += f64::from(bias[token as usize]));
+    }
+    if let Some(cap) = decoder.spec().logit_softcap.map(f64::from) {
+        out.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+    }
 }
 
 /// Logits of every prompt's tokens to read, end to end, from `ends` `[n_ends, d_model]`.
-pub(crate) fn logits(decoder: &Decoder, prompts: &[Prompt], chunk: &Chunk, ends: &[f32]) -> Vec<f64> {
+pub(super) fn logits(decoder: &Decoder, prompts: &[Prompt], chunk: &Chunk, ends: &[f32]) -> Vec<f64> {
     let normed = normed(decoder, ends);
     let d_embed = decoder.spec().d_embed;
     let mut logits = vec![0.0; chunk.prompts.iter().map(|&p| prompts[p].read.len()).sum()];

@@ -1,29 +1,10 @@
-//! `config.json` → spec: published files, defaults, both spellings, and everything that must be refused.
+//! GPT-2, GPT-NeoX, OPT and GPT-Neo as published, their variants, and values that cannot be.
 
-use cs_model::config::{ModelConfig, parse};
-use cs_model::spec::{Activation, Architecture, BlockLayout, NormPlacement, Positions};
+use cs_model::config::parse;
+use cs_model::spec::{Activation, BlockLayout, NormPlacement, Positions, Rotary};
 use serde_json::{Value, json};
 
-fn config(value: &Value) -> ModelConfig {
-    parse(value.to_string().as_bytes(), "m/config.json").unwrap()
-}
-
-#[track_caller]
-fn refused(value: &Value, words: &[&str]) {
-    let message =
-        parse(value.to_string().as_bytes(), "m/config.json").expect_err("must be refused").to_string();
-    assert!(!message.contains('\n'), "{message}");
-    for word in ["m/config.json"].iter().chain(words) {
-        assert!(message.contains(word), "no {word:?} in: {message}");
-    }
-}
-
-/// `base` with some keys changed or added.
-fn with(base: &Value, changes: Value) -> Value {
-    let mut all = base.as_object().unwrap().clone();
-    all.extend(changes.as_object().unwrap().clone());
-    Value::Object(all)
-}
+use super::{config, refused, with};
 
 /// Small models with nothing but the sizes given, so that every other default counts.
 fn gpt2() -> Value {
@@ -64,16 +45,22 @@ fn gpt2_as_published() {
         "task_specific_params": { "text-generation": { "do_sample": true, "max_length": 50 } }, "vocab_size": 50257,
     }));
     let s = &c.spec;
-    assert_eq!(s.architecture, Architecture::Gpt2);
+    assert_eq!(c.family.model_type, "gpt2");
     assert_eq!((s.n_layers, s.n_heads, s.d_model, s.d_head, s.d_mlp), (48, 25, 1600, 64, 6400));
     assert_eq!((s.d_vocab, s.d_embed, s.n_ctx), (50257, 1600, 1024));
     assert_eq!(
-        (s.positions, s.block, s.norm),
+        (s.positions.clone(), s.block, s.norm),
         (Positions::Learned { offset: 0 }, BlockLayout::Sequential, NormPlacement::Pre)
     );
     assert_eq!((s.activation, s.norm_eps, s.final_norm), (Activation::GeluTanh, 1e-5, true));
     assert_eq!((s.attn_scale.as_slice(), s.windows.as_slice()), (&[0.125; 48][..], &[None; 48][..]));
-    assert!(s.tied_unembed && c.qkv_bias && c.attn_out_bias && c.mlp_bias && c.norm_affine);
+    assert!(
+        s.tied_unembed
+            && c.parameters.qkv_bias
+            && c.parameters.attn_out_bias
+            && c.parameters.mlp_bias
+            && c.parameters.norm_affine
+    );
     assert_eq!(c.bos_token_id, Some(50256));
 }
 
@@ -90,11 +77,11 @@ fn pythia_as_published() {
     let s = &c.spec;
     assert_eq!((s.n_layers, s.n_heads, s.d_model, s.d_head, s.d_mlp), (16, 8, 2048, 256, 8192));
     assert_eq!(
-        (s.positions, s.block),
-        (Positions::Rotary { n_dims: 64, base: 10_000.0 }, BlockLayout::Parallel)
+        (s.positions.clone(), s.block),
+        (Positions::Rotary(Rotary::plain(16, 64, 10_000.0)), BlockLayout::Parallel)
     );
     assert_eq!((s.activation, s.tied_unembed, s.attn_scale[0]), (Activation::GeluErf, false, 0.0625));
-    assert!(c.qkv_bias && c.attn_out_bias && c.mlp_bias);
+    assert!(c.parameters.qkv_bias && c.parameters.attn_out_bias && c.parameters.mlp_bias);
     assert_eq!(c.bos_token_id, Some(0));
 }
 
@@ -112,11 +99,11 @@ fn opt_350m_as_published() {
     let s = &c.spec;
     assert_eq!((s.d_model, s.d_embed, s.d_mlp, s.d_head, s.n_ctx), (1024, 512, 4096, 64, 2048));
     assert_eq!(
-        (s.norm, s.final_norm, s.positions),
+        (s.norm, s.final_norm, s.positions.clone()),
         (NormPlacement::Post, false, Positions::Learned { offset: 2 })
     );
     assert_eq!((s.activation, s.norm_eps), (Activation::Relu, 1e-5));
-    assert!(s.tied_unembed && c.qkv_bias && c.mlp_bias && c.norm_affine);
+    assert!(s.tied_unembed && c.parameters.qkv_bias && c.parameters.mlp_bias && c.parameters.norm_affine);
     assert_eq!(c.bos_token_id, Some(2));
 }
 
@@ -140,42 +127,7 @@ fn gpt_neo_as_published() {
     assert_eq!((s.n_layers, s.n_heads, s.d_head, s.d_mlp), (32, 20, 128, 10240));
     assert_eq!(s.attn_scale, [1.0; 32]);
     assert!(s.windows.iter().enumerate().all(|(i, w)| *w == (i % 2 == 1).then_some(256)));
-    assert!(!c.qkv_bias && c.attn_out_bias && c.mlp_bias && s.tied_unembed);
-}
-
-#[test]
-fn absent_keys_have_the_defaults_of_transformers() {
-    let s = config(&json!({ "model_type": "gpt2" })).spec;
-    assert_eq!(
-        (s.n_layers, s.n_heads, s.d_model, s.d_mlp, s.d_vocab, s.n_ctx),
-        (12, 12, 768, 3072, 50257, 1024)
-    );
-    assert_eq!((s.activation, s.attn_scale[11], s.tied_unembed), (Activation::GeluTanh, 0.125, true));
-    let s = config(&json!({ "model_type": "gpt_neox" })).spec;
-    assert_eq!(
-        (s.n_layers, s.n_heads, s.d_model, s.d_mlp, s.d_vocab, s.n_ctx),
-        (44, 64, 6144, 24576, 50432, 2048)
-    );
-    assert_eq!(
-        (s.positions, s.activation),
-        (Positions::Rotary { n_dims: 24, base: 10_000.0 }, Activation::GeluErf)
-    );
-    assert_eq!((s.block, s.tied_unembed), (BlockLayout::Parallel, false));
-    let s = config(&json!({ "model_type": "opt" })).spec;
-    assert_eq!(
-        (s.n_layers, s.n_heads, s.d_model, s.d_mlp, s.d_vocab, s.n_ctx),
-        (12, 12, 768, 3072, 50272, 2048)
-    );
-    assert_eq!(
-        (s.d_embed, s.norm, s.final_norm, s.activation),
-        (768, NormPlacement::Pre, true, Activation::Relu)
-    );
-    let s = config(&json!({ "model_type": "gpt_neo" })).spec;
-    assert_eq!(
-        (s.n_layers, s.n_heads, s.d_model, s.d_mlp, s.d_vocab, s.n_ctx),
-        (24, 16, 2048, 8192, 50257, 2048)
-    );
-    assert_eq!((s.windows[0], s.windows[1], s.windows[23]), (None, Some(256), Some(256)));
+    assert!(!c.parameters.qkv_bias && c.parameters.attn_out_bias && c.parameters.mlp_bias && s.tied_unembed);
 }
 
 #[test]
@@ -220,63 +172,28 @@ fn activations() {
 }
 
 #[test]
-fn rotary_in_both_spellings() {
-    let positions = |changes| config(&with(&neox(), changes)).spec.positions; // d_head is 16
-    let old = positions(json!({ "rotary_pct": 0.5, "rotary_emb_base": 500 }));
-    assert_eq!(old, Positions::Rotary { n_dims: 8, base: 500.0 });
-    assert_eq!(positions(json!({})), Positions::Rotary { n_dims: 4, base: 10_000.0 });
-    let saved_by_4 = json!({
-        "rotary_pct": 0.5, "partial_rotary_factor": 0.5, "rotary_emb_base": 500, "rope_theta": 500, "rope_scaling": null,
-    });
-    assert_eq!(positions(saved_by_4), old);
-    let saved_by_5 = json!({ "rope_parameters": { "rope_theta": 500, "rope_type": "default", "partial_rotary_factor": 0.5 } });
-    assert_eq!(positions(saved_by_5), old);
-    assert_eq!(
-        positions(json!({ "rope_scaling": { "type": "default" }, "rotary_pct": 0.5, "rope_theta": 500.0 })),
-        old
-    );
-    assert_eq!(positions(json!({ "rotary_pct": 1.0 })), Positions::Rotary { n_dims: 16, base: 10_000.0 });
-
-    let error = |changes, words: &[&str]| refused(&with(&neox(), changes), words);
-    error(
-        json!({ "rotary_emb_base": 10000, "rope_theta": 500 }),
-        &["rope_theta", "500", "rotary_emb_base", "10000"],
-    );
-    error(
-        json!({ "rotary_pct": 1.0, "rope_parameters": { "partial_rotary_factor": 0.5 } }),
-        &["rope_parameters", "rotary_pct"],
-    );
-    error(
-        json!({ "rope_scaling": { "type": "linear", "factor": 2.0 } }),
-        &["rope_scaling", "not supported", "scaled positions"],
-    );
-    error(
-        json!({ "rope_parameters": { "rope_type": "yarn", "factor": 4.0 } }),
-        &["rope_parameters", "not supported"],
-    );
-    error(json!({ "rotary_pct": 0.2 }), &["rotary_pct", "0.2", "rotates 3 of 16", "even"]);
-    error(json!({ "rotary_pct": 1.5 }), &["rotary_pct", "rotates 24 of 16"]);
-    error(json!({ "rotary_pct": 0.0 }), &["rotary_pct", "no number above 0"]);
-    error(json!({ "rotary_emb_base": -1 }), &["rotary_emb_base", "-1"]);
-    error(json!({ "rotary_emb_base": null }), &["rotary_emb_base", "null"]);
-    error(json!({ "rope_parameters": 3 }), &["rope_parameters", "no JSON object"]);
-}
-
-#[test]
 fn neox_variants() {
     let c = config(&with(
         &neox(),
         json!({ "use_parallel_residual": false, "attention_bias": false, "tie_word_embeddings": true }),
     ));
     assert_eq!((c.spec.block, c.spec.tied_unembed), (BlockLayout::Sequential, true));
-    assert!(!c.qkv_bias && !c.attn_out_bias && c.mlp_bias, "attention_bias leaves the MLP alone");
+    assert!(
+        !c.parameters.qkv_bias && !c.parameters.attn_out_bias && c.parameters.mlp_bias,
+        "attention_bias leaves the MLP alone"
+    );
     refused(&with(&neox(), json!({ "head_dim": 32 })), &["head_dim", "32", "might change the result"]);
 }
 
 #[test]
 fn opt_variants() {
     let c = config(&with(&opt(), json!({ "enable_bias": false, "layer_norm_elementwise_affine": false })));
-    assert!(!c.qkv_bias && !c.attn_out_bias && !c.mlp_bias && !c.norm_affine);
+    assert!(
+        !c.parameters.qkv_bias
+            && !c.parameters.attn_out_bias
+            && !c.parameters.mlp_bias
+            && !c.parameters.norm_affine
+    );
     assert!(!config(&with(&opt(), json!({ "_remove_final_layer_norm": true }))).spec.final_norm);
     let post =
         config(&with(&opt(), json!({ "do_layer_norm_before": false, "_remove_final_layer_norm": false })))
@@ -334,7 +251,10 @@ fn settings_that_would_change_the_result() {
             ("is_encoder_decoder", json!(true)),
             ("add_cross_attention", json!(true)),
             ("pruned_heads", json!({ "0": [1] })),
+<<<<<<< HEAD:crates/model/tests/config.rs
             ("attn_logit_softcapping", json!(50.0)),
+=======
+>>>>>>> engine:crates/model/tests/config/published.rs
             ("final_logit_softcapping", json!(30.0)),
             ("my_new_option", json!("on")),
         ] {
@@ -415,7 +335,7 @@ fn values_of_the_wrong_kind() {
         "beyond the vocabulary"
     );
 
-    refused(&json!({ "model_type": "llama" }), &["model_type", "\"llama\"", "gpt2, gpt_neox, opt, gpt_neo"]);
+    refused(&json!({ "model_type": "bert" }), &["model_type", "\"bert\"", "gpt2, gpt_neox, opt, gpt_neo"]);
     refused(&json!({}), &["model_type", "names no supported architecture"]);
     refused(&json!([1]), &["no JSON object"]);
     let long = json!({ "model_type": "x\n".repeat(10_000) });

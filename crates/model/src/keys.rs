@@ -15,14 +15,14 @@ const MAX_LAYERS: usize = 1 << 12;
 
 /// The keys of one `config.json`. Every accessor marks its key as read, so that [`Keys::finish`] can name those that
 /// nobody asked for.
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     file: &'a str,
     map: &'a Map<String, Value>,
     read: RefCell<BTreeSet<&'static str>>,
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(file: &'a str, map: &'a Map<String, Value>) -> Self {
+    pub(crate) fn new(file: &'a str, map: &'a Map<String, Value>) -> Self {
         Keys { file, map, read: RefCell::default() }
     }
 
@@ -48,7 +48,7 @@ impl<'a> Keys<'a> {
     }
 
     /// As [`Keys::lookup`], with `null` standing for an absent key.
-    pub(super) fn optional(
+    pub(crate) fn optional(
         &self,
         names: &[&'static str],
     ) -> Result<Option<(&'static str, &'a Value)>, ConfigError> {
@@ -56,7 +56,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A positive whole number.
-    pub(super) fn size(&self, names: &[&'static str], default: usize) -> Result<usize, ConfigError> {
+    pub(crate) fn size(&self, names: &[&'static str], default: usize) -> Result<usize, ConfigError> {
         match self.lookup(names)? {
             Some((key, value)) => self.as_size(key, value),
             None => Ok(default),
@@ -64,18 +64,27 @@ impl<'a> Keys<'a> {
     }
 
     /// A positive whole number that may also be `null` or absent.
-    pub(super) fn optional_size(&self, names: &[&'static str]) -> Result<Option<usize>, ConfigError> {
+    pub(crate) fn optional_size(&self, names: &[&'static str]) -> Result<Option<usize>, ConfigError> {
         self.optional(names)?.map(|(key, value)| self.as_size(key, value)).transpose()
     }
 
     /// The number of layers, which is bounded more tightly than other sizes.
-    pub(super) fn layers(&self, names: &[&'static str], default: usize) -> Result<usize, ConfigError> {
+    pub(crate) fn layers(&self, names: &[&'static str], default: usize) -> Result<usize, ConfigError> {
         let n = self.size(names, default)?;
         if n > MAX_LAYERS {
             let key = names.iter().find(|name| self.map.contains_key(**name)).unwrap_or(&names[0]);
             return Err(self.error(key, &format!("is beyond {MAX_LAYERS} layers"), "correct it"));
         }
         Ok(n)
+    }
+
+    /// A whole number, 0 included.
+    pub(crate) fn count(&self, name: &'static str, default: usize) -> Result<usize, ConfigError> {
+        match self.lookup(&[name])? {
+            None => Ok(default),
+            Some((_, value)) if value.as_u64() == Some(0) => Ok(0),
+            Some((key, value)) => self.as_size(key, value),
+        }
     }
 
     fn as_size(&self, key: &str, value: &Value) -> Result<usize, ConfigError> {
@@ -90,7 +99,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A finite number above zero.
-    pub(super) fn positive(&self, names: &[&'static str], default: f64) -> Result<f64, ConfigError> {
+    pub(crate) fn positive(&self, names: &[&'static str], default: f64) -> Result<f64, ConfigError> {
         match self.lookup(names)? {
             Some((key, value)) => value
                 .as_f64()
@@ -101,7 +110,7 @@ impl<'a> Keys<'a> {
     }
 
     /// `true` or `false`; Python's 1 and 0 pass too.
-    pub(super) fn flag(&self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
+    pub(crate) fn flag(&self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
         match self.lookup(&[name])? {
             Some((_, Value::Bool(b))) => Ok(*b),
             Some((_, value)) if value.as_u64() == Some(0) => Ok(false),
@@ -112,7 +121,7 @@ impl<'a> Keys<'a> {
     }
 
     /// A string.
-    pub(super) fn text(&self, name: &'static str, default: &'a str) -> Result<&'a str, ConfigError> {
+    pub(crate) fn text(&self, name: &'static str, default: &'a str) -> Result<&'a str, ConfigError> {
         match self.lookup(&[name])? {
             Some((_, Value::String(s))) => Ok(s),
             Some((key, _)) => Err(self.error(key, "is not a string", "correct it")),
@@ -121,14 +130,14 @@ impl<'a> Keys<'a> {
     }
 
     /// The value of `name` as it stands in the file, for settings with a structure of their own.
-    pub(super) fn raw(&self, name: &'static str) -> Option<&'a Value> {
+    pub(crate) fn raw(&self, name: &'static str) -> Option<&'a Value> {
         self.read.borrow_mut().insert(name);
         self.map.get(name)
     }
 
     /// Refuses every key that nobody read, unless it is known to change no number, is a note of some library to itself
     /// (`_…`), or its value says "off".
-    pub(super) fn finish(&self, harmless: &[&[&str]]) -> Result<(), ConfigError> {
+    pub(crate) fn finish(&self, harmless: &[&[&str]]) -> Result<(), ConfigError> {
         let read = self.read.borrow();
         let known = |key: &str| {
             read.contains(key) || key.starts_with('_') || harmless.iter().any(|list| list.contains(&key))
@@ -144,7 +153,7 @@ impl<'a> Keys<'a> {
     }
 
     /// An error about `key`, quoting its value.
-    pub(super) fn error(&self, key: &str, problem: &str, mend: &str) -> ConfigError {
+    pub(crate) fn error(&self, key: &str, problem: &str, mend: &str) -> ConfigError {
         ConfigError {
             file: self.file.to_owned(),
             key: key.to_owned(),
@@ -168,7 +177,7 @@ fn is_off(value: &Value) -> bool {
 }
 
 /// A value as JSON on one line, cut after 80 characters.
-pub(super) fn shorten(value: &Value) -> String {
+pub(crate) fn shorten(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {
         Some((cut, _)) => format!("{}…", &text[..cut]),

@@ -1,32 +1,26 @@
-//! `config.json` → [`ModelSpec`].
+//! `config.json` → [`ModelConfig`].
 //!
 //! Every key that changes a number is honoured or refused by name; defaults of absent keys are those of Hugging Face
-//! Transformers. A key that this module does not know is refused too, since it may belong to a variant of the
-//! architecture that computes something else.
-
-mod families;
-mod keys;
+//! Transformers. A key that nothing reads is refused too, since it may belong to a variant of the architecture that
+//! computes something else.
 
 use serde_json::Value;
 
 use crate::error::LoadError;
+use crate::families::{self, Description, Family, Parameters};
 use crate::files::ModelFiles;
+use crate::keys::Keys;
 use crate::spec::ModelSpec;
-use keys::Keys;
 
 /// What a `config.json` says: the computation, and which optional parameters the checkpoint holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
+    /// Whose keys and tensor names these are. What is computed is decided by [`ModelSpec`] alone.
+    pub family: &'static Family,
     /// What the model computes.
     pub spec: ModelSpec,
-    /// Whether the query, key and value projections have biases.
-    pub qkv_bias: bool,
-    /// Whether the attention output projection has a bias.
-    pub attn_out_bias: bool,
-    /// Whether the MLP's two layers have biases.
-    pub mlp_bias: bool,
-    /// Whether layer norms have a gain and a bias.
-    pub norm_affine: bool,
+    /// Parameters that models of the family may have or lack.
+    pub parameters: Parameters,
     /// `bos_token_id`, where the file gives one that the vocabulary holds.
     pub bos_token_id: Option<u32>,
 }
@@ -52,8 +46,8 @@ impl ModelConfig {
 /// Reads a `config.json`. `file` is what error messages call it.
 ///
 /// # Errors
-/// Broken JSON; an architecture other than `gpt2`, `gpt_neox`, `opt` and `gpt_neo`; a value that is impossible or
-/// that is not supported; an unknown key.
+/// Broken JSON; an architecture that no [family](families::FAMILIES) describes; a value that is impossible or that is
+/// not supported; an unknown key.
 pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
     let malformed = |problem: String| LoadError::Malformed {
         file: file.to_owned(),
@@ -65,17 +59,6 @@ pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
     let Value::Object(map) = &value else {
         return Err(malformed("holds no JSON object".to_owned()));
     };
-    let keys = Keys::new(file, map);
-    let config = match keys.raw("model_type").and_then(Value::as_str) {
-        Some("gpt2") => families::gpt2(&keys),
-        Some("gpt_neox") => families::gpt_neox(&keys),
-        Some("opt") => families::opt(&keys),
-        Some("gpt_neo") => families::gpt_neo(&keys),
-        _ => Err(keys.error(
-            "model_type",
-            "names no supported architecture",
-            "use a GPT-2, GPT-NeoX (Pythia), OPT or GPT-Neo checkpoint: gpt2, gpt_neox, opt, gpt_neo",
-        )),
-    };
-    Ok(config?)
+    let (family, Description { spec, parameters, bos_token_id }) = families::read(&Keys::new(file, map))?;
+    Ok(ModelConfig { family, spec, parameters, bos_token_id })
 }
