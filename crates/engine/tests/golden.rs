@@ -391,7 +391,10 @@ fn every_wrong_setting_is_seen() {
                 RotaryPairing::Halves => RotaryPairing::Interleaved,
                 RotaryPairing::Interleaved => RotaryPairing::Halves,
             };
-            rotary(s).is_some_and(|r| r.n_dims > 2 && set(&mut r.pairing, other(r.pairing)))
+            rotary(s).is_some_and(|r| {
+                let pairing = other(r.pairing);
+                r.n_dims > 2 && set(&mut r.pairing, pairing)
+            })
         }),
         ("rotary not scaled", |s, _| {
             let plain = |r: &mut Rotary| {
