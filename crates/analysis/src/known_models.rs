@@ -44,8 +44,7 @@ pub const KNOWN_MODELS: [KnownModel; 17] = [
     known("opt", "opt-350m", "facebook/opt-350m", 350.0, 24, 16),
     known("opt", "opt-1.3b", "facebook/opt-1.3b", 1300.0, 24, 32),
     known("opt", "opt-2.7b", "facebook/opt-2.7b", 2700.0, 32, 32),
-    known("gpt-neo", "gpt-neo-125m", "EleutherAI/gpt-neo-125m", 125.0, 12, 12)
-        .formerly("EleutherAI/gpt-neo-125M"),
+    known("gpt-neo", "gpt-neo-125m", "EleutherAI/gpt-neo-125m", 125.0, 12, 12),
     known("gpt-neo", "gpt-neo-1.3b", "EleutherAI/gpt-neo-1.3B", 1300.0, 24, 16),
     known("gpt-neo", "gpt-neo-2.7b", "EleutherAI/gpt-neo-2.7B", 2700.0, 32, 20),
 ];

@@ -106,7 +106,8 @@ impl Draw {
 fn decoder(spec: &ModelSpec) -> Decoder {
     let mut draw = Draw(1);
     let (d_model, d_mlp) = (spec.d_model, spec.d_mlp);
-    let gain = || Norm { weight: (spec.norm_kind != NormKind::Layer).then(|| vec![1.0; d_model]), bias: None };
+    let gain =
+        || Norm { weight: (spec.norm_kind != NormKind::Layer).then(|| vec![1.0; d_model]), bias: None };
     let layers = (0..spec.n_layers).map(|_| LayerWeights {
         ln1: gain(),
         ln1_post: None,

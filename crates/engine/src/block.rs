@@ -47,7 +47,8 @@ impl<'a> Block<'a> {
     /// If a norm that the settings ask for is not among the weights.
     pub fn of(spec: &ModelSpec, weights: &'a LayerWeights) -> Self {
         let LayerWeights { ln1, ln2, ln1_post, ln2_post, .. } = weights;
-        let on_branch = |norm: &'a Option<Norm>| norm.as_ref().expect("weights hold the norms that the spec places");
+        let on_branch =
+            |norm: &'a Option<Norm>| norm.as_ref().expect("weights hold the norms that the spec places");
         let (attn_in, attn_out) = match spec.norm {
             NormPlacement::Pre => (Some(ln1), Join::Add),
             NormPlacement::Post => (None, Join::AddThenNorm(ln1)),

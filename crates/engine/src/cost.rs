@@ -10,8 +10,9 @@
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations (6 d_model d_mlp where MLPs have gates), and the plain run costs all layers in full, as do the reference
-//! prompts of means up to the last layer that reads one. Branches that begin alike are counted once until
+//! floating-point operations (6 d_model d_mlp where MLPs have gates; d_attn for d_head where attention's output passes a
+//! norm of its own), and the plain run costs all layers in full, as do the reference prompts of means up to the last layer that
+//! reads one. Branches that begin alike are counted once until
 //! they part (as if a stack held all of them). The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
@@ -66,7 +67,8 @@ pub fn cost(
         let stack = limits.stack_size(&chunk, options.memory).min(branches.len());
         total.memory = total.memory.max(limits.bytes(&chunk, stack));
     }
-    let (references, n_layers) = means::work(prompts, branches, |longest| cpu::limits(spec, &[], longest), options)?;
+    let (references, n_layers) =
+        means::work(prompts, branches, |longest| cpu::limits(spec, &[], longest), options)?;
     references.iter().for_each(|chunk| total.add_plain(spec, &chunk.base, 0..n_layers));
     Ok(total)
 }
@@ -94,8 +96,9 @@ impl Cost {
 
             let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
             for run in tree.divide(start, layer, 0) {
-                let n_edits = branches[run[0]].at_layer(layer).len();
-                self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
+                let edited = branches[run[0]].at_layer(layer).len() * spec.d_head;
+                let width = if spec.norm.has_branch_norm() { spec.d_attn() } else { edited };
+                self.dense += (2 * width * spec.d_model * rows) as f64;
                 if !spec.block.is_parallel() {
                     self.dense += mlp(spec, rows);
                 }

@@ -145,7 +145,8 @@ impl<'a, M: Machine> Driver<'a, M> {
             }
             let attended = self.machine.attend(stage, &stack.resid, &edits);
             for children in even_parts(&children, way.size) {
-                let child = |&(parent, run): &(usize, &[usize])| Child { parent, edits: self.edits(run, layer) };
+                let child =
+                    |&(parent, run): &(usize, &[usize])| Child { parent, edits: self.edits(run, layer) };
                 let edited: Vec<Child> = children.iter().map(child).collect();
                 let resid = self.machine.rest(stage, (&stack.resid, &attended), &edited);
                 let runs = children.iter().map(|&(_, run)| run).collect();

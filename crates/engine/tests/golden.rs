@@ -181,7 +181,8 @@ fn the_reference_is_transformers() {
     for name in names() {
         let (decoder, expected) = (decoder(&name), Expected::read(&name));
         let prompts = expected.ragged("prompt_tokens");
-        let logits = prompts.iter().flat_map(|tokens| reference::run(&decoder, tokens, Edits::default()).logits);
+        let logits =
+            prompts.iter().flat_map(|tokens| reference::run(&decoder, tokens, Edits::default()).logits);
         expected.check_logits(&decoder, &logits.flatten().collect::<Vec<f64>>());
     }
 }
@@ -288,7 +289,8 @@ fn zeroing_agrees_with_transformer_lens() {
         n_compared += 1;
         let branch = |head| Branch::ablate([head], Replacement::ValueBias);
         let branches: Vec<Branch> = heads(&decoder).into_iter().map(branch).collect();
-        expected.check_prompts("tl_zero_folded", &differences(&decoder, &expected.prompts(), &branches, 1 << 30));
+        expected
+            .check_prompts("tl_zero_folded", &differences(&decoder, &expected.prompts(), &branches, 1 << 30));
     }
     assert!(n_compared >= 8, "only {n_compared} checkpoints have values of TransformerLens");
 }
@@ -402,7 +404,9 @@ fn rotary(spec: &mut ModelSpec) -> Option<&mut Rotary> {
 #[test]
 fn every_wrong_setting_is_seen() {
     let changes: [(&str, Change); 20] = [
-        ("gain without 1 +", |s, _| s.norm_kind == NormKind::RmsOnePlus && set(&mut s.norm_kind, NormKind::Rms)),
+        ("gain without 1 +", |s, _| {
+            s.norm_kind == NormKind::RmsOnePlus && set(&mut s.norm_kind, NormKind::Rms)
+        }),
         ("layer norm for RMS norm", |s, _| {
             s.norm_kind == NormKind::Rms && set(&mut s.norm_kind, NormKind::Layer)
         }),
@@ -441,7 +445,10 @@ fn every_wrong_setting_is_seen() {
                 RotaryPairing::Halves => RotaryPairing::Interleaved,
                 RotaryPairing::Interleaved => RotaryPairing::Halves,
             };
-            rotary(s).is_some_and(|r| r.n_dims > 2 && set(&mut r.pairing, other(r.pairing)))
+            rotary(s).is_some_and(|r| {
+                let pairing = other(r.pairing);
+                r.n_dims > 2 && set(&mut r.pairing, pairing)
+            })
         }),
         ("rotary not scaled", |s, _| {
             let plain = |r: &mut Rotary| {
@@ -493,7 +500,8 @@ fn every_wrong_setting_is_seen() {
             let found: Vec<f64> = (0..tokens.len()).flat_map(|node| cache.logits(node as u32)).collect();
             let all = expected.floats("logits").unwrap();
             let scale = all.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
-            n_seen += usize::from(found.iter().zip(&all).any(|(a, b)| (a - b).abs() > 5.0 * TOLERANCE * scale));
+            n_seen +=
+                usize::from(found.iter().zip(&all).any(|(a, b)| (a - b).abs() > 5.0 * TOLERANCE * scale));
         }
         assert!(n_seen > 0, "{what}: no checkpoint shows it");
         println!("{what}: {n_seen}");

@@ -66,7 +66,7 @@ pub struct Edits<'a> {
     pub edits: &'a [Edit],
     /// The run that [`Replacement::Source`] reads.
     pub source: Option<&'a Run>,
-    /// What [`Replacement::GroupMean`] puts in place of `z`: `[n_layers][n_tokens, d_attn]`.
+    /// What [`Replacement::GroupMean`] and [`Replacement::OthersMean`] put in place of `z`: `[n_layers][n_tokens, d_attn]`.
     pub mean_z: &'a [Rows],
 }
 
@@ -190,7 +190,9 @@ impl Model<'_> {
         match spec.qk_norm {
             QkNorm::None => rows,
             QkNorm::AllHeads => rows.iter().map(|row| normed(row)).collect(),
-            QkNorm::PerHead => rows.iter().map(|row| row.chunks(spec.d_head).flat_map(normed).collect()).collect(),
+            QkNorm::PerHead => {
+                rows.iter().map(|row| row.chunks(spec.d_head).flat_map(normed).collect()).collect()
+            }
         }
     }
 
@@ -263,13 +265,14 @@ impl Model<'_> {
         match edit.replacement {
             Replacement::Zero => rows.iter().map(|row| vec![0.0; row.len()]).collect(),
             Replacement::ValueBias => vec![self.value_bias(layer, head); rows.len()],
-            Replacement::GroupMean => {
+            Replacement::GroupMean | Replacement::OthersMean => {
                 let d_head = self.spec.d_head;
                 let mean = &self.edits.mean_z[layer];
                 mean.iter().map(|row| row[head * d_head..][..d_head].to_vec()).collect()
             }
             Replacement::Source => {
-                let source = &self.edits.source.expect("a source to take values from").layers[layer].heads[head];
+                let source =
+                    &self.edits.source.expect("a source to take values from").layers[layer].heads[head];
                 match stream {
                     Stream::Q => source.q.clone(),
                     Stream::K => source.k.clone(),

@@ -2,7 +2,6 @@
 
 use cs_engine::intervention::{Branch, Replacement};
 use cs_engine::{EngineError, Options, Prompt, Readings};
-use cs_model::spec::{BlockLayout, NormPlacement};
 use proptest::prelude::*;
 
 use crate::{D_VOCAB, Parts, ablations, any_model, any_prompts, close, collect};
@@ -73,7 +72,7 @@ proptest! {
 /// A mean over nothing, or not position by position, is an error before anything is run, and never a number.
 #[test]
 fn means_over_nothing_are_refused() {
-    let parts = Parts::random(0, BlockLayout::Sequential, NormPlacement::Pre, false, None);
+    let parts = Parts::random(0);
     let prompt = Prompt { tokens: vec![1, 2, 3], weight: 1.0, read: vec![0], ..Prompt::default() };
     let others = [prompt.clone(), Prompt { tokens: vec![1, 2, 4], ..prompt.clone() }];
     let run = |replacement, prompts: &[Prompt]| {

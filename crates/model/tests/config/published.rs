@@ -251,10 +251,7 @@ fn settings_that_would_change_the_result() {
             ("is_encoder_decoder", json!(true)),
             ("add_cross_attention", json!(true)),
             ("pruned_heads", json!({ "0": [1] })),
-<<<<<<< HEAD:crates/model/tests/config.rs
             ("attn_logit_softcapping", json!(50.0)),
-=======
->>>>>>> engine:crates/model/tests/config/published.rs
             ("final_logit_softcapping", json!(30.0)),
             ("my_new_option", json!("on")),
         ] {
