@@ -98,13 +98,16 @@ fn a_token_without_a_row_is_refused_where_it_is_used() {
     assert_eq!((tokenizer.vocab_size(), tokenizer.is_real(262)), (263, true));
     assert_eq!(expected.pad_ids, [258, 262], "Python has the id, and fails when the model looks it up");
     for error in [tokenizer.encode("Mary[PAD]").err(), tokenizer.encode_with_spans("Mary[PAD]").err()] {
-        let Some(TokenizeError::NoRow { token, id: 262, d_vocab: 262, .. }) = error else { panic!("{error:?}") };
+        let Some(TokenizeError::NoRow { token, id: 262, d_vocab: 262, .. }) = error else {
+            panic!("{error:?}")
+        };
         assert_eq!(token, "[PAD]");
     }
     // A vocabulary that does not fit is another model's, and no BOS can be looked up.
     let dir = folder("plain");
     let config = fs::read_to_string(dir.path().join("config.json")).unwrap();
-    fs::write(dir.path().join("config.json"), config.replace("\"vocab_size\":262", "\"vocab_size\":261")).unwrap();
+    fs::write(dir.path().join("config.json"), config.replace("\"vocab_size\":262", "\"vocab_size\":261"))
+        .unwrap();
     let files = ModelFiles::folder(dir.path()).unwrap();
     let message = Tokenizer::from_files(&files, &ModelConfig::open(&files).unwrap()).unwrap_err().to_string();
     assert!(message.contains("does not fit the model"), "{message}");
@@ -120,7 +123,14 @@ fn what_was_read_otherwise_than_it_stands_is_said() {
         ("wrapped-twice", &["every tensor is named module._orig_mod.…"]),
         (
             "parts-beside",
-            &["ignored", "score.weight", "v_head.summary.bias", "decoder.version", "cos_cached", "and 1 more"],
+            &[
+                "ignored",
+                "score.weight",
+                "v_head.summary.bias",
+                "decoder.version",
+                "cos_cached",
+                "and 1 more",
+            ],
         ),
         ("map-beside-list", &["special_tokens_map.json", "\"!\"", "\"<|endoftext|>\", which is used"]),
         ("map-beside-config", &["tokenizer_config.json", "\"<|endoftext|>\"", "\"!\", which is used"]),
