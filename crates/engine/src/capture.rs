@@ -80,7 +80,7 @@ impl<'a> Cache<'a> {
                     let rows = run.streams.kv.chunks_exact(2 * d_kv);
                     rows.flat_map(|kv| &kv[half * d_kv..][..d_kv]).copied().collect()
                 };
-                let resid_mid = resid_mid(layer, &run, &resid_pre);
+                let resid_mid = resid_mid(layer, &run);
                 let (k, v) = (halves(0), halves(1));
                 let (q, z) = (run.streams.q.clone(), run.streams.z.clone());
                 LayerCache { resid_pre, resid_mid, resid_post: run.resid.clone(), q, k, v, z }
@@ -123,18 +123,12 @@ impl<'a> Cache<'a> {
     }
 }
 
-/// The residual stream after attention in the layer that `run` has just done; `None` in parallel blocks.
-fn resid_mid(layer: Layer<'_>, run: &Plain, resid_pre: &[f32]) -> Option<Vec<f32>> {
+/// What the MLP reads, before its norm, in the layer that `run` has just done; `None` in parallel blocks.
+fn resid_mid(layer: Layer<'_>, run: &Plain) -> Option<Vec<f32>> {
     let steps = layer.steps();
-    let normed = |by| {
-        let mut normed = run.attn.clone();
-        cpu::norm(layer.spec(), by, &run.attn, &mut normed);
-        normed
-    };
-    match steps.attn_out {
-        _ if steps.parallel => None,
-        Join::Add => Some(run.attn.clone()),
-        Join::AddThenNorm(by) => Some(normed(by)),
-        Join::AddNormed(by) => Some(normed(by).iter().zip(resid_pre).map(|(a, x)| x + a).collect()),
+    let mut mid = run.attn.clone();
+    if let Join::AddThenNorm(norm) = steps.attn_out {
+        cpu::norm(layer.spec(), norm, &run.attn, &mut mid);
     }
+    (!steps.parallel).then_some(mid)
 }

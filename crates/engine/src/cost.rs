@@ -10,7 +10,8 @@
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations (6 d_model d_mlp where MLPs have gates), and the plain run costs all layers in full. Branches that begin alike are counted once until
+//! floating-point operations (6 d_model d_mlp where MLPs have gates; d_attn for d_head where attention's output passes a
+//! norm of its own), and the plain run costs all layers in full. Branches that begin alike are counted once until
 //! they part (as if a stack held all of them). The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
@@ -91,8 +92,9 @@ impl Cost {
 
             let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
             for run in tree.divide(start, layer, 0) {
-                let n_edits = branches[run[0]].at_layer(layer).len();
-                self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
+                let edited = branches[run[0]].at_layer(layer).len() * spec.d_head;
+                let width = if spec.norm.has_branch_norm() { spec.d_attn() } else { edited };
+                self.dense += (2 * width * spec.d_model * rows) as f64;
                 if !spec.block.is_parallel() {
                     self.dense += mlp(spec, rows);
                 }

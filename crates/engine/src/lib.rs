@@ -6,8 +6,8 @@
 //!
 //! 1. prompts become a prefix [`Forest`], so what they share is computed once;
 //! 2. a branch starts at its first edited layer, from the plain run's state there (`resid_mid − (z_h − c_h) W_O^h`
-//!    in a sequential block, `resid_post − …` in a parallel one; before attention's norm where that stands on the
-//!    branch);
+//!    in a sequential block, `resid_post − …` in a parallel one; from `resid_pre` where attention's output passes a norm
+//!    before it is added, which would blow up the rounding of a difference);
 //! 3. in the last layer only the prompts' last tokens are carried on, and only the logits asked for are computed;
 //! 4. branches that start at the same layer are stacked into one tall matrix.
 //!

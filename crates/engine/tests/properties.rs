@@ -107,16 +107,19 @@ const ALL_REPLACEMENTS: [Replacement; 4] =
     [Replacement::Zero, Replacement::ValueBias, Replacement::GroupMean, Replacement::Source];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn forest_is_the_reference(parts in any_model(), prompts in any_prompts()) {
-        let readings = collect(&parts, &prompts, &ablations(&parts, Replacement::Zero));
+        let whole_layer = |l| Branch::ablate((0..parts.spec.n_heads).map(|h| (l, h)), Replacement::Zero);
+        let mut branches = ablations(&parts, Replacement::Zero);
+        branches.extend((0..parts.spec.n_layers).map(whole_layer));
+        let readings = collect(&parts, &prompts, &branches);
         let decoder = parts.decoder();
         for (p, prompt) in prompts.iter().enumerate() {
             let last = |edits: Edits<'_>| reference::run(&decoder, &prompt.tokens, edits).logits.pop().unwrap();
             prop_assert!(close(readings.plain(p), &last(Edits::default())));
-            for (b, branch) in ablations(&parts, Replacement::Zero).iter().enumerate() {
+            for (b, branch) in branches.iter().enumerate() {
                 let expected = last(Edits { edits: branch.edits(), ..Edits::default() });
                 prop_assert!(close(readings.branch(b, p), &expected), "{:?}", branch);
             }

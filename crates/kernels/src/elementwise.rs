@@ -116,7 +116,7 @@ impl Map for SoftCap {
     }
 }
 
-/// `c tanh(x / c)` in place, for positive `c`; relative error at most 4e-7 wherever result and `x / c` are normal numbers.
+/// `c tanh(x / c)` in place, for positive `c`; relative error at most 3e-7 wherever result and `x / c` are normal numbers.
 pub fn softcap(x: &mut [f32], c: f32) {
     softcap_with(Isa::best(), x, c);
 }

@@ -191,7 +191,7 @@ impl Draw {
             block,
             norm_kind: self.pick(&[NormKind::Layer, NormKind::Rms, NormKind::RmsOnePlus]),
             norm,
-            norm_eps: self.pick(&[1e-5, 1e-2]),
+            norm_eps: self.pick(&[1e-6, 1e-5, 1e-2]),
             qk_norm: self.pick(&[QkNorm::None, QkNorm::PerHead, QkNorm::AllHeads]),
             final_norm: self.below(4) > 0,
             activation: self.pick(&[

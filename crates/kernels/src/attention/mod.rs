@@ -267,8 +267,8 @@ impl Attention<'_> {
     fn heads<S: Simd>(&mut self, s: S, queries: Queries) {
         let PathAttention { n_heads, n_kv_heads, .. } = *self.state;
         let at_once = PathAttention::QUERIES / queries.n;
+        let group = n_heads.checked_div(n_kv_heads).unwrap_or(0);
         for kv_head in 0..n_kv_heads {
-            let group = n_heads / n_kv_heads;
             let (mut first_head, end) = (kv_head * group, (kv_head + 1) * group);
             while first_head < end {
                 let n_heads = at_once.min(end - first_head);

@@ -183,8 +183,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The rest of a block after attention, for one tile: `x` `[tile, d_model]` is `resid_pre` on entry and
-    /// `resid_post` on return. `attn`, if wanted, receives what branches start from: `resid_pre + z W_O + b_O`, or
-    /// `z W_O + b_O` alone where that passes a norm before it is added.
+    /// `resid_post` on return. `attn`, if wanted, receives the residual stream once attention's output has been added.
     pub(super) fn block(&self, x: &mut [f32], z: &[f32], attn: Option<&mut [f32]>, tile: &mut Tile) {
         let (steps, w_o, d_model) = (self.steps(), &self.weights().w_o, self.spec().d_model);
         let n_rows = x.len() / d_model;
@@ -193,20 +192,15 @@ impl<'a> Layer<'a> {
             _ => None,
         };
         match steps.attn_out {
-            Join::Add | Join::AddThenNorm(_) => {
-                linear(w_o, z, n_rows, 0..d_model, x, Residual::Add);
-                if let Some(attn) = attn {
-                    attn.copy_from_slice(x);
-                }
-            }
+            Join::Add | Join::AddThenNorm(_) => linear(w_o, z, n_rows, 0..d_model, x, Residual::Add),
             Join::AddNormed(norm) => {
                 let out = grown(&mut tile.branch, x.len());
                 linear(w_o, z, n_rows, 0..d_model, out, Residual::Replace);
-                if let Some(attn) = attn {
-                    attn.copy_from_slice(out);
-                }
                 cs_kernels::add_assign(x, self.norm(norm, out, &mut tile.normed));
             }
+        }
+        if let Some(attn) = attn {
+            attn.copy_from_slice(x);
         }
         match (mlp_input, &self.weights().mlp) {
             (Some(len), Some(mlp)) => {

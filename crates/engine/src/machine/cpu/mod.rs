@@ -112,6 +112,64 @@ impl<'a> Cpu<'a> {
         layer.attend(&stage.chunk.branch, stage.rows, tile, q, (&self.kv, spec.n_kv_heads), z, seen);
     }
 
+    /// A tile of rows after their first edited layer, `x` `[tile, d_model]`: what the edits change of the heads' output is added
+    /// to the plain run's.
+    fn start_tile(
+        &self,
+        stage: Stage<'_, Streams>,
+        plain: &Plain,
+        tile: Range<usize>,
+        sites: &Sites<'_>,
+        x: &mut [f32],
+    ) {
+        let (layer, spec, rows) = (self.layer(stage.layer), self.decoder.spec(), stage.rows);
+        let (d_model, d_attn, d_head) = (spec.d_model, spec.d_attn(), spec.d_head);
+        let parallel = layer.steps().parallel;
+        gather(stage, tile.clone(), if parallel { &plain.resid } else { &plain.attn }, x);
+        with_scratch(|scratch| {
+            for (run, part) in rows.by_run(tile.clone()) {
+                let x = &mut x[(part.start - tile.start) * d_model..(part.end - tile.start) * d_model];
+                for site in &sites[run] {
+                    let delta = grown(&mut scratch.z, part.len() * d_head);
+                    for (r, delta) in part.clone().zip(delta.chunks_exact_mut(d_head)) {
+                        let at = r - run * rows.per_run();
+                        site.replace_z(at, delta);
+                        let z = row(&plain.streams.z, stage.chunk.own[rows.node(at)], d_attn);
+                        for (d, z) in delta.iter_mut().zip(&z[site.columns()]) {
+                            *d -= z;
+                        }
+                    }
+                    let w_o = layer.weights().w_o.weight.block(site.columns(), 0..d_model);
+                    let (delta, x) =
+                        (MatRef::new(delta, part.len(), d_head), MatMut::new(x, part.len(), d_model));
+                    matmul(delta, w_o, x, Init::Accumulate);
+                }
+            }
+            if !parallel {
+                layer.after_attention(x, &mut scratch.tile);
+            }
+        });
+    }
+
+    /// The same where attention's output passes a norm before it is added. What is left of it after a change can be small
+    /// beside what was there, and the norm would blow up the change's rounding: `W_O` over again for all heads.
+    fn start_tile_over_again(
+        &self,
+        stage: Stage<'_, Streams>,
+        plain: &Plain,
+        tile: Range<usize>,
+        sites: &Sites<'_>,
+        x: &mut [f32],
+    ) {
+        gather(stage, tile.clone(), &plain.resid_pre, x);
+        with_scratch(|scratch| {
+            let z = grown(&mut scratch.z, tile.len() * self.decoder.spec().d_attn());
+            gather(stage, tile.clone(), &plain.streams.z, z);
+            self.replace_z(stage.rows, tile, sites, z);
+            self.layer(stage.layer).block(x, z, None, &mut scratch.tile);
+        });
+    }
+
     /// Puts edited heads' `z` in their places in a tile of rows, `z` `[tile, d_attn]`.
     fn replace_z(&self, rows: Rows<'_>, tile: Range<usize>, sites: &Sites<'_>, z: &mut [f32]) {
         let d_attn = self.decoder.spec().d_attn();
@@ -123,6 +181,15 @@ impl<'a> Cpu<'a> {
                 }
             }
         }
+    }
+}
+
+/// Rows of the plain run, `plain` `[n_nodes, width]`, for a tile of branches' rows, `out` `[tile, width]`.
+fn gather(stage: Stage<'_, Streams>, tile: Range<usize>, plain: &[f32], out: &mut [f32]) {
+    let width = out.len() / tile.len();
+    for (r, out) in tile.zip(out.chunks_exact_mut(width)) {
+        let (_, node) = stage.rows.locate(r);
+        out.copy_from_slice(row(plain, stage.chunk.own[node], width));
     }
 }
 
@@ -152,57 +219,22 @@ impl Machine for Cpu<'_> {
         Cow::Borrowed(&plain.streams.z)
     }
 
-    /// What the edits change of the heads' output is added to the plain run's.
     fn start(&mut self, stage: Stage<'_, Streams>, plain: &Plain, runs: &[&[Edit]]) -> Stack {
         let (layer, spec, rows) = (self.layer(stage.layer), self.decoder.spec(), stage.rows);
-        let (d_model, d_attn, d_head) = (spec.d_model, spec.d_attn(), spec.d_head);
-        let (steps, streams, own) = (layer.steps(), &plain.streams, &stage.chunk.own);
+        let streams = &plain.streams;
         let mut sites: Sites =
             runs.iter().map(|edits| EditSite::of_layer(layer, stage, Some(streams), edits)).collect();
         sites.par_iter_mut().flatten().for_each(|site| site.attend_again(Unedited::Plain(streams)));
-        let from = if steps.parallel { &plain.resid } else { &plain.attn };
-        let gather = |first_row: usize, matrix: &[f32], out: &mut [f32]| {
-            for (r, out) in out.chunks_exact_mut(d_model).enumerate() {
-                let (_, node) = rows.locate(first_row + r);
-                out.copy_from_slice(row(matrix, own[node], d_model));
-            }
-        };
 
         let n_rows = runs.len() * rows.per_run();
-        let mut out = self.pool.take(n_rows * d_model);
+        let mut out = self.pool.take(n_rows * spec.d_model);
         let tile = tile_rows(n_rows);
-        out.par_chunks_mut(tile * d_model).enumerate().for_each(|(t, x)| {
-            let first = t * tile;
-            gather(first, from, x);
-            with_scratch(|scratch| {
-                for (run, part) in rows.by_run(first..first + x.len() / d_model) {
-                    let x = &mut x[(part.start - first) * d_model..(part.end - first) * d_model];
-                    for site in &sites[run] {
-                        let delta = grown(&mut scratch.z, part.len() * d_head);
-                        for (r, delta) in part.clone().zip(delta.chunks_exact_mut(d_head)) {
-                            let at = r - run * rows.per_run();
-                            site.replace_z(at, delta);
-                            let z = row(&streams.z, own[rows.node(at)], d_attn);
-                            for (d, z) in delta.iter_mut().zip(&z[site.columns()]) {
-                                *d -= z;
-                            }
-                        }
-                        let w_o = layer.weights().w_o.weight.block(site.columns(), 0..d_model);
-                        let (delta, x) =
-                            (MatRef::new(delta, part.len(), d_head), MatMut::new(x, part.len(), d_model));
-                        matmul(delta, w_o, x, Init::Accumulate);
-                    }
-                }
-                if let Join::AddNormed(by) = steps.attn_out {
-                    let normed = grown(&mut scratch.tile.normed, x.len());
-                    norm(spec, by, x, normed);
-                    gather(first, &plain.resid_pre, x);
-                    cs_kernels::add_assign(x, normed);
-                }
-                if !steps.parallel {
-                    layer.after_attention(x, &mut scratch.tile);
-                }
-            });
+        out.par_chunks_mut(tile * spec.d_model).enumerate().for_each(|(t, x)| {
+            let tile = t * tile..t * tile + x.len() / spec.d_model;
+            match layer.steps().attn_out {
+                Join::Add | Join::AddThenNorm(_) => self.start_tile(stage, plain, tile, &sites, x),
+                Join::AddNormed(_) => self.start_tile_over_again(stage, plain, tile, &sites, x),
+            }
         });
         Stack(out)
     }

@@ -14,10 +14,10 @@ use cs_model::spec::Positions;
 pub(crate) struct Plain {
     /// `resid_post` of the last layer done. `[n_nodes, d_model]`
     pub resid: Vec<f32>,
-    /// What branches add to in that layer: `resid_pre + z W_O + b_O`, or `z W_O + b_O` alone where that passes a norm
-    /// before it is added. `[n_nodes, d_model]`
+    /// The residual stream in that layer once attention's output has been added. `[n_nodes, d_model]`
     pub attn: Vec<f32>,
-    /// `resid_pre` of that layer, where `attn` is without it; empty otherwise. `[n_nodes, d_model]`
+    /// `resid_pre` of that layer where branches start from there, since attention's output passes a norm before it is
+    /// added; empty otherwise. `[n_nodes, d_model]`
     pub resid_pre: Vec<f32>,
     /// The heads' streams in that layer.
     pub streams: Streams,
