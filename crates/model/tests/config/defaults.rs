@@ -46,6 +46,7 @@ fn every_default_is_read_and_not_ignored() {
         "reorder_and_upcast_attn",
         "rope_parameters",
         "sliding_window",
+        "use_sliding_window",
     ];
     let plays_no_part = |key: &str| {
         let ends = ["dropout", "_pdrop", "token_id", "_range", "init_std", "layerdrop", "_window_pattern"];
