@@ -28,7 +28,6 @@ pub fn models() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use analysis::known_models::KNOWN_MODELS;
     use cs_model::families::known_model;
 
