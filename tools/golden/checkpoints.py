@@ -3,12 +3,13 @@
 import json
 import re
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.modeling_utils import no_init_weights
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from configs import HUB_KEYS, Golden
@@ -36,8 +37,10 @@ def draw_parameters(model: PreTrainedModel, input_size: float, generator: torch.
 
     for name, module in model.named_modules():
         for kind, p in module.named_parameters(recurse=False):
-            if isinstance(module, torch.nn.LayerNorm):
-                normal(p, 0.3, mean=1.0 if kind == "weight" else 0.0)
+            if type(module).__name__.endswith("Norm"):
+                # Gemma multiplies by 1 + w.
+                one = 0.0 if kind == "bias" or type(module).__name__.startswith("Gemma") else 1.0
+                normal(p, 0.3, mean=one)
             elif kind == "bias":
                 normal(p, 0.3)
             elif p is unembedding:  # tied to the embedding or not
@@ -78,6 +81,14 @@ def old_buffers(golden: Golden) -> dict[str, torch.Tensor]:
             buffers[f"{attention}.rotary_emb.inv_freq"] = (
                 1 / config.rotary_emb_base ** (torch.arange(0, d_rotary, 2) / d_rotary)
             ).half()
+        elif golden.family == "llama":
+            d_head = config.hidden_size // config.num_attention_heads
+            buffers[f"model.layers.{layer}.self_attn.rotary_emb.inv_freq"] = 1 / 10000 ** (
+                torch.arange(0, d_head, 2) / d_head
+            )
+        elif golden.family == "gptj":
+            buffers[f"transformer.h.{layer}.attn.bias"] = mask.bool()
+            buffers[f"transformer.h.{layer}.attn.masked_bias"] = torch.tensor(-1e9)
         elif golden.family == "gpt_neo":
             buffers[f"h.{layer}.attn.attention.bias"] = mask.to(torch.uint8)
             buffers[f"h.{layer}.attn.attention.masked_bias"] = torch.tensor(-1e9)
@@ -86,10 +97,15 @@ def old_buffers(golden: Golden) -> dict[str, torch.Tensor]:
     return buffers
 
 
+def uninitialised():
+    """Leaves parameters as they are when a model is made, where the library has a switch for it."""
+    return getattr(transformers.modeling_utils, "no_init_weights", nullcontext)()
+
+
 def write_checkpoint(golden: Golden, folder: Path) -> None:
     """Writes config.json and model.safetensors."""
     # The library's own initialisation fails for OPT norms without weights, and nothing of it is kept anyway.
-    with no_init_weights():
+    with uninitialised():
         model = AutoModelForCausalLM.from_config(golden.config)
     model.tie_weights()
     draw_parameters(model, golden.input_size, seed_of(golden.name, "weights"))
@@ -118,10 +134,10 @@ def write_checkpoint(golden: Golden, folder: Path) -> None:
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def load_checkpoint(folder: Path) -> PreTrainedModel:
-    """Reads a checkpoint back in float32, and makes sure that the library found every weight in it."""
+def load_checkpoint(folder: Path, config: PretrainedConfig | None = None) -> PreTrainedModel:
+    """Reads a checkpoint back in float32, by the folder's configuration or another, and makes sure that the library found every weight in it."""
     model, info = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        folder, config=config, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
     for problem in ("missing_keys", "mismatched_keys", "error_msgs"):
         assert not info[problem], f"{folder.name}: {problem} {info[problem]}"

@@ -20,6 +20,21 @@ HUB_KEYS = {
     "gpt_neo": "activation_function architectures attention_dropout attention_layers attention_types bos_token_id"
     " embed_dropout eos_token_id hidden_size initializer_range intermediate_size layer_norm_epsilon"
     " max_position_embeddings model_type num_heads num_layers resid_dropout use_cache vocab_size window_size",
+    "llama": "architectures bos_token_id eos_token_id hidden_act hidden_size initializer_range intermediate_size"
+    " max_position_embeddings model_type num_attention_heads num_hidden_layers pad_token_id rms_norm_eps"
+    " tie_word_embeddings torch_dtype use_cache vocab_size",
+    "qwen2": "architectures attention_dropout bos_token_id eos_token_id hidden_act hidden_size initializer_range"
+    " intermediate_size max_position_embeddings max_window_layers model_type num_attention_heads num_hidden_layers"
+    " num_key_value_heads rms_norm_eps rope_theta sliding_window tie_word_embeddings torch_dtype use_cache"
+    " use_sliding_window vocab_size",
+    "gemma3_text": "architectures attention_bias attention_dropout attn_logit_softcapping bos_token_id eos_token_id"
+    " final_logit_softcapping head_dim hidden_activation hidden_size initializer_range intermediate_size"
+    " max_position_embeddings model_type num_attention_heads num_hidden_layers num_key_value_heads pad_token_id"
+    " query_pre_attn_scalar rms_norm_eps rope_local_base_freq rope_scaling rope_theta sliding_window torch_dtype"
+    " use_cache vocab_size",
+    "gptj": "activation_function architectures attn_pdrop bos_token_id embd_pdrop eos_token_id initializer_range"
+    " layer_norm_epsilon model_type n_embd n_head n_inner n_layer n_positions resid_pdrop rotary_dim"
+    " tie_word_embeddings use_cache vocab_size",
 }
 
 
@@ -45,6 +60,11 @@ class Golden:
     input_size: float = 1.0
     # The last ids of the vocabulary that no prompt and no answer uses.
     n_padding_ids: int = 0
+    # Major versions of Transformers that write the checkpoint, and whose values are expected.
+    saved_by: int = 4
+    measured_by: int = 4
+    # Prompts of other lengths than these would be rotated by other frequencies.
+    rotary_depends_on_length: bool = False
 
     @property
     def family(self) -> str:

@@ -56,6 +56,9 @@ class Model:
 
     hf: PreTrainedModel
     layers: list[Layer] = field(init=False)
+    # Every query head has a key and value head of its own, and scores are not capped.
+    group = 1
+    scores_are_linear = True
 
     def __post_init__(self):
         config = self.hf.config

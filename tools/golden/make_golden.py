@@ -1,6 +1,9 @@
 """Makes the golden files of crates/engine/tests/golden: tiny random checkpoints and what they must compute.
 
-    python make_golden.py [--out FOLDER] [NAME ...]
+    python make_golden.py [--out FOLDER] [--check] [NAME ...]
+
+Run it with Transformers 4, then with Transformers 5, then with `--check` and Transformers 4: each version writes and measures its share
+of the checkpoints (`saved_by` and `measured_by` in the lists), and version 4 checks what version 5 measured.
 
 Values come from Hugging Face Transformers in float32 with `attn_implementation="eager"`: its default implementation
 silently ignores `scale_attn_weights` and `scale_attn_by_inverse_layer_idx`. They are checked against a float64 run
@@ -16,17 +19,23 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here needs the network
 
 import torch
-from safetensors.torch import save_file
+import transformers
+from safetensors.torch import load_file, save_file
 
+import hooks
+import intercept
 from checkpoints import load_checkpoint, seed_of, write_checkpoint
 from configs import CONFIGS, Golden
-from hooks import Model
-from lens import Lens, can_represent
+from decoder_configs import DECODERS
 from measure import HeadSets, measure, measure_with_lens
 from prompts import Prompts, draw_head_sets, draw_prompts
 
+LIBRARY = int(transformers.__version__.split(".")[0])
+if LIBRARY == 4:  # the version that TransformerLens 2 runs with
+    from lens import Lens, can_represent
+
 GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden"
-MAX_BYTES = 1_900_000
+MAX_BYTES = 4_900_000
 # Largest disagreement that rounding may cause, relative to max(1, the table's largest size).
 MAX_NOISE = 1e-5
 
@@ -62,10 +71,9 @@ def prompt_tensors(prompts: Prompts, sets: HeadSets) -> dict[str, torch.Tensor]:
     }
 
 
-def make(golden: Golden, out: Path) -> dict:
-    """Writes one folder and returns its entry of index.json."""
-    folder = out / golden.name
-    write_checkpoint(golden, folder)
+def measure_golden(golden: Golden, folder: Path) -> dict:
+    """Writes expected.safetensors beside a checkpoint and returns its entry of index.json."""
+    Model = hooks.Model if golden.measured_by == 4 else intercept.Model
     model = Model(load_checkpoint(folder))
     prompts = draw_prompts(golden.config.vocab_size - golden.n_padding_ids, seed_of(golden.name, "prompts"))
     sets = draw_head_sets(model.n_layers, model.n_heads, seed_of(golden.name, "sets"))
@@ -74,8 +82,10 @@ def make(golden: Golden, out: Path) -> dict:
         "name": golden.name,
         "family": golden.family,
         "quirks": golden.quirks,
-        "has_transformer_lens": can_represent(model.hf.config),
+        "has_transformer_lens": golden.measured_by == 4 and can_represent(model.hf.config),
     }
+    if golden.measured_by == 5:
+        entry |= {"saved_by": golden.saved_by, "rotary_depends_on_length": golden.rotary_depends_on_length}
 
     tables = dict(expected)
     if entry["has_transformer_lens"]:
@@ -95,6 +105,25 @@ def make(golden: Golden, out: Path) -> dict:
     return entry
 
 
+def check_golden(golden: Golden, folder: Path) -> None:
+    """A version of the library that did not measure the checkpoint must compute the same logits from its folder."""
+    if LIBRARY == golden.measured_by:
+        return
+    # Version 4 silently ignores what version 5 calls `rope_parameters`.
+    config = golden.config if LIBRARY < golden.saved_by else None
+    model = load_checkpoint(folder, config)
+    expected = load_file(folder / "expected.safetensors")
+    logits = []
+    for tokens in expected["prompt_tokens"].split(expected["prompt_lengths"].tolist()):
+        with torch.no_grad():
+            logits.append(model(tokens[None].long(), use_cache=False).logits[0])
+        if golden.rotary_depends_on_length:  # the library remembers the lengths it has seen
+            model = load_checkpoint(folder, config)
+    found = disagreement(torch.cat(logits), expected["logits"])
+    print(f"{golden.name:28} logits differ by {found:.1e} from Transformers {golden.measured_by}", flush=True)
+    assert found < MAX_NOISE, golden.name
+
+
 def report(name: str, entry: dict, expected: dict[str, torch.Tensor], noisiest: str) -> None:
     deltas = (expected["zero_folded"] - expected["base_diff"]).abs()
     lens = entry.get("transformer_lens_disagreement")
@@ -107,27 +136,44 @@ def report(name: str, entry: dict, expected: dict[str, torch.Tensor], noisiest: 
     )
 
 
+def update(index_file: Path, goldens: list[Golden], chosen: list[Golden]) -> None:
+    """Writes the chosen checkpoints as far as this version of the library does it, and their list."""
+    entries = {entry["name"]: entry for entry in json.loads(index_file.read_text())} if index_file.exists() else {}
+    for golden in chosen:
+        folder = index_file.parent / golden.name
+        if LIBRARY == golden.saved_by:
+            write_checkpoint(golden, folder)
+        if LIBRARY == golden.measured_by:
+            entries[golden.name] = measure_golden(golden, folder)
+    index = [entries[golden.name] for golden in goldens if golden.name in entries]
+    index_file.write_text(json.dumps(index, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="checkpoints to make (default: all)")
     parser.add_argument("--out", type=Path, default=GOLDEN)
+    parser.add_argument(
+        "--check", action="store_true", help="compare logits of the checkpoints that the other version measured"
+    )
     args = parser.parse_args()
-    known = {golden.name for golden in CONFIGS}
+    known = {golden.name for golden in CONFIGS + DECODERS}
     if unknown := set(args.names) - known:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
 
     logging.disable(logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    index_file = args.out / "index.json"
-    entries = {entry["name"]: entry for entry in json.loads(index_file.read_text())} if index_file.exists() else {}
-    for golden in CONFIGS:
-        if not args.names or golden.name in args.names:
-            entries[golden.name] = make(golden, args.out)
-    index = [entries[golden.name] for golden in CONFIGS if golden.name in entries]
-    index_file.write_text(json.dumps(index, indent=1) + "\n")
+    for index_name, goldens in [("index.json", CONFIGS), ("decoders.json", DECODERS)]:
+        chosen = [golden for golden in goldens if not args.names or golden.name in args.names]
+        if args.check:
+            for golden in chosen:
+                check_golden(golden, args.out / golden.name)
+        else:
+            update(args.out / index_name, goldens, chosen)
 
     n_bytes = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
-    print(f"{len(index)} checkpoints, {n_bytes / 1e6:.2f} MB in all")
+    print(f"{n_bytes / 1e6:.2f} MB in all")
     assert n_bytes < MAX_BYTES, f"golden files must stay under {MAX_BYTES / 1e6} MB"
 
 

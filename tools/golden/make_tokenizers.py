@@ -1,20 +1,22 @@
 """Makes crates/model/tests/golden/tokenizers.json: known ids of known strings, without special tokens.
 
-    python make_tokenizers.py FOLDER
+    python make_tokenizers.py FOLDER ...
 
-FOLDER holds the real tokenizers, one folder each: `gpt2` and `pythia`. Ids come from `AutoTokenizer` where the folder says
-which class it is, else from `PreTrainedTokenizerFast`; GPT-2's are checked against the slow tokenizer, an independent
-implementation that reads vocab.json and merges.txt.
+Each FOLDER holds one tokenizer and gives its name to its ids; those of other names stay. `gpt2` and `pythia` are the real ones, `../tokenizers/make` and
+`../real_model/make` make others, `make_synthetic_tokenizers.py` makes small ones. Ids come from `AutoTokenizer` where the folder says which class it is, else
+from `PreTrainedTokenizerFast`, and must be what the `tokenizers` library reads from tokenizer.json; GPT-2's are checked against the slow tokenizer, an independent
+implementation that reads vocab.json and merges.txt. Run it with Transformers 4: some classes of version 5 do not read all of tokenizer.json.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import transformers
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
-from make_golden import GOLDEN
+GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "model" / "tests" / "golden" / "tokenizers.json"
 
 TEXTS = [
     "When John and Mary went to the store, John gave a gift to",
@@ -47,6 +49,54 @@ TEXTS = [
     "!?...;:--(\"quoted\")[]{}#@$%^&*~`|\\/",
     "supercalifragilisticexpialidocious",
     "",
+    # Names after every kind of mark.
+    "Mary\nMary\n Mary\tMary",
+    "\"Mary\" 'Mary' (Mary) -Mary /Mary",
+    "Mary, Mary. Mary! Mary? Mary's MARY mary",
+    "and Mary and  Mary and   Mary",
+    "\u201cMary\u201d said \u2018John\u2019\u2014to Mary\u2026",
+    # Digits, alone and in runs of every length.
+    "1 12 123 1234 12345 123456 1234567",
+    "a1b22c333 x=10 v2.0 ٣٤٥ ½ ² Ⅷ 一二三",
+    # Spaces, new lines and controls at every place.
+    " ",
+    "  ",
+    "\n",
+    " \n",
+    "\n ",
+    "\r\nline\r\nline\r",
+    "a \nb  \n c\n\n\nd",
+    "tab\tseparated\t\tvalues\t",
+    "end ",
+    "\u3000ideographic\u3000space",
+    "\u2028line\u2029paragraph\u0085next\u000bvertical\u000cform",
+    "null\u0000bell\u0007escape\u001b[0m delete\u007f",
+    "soft\u00adhyphen joiner\u200dand\u200cnon bom\ufeff rtl\u202etxet",
+    # Scripts, marks and characters of one to four bytes.
+    "中文，没有空格。韓國語 한국어 แบบไทย हिन्दी עִבְרִית العَرَبِيَّة",
+    "Z\u0361a\u0335l\u0336g\u0337o\u0338 n\u0303 A\u030a \u212b \ufb01 ﬁn Å",
+    "\u1112\u1161\u11ab 한 \u0958 \u0915\u093c",  # canonical equivalents that NFC makes one
+    "𝔐𝔞𝔯𝔶 𐍈 🏳️‍🌈 👍🏽 🇩🇪 \U000e0041 \U0010ffff \ue000",
+    "▁Mary ▁ ▁▁Mary ĠMary Ċ <0x41> <0x0A>",  # what vocabularies write for spaces and bytes
+    # Words that are special to some tokenizer, and near misses.
+    "<s>",
+    "</s>",
+    "<s>Mary</s> Mary",
+    "a <s> b</s>c",
+    "<unk> <pad> <mask> [CLS] [SEP]",
+    "<bos>Mary<eos> <start_of_turn>user",
+    "<|begin_of_text|>Mary<|eot_id|>",
+    "<|im_start|>user\nMary<|im_end|>\n",
+    "<|im_start|> <|im_end|> <|im_start",
+    "<|endoftext|><|endoftext|> <|endoftext|> x",
+    "<|user|> Mary <|end|> \n x",
+    # Case, contractions and punctuation that split patterns treat apart.
+    "I'LL We'Re y'all 'twas rock'n'roll 'S's''",
+    "camelCase snake_case kebab-case SCREAMING path/to/file.txt user@host https://x.y/z?q=1&r=2#s",
+    "!!! ... ,,, --- === *** ??!! :-) \\n",
+    "x" * 70,
+    "ab" * 40,
+    "the the the the  the\nthe",
 ]  # fmt: skip
 
 
@@ -56,33 +106,38 @@ def load(folder: Path):
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
 
 
+def known_ids(folder: Path) -> list[dict]:
+    """The ids of every text, in which the library and its parts must agree."""
+    tokenizer = load(folder)
+    plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    slow = None
+    if folder.name == "gpt2":
+        slow = GPT2Tokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    entries = []
+    for text in TEXTS:
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert ids == plain.encode(text, add_special_tokens=False).ids, (folder.name, text)
+        if slow:
+            assert ids == slow.encode(text, add_special_tokens=False), (text, ids, slow.encode(text))
+        entries.append({"text": text, "ids": ids})
+    return entries
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--out", type=Path, default=GOLDEN.parents[2] / "model/tests/golden/tokenizers.json")
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=GOLDEN)
     args = parser.parse_args()
 
-    known = {}
-    for name in ("gpt2", "pythia"):
-        folder = args.folder / name
-        tokenizer = load(folder)
-        plain = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        slow = None
-        if name == "gpt2":
-            slow = GPT2Tokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-        known[name] = []
-        for text in TEXTS:
-            ids = tokenizer.encode(text, add_special_tokens=False)
-            assert ids == plain.encode(text, add_special_tokens=False).ids, text
-            if slow:
-                assert ids == slow.encode(text, add_special_tokens=False), (text, ids, slow.encode(text))
-            known[name].append({"text": text, "ids": ids})
+    known = json.loads(args.out.read_text()) if args.out.exists() else {}
+    for folder in args.folders:
+        known[folder.name] = known_ids(folder)
+        print(f"{folder.name}: {len(known[folder.name])} strings, transformers {transformers.__version__}")
     lines = (
         f' "{name}": [\n' + ",\n".join("  " + json.dumps(entry) for entry in entries) + "\n ]"
-        for name, entries in known.items()
+        for name, entries in sorted(known.items())
     )
     args.out.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    print(", ".join(f"{name}: {len(entries)} strings" for name, entries in known.items()))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
 """Everything the parity tests compare with, measured on one checkpoint."""
 
+from __future__ import annotations
+
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import torch
 
 from hooks import Edit, Model, Run
-from lens import Lens
 from prompts import Prompts
+
+if TYPE_CHECKING:  # only one of the library versions has it
+    from lens import Lens
 
 HeadSets = list[list[tuple[int, int]]]
 PATCHED = ["v", "z", "q", "k", "pattern"]
@@ -101,8 +106,8 @@ def measure(model: Model, prompts: Prompts, sets: HeadSets) -> dict[str, torch.T
         **by_layer(tables, model),
         **first.resid,
         "q": q,
-        "k": k,
-        "v": first.heads["v"],
+        "k": k[:, :, :: model.group],
+        "v": first.heads["v"][:, :, :: model.group],
         "z": first.heads["z"],
         "pattern": first.pattern,
     }
@@ -113,6 +118,15 @@ def check_captures(model: Model, run: Run) -> None:
     z = torch.einsum("lhqk,lkhd->lqhd", run.pattern, run.heads["v"])
     torch.testing.assert_close(z, run.heads["z"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(run.pattern.sum(-1), torch.ones_like(run.pattern[..., 0]), rtol=1e-5, atol=0)
+    check_scores(model, run)
+    for layer in range(1, model.n_layers):
+        torch.testing.assert_close(run.resid["resid_pre"][layer], run.resid["resid_post"][layer - 1])
+
+
+def check_scores(model: Model, run: Run) -> None:
+    """Patterns must be those of q and k after rotary, but for one scale of all scores of a head."""
+    if not model.scores_are_linear:
+        return
     q, k = model.after_rotary(run.heads["q"], run.heads["k"])
     scores = torch.einsum("lqhd,lkhd->lhqk", q, k)
     # Where two keys are visible, the ratio of their weights gives the scale of the scores, whatever the mask.
@@ -120,8 +134,6 @@ def check_captures(model: Model, run: Run) -> None:
         row = run.pattern[layer, :, 2]  # [n_heads, len]; position 2 sees keys 1 and 2 under every window tested
         scale = (row[:, 2] / row[:, 1]).log() / (scores[layer, :, 2, 2] - scores[layer, :, 2, 1])
         torch.testing.assert_close(scale, scale.mean().expand_as(scale), rtol=1e-3, atol=0)
-    for layer in range(1, model.n_layers):
-        torch.testing.assert_close(run.resid["resid_pre"][layer], run.resid["resid_post"][layer - 1])
 
 
 def measure_with_lens(model: Model, lens: Lens, prompts: Prompts, sets: HeadSets) -> dict[str, torch.Tensor]:
@@ -156,7 +168,9 @@ def measure_with_lens(model: Model, lens: Lens, prompts: Prompts, sets: HeadSets
     first = streams[0]
     constant = torch.stack([model.constant_v(layer) for layer in range(model.n_layers)])  # [n_layers, n_heads, d_head]
     return {
-        "base_diff": torch.stack([logit_diff(lens.logits(tokens), prompts, i) for i, tokens in enumerate(prompts.tokens)]),
+        "base_diff": torch.stack(
+            [logit_diff(lens.logits(tokens), prompts, i) for i, tokens in enumerate(prompts.tokens)]
+        ),
         "centred_logits": torch.cat([lens.logits(tokens) for tokens in prompts.tokens]),
         **by_layer(tables, model),
         "q": first["q"],

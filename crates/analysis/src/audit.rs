@@ -1,11 +1,13 @@
 //! What a joint table is worth: how much of it was measured, and how much of its correlation is owed to zeros that
 //! stand for heads which were not.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::categories::Category;
 use crate::error::Result;
 use crate::joint::{Import, JointTable, ModelHeads, StudyTask};
+use crate::known_models;
 use crate::stats::correlation::pearson;
 use crate::table::Table;
 
@@ -23,6 +25,8 @@ pub struct ModelAudit {
     pub n_rows: usize,
     /// Heads that the model has, if known.
     pub n_heads_model: Option<usize>,
+    /// Whether layers, and heads, seem to be counted from 1 rather than 0.
+    pub from_one: [bool; 2],
     /// Rows that repeat a head.
     pub n_duplicates: usize,
     /// Rows without a value, on IOI and anti-repeat.
@@ -96,6 +100,7 @@ fn audit_model(model: &ModelHeads, tau: f64) -> ModelAudit {
         model: model.info.model.clone(),
         n_rows: model.heads.len(),
         n_heads_model: model.info.n_heads_total(),
+        from_one: from_one(model),
         n_duplicates: 0,
         n_missing: count(&|delta| delta.is_none()),
         n_nan: [0, 0],
@@ -112,6 +117,30 @@ fn audit_model(model: &ModelHeads, tau: f64) -> ModelAudit {
         categories_measured: categories(&measured, tau),
         filled: is_full_scan.then(|| filled(&all, tau)),
     }
+}
+
+/// Whether layers, and heads, begin at 1 as only a count from 1 explains: they end one further than the model has, every
+/// head of a full grid is there, or both begin at 1.
+fn from_one(model: &ModelHeads) -> [bool; 2] {
+    let known = known_models::find(&model.info.model);
+    let sizes = [
+        model.info.n_layers.or(known.map(|known| known.n_layers)),
+        model.info.n_heads.or(known.map(|known| known.n_heads)),
+    ];
+    let places: BTreeSet<[u32; 2]> = model.heads.iter().map(|h| [h.layer, h.head]).collect();
+    let ends = [0, 1].map(|axis| {
+        let values = || places.iter().map(|place| place[axis]);
+        (values().min().unwrap_or(0), values().max().unwrap_or(0))
+    });
+    let is_grid =
+        places.len() as u64 == ends.map(|(low, high)| u64::from(high - low) + 1).iter().product::<u64>();
+    let both = ends.iter().all(|&(low, _)| low == 1);
+    [0, 1].map(|axis| {
+        let (low, high) = ends[axis];
+        // Some heads alone may well begin at layer 1.
+        low == 1
+            && (sizes[axis] == Some(high) || (sizes[axis].is_none() && places.len() > 1 && (is_grid || both)))
+    })
 }
 
 fn correlation(deltas: &[(f64, f64)]) -> Option<f64> {
@@ -194,6 +223,19 @@ impl ModelAudit {
                 ),
             }
         };
+        let counted: Vec<&str> = ["layer", "head"]
+            .into_iter()
+            .zip(self.from_one)
+            .filter(|(_, from_one)| *from_one)
+            .map(|(name, _)| name)
+            .collect();
+        if !counted.is_empty() {
+            let (columns, names) = (counted.join("` and `"), counted.join("s and "));
+            sentence += &format!(
+                " Its {names}s start at 1, and count from 0 here: subtract 1 in the column{} `{columns}`.",
+                if counted.len() == 2 { "s" } else { "" }
+            );
+        }
         if let (Some(filled), Some(corr)) = (&self.filled, self.corr_all)
             && let Some(reported) = filled.corr
             && filled.n_zero != [0, 0]

@@ -3,13 +3,18 @@
 use std::fmt;
 
 use crate::error::{AnalysisError, Result};
-use crate::joint::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::joint::{
+    Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask, does_columns,
+};
+use crate::scan_file::Performance;
 use crate::table::Table;
 
 /// The default threshold, in logits.
 pub const DEFAULT_TAU: f64 = 0.05;
 /// The thresholds of the sweep.
 pub const TAU_SWEEP: [f64; 4] = [0.03, 0.05, 0.07, 0.10];
+/// The relative threshold: this share of a model's own mean logit difference on a task.
+pub const RELATIVE_TAU: f64 = 0.05;
 /// Hero heads per family, model and category.
 pub const DEFAULT_TOP_K: usize = 5;
 /// A category is stable if the bootstrap over prompts gives it at least this probability.
@@ -46,7 +51,13 @@ impl Category {
     /// The category of a head with these effects.
     #[must_use]
     pub fn of(delta_ioi: f64, delta_anti: f64, tau: f64) -> Self {
-        match (delta_ioi.abs() >= tau, delta_anti.abs() >= tau) {
+        Self::at([delta_ioi, delta_anti], [tau, tau])
+    }
+
+    /// The category with a threshold for each task; IOI first.
+    #[must_use]
+    pub fn at([ioi, anti]: [f64; 2], [tau_ioi, tau_anti]: [f64; 2]) -> Self {
+        match (ioi.abs() >= tau_ioi, anti.abs() >= tau_anti) {
             (true, true) => Self::Shared,
             (true, false) => Self::IoiOnly,
             (false, true) => Self::AntiOnly,
@@ -94,6 +105,21 @@ pub struct ClassifiedHead {
     pub probabilities: Option<[f64; 4]>,
     /// The category on the held-out prompts, if there are any.
     pub held_out_category: Option<Category>,
+    /// The category at the model's [`relative_taus`], if it has any.
+    pub relative_category: Option<Category>,
+}
+
+/// [`RELATIVE_TAU`] of a model's mean logit difference on IOI and on anti-repeat, in logits.
+///
+/// `None` where the model does not do both tasks, or the table does not tell: a share of a difference that may be none
+/// means nothing.
+#[must_use]
+pub fn relative_taus(info: &ModelInfo) -> Option<[f64; 2]> {
+    let of = |task: StudyTask| {
+        let performance = info.performance(task);
+        performance.logit_diff.filter(|_| performance.does_task() == Some(true)).map(|d| RELATIVE_TAU * d)
+    };
+    Some([of(StudyTask::Ioi)?, of(StudyTask::Anti)?])
 }
 
 impl ClassifiedHead {
@@ -103,7 +129,12 @@ impl ClassifiedHead {
         self.probabilities.map(|p| p[self.category.index()] >= STABLE_PROBABILITY)
     }
 
-    fn new(row: &HeadRow, tau: f64, tau_index: Option<usize>) -> Option<Self> {
+    fn new(
+        row: &HeadRow,
+        tau: f64,
+        tau_index: Option<usize>,
+        relative_taus: Option<[f64; 2]>,
+    ) -> Option<Self> {
         let (delta_ioi, delta_anti) = row.deltas()?;
         Some(Self {
             layer: row.layer,
@@ -114,6 +145,7 @@ impl ClassifiedHead {
             category: Category::of(delta_ioi, delta_anti, tau),
             probabilities: tau_index.and_then(|index| category_probabilities(row, index)),
             held_out_category: row.held_out_deltas().map(|(ioi, anti)| Category::of(ioi, anti, tau)),
+            relative_category: relative_taus.map(|taus| Category::at([delta_ioi, delta_anti], taus)),
         })
     }
 }
@@ -138,6 +170,15 @@ pub struct ClassifiedModel {
 }
 
 impl ClassifiedModel {
+    /// Heads of each of [`Category::ALL`] at the model's [`relative_taus`], if it has any.
+    #[must_use]
+    pub fn relative_counts(&self) -> Option<[usize; 4]> {
+        relative_taus(&self.info)?;
+        let mut counts = [0; 4];
+        self.heads.iter().filter_map(|h| h.relative_category).for_each(|c| counts[c.index()] += 1);
+        Some(counts)
+    }
+
     /// Heads of each of [`Category::ALL`].
     #[must_use]
     pub fn counts(&self) -> [usize; 4] {
@@ -185,8 +226,9 @@ pub fn classify(joint: &JointTable, tau: f64) -> Result<Classified> {
     }
     let tau_index = joint.tau_index(tau);
     let model = |m: &ModelHeads| {
+        let relative = relative_taus(&m.info);
         let heads: Vec<_> =
-            m.heads.iter().filter_map(|row| ClassifiedHead::new(row, tau, tau_index)).collect();
+            m.heads.iter().filter_map(|row| ClassifiedHead::new(row, tau, tau_index, relative)).collect();
         ClassifiedModel { info: m.info.clone(), n_unclassified: m.heads.len() - heads.len(), heads }
     };
     Ok(Classified { tau, models: joint.models.iter().map(model).collect() })
@@ -220,15 +262,28 @@ impl Classified {
         table
             .boolean("stable", self.rows().map(|(_, h)| h.is_stable()))
             .text("held_out_category", self.rows().map(|(_, h)| h.held_out_category.map(Category::name)))
+            .text("relative_category", self.rows().map(|(_, h)| h.relative_category.map(Category::name)))
+            .float("tau_relative_ioi", self.rows().map(|(m, _)| relative_taus(m).map(|t| t[0])))
+            .float("tau_relative_anti", self.rows().map(|(m, _)| relative_taus(m).map(|t| t[1])))
     }
 
-    /// The table `head_category_summary`: numbers and fractions of heads per category and model.
+    /// The table `head_category_summary`: numbers and fractions of heads per category and model, then the same numbers at
+    /// relative thresholds, and which tasks the model does.
     #[must_use]
     pub fn summary_table(&self) -> Table {
-        summary_columns(
+        let rows = || self.models.iter();
+        let mut table = summary_columns(
             Table::new("head_category_summary"),
-            &self.models.iter().map(|m| (self.tau, m)).collect::<Vec<_>>(),
-        )
+            &rows().map(|m| (self.tau, m)).collect::<Vec<_>>(),
+        );
+        for category in Category::ALL {
+            let count = |m: &ClassifiedModel| m.relative_counts().map(|counts| counts[category.index()]);
+            table = table.integer(format!("n_relative_{category}"), rows().map(count));
+        }
+        for (task, name) in ["tau_relative_ioi", "tau_relative_anti"].into_iter().enumerate() {
+            table = table.float(name, rows().map(|m| relative_taus(&m.info).map(|taus| taus[task])));
+        }
+        does_columns(table, rows().map(|m| &m.info.performance))
     }
 
     /// The hero heads: the `top_k` strongest of every model and category, with what `joint`, the table they were
@@ -243,6 +298,7 @@ impl Classified {
                     family: model.info.family.clone(),
                     model: model.info.model.clone(),
                     hf_name: model.info.hf_name.clone(),
+                    performance: model.info.performance,
                     rank,
                     evidence: measured.head(head.layer, head.head).cloned(),
                     head: head.clone(),
@@ -285,6 +341,8 @@ pub struct HeroHead {
     pub model: String,
     /// Hugging Face id or folder, if known.
     pub hf_name: Option<String>,
+    /// How well the model does both tasks.
+    pub performance: [Performance; 2],
     /// Place among the heads of its model and category, from 0.
     pub rank: usize,
     /// The head.
@@ -309,7 +367,8 @@ pub fn heroes_table(heroes: &[HeroHead]) -> Table {
         .integer("rank", rows().map(|h| h.rank))
         .float("prob_category", rows().map(|h| h.head.probabilities.map(|p| p[h.head.category.index()])))
         .boolean("stable", rows().map(|h| h.head.is_stable()))
-        .text("held_out_category", rows().map(|h| h.head.held_out_category.map(Category::name)));
+        .text("held_out_category", rows().map(|h| h.head.held_out_category.map(Category::name)))
+        .text("relative_category", rows().map(|h| h.head.relative_category.map(Category::name)));
     for task in StudyTask::BOTH {
         let name = task.name();
         let detail = |of: fn(&EffectDetail) -> Option<f64>| {
@@ -319,12 +378,16 @@ pub fn heroes_table(heroes: &[HeroHead]) -> Table {
         table = table
             .float(format!("delta_{name}_ci_low"), detail(|d| d.ci_low))
             .float(format!("delta_{name}_ci_high"), detail(|d| d.ci_high))
+            .float(format!("delta_{name}_low_templates"), detail(|d| d.low_templates))
+            .float(format!("delta_{name}_high_templates"), detail(|d| d.high_templates))
             .float(format!("q_value_{name}"), detail(|d| d.q_value))
             .float(format!("held_out_delta_{name}"), detail(|d| d.held_out_delta))
             .float(format!("held_out_delta_{name}_ci_low"), detail(|d| d.held_out_ci_low))
-            .float(format!("held_out_delta_{name}_ci_high"), detail(|d| d.held_out_ci_high));
+            .float(format!("held_out_delta_{name}_ci_high"), detail(|d| d.held_out_ci_high))
+            .float(format!("held_out_delta_{name}_low_templates"), detail(|d| d.held_out_low_templates))
+            .float(format!("held_out_delta_{name}_high_templates"), detail(|d| d.held_out_high_templates));
     }
-    table
+    does_columns(table, rows().map(|h| &h.performance))
 }
 
 /// The table `tau_sweep`: the summary at each of `taus`.

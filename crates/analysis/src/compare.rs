@@ -53,6 +53,8 @@ pub struct Disagreement {
 pub struct ModelComparison {
     /// The model, as the first table describes it.
     pub info: ModelInfo,
+    /// Hash of the weights in the first table, and in the second, where the tables tell.
+    pub weight_hashes: [Option<String>; 2],
     /// Heads in the first table only, and in the second only.
     pub n_only: [usize; 2],
     /// IOI, then anti-repeat.
@@ -64,6 +66,13 @@ pub struct ModelComparison {
 }
 
 impl ModelComparison {
+    /// Whether both tables are of the same weights; `None` where one does not tell.
+    #[must_use]
+    pub fn has_same_weights(&self) -> Option<bool> {
+        let [a, b] = &self.weight_hashes;
+        Some(a.as_ref()? == b.as_ref()?)
+    }
+
     /// Share of heads with the same category, and Cohen's κ (agreement beyond chance).
     #[must_use]
     pub fn category_agreement(&self) -> (Option<f64>, Option<f64>) {
@@ -132,6 +141,7 @@ fn compare_model(a: &ModelHeads, b: &ModelHeads, tau: f64) -> ModelComparison {
     }
     ModelComparison {
         info: a.info.clone(),
+        weight_hashes: [a, b].map(|side| side.info.weight_hash.clone()),
         n_only: [a.heads.len() - both.len(), b.heads.len() - both.len()],
         tasks: StudyTask::BOTH.into_iter().map(|task| agreement(&a.info, &both, task, tau)).collect(),
         confusion,
@@ -213,6 +223,14 @@ impl Comparison {
             .float("category_agreement", rows.iter().map(|(m, _)| m.category_agreement().0))
             .float("category_kappa", rows.iter().map(|(m, _)| m.category_agreement().1))
             .float("tau", rows.iter().map(|_| self.tau))
+            .text(
+                "same_weights",
+                rows.iter().map(|(m, _)| match m.has_same_weights() {
+                    Some(true) => "yes",
+                    Some(false) => "no",
+                    None => "",
+                }),
+            )
     }
 
     fn categories_table(&self) -> Table {

@@ -8,28 +8,16 @@
 //! more than the other set does: the contrast on each task, their sum (the **interaction**), and Welch's test of the
 //! interaction over prompts. `double_dissociation` is true where both contrasts are above 0 with 95% confidence.
 //!
-//! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone. For every head
-//! h that is not weak, let a(h) be its held-out Δ on IOI, with the sign that makes its Δ on the picking prompts positive,
-//! and b(h) the same on anti-repeat. As shares of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and
-//! B(c) = Σ_{h∈c} b / Σ b for a category c,
-//!
-//! ```text
-//! index = ½ [A(ioi_only) − B(ioi_only) + B(anti_only) − A(anti_only)]
-//! ```
-//!
-//! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, ioi_only has
-//! all of IOI and none of anti-repeat and the reverse, so the index is 1; where all heads are shared both categories are
-//! empty and it is 0. Shares make it independent of the tasks' scales. Signs are fixed on other prompts than those that
-//! the effects are measured on, so an effect that is noise averages to nothing instead of counting as |noise|: noise
-//! widens the interval, and does not raise the index. It is not cut off at 0 and 1. The price: it depends on the threshold
-//! τ, and where prompts have one split only (`published`), it is too large.
+//! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone: see
+//! [`crate::dissociation_index`].
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::ablation::{AblationSettings, Evidence, MEASURED, TaskOutcomes, task_values};
-use crate::categories::{Category, ClassifiedModel};
-use crate::error::{AnalysisError, Result};
+use crate::categories::ClassifiedModel;
+use crate::dissociation_index::{CATEGORIES, dissociation_index};
+use crate::error::Result;
 use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
@@ -80,7 +68,7 @@ pub struct Dissociation {
     pub scan_ablation: String,
     /// Heads of `ioi_only`, `anti_only` and `shared`.
     pub n_heads: [usize; 3],
-    /// Share of each task's effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
+    /// Share of each task's squared effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
     pub shares: [[Ranged; 2]; 3],
     /// The index.
     pub index: Ranged,
@@ -104,8 +92,6 @@ pub struct Dissociation {
     pub lesion_status: String,
 }
 
-/// The categories of [`Dissociation::shares`], in order.
-pub const CATEGORIES: [Category; 3] = [Category::IoiOnly, Category::AntiOnly, Category::Shared];
 
 /// Index, 2 × 2 table and test of one model.
 ///
@@ -135,7 +121,8 @@ pub fn dissociation(
         double_dissociation: None,
         lesion_status: MEASURED.to_owned(),
     };
-    result.measure_index(model, evidence.scans)?;
+    let found = dissociation_index(model, evidence.scans, origin.split)?;
+    (result.shares, result.index, result.index_status) = (found.shares, found.index, found.status);
     match &evidence.plan.lesions {
         Err(why) => result.lesion_status = why.clone(),
         Ok(sets) => {
@@ -153,65 +140,6 @@ impl Dissociation {
 
     fn seed(&self, task: StudyTask, purpose: &str) -> Seed {
         Seed::new(self.origin.seed, &[&self.origin.model, task.name(), "dissociation", purpose])
-    }
-
-    fn measure_index(&mut self, model: &ClassifiedModel, scans: [&PerPromptScan; 2]) -> Result<()> {
-        // Per task, each category's effect on each prompt, signed by the other split. [3] of [n_prompts]
-        let mut effects = Vec::new();
-        for (task, scan) in StudyTask::BOTH.into_iter().zip(scans) {
-            let measured = scan.differences(self.origin.split);
-            let n_heads = scan.meta.n_heads;
-            let mut series = vec![vec![0.0; measured.weights.len()]; CATEGORIES.len()];
-            for head in &model.heads {
-                let Some(category) = CATEGORIES.iter().position(|&c| c == head.category) else { continue };
-                let index = (head.layer * n_heads + head.head) as usize;
-                let effect = measured.heads.get(index).ok_or_else(|| {
-                    AnalysisError::inconsistent(
-                        format!("dissociation of {}", self.origin.model),
-                        format!("L{}H{} is not in its scan on {}", head.layer, head.head, scan.meta.task),
-                        "scan the model again on both tasks",
-                    )
-                })?;
-                let picked = match task {
-                    StudyTask::Ioi => head.delta_ioi,
-                    StudyTask::Anti => head.delta_anti,
-                };
-                let sign = if picked < 0.0 { -1.0 } else { 1.0 };
-                series[category].iter_mut().zip(effect).for_each(|(sum, e)| *sum += sign * e);
-            }
-            let total: f64 = series.iter().map(|s| weighted_mean(s, &measured.weights)).sum();
-            if self.n_heads.iter().sum::<usize>() == 0 {
-                self.index_status = "every head is weak".to_owned();
-                return Ok(());
-            }
-            if total <= 0.0 {
-                self.index_status =
-                    format!("the heads' effects on {} do not hold up on held-out prompts", task.name());
-                return Ok(());
-            }
-            effects.push((series, measured.weights));
-        }
-        let samples: Vec<_> = effects
-            .iter()
-            .zip(StudyTask::BOTH)
-            .map(|((series, weights), task)| (Measured { series, weights }, self.seed(task, "shares")))
-            .collect();
-        // Shares [category, task], then the index.
-        let found = bootstrap_functions(&samples, self.coverage(), 7, |means, out| {
-            for task in 0..2 {
-                let of_task = &means[3 * task..3 * task + 3];
-                let total: f64 = of_task.iter().sum();
-                for category in 0..3 {
-                    out[2 * category + task] = if total > 0.0 { of_task[category] / total } else { f64::NAN };
-                }
-            }
-            out[6] = 0.5 * (out[0] - out[1] + out[3] - out[2]);
-        });
-        for (at, estimate) in found[..6].iter().enumerate() {
-            self.shares[at / 2][at % 2] = (*estimate).into();
-        }
-        self.index = found[6].into();
-        Ok(())
     }
 
     fn measure_lesions(&mut self, sets: [usize; 2], outcomes: [&TaskOutcomes; 2]) {
@@ -382,6 +310,7 @@ pub fn scaling(models: &[Dissociation]) -> Vec<ScalingLaw> {
     fit_measures(measures.map(|(name, of)| {
         let sized = models.iter().map(|d| SizedValue {
             family: &d.origin.family,
+            model: &d.origin.model,
             params_m: d.origin.params_m,
             value: of(d),
         });

@@ -49,10 +49,18 @@ pub const KNOWN_MODELS: [KnownModel; 17] = [
     known("gpt-neo", "gpt-neo-2.7b", "EleutherAI/gpt-neo-2.7B", 2700.0, 32, 20),
 ];
 
-/// The known model of this short name or Hugging Face id, whatever the case of its letters.
+/// The known model of this short name or Hugging Face id, whatever the case of its letters, and whether or not an `@` and a
+/// revision follow.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static KnownModel> {
-    KNOWN_MODELS.iter().find(|m| m.name.eq_ignore_ascii_case(name) || m.hf_name.eq_ignore_ascii_case(name))
+    let (bare, _) = split_revision(name);
+    KNOWN_MODELS.iter().find(|m| m.name.eq_ignore_ascii_case(bare) || m.hf_name.eq_ignore_ascii_case(bare))
+}
+
+/// A model's name without its revision, and the revision: `pythia-70m@step1000` is `pythia-70m` at `step1000`.
+#[must_use]
+pub fn split_revision(name: &str) -> (&str, Option<&str>) {
+    name.split_once('@').map_or((name, None), |(bare, revision)| (bare, Some(revision)))
 }
 
 /// Where a family stands in tables: the four known ones first, in the study's order, then the others.
@@ -77,5 +85,6 @@ mod tests {
         assert_eq!(find("GPT-Neo-1.3B").unwrap().params_m, 1300.0);
         assert_eq!(find("eleutherai/pythia-70m-deduped").unwrap().name, "pythia-70m");
         assert!(find("gpt2-tiny").is_none());
+        assert_eq!(find("pythia-70m@step1000").unwrap().name, "pythia-70m");
     }
 }

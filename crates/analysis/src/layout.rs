@@ -154,7 +154,7 @@ pub fn stream_name(stem: &str, stream: &str) -> String {
 #[must_use]
 pub fn file_safe_name(model: &str) -> String {
     const LONGEST: usize = 100;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '=' | '+');
     let mut safe: String =
         model.replace('/', "--").chars().map(|c| if is_plain(c) { c } else { '_' }).take(LONGEST).collect();
     let unambiguous = model.chars().all(|c| is_plain(c) || c == '/')
@@ -194,9 +194,31 @@ mod tests {
     fn different_models_never_share_a_file() {
         assert_eq!(file_safe_name("pythia-1.4b"), "pythia-1.4b");
         assert_eq!(file_safe_name("EleutherAI/pythia-70m"), "EleutherAI--pythia-70m");
+        assert_eq!(file_safe_name("pythia-70m@step1000"), "pythia-70m@step1000");
+        assert_eq!(file_safe_name("lr=1e-3+wd"), "lr=1e-3+wd");
         let awkward = [
-            "a/b", "a--b", "a-/-b", "a/-b", "a-/b", "/a/b", "./a/b", "../a/b", "a b", "a\\b", "a_b", "", "é",
-            "è", "..", "-a",
+            "a/b",
+            "a--b",
+            "a-/-b",
+            "a/-b",
+            "a-/b",
+            "/a/b",
+            "./a/b",
+            "../a/b",
+            "a b",
+            "a\\b",
+            "a_b",
+            "",
+            "é",
+            "è",
+            "..",
+            "-a",
+            "модель 1",
+            "模型",
+            "a@b",
+            "a=b",
+            "a+b",
+            "a\nb",
         ];
         let mut names: Vec<String> = awkward.iter().map(|n| file_safe_name(n)).collect();
         names.push(file_safe_name(&"x".repeat(300)));

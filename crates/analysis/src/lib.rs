@@ -17,6 +17,7 @@ pub mod audit;
 pub mod categories;
 pub mod compare;
 pub mod dissociation;
+pub mod dissociation_index;
 pub mod error;
 pub mod files;
 pub mod head_id;

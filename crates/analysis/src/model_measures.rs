@@ -1,10 +1,10 @@
 //! One line per model: the correlation between its tasks, and the measures that scaling laws are fitted to.
 
 use crate::categories::{Category, Classified, ClassifiedModel};
-use crate::joint::{JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::joint::{Disattenuated, JointTable, ModelHeads, ModelInfo, OverPrompts, StudyTask, does_columns};
 use crate::stats::concentration::{participation_ratio, top_share};
 use crate::stats::correlation::Correlation;
-use crate::stats::correlation_bootstrap::{PromptNoise, correlation_interval};
+use crate::stats::correlation_bootstrap::correlation_interval;
 use crate::stats::{Interval, Seed};
 use crate::table::Table;
 
@@ -16,10 +16,34 @@ pub const LEVEL: f64 = 0.95;
 pub struct TaskCorrelation {
     /// The correlation; `None` where it is not defined.
     pub estimate: Option<f64>,
-    /// Its 95% interval; `None` for too few heads.
-    pub interval: Option<Interval>,
-    /// Whether the interval covers the sampling of prompts, not that of heads alone.
-    pub over_prompts: bool,
+    /// Its 95% interval over prompts: what as many other prompts would give for this model. `None` where the joint table
+    /// does not tell.
+    pub prompts: Option<Interval>,
+    /// Its 95% interval over templates: what prompts of other templates would give for this model.
+    pub templates: Option<Interval>,
+    /// Its 95% interval over heads, as if they were a sample of more: how far another such model could differ. `None` for
+    /// too few heads.
+    pub heads: Option<Interval>,
+    /// Whether [`Self::heads`] covers the sampling of prompts too.
+    pub heads_and_prompts: bool,
+}
+
+/// What an interval of a correlation is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntervalOver {
+    /// Prompts: all heads of the model are measured.
+    Prompts,
+    /// Heads, where nothing is known of the prompts.
+    Heads,
+}
+
+impl TaskCorrelation {
+    /// The interval to show: over prompts, else over heads; and which it is.
+    #[must_use]
+    pub fn shown(&self) -> Option<(Interval, IntervalOver)> {
+        let prompts = self.prompts.map(|interval| (interval, IntervalOver::Prompts));
+        prompts.or_else(|| self.heads.map(|interval| (interval, IntervalOver::Heads)))
+    }
 }
 
 /// The correlations of one model.
@@ -37,6 +61,10 @@ pub struct ModelCorrelations {
     pub held_out_pearson: TaskCorrelation,
     /// Spearman's on held-out prompts.
     pub held_out_spearman: TaskCorrelation,
+    /// Pearson's without the noise of measurement.
+    pub disattenuated: Disattenuated,
+    /// The same on held-out prompts.
+    pub held_out_disattenuated: Disattenuated,
 }
 
 /// The correlations of every model. The resampling is seeded by the model's name alone, so it is the same for a table
@@ -47,30 +75,37 @@ pub fn correlations(joint: &JointTable) -> Vec<ModelCorrelations> {
 }
 
 fn model_correlations(model: &ModelHeads) -> ModelCorrelations {
-    let noise = model.info.correlation_noise;
-    let of = |deltas: &(Vec<f64>, Vec<f64>), kind: Correlation, split: &str, noise: Option<PromptNoise>| {
+    let over_prompts = model.info.over_prompts;
+    let of = |deltas: &(Vec<f64>, Vec<f64>), kind: Correlation, split: &str, over_prompts: OverPrompts| {
         let seed = Seed::new(0, &[&model.info.model, "correlation over heads", kind.name(), split]);
         TaskCorrelation {
             estimate: kind.of(&deltas.0, &deltas.1),
-            interval: correlation_interval(&deltas.0, &deltas.1, kind, noise, LEVEL, &seed),
-            over_prompts: noise.is_some(),
+            prompts: over_prompts.prompts,
+            templates: over_prompts.templates,
+            heads: correlation_interval(&deltas.0, &deltas.1, kind, over_prompts.noise, LEVEL, &seed),
+            heads_and_prompts: over_prompts.noise.is_some(),
         }
     };
     let (main, held_out) = (model.deltas(), model.held_out_deltas());
     ModelCorrelations {
         info: model.info.clone(),
         n_heads: main.0.len(),
-        pearson: of(&main, Correlation::Pearson, "main", noise.pearson),
-        spearman: of(&main, Correlation::Spearman, "main", noise.spearman),
-        held_out_pearson: of(&held_out, Correlation::Pearson, "held out", noise.held_out_pearson),
-        held_out_spearman: of(&held_out, Correlation::Spearman, "held out", noise.held_out_spearman),
+        pearson: of(&main, Correlation::Pearson, "main", over_prompts.pearson),
+        spearman: of(&main, Correlation::Spearman, "main", over_prompts.spearman),
+        held_out_pearson: of(&held_out, Correlation::Pearson, "held out", over_prompts.held_out_pearson),
+        held_out_spearman: of(&held_out, Correlation::Spearman, "held out", over_prompts.held_out_spearman),
+        disattenuated: over_prompts.disattenuated,
+        held_out_disattenuated: over_prompts.held_out_disattenuated,
     }
 }
 
-/// The table `corr_vs_scale_cross_family`: `family, model, params_m, corr`, then its interval, Spearman's, and both on
-/// held-out prompts. `interval_over` says whether intervals cover `heads and prompts`, or `heads` alone where the joint
-/// table does not know about prompts. Pearson's intervals are too narrow where a handful of heads carry the effect
-/// (`docs/statistics.md`): see `participation_ratio_ioi` and `participation_ratio_anti` of [`measures_table`].
+/// The table `corr_vs_scale_cross_family`: `family, model, params_m, corr`, then Spearman's, and both on held-out prompts.
+///
+/// Each has three intervals: `_ci_low`, `_ci_high` over prompts and `_low_templates`, `_high_templates` over templates say
+/// what other prompts would give for this model; `_heads_ci_low`, `_heads_ci_high` treat its heads as a sample, and
+/// `heads_interval_over` says whether they cover `heads and prompts` or `heads` alone. Pearson's interval over heads is
+/// too narrow where a handful of heads carry the effect (`docs/statistics.md`). `corr_disattenuated` is Pearson's without the
+/// noise of measurement, with its interval over prompts.
 #[must_use]
 pub fn correlation_table(correlations: &[ModelCorrelations]) -> Table {
     let rows = || correlations.iter();
@@ -90,12 +125,38 @@ pub fn correlation_table(correlations: &[ModelCorrelations]) -> Table {
         if name != "corr" {
             table = table.float(name, rows().map(|c| of(c).estimate));
         }
-        table = table
-            .float(format!("{name}_ci_low"), rows().map(|c| of(c).interval.map(|i| i.low)))
-            .float(format!("{name}_ci_high"), rows().map(|c| of(c).interval.map(|i| i.high)));
+        table = with_ends(table, name, ["_ci_low", "_ci_high"], rows().map(|c| of(c).prompts));
+        table =
+            with_ends(table, name, ["_low_templates", "_high_templates"], rows().map(|c| of(c).templates));
+        table = with_ends(table, name, ["_heads_ci_low", "_heads_ci_high"], rows().map(|c| of(c).heads));
     }
-    let over = |c: &ModelCorrelations| if c.pearson.over_prompts { "heads and prompts" } else { "heads" };
-    table.text("interval_over", rows().map(over)).integer("n_heads_measured", rows().map(|c| c.n_heads))
+    type Corrected = fn(&ModelCorrelations) -> Disattenuated;
+    let corrected: [(&str, Corrected); 2] = [
+        ("corr_disattenuated", |c| c.disattenuated),
+        ("held_out_corr_disattenuated", |c| c.held_out_disattenuated),
+    ];
+    for (name, of) in corrected {
+        table = table.float(name, rows().map(|c| of(c).value));
+        table = with_ends(table, name, ["_ci_low", "_ci_high"], rows().map(|c| of(c).interval));
+    }
+    let over =
+        |c: &ModelCorrelations| if c.pearson.heads_and_prompts { "heads and prompts" } else { "heads" };
+    let table = table
+        .text("heads_interval_over", rows().map(over))
+        .integer("n_heads_measured", rows().map(|c| c.n_heads));
+    does_columns(table, rows().map(|c| &c.info.performance))
+}
+
+/// Adds the ends of an interval, their names made of `name` and both `ends`.
+fn with_ends(
+    table: Table,
+    name: &str,
+    ends: [&str; 2],
+    intervals: impl Iterator<Item = Option<Interval>> + Clone,
+) -> Table {
+    table
+        .float(format!("{name}{}", ends[0]), intervals.clone().map(|i| i.map(|i| i.low)))
+        .float(format!("{name}{}", ends[1]), intervals.map(|i| i.map(|i| i.high)))
 }
 
 /// The measures of one model, in the order of [`measure_names`]. `None` where one is not defined, such as the depth of
@@ -127,6 +188,9 @@ pub fn measure_names() -> Vec<String> {
         ]);
     }
     names.extend(Category::ALL.map(|category| format!("mean_relative_depth_{category}")));
+    names.push("corr_disattenuated".into());
+    names.push("frac_relative_strong".into());
+    names.extend(STRONG.map(|category| format!("frac_relative_{category}")));
     names
 }
 
@@ -191,6 +255,16 @@ fn model_values(
             .collect();
         values.push((!depths.is_empty()).then(|| depths.iter().sum::<f64>() / depths.len() as f64));
     }
+    values.push(correlations.disattenuated.value);
+    let relative = classified.relative_counts();
+    let share = |keep: &dyn Fn(Category) -> bool| {
+        let kept = |counts: [usize; 4]| Category::ALL.into_iter().zip(counts).filter(|(c, _)| keep(*c));
+        relative
+            .filter(|_| n > 0.0)
+            .map(|counts| kept(counts).map(|(_, count)| count as f64).sum::<f64>() / n)
+    };
+    values.push(share(&|c| c != Category::Weak));
+    values.extend(STRONG.map(|category| share(&|c| c == category)));
     values
 }
 
@@ -204,5 +278,5 @@ pub fn measures_table(measures: &[ModelMeasures]) -> Table {
     for (index, name) in measure_names().into_iter().enumerate() {
         table = table.float(name, measures.iter().map(|m| m.values[index]));
     }
-    table
+    does_columns(table, measures.iter().map(|m| &m.info.performance))
 }

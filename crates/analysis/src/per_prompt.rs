@@ -2,8 +2,8 @@
 //!
 //! Everything in a scan file follows from it, so statistics can be made again without the model. It is an ordinary
 //! safetensors file: `base` `[n_distinct]`, `ablated` `[n_layers * n_heads, n_distinct]`, `weight` `[n_distinct]`,
-//! `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `base_correct` `[n_distinct]` (0 or 1), and the scan's
-//! description as JSON under the one metadata key `scan`.
+//! `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `template` `[n_distinct]` (numbered from 0),
+//! `base_correct` `[n_distinct]` (0 or 1), and the scan's description as JSON under the one metadata key `scan`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -29,6 +29,8 @@ pub struct PerPromptScan {
     pub weight: Vec<u32>,
     /// The split each prompt belongs to. `[n_distinct]`
     pub split: Vec<Split>,
+    /// The template each prompt was made from, by number. `[n_distinct]`
+    pub template: Vec<u32>,
     /// Whether the correct name has the highest logit of all candidate names, nothing ablated. `[n_distinct]`
     pub base_correct: Vec<bool>,
 }
@@ -40,6 +42,8 @@ pub struct Differences {
     pub heads: Vec<Vec<f64>>,
     /// How often each prompt was drawn. `[n_prompts]`
     pub weights: Vec<u32>,
+    /// The template of each prompt, by number. `[n_prompts]`
+    pub templates: Vec<u32>,
 }
 
 impl PerPromptScan {
@@ -82,6 +86,7 @@ impl PerPromptScan {
         Differences {
             heads: (0..self.n_scanned_heads()).map(of_head).collect(),
             weights: prompts.iter().map(|&p| self.weight[p]).collect(),
+            templates: prompts.iter().map(|&p| self.template[p]).collect(),
         }
     }
 
@@ -116,6 +121,7 @@ impl PerPromptScan {
             ("ablated", self.ablated.len(), self.n_scanned_heads().saturating_mul(n)),
             ("weight", self.weight.len(), n),
             ("split", self.split.len(), n),
+            ("template", self.template.len(), n),
             ("base_correct", self.base_correct.len(), n),
         ];
         for (name, found, expected) in lengths {
@@ -162,6 +168,7 @@ impl PerPromptScan {
         let ablated = little_endian(&self.ablated, f32::to_le_bytes);
         let weight = little_endian(&self.weight, u32::to_le_bytes);
         let split: Vec<u8> = self.split.iter().map(|&s| split_code(s)).collect();
+        let template = little_endian(&self.template, u32::to_le_bytes);
         let base_correct: Vec<u8> = self.base_correct.iter().map(|&c| u8::from(c)).collect();
         let unwritable = |e: &dyn std::fmt::Display| AnalysisError::Io {
             action: "write",
@@ -176,6 +183,7 @@ impl PerPromptScan {
             ("ablated", view(Dtype::F32, &[self.n_scanned_heads(), n], &ablated)?),
             ("weight", view(Dtype::U32, &[n], &weight)?),
             ("split", view(Dtype::U8, &[n], &split)?),
+            ("template", view(Dtype::U32, &[n], &template)?),
             ("base_correct", view(Dtype::U8, &[n], &base_correct)?),
         ];
         // One key only: the order of several would differ from run to run, as the library keeps them in a hash map.
@@ -210,17 +218,20 @@ impl PerPromptScan {
         let floats = |bytes: Vec<u8>| -> Vec<f32> {
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
         };
-        let weight = array("weight", Dtype::U32)?;
+        let counts = |bytes: Vec<u8>| -> Vec<u32> {
+            bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        };
         let split = array("split", Dtype::U8)?;
         let read = Self {
             meta,
             base: floats(array("base", Dtype::F32)?),
             ablated: floats(array("ablated", Dtype::F32)?),
-            weight: weight.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            weight: counts(array("weight", Dtype::U32)?),
             split: split
                 .into_iter()
                 .map(|code| split_of(code).ok_or_else(|| fault("split", format!("unknown code {code}"))))
                 .collect::<Result<_>>()?,
+            template: counts(array("template", Dtype::U32)?),
             base_correct: array("base_correct", Dtype::U8)?.into_iter().map(|c| c != 0).collect(),
         };
         read.check().map_err(|e| fault("arrays", e.to_string()))?;

@@ -19,6 +19,8 @@ pub struct ScalingLaw {
     pub family: String,
     /// Models whose size and measure are known.
     pub n: usize,
+    /// The other models, by name.
+    pub left_out: Vec<String>,
     /// The line, or why there is none.
     pub line: Result<Line, String>,
     /// Benjamini–Hochberg q-value of the slope over all lines of the study.
@@ -31,7 +33,12 @@ pub fn scaling_laws(models: &[ModelMeasures]) -> Vec<ScalingLaw> {
     let of_measure = |(index, name): (usize, String)| {
         let models: Vec<SizedValue> = models
             .iter()
-            .map(|m| SizedValue { family: &m.info.family, params_m: m.info.params_m, value: m.values[index] })
+            .map(|m| SizedValue {
+                family: &m.info.family,
+                model: &m.info.model,
+                params_m: m.info.params_m,
+                value: m.values[index],
+            })
             .collect();
         (name, models)
     };
@@ -43,6 +50,8 @@ pub fn scaling_laws(models: &[ModelMeasures]) -> Vec<ScalingLaw> {
 pub struct SizedValue<'a> {
     /// Family.
     pub family: &'a str,
+    /// Model.
+    pub model: &'a str,
     /// Size in millions of parameters.
     pub params_m: Option<f64>,
     /// The measure.
@@ -68,10 +77,10 @@ pub fn fit_measures<'a>(
             .collect();
         for (family, name) in families.iter().enumerate() {
             let own: Vec<Point> = points.iter().copied().filter(|p| p.family == family).collect();
-            let line = family_line(&own);
-            laws.push(law(&measure, name, own.len(), line));
+            let of_family = models.iter().filter(|m| m.family == *name);
+            laws.push(law(&measure, name, family_line(&own), own.len(), of_family));
         }
-        laws.push(law(&measure, POOLED, points.len(), pooled_line(&points)));
+        laws.push(law(&measure, POOLED, pooled_line(&points), points.len(), models.iter()));
     }
     let p_values: Vec<f64> = laws.iter().filter_map(|l| l.line.as_ref().ok()).map(|l| l.p_value).collect();
     let mut q_values = benjamini_hochberg(&p_values).into_iter();
@@ -88,8 +97,22 @@ struct Point {
     value: f64,
 }
 
-fn law(measure: &str, family: &str, n: usize, line: Result<Line, String>) -> ScalingLaw {
-    ScalingLaw { measure: measure.into(), family: family.into(), n, line, q_value: None }
+fn law<'a>(
+    measure: &str,
+    family: &str,
+    line: Result<Line, String>,
+    n: usize,
+    models: impl Iterator<Item = &'a SizedValue<'a>>,
+) -> ScalingLaw {
+    let left_out = models.filter(|m| m.params_m.is_none() || m.value.is_none());
+    ScalingLaw {
+        measure: measure.into(),
+        family: family.into(),
+        n,
+        left_out: left_out.map(|m| m.model.to_owned()).collect(),
+        line,
+        q_value: None,
+    }
 }
 
 fn columns(points: &[Point]) -> (Vec<f64>, Vec<f64>) {
@@ -132,7 +155,7 @@ pub fn scaling_table(laws: &[ScalingLaw]) -> Table {
 }
 
 /// The table `name`, a row per line. The slope is the change of the measure with each tenfold size; `status` says `estimated`, or
-/// why there is no line.
+/// why there is no line, and `left_out` names the models that lack the measure or a size.
 #[must_use]
 pub fn named_scaling_table(name: &str, laws: &[ScalingLaw]) -> Table {
     let line =
@@ -151,4 +174,5 @@ pub fn named_scaling_table(name: &str, laws: &[ScalingLaw]) -> Table {
         .float("intercept_ci_low", line(|l| l.intercept.map(|i| i.1.low)))
         .float("intercept_ci_high", line(|l| l.intercept.map(|i| i.1.high)))
         .text("status", laws.iter().map(|l| l.line.as_ref().map_or_else(String::as_str, |_| "estimated")))
+        .text("left_out", laws.iter().map(|l| Some(l.left_out.join(" ")).filter(|names| !names.is_empty())))
 }

@@ -12,6 +12,10 @@ use crate::head_id::HeadId;
 /// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
 pub const TOP_HEADS: usize = 20;
 
+/// What accuracy is, for whatever shows one.
+pub const ACCURACY: &str = "Accuracy: the share of prompts whose correct answer has the highest logit among all candidate answers of the \
+                            task (not only above the distractor's).";
+
 /// A part of the prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,6 +83,9 @@ pub struct ScanMeta {
     pub value_bias: String,
     /// `zero`, `mean` or `resample`.
     pub ablation: String,
+    /// Where mean and resample ablation take values from: `abc` or `same`; none under `zero`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Number of blocks.
     pub n_layers: u32,
     /// Attention heads per block.
@@ -124,30 +131,43 @@ pub struct HeadDelta {
     pub head: u32,
     /// Δ over the prompts of the file's `split`.
     pub delta: f64,
-    /// Lower end of the 95% bootstrap interval of `delta`.
+    /// Lower end of the 95% bootstrap interval of `delta` over prompts; absent for too few of them.
     #[serde(default)]
     pub delta_ci_low: Option<f64>,
     /// Upper end of that interval.
     #[serde(default)]
     pub delta_ci_high: Option<f64>,
+    /// Lower end of the 95% interval of `delta` over templates, by [`crate::stats::clusters::cluster_interval`]; absent for
+    /// prompts of one template.
+    #[serde(default)]
+    pub delta_low_templates: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub delta_high_templates: Option<f64>,
     /// Two-sided sign-flip permutation p-value of Δ = 0.
     #[serde(default)]
     pub p_value: Option<f64>,
     /// Benjamini–Hochberg q-value over all heads of the model on this task.
     #[serde(default)]
     pub q_value: Option<f64>,
-    /// For each of the file's `taus`, the share of bootstrap resamples in which |Δ| ≥ τ.
+    /// For each of the file's `taus`, the share of bootstrap resamples in which |Δ| ≥ τ; `None` as the interval.
     #[serde(default)]
-    pub prob_abs_delta_ge_tau: Vec<f64>,
+    pub prob_abs_delta_ge_tau: Vec<Option<f64>>,
     /// Δ over the held-out prompts; absent when there are none.
     #[serde(default)]
     pub held_out_delta: Option<f64>,
-    /// Lower end of the 95% bootstrap interval of `held_out_delta`.
+    /// Lower end of the 95% bootstrap interval of `held_out_delta` over prompts.
     #[serde(default)]
     pub held_out_ci_low: Option<f64>,
     /// Upper end of that interval.
     #[serde(default)]
     pub held_out_ci_high: Option<f64>,
+    /// Lower end of the 95% interval of `held_out_delta` over templates.
+    #[serde(default)]
+    pub held_out_low_templates: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub held_out_high_templates: Option<f64>,
     /// Sign-flip p-value on the held-out prompts.
     #[serde(default)]
     pub held_out_p_value: Option<f64>,
@@ -163,10 +183,61 @@ pub struct Baseline {
     pub n_prompts: u64,
     /// Different prompts among them.
     pub n_distinct_prompts: u64,
+    /// Templates among them.
+    #[serde(default)]
+    pub n_templates: u64,
     /// Mean logit difference (correct − distractor), in logits.
     pub base_logit_diff_mean: f64,
-    /// Share of prompts whose correct name has the highest logit among all candidate names.
+    /// Lower end of its 95% bootstrap interval over prompts; absent for too few of them.
+    #[serde(default)]
+    pub base_logit_diff_ci_low: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub base_logit_diff_ci_high: Option<f64>,
+    /// Lower end of its 95% interval over templates; absent for one template.
+    #[serde(default)]
+    pub base_logit_diff_low_templates: Option<f64>,
+    /// Upper end of that interval.
+    #[serde(default)]
+    pub base_logit_diff_high_templates: Option<f64>,
+    /// Share of prompts whose correct answer has the highest logit among all candidate answers of the task; see [`ACCURACY`].
     pub base_accuracy: f64,
+}
+
+impl Baseline {
+    /// What decides whether the model does the task.
+    #[must_use]
+    pub fn performance(&self) -> Performance {
+        Performance {
+            logit_diff: Some(self.base_logit_diff_mean),
+            logit_diff_low: self.base_logit_diff_ci_low,
+            logit_diff_high: self.base_logit_diff_ci_high,
+            accuracy: Some(self.base_accuracy),
+        }
+    }
+}
+
+/// How well a model does a task, nothing ablated, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Performance {
+    /// Mean logit difference, in logits.
+    pub logit_diff: Option<f64>,
+    /// Lower end of its 95% interval over prompts.
+    pub logit_diff_low: Option<f64>,
+    /// Upper end of that interval.
+    pub logit_diff_high: Option<f64>,
+    /// Share of prompts whose correct name comes first among all candidates.
+    pub accuracy: Option<f64>,
+}
+
+impl Performance {
+    /// Whether the model does the task: the interval of its mean logit difference lies above 0, and it is right at least
+    /// once. `None` where that cannot be told.
+    #[must_use]
+    pub fn does_task(&self) -> Option<bool> {
+        let never_right = self.accuracy == Some(0.0);
+        if never_right { Some(false) } else { self.logit_diff_low.map(|low| low > 0.0) }
+    }
 }
 
 /// How the intervals and p-values of a scan file were made.

@@ -1,11 +1,14 @@
 //! From logit differences per prompt to a scan file. Sums over prompts are in float64, in the order of the prompts.
 
+use std::collections::BTreeSet;
+
 use crate::categories::TAU_SWEEP;
 use crate::error::{AnalysisError, Result};
 use crate::per_prompt::{Differences, PerPromptScan};
 use crate::scan_file::{Baseline, HeadDelta, Resampling, ScanFile, Split};
 use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means, weighted_mean};
-use crate::stats::{Seed, benjamini_hochberg, sign_flip_p_values};
+use crate::stats::clusters::cluster_interval;
+use crate::stats::{Interval, Seed, benjamini_hochberg, sign_flip_p_values};
 
 /// How to turn per-prompt logit differences into a scan file.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,14 +57,18 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
                 layer: id.layer,
                 head: id.head,
                 delta: effect.mean.mean,
-                delta_ci_low: Some(effect.mean.interval.low),
-                delta_ci_high: Some(effect.mean.interval.high),
+                delta_ci_low: effect.mean.interval.map(|i| i.low),
+                delta_ci_high: effect.mean.interval.map(|i| i.high),
+                delta_low_templates: effect.over_templates.map(|i| i.low),
+                delta_high_templates: effect.over_templates.map(|i| i.high),
                 p_value: Some(effect.p_value),
                 q_value: Some(effect.q_value),
                 prob_abs_delta_ge_tau: effect.mean.share_at_least,
                 held_out_delta: held_out.map(|e| e.mean.mean),
-                held_out_ci_low: held_out.map(|e| e.mean.interval.low),
-                held_out_ci_high: held_out.map(|e| e.mean.interval.high),
+                held_out_ci_low: held_out.and_then(|e| e.mean.interval).map(|i| i.low),
+                held_out_ci_high: held_out.and_then(|e| e.mean.interval).map(|i| i.high),
+                held_out_low_templates: held_out.and_then(|e| e.over_templates).map(|i| i.low),
+                held_out_high_templates: held_out.and_then(|e| e.over_templates).map(|i| i.high),
                 held_out_p_value: held_out.map(|e| e.p_value),
                 held_out_q_value: held_out.map(|e| e.q_value),
             }
@@ -71,8 +78,8 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
     Ok(ScanFile {
         meta: scan.meta.clone(),
         split,
-        baseline: baseline(scan, split),
-        held_out: has_held_out.then(|| baseline(scan, Split::HeldOut)),
+        baseline: baseline(scan, split, options),
+        held_out: has_held_out.then(|| baseline(scan, Split::HeldOut, options)),
         resampling: Some(options.resampling.clone()),
         taus: options.taus.clone(),
         heads,
@@ -82,6 +89,11 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
 }
 
 impl SummaryOptions {
+    fn bootstrap(&self, thresholds: Vec<f64>) -> BootstrapOptions {
+        let Resampling { n_resamples, level, .. } = self.resampling;
+        BootstrapOptions { n_resamples, level, thresholds }
+    }
+
     fn check(&self) -> Result<()> {
         let fault = |option, problem: String| Err(AnalysisError::Option { option, problem });
         let Resampling { n_resamples, n_permutations, level } = self.resampling;
@@ -104,41 +116,59 @@ impl SummaryOptions {
 /// One head on one split.
 struct SplitEffect {
     mean: BootstrapMean,
+    over_templates: Option<Interval>,
     p_value: f64,
     q_value: f64,
 }
 
 /// Interval, p-value and q-value of every head on one split. `[n_heads_total]`
 fn split_effects(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -> Vec<SplitEffect> {
-    let Differences { heads, weights } = scan.differences(split);
-    let seed = |purpose| {
-        Seed::new(scan.meta.seed, &[&scan.meta.model_name, &scan.meta.task, split.as_str(), purpose])
-    };
-    let bootstrap = BootstrapOptions {
-        n_resamples: options.resampling.n_resamples,
-        level: options.resampling.level,
-        thresholds: options.taus.clone(),
-    };
-    let means = bootstrap_means(&heads, &weights, &bootstrap, &seed("bootstrap"));
+    let Differences { heads, weights, templates } = scan.differences(split);
+    let seed = |purpose| seed(scan, split, purpose);
+    let means =
+        bootstrap_means(&heads, &weights, &options.bootstrap(options.taus.clone()), &seed("bootstrap"));
     let p_values =
         sign_flip_p_values(&heads, &weights, options.resampling.n_permutations, &seed("sign flips"));
     let q_values = benjamini_hochberg(&p_values);
     means
         .into_iter()
+        .zip(&heads)
         .zip(p_values.into_iter().zip(q_values))
-        .map(|(mean, (p_value, q_value))| SplitEffect { mean, p_value, q_value })
+        .map(|((mean, values), (p_value, q_value))| SplitEffect {
+            mean,
+            over_templates: cluster_interval(values, &weights, &templates, options.resampling.level),
+            p_value,
+            q_value,
+        })
         .collect()
 }
 
-fn baseline(scan: &PerPromptScan, split: Split) -> Baseline {
+fn seed(scan: &PerPromptScan, split: Split, purpose: &str) -> Seed {
+    Seed::new(scan.meta.seed, &[&scan.meta.model_name, &scan.meta.task, split.as_str(), purpose])
+}
+
+fn baseline(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -> Baseline {
     let prompts = scan.prompts_of(split);
     let weights: Vec<u32> = prompts.iter().map(|&p| scan.weight[p]).collect();
+    let templates: Vec<u32> = prompts.iter().map(|&p| scan.template[p]).collect();
     let base: Vec<f64> = prompts.iter().map(|&p| f64::from(scan.base[p])).collect();
     let correct: Vec<f64> = prompts.iter().map(|&p| f64::from(u8::from(scan.base_correct[p]))).collect();
+    let over_templates = cluster_interval(&base, &weights, &templates, options.resampling.level);
+    let mean = &bootstrap_means(
+        std::slice::from_ref(&base),
+        &weights,
+        &options.bootstrap(Vec::new()),
+        &seed(scan, split, "baseline"),
+    )[0];
     Baseline {
         n_prompts: weights.iter().map(|&w| u64::from(w)).sum(),
         n_distinct_prompts: prompts.len() as u64,
-        base_logit_diff_mean: weighted_mean(&base, &weights),
+        n_templates: templates.into_iter().collect::<BTreeSet<_>>().len() as u64,
+        base_logit_diff_mean: mean.mean,
+        base_logit_diff_ci_low: mean.interval.map(|i| i.low),
+        base_logit_diff_ci_high: mean.interval.map(|i| i.high),
+        base_logit_diff_low_templates: over_templates.map(|i| i.low),
+        base_logit_diff_high_templates: over_templates.map(|i| i.high),
         base_accuracy: weighted_mean(&correct, &weights),
     }
 }

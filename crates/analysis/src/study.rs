@@ -174,6 +174,7 @@ impl Study {
             serde_json::json!({
                 "family": info.family, "model": info.model, "hf_name": info.hf_name, "weight_hash": info.weight_hash,
                 "protocol": info.protocol, "seed": info.seed, "ablation": info.ablation, "value_bias": info.value_bias,
+                "reference": info.reference,
                 "measured_by_version": info.program_version,
             })
         };

@@ -35,7 +35,7 @@ fn thresholds_are_inclusive() {
     assert_eq!(categories, [Shared, IoiOnly, AntiOnly, Weak, IoiOnly, Shared]);
     assert_eq!(
         classified.heads_table().to_csv().lines().nth(1).unwrap(),
-        "mine,a,0,0,0.05,-0.05,0.05,0.05,0.1,shared,0.05,,,,,,"
+        "mine,a,0,0,0.05,-0.05,0.05,0.05,0.1,shared,0.05,,,,,,,,,"
     );
 }
 
@@ -50,6 +50,52 @@ fn the_summary_counts_heads() {
         lines[1].starts_with("mine,a,1,2,2,1,0.16666666666666666,0.3333333333333333,0.3333333333333333,")
     );
     assert!(lines[2].starts_with("mine,b,0,0,0,1,0,0,0,1,"));
+}
+
+/// A model that does both tasks has thresholds of its own; one that does not do a task has none, and is said not to do it.
+#[test]
+fn relative_categories_follow_what_the_model_does() {
+    let mut csv = String::from(
+        "family,model,layer,head,delta_ioi,delta_anti,base_logit_diff_ioi,base_logit_diff_ioi_ci_low,\
+         base_logit_diff_ioi_ci_high,accuracy_ioi,base_logit_diff_anti,base_logit_diff_anti_ci_low,\
+         base_logit_diff_anti_ci_high,accuracy_anti\n",
+    );
+    // Thresholds of the first: 0.2 on IOI, 0.02 on anti-repeat.
+    let does = [("does", "4,3.5,4.5,0.9,0.4,0.3,0.5,0.6"), ("chance", "0.5,-0.1,1.1,0.1,0.4,0.3,0.5,0.6")];
+    let never_right = ("never", "0.5,0.4,0.6,0.2,0.4,0.3,0.5,0");
+    let unknown = ("unknown", "4,,,0.9,0.4,,,0.6");
+    for (model, performance) in does.into_iter().chain([never_right, unknown]) {
+        for (head, deltas) in ["-0.19,0.021", "0.2,0.019", "-0.3,-0.03", "0.1,0"].into_iter().enumerate() {
+            csv += &format!("mine,{model},0,{head},{deltas},{performance}\n");
+        }
+    }
+    let path = Path::new("joint.csv");
+    let joint = joint::import_reader(csv.as_bytes(), path, 1000).unwrap().into_table(path).unwrap();
+    let classified = classify(&joint, 0.05).unwrap();
+    use Category::{AntiOnly, IoiOnly, Shared, Weak};
+    for model in &classified.models {
+        let found: Vec<Option<Category>> = model.heads.iter().map(|h| h.relative_category).collect();
+        if model.info.model == "does" {
+            assert_eq!(found, [AntiOnly, IoiOnly, Shared, Weak].map(Some));
+            assert_eq!(model.relative_counts(), Some([1; 4]));
+        } else {
+            assert!(found.iter().all(Option::is_none), "{}", model.info.model);
+            assert_eq!(model.relative_counts(), None);
+        }
+    }
+    let not_done = |name: &str| joint.model(name).unwrap().info.tasks_not_done();
+    use joint::StudyTask::{Anti, Ioi};
+    assert_eq!(["does", "chance", "never", "unknown"].map(not_done), [vec![], vec![Ioi], vec![Anti], vec![]]);
+    let csv = classified.summary_table().to_csv();
+    let ends =
+        |model: &str| csv.lines().find(|l| l.starts_with(&format!("mine,{model},"))).unwrap().to_owned();
+    assert!(csv.lines().next().unwrap().ends_with(
+        "n_relative_anti_only,n_relative_ioi_only,n_relative_shared,n_relative_weak,tau_relative_ioi,tau_relative_anti,\
+         does_ioi,does_anti"
+    ));
+    assert!(ends("does").ends_with(",1,1,1,1,0.2,0.020000000000000004,true,true"), "{}", ends("does"));
+    assert!(ends("chance").ends_with(",,,,,,,false,true"), "{}", ends("chance"));
+    assert!(ends("unknown").ends_with(",,,,,,,,"), "{}", ends("unknown"));
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Simulated {
         AblationSettings {
             ablation: "zero".into(),
             value_bias: "folded".into(),
+            reference: None,
             n_random_sets: 120,
             n_random_prompts: 12,
             tau: 0.05,

@@ -45,6 +45,36 @@ fn deltas_are_weighted_means_of_the_split() {
     assert_eq!(file.top_anti_suppressors[0], file.heads[1]);
 }
 
+/// One prompt per split: means, and nothing that would need a second one.
+#[test]
+fn from_one_prompt_no_interval_is_made() {
+    let mut side = scan(meta("gpt2", "tiny", "ioi", 2, 3), 2, 0.1, 1);
+    side.weight = vec![1; 2];
+    let file = summarise_scan(&side, &quick()).unwrap();
+    assert!(
+        file.baseline.base_logit_diff_ci_low.is_none()
+            && file.baseline.performance().does_task() != Some(true)
+    );
+    for head in &file.heads {
+        let ends = [
+            head.delta_ci_low,
+            head.delta_ci_high,
+            head.delta_low_templates,
+            head.delta_high_templates,
+            head.held_out_ci_low,
+            head.held_out_low_templates,
+        ];
+        assert!(ends.iter().chain(&head.prob_abs_delta_ge_tau).all(Option::is_none), "{head:?}");
+        assert!(head.delta.is_finite() && head.p_value == Some(1.0));
+    }
+    // Enough prompts of one template: no interval over templates.
+    let mut side = scan(meta("gpt2", "tiny", "ioi", 2, 3), 40, 0.1, 1);
+    side.template = vec![4; 40];
+    let file = summarise_scan(&side, &quick()).unwrap();
+    assert!(file.heads.iter().all(|h| h.delta_ci_low.is_some() && h.delta_low_templates.is_none()));
+    assert_eq!(file.baseline.n_templates, 1);
+}
+
 #[test]
 fn without_a_split_there_are_no_held_out_figures() {
     let mut side = scan(meta("gpt2", "tiny", "ioi", 1, 2), 4, 0.1, 1);

@@ -32,9 +32,11 @@ fn a_study_and_its_joint_table_alone_give_the_same_bytes() {
     let study =
         analyse(from_study(&layout, &models, DEFAULT_TAU).unwrap(), &StudyOptions::default()).unwrap();
     study.write(&layout).unwrap();
-    assert!(
-        study.correlations.iter().all(|c| c.pearson.over_prompts && c.held_out_spearman.interval.is_some())
-    );
+    assert!(study.correlations.iter().all(|c| c.pearson.heads_and_prompts
+        && c.pearson.prompts.is_some()
+        && c.pearson.templates.is_some()
+        && c.held_out_spearman.prompts.is_some()
+        && c.disattenuated.interval.is_some()));
     assert!(study.classified.models.iter().all(|m| m.n_unstable().is_some()));
     assert_eq!(study.winners_curse.len(), 4);
     let joint = layout.table("joint_ioi_anti_repeat_all");
@@ -84,7 +86,8 @@ fn what_is_missing_is_named() {
     std::fs::remove_file(layout.per_prompt(IOI, "a")).unwrap();
     let study =
         analyse(from_study(&layout, &["a".into()], DEFAULT_TAU).unwrap(), &StudyOptions::default()).unwrap();
-    assert!(!study.correlations[0].pearson.over_prompts);
+    let pearson = study.correlations[0].pearson;
+    assert!(!pearson.heads_and_prompts && pearson.prompts.is_none() && pearson.heads.is_some());
     assert!(study.table("corr_vs_scale_cross_family").unwrap().to_csv().contains(",heads,"));
     // A side file of another scan is noticed.
     let mut other = write_scan(&layout, IOI, "a", 1);

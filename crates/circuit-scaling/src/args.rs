@@ -6,8 +6,8 @@ use analysis::AnalysisError;
 use analysis::head_id::HeadId;
 use analysis::study::StudyOptions;
 use analysis::transfer::Pairs;
-use circuits::prompts::{PromptOptions, Protocol};
-use circuits::scan::{Ablation, ValueBias};
+use circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
+use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use clap::{Args, Parser, Subcommand};
 use cs_engine::intervention::Stream;
 
@@ -294,12 +294,21 @@ pub struct MeasureArgs {
     /// `standard`: many templates, two splits, one-token names; `published`: the published study's prompts
     #[arg(long, default_value = "standard")]
     pub protocol: Protocol,
+    /// What only held-out prompts have: pairs of names, or whole templates too, so that heads are judged on other wordings
+    #[arg(long, value_name = "WHAT", default_value = "pairs")]
+    pub hold_out: HoldOut,
     /// What replaces an ablated head's output: zero, mean or resample
     #[arg(long, default_value = "zero")]
     pub ablation: Ablation,
-    /// Whether the constant part of a head's value stays when it is zeroed (folded) or goes with it (in-head)
+    /// Whether the constant part of a head's value stays when it is zeroed (folded: a HookedTransformer, or a TransformerLens 4
+    /// bridge after enable_compatibility_mode()) or goes with it (in-head: a hook on a Hugging Face module, or a bridge as it
+    /// comes)
     #[arg(long, default_value = "folded")]
     pub value_bias: ValueBias,
+    /// Where mean and resample ablation take values from: `abc`, prompts of the same template with three different names, or
+    /// `same`, other prompts of the task
+    #[arg(long, value_name = "R", default_value = "abc")]
+    pub reference: Reference,
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
@@ -315,10 +324,25 @@ impl MeasureArgs {
         downloads::fetch(&self.models, display)
     }
 
+    /// How heads are ablated.
+    pub fn scan_options(&self) -> ScanOptions {
+        ScanOptions {
+            ablation: self.ablation,
+            value_bias: self.value_bias,
+            reference: self.reference,
+            engine: cs_engine::Options { memory: self.memory },
+        }
+    }
+
     /// What decides which prompts are drawn.
     pub fn prompt_options(&self) -> PromptOptions {
-        let n_prompts = self.prompts.or_else(|| self.effort.prompts(self.protocol));
-        PromptOptions { protocol: self.protocol, seed: self.seed, n_prompts, min_names: None }
+        PromptOptions {
+            protocol: self.protocol,
+            seed: self.seed,
+            n_prompts: self.prompts.or_else(|| self.effort.prompts(self.protocol)),
+            hold_out: self.hold_out,
+            min_names: None,
+        }
     }
 }
 
@@ -431,6 +455,10 @@ pub struct AblateArgs {
     /// Whether the constant part of a head's value stays (folded) or goes (in-head); by default as in the scans
     #[arg(long, value_name = "V")]
     pub value_bias: Option<ValueBias>,
+    /// Where mean and resample ablation take values from: abc or same; by default as in the scans, or abc where they ablated
+    /// to zero
+    #[arg(long, value_name = "R")]
+    pub reference: Option<Reference>,
     /// Resamples
     #[command(flatten)]
     pub effort: EffortArgs,

@@ -1,7 +1,8 @@
 //! Models of the Hugging Face Hub: from a name to a folder in the cache, and the download with its progress.
 
-use analysis::known_models::{self, KnownModel};
-use cs_hub::{Event, Hub, Settings, Snapshot};
+use analysis::known_models::split_revision;
+use cs_hub::{Event, Hub, HubError, Settings, Snapshot};
+use cs_model::families::{KnownModel, known_model};
 use indicatif::ProgressBar;
 
 use crate::error::CliError;
@@ -11,30 +12,52 @@ use crate::progress::{Display, download_bar};
 /// A model of the Hub by name: `gpt2`, `openai-community/gpt2`, or either with `@` and a branch, tag or commit.
 #[derive(Clone, Copy)]
 pub struct HubName<'a> {
+    /// The name as given, without the revision.
+    typed: &'a str,
     /// Its id on the Hub.
     pub id: &'a str,
     /// Branch, tag or commit.
     pub revision: &'a str,
-    /// What is known of it, if it is one of the published study's.
+    /// What is known of it, if it is one that a short name stands for.
     pub known: Option<&'static KnownModel>,
 }
 
 /// The branch that a name without a revision means.
-const MAIN: &str = "main";
+pub const MAIN: &str = "main";
 
 impl<'a> HubName<'a> {
-    /// What a name means on the Hub; `None` for a shipped model, a folder, and a name that is neither known nor an id.
+    /// What a name means on the Hub; `None` for a shipped model, a folder, and a name that is neither known nor an id. An id
+    /// without an organisation, as the oldest models had, is one if the cache has it.
     pub fn parse(name: &'a str) -> Option<Self> {
         if miniatures::find(name).is_some() || std::path::Path::new(name).is_dir() {
             return None;
         }
-        let (bare, revision) = name.split_once('@').unwrap_or((name, MAIN));
-        let known = known_models::find(bare);
-        let looks_like_a_path = bare.starts_with(['.', '/', '~']) || bare.contains('\\');
-        let is_id = bare.matches('/').count() == 1 && !looks_like_a_path;
-        match known {
-            Some(known) => Some(Self { id: known.hf_name, revision, known: Some(known) }),
-            None => is_id.then_some(Self { id: bare, revision, known: None }),
+        let (typed, revision) = split_revision(name);
+        let revision = revision.unwrap_or(MAIN);
+        if let Some(known) = known_model(typed) {
+            return Some(Self { typed, id: known.hub_id, revision, known: Some(known) });
+        }
+        let looks_like_a_path = typed.starts_with(['.', '/', '~']) || typed.contains('\\');
+        let is_id = match typed.matches('/').count() {
+            0 => !looks_like_a_path && Settings::from_env().has_any_of(typed),
+            n => n == 1 && !looks_like_a_path,
+        };
+        is_id.then_some(Self { typed, id: typed, revision, known: None })
+    }
+
+    /// The ids under which a cache may have the model: the name as given first, which is what Python looks for.
+    fn ids(&self) -> impl Iterator<Item = &'a str> {
+        let former = self.known.and_then(|known| known.former_hub_id);
+        [Some(self.typed), Some(self.id), former].into_iter().flatten()
+    }
+
+    /// The name in tables and files: the short name, and the revision where it is not the default branch.
+    pub fn name(&self) -> String {
+        let last = self.id.rsplit('/').next().unwrap_or(self.id);
+        let bare = self.known.map_or(last, |known| known.name);
+        match self.revision {
+            MAIN => bare.to_owned(),
+            revision => format!("{bare}@{revision}"),
         }
     }
 
@@ -43,8 +66,20 @@ impl<'a> HubName<'a> {
     /// # Errors
     /// A model that is not there, or is there in part.
     pub fn cached(&self) -> Result<Snapshot, CliError> {
-        let settings = Settings { offline: true, ..Settings::from_env() };
-        Ok(Hub::new(settings).model(self.id, self.revision, &mut |_| ())?)
+        Ok(self.cached_as(Settings::from_env())?.1)
+    }
+
+    /// The id under which the cache has the model, and where.
+    fn cached_as(&self, settings: Settings) -> Result<(&'a str, Snapshot), HubError> {
+        let offline = Hub::new(Settings { offline: true, ..settings });
+        for id in self.ids() {
+            match offline.model(id, self.revision, &mut |_| ()) {
+                Err(HubError::NotCached { .. }) => {}
+                other => return other.map(|snapshot| (id, snapshot)),
+            }
+        }
+        let cache = offline.cache().to_owned();
+        Err(HubError::NotCached { id: self.id.to_owned(), revision: self.revision.to_owned(), cache })
     }
 }
 
@@ -92,9 +127,17 @@ pub fn fetch(names: &[String], display: Display) -> Result<(), CliError> {
                 display.note(&format!("{}: {problem}; going on with what was downloaded before", name.id));
             }
         };
-        let fetched = hub.model(name.id, name.revision, &mut observe);
+        let cached = name.cached_as(Settings::from_env()).ok();
+        let id = cached.as_ref().map_or(name.id, |(id, _)| id);
+        let fetched = hub.model(id, name.revision, &mut observe);
         bar.iter().for_each(ProgressBar::finish_and_clear);
-        fetched?;
+        match fetched {
+            // Not every server knows a model's former id.
+            Err(error @ HubError::NoSuchModel { .. }) if cached.is_some() && id != name.id => {
+                display.note(&format!("{error}; going on with what was downloaded before"));
+            }
+            other => drop(other?),
+        }
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ pub enum CliError {
     },
     /// A scan was made by a method that this version does not know.
     #[error(
-        "{model}: its scan cannot be followed: {why}; scan it again, or name --ablation and --value-bias"
+        "{model}: its scan cannot be followed: {why}; scan it again, or name --ablation, --value-bias and --reference"
     )]
     ScanOption {
         /// The model.

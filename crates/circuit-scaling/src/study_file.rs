@@ -33,10 +33,14 @@ pub struct StudyFile {
     pub seed: Option<u64>,
     /// `standard` or `published`.
     pub protocol: Option<String>,
+    /// `pairs` or `templates`.
+    pub hold_out: Option<String>,
     /// `zero`, `mean` or `resample`.
     pub ablation: Option<String>,
     /// `folded` or `in-head`.
     pub value_bias: Option<String>,
+    /// `abc` or `same`.
+    pub reference: Option<String>,
     /// Threshold of the categories, in logits.
     pub tau: Option<f64>,
     /// Hero heads per model and category.
@@ -114,11 +118,17 @@ impl StudyFile {
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
             measure.protocol = parsed(&text).map_err(|e| bad("protocol", e))?;
         }
+        if let Some(text) = self.hold_out.filter(|_| unless_given("hold_out")) {
+            measure.hold_out = parsed(&text).map_err(|e| bad("hold_out", e))?;
+        }
         if let Some(text) = self.ablation.filter(|_| unless_given("ablation")) {
             measure.ablation = parsed(&text).map_err(|e| bad("ablation", e))?;
         }
         if let Some(text) = self.value_bias.filter(|_| unless_given("value_bias")) {
             measure.value_bias = parsed(&text).map_err(|e| bad("value_bias", e))?;
+        }
+        if let Some(text) = self.reference.filter(|_| unless_given("reference")) {
+            measure.reference = parsed(&text).map_err(|e| bad("reference", e))?;
         }
         if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
             tables.tau = args::threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
@@ -144,8 +154,10 @@ impl StudyFile {
             prompts: measure.prompt_options().n_prompts,
             seed: Some(measure.seed),
             protocol: Some(measure.protocol.to_string()),
+            hold_out: Some(measure.hold_out.to_string()),
             ablation: Some(measure.ablation.to_string()),
             value_bias: Some(measure.value_bias.to_string()),
+            reference: Some(measure.reference.to_string()),
             tau: Some(tables.tau),
             top_k: Some(tables.top_k),
             pairs: Some(tables.pairs.clone()),

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use circuits::prompts::{Tokenize, TokenizeError};
+use circuits::prompts::{Token, Tokenize, TokenizeError};
 use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
 use cs_model::error::LoadError;
-use cs_model::spec::{Architecture, ModelSpec};
+use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
 use crate::downloads::HubName;
-use crate::error::CliError;
+use crate::error::{CliError, one_line};
 use crate::miniatures::{self, MINIATURES};
+use crate::progress::Display;
 
 /// A checkpoint whose headers, config and tokenizer have been read, but not its weights.
 pub struct Subject {
@@ -38,7 +39,14 @@ impl Subject {
     ///
     /// # Errors
     /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
-    pub fn open(name: &str) -> Result<Self, CliError> {
+    pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
+        let subject = Self::find(name)?;
+        let notes = subject.info.checkpoint.notes().iter().chain(subject.tokenizer.notes());
+        notes.for_each(|note| display.note(&one_line(note)));
+        Ok(subject)
+    }
+
+    fn find(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
             return Self::from_files(&miniature.files(), hf_name, Some(miniature.family));
@@ -58,8 +66,7 @@ impl Subject {
         let family = on_hub.known.map(|known| known.family);
         let mut subject = Self::from_files(&files, on_hub.id.to_owned(), family)?;
         // The folder is called after the commit.
-        let last = on_hub.id.rsplit('/').next().unwrap_or(on_hub.id);
-        subject.name = on_hub.known.map_or(last, |known| known.name).to_owned();
+        subject.name = on_hub.name();
         subject.commit = Some(snapshot.commit);
         Ok(subject)
     }
@@ -68,12 +75,7 @@ impl Subject {
         let mut info = ModelInfo::open(files)?;
         let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
         let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
-        let family = family.unwrap_or(match info.config.spec.architecture {
-            Architecture::Gpt2 => "gpt2",
-            Architecture::GptNeoX => "pythia",
-            Architecture::Opt => "opt",
-            Architecture::GptNeo => "gpt-neo",
-        });
+        let family = family.unwrap_or(info.config.family.name);
         Ok(Self {
             name: info.name.clone(),
             hf_name,
@@ -88,10 +90,11 @@ impl Subject {
     ///
     /// # Errors
     /// As [`Self::open`]; two models of one name.
-    pub fn open_all(names: &[String]) -> Result<Vec<Self>, CliError> {
+    pub fn open_all(names: &[String], display: Display) -> Result<Vec<Self>, CliError> {
         let default = || MINIATURES.iter().map(|m| m.name.to_owned()).collect();
         let names: Vec<String> = if names.is_empty() { default() } else { names.to_vec() };
-        let subjects: Vec<Self> = names.iter().map(|name| Self::open(name)).collect::<Result<_, _>>()?;
+        let subjects: Vec<Self> =
+            names.iter().map(|name| Self::open(name, display)).collect::<Result<_, _>>()?;
         for (i, subject) in subjects.iter().enumerate() {
             if subjects[..i].iter().any(|s| s.name == subject.name) {
                 return Err(CliError::SameName { name: subject.name.clone() });
@@ -128,12 +131,12 @@ impl Tokenize for Subject {
         self.tokenizer.hash()
     }
 
-    fn bos_id(&self) -> u32 {
+    fn bos_id(&self) -> Option<u32> {
         self.tokenizer.bos_id()
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        Ok(self.tokenizer.encode(text)?)
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        Ok(self.tokenizer.encode_with_spans(text)?)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use analysis::ablation::{HeadSet, set_sizes};
 use circuits::ablate::{self, ablate_sets};
-use circuits::prompts::{PromptOptions, PromptSet, Split, Tokenize, TokenizeError};
+use circuits::prompts::{PromptOptions, PromptSet, Split, Token, Tokenize, TokenizeError};
 use circuits::scan::ScanOptions;
 use circuits::task::Task;
 use cs_engine::Rates;
@@ -36,12 +36,12 @@ impl Tokenize for Words {
         self.0.hash()
     }
 
-    fn bos_id(&self) -> u32 {
+    fn bos_id(&self) -> Option<u32> {
         self.0.bos_id()
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        Ok(self.0.encode(text)?)
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        Ok(self.0.encode_with_spans(text)?)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {

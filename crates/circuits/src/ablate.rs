@@ -11,7 +11,7 @@ use cs_engine::{EngineError, Progress, Reading, Receiver};
 use cs_model::spec::ModelSpec;
 
 use crate::prompts::{PromptError, Split, TokenizedPrompts};
-use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts};
+use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts, require_references};
 use crate::task::Order;
 
 /// Why sets cannot be ablated.
@@ -84,9 +84,7 @@ pub fn ablate_sets(
     options: ScanOptions,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskOutcomes, AblateError> {
-    if options.ablation == Ablation::Resample {
-        prompts.require_resample(split)?;
-    }
+    require_references(prompts, split, options)?;
     let candidates = prompts.candidate_ids();
     if candidates.len() < 2 {
         return Err(AblateError::FewCandidates {
@@ -97,7 +95,7 @@ pub fn ablate_sets(
         });
     }
     let prompts = asked(prompts, split, places);
-    let mut read = engine_prompts(&prompts);
+    let mut read = engine_prompts(&prompts, options);
     for (read, prompt) in read.iter_mut().zip(&prompts.prompts) {
         read.read = candidates_to_read(&candidates, prompt);
     }
@@ -138,7 +136,7 @@ pub fn cost(
     sets: &[HeadSet],
     options: ScanOptions,
 ) -> Result<cs_engine::Cost, EngineError> {
-    let prompts = engine_prompts(&asked(prompts, split, places));
+    let prompts = engine_prompts(&asked(prompts, split, places), options);
     cs_engine::cost(spec, &prompts, &branches(sets, options), options.engine)
 }
 
@@ -153,7 +151,7 @@ fn asked(prompts: &TokenizedPrompts, split: Split, places: Option<&[usize]>) -> 
 
 /// One branch per set.
 fn branches(sets: &[HeadSet], options: ScanOptions) -> Vec<Branch> {
-    let replacement = options.ablation.replacement(options.value_bias);
+    let replacement = options.replacement();
     let heads = |set: &HeadSet| set.iter().map(|&(l, h)| (l as usize, h as usize)).collect::<Vec<_>>();
     sets.iter().map(|set| Branch::ablate(heads(set), replacement)).collect()
 }

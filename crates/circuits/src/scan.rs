@@ -18,7 +18,7 @@ use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
 use cs_model::spec::ModelSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::prompts::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
+use crate::prompts::{PromptError, Reference, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What an ablated head's `z` is replaced by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +27,9 @@ pub enum Ablation {
     /// Nothing but its input-independent part, or nothing at all: see [`ValueBias`].
     #[default]
     Zero,
-    /// Its mean over the prompts of the same split, template and token length, position by position.
+    /// Its mean over the [reference prompts](Reference) of the same split, template and token length, position by position.
     Mean,
-    /// Its value on the prompt's twin: same template and fillers, two other names.
+    /// Its value on one of the prompt's reference prompts.
     Resample,
 }
 
@@ -37,10 +37,12 @@ pub enum Ablation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueBias {
-    /// With the output bias: it stays when the head is zeroed, as under TransformerLens's default processing.
+    /// With the output bias: it stays when the head is zeroed, as where `hook_z` is zeroed in a `HookedTransformer` with its
+    /// default weight processing, or in a TransformerLens 4 bridge after `enable_compatibility_mode()`.
     #[default]
     Folded,
-    /// With the head: it goes when the head is zeroed, as with a hook on a Hugging Face module.
+    /// With the head: it goes when the head is zeroed, as with a hook on a Hugging Face module, or in a TransformerLens 4
+    /// `TransformerBridge` as it comes.
     InHead,
 }
 
@@ -51,16 +53,6 @@ impl Ablation {
             Ablation::Zero => "zero",
             Ablation::Mean => "mean",
             Ablation::Resample => "resample",
-        }
-    }
-
-    /// The replacement of `z` that this ablation is.
-    pub fn replacement(self, value_bias: ValueBias) -> Replacement {
-        match (self, value_bias) {
-            (Ablation::Zero, ValueBias::Folded) => Replacement::ValueBias,
-            (Ablation::Zero, ValueBias::InHead) => Replacement::Zero,
-            (Ablation::Mean, _) => Replacement::GroupMean,
-            (Ablation::Resample, _) => Replacement::Source,
         }
     }
 }
@@ -114,10 +106,30 @@ impl FromStr for ValueBias {
 pub struct ScanOptions {
     /// What replaces an ablated head's `z`.
     pub ablation: Ablation,
-    /// Where value biases count.
+    /// Where value biases count, under zero ablation.
     pub value_bias: ValueBias,
+    /// Where values are taken from, under mean and resample ablation.
+    pub reference: Reference,
     /// Limits of the forward pass.
     pub engine: cs_engine::Options,
+}
+
+impl ScanOptions {
+    /// The replacement of `z` that the ablation is.
+    pub fn replacement(self) -> Replacement {
+        match (self.ablation, self.value_bias, self.reference) {
+            (Ablation::Zero, ValueBias::Folded, _) => Replacement::ValueBias,
+            (Ablation::Zero, ValueBias::InHead, _) => Replacement::Zero,
+            (Ablation::Mean, _, Reference::Abc) => Replacement::GroupMean,
+            (Ablation::Mean, _, Reference::Same) => Replacement::OthersMean,
+            (Ablation::Resample, ..) => Replacement::Source,
+        }
+    }
+
+    /// The reference prompts as files name them: none where nothing is taken from any.
+    pub fn reference_name(self) -> Option<String> {
+        (self.ablation != Ablation::Zero).then(|| self.reference.to_string())
+    }
 }
 
 /// Why a scan is impossible.
@@ -169,8 +181,8 @@ pub struct Underway<'a> {
 
 /// Ablates every head of `decoder`, or those of [`ScanMeta::only_heads`], on all `prompts`.
 ///
-/// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation` and `value_bias` are filled in
-/// here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
+/// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation`, `value_bias` and `reference` are
+/// filled in here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -197,14 +209,13 @@ pub fn resume(
     known: Vec<f32>,
     observe: &mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 ) -> Result<PerPromptScan, ScanError> {
-    if options.ablation == Ablation::Resample {
-        prompts.require_resample(Split::All)?;
-    }
+    require_references(prompts, Split::All, options)?;
     let spec = decoder.spec();
     meta.n_layers = spec.n_layers as u32;
     meta.n_heads = spec.n_heads as u32;
     meta.ablation = options.ablation.to_string();
     meta.value_bias = options.value_bias.to_string();
+    meta.reference = options.reference_name();
 
     if let Some(only) = &mut meta.only_heads {
         only.sort_unstable();
@@ -215,7 +226,7 @@ pub fn resume(
     if let Some(&head) = heads.iter().find(|id| id.layer >= n_layers || id.head >= n_heads) {
         return Err(ScanError::NoSuchHead { head, n_layers, n_heads });
     }
-    let branches = one_by_one(&heads, options.ablation, options.value_bias);
+    let branches = one_by_one(&heads, options);
     let n_prompts = prompts.prompts.len();
     let mut ablated = known;
     if ablated.len() != branches.len() * n_prompts {
@@ -223,7 +234,8 @@ pub fn resume(
     }
     let mut logit_differences =
         LogitDifferences { n_prompts, base: vec![f32::NAN; n_prompts], ablated, observe };
-    cs_engine::run(decoder, &engine_prompts(prompts), &branches, options.engine, &mut logit_differences)?;
+    let asked = engine_prompts(prompts, options);
+    cs_engine::run(decoder, &asked, &branches, options.engine, &mut logit_differences)?;
     let LogitDifferences { base, ablated, .. } = logit_differences;
     let all = base.iter().chain(&ablated);
     if let Some(at) = all.into_iter().position(|x| !x.is_finite()) {
@@ -236,6 +248,7 @@ pub fn resume(
         ablated,
         weight: prompts.prompts.iter().map(|p| p.weight).collect(),
         split: prompts.prompts.iter().map(|p| p.split).collect(),
+        template: template_numbers(prompts),
         base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
     })
 }
@@ -247,22 +260,31 @@ pub fn resume(
 pub fn cost(
     spec: &ModelSpec,
     prompts: &TokenizedPrompts,
-    ablation: Ablation,
-    value_bias: ValueBias,
-    options: cs_engine::Options,
+    options: ScanOptions,
 ) -> Result<cs_engine::Cost, ScanError> {
+    require_references(prompts, Split::All, options)?;
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
-    let branches = one_by_one(&heads, ablation, value_bias);
-    let prompts = engine_prompts(prompts);
-    let scan = cs_engine::cost(spec, &prompts, &branches, options)?;
+    let branches = one_by_one(&heads, options);
+    let prompts = engine_prompts(prompts, options);
+    let scan = cs_engine::cost(spec, &prompts, &branches, options.engine)?;
     // The accuracy takes a plain run of its own.
-    Ok(scan.and(cs_engine::cost(spec, &prompts, &[], options)?))
+    Ok(scan.and(cs_engine::cost(spec, &prompts, &[], options.engine)?))
 }
 
 /// One branch per head.
-fn one_by_one(heads: &[HeadId], ablation: Ablation, value_bias: ValueBias) -> Vec<Branch> {
-    let replacement = ablation.replacement(value_bias);
+fn one_by_one(heads: &[HeadId], options: ScanOptions) -> Vec<Branch> {
+    let replacement = options.replacement();
     heads.iter().map(|id| Branch::ablate([(id.layer as usize, id.head as usize)], replacement)).collect()
+}
+
+/// Each prompt's template, numbered from 0 as they come. `[n_distinct]`
+fn template_numbers(prompts: &TokenizedPrompts) -> Vec<u32> {
+    let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+    let number = |prompt| {
+        let next = numbers.len() as u32;
+        *numbers.entry(prompt).or_insert(next)
+    };
+    prompts.prompts.iter().map(|prompt| prompt.template.as_str()).map(number).collect()
 }
 
 /// For each prompt, whether the correct name has the highest logit among all candidates of the task.
@@ -275,10 +297,9 @@ pub fn correct_among_candidates(
     options: cs_engine::Options,
 ) -> Result<Vec<bool>, ScanError> {
     let candidates = prompts.candidate_ids();
-    let mut plain = engine_prompts(prompts);
+    let mut plain = engine_prompts(prompts, ScanOptions::default());
     for (asked, prompt) in plain.iter_mut().zip(&prompts.prompts) {
         asked.read = candidates_to_read(&candidates, prompt);
-        asked.source = None;
     }
     let readings = Readings::collect(decoder, &plain, &[], options)?;
     let is_correct = |prompt| {
@@ -295,22 +316,40 @@ pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -
     answers.into_iter().chain(others).collect()
 }
 
-/// Prompts as the engine takes them: groups are those of mean ablation, sources the twins of resample ablation, and
-/// the logits read are the correct and the distractor's.
-pub(crate) fn engine_prompts(prompts: &TokenizedPrompts) -> Vec<cs_engine::Prompt> {
-    let mut groups: BTreeMap<(Split, &str, usize), u32> = BTreeMap::new();
-    let mut group_of = |key| {
-        let next = groups.len() as u32;
-        *groups.entry(key).or_insert(next)
-    };
-    let prompts = prompts.prompts.iter().map(|p| cs_engine::Prompt {
+/// Checks that there is something to take the place of every prompt's activations; [`scan`] does so first.
+///
+/// # Errors
+/// Those of [`TokenizedPrompts::require_means`] and [`TokenizedPrompts::require_resample`].
+pub fn require_references(
+    prompts: &TokenizedPrompts,
+    split: Split,
+    options: ScanOptions,
+) -> Result<(), PromptError> {
+    match options.ablation {
+        Ablation::Zero => Ok(()),
+        Ablation::Mean => prompts.require_means(split, options.reference),
+        Ablation::Resample => prompts.require_resample(split, options.reference),
+    }
+}
+
+/// Prompts as the engine takes them, with the groups, references and sources of the ablation; the logits read are the correct
+/// and the distractor's.
+pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -> Vec<cs_engine::Prompt> {
+    let (ablation, reference) = (options.ablation, options.reference);
+    let as_read = |p: &TokenizedPrompt| cs_engine::Prompt {
         tokens: p.token_ids.clone(),
-        source: p.resample_token_ids.clone(),
-        group: group_of(p.mean_group()),
+        source: p.resampled(reference).filter(|_| ablation == Ablation::Resample).map(<[u32]>::to_vec),
+        group: 0,
+        references: (ablation == Ablation::Mean && reference == Reference::Abc)
+            .then(|| p.references.iter().map(|reference| reference.token_ids.clone()).collect()),
         weight: f64::from(p.weight),
         read: vec![p.correct_id, p.distractor_id],
-    });
-    prompts.collect()
+    };
+    let mut asked: Vec<cs_engine::Prompt> = prompts.prompts.iter().map(as_read).collect();
+    for (group, members) in prompts.mean_groups(Split::All).into_iter().enumerate() {
+        members.into_iter().for_each(|prompt| asked[prompt].group = group as u32);
+    }
+    asked
 }
 
 /// Receives logits and keeps their differences.

@@ -122,7 +122,7 @@ fn normalised_influence_is_the_share_of_the_answer_that_comes_back() {
         assert!(
             influence.normalised_ci_low.unwrap() <= found && found <= influence.normalised_ci_high.unwrap()
         );
-        assert!(influence.p_value < 0.01 && influence.ci_low > 0.0);
+        assert!(influence.p_value < 0.01 && influence.ci_low.unwrap() > 0.0);
     }
     assert!(result.note.contains("only 16 pairs on ioi"), "{}", result.note);
     assert_eq!(result.ioi_influences.len(), result.ioi.weights.len());

@@ -6,7 +6,7 @@ mod planted;
 use std::collections::BTreeSet;
 
 use analysis::categories::{Category, DEFAULT_TAU};
-use circuits::prompts::TokenizedPrompts;
+use circuits::prompts::{Reference, TokenizedPrompts};
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use planted::{
     Failure, N_HEADS, N_LAYERS, Planted, Role, World, deltas, failures, full_circuit, plain_scan, scan_with,
@@ -210,11 +210,13 @@ fn a_broken_scan_is_caught() {
     }
 }
 
-/// Resample ablation takes the names away and leaves the rest: the heads that carry names are found by it too.
+/// Resample ablation from prompts that repeat a name takes the names away and leaves the rest: the heads that carry names are
+/// found by it too.
 #[test]
 fn resample_ablation_finds_the_heads_that_carry_names() {
     let world = World::new();
-    let options = ScanOptions { ablation: Ablation::Resample, ..ScanOptions::default() };
+    let (ablation, reference) = (Ablation::Resample, Reference::Same);
+    let options = ScanOptions { ablation, reference, ..ScanOptions::default() };
     let model = Planted::new(&world, full_circuit(&world), 0);
     let found = [&world.ioi, &world.anti].map(|prompts| deltas(&scan_with(&model.decoder, prompts, options)));
     for name in

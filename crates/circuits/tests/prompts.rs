@@ -5,8 +5,8 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use circuits::prompts::{
-    DEFAULT_PROMPTS, Prompt, PromptError, PromptOptions, PromptSet, Protocol, Split, Tokenize,
-    TokenizedPrompts,
+    DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split,
+    Token, Tokenize, TokenizedPrompts,
 };
 use circuits::task::{Order, Task};
 use support::Words;
@@ -94,6 +94,42 @@ fn any_number_is_balanced_to_within_one_and_splits_differ_by_one_at_most() {
 }
 
 #[test]
+fn held_out_templates_are_those_of_one_split_alone() {
+    for name in ["ioi", "anti_repeat"] {
+        let task = task(name);
+        let held_out = PromptOptions { hold_out: HoldOut::Templates, ..options(480, 7) };
+        let set = resolve(&task, &held_out);
+        let mut all = BTreeSet::new();
+        for split in [Split::Discovery, Split::HeldOut] {
+            let mut cells: BTreeMap<(&str, Order), u32> = BTreeMap::new();
+            for prompt in of(&set, split) {
+                *cells.entry((&prompt.template, prompt.order)).or_default() += prompt.weight;
+            }
+            let templates: BTreeSet<&str> = cells.keys().map(|cell| cell.0).collect();
+            assert_eq!(templates.len(), task.templates.len() / 2, "{name} {split}");
+            assert_eq!(cells.values().sum::<u32>(), 240);
+            assert!(cells.values().max().unwrap() - cells.values().min().unwrap() <= 1, "{cells:?}");
+            assert!(
+                templates.iter().all(|&template| all.insert(template.to_owned())),
+                "{name}: {templates:?}"
+            );
+        }
+        assert_ne!(set.prompts, resolve(&task, &PromptOptions { seed: 8, ..held_out }).prompts);
+    }
+    let published = PromptOptions { hold_out: HoldOut::Templates, ..published() };
+    let refused = refusal(&task("ioi"), &published, &[&Words::new("words")]);
+    assert!(refused.contains("--hold-out templates needs --protocol standard"), "{refused}");
+    let mut one = tiny();
+    one.templates.truncate(1);
+    let refused = refusal(
+        &one,
+        &PromptOptions { hold_out: HoldOut::Templates, ..options(8, 0) },
+        &[&Words::new("words")],
+    );
+    assert!(refused.contains("at least 2 templates"), "{refused}");
+}
+
+#[test]
 fn a_seed_fixes_the_prompts_and_more_prompts_only_add_to_them() {
     let task = task("anti_repeat");
     let base = resolve(&task, &options(100, 5));
@@ -101,7 +137,12 @@ fn a_seed_fixes_the_prompts_and_more_prompts_only_add_to_them() {
     assert_ne!(base.prompts, resolve(&task, &options(100, 6)).prompts);
     let more = resolve(&task, &options(300, 5));
     for prompt in &base.prompts {
-        assert!(more.prompts.contains(prompt), "{}", prompt.text);
+        // Fewer prompts have more references each.
+        let same = |other: &&Prompt| {
+            let references = prompt.references[..other.references.len()].to_vec();
+            **other == Prompt { references, ..prompt.clone() }
+        };
+        assert!(more.prompts.iter().any(|other| same(&other)), "{}", prompt.text);
     }
 }
 
@@ -207,7 +248,7 @@ fn check_tokens(set: &PromptSet, tokenizer: &dyn Tokenize) -> TokenizedPrompts {
     assert_eq!(tokens.n_drawn(Split::All), set.n_prompts as u64);
     let candidates = tokens.candidate_ids();
     for (tokenized, prompt) in tokens.prompts.iter().zip(&set.prompts) {
-        let bos = tokenizer.bos_id();
+        let bos = tokenizer.bos_id().unwrap();
         let all = [Some(&tokenized.token_ids), tokenized.resample_token_ids.as_ref()]
             .into_iter()
             .chain([tokenized.corrupted_token_ids.as_ref()]);
@@ -241,7 +282,7 @@ fn every_standard_prompt_has_both_twins_and_single_token_names() {
         let tokenizer = Words::new("words");
         let set = PromptSet::resolve(&task, &options(400, 2), &[&tokenizer]).unwrap();
         let tokens = check_tokens(&set, &tokenizer);
-        tokens.require_resample(Split::All).unwrap();
+        tokens.require_resample(Split::All, Reference::Same).unwrap();
         assert_eq!(tokens.candidates.len(), task.names.all().count());
         for prompt in &tokens.prompts {
             // Twice the repeated name, once the other; swapped in the corrupted prompt.
@@ -390,18 +431,19 @@ fn an_unknown_word_token_is_no_name() {
         fn hash(&self) -> &str {
             "0"
         }
-        fn bos_id(&self) -> u32 {
-            0
+        fn bos_id(&self) -> Option<u32> {
+            Some(0)
         }
-        fn encode(&self, text: &str) -> Result<Vec<u32>, circuits::prompts::TokenizeError> {
-            Ok(text.split_whitespace().map(|_| 1).collect())
+        fn encode(&self, text: &str) -> Result<Vec<Token>, circuits::prompts::TokenizeError> {
+            let ends = text.match_indices(' ').map(|(end, _)| end).chain([text.len()]);
+            Ok(ends.map(|end| Token { id: 1, span: end.saturating_sub(1)..end }).collect())
         }
         fn decode(&self, ids: &[u32]) -> Result<String, circuits::prompts::TokenizeError> {
             Ok("<unk>".repeat(ids.len()))
         }
     }
     let error = refusal(&task("ioi"), &options(40, 0), &[&Unknown]);
-    assert!(error.contains("unknown refuses 80, as ' James' becomes the token '<unk>'"), "{error}");
+    assert!(error.contains("unknown refuses 80, as ' James' is the same token as ' "), "{error}");
 }
 
 #[test]
@@ -449,8 +491,8 @@ fn published_prompts_are_drawn_with_replacement_and_their_last_token_answers() {
         assert_eq!(tokenized.resample_token_ids.is_none(), has_lina, "{}", prompt.text);
         assert_eq!(tokenized.corrupted_token_ids.is_none(), has_lina, "{}", prompt.text);
     }
-    let error = tokens.require_resample(Split::All).unwrap_err().to_string();
-    assert!(error.contains("cannot be resampled") && error.contains("Lina"), "{error}");
+    let error = tokens.require_resample(Split::All, Reference::Same).unwrap_err().to_string();
+    assert!(error.contains("have no reference prompt") && error.contains("Lina"), "{error}");
     let pairs = tokens.tracing_pairs(Split::All);
     assert_eq!(pairs.pairs.len() + pairs.left_out.len(), set.prompts.len());
     assert!(pairs.left_out.iter().all(|text| text.contains("Lina")) && !pairs.left_out.is_empty());

@@ -84,6 +84,18 @@ proptest! {
             prop_assert_eq!(tokenized.resample_token_ids.as_ref().map(Vec::len), Some(len));
             prop_assert_eq!(tokenized.corrupted_token_ids.as_ref().map(Vec::len), Some(len));
             prop_assert_eq!(tokenized.token_ids.iter().filter(|&&id| id == 0).count(), 1);
+            // References repeat no name, and have none of the prompt's where there are enough others.
+            prop_assert_eq!(prompt.references.len(), tokenized.references.len());
+            prop_assert!(!prompt.references.is_empty());
+            for (reference, tokenized) in prompt.references.iter().zip(&tokenized.references) {
+                let names = BTreeSet::from([&reference.first, &reference.second, &reference.third]);
+                prop_assert_eq!(names.len(), 3);
+                prop_assert!(![&prompt.first, &prompt.second].contains(&&reference.first));
+                prop_assert!(![&prompt.first, &prompt.second].contains(&&reference.second));
+                let enough = task.names.all().count() > 4;
+                prop_assert!(!enough || ![&prompt.first, &prompt.second].contains(&&reference.third));
+                prop_assert_eq!(tokenized.token_ids.len(), len);
+            }
         }
 
         // The record holds all of it.

@@ -4,9 +4,9 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use circuits::prompts::{PromptOptions, PromptSet, Protocol, Split, Tokenize};
+use circuits::prompts::{PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
 use circuits::task::{Names, Task, Template};
-use support::{Real, real};
+use support::{Real, ids, real};
 
 fn both() -> Option<(Real, Real)> {
     Some((real("gpt2")?, real("pythia")?))
@@ -19,11 +19,11 @@ fn published() -> PromptOptions {
 #[test]
 fn known_ids_of_known_strings() {
     let Some((gpt2, pythia)) = both() else { return };
-    assert_eq!(gpt2.encode(" Mary").unwrap(), [5335]);
-    assert_eq!(gpt2.encode("When John and Mary").unwrap(), [2215, 1757, 290, 5335]);
+    assert_eq!(ids(&gpt2, " Mary"), [5335]);
+    assert_eq!(ids(&gpt2, "When John and Mary"), [2215, 1757, 290, 5335]);
     // Two spaces are an added token of Pythia's, and two tokens of GPT-2's.
-    assert_eq!(gpt2.encode(".  Alice").unwrap(), [13, 220, 14862]);
-    assert_eq!(pythia.encode(".  Alice").unwrap().len(), 4);
+    assert_eq!(ids(&gpt2, ".  Alice"), [13, 220, 14862]);
+    assert_eq!(ids(&pythia, ".  Alice").len(), 4);
 }
 
 #[test]
@@ -36,10 +36,13 @@ fn every_name_of_the_built_in_tasks_is_one_token_in_both() {
         assert!(set.names.all().count() >= 60);
         for tokenizer in [&gpt2, &pythia] {
             let tokens = set.tokenize(tokenizer).unwrap();
-            tokens.require_resample(Split::All).unwrap();
+            for reference in [Reference::Abc, Reference::Same] {
+                tokens.require_resample(Split::All, reference).unwrap();
+                tokens.require_means(Split::All, reference).unwrap();
+            }
             assert!(tokens.tracing_pairs(Split::HeldOut).pairs.len() >= 200);
             for prompt in &tokens.prompts {
-                let bos = tokenizer.bos_id();
+                let bos = tokenizer.bos_id().unwrap();
                 assert!(prompt.token_ids[0] == bos && !prompt.token_ids[1..].contains(&bos));
                 assert_eq!(tokenizer.decode(&prompt.token_ids[1..]).unwrap(), prompt.text);
                 assert_eq!(tokenizer.decode(&[prompt.correct_id]).unwrap(), format!(" {}", prompt.correct));
@@ -95,9 +98,9 @@ fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
     let set = PromptSet::resolve(&anti, &published(), &[&gpt2, &pythia]).unwrap();
     let tokens = set.tokenize(&pythia).unwrap();
     let alice = tokens.candidates.iter().find(|candidate| candidate.name == "Alice").unwrap();
-    assert_eq!(vec![alice.id], pythia.encode(" Alice").unwrap());
+    assert_eq!(vec![alice.id], ids(&pythia, " Alice"));
     let mallory = tokens.candidates.iter().find(|candidate| candidate.name == "Mallory").unwrap();
-    assert_eq!(Some(&mallory.id), pythia.encode(" Mallory").unwrap().last());
+    assert_eq!(Some(&mallory.id), ids(&pythia, " Mallory").last());
 }
 
 /// The published prompts with GPT-2's tokenizer are stated as 6,741 token positions, BOS included, in about 2,255
@@ -141,11 +144,30 @@ fn published_prompts_without_twins_are_those_with_rare_lengths() {
                 pairs.left_out.len()
             );
             for prompt in &tokens.prompts {
-                for ids in [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten() {
+                let references = prompt.references.iter().map(|reference| &reference.token_ids);
+                let twins = [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten();
+                for ids in twins.chain(references) {
                     assert_eq!(ids.len(), prompt.token_ids.len());
                 }
             }
             assert!(missing < tokens.prompts.len() / 2);
+            // Of some lengths no three names are, and that is said; the other prompts of a length are always there.
+            let without = tokens.prompts.iter().filter(|prompt| prompt.references.is_empty()).count();
+            println!("{without} without reference prompt");
+            assert!(without < tokens.prompts.len() / 2);
+            // " Mallory" met " Heidi" is the one prompt of its length in Pythia's tokens.
+            let alone =
+                tokens.require_means(Split::All, Reference::Same).err().map(|error| error.to_string());
+            let expected = (name, tokenizer.model()) == ("anti-repeat", "pythia");
+            assert_eq!(alone.is_some(), expected, "{alone:?}");
+            assert!(alone.is_none_or(
+                |error| error.contains("for 1 of 5 groups") && error.contains("--protocol standard")
+            ));
+            let error = tokens.require_means(Split::All, Reference::Abc).unwrap_err().to_string();
+            assert!(
+                error.contains("have no reference prompt") && error.contains("--reference same"),
+                "{error}"
+            );
         }
     }
 }

@@ -5,8 +5,10 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use analysis::layout::Layout;
 use circuits::prompts::{
-    PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts, TracingPair,
+    HoldOut, PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts,
+    TracingPair,
 };
 use circuits::task::Task;
 use support::Words;
@@ -74,6 +76,7 @@ fn another_question_than_the_recorded_one_is_refused() {
         (PromptOptions { seed: 12, ..options() }, "seed 11, and 12 is asked for"),
         (PromptOptions { n_prompts: None, ..options() }, "prompts 60, and 480 is asked for"),
         (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, and published"),
+        (PromptOptions { hold_out: HoldOut::Templates, ..options() }, "held-out pairs, and templates"),
     ] {
         let error = study(folder.path(), &asked, &[&a]).unwrap_err();
         assert!(error.contains(expected) && error.contains("ioi_study.json"), "{error}");
@@ -105,6 +108,8 @@ fn a_changed_record_is_refused() {
         ("/prompts/0/correct", "prompts[0]"),
         ("/prompts/0/corrupted_text", "prompts[0]"),
         ("/prompts/5/resample/text", "prompts[5]"),
+        ("/prompts/4/references/0/text", "prompts[4]"),
+        ("/prompts/4/references/0/third", "prompts[4]"),
         ("/prompts/1/first", "prompts[1]"),
         ("/prompts/2/template", "prompts[2]"),
         ("/task_hash", "task_hash"),
@@ -115,12 +120,12 @@ fn a_changed_record_is_refused() {
         let error = changed(&|value| *value.pointer_mut(field).unwrap() = "Something Else".into());
         assert!(error.contains("ioi_study.json") && error.contains(expected), "{field}: {error}");
     }
-    for (field, expected) in
-        [("/n_prompts", "weights sum to 60"), ("/format", "this version"), ("/prompts/0/weight", "61")]
-    {
+    for (field, expected) in [("/n_prompts", "weights sum to 60"), ("/prompts/0/weight", "61")] {
         let error = changed(&|value| *value.pointer_mut(field).unwrap() = 2.into());
         assert!(error.contains("ioi_study.json") && error.contains(expected), "{field}: {error}");
     }
+    let error = changed(&|value| value["format"] = 1.into());
+    assert!(error.contains("this version of the program reads 2"), "{error}");
     let error = changed(&|value| value["prompts"][1] = value["prompts"][0].clone());
     assert!(error.contains("is there twice"), "{error}");
     let error = changed(&|value| value["prompts"][0]["split"] = "all".into());
@@ -142,7 +147,7 @@ fn tokens(folder: &Path, tokenizer: &Words) -> TokenizedPrompts {
 fn prompt_lines_have_the_fields_in_their_order_and_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = tokens(folder.path(), &Words::new("a-1.b_c"));
-    let path = tokens.write(folder.path()).unwrap();
+    let path = tokens.write(&Layout::new(folder.path())).unwrap();
     assert_eq!(path.file_name().unwrap(), "ioi_a-1.b_c.jsonl");
     let lines = lines(&path);
     assert_eq!(lines.len(), tokens.prompts.len());
@@ -159,7 +164,7 @@ fn prompt_lines_have_the_fields_in_their_order_and_read_back() {
 fn pair_lines_have_the_fields_in_their_order_and_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let pairs = tokens(folder.path(), &Words::new("a")).tracing_pairs(Split::HeldOut);
-    let path = pairs.write(folder.path()).unwrap();
+    let path = pairs.write(&Layout::new(folder.path())).unwrap();
     assert_eq!(path.file_name().unwrap(), "ioi_pairs_a.jsonl");
     let lines = lines(&path);
     assert_eq!(lines.len(), 30);
@@ -196,18 +201,25 @@ fn in_order(line: &str, fields: &[&str]) {
 }
 
 #[test]
-fn paths_that_cannot_be_written_and_names_that_are_paths() {
+fn paths_that_cannot_be_written_and_names_that_no_file_can_have() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "in the way").unwrap();
     let tokenizer = Words::new("a");
     let error = study(&file, &options(), &[&tokenizer]).unwrap_err();
     assert!(error.contains("file: cannot create the folder"), "{error}");
-    for model in ["EleutherAI/pythia-70m", "../a", "", ".hidden", "a b"] {
+    // Any name that a folder may have becomes a file of the study's own, as for scans.
+    let layout = Layout::new(folder.path());
+    for model in ["EleutherAI/pythia-70m", "../a", ".hidden", "a b", "модель", "a@v1"] {
         let mut tokens = tokens(folder.path(), &tokenizer);
         tokens.model = model.to_owned();
-        let error = tokens.write(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("file name"), "{error}");
-        assert!(tokens.tracing_pairs(Split::All).write(folder.path()).is_err());
+        let inside = folder.path().join("results/prompts");
+        assert_eq!(tokens.write(&layout).unwrap().parent().unwrap(), inside, "{model}");
+        assert_eq!(
+            tokens.tracing_pairs(Split::All).write(&layout).unwrap().parent().unwrap(),
+            inside,
+            "{model}"
+        );
+        assert!(layout.prompts("ioi", model).is_file());
     }
 }

@@ -12,57 +12,73 @@ use std::time::Instant;
 
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement};
-use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
+use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 use cs_engine::{Options, Prompt, Readings};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormKind, Positions, Rotary};
 
 /// Name, d_model, heads, and family.
-const SHAPES: &[(&str, usize, usize, Architecture)] = &[
-    ("gpt2", 768, 12, Architecture::Gpt2),
-    ("gpt2-large", 1280, 20, Architecture::Gpt2),
-    ("gpt2-xl", 1600, 25, Architecture::Gpt2),
-    ("pythia-1b", 2048, 8, Architecture::GptNeoX),
-    ("pythia-2.8b", 2560, 32, Architecture::GptNeoX),
-    ("opt-1.3b", 2048, 32, Architecture::Opt),
-    ("gpt-neo-1.3b", 2048, 16, Architecture::GptNeo),
+const SHAPES: &[(&str, usize, usize, Family)] = &[
+    ("gpt2", 768, 12, Family::Gpt2),
+    ("gpt2-large", 1280, 20, Family::Gpt2),
+    ("gpt2-xl", 1600, 25, Family::Gpt2),
+    ("pythia-1b", 2048, 8, Family::GptNeoX),
+    ("pythia-2.8b", 2560, 32, Family::GptNeoX),
+    ("opt-1.3b", 2048, 32, Family::Opt),
+    ("gpt-neo-1.3b", 2048, 16, Family::GptNeo),
+    ("llama-3.2-1b", 2048, 32, Family::Llama),
 ];
+
+/// What decides the computation, beside the widths.
+#[derive(Clone, Copy, PartialEq)]
+enum Family {
+    Gpt2,
+    GptNeoX,
+    Opt,
+    GptNeo,
+    /// A quarter of the heads have keys of their own, and the MLP is gated.
+    Llama,
+}
 
 const D_VOCAB: usize = 4096;
 const N_CTX: usize = 128;
 
-fn spec(d_model: usize, n_heads: usize, architecture: Architecture, n_layers: usize) -> ModelSpec {
+fn spec(d_model: usize, n_heads: usize, family: Family, n_layers: usize) -> ModelSpec {
     let d_head = d_model / n_heads;
-    let is_neox = architecture == Architecture::GptNeoX;
-    let scale = if architecture == Architecture::GptNeo { 1.0 } else { (d_head as f32).powf(-0.5) };
-    let window = |layer: usize| (architecture == Architecture::GptNeo && layer % 2 == 1).then_some(256);
-    ModelSpec {
-        architecture,
+    let scale = if family == Family::GptNeo { 1.0 } else { (d_head as f32).powf(-0.5) };
+    let window = |layer: usize| (family == Family::GptNeo && layer % 2 == 1).then_some(256);
+    let spec = ModelSpec {
         n_layers,
         n_heads,
+        n_kv_heads: n_heads,
         d_model,
         d_head,
         d_mlp: 4 * d_model,
         d_vocab: D_VOCAB,
         d_embed: d_model,
         n_ctx: N_CTX,
-        positions: if is_neox {
-            Positions::Rotary { n_dims: d_head / 4, base: 10_000.0 }
-        } else {
-            Positions::Learned { offset: 0 }
-        },
-        block: if is_neox { BlockLayout::Parallel } else { BlockLayout::Sequential },
-        norm: NormPlacement::Pre,
-        norm_eps: 1e-5,
-        final_norm: true,
-        activation: match architecture {
-            Architecture::Opt => Activation::Relu,
-            Architecture::GptNeoX => Activation::GeluErf,
-            _ => Activation::GeluTanh,
-        },
         attn_scale: vec![scale; n_layers],
         windows: (0..n_layers).map(window).collect(),
-        tied_unembed: true,
+        ..ModelSpec::default()
+    };
+    let rotary = |n_dims| Positions::Rotary(Rotary::plain(n_layers, n_dims, 10_000.0));
+    match family {
+        Family::Gpt2 | Family::GptNeo => spec,
+        Family::Opt => ModelSpec { activation: Activation::Relu, ..spec },
+        Family::GptNeoX => ModelSpec {
+            positions: rotary(d_head / 4),
+            block: BlockLayout::Parallel,
+            activation: Activation::GeluErf,
+            ..spec
+        },
+        Family::Llama => ModelSpec {
+            n_kv_heads: n_heads / 4,
+            positions: rotary(d_head),
+            norm_kind: NormKind::Rms,
+            activation: Activation::Silu,
+            gated_mlp: true,
+            ..spec
+        },
     }
 }
 
@@ -89,23 +105,35 @@ impl Draw {
 
 fn decoder(spec: &ModelSpec) -> Decoder {
     let mut draw = Draw(1);
-    let (d_model, d_attn) = (spec.d_model, spec.d_attn());
+    let (d_model, d_mlp) = (spec.d_model, spec.d_mlp);
+    let gain =
+        || Norm { weight: (spec.norm_kind != NormKind::Layer).then(|| vec![1.0; d_model]), bias: None };
     let layers = (0..spec.n_layers).map(|_| LayerWeights {
-        ln1: LayerNorm::default(),
-        w_qkv: draw.linear(d_model, 3 * d_attn),
-        w_o: draw.linear(d_attn, d_model),
-        ln2: LayerNorm::default(),
-        mlp: Some(Mlp { w_in: draw.linear(d_model, spec.d_mlp), w_out: draw.linear(spec.d_mlp, d_model) }),
+        ln1: gain(),
+        ln1_post: None,
+        w_qkv: draw.linear(d_model, spec.d_attn() + 2 * spec.d_kv()),
+        q_norm: None,
+        k_norm: None,
+        w_o: draw.linear(spec.d_attn(), d_model),
+        ln2: gain(),
+        ln2_post: None,
+        mlp: Some(Mlp {
+            w_gate: spec.gated_mlp.then(|| draw.linear(d_model, d_mlp)),
+            w_in: draw.linear(d_model, d_mlp),
+            w_out: draw.linear(d_mlp, d_model),
+        }),
     });
     let layers = layers.collect();
+    let is_learned = matches!(spec.positions, Positions::Learned { .. });
     let weights = Weights {
         embed: draw.vector(D_VOCAB * d_model),
-        pos_embed: draw.vector(if spec.block == BlockLayout::Parallel { 0 } else { N_CTX * d_model }),
+        pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }),
         project_in: None,
         layers,
-        ln_final: LayerNorm::default(),
+        ln_final: gain(),
         project_out: None,
         unembed: None,
+        unembed_bias: None,
     };
     Decoder::new(spec.clone(), weights)
 }
@@ -119,6 +147,7 @@ fn prompts(n: usize, length: usize, shared: usize) -> Vec<Prompt> {
     let prompt = |p: usize| Prompt {
         tokens: (0..length).map(|at| token(p, at)).collect(),
         weight: 1.0,
+        references: None,
         read: vec![1, 2],
         ..Prompt::default()
     };
@@ -169,12 +198,12 @@ fn main() {
         "shape", "nodes", "TFLOP", "seconds", "floor", "GFLOP/s", "gemm crate", "share"
     );
     let mut buffers = Default::default();
-    for &(name, d_model, heads, architecture) in SHAPES {
+    for &(name, d_model, heads, family) in SHAPES {
         let is_chosen = args.iter().any(|a| a == name);
         if !is_chosen && args.iter().any(|a| SHAPES.iter().any(|s| s.0 == a)) {
             continue;
         }
-        let spec = spec(d_model, heads, architecture, n_layers);
+        let spec = spec(d_model, heads, family, n_layers);
         let decoder = decoder(&spec);
         let prompts = prompts(n_prompts, length, shared);
         let branches: Vec<Branch> = (0..n_layers)

@@ -52,6 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         source: None,
         group: 0,
         weight: 1.0,
+        references: None,
         read: request.read.clone(),
     };
     let prompts: Vec<Prompt> = request.prompts.iter().map(prompt).collect();

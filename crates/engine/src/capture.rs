@@ -2,12 +2,10 @@
 
 use cs_kernels::KeyValues;
 
-use crate::baseline::Baseline;
+use crate::block::Join;
 use crate::decoder::Decoder;
 use crate::forest::Forest;
-use crate::layer::{Layer, layer_norm};
-use crate::readout;
-use cs_model::spec::{BlockLayout, NormPlacement};
+use crate::machine::cpu::{self, Layer, Plain};
 
 /// Why activations cannot be captured.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -35,16 +33,16 @@ pub enum CaptureError {
 pub struct LayerCache {
     /// The block's input. `[n_nodes, d_model]`
     pub resid_pre: Vec<f32>,
-    /// The MLP's place in the residual stream: after attention, and its norm in post-norm blocks. `None` in parallel
+    /// The MLP's place in the residual stream: after attention has been added, and after its norm in post-norm blocks. `None` in parallel
     /// blocks, which have no such place. `[n_nodes, d_model]`
     pub resid_mid: Option<Vec<f32>>,
     /// The block's output. `[n_nodes, d_model]`
     pub resid_post: Vec<f32>,
-    /// Queries, rotated where positions are rotary. `[n_nodes, n_heads, d_head]`
+    /// Queries, after their norm and rotary embedding where the model has them. `[n_nodes, n_heads, d_head]`
     pub q: Vec<f32>,
-    /// Keys, likewise. `[n_nodes, n_heads, d_head]`
+    /// Keys, likewise. `[n_nodes, n_kv_heads, d_head]`
     pub k: Vec<f32>,
-    /// Values. `[n_nodes, n_heads, d_head]`
+    /// Values. `[n_nodes, n_kv_heads, d_head]`
     pub v: Vec<f32>,
     /// Mixed values, before `W_O`. `[n_nodes, n_heads, d_head]`
     pub z: Vec<f32>,
@@ -58,7 +56,7 @@ pub struct Cache<'a> {
 }
 
 impl<'a> Cache<'a> {
-    /// Runs `forest` plainly and keeps everything: about `n_layers * n_nodes * (3 d_model + 4 d_attn)` floats.
+    /// Runs `forest` plainly and keeps everything: about `n_layers * n_nodes * (3 d_model + 2 d_attn + 2 d_kv)` floats.
     ///
     /// # Errors
     /// If a prompt is longer than the model's context or holds a token beyond its vocabulary.
@@ -71,25 +69,18 @@ impl<'a> Cache<'a> {
         if let Some(&token) = forest.tokens().iter().find(|&&t| t as usize >= d_vocab) {
             return Err(CaptureError::UnknownToken { token, d_vocab });
         }
-        let mut run = Baseline::embed(decoder, forest);
+        let mut run = Plain::embed(decoder, forest);
         let layers = (0..spec.n_layers)
             .map(|index| {
                 let layer = Layer { decoder, index };
                 let resid_pre = run.resid.clone();
                 run.step(layer, forest);
+                let d_kv = spec.d_kv();
                 let halves = |half: usize| {
-                    let rows = run.streams.kv.chunks_exact(2 * spec.d_attn());
-                    rows.flat_map(|kv| kv.chunks_exact(spec.d_attn()).nth(half)).flatten().copied().collect()
+                    let rows = run.streams.kv.chunks_exact(2 * d_kv);
+                    rows.flat_map(|kv| &kv[half * d_kv..][..d_kv]).copied().collect()
                 };
-                let resid_mid = match (spec.block, spec.norm) {
-                    (BlockLayout::Parallel, _) => None,
-                    (BlockLayout::Sequential, NormPlacement::Pre) => Some(run.attn_sum.clone()),
-                    (BlockLayout::Sequential, NormPlacement::Post) => {
-                        let mut mid = run.attn_sum.clone();
-                        layer_norm(spec, &layer.weights().ln1, &run.attn_sum, &mut mid);
-                        Some(mid)
-                    }
-                };
+                let resid_mid = resid_mid(layer, &run);
                 let (k, v) = (halves(0), halves(1));
                 let (q, z) = (run.streams.q.clone(), run.streams.z.clone());
                 LayerCache { resid_pre, resid_mid, resid_post: run.resid.clone(), q, k, v, z }
@@ -107,15 +98,16 @@ impl<'a> Cache<'a> {
     /// order of position.
     pub fn pattern(&self, layer: usize, head: usize, node: u32) -> Vec<f32> {
         let spec = self.decoder.spec();
-        let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
+        let (d_attn, d_kv, d_head) = (spec.d_attn(), spec.d_kv(), spec.d_head);
         let cached = &self.layers[layer];
         let mut path = Vec::new();
         self.forest.path_into(node, spec.windows[layer], &mut path);
         let (mut scores, mut z) = (vec![0.0; path.len()], vec![0.0; d_head]);
         let q = &cached.q[node as usize * d_attn + head * d_head..][..d_head];
-        let (at, scale) = (head * d_head, spec.attn_scale[layer]);
-        let kv = KeyValues { data: &cached.k, stride: d_attn, key: at, value: at }; // values do not matter here
-        cs_kernels::attention_row(q, kv, &path, scale, &mut scores, &mut z);
+        let at = head / spec.group_size() * d_head;
+        let kv = KeyValues { data: &cached.k, stride: d_kv, key: at, value: at }; // values do not matter here
+        let rule = Layer { decoder: self.decoder, index: layer }.score_rule();
+        cs_kernels::attention_row(q, kv, &path, rule, &mut scores, &mut z);
         scores
     }
 
@@ -123,10 +115,20 @@ impl<'a> Cache<'a> {
     pub fn logits(&self, node: u32) -> Vec<f64> {
         let spec = self.decoder.spec();
         let resid = &self.layers[spec.n_layers - 1].resid_post;
-        let x = readout::normed(self.decoder, &resid[node as usize * spec.d_model..][..spec.d_model]);
+        let x = cpu::normed(self.decoder, &resid[node as usize * spec.d_model..][..spec.d_model]);
         let tokens: Vec<u32> = (0..spec.d_vocab as u32).collect();
         let mut logits = vec![0.0; tokens.len()];
-        readout::logits_of(self.decoder, &x, &tokens, &mut logits);
+        cpu::logits_of(self.decoder, &x, &tokens, &mut logits);
         logits
     }
+}
+
+/// What the MLP reads, before its norm, in the layer that `run` has just done; `None` in parallel blocks.
+fn resid_mid(layer: Layer<'_>, run: &Plain) -> Option<Vec<f32>> {
+    let steps = layer.steps();
+    let mut mid = run.attn.clone();
+    if let Join::AddThenNorm(norm) = steps.attn_out {
+        cpu::norm(layer.spec(), norm, &run.attn, &mut mid);
+    }
+    (!steps.parallel).then_some(mid)
 }

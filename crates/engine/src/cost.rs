@@ -5,31 +5,35 @@
 //!
 //! ```text
 //! dense      its own layer         2 d_head d_model n  + [sequential block] 4 d_model d_mlp n
-//!            each later layer      (8 d_attn d_model + 4 d_model d_mlp) n
-//!            the last layer        4 d_attn d_model n + (4 d_attn d_model + 4 d_model d_mlp) e
+//!            each later layer      (4 d_attn d_model + 4 d_kv d_model + 4 d_model d_mlp) n
+//!            the last layer        4 d_kv d_model n + (4 d_attn d_model + 4 d_model d_mlp) e
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations, and the plain run costs all layers in full. Branches that begin alike are counted once until
+//! floating-point operations (6 d_model d_mlp where MLPs have gates; d_attn for d_head where attention's output passes a
+//! norm of its own), and the plain run costs all layers in full, as do the reference prompts of means up to the last layer that
+//! reads one. Branches that begin alike are counted once until
 //! they part, in the stacks that the run would make. The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use cs_kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, matmul};
+use cs_kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, ScoreRule, matmul};
 
-use crate::branches::even_parts;
+use crate::driver::even_parts;
 use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::intervention::Branch;
-use crate::layer::{MLP_BLOCK, TILE, activate, layer_norm};
-use crate::plan::{self, Chunk, floats_per_end, floats_per_node, scratch_bytes, stack_size};
+use crate::machine::cpu::{self, TILE, activate, activate_gate, mlp_block, norm};
+use crate::means;
+use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
 use crate::tree::Tree;
-use crate::weights::LayerNorm;
-use cs_model::spec::{BlockLayout, ModelSpec};
+use crate::weights::Norm;
+use cs_model::spec::ModelSpec;
 
 /// What a run costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,14 +62,16 @@ pub fn cost(
 ) -> Result<Cost, EngineError> {
     plan::check(spec, prompts, branches)?;
     let mut total = Cost { n_tokens: prompts.iter().map(|p| p.tokens.len()).sum(), ..Cost::default() };
-    for chunk in plan::chunks(spec, prompts, branches, options)? {
-        total.add_chunk(spec, &chunk, branches, options.memory);
-        let (base, branch) = floats_per_node(spec, branches);
-        let stack = stack_size(spec, branches, &chunk, options.memory).min(branches.len());
-        let per_run = branch * chunk.branch.n_nodes() + floats_per_end(spec) * chunk.ends.len();
-        let floats = base * chunk.base.n_nodes() + per_run * stack;
-        total.memory = total.memory.max(scratch_bytes(spec, chunk.base.max_len()) + 4 * floats);
+    let limits = cpu::limits(spec, branches, plan::longest(prompts));
+    for chunk in plan::chunks(prompts, branches, limits, options)? {
+        let size = limits.stack_size(&chunk, options.memory);
+        total.add_chunk(spec, &chunk, branches, size);
+        let stack = size.min(branches.len());
+        total.memory = total.memory.max(limits.bytes(&chunk, stack));
     }
+    let (references, n_layers) =
+        means::work(prompts, branches, |longest| cpu::limits(spec, &[], longest), options)?;
+    references.iter().for_each(|chunk| total.add_plain(spec, &chunk.base, 0..n_layers));
     Ok(total)
 }
 
@@ -90,30 +96,29 @@ impl Way<'_> {
 }
 
 impl Cost {
-    fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch], memory: usize) {
-        let (n, ends, base) = (chunk.branch.n_nodes(), chunk.ends.len(), chunk.base.n_nodes());
+    /// Adds a chunk whose stacks hold `size` runs at most.
+    fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch], size: usize) {
+        let (n, ends) = (chunk.branch.n_nodes(), chunk.ends.len());
         self.n_nodes += n;
         let last = spec.n_layers - 1;
-        let everywhere = |forest: &Forest| (0..forest.n_nodes() as u32).collect::<Vec<_>>();
-        let (base_nodes, branch_nodes) = (everywhere(&chunk.base), everywhere(&chunk.branch));
+        let branch_nodes = everywhere(&chunk.branch);
         let tree = Tree::new(branches);
         let starting = tree.by_first_layer();
-        let size = stack_size(spec, branches, chunk, memory);
         let attention_of = |layer: usize| {
             attention(spec, layer, &chunk.branch, if layer == last { &chunk.ends } else { &branch_nodes })
         };
         let way = Way { spec, tree: &tree, n, ends, size, attention: (0..spec.n_layers).map(attention_of).collect() };
         for layer in 0..spec.n_layers {
-            self.dense += projections(spec, base, base) + rest_of_block(spec, base);
-            self.attention += attention(spec, layer, &chunk.base, &base_nodes);
+            self.add_plain(spec, &chunk.base, layer..layer + 1);
             let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
             let runs: Vec<&[usize]> = tree.divide(start, layer, 0).collect();
             let rows = way.rows(layer);
             for run in &runs {
-                let n_edits = branches[run[0]].at_layer(layer).len();
-                self.dense += (2 * n_edits * spec.d_head * spec.d_model * rows) as f64;
-                if spec.block == BlockLayout::Sequential {
-                    self.dense += (4 * spec.d_model * spec.d_mlp * rows) as f64;
+                let edited = branches[run[0]].at_layer(layer).len() * spec.d_head;
+                let width = if spec.norm.has_branch_norm() { spec.d_attn() } else { edited };
+                self.dense += (2 * width * spec.d_model * rows) as f64;
+                if !spec.block.is_parallel() {
+                    self.dense += mlp(spec, rows);
                 }
             }
             for runs in even_parts(&runs, size) {
@@ -123,7 +128,7 @@ impl Cost {
     }
 
     /// Adds a stack of runs that have parted from others so often, from `layer` on to the end: the way of
-    /// [`Runner`](crate::branches::Runner), which decides what is shared.
+    /// the [driver](crate::driver), which decides what is shared.
     fn add_stack(&mut self, way: &Way<'_>, layer: usize, runs: &[&[usize]], partings: usize) {
         for index in layer..way.spec.n_layers {
             let children: Vec<&[usize]> =
@@ -153,6 +158,15 @@ impl Cost {
         }
     }
 
+    /// Adds some layers of a plain run.
+    fn add_plain(&mut self, spec: &ModelSpec, forest: &Forest, layers: Range<usize>) {
+        let (n, nodes) = (forest.n_nodes(), everywhere(forest));
+        for layer in layers {
+            self.dense += projections(spec, n, n) + rest_of_block(spec, n);
+            self.attention += attention(spec, layer, forest, &nodes);
+        }
+    }
+
     /// Seconds that the run takes at these rates.
     #[must_use]
     pub fn seconds(&self, rates: &Rates) -> f64 {
@@ -160,14 +174,25 @@ impl Cost {
     }
 }
 
+/// All nodes of a forest.
+fn everywhere(forest: &Forest) -> Vec<u32> {
+    (0..forest.n_nodes() as u32).collect()
+}
+
 /// Operations in one layer's products before attention: keys and values of `n` rows, queries of `n_queries`.
 fn projections(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
-    (2 * spec.d_attn() * spec.d_model * (2 * n + n_queries)) as f64
+    (2 * spec.d_model * (2 * spec.d_kv() * n + spec.d_attn() * n_queries)) as f64
 }
 
 /// Operations in one layer's products after attention: `W_O` and the MLP of `n` rows.
 fn rest_of_block(spec: &ModelSpec, n: usize) -> f64 {
-    (2 * spec.d_model * (spec.d_attn() + 2 * spec.d_mlp) * n) as f64
+    (2 * spec.d_model * spec.d_attn() * n) as f64 + mlp(spec, n)
+}
+
+/// Operations in the MLP's two products, or three with a gate, of `n` rows.
+fn mlp(spec: &ModelSpec, n: usize) -> f64 {
+    let products = if spec.gated_mlp { 3 } else { 2 };
+    (2 * products * spec.d_model * spec.d_mlp * n) as f64
 }
 
 /// Operations in one layer's attention of these nodes' queries.
@@ -214,7 +239,7 @@ fn rate(budget: Duration, work: impl Fn(&mut Vec<f32>) -> f64 + Sync) -> f64 {
     rates.into_iter().sum()
 }
 
-/// The MLP of one layer on full tiles, as [`crate::layer::Layer`] runs it, its norm and residual addition included; of models
+/// The MLP of one layer on full tiles, as [`cpu::Layer`] runs it, its norm and residual addition included; of models
 /// without, `W_O`.
 fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     let (d_model, d_hidden) = (spec.d_model, if spec.d_mlp > 0 { spec.d_mlp } else { spec.d_attn() });
@@ -222,22 +247,36 @@ fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
         out.iter_mut().enumerate().for_each(|(i, x)| *x = some_float(row + i));
     };
     let w_in = PackedMatrix::pack_rows(d_model, d_hidden, fill);
+    let w_gate = spec.gated_mlp.then(|| PackedMatrix::pack_rows(d_model, d_hidden, fill));
     let w_out = PackedMatrix::pack_rows(d_hidden, d_model, fill);
+    let gain = Norm { weight: Some(vec![1.0; d_model]), bias: None };
+    let n_products = if spec.gated_mlp { 3 } else { 2 };
+    let block = mlp_block(spec);
     rate(budget, |scratch| {
-        let (n_x, n_hidden) = (TILE * d_model, TILE * MLP_BLOCK.min(d_hidden));
+        let (n_x, n_hidden) = (TILE * d_model, TILE * block.min(d_hidden));
         if scratch.is_empty() {
-            scratch.extend((0..2 * n_x + n_hidden).map(some_float));
+            scratch.extend((0..2 * n_x + 2 * n_hidden).map(some_float));
         }
         let (x, rest) = scratch.split_at_mut(n_x);
-        let (normed, hidden) = rest.split_at_mut(n_x);
-        layer_norm(spec, &LayerNorm::default(), x, normed);
-        for from in (0..d_hidden).step_by(MLP_BLOCK) {
-            let columns = from..d_hidden.min(from + MLP_BLOCK);
+        let (normed, rest) = rest.split_at_mut(n_x);
+        let (hidden, up) = rest.split_at_mut(n_hidden);
+        norm(spec, &gain, x, normed);
+        for from in (0..d_hidden).step_by(block) {
+            let columns = from..d_hidden.min(from + block);
             let width = columns.len();
-            let hidden = &mut hidden[..TILE * width];
-            let (input, into) = (MatRef::new(normed, TILE, d_model), MatMut::new(hidden, TILE, width));
-            matmul(input, w_in.block(0..d_model, columns.clone()), into, Init::Zero);
-            activate(spec.activation, hidden);
+            let (hidden, up) = (&mut hidden[..TILE * width], &mut up[..TILE * width]);
+            let product = |w: &PackedMatrix, out: &mut [f32]| {
+                let (input, into) = (MatRef::new(normed, TILE, d_model), MatMut::new(out, TILE, width));
+                matmul(input, w.block(0..d_model, columns.clone()), into, Init::Zero);
+            };
+            product(&w_in, hidden);
+            match &w_gate {
+                None => activate(spec.activation, hidden),
+                Some(w_gate) => {
+                    product(w_gate, up);
+                    activate_gate(spec.activation, hidden, up);
+                }
+            }
             let w_out = w_out.block(columns, 0..d_model);
             let (hidden, into) = (MatRef::new(hidden, TILE, width), MatMut::new(x, TILE, d_model));
             matmul(hidden, w_out, into, Init::Accumulate);
@@ -245,7 +284,7 @@ fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
         // As small as they began: sums that grow turn by turn would end as infinities.
         x.iter_mut().for_each(|x| *x *= 1e-3);
         black_box(&x[0]);
-        (4 * TILE * d_model * d_hidden) as f64
+        (2 * n_products * TILE * d_model * d_hidden) as f64
     })
 }
 
@@ -253,13 +292,14 @@ fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
 fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     const LEN: usize = 20;
     const OWN: usize = 8;
-    let (d_attn, n_paths) = (spec.d_attn(), 16);
-    let kv: Vec<f32> = (0..2 * d_attn * (LEN + n_paths * OWN)).map(some_float).collect();
-    let kv = KeyValues { data: &kv, stride: 2 * d_attn, key: 0, value: d_attn };
+    let (d_attn, d_kv, n_paths) = (spec.d_attn(), spec.d_kv(), 16);
+    let kv: Vec<f32> = (0..2 * d_kv * (LEN + n_paths * OWN)).map(some_float).collect();
+    let kv = KeyValues { data: &kv, stride: 2 * d_kv, key: 0, value: d_kv };
+    let rule = ScoreRule { scale: 0.1, softcap: spec.attn_softcap };
     rate(budget, |scratch| {
         scratch.resize(2 * d_attn * OWN, 0.5);
         let (q, z) = scratch.split_at_mut(d_attn * OWN);
-        let mut attention = PathAttention::new(spec.n_heads, spec.d_head);
+        let mut attention = PathAttention::new(spec.n_heads, spec.n_kv_heads, spec.d_head);
         for path in 0..n_paths {
             let own = (LEN + path * OWN) as u32;
             let nodes: Vec<u32> = (0..(LEN - OWN) as u32).chain(own..own + OWN as u32).collect();
@@ -268,7 +308,7 @@ fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
                 let rows = first * d_attn..end * d_attn;
                 let q = MatRef::new(&q[rows.clone()], PathAttention::QUERIES, d_attn);
                 let z = MatMut::new(&mut z[rows], PathAttention::QUERIES, d_attn);
-                attention.attend(q, kv, &nodes[..LEN - OWN + end], None, 0.1, z);
+                attention.attend(q, kv, &nodes[..LEN - OWN + end], None, rule, z);
             }
         }
         black_box(&z[0]);
@@ -280,28 +320,23 @@ fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::intervention::Replacement;
-    use cs_model::spec::{Activation, Architecture, NormPlacement, Positions};
+    use cs_model::spec::BlockLayout;
 
     fn spec(block: BlockLayout) -> ModelSpec {
         ModelSpec {
-            architecture: Architecture::Gpt2,
             n_layers: 3,
             n_heads: 2,
+            n_kv_heads: 2,
             d_model: 8,
             d_head: 4,
             d_mlp: 16,
             d_vocab: 10,
             d_embed: 8,
             n_ctx: 16,
-            positions: Positions::Learned { offset: 0 },
             block,
-            norm: NormPlacement::Pre,
-            norm_eps: 1e-5,
-            final_norm: true,
-            activation: Activation::GeluTanh,
             attn_scale: vec![0.5; 3],
             windows: vec![None, Some(2), None],
-            tied_unembed: true,
+            ..ModelSpec::default()
         }
     }
 
@@ -352,6 +387,24 @@ mod tests {
         assert_eq!(parted.dense, expected);
         assert_eq!(cost_of(BlockLayout::Parallel, &[2]).dense, plain + 2.0 * own);
         assert!(first.memory > 0 && first.memory < 1 << 30);
+    }
+
+    #[test]
+    fn the_references_of_a_mean_are_run_too_up_to_the_last_layer_that_reads_it() {
+        let spec = spec(BlockLayout::Sequential);
+        let mut prompts = prompts();
+        prompts.iter_mut().for_each(|p| p.references = Some(vec![vec![1, 2, 5]]));
+        let cost_of = |layer, replacement| {
+            cost(&spec, &prompts, &[Branch::ablate([(layer, 1)], replacement)], Options::default()).unwrap()
+        };
+        // One path of three nodes, whose contexts are 1, 2 and 3 tokens; in the second layer at most 2.
+        let (dense, contexts) =
+            (3.0 * (4.0 * 8.0 * 8.0 * 2.0 + 4.0 * 8.0 * 16.0), [6.0, 6.0 + 5.0, 6.0 + 5.0 + 6.0]);
+        for (layer, contexts) in contexts.into_iter().enumerate() {
+            let (mean, zero) = (cost_of(layer, Replacement::GroupMean), cost_of(layer, Replacement::Zero));
+            assert_eq!(mean.dense - zero.dense, (layer + 1) as f64 * dense);
+            assert_eq!(mean.attention - zero.attention, 4.0 * 8.0 * contexts);
+        }
     }
 
     #[test]

@@ -2,28 +2,31 @@
 
 use cs_kernels::{Init, MatMut, MatRef, matmul};
 
+use crate::rotary::RotaryTable;
 use crate::weights::Weights;
-use cs_model::spec::{ModelSpec, NormPlacement, Positions};
+use cs_model::spec::{ModelSpec, NormPlacement, Positions, RotaryPairing};
 
 /// A spec with the weights that belong to it.
 pub struct Decoder {
     spec: ModelSpec,
     weights: Weights,
-    value_bias: Vec<Vec<f32>>,            // [n_layers][d_attn]
-    rotary: Option<(Vec<f32>, Vec<f32>)>, // cos, sin: [n_ctx, n_dims / 2] each
+    value_bias: Vec<Vec<f32>>, // [n_layers][d_attn]
+    rotary: Vec<RotaryTable>,  // one per set of frequencies
 }
 
 impl Decoder {
     /// Pairs `spec` with `weights`, whose shapes must be those that the spec says; the checkpoint loader checks them.
     ///
     /// # Panics
-    /// If a matrix does not have the shape that `spec` gives it.
+    /// If a matrix does not have the shape that `spec` gives it, or a parallel block has norms elsewhere than before
+    /// its branches.
     pub fn new(spec: ModelSpec, weights: Weights) -> Self {
         assert_eq!(weights.layers.len(), spec.n_layers);
+        assert!(!spec.block.is_parallel() || spec.norm == NormPlacement::Pre, "norms of a parallel block");
         let value_bias = (0..spec.n_layers).map(|l| value_bias(&spec, &weights, l)).collect();
-        let rotary = match spec.positions {
-            Positions::Learned { .. } => None,
-            Positions::Rotary { n_dims, base } => Some(rotary_table(spec.n_ctx, n_dims, base)),
+        let rotary = match &spec.positions {
+            Positions::Learned { .. } => vec![],
+            Positions::Rotary(rotary) => RotaryTable::of(rotary, spec.n_ctx),
         };
         Self { spec, weights, value_bias, rotary }
     }
@@ -38,41 +41,34 @@ impl Decoder {
         &self.weights
     }
 
-    /// `c_h = b_V^h + β W_V^h` of all heads of a layer, `[d_attn]`: the part of every value that does not depend on
-    /// the input, `β` being the bias of the norm that feeds attention. A post-norm block's attention is fed by no
-    /// norm of its own, so there it is `b_V` alone.
+    /// `c_h = b_V^h + β W_V^h` of all query heads of a layer, `[d_attn]`: the part of every value that does not depend
+    /// on the input, `β` being the bias of the norm that feeds attention. It is `b_V` alone where that norm has no bias
+    /// (RMS norms) or attention reads the residual stream as it is.
     pub fn value_bias(&self, layer: usize) -> &[f32] {
         &self.value_bias[layer]
     }
 
-    /// Cosines and sines of the rotary angles at a position, `[n_dims / 2]` each; `None` without rotary positions.
-    pub(crate) fn rotary(&self, position: usize) -> Option<(&[f32], &[f32])> {
-        let Positions::Rotary { n_dims, .. } = self.spec.positions else { return None };
-        let half = n_dims / 2;
-        let (cos, sin) = self.rotary.as_ref()?;
-        Some((&cos[position * half..][..half], &sin[position * half..][..half]))
+    /// Which coordinates a layer's rotary embedding turns together, and cosines and sines of the angles at a position,
+    /// `[n_dims / 2]` each; `None` without rotary positions.
+    pub(crate) fn rotary(&self, layer: usize, position: usize) -> Option<(RotaryPairing, &[f32], &[f32])> {
+        let Positions::Rotary(rotary) = &self.spec.positions else { return None };
+        let (cos, sin) = self.rotary[rotary.of_layer[layer]].at(position);
+        Some((rotary.pairing, cos, sin))
     }
 }
 
 fn value_bias(spec: &ModelSpec, weights: &Weights, layer: usize) -> Vec<f32> {
-    let d_attn = spec.d_attn();
+    let (d_kv, d_head) = (spec.d_kv(), spec.d_head);
     let block = &weights.layers[layer];
-    let mut c = vec![0.0; d_attn];
+    let values = spec.d_attn() + d_kv..spec.d_attn() + 2 * d_kv;
+    let mut c = vec![0.0; d_kv];
     if let Some(bias) = &block.w_qkv.bias {
-        c.copy_from_slice(&bias[2 * d_attn..]);
+        c.copy_from_slice(&bias[values.clone()]);
     }
-    if let (NormPlacement::Pre, Some(beta)) = (spec.norm, &block.ln1.bias) {
-        let w_v = block.w_qkv.weight.block(0..spec.d_model, 2 * d_attn..3 * d_attn);
-        matmul(MatRef::new(beta, 1, spec.d_model), w_v, MatMut::new(&mut c, 1, d_attn), Init::Accumulate);
+    if let (true, Some(beta)) = (spec.norm.has_input_norm(), &block.ln1.bias) {
+        let w_v = block.w_qkv.weight.block(0..spec.d_model, values);
+        matmul(MatRef::new(beta, 1, spec.d_model), w_v, MatMut::new(&mut c, 1, d_kv), Init::Accumulate);
     }
-    c
-}
-
-/// Angles as PyTorch computes them: frequencies and their products with positions in float32.
-fn rotary_table(n_ctx: usize, n_dims: usize, base: f64) -> (Vec<f32>, Vec<f32>) {
-    let half = n_dims / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|i| 1.0 / base.powf(2.0 * i as f64 / n_dims as f64) as f32).collect();
-    let angles = (0..n_ctx).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
-    angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip()
+    let of_head = |h: usize| &c[h / spec.group_size() * d_head..][..d_head];
+    (0..spec.n_heads).flat_map(of_head).copied().collect()
 }

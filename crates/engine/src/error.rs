@@ -60,6 +60,44 @@ pub enum EngineError {
         /// Another.
         b: usize,
     },
+    /// A reference is averaged position by position too.
+    #[error(
+        "prompt {index} has {len} tokens but a reference of it has {reference_len}: means need equal lengths"
+    )]
+    ReferenceLength {
+        /// Which prompt.
+        index: usize,
+        /// Its tokens.
+        len: usize,
+        /// The reference's tokens.
+        reference_len: usize,
+    },
+    /// A weight that counts no draws.
+    #[error(
+        "prompt {index} counts {weight} times in its group's mean: give 0 or more, and 1 or more where one draw is left out"
+    )]
+    Weight {
+        /// Which prompt.
+        index: usize,
+        /// Its weight.
+        weight: f64,
+    },
+    /// A mean over nothing.
+    #[error(
+        "group {group} has nothing to average beside what is left out: give it more prompts or references"
+    )]
+    NothingToAverage {
+        /// Which group.
+        group: u32,
+    },
+    /// One draw can be left out only of a mean that has it.
+    #[error(
+        "a branch leaves prompts out of their own means, but prompt {index} has references of its own: give it none"
+    )]
+    NotItsOwnReference {
+        /// Which prompt.
+        index: usize,
+    },
     /// No such head.
     #[error("branch {branch} edits L{layer}H{head}, but the model has {n_layers} layers of {n_heads} heads")]
     NoSuchHead {

@@ -69,9 +69,13 @@ pub enum Replacement {
     /// norm that feeds attention; `b_V` alone in post-norm blocks). On `z`, what zeroing does once value biases are
     /// folded into the output bias. Only for [`Stream::V`] and [`Stream::Z`].
     ValueBias,
-    /// The mean of `z` over the prompts of the same [group](crate::Prompt::group), position by position.
-    /// Only for [`Stream::Z`].
+    /// The mean of `z` over the [references](crate::Prompt::references) of the prompts of the same
+    /// [group](crate::Prompt::group), position by position. Only for [`Stream::Z`].
     GroupMean,
+    /// The mean of `z` over the other draws of the prompts of the same group, position by position:
+    /// `(W · mean − z) / (W − 1)`, `W` the group's draws and `z` the prompt's own. Only for [`Stream::Z`], and for prompts
+    /// that are their own references.
+    OthersMean,
     /// The stream's value in the plain run of the prompt's [source](crate::Prompt::source).
     Source,
 }

@@ -3,10 +3,9 @@
 use cs_kernels::KeyValues;
 use rayon::prelude::*;
 
-use crate::baseline::Baseline;
 use crate::decoder::Decoder;
 use crate::error::EngineError;
-use crate::layer::Layer;
+use crate::machine::cpu::{self, Layer, Plain};
 use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
 
@@ -41,10 +40,11 @@ pub fn last_attention(
     let spec = decoder.spec();
     plan::check(spec, prompts, &[])?;
     let mut weights = Vec::new();
-    for chunk in plan::chunks(spec, prompts, &[], options)? {
-        let mut run = Baseline::embed(decoder, &chunk.base);
+    let limits = cpu::limits(spec, &[], plan::longest(prompts));
+    for chunk in plan::chunks(prompts, &[], limits, options)? {
+        let mut run = Plain::embed(decoder, &chunk.base);
         // A chunk leaves room for one branch, which is not run here.
-        let (_, branch_floats) = plan::floats_per_node(spec, &[]);
+        let branch_floats = limits.run_node / size_of::<f32>();
         let per_prompt = spec.n_heads * chunk.base.max_len();
         let at_once = (branch_floats * chunk.base.n_nodes() / per_prompt).max(1);
         for index in 0..spec.n_layers {
@@ -74,10 +74,10 @@ fn seen(layer: Layer<'_>, chunk: &Chunk, node: u32) -> (usize, usize) {
 }
 
 /// Attention of each of `ends`: the first `n_heads * n_seen` of as many equal parts of `weights`.
-fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Baseline, ends: &[u32], weights: &mut [f32]) {
+fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Plain, ends: &[u32], weights: &mut [f32]) {
     let spec = layer.spec();
-    let (d_attn, d_head) = (spec.d_attn(), spec.d_head);
-    let (window, scale) = (spec.windows[layer.index], spec.attn_scale[layer.index]);
+    let (d_attn, d_kv, d_head) = (spec.d_attn(), spec.d_kv(), spec.d_head);
+    let (window, rule) = (spec.windows[layer.index], layer.score_rule());
     let per_prompt = spec.n_heads * chunk.base.max_len();
     ends.par_iter().zip(weights.par_chunks_exact_mut(per_prompt)).for_each_init(
         || (Vec::new(), vec![0.0; d_head]),
@@ -85,9 +85,9 @@ fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Baseline, ends: &[u32], weights
             chunk.base.path_into(end, window, path);
             let q = &run.streams.q[end as usize * d_attn..][..d_attn];
             for (head, weights) in weights.chunks_exact_mut(path.len()).take(spec.n_heads).enumerate() {
-                let at = head * d_head;
-                let kv = KeyValues { data: &run.streams.kv, stride: 2 * d_attn, key: at, value: d_attn + at };
-                cs_kernels::attention_row(&q[at..at + d_head], kv, path, scale, weights, z);
+                let (at, key) = (head * d_head, head / spec.group_size() * d_head);
+                let kv = KeyValues { data: &run.streams.kv, stride: 2 * d_kv, key, value: d_kv + key };
+                cs_kernels::attention_row(&q[at..at + d_head], kv, path, rule, weights, z);
             }
         },
     );

@@ -6,7 +6,8 @@
 //!
 //! 1. prompts become a prefix [`Forest`], so what they share is computed once;
 //! 2. a branch starts at its first edited layer, from the plain run's state there (`resid_mid − (z_h − c_h) W_O^h`
-//!    in a sequential block, `resid_post − …` in a parallel one);
+//!    in a sequential block, `resid_post − …` in a parallel one; from `resid_pre` where attention's output passes a norm
+//!    before it is added, which would blow up the rounding of a difference);
 //! 3. in the last layer only the prompts' last tokens are carried on, and only the logits asked for are computed;
 //! 4. branches that start at the same layer are stacked into one tall matrix.
 //!
@@ -14,29 +15,32 @@
 //! cut, nor the number of threads, changes a bit of the result: every row of every kernel depends on that row alone.
 //!
 //! ```text
-//! prompts ──sort──► chunks ──► Forest ──► Baseline, layer by layer ──┬─► Stack of branches from layer l ─► readings
-//!                              (plan)     (baseline)                 └─► next layer        (branches, layer)
+//! prompts ──sort──► chunks ──► Forest ──► plain run, layer by layer ──┬─► stack of branches from layer l ─► readings
+//!                   (plan)                                            └─► next layer            (driver)
 //! ```
+//!
+//! What a model computes is best read in [`reference`]: the whole decoder in plain loops. `block` says the same in
+//! steps, and `machine` carries them out.
 
 #![deny(unsafe_code)]
 
-mod baseline;
-mod branches;
+mod block;
 mod capture;
 mod cost;
 pub mod decoder;
-mod edits;
+mod driver;
 mod error;
 pub mod forest;
 pub mod intervention;
 mod last_attention;
-mod layer;
 mod load;
+mod machine;
 mod means;
 pub mod model;
 mod plan;
-mod readout;
+pub mod reference;
 mod request;
+mod rotary;
 mod run;
 mod tree;
 pub mod weights;

@@ -7,11 +7,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cs_kernels::{PackedMatrix, PanelMut, UnfilledPanel};
-use cs_model::checkpoint::{Checkpoint, LayerPlan, LinearPlan, NormPlan, Order, TensorId, TensorStore};
+use cs_model::checkpoint::{
+    Checkpoint, LayerPlan, LinearPlan, MlpPlan, NormPlan, Order, TensorId, TensorStore,
+};
 use cs_model::error::LoadError;
 use rayon::prelude::*;
 
-use crate::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
+use crate::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 
 type Result<T> = std::result::Result<T, LoadError>;
 
@@ -53,6 +55,7 @@ pub fn load(checkpoint: &Checkpoint) -> Result<Weights> {
         ln_final: norm(store, plan.ln_final)?,
         project_out: plan.project_out.as_ref().map(|p| linear(store, p)).transpose()?,
         unembed,
+        unembed_bias: plan.unembed_bias.map(whole).transpose()?,
     })
 }
 
@@ -66,24 +69,35 @@ fn whole(store: &TensorStore, id: TensorId) -> Result<Vec<f32>> {
 }
 
 fn layer(store: &TensorStore, plan: &LayerPlan) -> Result<LayerWeights> {
+    let gain = |id: Option<TensorId>| id.map(|id| whole(store, id)).transpose();
+    let post = |plan: Option<NormPlan>| plan.map(|plan| norm(store, plan)).transpose();
+    let MlpPlan { w_gate, w_in, w_out } = &plan.mlp;
     Ok(LayerWeights {
         ln1: norm(store, plan.ln1)?,
+        ln1_post: post(plan.ln1_post)?,
         w_qkv: linear(store, &plan.w_qkv)?,
+        q_norm: gain(plan.q_norm)?,
+        k_norm: gain(plan.k_norm)?,
         w_o: linear(store, &plan.w_o)?,
         ln2: norm(store, plan.ln2)?,
-        mlp: Some(Mlp { w_in: linear(store, &plan.w_in)?, w_out: linear(store, &plan.w_out)? }),
+        ln2_post: post(plan.ln2_post)?,
+        mlp: Some(Mlp {
+            w_gate: w_gate.as_ref().map(|plan| linear(store, plan)).transpose()?,
+            w_in: linear(store, w_in)?,
+            w_out: linear(store, w_out)?,
+        }),
     })
 }
 
-fn norm(store: &TensorStore, plan: NormPlan) -> Result<LayerNorm> {
-    let Some((weight, bias)) = plan else { return Ok(LayerNorm::default()) };
-    Ok(LayerNorm { weight: Some(whole(store, weight)?), bias: Some(whole(store, bias)?) })
+fn norm(store: &TensorStore, plan: NormPlan) -> Result<Norm> {
+    let whole = |id: Option<TensorId>| id.map(|id| whole(store, id)).transpose();
+    Ok(Norm { weight: whole(plan.weight)?, bias: whole(plan.bias)? })
 }
 
 fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
     let &LinearPlan { d_in, d_out, .. } = plan;
     let source =
-        Source { store, plan, bad: plan.weight.iter().map(|_| AtomicUsize::new(usize::MAX)).collect() };
+        Source { store, plan, bad: plan.parts.iter().map(|_| AtomicUsize::new(usize::MAX)).collect() };
     let weight = PackedMatrix::pack(d_in, d_out, |panels| {
         let panels = panels.into_par_iter();
         match plan.order {
@@ -91,30 +105,33 @@ fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
             Order::Columns | Order::ColumnsPerHead { .. } => panels.for_each(|panel| source.columns(panel)),
         }
     });
-    for (&id, bad) in plan.weight.iter().zip(source.bad) {
-        let tensor = &store.tensors[id];
+    for (part, bad) in plan.parts.iter().zip(source.bad) {
+        let tensor = &store.tensors[part.weight];
         store.release(tensor);
         let index = bad.into_inner();
         if index != usize::MAX {
             return Err(store.non_finite(tensor, index));
         }
     }
-    let biases: Vec<Vec<f32>> = plan.bias.iter().map(|&id| whole(store, id)).collect::<Result<_>>()?;
-    let bias = (!biases.is_empty()).then(|| {
-        let element = |j| {
-            let (part, i) = plan.column(j);
-            biases[part][i]
-        };
-        (0..d_out).map(element).collect()
-    });
-    Ok(Linear { weight, bias })
+    Ok(Linear { weight, bias: bias(store, plan)? })
+}
+
+fn bias(store: &TensorStore, plan: &LinearPlan) -> Result<Option<Vec<f32>>> {
+    let of_parts: Option<Vec<TensorId>> = plan.parts.iter().map(|part| part.bias).collect();
+    let Some(ids) = of_parts else { return Ok(None) };
+    let biases: Vec<Vec<f32>> = ids.into_iter().map(|id| whole(store, id)).collect::<Result<_>>()?;
+    let element = |j| {
+        let (part, i) = plan.column(j);
+        biases[part][i]
+    };
+    Ok(Some((0..plan.d_out).map(element).collect()))
 }
 
 /// Where the values of a packed matrix come from.
 struct Source<'a> {
     store: &'a TensorStore,
     plan: &'a LinearPlan,
-    /// The first element of each tensor that is not finite, `usize::MAX` where all are.
+    /// The first element of each part's tensor that is not finite, `usize::MAX` where all are.
     bad: Vec<AtomicUsize>,
 }
 
@@ -124,7 +141,7 @@ const PANELS_PER_ROW_PIECE: usize = 8;
 impl Source<'_> {
     /// Decodes elements of one of the matrix's tensors.
     fn read(&self, part: usize, start: usize, out: &mut [f32]) {
-        let tensor = &self.store.tensors[self.plan.weight[part]];
+        let tensor = &self.store.tensors[self.plan.parts[part].weight];
         if let Err(index) = self.store.decode(tensor, start, out) {
             self.bad[part].fetch_min(index, Ordering::Relaxed);
         }

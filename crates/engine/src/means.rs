@@ -1,54 +1,67 @@
-//! Means of `z` over groups of prompts, position by position, for mean ablation.
+//! Means of `z` over the references of groups of prompts, position by position, for mean ablation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::baseline::Baseline;
-use crate::branches::row;
 use crate::decoder::Decoder;
 use crate::error::EngineError;
-use crate::intervention::{Branch, Replacement};
-use crate::layer::Layer;
-use crate::plan::Chunk;
+use crate::intervention::{Branch, Edit, Replacement};
+use crate::machine::{Limits, Machine, row};
+use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
 
 /// The mean of every head's `z` at each position of each group, for the layers that need it.
 pub(crate) struct GroupMeans {
     d_attn: usize,
-    first_row: BTreeMap<u32, u32>,     // group -> row of its position 0
+    groups: BTreeMap<u32, Group>,
     layers: BTreeMap<usize, Vec<f32>>, // layer -> [rows, d_attn]
+}
+
+/// One group's rows in every layer's table.
+#[derive(Default)]
+struct Group {
+    /// Row of its position 0.
+    first_row: u32,
+    /// Positions.
+    len: u32,
+    /// Draws that its mean is over.
+    weight: f64,
 }
 
 impl GroupMeans {
     /// Mean `z` of a layer at one position of one group, `[d_attn]`.
     pub fn z(&self, layer: usize, group: u32, position: u32) -> &[f32] {
-        row(&self.layers[&layer], self.first_row[&group] + position, self.d_attn)
+        row(&self.layers[&layer], self.groups[&group].first_row + position, self.d_attn)
     }
 
-    /// Runs all prompts plainly and averages, where some branch needs it. Sums are taken in float64 in the prompts'
+    /// Draws that a group's mean is over.
+    pub fn weight(&self, group: u32) -> f64 {
+        self.groups[&group].weight
+    }
+
+    /// Runs all references plainly and averages, where some branch needs it. Sums are taken in float64 in the references'
     /// sorted order, whatever the chunks.
-    pub fn compute(
+    pub fn compute<M: Machine>(
+        machine: &mut M,
         decoder: &Decoder,
         prompts: &[Prompt],
         branches: &[Branch],
-        chunks: &[Chunk],
         options: Options,
     ) -> Result<Option<Self>, EngineError> {
-        let edits = branches.iter().flat_map(Branch::edits);
-        let needed: BTreeSet<usize> =
-            edits.filter(|e| e.replacement == Replacement::GroupMean).map(|e| e.layer).collect();
+        let needed = layers_read(branches);
         let Some(&last) = needed.last() else { return Ok(None) };
         let d_attn = decoder.spec().d_attn();
 
-        let mut lengths: BTreeMap<u32, (u32, f64)> = BTreeMap::new(); // group -> length, weight
-        for prompt in prompts {
-            let entry = lengths.entry(prompt.group).or_insert((prompt.tokens.len() as u32, 0.0));
-            entry.1 += prompt.weight;
+        let references = references(prompts);
+        let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
+        for reference in &references {
+            let group = groups.entry(reference.group).or_default();
+            group.len = reference.tokens.len() as u32;
+            group.weight += reference.weight;
         }
         let mut n_rows = 0;
-        let mut first_row = BTreeMap::new();
-        for (&group, &(len, _)) in &lengths {
-            first_row.insert(group, n_rows);
-            n_rows += len;
+        for group in groups.values_mut() {
+            group.first_row = n_rows;
+            n_rows += group.len;
         }
         // While summing, one float64 table per layer; `compute` ends with one float32 table per layer.
         let need = n_rows as usize * d_attn * needed.len() * (8 + 4);
@@ -57,18 +70,19 @@ impl GroupMeans {
         }
         let mut sums: BTreeMap<usize, Vec<f64>> =
             needed.iter().map(|&l| (l, vec![0.0; n_rows as usize * d_attn])).collect();
-        for chunk in chunks {
-            let mut base = Baseline::embed(decoder, &chunk.base);
-            for index in 0..=last {
-                base.step(Layer { decoder, index }, &chunk.base);
-                let Some(sums) = sums.get_mut(&index) else { continue };
-                for (i, &prompt) in chunk.prompts.iter().enumerate() {
-                    let (first, weight) = (first_row[&prompts[prompt].group], prompts[prompt].weight);
+        let limits = machine.limits(&[], plan::longest(&references));
+        for chunk in plan::chunks(&references, &[], limits, options)? {
+            let mut plain = machine.embed(&chunk.base);
+            for layer in 0..=last {
+                machine.plain_layer(layer, &chunk.base, &mut plain);
+                let Some(sums) = sums.get_mut(&layer) else { continue };
+                let all_z = machine.plain_z(&plain);
+                for (i, &reference) in chunk.prompts.iter().enumerate() {
+                    let Prompt { group, weight, .. } = references[reference];
+                    let first = groups[&group].first_row as usize;
                     for (position, node) in chunk.base.path(chunk.base.end(i)).into_iter().enumerate() {
-                        let at = (first as usize + position) * d_attn;
-                        for (sum, &z) in
-                            sums[at..at + d_attn].iter_mut().zip(row(&base.streams.z, node, d_attn))
-                        {
+                        let at = (first + position) * d_attn;
+                        for (sum, &z) in sums[at..at + d_attn].iter_mut().zip(row(&all_z, node, d_attn)) {
                             *sum += weight * f64::from(z);
                         }
                     }
@@ -77,12 +91,43 @@ impl GroupMeans {
         }
         let mut layers = BTreeMap::new();
         for (layer, mut sums) in sums {
-            for (group, &(len, weight)) in &lengths {
-                let at = first_row[group] as usize * d_attn;
-                sums[at..at + len as usize * d_attn].iter_mut().for_each(|s| *s /= weight);
+            for group in groups.values() {
+                let at = group.first_row as usize * d_attn;
+                sums[at..at + group.len as usize * d_attn].iter_mut().for_each(|s| *s /= group.weight);
             }
             layers.insert(layer, sums.into_iter().map(|s| s as f32).collect());
         }
-        Ok(Some(Self { d_attn, first_row, layers }))
+        Ok(Some(Self { d_attn, groups, layers }))
     }
+}
+
+/// The layers at which branches read means.
+fn layers_read(branches: &[Branch]) -> BTreeSet<usize> {
+    let edits = branches.iter().flat_map(Branch::edits);
+    let reads = |e: &&Edit| matches!(e.replacement, Replacement::GroupMean | Replacement::OthersMean);
+    edits.filter(reads).map(|e| e.layer).collect()
+}
+
+/// The references of all prompts as prompts of their own.
+fn references(prompts: &[Prompt]) -> Vec<Prompt> {
+    let of_prompt = |prompt: &Prompt| {
+        let (group, weight) = (prompt.group, prompt.weight);
+        let alone = |tokens: &Vec<u32>| Prompt { tokens: tokens.clone(), group, weight, ..Prompt::default() };
+        prompt.references().iter().map(alone).collect::<Vec<_>>()
+    };
+    prompts.iter().flat_map(of_prompt).collect()
+}
+
+/// What [`GroupMeans::compute`] runs: the chunks of the references, and through how many layers. `limits` are the machine's for
+/// prompts of up to so many tokens, without branches.
+pub(crate) fn work(
+    prompts: &[Prompt],
+    branches: &[Branch],
+    limits: impl FnOnce(usize) -> Limits,
+    options: Options,
+) -> Result<(Vec<Chunk>, usize), EngineError> {
+    let Some(&last) = layers_read(branches).last() else { return Ok((vec![], 0)) };
+    let references = references(prompts);
+    let limits = limits(plan::longest(&references));
+    Ok((plan::chunks(&references, &[], limits, options)?, last + 1))
 }

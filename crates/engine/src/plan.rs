@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::baseline::Sources;
 use crate::error::EngineError;
 use crate::forest::{Forest, ForestError};
 use crate::intervention::{Branch, Replacement, Stream};
+use crate::machine::Limits;
 use crate::request::{Options, Prompt};
-use crate::tree::Tree;
 use cs_model::spec::ModelSpec;
 
 /// Prompts that are run together.
@@ -22,7 +21,7 @@ pub(crate) struct Chunk {
     pub own: Vec<u32>,
     /// For each branch node, the base node that [`Replacement::Source`] reads; empty where no branch does.
     pub source: Vec<u32>,
-    /// For each branch node, its prompts' group; empty where no branch reads group means.
+    /// For each branch node, its prompts' group; empty where no branch reads means.
     pub group: Vec<u32>,
     /// Nodes of the branch forest at which prompts end, ascending, once each.
     pub ends: Vec<u32>,
@@ -97,73 +96,44 @@ fn source_tokens(prompt: &Prompt) -> &[u32] {
 #[derive(Clone, Copy)]
 struct Needs {
     source: bool,
+    /// Means, whether or not they leave the prompt itself out.
     groups: bool,
+    /// Means that do.
+    others: bool,
 }
 
 impl Needs {
     fn of(branches: &[Branch]) -> Self {
         let uses = |r| branches.iter().any(|b| b.uses(r));
-        Self { source: uses(Replacement::Source), groups: uses(Replacement::GroupMean) }
+        let others = uses(Replacement::OthersMean);
+        Self { source: uses(Replacement::Source), groups: others || uses(Replacement::GroupMean), others }
     }
 }
 
-/// Floats of activations that one node costs: in the plain run (`resid`, `attn_sum`, `q`, `k v`, `z`, and what is kept of
-/// it for later layers), and in one run of a stack (`q`, `k v` of the stack being run; `resid` of each stack that waits for its
-/// children or is being run, and `z` of each that waits).
-pub(crate) fn floats_per_node(spec: &ModelSpec, branches: &[Branch]) -> (usize, usize) {
-    let (d_model, d_attn) = (spec.d_model, spec.d_attn());
-    let tree = Tree::new(branches);
-    let kept = Sources::floats_per_node(d_attn, &tree.sources_read_later());
-    let (base, frames) = (2 * d_model + 4 * d_attn + kept, tree.frames());
-    (base, 3 * d_attn + frames * d_model + (frames - 1) * d_attn)
-}
-
-/// Floats of activations that one last token costs in one run of a stack: its residual stream before and after the last layer,
-/// and its `z`.
-pub(crate) fn floats_per_end(spec: &ModelSpec) -> usize {
-    2 * spec.d_model + spec.d_attn()
-}
-
-/// Bytes of all threads' scratch for a tile of rows each, with prompts of up to `longest` tokens.
-pub(crate) fn scratch_bytes(spec: &ModelSpec, longest: usize) -> usize {
-    let floats = crate::layer::TILE * (2 * spec.d_model + spec.d_attn() + spec.d_mlp + spec.d_embed)
-        + cs_kernels::PathAttention::floats(spec.n_heads, spec.d_head, longest);
-    4 * floats * rayon::current_num_threads()
-}
-
-/// How many branches to stack: as many as fit into memory, but no more rows than keep all threads busy.
-pub(crate) fn stack_size(spec: &ModelSpec, branches: &[Branch], chunk: &Chunk, memory: usize) -> usize {
-    let (base, branch) = floats_per_node(spec, branches);
-    let taken = scratch_bytes(spec, chunk.base.max_len()) + 4 * base * chunk.base.n_nodes();
-    let n_nodes = chunk.branch.n_nodes();
-    let per_run = branch * n_nodes + floats_per_end(spec) * chunk.ends.len();
-    let fits = memory.saturating_sub(taken) / (4 * per_run);
-    let enough = (16 * crate::layer::TILE * rayon::current_num_threads()).div_ceil(n_nodes);
-    fits.min(enough).max(1)
+/// Tokens of the longest prompt.
+pub(crate) fn longest(prompts: &[Prompt]) -> usize {
+    prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0)
 }
 
 /// Sorts prompts, so that shared prefixes come together, and cuts them into chunks whose plain run and at least one
 /// branch fit into the memory bound.
 pub(crate) fn chunks(
-    spec: &ModelSpec,
     prompts: &[Prompt],
     branches: &[Branch],
+    limits: Limits,
     options: Options,
 ) -> Result<Vec<Chunk>, EngineError> {
     let needs = Needs::of(branches);
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&i| (&prompts[i].tokens, &prompts[i].source, prompts[i].group, i));
 
-    let (base, branch) = floats_per_node(spec, branches);
     // A source is a prompt of the plain run too.
-    let per_node = 4 * (base * if needs.source { 2 } else { 1 } + branch);
-    let per_end = 4 * floats_per_end(spec);
-    let longest = prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0);
-    let scratch = scratch_bytes(spec, longest);
-    let available = options.memory.saturating_sub(scratch);
-    let need = longest * per_node + per_end;
+    let per_node = limits.plain_node * if needs.source { 2 } else { 1 } + limits.run_node;
+    let per_end = limits.run_end;
+    let available = options.memory.saturating_sub(limits.scratch);
+    let need = longest(prompts) * per_node + per_end;
     if available < need {
-        return Err(EngineError::Memory { need: scratch + need, memory: options.memory });
+        return Err(EngineError::Memory { need: limits.scratch + need, memory: options.memory });
     }
 
     let mut chunks = Vec::new();
@@ -194,7 +164,6 @@ pub(crate) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
         return Err(EngineError::NoPrompts);
     }
     let needs = Needs::of(branches);
-    let mut group_lengths: HashMap<u32, usize> = HashMap::new();
     for (index, prompt) in prompts.iter().enumerate() {
         let len = prompt.tokens.len();
         if len == 0 {
@@ -204,7 +173,8 @@ pub(crate) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
             return Err(EngineError::TooLong { index, len, n_ctx: spec.n_ctx });
         }
         let d_vocab = spec.d_vocab;
-        let mut tokens = prompt.tokens.iter().chain(&prompt.read).chain(prompt.source.iter().flatten());
+        let others = prompt.source.iter().chain(prompt.references.iter().flatten()).flatten();
+        let mut tokens = prompt.tokens.iter().chain(&prompt.read).chain(others);
         if let Some(&token) = tokens.find(|&&t| t as usize >= d_vocab) {
             return Err(EngineError::UnknownToken { index, token, d_vocab });
         }
@@ -216,14 +186,43 @@ pub(crate) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
         if needs.source && prompt.source.is_none() {
             return Err(EngineError::NoSource { index });
         }
-        if needs.groups {
-            let a = *group_lengths.entry(prompt.group).or_insert(len);
-            if a != len {
-                return Err(EngineError::GroupLength { group: prompt.group, a, b: len });
-            }
-        }
+    }
+    if needs.groups {
+        check_groups(prompts, needs.others)?;
     }
     branches.iter().enumerate().try_for_each(|(index, branch)| check_branch(spec, index, branch))
+}
+
+/// Checks that every group has something to average, also beside one draw of each of its prompts where `others` says so.
+fn check_groups(prompts: &[Prompt], others: bool) -> Result<(), EngineError> {
+    let mut groups: HashMap<u32, (usize, f64)> = HashMap::new(); // group -> length, weight of its references
+    for (index, prompt) in prompts.iter().enumerate() {
+        let (len, weight, group) = (prompt.tokens.len(), prompt.weight, prompt.group);
+        if !weight.is_finite() || weight < f64::from(u8::from(others)) {
+            return Err(EngineError::Weight { index, weight });
+        }
+        if others && prompt.references.is_some() {
+            return Err(EngineError::NotItsOwnReference { index });
+        }
+        let of_group = groups.entry(group).or_insert((len, 0.0));
+        if of_group.0 != len {
+            return Err(EngineError::GroupLength { group, a: of_group.0, b: len });
+        }
+        for reference in prompt.references() {
+            if reference.len() != len {
+                return Err(EngineError::ReferenceLength { index, len, reference_len: reference.len() });
+            }
+            of_group.1 += weight;
+        }
+    }
+    let is_empty = |prompt: &&Prompt| {
+        let left_out = if others { prompt.weight } else { 0.0 };
+        groups[&prompt.group].1 <= left_out
+    };
+    match prompts.iter().find(is_empty) {
+        None => Ok(()),
+        Some(prompt) => Err(EngineError::NothingToAverage { group: prompt.group }),
+    }
 }
 
 fn check_branch(spec: &ModelSpec, index: usize, branch: &Branch) -> Result<(), EngineError> {
@@ -237,7 +236,7 @@ fn check_branch(spec: &ModelSpec, index: usize, branch: &Branch) -> Result<(), E
             (Stream::Z, _) | (_, Replacement::Source | Replacement::Zero) => None,
             (Stream::V, Replacement::ValueBias) => None,
             (_, Replacement::ValueBias) => Some("a value bias can replace values and z only"),
-            (_, Replacement::GroupMean) => Some("means are kept of z only"),
+            (_, Replacement::GroupMean | Replacement::OthersMean) => Some("means are kept of z only"),
         };
         if let Some(why) = why {
             let (stream, replacement) = (edit.stream, edit.replacement);

@@ -14,12 +14,22 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// The prompt whose plain run [`Replacement::Source`] takes values from: equally many tokens.
     pub source: Option<Vec<u32>>,
-    /// Prompts of one group are averaged for [`Replacement::GroupMean`]; all prompts of a group have the same length.
+    /// References of the prompts of one group are averaged together for [`Replacement::GroupMean`]; all prompts of a group
+    /// have the same length.
     pub group: u32,
-    /// How often the prompt counts in its group's mean.
+    /// The prompts that it brings to its group's mean, each with as many tokens; `None`: itself.
+    pub references: Option<Vec<Vec<u32>>>,
+    /// How often each of its references counts in the group's mean.
     pub weight: f64,
     /// Tokens whose logits are read at the prompt's last token.
     pub read: Vec<u32>,
+}
+
+impl Prompt {
+    /// The prompts that it brings to its group's mean.
+    pub(crate) fn references(&self) -> &[Vec<u32>] {
+        self.references.as_deref().unwrap_or(std::slice::from_ref(&self.tokens))
+    }
 }
 
 /// How much the engine may use.

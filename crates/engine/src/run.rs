@@ -1,9 +1,11 @@
 //! Runs prompts plainly and with every branch's edits.
 
-use crate::branches::Runner;
 use crate::decoder::Decoder;
+use crate::driver::Driver;
 use crate::error::EngineError;
 use crate::intervention::Branch;
+use crate::machine::Machine;
+use crate::machine::cpu::Cpu;
 use crate::means::GroupMeans;
 use crate::plan;
 use crate::request::{Options, Prompt, Reading, Receiver};
@@ -22,11 +24,13 @@ pub fn run(
     receiver: &mut dyn Receiver,
 ) -> Result<(), EngineError> {
     plan::check(decoder.spec(), prompts, branches)?;
-    let chunks = plan::chunks(decoder.spec(), prompts, branches, options)?;
-    let means = GroupMeans::compute(decoder, prompts, branches, &chunks, options)?;
-    let mut runner = Runner::new(decoder, branches, means.as_ref(), options, &chunks);
+    let mut machine = Cpu::new(decoder);
+    let limits = machine.limits(branches, plan::longest(prompts));
+    let chunks = plan::chunks(prompts, branches, limits, options)?;
+    let means = GroupMeans::compute(&mut machine, decoder, prompts, branches, options)?;
+    let mut driver = Driver::new(&mut machine, decoder, branches, means.as_ref(), (limits, options), &chunks);
     for chunk in &chunks {
-        runner.run_chunk(prompts, chunk, receiver)?;
+        driver.run_chunk(prompts, chunk, receiver)?;
     }
     Ok(())
 }

@@ -65,13 +65,14 @@ impl<'a> Tree<'a> {
         1 + most.min(MAX_PARTINGS + 1)
     }
 
-    /// The layers after their first at which branches read the plain run of the source, and whether they read more than `z`
-    /// there.
+    /// The layers after their first at which branches read the plain run, of the source or of the prompt itself, and whether
+    /// they read more than `z` there.
     pub fn sources_read_later(&self) -> BTreeMap<usize, bool> {
         let mut layers = BTreeMap::new();
         for branch in self.branches {
             for edit in branch.edits() {
-                if edit.replacement == Replacement::Source && Some(edit.layer) > branch.first_layer() {
+                let reads = matches!(edit.replacement, Replacement::Source | Replacement::OthersMean);
+                if reads && Some(edit.layer) > branch.first_layer() {
                     *layers.entry(edit.layer).or_insert(false) |= edit.stream != Stream::Z;
                 }
             }

@@ -8,6 +8,9 @@
 //!   snapshots/<commit>/config.json   → ../../blobs/<etag>
 //! .locks/models--openai-community--gpt2/<etag>.lock
 //! ```
+//!
+//! From version 2 on, Python keeps contents that came in pieces (Xet) once for all models, in `blobs/<2 hex>/<64 hex>` beside
+//! the models' folders; `blobs/<etag>` of a model is a link to there then. Such contents are read, and none are made.
 
 use std::fs::{self, File};
 use std::io;
@@ -52,6 +55,11 @@ impl Repo {
             folder: cache.join(&name),
             locks: cache.join(".locks").join(name),
         })
+    }
+
+    /// Whether the cache has a folder for the model.
+    pub(crate) fn exists(&self) -> bool {
+        self.folder.is_dir()
     }
 
     /// The folder of a commit's files.

@@ -4,6 +4,8 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cache::Repo;
+
 /// How to reach the Hub.
 #[derive(Clone)]
 pub struct Settings {
@@ -26,6 +28,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether the cache holds anything of a model, at whatever revision.
+    pub fn has_any_of(&self, id: &str) -> bool {
+        Repo::new(&self.cache, id, "main").is_ok_and(|repo| repo.exists())
+    }
+
     /// The Hub as the environment describes it.
     pub fn from_env() -> Self {
         let home = path("HF_HOME").unwrap_or_else(|| {
@@ -70,14 +77,70 @@ fn text(variable: &str) -> Option<String> {
 
 fn path(variable: &str) -> Option<PathBuf> {
     let value = env::var_os(variable).filter(|value| !value.is_empty())?;
-    let path = PathBuf::from(value);
+    // What is no Unicode holds no variable that could be looked up.
+    let path = match value.to_str() {
+        Some(text) => PathBuf::from(with_variables(text, |name| env::var(name).ok())),
+        None => PathBuf::from(value),
+    };
     match path.strip_prefix("~") {
         Ok(rest) => Some(env::home_dir()?.join(rest)),
         Err(_) => Some(path),
     }
 }
 
+/// Puts values in the place of `$NAME` and `${NAME}`, as Python's `os.path.expandvars`: a variable that is not set stays as
+/// it is written, and values are not looked through again.
+fn with_variables(text: &str, value_of: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('$') {
+        out.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let after = &rest[1..];
+        let word = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, len) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some((name, _)) => (name, name.len() + 3),
+            None => (&after[..word], word + 1),
+        };
+        match value_of(name).filter(|_| !name.is_empty()) {
+            Some(value) => out.push_str(&value),
+            None => out.push_str(&rest[..len]),
+        }
+        rest = &rest[len..];
+    }
+    out + rest
+}
+
 /// As `huggingface_hub` reads truth: 1, ON, YES, TRUE in any case.
 fn is_true(variable: &str) -> bool {
     text(variable).is_some_and(|v| matches!(v.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_variables;
+
+    #[test]
+    fn variables_in_paths_are_put_in_as_python_does() {
+        let value = |name: &str| match name {
+            "HOME" => Some("/home/ada".to_owned()),
+            "DATA" => Some("$HOME".to_owned()),
+            _ => None,
+        };
+        // What `os.path.expandvars` gives for each.
+        for (text, expanded) in [
+            ("$HOME/hf", "/home/ada/hf"),
+            ("${HOME}/hf", "/home/ada/hf"),
+            ("/x/$HOME$HOME", "/x//home/ada/home/ada"),
+            ("$DATA/hf", "$HOME/hf"),
+            ("$UNSET/${UNSET}/hf", "$UNSET/${UNSET}/hf"),
+            ("$HOMER/hf", "$HOMER/hf"),
+            ("a$", "a$"),
+            ("${HOME", "${HOME"),
+            ("$/${}", "$/${}"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(with_variables(text, value), expanded, "{text}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use circuits::prompts::{PromptOptions, PromptSet, Protocol};
 use circuits::task::Task;
 use clap::Parser;
 use cs_model::config;
-use cs_model::spec::Architecture;
+use cs_model::families::Bos;
 use cs_model::tokenizer::Tokenizer;
 
 use crate::Kind;
@@ -70,7 +70,7 @@ fn tokenizer(room: &Room, bytes: &[u8]) -> Outcome {
         _ => (room::JSON_TOKENIZER, "tokenizer.json"),
     };
     room.beside(folder, file, content, |files| {
-        let tokenizer = Tokenizer::alone(files, Architecture::Gpt2).map_err(message)?;
+        let tokenizer = Tokenizer::alone(files, Bos::Always("<|endoftext|>")).map_err(message)?;
         let ids = tokenizer.encode_with_bos("When ab met cab,\u{a0}1").map_err(message)?;
         tokenizer.decode(&ids).map(drop).map_err(message)
     })

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use circuits::prompts::{Tokenize, TokenizeError};
+use circuits::prompts::{Token, Tokenize, TokenizeError};
 
 /// One token per word with the space before it, and per mark. Ids are given out as words come; 0 is the BOS.
 #[derive(Default)]
@@ -20,11 +20,11 @@ impl Tokenize for Words {
         "words"
     }
 
-    fn bos_id(&self) -> u32 {
-        0
+    fn bos_id(&self) -> Option<u32> {
+        Some(0)
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
         let (ids, pieces) = &mut *self.seen.borrow_mut();
         // A space or mark begins a piece, so nothing is lost.
         let starts = text
@@ -34,10 +34,11 @@ impl Tokenize for Words {
         let ends = starts.clone().skip(1).chain([text.len()]);
         let piece = |(start, end): (usize, usize)| {
             let piece = &text[start..end];
-            *ids.entry(piece.to_owned()).or_insert_with(|| {
+            let id = *ids.entry(piece.to_owned()).or_insert_with(|| {
                 pieces.push(piece.to_owned());
                 pieces.len() as u32
-            })
+            });
+            Token { id, span: start..end }
         };
         Ok(starts.zip(ends).map(piece).collect())
     }

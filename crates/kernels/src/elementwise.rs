@@ -1,41 +1,69 @@
-//! Activations in place, sums of slices, dot products.
+//! Activations in place, alone or as gates; soft caps.
 
 use crate::math;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// A function of one vector of values.
-trait Map {
+pub(crate) trait Map: Copy {
     /// The value of each lane depends on that lane alone.
-    fn apply<S: Simd>(s: S, x: S::F) -> S::F;
+    fn apply<S: Simd>(self, s: S, x: S::F) -> S::F;
 }
 
-/// Replaces each `x` of a slice by `M(x)`.
-struct InPlace<'a, M>(&'a mut [f32], std::marker::PhantomData<M>);
+/// Replaces each `x` of a slice by `map(x)`.
+pub(crate) struct InPlace<'a, M>(pub &'a mut [f32], pub M);
 
 impl<M: Map> Kernel for InPlace<'_, M> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut chunks = self.0.chunks_exact_mut(S::LANES);
+        let Self(x, map) = self;
+        let mut chunks = x.chunks_exact_mut(S::LANES);
         for chunk in &mut chunks {
             let p = chunk.as_mut_ptr();
             // SAFETY: the chunk has LANES values.
-            unsafe { s.store(p, M::apply(s, s.load(p))) };
+            unsafe { s.store(p, map.apply(s, s.load(p))) };
         }
         let rest = chunks.into_remainder();
         let (p, n) = (rest.as_mut_ptr(), rest.len());
         // SAFETY: the remainder has n < LANES values.
-        unsafe { s.store_first(p, n, M::apply(s, s.load_first(p, n))) };
+        unsafe { s.store_first(p, n, map.apply(s, s.load_first(p, n))) };
+    }
+}
+
+/// Replaces each `x` of the first slice by `map(x)` times the second slice's value at its place.
+struct Gate<'a, M>(&'a mut [f32], &'a [f32], M);
+
+impl<M: Map> Kernel for Gate<'_, M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self(gate, up, map) = self;
+        let (mut gates, ups) = (gate.chunks_exact_mut(S::LANES), up.chunks_exact(S::LANES));
+        let up_rest = ups.remainder();
+        for (gate, up) in (&mut gates).zip(ups) {
+            let p = gate.as_mut_ptr();
+            // SAFETY: the chunks have LANES values.
+            unsafe { s.store(p, s.mul(map.apply(s, s.load(p)), s.load(up.as_ptr()))) };
+        }
+        let rest = gates.into_remainder();
+        let (p, n) = (rest.as_mut_ptr(), rest.len());
+        debug_assert_eq!(n, up_rest.len());
+        // SAFETY: the remainders, of slices of the same length, have n < LANES values.
+        unsafe {
+            s.store_first(p, n, s.mul(map.apply(s, s.load_first(p, n)), s.load_first(up_rest.as_ptr(), n)));
+        }
     }
 }
 
 macro_rules! activations {
-    ($($(#[$doc:meta])* $name:ident $with:ident $map:ident($s:ident, $x:ident) = $value:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $with:ident $gate:ident $gate_with:ident $map:ident($s:ident, $x:ident) = $value:expr;)*) => {$(
+        #[derive(Clone, Copy)]
         struct $map;
         impl Map for $map {
             #[inline(always)]
-            fn apply<S: Simd>($s: S, $x: S::F) -> S::F {
+            fn apply<S: Simd>(self, $s: S, $x: S::F) -> S::F {
                 $value
             }
         }
@@ -45,137 +73,55 @@ macro_rules! activations {
         }
         #[doc = concat!("[`", stringify!($name), "`] with the instructions of `isa`, or plain ones where this CPU lacks them.")]
         pub fn $with(isa: Isa, x: &mut [f32]) {
-            dispatch(isa, InPlace::<$map>(x, std::marker::PhantomData));
+            dispatch(isa, InPlace(x, $map));
+        }
+        #[doc = concat!("`gate ← ", stringify!($name), "(gate) · up`, elementwise: [`", stringify!($name), "`], and the product rounded to float32.")]
+        ///
+        /// # Panics
+        /// If the lengths differ.
+        #[track_caller]
+        pub fn $gate(gate: &mut [f32], up: &[f32]) {
+            $gate_with(Isa::best(), gate, up);
+        }
+        #[doc = concat!("[`", stringify!($gate), "`] with the instructions of `isa`, or plain ones where this CPU lacks them.")]
+        #[track_caller]
+        pub fn $gate_with(isa: Isa, gate: &mut [f32], up: &[f32]) {
+            assert_eq!(gate.len(), up.len(), "lengths of gate and up");
+            dispatch(isa, Gate(gate, up, $map));
         }
     )*};
 }
 
 activations! {
     /// Exact GELU in place, `x Φ(x)`; relative error at most 2e-7 wherever the result is a normal number.
-    gelu_erf gelu_erf_with GeluErf(s, x) = math::gelu_erf(s, x);
+    gelu_erf gelu_erf_with gelu_erf_gate gelu_erf_gate_with GeluErf(s, x) = math::gelu_erf(s, x);
     /// GELU by tanh in place, `x / 2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, also known as `gelu_new`; relative error
     /// at most 2e-7 wherever the result is a normal number. `gelu_fast` differs from it by 1e-10 in √(2/π) alone.
-    gelu_tanh gelu_tanh_with GeluTanh(s, x) = math::gelu_tanh(s, x);
+    gelu_tanh gelu_tanh_with gelu_tanh_gate gelu_tanh_gate_with GeluTanh(s, x) = math::gelu_tanh(s, x);
     /// `max(x, 0)` in place.
-    relu relu_with Relu(s, x) = s.max(s.splat(0.0), x);
+    relu relu_with relu_gate relu_gate_with Relu(s, x) = s.max(s.splat(0.0), x);
     /// `x / (1 + exp(-x))` in place; relative error at most 2e-7 wherever the result is a normal number.
-    silu silu_with Silu(s, x) = math::silu(s, x);
+    silu silu_with silu_gate silu_gate_with Silu(s, x) = math::silu(s, x);
 }
 
-/// Products of `x` `[d]` with rows of `table` `[n, d]`.
-struct DotRows<'a> {
-    x: &'a [f32],
-    table: &'a [f32],
-    rows: &'a [u32],
-    out: &'a mut [f64],
-}
+/// `x -> c tanh(x / c)`
+#[derive(Clone, Copy)]
+pub(crate) struct SoftCap(pub f32);
 
-impl Kernel for DotRows<'_> {
-    type Output = ();
-
+impl Map for SoftCap {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { x, table, rows, out } = self;
-        let (rows, rest) = rows.as_chunks::<4>();
-        let (outs, out_rest) = out.as_chunks_mut::<4>();
-        for (&rows, out) in rows.iter().zip(outs) {
-            *out = sums(s, x, table, rows);
-        }
-        for (&row, out) in rest.iter().zip(out_rest) {
-            [*out] = sums(s, x, table, [row]);
-        }
+    fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
+        let c = s.splat(self.0);
+        s.mul(c, math::tanh(s, s.div(x, c)))
     }
 }
 
-/// `x` times `N` rows of `table`, side by side; each sum is the same whatever the others are.
-#[inline(always)]
-fn sums<S: Simd, const N: usize>(s: S, x: &[f32], table: &[f32], rows: [u32; N]) -> [f64; N] {
-    let d = x.len();
-    let mut of_rows = [&table[..0]; N];
-    for (of_row, row) in of_rows.iter_mut().zip(rows) {
-        *of_row = &table[row as usize * d..][..d];
-    }
-    let (mut acc, mut sums) = ([s.zero_f64(); N], [0.0; N]);
-    for i in (0..d).step_by(S::LANES) {
-        let n = S::LANES.min(d - i);
-        // SAFETY: x and each row have d values, and `i + n <= d`; the zeros after fewer than LANES values add nothing.
-        unsafe {
-            let load = |v: &[f32]| {
-                let at = v.as_ptr().add(i);
-                if n == S::LANES { s.load(at) } else { s.load_first(at, n) }
-            };
-            let x = load(x);
-            for (acc, row) in acc.iter_mut().zip(of_rows) {
-                *acc = s.mul_add_f64(x, load(row), *acc);
-            }
-        }
-    }
-    // Not `map`: its closure would be compiled without the vector instructions.
-    for (sum, acc) in sums.iter_mut().zip(acc) {
-        *sum = s.sum_f64(acc);
-    }
-    sums
+/// `c tanh(x / c)` in place, for positive `c`; relative error at most 3e-7 wherever result and `x / c` are normal numbers.
+pub fn softcap(x: &mut [f32], c: f32) {
+    softcap_with(Isa::best(), x, c);
 }
 
-/// `y += alpha x`
-struct Axpy<'a>(f32, &'a [f32], &'a mut [f32]);
-
-impl Kernel for Axpy<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (alpha, x, y, n) = (s.splat(self.0), self.1.as_ptr(), self.2.as_mut_ptr(), self.1.len());
-        let mut i = 0;
-        while i + S::LANES <= n {
-            // SAFETY: both slices have n values.
-            unsafe { s.store(y.add(i), s.fma(alpha, s.load(x.add(i)), s.load(y.add(i)))) };
-            i += S::LANES;
-        }
-        let rest = n - i;
-        // SAFETY: both slices have `rest` values from i on.
-        unsafe {
-            let v = s.fma(alpha, s.load_first(x.add(i), rest), s.load_first(y.add(i), rest));
-            s.store_first(y.add(i), rest, v);
-        }
-    }
-}
-
-/// `out_i = Σ_j x_j table[rows_i, j]` in float64: each product is exact, and sums round at float64's precision.
-///
-/// Shapes: `x` `[d]`, `table` `[n, d]`, `rows` and `out` alike.
-///
-/// # Panics
-/// If `rows` and `out` differ in length, or `table` lacks a row.
-#[track_caller]
-pub fn dot_rows(x: &[f32], table: &[f32], rows: &[u32], out: &mut [f64]) {
-    dot_rows_with(Isa::best(), x, table, rows, out);
-}
-
-/// [`dot_rows`] with the instructions of `isa`, or plain ones where this CPU lacks them.
-#[track_caller]
-pub fn dot_rows_with(isa: Isa, x: &[f32], table: &[f32], rows: &[u32], out: &mut [f64]) {
-    assert_eq!(rows.len(), out.len(), "numbers of rows and of products");
-    let n_rows = table.len().checked_div(x.len()).unwrap_or(usize::MAX);
-    assert!(rows.iter().all(|&row| (row as usize) < n_rows), "a row past the table's {n_rows}");
-    dispatch(isa, DotRows { x, table, rows, out });
-}
-
-/// `y += alpha x`
-///
-/// # Panics
-/// If the lengths differ.
-#[track_caller]
-pub fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len(), "lengths of x and y");
-    dispatch(Isa::best(), Axpy(alpha, x, y));
-}
-
-/// `y += x`
-///
-/// # Panics
-/// If the lengths differ.
-#[track_caller]
-pub fn add_assign(y: &mut [f32], x: &[f32]) {
-    axpy(1.0, x, y);
+/// [`softcap`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+pub fn softcap_with(isa: Isa, x: &mut [f32], c: f32) {
+    dispatch(isa, InPlace(x, SoftCap(c)));
 }

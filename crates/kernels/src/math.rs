@@ -35,6 +35,18 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     s.scale_pow2(s.add(s.splat(1.0), m), n)
 }
 
+/// `tanh(x) = -sign(x) E / (2 + E)` with `E = exp(-2 |x|) - 1`, which keeps its relative accuracy where x is small.
+#[inline(always)]
+pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
+    // From 10 on the result is 1.
+    let a = s.min(s.splat(10.0), s.abs(x));
+    let (m, n) = exp_parts(s, s.mul(a, s.splat(-2.0)), s.splat(0.0));
+    // (1 + m) 2^n - 1
+    let e = s.add(s.sub(s.scale_pow2(s.splat(1.0), n), s.splat(1.0)), s.scale_pow2(m, n));
+    let size = s.div(s.neg(e), s.add(s.splat(2.0), e));
+    s.select_negative(x, s.neg(size), size)
+}
+
 /// `x / (1 + exp(-x))`
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(s: S, x: S::F) -> S::F {

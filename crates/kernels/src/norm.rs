@@ -1,4 +1,4 @@
-//! Layer normalisation.
+//! Layer norm and RMS norm.
 
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 use crate::{MatMut, MatRef};
@@ -30,13 +30,42 @@ pub fn layer_norm_with(
     for (name, v) in [("weight", weight), ("bias", bias)] {
         assert!(v.is_none_or(|v| v.len() == d), "length of the layer norm's {name}");
     }
-    dispatch(isa, LayerNorm { x, weight, bias, eps, out });
+    let affine = Affine { weight, one_plus: false, bias };
+    dispatch(isa, LayerNorm { x, affine, eps, out });
+}
+
+/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`, or with `one_plus`
+/// `… * (1 + gain)` (Gemma). `gain` is `[d]`. Queries and keys are normed head by head as rows of `d_head` values.
+///
+/// The squares are summed in float64; products round to float32 as in Hugging Face Transformers.
+///
+/// # Panics
+/// If the shapes differ.
+#[track_caller]
+pub fn rms_norm(x: MatRef<'_>, gain: &[f32], one_plus: bool, eps: f32, out: MatMut<'_>) {
+    rms_norm_with(Isa::best(), x, gain, one_plus, eps, out);
+}
+
+/// [`rms_norm`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+#[track_caller]
+pub fn rms_norm_with(isa: Isa, x: MatRef<'_>, gain: &[f32], one_plus: bool, eps: f32, out: MatMut<'_>) {
+    assert_eq!((x.rows(), x.cols()), (out.rows(), out.cols()), "shapes of x and out");
+    assert_eq!(gain.len(), x.cols(), "length of the RMS norm's gain");
+    let affine = Affine { weight: Some(gain), one_plus, bias: None };
+    dispatch(isa, RmsNorm { x, affine, eps, out });
+}
+
+/// What becomes of a row that is centred and scaled: `x * weight + bias`, or `x * (1 + weight) + bias`.
+#[derive(Clone, Copy)]
+struct Affine<'a> {
+    weight: Option<&'a [f32]>,
+    one_plus: bool,
+    bias: Option<&'a [f32]>,
 }
 
 struct LayerNorm<'a> {
     x: MatRef<'a>,
-    weight: Option<&'a [f32]>,
-    bias: Option<&'a [f32]>,
+    affine: Affine<'a>,
     eps: f32,
     out: MatMut<'a>,
 }
@@ -52,7 +81,29 @@ impl Kernel for LayerNorm<'_> {
             let mean = sum(s, row) / d as f64;
             let var = squares(s, row, mean as f32) / d as f64;
             let scale = (1.0 / (var + f64::from(self.eps)).sqrt()) as f32;
-            write(s, row, mean as f32, scale, self.weight, self.bias, self.out.row_mut(i));
+            write(s, row, mean as f32, scale, self.affine, self.out.row_mut(i));
+        }
+    }
+}
+
+struct RmsNorm<'a> {
+    x: MatRef<'a>,
+    affine: Affine<'a>,
+    eps: f32,
+    out: MatMut<'a>,
+}
+
+impl Kernel for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let d = self.x.cols();
+        for i in 0..self.x.rows() {
+            let row = self.x.row(i);
+            let mean_square = squares(s, row, 0.0) / d as f64;
+            let scale = (1.0 / (mean_square + f64::from(self.eps)).sqrt()) as f32;
+            write(s, row, 0.0, scale, self.affine, self.out.row_mut(i));
         }
     }
 }
@@ -90,15 +141,7 @@ fn squares<S: Simd>(s: S, x: &[f32], mean: f32) -> f64 {
 }
 
 #[inline(always)]
-fn write<S: Simd>(
-    s: S,
-    x: &[f32],
-    mean: f32,
-    scale: f32,
-    weight: Option<&[f32]>,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
+fn write<S: Simd>(s: S, x: &[f32], mean: f32, scale: f32, affine: Affine<'_>, out: &mut [f32]) {
     let d = x.len();
     let (mean, scale) = (s.splat(mean), s.splat(scale));
     for i in (0..d).step_by(S::LANES) {
@@ -108,10 +151,11 @@ fn write<S: Simd>(
             let load =
                 |p: *const f32| if n == S::LANES { s.load(p.add(i)) } else { s.load_first(p.add(i), n) };
             let mut v = s.mul(s.sub(load(x.as_ptr()), mean), scale);
-            if let Some(w) = weight {
-                v = s.mul(v, load(w.as_ptr()));
+            if let Some(w) = affine.weight {
+                let w = load(w.as_ptr());
+                v = s.mul(v, if affine.one_plus { s.add(s.splat(1.0), w) } else { w });
             }
-            if let Some(b) = bias {
+            if let Some(b) = affine.bias {
                 v = s.add(v, load(b.as_ptr()));
             }
             let to = out.as_mut_ptr().add(i);

@@ -1,6 +1,9 @@
-//! Activations against float64 on every instruction set. `cargo test --release -- --ignored` goes through all floats.
+//! Activations, gates and soft caps against float64 on every instruction set. `cargo test --release -- --ignored` goes through all floats.
 
-use cs_kernels::{Isa, gelu_erf_with, gelu_tanh_with, relu_with, silu_with};
+use cs_kernels::{
+    Isa, gelu_erf_gate_with, gelu_erf_with, gelu_tanh_gate_with, gelu_tanh_with, relu_gate_with, relu_with,
+    silu_gate_with, silu_with, softcap_with,
+};
 
 type Kernel = fn(Isa, &mut [f32]);
 
@@ -23,6 +26,22 @@ const SMOOTH: [(&str, Kernel, Reference); 3] = [
     ("gelu_erf", gelu_erf_with, gelu_erf),
     ("gelu_tanh", gelu_tanh_with, gelu_tanh),
     ("silu", silu_with, silu),
+];
+
+type Gate = fn(Isa, &mut [f32], &[f32]);
+
+const GATES: [(&str, Gate, Kernel); 4] = [
+    ("gelu_erf", gelu_erf_gate_with, gelu_erf_with),
+    ("gelu_tanh", gelu_tanh_gate_with, gelu_tanh_with),
+    ("relu", relu_gate_with, relu_with),
+    ("silu", silu_gate_with, silu_with),
+];
+
+/// Gemma 2's caps of scores and of logits, and one that is no round number.
+const CAPS: [(f32, Kernel, Reference); 3] = [
+    (50.0, |isa, x| softcap_with(isa, x, 50.0), |x| 50.0 * (x / 50.0).tanh()),
+    (30.0, |isa, x| softcap_with(isa, x, 30.0), |x| 30.0 * (x / 30.0).tanh()),
+    (0.37, |isa, x| softcap_with(isa, x, 0.37), |x| f64::from(0.37f32) * (x / f64::from(0.37f32)).tanh()),
 ];
 
 /// The worst relative error over normal results, and where; subnormal results must be right to one step of theirs.
@@ -120,6 +139,47 @@ fn a_value_does_not_depend_on_its_place() {
                     kernel(isa, &mut part);
                     assert_eq!(part, whole[start..start + len], "{name}, {isa:?}: {len} from {start}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn soft_caps_are_right_to_3e_7() {
+    // Quotients `x / c` that are normal numbers.
+    let normal = |bits: &u32| f32::from_bits(*bits).abs() > 100.0 * f32::MIN_POSITIVE;
+    for isa in Isa::available() {
+        for (c, kernel, reference) in CAPS {
+            let dense = (1e-3f32.to_bits()..1e3f32.to_bits()).step_by(101).flat_map(|b| [b, b | 1 << 31]);
+            let (error, x) = worst(kernel, reference, isa, floats(4999).filter(normal).chain(dense));
+            println!("cap {c}, {isa:?}: {error:.3e} at {x}");
+            assert!(error <= 3e-7, "cap {c}, {isa:?}: relative error {error:e} at {x}");
+            let mut x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 0.0, -0.0];
+            kernel(isa, &mut x);
+            assert!(x[0].is_nan());
+            assert_eq!(x[1..], [c, -c, c, 0.0, 0.0], "{isa:?}");
+        }
+    }
+}
+
+#[test]
+fn a_gate_is_its_activation_times_the_other_branch() {
+    for isa in Isa::available() {
+        for (name, gate, activation) in GATES {
+            for n in 0..70 {
+                let x: Vec<f32> = (0..n).map(|i| (i as f32 - 31.0) * 0.37).collect();
+                let mut up: Vec<f32> = (0..n).map(|i| (i as f32).sin() * 3.0).collect();
+                if let Some(last) = up.last_mut() {
+                    *last = f32::NAN;
+                }
+                let (mut found, mut expected) = (x.clone(), x);
+                gate(isa, &mut found, &up);
+                activation(isa, &mut expected);
+                expected.iter_mut().zip(&up).for_each(|(x, up)| *x *= up);
+                let bits = |x: &[f32]| {
+                    x.iter().map(|x| if x.is_nan() { None } else { Some(x.to_bits()) }).collect::<Vec<_>>()
+                };
+                assert_eq!(bits(&found), bits(&expected), "{name}, {isa:?}, {n} values");
             }
         }
     }

@@ -143,15 +143,31 @@ impl ModelFiles {
     }
 }
 
-/// Whether a file, all links followed, lies in the model's folder, or where links of the Hub's cache lead: to
-/// `models--…/blobs/…`. A link in a stranger's folder could name any file of the machine.
+/// Whether a file, all links followed, lies in the model's folder or in the Hub's cache. A link in a stranger's folder
+/// could name any file of the machine.
+///
+/// For a snapshot, `<cache>/models--…/snapshots/<commit>`, that is anywhere in its own cache; for other folders, where links
+/// of a cache lead: `models--…/blobs/<etag>`, or what repositories share, `blobs/<2 hex digits>/<64 hex digits>`.
 fn is_at_home(real: &Path, folder: &Path) -> io::Result<bool> {
-    let name_of = |path: Option<&Path>| path?.file_name()?.to_str().map(str::to_owned);
-    let (blobs, repository) = (real.parent(), real.parent().and_then(Path::parent));
-    let is_blob = name_of(blobs).is_some_and(|name| name == "blobs")
-        && name_of(repository).is_some_and(|name| name.starts_with("models--"));
-    Ok(is_blob || real.starts_with(folder.canonicalize()?))
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let is_repository = |path: &Path| name(path).starts_with("models--");
+    let folder = folder.canonicalize()?;
+    let snapshots = folder.parent().filter(|path| name(path) == "snapshots");
+    let cache = snapshots.and_then(Path::parent).filter(|path| is_repository(path)).and_then(Path::parent);
+    if real.starts_with(&folder) || cache.is_some_and(|cache| real.starts_with(cache)) {
+        return Ok(true);
+    }
+    let Some(parent) = real.parent() else { return Ok(false) };
+    if name(parent) == "blobs" {
+        return Ok(parent.parent().is_some_and(is_repository));
+    }
+    let is_hex = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_shared = |blobs: &Path| name(blobs) == "blobs" && blobs.join(SHARED_BLOBS).is_file();
+    Ok(is_hex(&name(real), 64) && is_hex(&name(parent), 2) && parent.parent().is_some_and(is_shared))
 }
+
+/// What marks a folder of contents that the repositories of a cache share.
+const SHARED_BLOBS: &str = ".huggingface-shared-blobs";
 
 /// The content of a file that may be larger than memory.
 pub(crate) enum FileBytes {

@@ -9,10 +9,12 @@
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod families;
 #[expect(unsafe_code, reason = "files are mapped into memory, and their pages given back")]
 mod files;
 mod hex;
 mod info;
+mod keys;
 mod memory;
 pub mod spec;
 pub mod tokenizer;

@@ -10,21 +10,25 @@
   // ---- Words and numbers ----------------------------------------------------------------------------------------
 
   const known = (v) => v !== null && v !== undefined;
+  /** The digits of |v|; exact ties go to the even digit, as in the notes, where toFixed goes up. */
+  const rounded = (v, digits) => {
+    const size = Math.abs(v);
+    // All digits of the binary number: a tie is a 5 with nothing after it.
+    const exact = size.toFixed(60);
+    const at = exact.indexOf(".") + 1 + digits;
+    const isTie = /^50*$/.test(exact.slice(at));
+    const last = exact[digits === 0 ? at - 2 : at - 1];
+    return isTie && Number(last) % 2 === 0 ? exact.slice(0, digits === 0 ? at - 1 : at) : size.toFixed(digits);
+  };
   const fixed = (v, digits = 3) => {
     if (!known(v)) return "–";
-    const text = Math.abs(v).toFixed(digits);
+    const text = rounded(v, digits);
     return v < 0 && Number(text) !== 0 ? "−" + text : text;
   };
-  const signed = (v, digits = 3) => (known(v) && v > 0 && Number(v.toFixed(digits)) !== 0 ? "+" : "") + fixed(v, digits);
+  const signed = (v, digits = 3) => (known(v) && v > 0 && Number(rounded(v, digits)) !== 0 ? "+" : "") + fixed(v, digits);
   const range = (low, high, digits = 3) => (known(low) && known(high) ? ` [${fixed(low, digits)}, ${fixed(high, digits)}]` : "");
   const count = (n) => n.toLocaleString("en-US");
-  /** To one decimal, ties to the even digit, as the notes round. */
-  const percent = (v) => {
-    if (!known(v)) return "–";
-    const tenths = 1000 * v;
-    const down = Math.floor(tenths);
-    return (tenths - down === 0.5 && down % 2 === 0 ? down / 10 : 100 * v).toFixed(1) + "%";
-  };
+  const percent = (v) => (known(v) ? fixed(100 * v, 1) + "%" : "–");
   const bytes = (n) => (n < 1048576 ? `${count(Math.ceil(n / 1024))} KiB` : `${(n / 1048576).toFixed(1)} MiB`);
   const size = (m) => {
     if (!known(m)) return "unknown";
@@ -213,6 +217,7 @@
     };
     const rows = [
       ["Δ", value("delta", "")],
+      ["over templates", (task) => range(...["_low_templates", "_high_templates"].map((end) => cell(model, task + end, i))).trim() || "–"],
       ["q", (task) => { const q = cell(model, task + "_q", i); return known(q) && q < 0.001 ? "< 0.001" : fixed(q); }],
       ["Δ, held out", value("held_out", "held_out_")],
       ["rank by |\u2060Δ\u2060|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
@@ -222,9 +227,12 @@
       element("tbody", {}, ...rows.map(([name, of]) => element("tr", {}, element("th", { scope: "row" }, name), ...TASKS.map((task) => element("td", {}, ...[of(task)].flat()))))));
     const probability = cell(model, "probability", i);
     const heldOut = cell(model, "held_out_category", i);
+    const relative = cell(model, "relative_category", i);
     const words = !known(category) ? "Not measured on both tasks: no category."
       : `Category: ${categories[category].label}` + (known(probability) ? `, with probability ${fixed(probability, 2)} under resampled prompts` : "") +
-        (known(heldOut) ? `; on held-out prompts: ${categories[heldOut].label}` : "") + ".";
+        (known(heldOut) ? `; on held-out prompts: ${categories[heldOut].label}` : "") + "." +
+        (known(relative) ? ` At ${fixed(100 * study.relative_tau, 0)}% of the model’s own logit differences: ${categories[relative].label}.` : "") +
+        (model.not_done.length ? ` This model does not do ${model.not_done.join(" and ")}.` : "");
     $("card").replaceChildren(
       element("h3", {}, `${model.name} ${headName(model.heads.layer[i], model.heads.head[i])}`),
       element("p", {}, words), table, ...attention(model, i));
@@ -244,16 +252,22 @@
   const whole = (n) => (known(n) ? count(n) : "–");
   // Columns that no model has a value for are left out.
   const modelColumns = [
-    { title: "model", words: true, sort: (m) => m.name, show: (m) => m.name }, { title: "family", words: true, sort: (m) => m.family, show: (m) => m.family },
+    { title: "model", words: true, sort: (m) => m.name, show: (m) => m.name + (m.not_done.length ? " *" : "") }, { title: "family", words: true, sort: (m) => m.family, show: (m) => m.family },
     { title: "size", sort: (m) => m.params_m, show: (m) => size(m.params_m) },
     { title: "layers × heads", sort: (m) => m.n_layers * m.n_heads, show: (m) => `${m.n_layers} × ${m.n_heads}` },
     ...tasks.map((t, i) => ({ title: "accuracy " + t.label, sort: (m) => m.baselines[i]?.accuracy, show: (m) => percent(m.baselines[i]?.accuracy) })),
     ...categories.map((c, i) => ({ title: c.label, sort: (m) => m.counts[i], show: (m) => count(m.counts[i]) })),
+    ...categories.map((c, i) => ({ title: "relative: " + c.label, sort: (m) => m.relative_counts?.[i], show: (m) => whole(m.relative_counts?.[i]) })),
     { title: "not stable", sort: (m) => m.n_unstable, show: (m) => whole(m.n_unstable) },
     { title: "r", sort: (m) => m.pearson[0], show: (m) => interval(m.pearson) },
+    { title: "r over templates", sort: (m) => m.pearson_templates[1], show: (m) => range(m.pearson_templates[1], m.pearson_templates[2], 2).trim() || "–" },
+    { title: "r without noise", sort: (m) => m.disattenuated[0], show: (m) => interval(m.disattenuated) },
     { title: "r, held out", sort: (m) => m.held_out_pearson[0], show: (m) => interval(m.held_out_pearson) },
   ].filter((column) => models.some((m) => known(column.sort(m))));
+  if (modelColumns.some((column) => column.title.startsWith("accuracy"))) $("accuracy-note").textContent = study.accuracy;
   fillTable($("model-table"), modelColumns, models.map((m) => ({ item: m, cells: modelColumns.map((column) => column.show(m)) })));
+  if (study.intervals_over) $("model-note").append(` Intervals of r are over ${study.intervals_over}.`);
+  if (study.not_done) $("model-note").append(` * ${study.not_done}`);
 
   // ---- Phase space ----------------------------------------------------------------------------------------------
 
@@ -400,6 +414,9 @@
     ["corr", "Pearson’s r between the tasks", "pearson"], ["spearman", "Spearman’s ρ between the tasks", "spearman"],
     ["held_out_corr", "Pearson’s r, held-out prompts", "held_out_pearson"], ["held_out_spearman", "Spearman’s ρ, held-out prompts", "held_out_spearman"],
     ["frac_strong", "share of heads that are not weak"], ["frac_shared", "share of shared heads"], ["frac_ioi_only", "share of IOI-only heads"], ["frac_anti_only", "share of anti-only heads"],
+    ["corr_disattenuated", "Pearson’s r without noise", "disattenuated"],
+    ["frac_relative_strong", "share of heads that are not weak, relative thresholds"], ["frac_relative_shared", "share of shared heads, relative thresholds"],
+    ["frac_relative_ioi_only", "share of IOI-only heads, relative thresholds"], ["frac_relative_anti_only", "share of anti-only heads, relative thresholds"],
     ["n_strong", "heads that are not weak"], ["top_1pct_share_ioi", "share of Σ|Δ IOI| in the top 1% of heads"], ["top_5pct_share_ioi", "share of Σ|Δ IOI| in the top 5% of heads"],
     ["top_1pct_share_anti", "share of Σ|Δ anti-repeat| in the top 1% of heads"], ["top_5pct_share_anti", "share of Σ|Δ anti-repeat| in the top 5% of heads"],
     ["participation_fraction_ioi", "participation fraction, IOI"], ["participation_fraction_anti", "participation fraction, anti-repeat"],
@@ -427,9 +444,9 @@
     const bounds = withInterval ? { range: [-1.05, 1.05] } : { rangemode: "tozero" };
     Plotly.react("scaling-plot", traces, layout({ xaxis: sizeAxis(models.filter((m) => known(m.params_m)).map((m) => m.params_m)), yaxis: axis(title, bounds), showlegend: true }), config);
     const law = study.laws[name];
-    $("scaling-note").textContent = (withInterval ? "Bars: 95% intervals. " : "This measure has no interval. ") + (law && known(law.slope)
+    $("scaling-note").textContent = (withInterval && study.intervals_over ? `Bars: 95% intervals over ${study.intervals_over}. ` : "This measure has no interval. ") + (law && known(law.slope)
       ? `Pooled over families, with an intercept for each: ${fixed(law.slope)}${range(law.low, law.high)} with each tenfold size (n = ${law.n}, q = ${fixed(law.q)}).`
-      : "No line is fitted: too few models or sizes.");
+      : "No line is fitted: too few models or sizes.") + (law?.left_out.length ? ` Left out, without this measure or a size: ${law.left_out.join(", ")}.` : "");
   }
   if (MEASURES.length) {
     $("scaling-controls").append(select("Measure", MEASURES.map((m, i) => [i, m[1]]), (v) => { scaling.measure = Number(v); drawScaling(); }));
@@ -469,7 +486,7 @@
       const shapes = base && known(base[key][0]) ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
       Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
       $("ablation-note").textContent = `${state.model}, ${tasks[state.task].label}, hero heads from ${plain(state.selection)}; over ${study.ablation_prompts}. Dashed line: nothing ablated. ` +
-        "Bars of hero heads: 95% intervals over prompts; of random heads, which are drawn from all: the middle 95% of the random sets.";
+        "Bars of hero heads: 95% intervals over prompts; of random heads, which are drawn from all: the middle 95% of the random sets." + (measure === "acc" ? " " + study.accuracy : "");
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),

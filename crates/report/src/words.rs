@@ -1,10 +1,11 @@
 //! How numbers are put into words.
 
-use analysis::joint::ModelInfo;
-use analysis::model_measures::TaskCorrelation;
+use analysis::joint::{ModelInfo, StudyTask};
+use analysis::model_measures::{IntervalOver, TaskCorrelation};
 use analysis::scan_file::Split;
 use analysis::stats::Interval;
 
+use crate::figures::palette::task_label;
 use crate::figures::scale::decimal;
 
 /// A whole number with commas between thousands.
@@ -49,11 +50,41 @@ pub fn interval(interval: Interval, decimals: usize) -> String {
 /// A correlation with its interval, or that it is not defined.
 #[must_use]
 pub fn correlation(correlation: &TaskCorrelation) -> String {
-    match (correlation.estimate, correlation.interval) {
-        (Some(r), Some(i)) => format!("{} {}", decimal(r, 2), interval(i, 2)),
-        (Some(r), None) => format!("{} (too few heads for an interval)", decimal(r, 2)),
+    match (correlation.estimate, correlation.shown()) {
+        (Some(r), Some((i, _))) => format!("{} {}", decimal(r, 2), interval(i, 2)),
+        (Some(r), None) => format!("{} (no interval can be estimated)", decimal(r, 2)),
         (None, _) => "not defined".into(),
     }
+}
+
+/// What the shown intervals of correlations are over, where there are any.
+pub fn intervals_over<'a>(correlations: impl Iterator<Item = &'a TaskCorrelation>) -> Option<&'static str> {
+    let mut over: Vec<IntervalOver> = correlations.filter_map(|c| Some(c.shown()?.1)).collect();
+    over.dedup();
+    match over[..] {
+        [] => None,
+        [IntervalOver::Prompts] => Some("prompts"),
+        [IntervalOver::Heads] => {
+            Some("heads, as if they were a sample of more (the table knows nothing of the prompts)")
+        }
+        _ => Some("prompts, or over heads where the table knows nothing of the prompts"),
+    }
+}
+
+/// Which models do not do which tasks, if any is known not to.
+pub fn not_done<'a>(models: impl Iterator<Item = &'a ModelInfo> + Clone) -> Option<String> {
+    let of_task = |task: StudyTask| {
+        let lacking = models.clone().filter(|m| m.tasks_not_done().contains(&task));
+        let names: Vec<String> = lacking.map(|m| m.model.clone()).collect();
+        (!names.is_empty()).then(|| format!("{} by {}", task_label(task), list(&names)))
+    };
+    let parts: Vec<String> = StudyTask::BOTH.into_iter().filter_map(of_task).collect();
+    (!parts.is_empty()).then(|| {
+        format!(
+            "Not done (the 95% interval of the mean logit difference reaches 0 or lies below it, or no prompt is answered right): {}.",
+            parts.join("; ")
+        )
+    })
 }
 
 /// A head as the field writes it.
@@ -94,6 +125,9 @@ pub fn prompts_of(split: Split) -> &'static str {
 pub fn method(info: &ModelInfo) -> Option<String> {
     let ablation = info.ablation.as_ref()?;
     let mut text = format!("{ablation} ablation");
+    if let Some(reference) = &info.reference {
+        text += &format!(" over {reference} reference prompts");
+    }
     if let Some(bias) = &info.value_bias {
         text += &format!(", value bias {bias}");
     }

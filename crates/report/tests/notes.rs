@@ -4,6 +4,7 @@ mod common;
 
 use analysis::study::Study;
 use analysis::table::Table;
+use analysis::tracing::CausalResult;
 use report::Extras;
 use report::notes::{Note, notes};
 
@@ -39,7 +40,7 @@ fn every_study_has_whole_notes() {
 fn counts_in_sentences_are_those_of_the_numbers() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "gpt2-medium", "opt-125m"]), 1.0));
     let positive = study.correlations.iter().filter(|c| c.pearson.estimate.unwrap() > 0.0).count();
-    let above = study.correlations.iter().filter(|c| c.pearson.interval.unwrap().low > 0.0).count();
+    let above = study.correlations.iter().filter(|c| c.pearson.shown().unwrap().0.low > 0.0).count();
     let findings = text(&study, "high_level_findings");
     assert!(
         findings.contains(&format!("positive in {positive} of 3 models; of 3 intervals, {above} ")),
@@ -186,4 +187,73 @@ fn sets_of_hero_heads_are_judged_by_their_tests() {
             && text.ends_with("20 to 99 of them stand behind a p-value, which therefore is 0.0200 at least, before it is adjusted."),
         "{text}"
     );
+}
+
+/// A traced head: its influence on either task in logits, relative to that of the clean run, which is `gap` of each.
+fn traced(model: &str, head: u32, influences: [f64; 2], gap: [f64; 2]) -> CausalResult {
+    let task = |influence: f64, gap: f64| {
+        let normalised = influence / gap;
+        serde_json::json!({
+            "ci_low": influence - 0.05, "ci_high": influence + 0.05, "p_value": 0.001, "q_value": 0.01,
+            "normalised": normalised, "normalised_ci_low": normalised - 0.05, "normalised_ci_high": normalised + 0.05,
+            "clean_logit_diff_mean": gap / 2.0, "corrupted_logit_diff_mean": -gap / 2.0,
+            "n_pairs": 240, "n_left_out": 0, "weights": [],
+        })
+    };
+    let value = serde_json::json!({
+        "family": "any", "model": model, "hf_name": "", "category": "shared", "layer": 0, "head": head,
+        "mean_ioi_influence": influences[0], "mean_anti_influence": influences[1],
+        "ioi_influences": [], "anti_influences": [], "delta_ioi": 0.1, "delta_anti": 0.1, "strength": 0.2, "rank": 0,
+        "stream": "v", "ioi": task(influences[0], gap[0]), "anti": task(influences[1], gap[1]),
+        "resampling": { "n_resamples": 100, "n_permutations": 100, "level": 0.95 }, "note": "",
+        "origin": {
+            "family": "any", "model": model, "hf_name": "", "params_m": null, "n_layers": 1, "n_heads": 4,
+            "protocol": "standard", "seed": 0, "picked_on": "discovery", "split": "held_out",
+            "provenance": { "program_version": "0.1.0", "weight_hash": "" },
+        },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+/// Where the clean run lies below the corrupted one, an influence towards it is negative in logits and still brings it back;
+/// heads of a model that does not do the task are not counted.
+#[test]
+fn influences_are_counted_relative_to_the_clean_run() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
+    let mut extras = Extras::default();
+    extras.traced = vec![
+        traced("gpt2", 0, [-0.4, 0.5], [-1.0, 2.0]),
+        traced("gpt2", 1, [0.3, -0.9], [-1.0, 2.0]),
+        traced("opt-125m", 0, [2.0, 3.0], [4.0, 3.0]),
+    ];
+    let text = said(&study, &extras, "Causal influence");
+    assert!(
+        text.contains("On IOI, the interval of the normalised influence")
+            && text.contains("of 2 of 3 hero heads lies above 0"),
+        "{text}"
+    );
+    assert!(text.contains("and of 1 below; 3 have q ≤ 0.05; the largest in size is that of opt-125m L0H0, +0.500 [+0.450, +0.550]."), "{text}");
+    // OPT does not do anti-repeat.
+    assert!(
+        text.contains("On anti-repeat, ") && text.contains("of 1 of 2 hero heads lies above 0"),
+        "{text}"
+    );
+    assert!(text.contains("the largest in size is that of gpt2 L0H1, −0.450 [−0.500, −0.400]. Left out, for not doing the task: opt-125m."), "{text}");
+}
+
+#[test]
+fn models_that_do_not_do_a_task_are_named() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m", "opt-350m"]), 1.0));
+    let text = said(&study, &Extras::default(), "Categories of heads");
+    assert!(
+        text.contains("the heads of 1 model are ")
+            && text.contains("as far as is known: opt-125m and opt-350m."),
+        "{text}"
+    );
+    let outline = self::text(&study, "results_outline");
+    let row =
+        |model: &str| outline.lines().find(|l| l.starts_with(&format!("| {model} |"))).unwrap().to_owned();
+    assert!(row("opt-125m").ends_with("| anti-repeat |") && row("gpt2").ends_with("| – |"), "{outline}");
+    let law = outline.lines().find(|l| l.contains("shared heads at relative thresholds")).unwrap();
+    assert!(law.contains("left out: opt-125m and opt-350m"), "{law}");
 }

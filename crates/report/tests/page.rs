@@ -232,6 +232,22 @@ fn every_table_can_be_had_from_the_page_unless_it_would_grow_too_large() {
     assert_eq!(tables(&html).last().unwrap(), &("huge".to_owned(), None));
 }
 
+/// What the page rounds was not rounded before: 0.0905 is shown as the notes show the number that it stands for.
+#[test]
+fn numbers_come_to_the_page_unrounded() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
+    let html = page(&study, &Extras::default()).unwrap();
+    let data = html.split("id=\"study\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    for (model, shown) in study.joint.models.iter().zip(data["models"].as_array().unwrap()) {
+        for (head, delta) in model.heads.iter().zip(shown["heads"]["ioi_delta"].as_array().unwrap()) {
+            assert_eq!(head.ioi.delta, delta.as_f64());
+        }
+    }
+    assert_eq!(data["models"][0]["pearson"][0].as_f64(), study.correlations[0].pearson.estimate);
+    assert_eq!(data["models"][1]["not_done"], serde_json::json!(["anti-repeat"]));
+}
+
 #[test]
 fn names_cannot_end_the_script() {
     let csv = common::joint_csv(&common::models(&["gpt2"]), 1.0)

@@ -86,8 +86,7 @@ pub(super) fn summary(e: &Evaluation) -> Vec<SummaryRow> {
         for (task, intervals) in e.tasks.iter().zip(&intervals).enumerate().map(|(i, (t, b))| ((i, t), b)) {
             let means = place.map_or(task.1.base, |s| task.1.sets[s]);
             let ends = |series: usize| {
-                let interval = intervals[3 * at + series].interval;
-                Some((interval.low, interval.high))
+                intervals[3 * at + series].interval.map(|interval| (interval.low, interval.high))
             };
             let mut figures = Figures { means, ends: [ends(0), ends(1)], ..Figures::default() };
             if e.sums_compare && place.is_some() {

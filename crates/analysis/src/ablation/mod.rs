@@ -205,6 +205,9 @@ pub struct AblationSettings {
     pub ablation: String,
     /// `folded` or `in-head`.
     pub value_bias: String,
+    /// `abc` or `same`; none under `zero`.
+    #[serde(default)]
+    pub reference: Option<String>,
     /// Random sets of each kind and size at most.
     pub n_random_sets: usize,
     /// Held-out prompts of each task that random sets are run on at most.

@@ -25,6 +25,7 @@ impl AblationSettings {
         table
             .text("ablation", rows.clone().map(|s| s.ablation.as_str()))
             .text("value_bias", rows.clone().map(|s| s.value_bias.as_str()))
+            .text("reference", rows.clone().map(|s| s.reference.as_deref()))
             .float("tau", rows.map(|s| s.tau))
     }
 }

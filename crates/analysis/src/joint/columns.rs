@@ -1,6 +1,8 @@
 //! The columns of a joint table, in one place for writing and reading.
 
 use super::{Effect, EffectDetail, JOINT_TABLE, JointTable, ModelInfo, StudyTask};
+use crate::scan_file::Performance;
+use crate::stats::Interval;
 use crate::stats::correlation_bootstrap::PromptNoise;
 use crate::table::{Table, format_float};
 
@@ -16,14 +18,18 @@ pub(super) struct DetailColumn {
 }
 
 /// The columns after the required ones, once for each task.
-pub(super) const DETAIL: [DetailColumn; 9] = [
+pub(super) const DETAIL: [DetailColumn; 13] = [
     DetailColumn { template: "delta_{}_ci_low", cell: |d| &mut d.ci_low },
     DetailColumn { template: "delta_{}_ci_high", cell: |d| &mut d.ci_high },
+    DetailColumn { template: "delta_{}_low_templates", cell: |d| &mut d.low_templates },
+    DetailColumn { template: "delta_{}_high_templates", cell: |d| &mut d.high_templates },
     DetailColumn { template: "p_value_{}", cell: |d| &mut d.p_value },
     DetailColumn { template: "q_value_{}", cell: |d| &mut d.q_value },
     DetailColumn { template: "held_out_delta_{}", cell: |d| &mut d.held_out_delta },
     DetailColumn { template: "held_out_delta_{}_ci_low", cell: |d| &mut d.held_out_ci_low },
     DetailColumn { template: "held_out_delta_{}_ci_high", cell: |d| &mut d.held_out_ci_high },
+    DetailColumn { template: "held_out_delta_{}_low_templates", cell: |d| &mut d.held_out_low_templates },
+    DetailColumn { template: "held_out_delta_{}_high_templates", cell: |d| &mut d.held_out_high_templates },
     DetailColumn { template: "held_out_p_value_{}", cell: |d| &mut d.held_out_p_value },
     DetailColumn { template: "held_out_q_value_{}", cell: |d| &mut d.held_out_q_value },
 ];
@@ -41,24 +47,79 @@ pub(super) fn probability_prefix(task: StudyTask) -> String {
 type InfoText = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<String>;
 
 /// Columns that say the same for every head of a model, in words.
-pub(super) const INFO_TEXT: [(&str, InfoText); 7] = [
+pub(super) const INFO_TEXT: [(&str, InfoText); 8] = [
     ("hf_name", |m| &mut m.hf_name),
     ("protocol", |m| &mut m.protocol),
     ("ablation", |m| &mut m.ablation),
     ("value_bias", |m| &mut m.value_bias),
+    ("reference", |m| &mut m.reference),
     ("seed", |m| &mut m.seed),
     ("program_version", |m| &mut m.program_version),
     ("weight_hash", |m| &mut m.weight_hash),
 ];
 
-type NoiseCell = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<PromptNoise>;
+type NumberCell = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<f64>;
 
-/// Columns on what the prompts do to the correlation; `_bias` and `_sd` follow.
-pub(super) const NOISE: [(&str, NoiseCell); 4] = [
-    ("pearson_z_prompt", |m| &mut m.correlation_noise.pearson),
-    ("spearman_z_prompt", |m| &mut m.correlation_noise.spearman),
-    ("held_out_pearson_z_prompt", |m| &mut m.correlation_noise.held_out_pearson),
-    ("held_out_spearman_z_prompt", |m| &mut m.correlation_noise.held_out_spearman),
+/// Columns that say the same for every head of a model, in numbers: how well it does the tasks, and the correlation between
+/// them without the noise of measurement.
+pub(super) const INFO_NUMBER: [(&str, NumberCell); 10] = [
+    ("base_logit_diff_ioi", |m| &mut m.performance[0].logit_diff),
+    ("base_logit_diff_ioi_ci_low", |m| &mut m.performance[0].logit_diff_low),
+    ("base_logit_diff_ioi_ci_high", |m| &mut m.performance[0].logit_diff_high),
+    ("accuracy_ioi", |m| &mut m.performance[0].accuracy),
+    ("base_logit_diff_anti", |m| &mut m.performance[1].logit_diff),
+    ("base_logit_diff_anti_ci_low", |m| &mut m.performance[1].logit_diff_low),
+    ("base_logit_diff_anti_ci_high", |m| &mut m.performance[1].logit_diff_high),
+    ("accuracy_anti", |m| &mut m.performance[1].accuracy),
+    ("pearson_disattenuated", |m| &mut m.over_prompts.disattenuated.value),
+    ("held_out_pearson_disattenuated", |m| &mut m.over_prompts.held_out_disattenuated.value),
+];
+
+/// Two columns that belong together: either both cells of a row hold a number, or the pair is missing.
+pub(super) struct PairColumn {
+    pub names: [&'static str; 2],
+    pub read: fn(&ModelInfo) -> Option<[f64; 2]>,
+    pub write: fn(&mut ModelInfo, Option<[f64; 2]>),
+}
+
+/// The columns of an interval.
+macro_rules! ends {
+    ($name:literal, $($place:ident).+) => {
+        PairColumn {
+            names: [concat!($name, "_low"), concat!($name, "_high")],
+            read: |m| m.over_prompts.$($place).+.map(|i| [i.low, i.high]),
+            write: |m, ends| m.over_prompts.$($place).+ = ends.map(|[low, high]| Interval { low, high }),
+        }
+    };
+}
+
+/// The columns of what the prompts do to a correlation on Fisher's scale.
+macro_rules! noise {
+    ($name:literal, $($place:ident).+) => {
+        PairColumn {
+            names: [concat!($name, "_bias"), concat!($name, "_sd")],
+            read: |m| m.over_prompts.$($place).+.noise.map(|n| [n.bias, n.sd]),
+            write: |m, noise| m.over_prompts.$($place).+.noise = noise.map(|[bias, sd]| PromptNoise { bias, sd }),
+        }
+    };
+}
+
+/// Columns on what the prompts say of the correlations.
+pub(super) const INFO_PAIR: [PairColumn; 14] = [
+    noise!("pearson_z_prompt", pearson),
+    noise!("spearman_z_prompt", spearman),
+    noise!("held_out_pearson_z_prompt", held_out_pearson),
+    noise!("held_out_spearman_z_prompt", held_out_spearman),
+    ends!("pearson_prompts", pearson.prompts),
+    ends!("pearson_templates", pearson.templates),
+    ends!("spearman_prompts", spearman.prompts),
+    ends!("spearman_templates", spearman.templates),
+    ends!("held_out_pearson_prompts", held_out_pearson.prompts),
+    ends!("held_out_pearson_templates", held_out_pearson.templates),
+    ends!("held_out_spearman_prompts", held_out_spearman.prompts),
+    ends!("held_out_spearman_templates", held_out_spearman.templates),
+    ends!("pearson_disattenuated", disattenuated.interval),
+    ends!("held_out_pearson_disattenuated", held_out_disattenuated.interval),
 ];
 
 impl JointTable {
@@ -97,11 +158,13 @@ impl JointTable {
         for (name, cell) in INFO_TEXT {
             table = table.text(name, self.per_model(|info| cell(&mut info.clone()).clone()));
         }
-        for (name, cell) in NOISE {
-            let noise = |info: &ModelInfo| *cell(&mut info.clone());
-            table = table
-                .float(format!("{name}_bias"), self.per_model(|info| noise(info).map(|n| n.bias)))
-                .float(format!("{name}_sd"), self.per_model(|info| noise(info).map(|n| n.sd)));
+        for column in INFO_PAIR {
+            for (at, name) in column.names.into_iter().enumerate() {
+                table = table.float(name, self.per_model(|info| (column.read)(info).map(|pair| pair[at])));
+            }
+        }
+        for (name, cell) in INFO_NUMBER {
+            table = table.float(name, self.per_model(|info| *cell(&mut info.clone())));
         }
         table
     }
@@ -116,4 +179,16 @@ impl JointTable {
 fn read_detail(effect: &Effect, cell: DetailCell) -> Option<f64> {
     let mut detail = effect.detail.as_deref()?.clone();
     *cell(&mut detail)
+}
+
+/// Adds which of the two tasks each row's model does ([`Performance::does_task`]); empty where that is not known.
+pub(crate) fn does_columns<'a>(
+    mut table: Table,
+    rows: impl Iterator<Item = &'a [Performance; 2]> + Clone,
+) -> Table {
+    for task in StudyTask::BOTH {
+        let does = rows.clone().map(|of_tasks| of_tasks[task as usize].does_task());
+        table = table.boolean(format!("does_{}", task.name()), does);
+    }
+    table
 }

@@ -1,14 +1,19 @@
 //! Joining the scans of both tasks.
 
-use super::{CorrelationNoise, Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo};
+use super::{
+    CorrelationsOverPrompts, Disattenuated, Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo,
+    OverPrompts,
+};
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
 use crate::layout::{ANTI_REPEAT, IOI};
+use crate::model_measures::LEVEL;
 use crate::per_prompt::PerPromptScan;
 use crate::scan_file::{HeadDelta, ScanFile, ScanMeta, Split};
 use crate::stats::Seed;
 use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::{Measured, prompt_noise};
+use crate::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
 
 /// The two scans of one model.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,19 +22,19 @@ pub struct ScanPair {
     pub ioi: ScanFile,
     /// Scan on anti-repeat.
     pub anti: ScanFile,
-    /// What their prompts do to the correlation between them; see [`ScanPair::with_prompts`].
-    pub noise: CorrelationNoise,
+    /// What their prompts say of the correlation between them; see [`ScanPair::with_prompts`].
+    pub over_prompts: CorrelationsOverPrompts,
 }
 
 impl ScanPair {
     /// Both scans of a model, without what only their side files can tell.
     #[must_use]
     pub fn new(ioi: ScanFile, anti: ScanFile) -> Self {
-        Self { ioi, anti, noise: CorrelationNoise::default() }
+        Self { ioi, anti, over_prompts: CorrelationsOverPrompts::default() }
     }
 
-    /// Adds how far the sample of prompts blurs the correlation between the tasks, so that its interval covers heads
-    /// and prompts rather than heads alone.
+    /// Adds what the prompts say of the correlation between the tasks: its intervals over prompts and templates, the
+    /// correlation without the noise of measurement, and what the prompts add to its interval over heads.
     ///
     /// # Errors
     /// When the side files are not those of the scans.
@@ -46,27 +51,47 @@ impl ScanPair {
                 ));
             }
         }
-        let both_held_out = self.ioi.held_out.is_some() && self.anti.held_out.is_some();
-        let on = |split: Split, kind: Correlation| {
-            let seeds = [ioi, anti].map(|side| {
-                let meta = &side.meta;
-                Seed::new(
-                    meta.seed,
-                    &[&meta.model_name, &meta.task, split.as_str(), "prompt noise", kind.name()],
-                )
-            });
-            let (ioi, anti) = (ioi.differences(split), anti.differences(split));
-            let x = Measured { series: &ioi.heads, weights: &ioi.weights };
-            let y = Measured { series: &anti.heads, weights: &anti.weights };
-            prompt_noise(x, y, kind, &seeds)
+        let on = |split: Split| {
+            let effects = [ioi, anti].map(|side| side.differences(split));
+            let [x, y] =
+                [0, 1].map(|at| Measured { series: &effects[at].heads, weights: &effects[at].weights });
+            let over_prompts = |kind: Correlation| {
+                let seeds = |purpose: &str| {
+                    [ioi, anti].map(|side| {
+                        let meta = &side.meta;
+                        let words = [&meta.model_name, &meta.task, split.as_str(), purpose, kind.name()];
+                        Seed::new(meta.seed, &words)
+                    })
+                };
+                let templates = Over::Templates([&effects[0].templates, &effects[1].templates]);
+                OverPrompts {
+                    noise: prompt_noise(x, y, kind, &seeds("prompt noise")),
+                    prompts: interval_over_prompts(x, y, Over::Prompts, kind, LEVEL, &seeds("prompts")),
+                    templates: interval_over_prompts(x, y, templates, kind, LEVEL, &seeds("templates")),
+                }
+            };
+            let corrected = disattenuated(x, y, LEVEL);
+            (
+                Correlation::BOTH.map(over_prompts),
+                Disattenuated {
+                    value: corrected.map(|c| c.value),
+                    interval: corrected.and_then(|c| c.interval),
+                },
+            )
         };
-        let main = self.ioi.split;
-        self.noise = CorrelationNoise {
-            pearson: on(main, Correlation::Pearson),
-            spearman: on(main, Correlation::Spearman),
-            held_out_pearson: both_held_out.then(|| on(Split::HeldOut, Correlation::Pearson)).flatten(),
-            held_out_spearman: both_held_out.then(|| on(Split::HeldOut, Correlation::Spearman)).flatten(),
+        let ([pearson, spearman], disattenuated) = on(self.ioi.split);
+        self.over_prompts = CorrelationsOverPrompts {
+            pearson,
+            spearman,
+            disattenuated,
+            ..CorrelationsOverPrompts::default()
         };
+        if self.ioi.held_out.is_some() && self.anti.held_out.is_some() {
+            let ([pearson, spearman], disattenuated) = on(Split::HeldOut);
+            self.over_prompts.held_out_pearson = pearson;
+            self.over_prompts.held_out_spearman = spearman;
+            self.over_prompts.held_out_disattenuated = disattenuated;
+        }
         Ok(self)
     }
 }
@@ -93,7 +118,11 @@ pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
             ));
         }
         models.push(ModelHeads {
-            info: ModelInfo { correlation_noise: pair.noise, ..model_info(&pair.ioi.meta) },
+            info: ModelInfo {
+                performance: [pair.ioi.baseline.performance(), pair.anti.baseline.performance()],
+                over_prompts: pair.over_prompts,
+                ..model_info(&pair.ioi.meta)
+            },
             heads: pair
                 .ioi
                 .heads
@@ -125,11 +154,17 @@ fn model_info(scan: &ScanMeta) -> ModelInfo {
         protocol: some_text(&scan.protocol),
         ablation: some_text(&scan.ablation),
         value_bias: some_text(&scan.value_bias),
+        reference: scan.reference.as_deref().and_then(some_text),
         seed: Some(scan.seed.to_string()),
         program_version: some_text(&scan.provenance.program_version),
         weight_hash: some_text(&scan.provenance.weight_hash),
-        correlation_noise: CorrelationNoise::default(),
+        ..ModelInfo::default()
     }
+}
+
+/// The reference prompts as an error shows them.
+fn reference(scan: &ScanMeta) -> &str {
+    scan.reference.as_deref().unwrap_or("none")
 }
 
 fn some_text(text: &str) -> Option<String> {
@@ -141,14 +176,18 @@ fn effect(head: &HeadDelta) -> Effect {
     let detail = EffectDetail {
         ci_low: head.delta_ci_low,
         ci_high: head.delta_ci_high,
+        low_templates: head.delta_low_templates,
+        high_templates: head.delta_high_templates,
         p_value: head.p_value,
         q_value: head.q_value,
         held_out_delta: head.held_out_delta,
         held_out_ci_low: head.held_out_ci_low,
         held_out_ci_high: head.held_out_ci_high,
+        held_out_low_templates: head.held_out_low_templates,
+        held_out_high_templates: head.held_out_high_templates,
         held_out_p_value: head.held_out_p_value,
         held_out_q_value: head.held_out_q_value,
-        prob_abs_delta_ge_tau: head.prob_abs_delta_ge_tau.iter().copied().map(Some).collect(),
+        prob_abs_delta_ge_tau: head.prob_abs_delta_ge_tau.clone(),
     };
     Effect { delta: Some(head.delta), detail: Some(Box::new(detail)) }
 }
@@ -197,6 +236,7 @@ fn check_pair(pair: &ScanPair) -> Result<()> {
     same("seed", &ioi.meta.seed, &anti.meta.seed)?;
     same("ablation", &ioi.meta.ablation, &anti.meta.ablation)?;
     same("value_bias", &ioi.meta.value_bias, &anti.meta.value_bias)?;
+    same("reference", &reference(&ioi.meta), &reference(&anti.meta))?;
     same("n_layers", &ioi.meta.n_layers, &anti.meta.n_layers)?;
     same("n_heads", &ioi.meta.n_heads, &anti.meta.n_heads)?;
     same("taus", &format!("{:?}", ioi.taus), &format!("{:?}", anti.taus))
@@ -208,8 +248,10 @@ fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
         ("protocol", &first.meta.protocol, &other.meta.protocol),
         ("ablation", &first.meta.ablation, &other.meta.ablation),
         ("value_bias", &first.meta.value_bias, &other.meta.value_bias),
-    ];
-    for (field, a, b) in fields {
+    ]
+    .map(|(field, a, b)| (field, a.as_str(), b.as_str()));
+    let references = ("reference", reference(&first.meta), reference(&other.meta));
+    for (field, a, b) in fields.into_iter().chain([references]) {
         if a != b {
             return Err(AnalysisError::inconsistent(
                 format!("scans of {} and {}", first.meta.model_name, other.meta.model_name),

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::columns::{DETAIL, INFO_TEXT, NOISE, REQUIRED, probability_prefix};
+use super::columns::{DETAIL, INFO_NUMBER, INFO_PAIR, INFO_TEXT, REQUIRED, probability_prefix};
 use super::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
-use crate::stats::correlation_bootstrap::PromptNoise;
 
 /// Most rows that [`import`] takes unless told otherwise: a hundred times the heads of the 17 known models.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -129,8 +128,10 @@ struct Columns {
     n_heads: Option<usize>,
     /// `(index into INFO_TEXT, position)`
     info: Vec<(usize, usize)>,
-    /// `(index into NOISE, positions of bias and sd)`
-    noise: Vec<(usize, [usize; 2])>,
+    /// `(index into INFO_NUMBER, position)`
+    numbers: Vec<(usize, usize)>,
+    /// `(index into INFO_PAIR, positions of both)`
+    pairs: Vec<(usize, [usize; 2])>,
 }
 
 impl Columns {
@@ -180,12 +181,15 @@ impl Columns {
                 .enumerate()
                 .filter_map(|(i, (name, _))| Some((i, position(name)?)))
                 .collect(),
-            noise: NOISE
+            numbers: INFO_NUMBER
                 .iter()
                 .enumerate()
-                .filter_map(|(i, (name, _))| {
-                    Some((i, [position(&format!("{name}_bias"))?, position(&format!("{name}_sd"))?]))
-                })
+                .filter_map(|(i, (name, _))| Some((i, position(name)?)))
+                .collect(),
+            pairs: INFO_PAIR
+                .iter()
+                .enumerate()
+                .filter_map(|(i, column)| Some((i, [position(column.names[0])?, position(column.names[1])?])))
                 .collect(),
         };
         // In ascending order whatever the order of the columns.
@@ -319,8 +323,8 @@ impl Models {
             return Err(row.error(
                 "model",
                 format!(
-                    "{model} differs from line {} in its size, shape or origin (params_m, n_layers, n_heads, hf_name, \
-                     protocol, ablation, value_bias, seed, program_version, weight_hash)",
+                    "{model} differs from line {} in its size, shape, origin or performance (params_m, n_layers, n_heads, hf_name, \
+                     protocol, ablation, value_bias, reference, seed, program_version, weight_hash, base_logit_diff, …)",
                     self.lines[index][0]
                 ),
                 "give different names to what was measured differently",
@@ -396,11 +400,14 @@ fn read_info(row: &Row, columns: &Columns, family: &str, model: &str) -> Result<
         let text = row.cell(column);
         *INFO_TEXT[index].1(&mut info) = Some(text).filter(|t| !t.is_empty()).map(str::to_owned);
     }
-    for &(index, [bias, sd]) in &columns.noise {
-        let (name, cell) = NOISE[index];
-        let bias = row.number(bias, &format!("{name}_bias"))?.0;
-        let sd = row.number(sd, &format!("{name}_sd"))?.0;
-        *cell(&mut info) = bias.zip(sd).map(|(bias, sd)| PromptNoise { bias, sd });
+    for &(index, column) in &columns.numbers {
+        let (name, cell) = INFO_NUMBER[index];
+        *cell(&mut info) = row.number(column, name)?.0;
+    }
+    for &(index, [first, second]) in &columns.pairs {
+        let column = &INFO_PAIR[index];
+        let pair = row.number(first, column.names[0])?.0.zip(row.number(second, column.names[1])?.0);
+        (column.write)(&mut info, pair.map(|(first, second)| [first, second]));
     }
     Ok(info)
 }

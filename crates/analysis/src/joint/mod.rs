@@ -11,11 +11,14 @@ mod import;
 
 use std::cmp::Ordering;
 
+pub(crate) use columns::does_columns;
 pub use from_scans::{ScanPair, from_scans};
 pub use from_study::{from_study, scanned_models, study_pair};
 pub use import::{DuplicateHead, Import, MAX_ROWS, import, import_reader};
 
 use crate::known_models;
+use crate::scan_file::Performance;
+use crate::stats::Interval;
 use crate::stats::correlation_bootstrap::PromptNoise;
 
 /// Name of the table's file, without `.csv`.
@@ -48,20 +51,28 @@ impl StudyTask {
 /// that another program made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EffectDetail {
-    /// Lower end of the 95% interval of Δ.
+    /// Lower end of the 95% interval of Δ over prompts.
     pub ci_low: Option<f64>,
-    /// Upper end of the 95% interval of Δ.
+    /// Upper end of that interval.
     pub ci_high: Option<f64>,
+    /// Lower end of the 95% interval of Δ over templates.
+    pub low_templates: Option<f64>,
+    /// Upper end of that interval.
+    pub high_templates: Option<f64>,
     /// Two-sided p-value of Δ = 0.
     pub p_value: Option<f64>,
     /// Benjamini–Hochberg q-value over the heads of the model.
     pub q_value: Option<f64>,
     /// Δ on held-out prompts.
     pub held_out_delta: Option<f64>,
-    /// Lower end of its 95% interval.
+    /// Lower end of its 95% interval over prompts.
     pub held_out_ci_low: Option<f64>,
-    /// Upper end of its 95% interval.
+    /// Upper end of that interval.
     pub held_out_ci_high: Option<f64>,
+    /// Lower end of its 95% interval over templates.
+    pub held_out_low_templates: Option<f64>,
+    /// Upper end of that interval.
+    pub held_out_high_templates: Option<f64>,
     /// p-value on held-out prompts.
     pub held_out_p_value: Option<f64>,
     /// q-value on held-out prompts.
@@ -137,31 +148,73 @@ pub struct ModelInfo {
     pub ablation: Option<String>,
     /// Treatment of the value bias.
     pub value_bias: Option<String>,
+    /// Reference prompts of mean and resample ablation.
+    pub reference: Option<String>,
     /// Seed of the prompts.
     pub seed: Option<String>,
     /// Version of the program that measured.
     pub program_version: Option<String>,
     /// Hash of the weights.
     pub weight_hash: Option<String>,
-    /// What the sample of prompts does to the correlation between the tasks.
-    pub correlation_noise: CorrelationNoise,
+    /// How well the model does both tasks, on the prompts that heads are picked on.
+    pub performance: [Performance; 2],
+    /// What the prompts say of the correlation between the tasks.
+    pub over_prompts: CorrelationsOverPrompts,
 }
 
-/// How sampled prompts blur the correlation between the tasks over the heads, where it was measured; see
-/// [`crate::stats::correlation_bootstrap`].
+/// What the prompts of both tasks say of the correlations over a model's heads, where it was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct CorrelationNoise {
-    /// For Pearson's correlation.
-    pub pearson: Option<PromptNoise>,
-    /// For Spearman's correlation.
-    pub spearman: Option<PromptNoise>,
-    /// For Pearson's correlation on held-out prompts.
-    pub held_out_pearson: Option<PromptNoise>,
-    /// For Spearman's correlation on held-out prompts.
-    pub held_out_spearman: Option<PromptNoise>,
+pub struct CorrelationsOverPrompts {
+    /// Of Pearson's correlation.
+    pub pearson: OverPrompts,
+    /// Of Spearman's correlation.
+    pub spearman: OverPrompts,
+    /// Of Pearson's correlation on held-out prompts.
+    pub held_out_pearson: OverPrompts,
+    /// Of Spearman's correlation on held-out prompts.
+    pub held_out_spearman: OverPrompts,
+    /// Pearson's correlation without the noise of measurement.
+    pub disattenuated: Disattenuated,
+    /// The same on held-out prompts.
+    pub held_out_disattenuated: Disattenuated,
+}
+
+/// What the prompts say of one correlation.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OverPrompts {
+    /// How they blur it, which its interval over heads needs; see [`crate::stats::correlation_bootstrap`].
+    pub noise: Option<PromptNoise>,
+    /// Its 95% interval over prompts; see [`crate::stats::correlation_prompts`].
+    pub prompts: Option<Interval>,
+    /// Its 95% interval over templates.
+    pub templates: Option<Interval>,
+}
+
+/// A correlation corrected for the noise of measurement; see [`crate::stats::correlation_prompts::disattenuated`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Disattenuated {
+    /// The correlation.
+    pub value: Option<f64>,
+    /// Its 95% interval over prompts.
+    pub interval: Option<Interval>,
 }
 
 impl ModelInfo {
+    /// How well the model does one of the tasks.
+    #[must_use]
+    pub fn performance(&self, task: StudyTask) -> &Performance {
+        &self.performance[task as usize]
+    }
+
+    /// The tasks that the model does not do: its rows say little of how they are done.
+    #[must_use]
+    pub fn tasks_not_done(&self) -> Vec<StudyTask> {
+        StudyTask::BOTH
+            .into_iter()
+            .filter(|&task| self.performance(task).does_task() == Some(false))
+            .collect()
+    }
+
     /// Heads of the whole model, if its shape is known.
     #[must_use]
     pub fn n_heads_total(&self) -> Option<usize> {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::interval::{Correction, Interval, bca_interval};
+use super::interval::{Correction, FEWEST_PROMPTS, Interval, bca_interval};
 use super::resampling::{Draws, Seed};
 use super::weighted_sums::PackedSeries;
 
@@ -16,10 +16,11 @@ const RESAMPLES_AT_ONCE: usize = 32;
 pub struct BootstrapMean {
     /// The weighted mean itself.
     pub mean: f64,
-    /// Its interval.
-    pub interval: Interval,
-    /// For each threshold asked for, the share of resamples whose mean is at least that far from 0.
-    pub share_at_least: Vec<f64>,
+    /// Its interval; `None` for fewer than [`FEWEST_PROMPTS`] distinct prompts.
+    pub interval: Option<Interval>,
+    /// For each threshold asked for, the share of resamples whose mean is at least that far from 0; `None` as for
+    /// the interval.
+    pub share_at_least: Vec<Option<f64>>,
 }
 
 /// What to bootstrap and how.
@@ -98,16 +99,19 @@ fn summarise(
     options: &BootstrapOptions,
 ) -> BootstrapMean {
     let mean = weighted_mean(values, weights);
+    if weights.len() < FEWEST_PROMPTS {
+        return BootstrapMean { mean, interval: None, share_at_least: vec![None; options.thresholds.len()] };
+    }
     let n_resamples = resampled.len() as f64;
     let share_at_least = options
         .thresholds
         .iter()
-        .map(|&t| resampled.iter().filter(|m| m.abs() >= t).count() as f64 / n_resamples)
+        .map(|&t| Some(resampled.iter().filter(|m| m.abs() >= t).count() as f64 / n_resamples))
         .collect();
     resampled.sort_unstable_by(f64::total_cmp);
     let correction =
         Correction { acceleration: acceleration_of_mean(values, weights, mean), n: Some(n_drawn) };
-    let interval = bca_interval(&resampled, mean, options.level, correction);
+    let interval = Some(bca_interval(&resampled, mean, options.level, correction));
     BootstrapMean { mean, interval, share_at_least }
 }
 

@@ -28,7 +28,7 @@ use super::resampling::{Draws, Seed, index_below};
 use super::weighted_sums::PackedSeries;
 
 /// Resamples, of heads and of prompts: widths are then known to about 2%.
-const N_RESAMPLES: usize = 2_000;
+pub(super) const N_RESAMPLES: usize = 2_000;
 /// Fewest heads with which a bootstrap over heads means anything.
 pub const FEWEST_HEADS: usize = 8;
 
@@ -121,12 +121,12 @@ pub fn correlation_interval(
 }
 
 /// artanh r, `None` for ±1.
-fn fisher(r: f64) -> Option<f64> {
+pub(super) fn fisher(r: f64) -> Option<f64> {
     (r.abs() < 1.0 - 1e-12).then(|| r.atanh())
 }
 
 /// Mean and standard deviation, summed in order; `None` for fewer than half of the resamples.
-fn mean_and_sd(values: &[f64]) -> Option<(f64, f64)> {
+pub(super) fn mean_and_sd(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < N_RESAMPLES / 2 {
         return None;
     }

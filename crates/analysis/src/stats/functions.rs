@@ -2,7 +2,7 @@
 
 use super::bootstrap::{resampled_means, weighted_mean};
 use super::correlation_bootstrap::Measured;
-use super::interval::{Correction, Interval, bca_interval};
+use super::interval::{Correction, FEWEST_PROMPTS, Interval, bca_interval};
 use super::resampling::{Draws, Seed};
 use super::weighted_sums::PackedSeries;
 
@@ -11,7 +11,7 @@ use super::weighted_sums::PackedSeries;
 pub struct Estimate {
     /// The estimate itself.
     pub value: f64,
-    /// Its interval; `None` where less than half of the resamples give a value.
+    /// Its interval; `None` where less than half of the resamples give a value, or a sample is too small.
     pub interval: Option<Interval>,
 }
 
@@ -28,7 +28,8 @@ pub struct Coverage {
 ///
 /// `function` is given the means of all series, sample by sample, and fills in its values; NaN where it has none. Each
 /// sample is resampled by itself, its series all alike, with its own seed. Intervals are [`bca_interval`]s without
-/// acceleration, expanded for the smallest sample. `None` for a function that has no value at the means themselves.
+/// acceleration, expanded for the smallest sample; there is none where a sample has fewer than [`FEWEST_PROMPTS`] distinct
+/// prompts. `None` for a function that has no value at the means themselves.
 #[must_use]
 pub fn bootstrap_functions(
     samples: &[(Measured<'_>, Seed)],
@@ -41,6 +42,7 @@ pub fn bootstrap_functions(
     let mut means = Vec::with_capacity(n_series);
     let mut resampled = Vec::with_capacity(samples.len()); // per sample: [n_resamples, n_series]
     let mut n_smallest = usize::MAX;
+    let few = samples.iter().any(|(sample, _)| sample.weights.len() < FEWEST_PROMPTS);
     for (sample, seed) in samples {
         means.extend(sample.series.iter().map(|s| weighted_mean(s, sample.weights)));
         let packed = PackedSeries::new(sample.weights.len(), sample.series.iter().map(Vec::as_slice));
@@ -72,7 +74,7 @@ pub fn bootstrap_functions(
     let summarise = |(value, mut column): (f64, Vec<f64>)| {
         column.sort_unstable_by(f64::total_cmp);
         let correction = Correction { acceleration: 0.0, n: Some(n_smallest) };
-        let enough = 2 * column.len() > n_resamples;
+        let enough = !few && 2 * column.len() > n_resamples;
         value.is_finite().then(|| Estimate {
             value,
             interval: enough.then(|| bca_interval(&column, value, coverage.level, correction)),

@@ -2,6 +2,9 @@
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
+/// Fewest distinct prompts whose mean has an interval: with fewer, no resample reaches far enough for one of 95%.
+pub const FEWEST_PROMPTS: usize = 10;
+
 /// A confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {

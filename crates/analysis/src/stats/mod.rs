@@ -4,12 +4,15 @@
 
 pub mod assignment;
 pub mod bootstrap;
+pub mod clusters;
 pub mod concentration;
 pub mod correlation;
 pub mod correlation_bootstrap;
+pub mod correlation_prompts;
 pub mod fdr;
 pub mod functions;
 pub mod interval;
+pub mod jackknife;
 pub mod ols;
 pub mod resampling;
 pub mod sign_flip;

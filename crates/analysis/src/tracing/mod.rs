@@ -50,10 +50,10 @@ pub struct TaskTrace {
 /// One head's influence on one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Influence {
-    /// Lower end of the 95% bootstrap interval of the mean influence.
-    pub ci_low: f64,
+    /// Lower end of the 95% bootstrap interval of the mean influence over pairs; absent for too few of them.
+    pub ci_low: Option<f64>,
     /// Upper end of that interval.
-    pub ci_high: f64,
+    pub ci_high: Option<f64>,
     /// Two-sided sign-flip p-value of no influence.
     pub p_value: f64,
     /// Benjamini–Hochberg q-value over the heads of the same list and model.
@@ -217,8 +217,8 @@ fn influences(
         .map(|((BootstrapMean { mean, interval, .. }, (p_value, q_value)), normalised)| {
             let of_normalised = |end: fn(Interval) -> f64| normalised.and_then(|n| n.interval).map(end);
             let influence = Influence {
-                ci_low: interval.low,
-                ci_high: interval.high,
+                ci_low: interval.map(|i| i.low),
+                ci_high: interval.map(|i| i.high),
                 p_value,
                 q_value,
                 normalised: normalised.map(|n| n.value),

@@ -40,8 +40,8 @@ pub fn summary_table(name: &str, results: &[CausalResult]) -> Table {
         let column = |of: fn(&Influence) -> Option<f64>| rows().map(move |r| of(r.on(task).1));
         let name = task.name();
         table = table
-            .float(format!("{name}_influence_ci_low"), column(|i| Some(i.ci_low)))
-            .float(format!("{name}_influence_ci_high"), column(|i| Some(i.ci_high)))
+            .float(format!("{name}_influence_ci_low"), column(|i| i.ci_low))
+            .float(format!("{name}_influence_ci_high"), column(|i| i.ci_high))
             .float(format!("{name}_influence_p_value"), column(|i| Some(i.p_value)))
             .float(format!("{name}_influence_q_value"), column(|i| Some(i.q_value)))
             .float(format!("normalised_{name}_influence"), column(|i| i.normalised))

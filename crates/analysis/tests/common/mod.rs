@@ -27,6 +27,7 @@ pub fn meta(family: &str, model: &str, task: &str, n_layers: u32, n_heads: u32) 
         protocol: "standard".into(),
         seed: 7,
         value_bias: "folded".into(),
+        reference: None,
         ablation: "zero".into(),
         n_layers,
         n_heads,
@@ -56,6 +57,7 @@ pub fn scan(meta: ScanMeta, n_distinct: usize, scale: f64, seed: u64) -> PerProm
         base,
         ablated,
         weight: (0..n_distinct).map(|i| 1 + u32::from(i % 7 == 0)).collect(),
+        template: (0..n_distinct as u32).map(|i| i / 2 % 5).collect(),
         split: (0..n_distinct).map(|i| if i % 2 == 0 { Split::Discovery } else { Split::HeldOut }).collect(),
     }
 }

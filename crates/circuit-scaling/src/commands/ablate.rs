@@ -14,7 +14,9 @@ use analysis::dissociation::{
 };
 use analysis::files::write_bytes;
 use analysis::layout::Layout;
+use analysis::scan_file::ACCURACY;
 use circuits::ablate::{ablate_sets, subsample};
+use circuits::prompts::Reference;
 use circuits::scan::{Ablation, ScanOptions, ValueBias};
 use cs_engine::decoder::Decoder;
 use serde_json::json;
@@ -33,6 +35,8 @@ pub struct AblateOptions {
     pub ablation: Option<Ablation>,
     /// Where value biases count; `None` for what the scan used.
     pub value_bias: Option<ValueBias>,
+    /// Reference prompts; `None` for what the scan used, or the default where it used none.
+    pub reference: Option<Reference>,
     /// Random sets of each kind and size at most.
     pub random_sets: usize,
     /// Held-out prompts of each task that random sets are run on at most.
@@ -49,6 +53,7 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
     let options = AblateOptions {
         ablation: args.ablation,
         value_bias: args.value_bias,
+        reference: args.reference,
         random_sets: args.sets.random_sets(args.effort.effort),
         random_prompts: args.sets.random_prompts(args.effort.effort),
         resamples: args.effort.resampling().n_resamples,
@@ -92,9 +97,18 @@ fn ablate_model(
     let meta = &tested.scans[0].meta;
     let ablation = options.ablation.map_or_else(|| meta.ablation.parse().map_err(unknown), Ok)?;
     let value_bias = options.value_bias.map_or_else(|| meta.value_bias.parse().map_err(unknown), Ok)?;
+    let of_scan = || meta.reference.as_deref().map_or_else(|| Ok(Reference::default()), str::parse);
+    let reference = options.reference.map_or_else(|| of_scan().map_err(unknown), Ok)?;
+    let scan = ScanOptions {
+        ablation,
+        value_bias,
+        reference,
+        engine: cs_engine::Options { memory: options.memory },
+    };
     let settings = AblationSettings {
         ablation: ablation.to_string(),
         value_bias: value_bias.to_string(),
+        reference: scan.reference_name(),
         n_random_sets: options.random_sets,
         n_random_prompts: options.random_prompts,
         tau: tested.tau,
@@ -110,7 +124,6 @@ fn ablate_model(
         return Ok(AblationFile::read(&path)?);
     }
     let decoder = tested.subject.load()?;
-    let scan = ScanOptions { ablation, value_bias, engine: cs_engine::Options { memory: options.memory } };
     let mut partial = folder.partial_ablation(name, &inputs);
     let known = std::mem::take(&mut partial.known);
     let mut runs = Runs { tested, decoder: &decoder, scan, display, partial, known, at: 0 };
@@ -259,6 +272,7 @@ fn write_tables(layout: &Layout, files: Vec<AblationFile>) -> Result<String, Cli
         }
         text.push('\n');
     }
+    let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(
         text,
         "Sets are in {}, tables in {}",
@@ -273,9 +287,10 @@ fn describe(text: &mut String, model: &ModelAblation) {
     let settings = &model.settings;
     let _ = writeln!(
         text,
-        "{} ({} ablation, value bias {}, {} prompts, up to {} random sets of each size on up to {} of them)",
+        "{} ({} ablation{}, value bias {}, {} prompts, up to {} random sets of each size on up to {} of them)",
         model.origin.model,
         settings.ablation,
+        settings.reference.as_ref().map_or_else(String::new, |r| format!(" over {r} reference prompts")),
         settings.value_bias,
         model.origin.split.as_str(),
         settings.n_random_sets,

@@ -74,6 +74,18 @@ fn describe(comparison: &Comparison) -> String {
                 task.max_abs_difference
             );
         }
+        if model.has_same_weights() == Some(false) {
+            let hash = |side: usize| {
+                model.weight_hashes[side].as_ref().and_then(|hash| hash.get(..12)).unwrap_or_default()
+            };
+            let _ = writeln!(
+                text,
+                "{:16} the two sides are different weights: sha-256 {}… and {}…",
+                model.info.model,
+                hash(0),
+                hash(1)
+            );
+        }
         let (share, kappa) = model.category_agreement();
         let _ = writeln!(
             text,

@@ -19,7 +19,7 @@ use circuits::prompts::{PromptSet, Split, TokenizedPrompts};
 use circuits::scan::{self, ScanOptions};
 use circuits::{attention, trace};
 use cs_engine::intervention::Stream;
-use cs_engine::{Cost, Options, Rates};
+use cs_engine::{Cost, Rates};
 use cs_model::spec::ModelSpec;
 
 use super::experiment::StudyHeads;
@@ -136,11 +136,7 @@ impl<'a> Model<'a> {
         heads: Option<&'a StudyHeads>,
     ) -> Self {
         let measure = &args.measure;
-        let options = ScanOptions {
-            ablation: measure.ablation,
-            value_bias: measure.value_bias,
-            engine: Options { memory: measure.memory },
-        };
+        let options = measure.scan_options();
         let read = |task| PerPromptScan::read(&layout.per_prompt(task, &subject.name)).ok();
         let scans = heads.and_then(|_| Some([read(IOI)?, read(ANTI_REPEAT)?]));
         Self { args, subject, tokenized, scans, heads, options }
@@ -174,8 +170,7 @@ impl<'a> Model<'a> {
         let n_heads = self.spec().n_heads_total();
         let (mut cost, mut resampled) = (Cost::default(), 0.0);
         for prompts in self.tokenized {
-            let ScanOptions { ablation, value_bias, engine } = self.options;
-            let of_task = scan::cost(self.spec(), prompts, ablation, value_bias, engine)
+            let of_task = scan::cost(self.spec(), prompts, self.options)
                 .map_err(|source| CliError::Scan { model: self.subject.name.clone(), source })?;
             cost = cost.and(of_task);
             resampled += (n_heads * prompts.prompts.len()) as f64 * self.resamples();
@@ -284,6 +279,7 @@ impl<'a> Model<'a> {
         let settings = AblationSettings {
             ablation: self.options.ablation.to_string(),
             value_bias: self.options.value_bias.to_string(),
+            reference: self.options.reference_name(),
             n_random_sets: self.n_random_sets(),
             n_random_prompts: 0,
             tau: self.args.tables.tau,

@@ -2,6 +2,7 @@
 
 use analysis::categories::{Category, Classified, ClassifiedModel, HeroHead, classify};
 use analysis::joint::JointTable;
+use analysis::known_models::split_revision;
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::origin::Origin;
 use analysis::per_prompt::PerPromptScan;
@@ -56,7 +57,7 @@ impl StudyHeads {
             return Ok((heads, subjects));
         }
         downloads::fetch(&args.models, display)?;
-        let mut subjects = Subject::open_all(&args.models)?;
+        let mut subjects = Subject::open_all(&args.models, display)?;
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
         if let Some(unknown) = subjects.iter().find(|s| place(&s.name).is_none()) {
             let folder = layout.root().to_owned();
@@ -71,13 +72,18 @@ impl StudyHeads {
 fn reopen(layout: &Layout, model: &str, display: Display) -> Result<Subject, CliError> {
     let scan = ScanFile::read(&layout.scan(IOI, model))?;
     let from = scan.meta.hf_name;
-    let mut then = from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from).to_owned();
     if let Some(commit) = scan.meta.provenance.options.get(COMMIT).and_then(Value::as_str) {
-        then = format!("{then}@{commit}");
+        let then = format!("{from}@{commit}");
         downloads::fetch(std::slice::from_ref(&then), display)?;
+        let mut subject = Subject::open(&then, display)?;
+        // Its name has the commit; the study's has what the user called it.
+        if split_revision(&subject.name).0 == split_revision(model).0 {
+            subject.name = model.to_owned();
+            return Ok(subject);
+        }
     }
-    for name in [&then, model] {
-        match Subject::open(name) {
+    for name in [from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from), model] {
+        match Subject::open(name, display) {
             Ok(subject) if subject.name == model => return Ok(subject),
             Ok(_) | Err(CliError::UnknownModel { .. }) => {}
             Err(error) => return Err(error),

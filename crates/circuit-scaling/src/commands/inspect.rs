@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use cs_model::spec::{ModelSpec, Positions};
+use cs_model::families::Parameters;
+use cs_model::spec::{
+    BlockLayout, ModelSpec, NormKind, NormPlacement, Positions, QkNorm, Rotary, RotaryFrequencies,
+    RotaryPairing, RotaryScaling,
+};
 
 use crate::args::ModelArgs;
 use crate::downloads;
@@ -14,7 +18,7 @@ use crate::subject::Subject;
 pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
-    let subject = Subject::open(&model[0])?;
+    let subject = Subject::open(&model[0], display)?;
     let (spec, checkpoint) = (subject.spec(), &subject.info.checkpoint);
     let mut text = String::new();
     let mut line = |key: &str, value: String| {
@@ -23,8 +27,9 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     line("model", subject.name.clone());
     let commit = subject.commit.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
     line("source", format!("{}{commit}", subject.hf_name));
-    line("family", subject.family.clone());
+    line("family", format!("{} (model_type {})", subject.family, subject.info.config.family.model_type));
     line("heads", format!("{} ({} layers × {})", spec.n_heads_total(), spec.n_layers, spec.n_heads));
+    line("key and value heads", key_heads(spec));
     line("parameters", format!("{} ({})", checkpoint.n_params(), checkpoint.dtypes().join(", ")));
     let weights = checkpoint.weight_bytes() as f64 / 1048576.0;
     line(
@@ -38,17 +43,24 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     line("d_embed", spec.d_embed.to_string());
     line("n_ctx", spec.n_ctx.to_string());
     line("positions", positions(spec));
-    line("block", format!("{:?}, {:?}-norm", spec.block, spec.norm).to_lowercase());
+    line("block", block(spec));
     line("final norm", yes_no(spec.final_norm).into());
     line("norm eps", spec.norm_eps.to_string());
-    line("activation", format!("{:?}", spec.activation));
+    line("norms of q and k", qk_norm(spec).into());
+    let gate = if spec.gated_mlp { ", gated" } else { "" };
+    line("activation", format!("{:?}{gate}", spec.activation));
     line("attention scale", by_layer(&spec.attn_scale));
     let windows: Vec<String> =
         spec.windows.iter().map(|w| w.map_or("all".into(), |w| format!("{w} tokens"))).collect();
     line("a query sees", by_layer(&windows));
+    let or_none = |x: Option<f32>| x.map_or("none".to_owned(), |x| x.to_string());
+    line("soft cap of scores", or_none(spec.attn_softcap));
+    line("soft cap of logits", or_none(spec.logit_softcap));
+    line("embedding scale", or_none(spec.embed_scale));
+    line("biases", biases(&subject.info.config.parameters));
     line("tied unembedding", yes_no(spec.tied_unembed).into());
-    let bos = subject.tokenizer().bos_id();
-    line("BOS", format!("{bos} {:?}", subject.tokenizer().token_text(bos).unwrap_or_default()));
+    let bos = |id| format!("{id} {:?}", subject.tokenizer().token_text(id).unwrap_or_default());
+    line("BOS", subject.tokenizer().bos_id().map_or_else(|| "none".to_owned(), bos));
     line("weights (sha-256)", checkpoint.weight_hash().to_owned());
     line("tokenizer (sha-256)", subject.tokenizer().hash().to_owned());
     Ok(text)
@@ -62,13 +74,82 @@ fn vocabulary(spec: &ModelSpec, n_tokens: usize) -> String {
 }
 
 fn positions(spec: &ModelSpec) -> String {
-    match spec.positions {
+    match &spec.positions {
         Positions::Learned { offset: 0 } => "learned".into(),
         Positions::Learned { offset } => format!("learned, from row {offset}"),
-        Positions::Rotary { n_dims, base } => {
-            format!("rotary, {n_dims} of {} dimensions, base {base}", spec.d_head)
+        Positions::Rotary(Rotary { n_dims, pairing, frequencies, .. }) => {
+            let sets: Vec<String> = frequencies.iter().map(frequencies_of).collect();
+            let pairing = match pairing {
+                RotaryPairing::Halves => "",
+                RotaryPairing::Interleaved => " interleaved",
+            };
+            format!("rotary, {n_dims} of {} dimensions{pairing}, {}", spec.d_head, sets.join("; "))
         }
     }
+}
+
+/// The base of rotary frequencies, and what was done to them.
+fn frequencies_of(set: &RotaryFrequencies) -> String {
+    let scaling = match &set.scaling {
+        RotaryScaling::None => String::new(),
+        RotaryScaling::Linear { factor } => format!(", linear scaling by {factor}"),
+        RotaryScaling::Yarn { factor, attention_factor, original_n_ctx, .. } => {
+            format!(", yarn by {factor} from {original_n_ctx} tokens, attention factor {attention_factor:.4}")
+        }
+        RotaryScaling::Llama3 { factor, original_n_ctx, .. } => {
+            format!(", llama3 scaling by {factor} from {original_n_ctx} tokens")
+        }
+        RotaryScaling::LongRope { attention_factor, .. } => {
+            format!(", longrope's short factors, attention factor {attention_factor:.4}")
+        }
+    };
+    format!("base {}{scaling}", set.base)
+}
+
+fn key_heads(spec: &ModelSpec) -> String {
+    match spec.group_size() {
+        1 => format!("{} per layer, one per head", spec.n_kv_heads),
+        n => format!("{} per layer, one per {n} heads", spec.n_kv_heads),
+    }
+}
+
+fn block(spec: &ModelSpec) -> String {
+    let layout = match spec.block {
+        BlockLayout::Sequential => "sequential",
+        BlockLayout::Parallel => "parallel",
+        BlockLayout::ParallelOneNorm => "parallel with one norm",
+    };
+    let kind = match spec.norm_kind {
+        NormKind::Layer => "layer norms",
+        NormKind::Rms => "RMS norms",
+        NormKind::RmsOnePlus => "RMS norms with 1 + w",
+    };
+    let place = match spec.norm {
+        NormPlacement::Pre => "before each branch",
+        NormPlacement::Post => "after each addition",
+        NormPlacement::Branch => "after each branch",
+        NormPlacement::PreAndBranch => "before and after each branch",
+    };
+    format!("{layout}, {kind} {place}")
+}
+
+fn qk_norm(spec: &ModelSpec) -> &'static str {
+    match spec.qk_norm {
+        QkNorm::None => "none",
+        QkNorm::PerHead => "per head",
+        QkNorm::AllHeads => "over all heads",
+    }
+}
+
+fn biases(has: &Parameters) -> String {
+    let parts = [
+        (has.qkv_bias, "q, k, v"),
+        (has.attn_out_bias, "W_O"),
+        (has.mlp_bias, "MLP"),
+        (has.unembed_bias, "unembedding"),
+    ];
+    let names: Vec<&str> = parts.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// One value where all layers agree, else all of them.

@@ -21,7 +21,7 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
         StudyFile::read(&path)?.fill(&path, &mut args, is_given)?;
     }
     args.measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&args.measure.models)?;
+    let subjects = Subject::open_all(&args.measure.models, display)?;
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let prompts = args
         .tasks

@@ -15,7 +15,7 @@ use crate::subject::Subject;
 pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError> {
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
-    let subject = Subject::open(&model[0])?;
+    let subject = Subject::open(&model[0], display)?;
     let tokenizer = subject.tokenizer();
     let tokens = tokenizer.encode_with_bos(&args.prompt)?;
     let decoder = subject.load()?;
@@ -29,8 +29,9 @@ pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError>
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
 
     let mut text = format!(
-        "{} tokens, BOS included\n{:>5}  {:>11}  {:>9}  token\n",
+        "{} tokens, {}\n{:>5}  {:>11}  {:>9}  token\n",
         tokens.len(),
+        if tokenizer.bos_id().is_some() { "BOS included" } else { "no BOS" },
         "rank",
         "probability",
         "logit"

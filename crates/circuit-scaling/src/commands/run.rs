@@ -8,7 +8,7 @@ use analysis::files::write_bytes;
 use analysis::joint::{ScanPair, from_scans, from_study, study_pair};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use analysis::study::{Study, analyse};
-use circuits::prompts::{PromptError, PromptSet};
+use circuits::prompts::{PromptError, PromptSet, Tokenize};
 use circuits::task::Task;
 use cs_engine::intervention::Stream;
 use report::Extras;
@@ -20,7 +20,7 @@ use super::attend::attend_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
-use super::scan::{ModelScan, check_memory, prompts_folder, resolve, step};
+use super::scan::{ModelScan, check_memory, check_references, prompts_folder, resolve, step};
 use super::tables::summary_text;
 use super::trace::{TraceOptions, trace_models};
 use crate::args::{RunArgs, Stage};
@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         }
     }
     args.measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&args.measure.models)?;
+    let subjects = Subject::open_all(&args.measure.models, display)?;
     let folder = StudyFolder::open(&args.tables.study.out)?;
     if stages.contains(&Stage::Scan) {
         check_memory(&folder, &subjects, &tasks)?;
@@ -194,6 +194,8 @@ impl Run<'_> {
         if !PromptSet::load(&record)?.tokenizers.iter().all(|t| is_ours(&t.model)) {
             return result;
         }
+        let tokenizers: Vec<&dyn Tokenize> = self.subjects.iter().map(|s| s as &dyn Tokenize).collect();
+        check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
             "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
             task.name
@@ -278,6 +280,7 @@ impl Run<'_> {
         let options = AblateOptions {
             ablation: None,
             value_bias: None,
+            reference: None,
             random_sets: self.args.sets.random_sets(effort.effort),
             random_prompts: self.args.sets.random_prompts(effort.effort),
             resamples: effort.resampling().n_resamples,

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use analysis::head_id::HeadId;
 use analysis::layout::Layout;
-use analysis::scan_file::{Provenance, ScanFile, ScanMeta};
+use analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
 use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::prompts::{PromptSet, Tokenize, TokenizedPrompts};
-use circuits::scan::{ScanOptions, Underway};
+use analysis::stats::interval::FEWEST_PROMPTS;
+use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use circuits::task::Task;
 use cs_engine;
 use cs_engine::decoder::Decoder;
@@ -27,7 +28,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
     let mut measure = args.measure.clone();
     measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&measure.models)?;
+    let subjects = Subject::open_all(&measure.models, display)?;
     let mut folder = StudyFolder::open(&args.study.out)?;
     check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
@@ -42,6 +43,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
         }
         describe(&mut text, &ScanFile::read(&folder.layout.scan(&task.name, &subject.name))?);
     }
+    let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
     Ok(text)
 }
@@ -62,8 +64,30 @@ pub fn resolve(
     subjects: &[Subject],
 ) -> Result<PromptSet, CliError> {
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
-    let folder = prompts_folder(layout);
-    Ok(PromptSet::load_or_resolve(&folder, task, &measure.prompt_options(), &tokenizers)?)
+    let (folder, options) = (prompts_folder(layout), measure.prompt_options());
+    if !PromptSet::path(&folder, &task.name).exists() {
+        check_references(task, measure, &tokenizers)?;
+    }
+    Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
+}
+
+/// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
+///
+/// # Errors
+/// Those of [`PromptSet::resolve`] and [`require_references`].
+pub fn check_references(
+    task: &Task,
+    measure: &MeasureArgs,
+    tokenizers: &[&dyn Tokenize],
+) -> Result<(), CliError> {
+    if measure.ablation == Ablation::Zero {
+        return Ok(());
+    }
+    let set = PromptSet::resolve(task, &measure.prompt_options(), tokenizers)?;
+    for &tokenizer in tokenizers {
+        require_references(&set.tokenize(tokenizer)?, Split::All, measure.scan_options())?;
+    }
+    Ok(())
 }
 
 /// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
@@ -93,6 +117,8 @@ pub struct ModelScan<'a> {
     options: ScanOptions,
     summary: SummaryOptions,
     inputs: Digest256,
+    /// The scan of other weights under the same name that lies in the folder.
+    other: Option<ScanMeta>,
 }
 
 impl<'a> ModelScan<'a> {
@@ -108,17 +134,22 @@ impl<'a> ModelScan<'a> {
         only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
         let path = layout.scan(&prompts.task.name, &subject.name);
+        let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
         // What every table needs is not overwritten by less.
-        if only_heads.is_some() && ScanFile::read(&path).is_ok_and(|scan| scan.meta.only_heads.is_none()) {
+        if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
             return Err(CliError::WholeScan { path });
         }
         let tokenized = prompts.tokenize(subject)?;
-        let written = tokenized.write(&prompts_folder(layout))?;
+        require_references(&tokenized, Split::All, measure.scan_options())?;
+        let written = tokenized.write(layout)?;
         let spec = subject.spec();
+        let scan_options = measure.scan_options();
         let mut options = serde_json::Map::new();
         options.insert("prompts".into(), prompts.n_prompts.into());
+        options.insert("hold_out".into(), prompts.hold_out.as_str().into());
         options.insert("task_hash".into(), prompts.task.hash().into());
         options.insert("tokenizer_hash".into(), subject.hash().into());
+        options.insert("bos_id".into(), subject.tokenizer().bos_id().into());
         if let Some(commit) = &subject.commit {
             options.insert(COMMIT.into(), commit.as_str().into());
         }
@@ -131,6 +162,7 @@ impl<'a> ModelScan<'a> {
             seed: prompts.seed,
             value_bias: measure.value_bias.to_string(),
             ablation: measure.ablation.to_string(),
+            reference: scan_options.reference_name(),
             n_layers: spec.n_layers as u32,
             n_heads: spec.n_heads as u32,
             n_params: Some(subject.info.checkpoint.n_params() as u64),
@@ -148,12 +180,8 @@ impl<'a> ModelScan<'a> {
         let inputs = Digest256::of(
             &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
         );
-        let options = ScanOptions {
-            ablation: measure.ablation,
-            value_bias: measure.value_bias,
-            engine: cs_engine::Options { memory: measure.memory },
-        };
-        Ok(Self { subject, tokenized, meta, options, summary, inputs })
+        let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
+        Ok(Self { subject, tokenized, meta, options: scan_options, summary, inputs, other })
     }
 
     /// Whether the folder has this very scan already.
@@ -173,6 +201,13 @@ impl<'a> ModelScan<'a> {
         let step = self.step();
         let (task, model) = (&self.meta.task.clone(), &self.subject.name);
         let n_heads = self.meta.scanned_heads().len();
+        if let Some(other) = &self.other {
+            display.note(&format!(
+                "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
+                other.provenance.weight_hash.get(..12).unwrap_or_default(),
+                origin(other)
+            ));
+        }
         let mut partial = folder.partial_scan(task, model, &self.inputs);
         let known = std::mem::take(&mut partial.known);
         if !known.is_empty() {
@@ -210,6 +245,14 @@ impl<'a> ModelScan<'a> {
     }
 }
 
+/// Where a scanned model's files came from.
+fn origin(meta: &ScanMeta) -> String {
+    match meta.provenance.options.get(COMMIT).and_then(serde_json::Value::as_str) {
+        Some(commit) => format!("{} at {commit}", meta.hf_name),
+        None => meta.hf_name.clone(),
+    }
+}
+
 /// One model's baseline and its five strongest heads either way.
 fn describe(text: &mut String, scan: &ScanFile) {
     let head = |h: &analysis::scan_file::HeadDelta| format!("L{}H{} {:+.3}", h.layer, h.head, h.delta);
@@ -230,6 +273,24 @@ fn describe(text: &mut String, scan: &ScanFile) {
         base.base_logit_diff_mean,
         100.0 * base.base_accuracy
     );
+    if base.base_logit_diff_ci_low.is_none() {
+        let _ = writeln!(
+            text,
+            "  intervals over prompts: not estimable from {} distinct prompts; at least {FEWEST_PROMPTS} per split are needed \
+             (--prompts)",
+            base.n_distinct_prompts
+        );
+    }
+    if base.performance().does_task() == Some(false) {
+        let _ = writeln!(
+            text,
+            "  the model does not do this task (logit difference{}, accuracy {:.1}%), so these effects say little of how it \
+             is done",
+            report::words::signed_range(base.base_logit_diff_ci_low, base.base_logit_diff_ci_high)
+                .unwrap_or_default(),
+            100.0 * base.base_accuracy
+        );
+    }
     let _ = writeln!(text, "  heads that help most (Δ):   {}", list(&scan.top_suppressor_candidates));
     let _ = writeln!(text, "  heads that hinder most (Δ): {}", list(&scan.top_anti_suppressors));
 }

@@ -4,10 +4,12 @@
 use std::fmt::Write;
 
 use analysis::audit::{ModelAudit, audit_csv};
-use analysis::categories::Category;
-use analysis::joint::{JointTable, ScanPair, from_scans, scanned_models, study_pair};
+use analysis::categories::{Category, RELATIVE_TAU};
+use analysis::joint::{Disattenuated, JointTable, ScanPair, from_scans, scanned_models, study_pair};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::model_measures::TaskCorrelation;
+use analysis::model_measures::{IntervalOver, TaskCorrelation};
+use analysis::scan_file::ACCURACY;
+use analysis::stats::Interval;
 use analysis::study::{Study, analyse, analyse_csv};
 
 use report::Extras;
@@ -149,34 +151,75 @@ fn heroes_text(study: &Study) -> String {
         let _ = writeln!(
             text,
             "{:16} {:10} {head:7} {:+9.3} {:+9.3} {:9.3}",
-            hero.model,
+            marked(study, &hero.model),
             hero.head.category.name(),
             hero.head.delta_ioi,
             hero.head.delta_anti,
             hero.head.strength
         );
     }
-    text
+    text + &what_marks_mean(study)
+}
+
+/// What stands after the name of a model that does not do one of the tasks.
+const MARK: &str = "*";
+
+/// A model's name, marked if it does not do one of the tasks.
+fn marked(study: &Study, model: &str) -> String {
+    let is_marked = study.joint.model(model).is_some_and(|m| !m.info.tasks_not_done().is_empty());
+    if is_marked { format!("{model}{MARK}") } else { model.to_owned() }
+}
+
+/// Which tasks the marked models do not do; nothing where none is marked.
+fn what_marks_mean(study: &Study) -> String {
+    let not_done = report::words::not_done(study.joint.models.iter().map(|m| &m.info));
+    not_done.map_or(String::new(), |text| format!("{MARK} {text}\n"))
 }
 
 /// A line per model: both correlations with their intervals.
 fn correlation_text(study: &Study) -> String {
-    let cell = |c: &TaskCorrelation| match (c.estimate, c.interval) {
+    let with_ends = |r: Option<f64>, interval: Option<Interval>| match (r, interval) {
         (Some(r), Some(i)) => format!("{r:+.3} [{:+.3}, {:+.3}]", i.low, i.high),
         (Some(r), None) => format!("{r:+.3}"),
         (None, _) => "not defined".to_owned(),
     };
-    let mut text =
-        format!("{:16} {:>24}  {:>24}  {:>24}\n", "model", "Pearson", "Spearman", "Pearson, held out");
+    let shown = |c: &TaskCorrelation| with_ends(c.estimate, c.shown().map(|(interval, _)| interval));
+    let over_templates = |c: &TaskCorrelation| match c.templates {
+        Some(i) => format!("[{:+.3}, {:+.3}]", i.low, i.high),
+        None => "not estimable".to_owned(),
+    };
+    let mut text = format!(
+        "{:16} {:>24}  {:>16}  {:>24}  {:>24}  {:>24}\n",
+        "model", "Pearson", "over templates", "without noise", "Spearman", "Pearson, held out"
+    );
     for model in &study.correlations {
-        let cells = [&model.pearson, &model.spearman, &model.held_out_pearson].map(cell);
-        let _ =
-            writeln!(text, "{:16} {:>24}  {:>24}  {:>24}", model.info.model, cells[0], cells[1], cells[2]);
+        let corrected = match model.disattenuated {
+            Disattenuated { value: None, .. } => "not estimable".to_owned(),
+            Disattenuated { value, interval } => with_ends(value, interval),
+        };
+        let _ = writeln!(
+            text,
+            "{:16} {:>24}  {:>16}  {:>24}  {:>24}  {:>24}",
+            marked(study, &model.info.model),
+            shown(&model.pearson),
+            over_templates(&model.pearson),
+            corrected,
+            shown(&model.spearman),
+            shown(&model.held_out_pearson)
+        );
     }
-    let over_prompts = study.correlations.iter().all(|c| c.pearson.over_prompts);
-    let over = if over_prompts { "heads and prompts" } else { "heads" };
-    let _ =
-        writeln!(text, "Correlation of Δ between the tasks over a model's heads; 95% intervals over {over}.");
+    text += &what_marks_mean(study);
+    let all_over_prompts = study
+        .correlations
+        .iter()
+        .all(|c| c.pearson.shown().is_none_or(|(_, over)| over == IntervalOver::Prompts));
+    text += "Correlation of Δ between the tasks over a model's heads. ";
+    text += if all_over_prompts {
+        "95% intervals over prompts: what as many other prompts would give for this model; over templates: what prompts of other \
+         templates would. Without noise: corrected for the noise with which each effect is measured.\n"
+    } else {
+        "95% intervals over heads, as if they were a sample of more, where the table knows nothing of the prompts.\n"
+    };
     text
 }
 
@@ -220,9 +263,12 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
     for category in Category::ALL {
         let _ = write!(text, "  {:>9}", category.name());
     }
+    for category in [Category::Shared, Category::Weak] {
+        let _ = write!(text, "  {:>15}", format!("relative {category}"));
+    }
     text.push('\n');
     for model in &study.classified.models {
-        let _ = write!(text, "{:16} {:6}", model.info.model, model.heads.len());
+        let _ = write!(text, "{:16} {:6}", marked(study, &model.info.model), model.heads.len());
         let pair = scans.and_then(|s| s.iter().find(|p| p.ioi.meta.model_name == model.info.model));
         for scan in pair.iter().flat_map(|p| [&p.ioi, &p.anti]) {
             let base = &scan.baseline;
@@ -231,12 +277,22 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
         for count in model.counts() {
             let _ = write!(text, "  {count:9}");
         }
+        for category in [Category::Shared, Category::Weak] {
+            let count = model.relative_counts().map(|counts| counts[category as usize]);
+            let _ = write!(text, "  {:>15}", count.map_or("-".to_owned(), |n| n.to_string()));
+        }
         text.push('\n');
     }
+    text += &what_marks_mean(study);
     let _ = writeln!(
         text,
-        "A head counts for a task if ablating it moves the mean logit difference by {} or more.",
-        study.options.tau
+        "A head counts for a task if ablating it moves the mean logit difference by {} or more; in relative categories, by {}% of the \
+         model's own mean logit difference, where it does both tasks.",
+        study.options.tau,
+        100.0 * RELATIVE_TAU
     );
+    if scans.is_some() {
+        text += &format!("{ACCURACY} diff: the mean logit difference.\n");
+    }
     text
 }

@@ -17,7 +17,6 @@ use cs_engine::intervention::Stream;
 use serde_json::json;
 
 use super::experiment::{StudyHeads, TestedModel};
-use super::scan::prompts_folder;
 use crate::args::TraceArgs;
 use crate::error::CliError;
 use crate::progress::Display;
@@ -161,7 +160,7 @@ fn trace_model(
     let decoder = tested.subject.load()?;
     let run = |task: usize| -> Result<TaskTrace, CliError> {
         let pairs = tested.prompts[task].tracing_pairs(tested.split);
-        pairs.write(&prompts_folder(&tested.layout))?;
+        pairs.write(&tested.layout)?;
         let bar = display.bar("trace", name, &pairs.task, places.len() as u64, "heads");
         let mut observe = |progress: cs_engine::Progress| {
             bar.advance(progress.done, progress.total);

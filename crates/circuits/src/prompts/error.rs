@@ -3,7 +3,7 @@
 use analysis::error::AnalysisError;
 use thiserror::Error;
 
-use super::TokenizeError;
+use super::{Split, TokenizeError};
 
 /// Prompts that cannot be made, read or written.
 #[derive(Debug, Error)]
@@ -39,6 +39,22 @@ pub enum PromptError {
         "{task}: the task has no published form; use --protocol standard, or add a [published] table to it"
     )]
     NotPublished {
+        /// The task's name.
+        task: String,
+    },
+    /// Templates to be held out of a protocol that holds nothing out.
+    #[error(
+        "{task}: --protocol published has no held-out prompts; --hold-out templates needs --protocol standard"
+    )]
+    NothingHeldOut {
+        /// The task's name.
+        task: String,
+    },
+    /// One template cannot be divided.
+    #[error(
+        "{task}: --hold-out templates needs at least 2 templates, and the task has 1; add templates to it"
+    )]
+    TooFewTemplates {
         /// The task's name.
         task: String,
     },
@@ -109,22 +125,52 @@ pub enum PromptError {
         /// Its length in tokens.
         twin_len: usize,
     },
-    /// Resample ablation of prompts that have no resampled twin.
+    /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
-        "{task}, {model}: {missing} of {prompts} prompts cannot be resampled: no two other names give as many tokens \
-         as in {example:?}; use --protocol standard, or zero or mean ablation"
+        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: no other names give as many tokens as in \
+         {example:?}; use {mend}"
     )]
-    NoResample {
+    NoReference {
         /// The task's name.
         task: String,
         /// The model whose tokenizer it is.
         model: String,
-        /// How many distinct prompts have no twin.
+        /// How many distinct prompts have none.
         missing: usize,
         /// How many distinct prompts there are.
         prompts: usize,
         /// One that has none.
         example: String,
+        /// What to use instead.
+        mend: &'static str,
+    },
+    /// Mean ablation where a prompt has no other to average over.
+    #[error(
+        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone} of {groups} groups of prompts, \
+         such as the one {split} prompt of {len} tokens of template {template:?}: ask for at least {needed} prompts instead \
+         of {prompts} (--prompts), or use {mend}"
+    )]
+    NothingToAverage {
+        /// The task's name.
+        task: String,
+        /// The model.
+        model: String,
+        /// Groups of one prompt.
+        alone: usize,
+        /// Groups.
+        groups: usize,
+        /// Split of such a group.
+        split: Split,
+        /// Its template.
+        template: String,
+        /// Its length in tokens.
+        len: usize,
+        /// Prompts drawn.
+        prompts: u64,
+        /// Prompts to ask for.
+        needed: u64,
+        /// What to use instead.
+        mend: &'static str,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]
@@ -183,11 +229,5 @@ pub enum PromptError {
         recorded: String,
         /// Its value now.
         asked: String,
-    },
-    /// A model name that cannot be part of a file name.
-    #[error("the model name {model:?} cannot be part of a file name; give the model's short name")]
-    FileName {
-        /// The name.
-        model: String,
     },
 }

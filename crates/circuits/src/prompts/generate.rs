@@ -1,42 +1,56 @@
-//! Draws the texts of a study. Nothing here asks a tokenizer, except for twins of equal length.
+//! Draws the texts of a study. Nothing here asks a tokenizer, except for twins and reference prompts of equal length.
 //!
 //! `standard`, for `n` prompts with a seed:
 //!
 //! 1. The usable names give unordered pairs (one name from each list, or two from the only list). The pairs are
 //!    shuffled and dealt alternately to `discovery` and `held_out`, so no pair, and hence no text, is in both.
-//! 2. Each split takes half of `n` (`discovery` the odd one). Its prompt `i` has template `i mod T` and, the orders
+//! 2. Each split takes half of `n` (`discovery` the odd one) and has all templates; where templates are held out, they are
+//!    shuffled and dealt alternately like the pairs, and a split has its own alone. Its prompt `i` has template `i mod T` and, the orders
 //!    alternating, order `(i mod T + i div T) mod R`, for `T` templates and `R` orders: every template × order occurs
 //!    equally often, to within one.
 //! 3. Prompt `i` takes the next pair of the split's shuffled pairs, which are shuffled anew when they run out; a coin
 //!    decides which name comes first; each filler is drawn uniformly from its list.
 //! 4. The resampled twin's pair is drawn uniformly from the split's pairs that share no name with the prompt's (from
 //!    all pairs if the split has none such); another coin decides which comes first.
+//! 5. A reference prompt has first and second name as a twin has, and as its third a name drawn uniformly from all those that
+//!    neither it nor the prompt has. Each prompt has as many as bring its template to [`REFERENCES_PER_TEMPLATE`].
 //!
 //! `published`: ordered pairs of two different names are drawn uniformly with replacement, orders alternate where the
 //! form has both, and the twin is the first that fits (see [`fitting_twin`]) of the other names' ordered pairs,
-//! shuffled for each prompt.
+//! shuffled for each prompt. A reference prompt is the first that fits of at most [`MAX_TRIES`] draws of three other names.
 //!
-//! The first prompts of a split do not depend on `n`.
+//! The first prompts of a split, and the first reference of each, do not depend on `n`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::draw::Draw;
 use super::tokenize::{Tokenize, encode};
-use super::{Prompt, PromptError, Protocol, Split, Twin};
-use crate::task::{Names, Order, Pattern, Published, Task};
+use super::{HoldOut, Prompt, PromptError, Protocol, REFERENCES_PER_TEMPLATE, ReferencePrompt, Split, Twin};
+use crate::task::{Names, Order, Pattern, Published, Task, Template};
 
 /// Two names, in order of mention.
 type Pair<'a> = (&'a str, &'a str);
 
+/// Triples of names that are tried for one reference prompt under `published`.
+const MAX_TRIES: usize = 1000;
+
 /// Prompts of the protocol `standard`, equal texts merged.
-pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Vec<Prompt> {
+pub(super) fn standard(
+    task: &Task,
+    names: &Names,
+    seed: u64,
+    hold_out: HoldOut,
+    n: usize,
+) -> Result<Vec<Prompt>, PromptError> {
     let mut pairs = unordered_pairs(names, &task.names);
     Draw::new(&task.name, seed, "pairs").shuffle(&mut pairs);
     let every_second = |start| pairs.iter().copied().skip(start).step_by(2).collect::<Vec<_>>();
+    let [of_discovery, of_held_out] = templates_of_splits(task, seed, hold_out);
     let mut prompts = Vec::new();
-    for (split, own, n) in
-        [(Split::Discovery, every_second(0), n.div_ceil(2)), (Split::HeldOut, every_second(1), n / 2)]
-    {
+    for (split, own, templates, n) in [
+        (Split::Discovery, every_second(0), of_discovery, n.div_ceil(2)),
+        (Split::HeldOut, every_second(1), of_held_out, n / 2),
+    ] {
         let mut draw = Draw::new(&task.name, seed, split.as_str());
         let mut twins = Draw::new(&task.name, seed, &format!("{} resample", split.as_str()));
         let mut order_of_pairs = own.clone();
@@ -48,10 +62,10 @@ pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Vec<P
             }
             let Some(&pair) = order_of_pairs.get(turn) else { break };
             let (first, second) = flip(pair, draw.coin());
-            let round = i / task.templates.len();
-            let template = &task.templates[i % task.templates.len()];
+            let round = i / templates.len();
+            let template = templates[i % templates.len()];
             let orders = task.orders.as_slice();
-            let order = orders[(i % task.templates.len() + round) % orders.len()];
+            let order = orders[(i % templates.len() + round) % orders.len()];
             let fillers = template
                 .text
                 .fillers()
@@ -66,9 +80,25 @@ pub(super) fn standard(task: &Task, names: &Names, seed: u64, n: usize) -> Vec<P
             let form = Form { id: &template.id, pattern: &template.text, split };
             drawn.extend(prompt(task, &form, order, (first, second), fillers, twin));
         }
-        prompts.extend(merged(drawn));
+        let mut distinct = merged(drawn);
+        add_references(task, seed, &mut distinct, |draw, prompt| {
+            let template = task.templates.iter().find(|template| template.id == prompt.template);
+            let abc = three_names(draw, &own, &pairs, names, (&prompt.first, &prompt.second));
+            Ok(template.zip(abc).and_then(|(template, abc)| reference(&template.text, abc, &prompt.fillers)))
+        })?;
+        prompts.extend(distinct);
     }
-    prompts
+    Ok(prompts)
+}
+
+/// The templates of discovery and of held-out prompts.
+fn templates_of_splits(task: &Task, seed: u64, hold_out: HoldOut) -> [Vec<&Template>; 2] {
+    let mut templates: Vec<&Template> = task.templates.iter().collect();
+    if hold_out == HoldOut::Pairs {
+        return [templates.clone(), templates];
+    }
+    Draw::new(&task.name, seed, "templates").shuffle(&mut templates);
+    [0, 1].map(|start| templates.iter().copied().skip(start).step_by(2).collect())
 }
 
 /// Prompts of the protocol `published`, equal texts merged.
@@ -97,7 +127,89 @@ pub(super) fn published(
         Draw::new(&task.name, seed, &format!("published resample {i}")).shuffle(&mut twins);
         prompt.resample = fitting_twin(&form, prompt, &twins, tokenizers)?;
     }
+    let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+    add_references(task, seed, &mut prompts, |draw, prompt| {
+        let own = lengths(tokenizers, &prompt.text)?;
+        let mut pool = names.clone();
+        pool.retain(|name| *name != prompt.first && *name != prompt.second);
+        if pool.len() < 3 {
+            pool.clone_from(&names);
+        }
+        for _ in 0..MAX_TRIES {
+            // The first steps of a Fisher–Yates shuffle.
+            for place in 0..3.min(pool.len()) {
+                let other = place + draw.below(pool.len() - place);
+                pool.swap(place, other);
+            }
+            let &[first, second, third, ..] = &pool[..] else { break };
+            let Some(found) = reference(form.pattern, [first, second, third], &prompt.fillers) else { break };
+            if !known.contains_key(&found.text) {
+                known.insert(found.text.clone(), lengths(tokenizers, &found.text)?);
+            }
+            if known[&found.text] == own {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    })?;
     Ok(prompts)
+}
+
+/// Draws reference prompts for each of a split's distinct prompts, until `draw_one` has no more.
+fn add_references(
+    task: &Task,
+    seed: u64,
+    prompts: &mut [Prompt],
+    mut draw_one: impl FnMut(&mut Draw, &Prompt) -> Result<Option<ReferencePrompt>, PromptError>,
+) -> Result<(), PromptError> {
+    let mut of_template: BTreeMap<String, usize> = BTreeMap::new();
+    for prompt in prompts.iter() {
+        *of_template.entry(prompt.template.clone()).or_default() += 1;
+    }
+    for (i, prompt) in prompts.iter_mut().enumerate() {
+        let mut draw = Draw::new(&task.name, seed, &format!("{} reference {i}", prompt.split.as_str()));
+        for _ in 0..REFERENCES_PER_TEMPLATE.div_ceil(of_template[&prompt.template]) {
+            let Some(reference) = draw_one(&mut draw, prompt)? else { break };
+            prompt.references.push(reference);
+        }
+    }
+    Ok(())
+}
+
+/// Three different names for a reference prompt, none of them the prompt's where there are enough others.
+fn three_names<'a>(
+    draw: &mut Draw,
+    own: &[Pair<'a>],
+    pairs: &[Pair<'a>],
+    names: &'a Names,
+    prompt: Pair<'a>,
+) -> Option<[&'a str; 3]> {
+    let (first, second) = other_pair(draw, own, prompt)
+        .or_else(|| other_pair(draw, pairs, prompt))
+        .unwrap_or_else(|| flip(prompt, draw.coin()));
+    let free = |taken: &[&str]| names.all().filter(|name| !taken.contains(name)).collect::<Vec<_>>();
+    let mut thirds = free(&[first, second, prompt.0, prompt.1]);
+    if thirds.is_empty() {
+        thirds = free(&[first, second]);
+    }
+    let &third = thirds.get(draw.below(thirds.len()))?;
+    Some([first, second, third])
+}
+
+/// The reference prompt with these names; `None` only where a filler is missing.
+fn reference(
+    pattern: &Pattern,
+    [first, second, third]: [&str; 3],
+    fillers: &BTreeMap<String, String>,
+) -> Option<ReferencePrompt> {
+    let text = pattern.render(first, second, third, fillers)?.text;
+    let [first, second, third] = [first, second, third].map(str::to_owned);
+    Some(ReferencePrompt { first, second, third, text })
+}
+
+/// Tokens of a text in each tokenizer.
+fn lengths(tokenizers: &[&dyn Tokenize], text: &str) -> Result<Vec<usize>, PromptError> {
+    tokenizers.iter().map(|tokenizer| Ok(encode(*tokenizer, text)?.len())).collect()
 }
 
 /// The first of `pairs` that shares no name with the prompt and gives as many tokens in every tokenizer.
@@ -107,10 +219,7 @@ fn fitting_twin(
     pairs: &[Pair<'_>],
     tokenizers: &[&dyn Tokenize],
 ) -> Result<Option<Twin>, PromptError> {
-    let lens = tokenizers
-        .iter()
-        .map(|t| Ok(encode(*t, &prompt.text)?.len()))
-        .collect::<Result<Vec<_>, PromptError>>()?;
+    let lens = lengths(tokenizers, &prompt.text)?;
     'pairs: for &pair in pairs.iter().filter(|pair| share_no_name(**pair, (&prompt.first, &prompt.second))) {
         let Some(twin) = form.twin(prompt.order, pair, &prompt.fillers) else { continue };
         for (tokenizer, &len) in tokenizers.iter().zip(&lens) {
@@ -166,6 +275,7 @@ fn prompt(
         second: second.to_owned(),
         corrupted_text: form.pattern.render(first, second, other, &fillers)?.text,
         resample: twin.and_then(|pair| form.twin(order, pair, &fillers)),
+        references: vec![],
         fillers,
     })
 }

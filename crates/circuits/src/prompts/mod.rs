@@ -12,6 +12,7 @@ mod error;
 mod generate;
 mod one_token;
 mod record;
+mod reference;
 mod roles;
 mod tokenize;
 mod tokenized;
@@ -23,10 +24,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use analysis::scan_file::Split;
+pub use cs_model::tokenizer::Token;
 pub use error::PromptError;
 pub use one_token::RefusedName;
+pub use reference::Reference;
 pub use tokenize::{Tokenize, TokenizeError};
-pub use tokenized::{Candidate, TokenizedPrompt, TokenizedPrompts, TracingPair, TracingPairs};
+pub use tokenized::{
+    Candidate, TokenizedPrompt, TokenizedPrompts, TokenizedReference, TracingPair, TracingPairs,
+};
 
 use crate::task::{Names, Order, Pattern, Task};
 
@@ -35,6 +40,10 @@ use crate::task::{Names, Order, Pattern, Task};
 /// 240 per split are 12 for each template and order of `ioi` (10 templates × 2) and 15 of `anti_repeat` (8 × 2), so
 /// both tasks are balanced exactly; and the held-out split has more than the 200 pairs that tracing asks for.
 pub const DEFAULT_PROMPTS: usize = 480;
+
+/// Reference prompts are drawn until each template has so many in each split, or one for each prompt where that is more: as
+/// many as [`DEFAULT_PROMPTS`] give `ioi`. So a mean over few prompts' references is a mean all the same.
+pub const REFERENCES_PER_TEMPLATE: usize = 24;
 
 /// Most prompts drawn per task.
 pub const MAX_PROMPTS: usize = 1_000_000;
@@ -96,6 +105,44 @@ impl FromStr for Protocol {
     }
 }
 
+/// What prompts of the two splits of `standard` must not share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldOut {
+    /// Pairs of names: held-out prompts have the same templates with other names.
+    #[default]
+    Pairs,
+    /// Templates too: held-out prompts are other wordings of the task, with other names.
+    Templates,
+}
+
+impl HoldOut {
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldOut::Pairs => "pairs",
+            HoldOut::Templates => "templates",
+        }
+    }
+}
+
+impl fmt::Display for HoldOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for HoldOut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [HoldOut::Pairs, HoldOut::Templates]
+            .into_iter()
+            .find(|hold_out| hold_out.as_str() == text)
+            .ok_or_else(|| format!("`{text}` cannot be held out: use pairs or templates"))
+    }
+}
+
 /// What decides which prompts are drawn, beside the task and the tokenizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PromptOptions {
@@ -105,8 +152,23 @@ pub struct PromptOptions {
     pub seed: u64,
     /// Prompts drawn, all splits together; by default [`DEFAULT_PROMPTS`], or the published number.
     pub n_prompts: Option<usize>,
+    /// What only held-out prompts have.
+    pub hold_out: HoldOut,
     /// Fewest usable names, in place of the task's `names.min_usable`.
     pub min_names: Option<usize>,
+}
+
+impl PromptOptions {
+    /// Whether a task's templates can be divided between two splits.
+    fn check_hold_out(&self, task: &Task) -> Result<(), PromptError> {
+        if self.protocol == Protocol::Published {
+            return Err(PromptError::NothingHeldOut { task: task.name.clone() });
+        }
+        if task.templates.len() < 2 {
+            return Err(PromptError::TooFewTemplates { task: task.name.clone() });
+        }
+        Ok(())
+    }
 }
 
 /// One distinct prompt, as text: the same for every model.
@@ -135,11 +197,16 @@ pub struct Prompt {
     pub fillers: BTreeMap<String, String>,
     /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one.
     pub corrupted_text: String,
-    /// The prompt with two other names, for resample ablation.
+    /// The prompt with two other names, for resample ablation with [`Reference::Same`].
     ///
     /// Always there under `standard`. Under `published` it is missing where no two other names give as many tokens
     /// in every compared tokenizer.
     pub resample: Option<Twin>,
+    /// The prompt with three different names, for mean and resample ablation with [`Reference::Abc`]: one or more, see
+    /// [`REFERENCES_PER_TEMPLATE`].
+    ///
+    /// Under `published` there are none where no three names that were tried give as many tokens in every compared tokenizer.
+    pub references: Vec<ReferencePrompt>,
 }
 
 /// A prompt's twin: same template, fillers and order, two other names.
@@ -150,6 +217,20 @@ pub struct Twin {
     pub first: String,
     /// The name mentioned second.
     pub second: String,
+    /// The text.
+    pub text: String,
+}
+
+/// A reference prompt: same template and fillers, but three different names, so that none is repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferencePrompt {
+    /// The name at `{first}`.
+    pub first: String,
+    /// The name at `{second}`.
+    pub second: String,
+    /// The name at `{repeated}`.
+    pub third: String,
     /// The text.
     pub text: String,
 }
@@ -173,6 +254,8 @@ pub struct PromptSet {
     pub protocol: Protocol,
     /// Seed of every draw.
     pub seed: u64,
+    /// What only held-out prompts have.
+    pub hold_out: HoldOut,
     /// Prompts drawn: the sum of all weights.
     pub n_prompts: usize,
     /// Names that take part, each a candidate answer of every prompt.
@@ -189,7 +272,7 @@ impl PromptSet {
     /// Chooses the names that every tokenizer accepts and draws the prompts.
     ///
     /// The result depends on the tokenizers through the set of usable names alone (under `published`: through the
-    /// lengths of resampled twins), and not on their order.
+    /// lengths of resampled twins and reference prompts), and not on their order.
     ///
     /// # Errors
     /// [`PromptError`]: no models, 0 prompts, too few usable names, a task without a published form, a tokenizer that
@@ -203,7 +286,10 @@ impl PromptSet {
             return Err(PromptError::NoModels { task: task.name.clone() });
         }
         let n_prompts = Self::n_prompts(task, options)?;
-        let seed = options.seed;
+        let (seed, hold_out) = (options.seed, options.hold_out);
+        if hold_out == HoldOut::Templates {
+            options.check_hold_out(task)?;
+        }
         let mut tokenizers = tokenizers.to_vec();
         tokenizers.sort_by(|a, b| a.model().cmp(b.model()));
         let distinct: Vec<&dyn Tokenize> =
@@ -211,7 +297,7 @@ impl PromptSet {
         let (names, refused, prompts) = match options.protocol {
             Protocol::Standard => {
                 let (names, refused) = one_token::usable_names(task, options, &tokenizers)?;
-                let prompts = generate::standard(task, &names, seed, n_prompts);
+                let prompts = generate::standard(task, &names, seed, hold_out, n_prompts)?;
                 (names, refused, prompts)
             }
             Protocol::Published => {
@@ -233,6 +319,7 @@ impl PromptSet {
             task: task.clone(),
             protocol: options.protocol,
             seed,
+            hold_out,
             n_prompts,
             names,
             refused,

@@ -5,11 +5,12 @@
 //! token at its second mention: families would be compared on different tasks.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokenize::{Tokenize, decode, encode};
-use super::{PromptError, PromptOptions};
+use super::tokenize::{Tokenize, encode, show};
+use super::{PromptError, PromptOptions, Token};
 use crate::task::{Names, Rendered, Task};
 
 /// Why some tokenizers refuse a name.
@@ -43,60 +44,71 @@ pub(super) fn distinct<'a>(tokenizers: &[&'a dyn Tokenize]) -> Vec<SharedTokeniz
     groups
 }
 
-/// The one token of `" NAME"`, or why there is none.
-pub(super) fn answer_token(tokenizer: &dyn Tokenize, name: &str) -> Result<Result<u32, String>, PromptError> {
-    let answer = format!(" {name}");
-    let ids = encode(tokenizer, &answer)?;
-    let &[id] = ids.as_slice() else {
-        return Ok(Err(format!("'{answer}' is {}", show(&pieces(tokenizer, &ids)?))));
-    };
-    // A tokenizer with an unknown-word token has one token for every name.
-    let text = decode(tokenizer, &[id])?;
-    Ok(if text == answer { Ok(id) } else { Err(format!("'{answer}' becomes the token '{text}'")) })
+/// What a model may say after a text.
+pub(super) struct Answers<'a> {
+    tokenizer: &'a dyn Tokenize,
+    text: &'a str,
+    tokens: Vec<Token>,
 }
 
-/// The first mention for which `token_of` gives a token that does not stand there, as a reason.
+impl<'a> Answers<'a> {
+    /// The answers that follow `text`, a prompt.
+    pub(super) fn after(tokenizer: &'a dyn Tokenize, text: &'a str) -> Result<Self, PromptError> {
+        Ok(Self { tokenizer, text, tokens: encode(tokenizer, text)? })
+    }
+
+    /// The text.
+    pub(super) fn text(&self) -> &str {
+        self.text
+    }
+
+    /// The tokens by which `" NAME"` continues those of the text; none where it changes them.
+    fn tokens_of(&self, name: &str) -> Result<Vec<Token>, PromptError> {
+        let mut tokens = encode(self.tokenizer, &format!("{} {name}", self.text))?;
+        let goes_on = tokens.len() > self.tokens.len()
+            && tokens.iter().zip(&self.tokens).all(|(token, before)| token.id == before.id);
+        Ok(if goes_on { tokens.split_off(self.tokens.len()) } else { Vec::new() })
+    }
+
+    /// The token that answers for a name, or why there is none: the only token of `" NAME"` under the one-token rule, the
+    /// last one without it.
+    pub(super) fn of(&self, name: &str, one_token: bool) -> Result<Result<u32, String>, PromptError> {
+        Ok(match self.tokens_of(name)?.as_slice() {
+            [] => Err(format!("' {name}' changes the tokens before it")),
+            [token] => Ok(token.id),
+            [.., last] if !one_token => Ok(last.id),
+            several => Err(format!("' {name}' is split into {}", show(self.tokenizer, several)?)),
+        })
+    }
+}
+
+/// The first mention for which `token_of` gives a token that does not stand there alone, as a reason.
 ///
-/// `ids` are the tokens of `rendered.text`, without BOS.
+/// `tokens` are those of `rendered.text`, without BOS.
 pub(super) fn broken_mention(
     tokenizer: &dyn Tokenize,
-    ids: &[u32],
+    tokens: &[Token],
     rendered: &Rendered,
     token_of: impl Fn(&str) -> Option<u32>,
 ) -> Result<Option<String>, PromptError> {
     for mention in &rendered.mentions {
-        let shown = &rendered.text[mention.span.clone()];
-        let Some(token) = token_of(shown.trim_start()) else { continue };
-        let mut stands = false;
-        for k in (0..ids.len()).filter(|&k| ids[k] == token) {
-            if decode(tokenizer, &ids[..k])?.len() == mention.span.start {
-                stands = true;
-                break;
-            }
+        let Range { start, end } = mention.span;
+        let shown = &rendered.text[start..end];
+        let name = shown.trim_start();
+        let Some(id) = token_of(name) else { continue };
+        let holds_some = |token: &&Token| token.span.start < end && end - name.len() < token.span.end;
+        let mut over = tokens.iter().filter(holds_some);
+        let is_whole = |token: &Token| token.id == id && start <= token.span.start && token.span.end == end;
+        if over.next().is_some_and(is_whole) && over.next().is_none() {
+            continue;
         }
-        if !stands {
-            let mut start = 0;
-            let mut over = Vec::new();
-            for k in 0..ids.len() {
-                let end = decode(tokenizer, &ids[..=k])?.len();
-                if start < mention.span.end && mention.span.start < end {
-                    over.push(decode(tokenizer, &ids[k..=k])?);
-                }
-                start = end;
-            }
-            return Ok(Some(format!("'{shown}' at {{{}}} is {}", mention.role.as_str(), show(&over))));
-        }
+        // With the token of the space before the name, even where spaces are no part of spans.
+        let first = tokens.iter().rposition(|token| token.span.end <= start).map_or(0, |before| before + 1);
+        let last = tokens.iter().rposition(|token| token.span.start < end).map_or(0, |last| last + 1);
+        let pieces = show(tokenizer, tokens.get(first..last).unwrap_or_default())?;
+        return Ok(Some(format!("'{shown}' at {{{}}} is split into {pieces}", mention.role.as_str())));
     }
     Ok(None)
-}
-
-fn pieces(tokenizer: &dyn Tokenize, ids: &[u32]) -> Result<Vec<String>, PromptError> {
-    ids.iter().map(|&id| decode(tokenizer, &[id])).collect()
-}
-
-fn show(pieces: &[String]) -> String {
-    let quoted: Vec<String> = pieces.iter().map(|piece| format!("'{piece}'")).collect();
-    format!("split into {}", quoted.join(", "))
 }
 
 /// The names that every tokenizer accepts, and the others with the reason of each tokenizer that refuses them.
@@ -113,15 +125,21 @@ pub(super) fn usable_names(
 ) -> Result<(Names, Vec<RefusedName>), PromptError> {
     let mut refused: Vec<RefusedName> = Vec::new();
     let groups = distinct(tokenizers);
+    let fillers = first_fillers(task);
+    let context = task.templates.first().zip(task.names.pool.first());
+    let context = context.and_then(|(template, name)| template.text.render(name, name, name, &fillers));
+    let context = context.map_or_else(String::new, |rendered| rendered.text);
     for group in &groups {
-        let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
-        for (i, name) in task.names.all().enumerate() {
-            let reason = match answer_token(group.tokenizer, name)? {
-                Err(reason) => Some(reason),
-                Ok(token) => match owners.insert(token, name) {
-                    Some(owner) => Some(format!("' {name}' is the same token as ' {owner}'")),
-                    None => refusal(task, group.tokenizer, name, i, token)?,
-                },
+        let answers = Answers::after(group.tokenizer, &context)?;
+        let names: Vec<&str> = task.names.all().collect();
+        let tokens = names.iter().map(|name| answers.of(name, true)).collect::<Result<Vec<_>, _>>()?;
+        for (i, (&name, token)) in names.iter().zip(&tokens).enumerate() {
+            // One token for several names is also what a tokenizer with a token for unknown words makes of them.
+            let same = (0..names.len()).find(|&other| other != i && token.is_ok() && tokens[other] == *token);
+            let reason = match (token, same) {
+                (Err(reason), _) => Some(reason.clone()),
+                (Ok(_), Some(other)) => Some(format!("' {name}' is the same token as ' {}'", names[other])),
+                (Ok(token), None) => refusal(task, group.tokenizer, name, i, *token)?,
             };
             if let Some(reason) = reason {
                 refused.push(RefusedName { name: name.to_owned(), models: group.models.clone(), reason });
@@ -141,6 +159,11 @@ pub(super) fn usable_names(
     Ok((names, refused))
 }
 
+/// The first word of each list of fillers.
+fn first_fillers(task: &Task) -> BTreeMap<String, String> {
+    task.fillers.iter().filter_map(|(key, list)| Some((key.clone(), list.first()?.clone()))).collect()
+}
+
 /// Why `name`, whose token is `token`, does not stand as that token somewhere.
 fn refusal(
     task: &Task,
@@ -152,8 +175,7 @@ fn refusal(
     // Any other name will do beside it: only the mentions of `name` itself are looked at.
     let others: Vec<&str> = task.names.all().filter(|other| *other != name).collect();
     let Some(&other) = others.get(index % others.len().max(1)) else { return Ok(None) };
-    let fillers =
-        task.fillers.iter().filter_map(|(key, list)| Some((key.clone(), list.first()?.clone()))).collect();
+    let fillers = first_fillers(task);
     for template in &task.templates {
         for order in task.orders.as_slice() {
             for (first, second) in [(name, other), (other, name)] {
@@ -161,9 +183,9 @@ fn refusal(
                 let Some(rendered) = template.text.render(first, second, repeated, &fillers) else {
                     continue;
                 };
-                let ids = encode(tokenizer, &rendered.text)?;
+                let tokens = encode(tokenizer, &rendered.text)?;
                 let token_of = |mentioned: &str| (mentioned == name).then_some(token);
-                if let Some(reason) = broken_mention(tokenizer, &ids, &rendered, token_of)? {
+                if let Some(reason) = broken_mention(tokenizer, &tokens, &rendered, token_of)? {
                     return Ok(Some(format!("{reason} in template {:?}", template.id)));
                 }
             }
@@ -221,24 +243,4 @@ fn enough(
         reasons,
         mend: mend.to_owned(),
     })
-}
-
-/// The token that answers for each of `names`: the only token of `" NAME"` under the one-token rule, the last one
-/// without it.
-pub(super) fn answer_ids<'n>(
-    tokenizer: &dyn Tokenize,
-    names: impl Iterator<Item = &'n str>,
-    one_token: bool,
-) -> Result<BTreeMap<&'n str, Result<u32, String>>, PromptError> {
-    names
-        .map(|name| {
-            let id = if one_token {
-                answer_token(tokenizer, name)?
-            } else {
-                let ids = encode(tokenizer, &format!(" {name}"))?;
-                ids.last().copied().ok_or_else(|| format!("' {name}' is no token at all"))
-            };
-            Ok((name, id))
-        })
-        .collect()
 }

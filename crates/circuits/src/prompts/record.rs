@@ -12,12 +12,13 @@ use analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Prompt, PromptError, PromptOptions, PromptSet, Protocol, RefusedName, Tokenize, TokenizerRecord, Twin,
+    HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt, RefusedName, Tokenize,
+    TokenizerRecord, Twin,
 };
 use crate::task::{Names, Rendered, Task};
 
 /// Changed whenever the record's fields change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The fields of `<task>_study.json`, in order.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +28,7 @@ struct Record {
     program_version: String,
     protocol: Protocol,
     seed: u64,
+    hold_out: HoldOut,
     n_prompts: usize,
     n_distinct_prompts: usize,
     names: Names,
@@ -42,6 +44,7 @@ pub(super) struct PromptTexts {
     pub(super) clean: Rendered,
     pub(super) corrupted: Rendered,
     pub(super) resample: Option<Rendered>,
+    pub(super) references: Vec<Rendered>,
 }
 
 impl PromptSet {
@@ -93,6 +96,7 @@ impl PromptSet {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: self.protocol,
             seed: self.seed,
+            hold_out: self.hold_out,
             n_prompts: self.n_prompts,
             n_distinct_prompts: self.prompts.len(),
             names: self.names.clone(),
@@ -134,6 +138,7 @@ impl PromptSet {
             task: record.task,
             protocol: record.protocol,
             seed: record.seed,
+            hold_out: record.hold_out,
             n_prompts: record.n_prompts,
             names: record.names,
             refused: record.refused,
@@ -166,6 +171,11 @@ impl PromptSet {
         texts.clean.text == prompt.text
             && texts.corrupted.text == prompt.corrupted_text
             && texts.resample.map(|twin| twin.text) == prompt.resample.as_ref().map(|twin| twin.text.clone())
+            && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
+            && prompt.references.iter().all(|r| {
+                let names = [&r.first, &r.second, &r.third];
+                names.iter().all(|name| named(name)) && r.first != r.second && !names[..2].contains(&&r.third)
+            })
             && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
             && prompt.first != prompt.second
             && named(&prompt.first)
@@ -173,7 +183,7 @@ impl PromptSet {
             && [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split)
     }
 
-    /// Renders a prompt and its twins anew. `None` if the task lacks its template or a filler is missing.
+    /// Renders a prompt, its twins and its references anew. `None` if the task lacks its template or a filler is missing.
     pub(super) fn render(&self, prompt: &Prompt) -> Option<PromptTexts> {
         let pattern = self.pattern(&prompt.template)?;
         let (first, second) = (prompt.first.as_str(), prompt.second.as_str());
@@ -185,10 +195,13 @@ impl PromptSet {
                 Some(pattern.render(first, second, repeated, &prompt.fillers)?)
             }
         };
+        let of_reference =
+            |r: &ReferencePrompt| pattern.render(&r.first, &r.second, &r.third, &prompt.fillers);
         Some(PromptTexts {
             clean: pattern.render(first, second, repeated, &prompt.fillers)?,
             corrupted: pattern.render(first, second, other, &prompt.fillers)?,
             resample,
+            references: prompt.references.iter().map(of_reference).collect::<Option<_>>()?,
         })
     }
 
@@ -198,6 +211,7 @@ impl PromptSet {
         PromptOptions {
             protocol: self.protocol,
             seed: self.seed,
+            hold_out: self.hold_out,
             n_prompts: Some(self.n_prompts),
             min_names: None,
         }
@@ -211,6 +225,7 @@ impl PromptSet {
             ("protocol", self.protocol.to_string(), options.protocol.to_string()),
             ("seed", self.seed.to_string(), options.seed.to_string()),
             ("prompts", self.n_prompts.to_string(), n_prompts.to_string()),
+            ("held-out", self.hold_out.to_string(), options.hold_out.to_string()),
         ];
         settings.into_iter().try_for_each(|(field, recorded, asked)| {
             if recorded == asked { Ok(()) } else { Err(mismatch(path, field, recorded, asked)) }
@@ -239,15 +254,6 @@ impl PromptSet {
 
 fn mismatch(path: &Path, field: &'static str, recorded: String, asked: String) -> PromptError {
     PromptError::Mismatch { file: path.display().to_string(), field, recorded, asked }
-}
-
-/// A model's name becomes part of a file name, so it must not lead elsewhere.
-pub(super) fn check_file_name(model: &str) -> Result<(), PromptError> {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if model.is_empty() || model.starts_with('.') || !model.chars().all(plain) {
-        return Err(PromptError::FileName { model: model.to_owned() });
-    }
-    Ok(())
 }
 
 /// Writes one JSON object a line.

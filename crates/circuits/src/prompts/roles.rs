@@ -2,7 +2,7 @@
 
 use analysis::attention::TokenRole;
 
-use super::tokenize::{Tokenize, decode};
+use super::tokenize::{Tokenize, encode, with_bos};
 use super::{Prompt, PromptError, PromptSet, TokenizedPrompt, TokenizedPrompts};
 
 impl PromptSet {
@@ -37,10 +37,20 @@ impl PromptSet {
         tokenized: &TokenizedPrompt,
     ) -> Result<Vec<TokenRole>, PromptError> {
         let rendered = self.render(prompt).ok_or_else(|| self.no_such(tokenized))?.clean;
+        let broken_rule = |reason: String| PromptError::OneToken {
+            task: self.task.name.clone(),
+            model: tokenizer.model().to_owned(),
+            text: prompt.text.clone(),
+            reason,
+            mend: "use the tokenizer that the model was trained with".to_owned(),
+        };
+        let tokens = encode(tokenizer, &rendered.text)?;
         let ids = &tokenized.token_ids;
-        // Where each token ends in the text; BOS ends at its beginning.
-        let ends = (1..=ids.len()).map(|k| Ok(decode(tokenizer, &ids[1..k])?.len()));
-        let ends: Vec<usize> = ends.collect::<Result<_, PromptError>>()?;
+        if with_bos(tokenizer, &tokens) != *ids {
+            return Err(broken_rule("its tokens are no longer those that were recorded".to_owned()));
+        }
+        // Tokens before the prompt's own: BOS.
+        let n_before = ids.len() - tokens.len();
 
         let mut names = vec![None; ids.len()];
         let mut after = vec![None; ids.len()];
@@ -55,27 +65,24 @@ impl PromptSet {
             mentioned.push(name);
             // The tokens that hold a part of the name itself, without the space before it.
             let start = mention.span.end - name.len();
-            let holds = |&k: &usize| ends[k - 1] < mention.span.end && start < ends[k];
-            let last = (1..ids.len()).filter(holds).inspect(|&k| names[k] = Some(role)).last();
-            let Some(last) = last else {
-                return Err(PromptError::OneToken {
-                    task: self.task.name.clone(),
-                    model: tokenizer.model().to_owned(),
-                    text: prompt.text.clone(),
-                    reason: format!("no token of it holds '{name}'"),
-                    mend: "use the tokenizer that the model was trained with".to_owned(),
-                });
+            let holds = |&k: &usize| {
+                let span = &tokens[k].span;
+                span.start < mention.span.end && start < span.end
+            };
+            let own = (0..tokens.len()).filter(holds).map(|k| k + n_before);
+            let Some(last) = own.inspect(|&k| names[k] = Some(role)).last() else {
+                return Err(broken_rule(format!("no token of it holds '{name}'")));
             };
             if let Some(next) = after.get_mut(last + 1) {
                 *next = Some(role_after);
             }
         }
-        let role = |k: usize| match k {
-            0 => TokenRole::Bos,
-            _ if names[k].is_some() => names[k].unwrap_or(TokenRole::Other),
-            _ if k + 1 == ids.len() => TokenRole::Last,
-            _ if k + 2 == ids.len() => TokenRole::Previous,
-            _ => after[k].unwrap_or(TokenRole::Other),
+        let role = |k: usize| match names[k] {
+            Some(name) => name,
+            None if k < n_before => TokenRole::Bos,
+            None if k + 1 == ids.len() => TokenRole::Last,
+            None if k + 2 == ids.len() => TokenRole::Previous,
+            None => after[k].unwrap_or(TokenRole::Other),
         };
         Ok((0..ids.len()).map(role).collect())
     }

@@ -1,5 +1,7 @@
 //! What prompts need of a tokenizer.
 
+use cs_model::tokenizer::Token;
+
 use super::PromptError;
 
 /// Why a tokenizer could not encode or decode.
@@ -7,7 +9,8 @@ pub type TokenizeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A model's tokenizer, under the model's name.
 ///
-/// Encoding loses nothing: the decoded tokens of a text are the text, as with every byte-level tokenizer.
+/// It may add characters to a text or change them: where a token stands in a text is what [`Tokenize::encode`] says, never
+/// worked out from decoded tokens.
 pub trait Tokenize {
     /// The model's name, as files and errors show it.
     fn model(&self) -> &str;
@@ -15,16 +18,16 @@ pub trait Tokenize {
     /// A hash of the tokenizer's contents; models with the same hash share a tokenizer.
     fn hash(&self) -> &str;
 
-    /// The token that stands before every prompt.
-    fn bos_id(&self) -> u32;
+    /// The token that stands before every prompt; `None` for a model without one.
+    fn bos_id(&self) -> Option<u32>;
 
     /// The tokens of a text, with no BOS or other token that the text does not contain.
     ///
     /// # Errors
     /// Whatever the tokenizer cannot encode.
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError>;
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError>;
 
-    /// The text of some tokens, exactly.
+    /// The text of some tokens, for messages.
     ///
     /// # Errors
     /// Ids that the tokenizer does not have.
@@ -32,31 +35,32 @@ pub trait Tokenize {
 }
 
 /// Tokens of `text`; checked to be free of BOS, so that one can be put in front.
-pub(super) fn encode(tokenizer: &dyn Tokenize, text: &str) -> Result<Vec<u32>, PromptError> {
-    let ids = tokenizer.encode(text).map_err(|source| PromptError::Tokenizer {
+pub(super) fn encode(tokenizer: &dyn Tokenize, text: &str) -> Result<Vec<Token>, PromptError> {
+    let tokens = tokenizer.encode(text).map_err(|source| PromptError::Tokenizer {
         model: tokenizer.model().to_owned(),
         text: text.to_owned(),
         source,
     })?;
-    if ids.contains(&tokenizer.bos_id()) {
+    if tokens.iter().any(|token| Some(token.id) == tokenizer.bos_id()) {
         return Err(PromptError::BosInText { model: tokenizer.model().to_owned(), text: text.to_owned() });
     }
-    Ok(ids)
+    Ok(tokens)
 }
 
-/// `ids` with BOS in front.
-pub(super) fn with_bos(tokenizer: &dyn Tokenize, ids: &[u32]) -> Vec<u32> {
-    let mut all = Vec::with_capacity(ids.len() + 1);
-    all.push(tokenizer.bos_id());
-    all.extend_from_slice(ids);
-    all
+/// The ids of `tokens`, with BOS in front where the model has one.
+pub(super) fn with_bos(tokenizer: &dyn Tokenize, tokens: &[Token]) -> Vec<u32> {
+    tokenizer.bos_id().into_iter().chain(tokens.iter().map(|token| token.id)).collect()
 }
 
-/// Text of `ids`.
-pub(super) fn decode(tokenizer: &dyn Tokenize, ids: &[u32]) -> Result<String, PromptError> {
-    tokenizer.decode(ids).map_err(|source| PromptError::Tokenizer {
-        model: tokenizer.model().to_owned(),
-        text: format!("tokens {ids:?}"),
-        source,
-    })
+/// Each token's text, quoted, for messages.
+pub(super) fn show(tokenizer: &dyn Tokenize, tokens: &[Token]) -> Result<String, PromptError> {
+    let quoted = tokens.iter().map(|token| {
+        let text = tokenizer.decode(&[token.id]).map_err(|source| PromptError::Tokenizer {
+            model: tokenizer.model().to_owned(),
+            text: format!("token {}", token.id),
+            source,
+        })?;
+        Ok(format!("'{text}'"))
+    });
+    Ok(quoted.collect::<Result<Vec<_>, PromptError>>()?.join(", "))
 }

@@ -1,14 +1,15 @@
 //! A study's prompts as one model's tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use analysis::layout::Layout;
 use serde::{Deserialize, Serialize};
 
-use super::one_token::{answer_ids, broken_mention};
-use super::record::{check_file_name, write_lines};
+use super::one_token::{Answers, broken_mention};
+use super::record::write_lines;
 use super::tokenize::{Tokenize, encode, with_bos};
-use super::{Prompt, PromptError, PromptSet, Protocol, Split};
+use super::{Prompt, PromptError, PromptSet, Protocol, Split, Token};
 use crate::task::{Order, Rendered};
 
 /// One distinct prompt as a model runs it: a line of `<task>_<model>.jsonl`.
@@ -16,7 +17,7 @@ use crate::task::{Order, Rendered};
 pub struct TokenizedPrompt {
     /// The prompt, without BOS and without its answer.
     pub text: String,
-    /// Its tokens, one BOS in front.
+    /// Its tokens, one BOS in front where the model has one.
     pub token_ids: Vec<u32>,
     /// The correct name.
     pub correct: String,
@@ -36,7 +37,7 @@ pub struct TokenizedPrompt {
     pub order: Order,
     /// The words that fill the template's other places.
     pub fillers: BTreeMap<String, String>,
-    /// The text with two other names, for resample ablation; see [`Prompt::resample`].
+    /// The text with two other names; see [`Prompt::resample`].
     pub resample_text: Option<String>,
     /// Its tokens, as many as in `token_ids`.
     pub resample_token_ids: Option<Vec<u32>>,
@@ -44,13 +45,18 @@ pub struct TokenizedPrompt {
     pub corrupted_text: String,
     /// Its tokens, as many as in `token_ids`; missing where the names differ in length, under `published` only.
     pub corrupted_token_ids: Option<Vec<u32>>,
+    /// The text with three different names, for mean and resample ablation; see [`Prompt::references`]. Those that differ in
+    /// length are left out, under `published` only.
+    pub references: Vec<TokenizedReference>,
 }
 
-impl TokenizedPrompt {
-    /// What mean ablation averages over: prompts of the same split, template and token length, BOS included.
-    pub fn mean_group(&self) -> (Split, &str, usize) {
-        (self.split, &self.template, self.token_ids.len())
-    }
+/// A reference prompt as a model runs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizedReference {
+    /// The text.
+    pub text: String,
+    /// Its tokens, one BOS in front, as many as the prompt's.
+    pub token_ids: Vec<u32>,
 }
 
 /// A name that could be the answer, and the token that answers for it.
@@ -75,6 +81,8 @@ pub struct TokenizedPrompts {
     pub tokenizer_hash: String,
     /// Distinct prompts, in the order of [`PromptSet::prompts`].
     pub prompts: Vec<TokenizedPrompt>,
+    /// Templates that prompts can have under the protocol.
+    pub n_templates: usize,
     /// Every name that takes part, in the order of the task's lists.
     pub candidates: Vec<Candidate>,
 }
@@ -133,8 +141,12 @@ impl PromptSet {
     pub fn tokenize(&self, tokenizer: &dyn Tokenize) -> Result<TokenizedPrompts, PromptError> {
         let one_token = self.protocol == Protocol::Standard;
         let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
-        for (name, id) in answer_ids(tokenizer, self.names.all(), one_token)? {
-            let id = id.map_err(|reason| self.broken_rule(tokenizer, &format!(" {name}"), reason))?;
+        let context = self.prompts.first().map_or("", |prompt| &prompt.text);
+        let answers = Answers::after(tokenizer, context)?;
+        for name in self.names.all() {
+            let id = answers
+                .of(name, one_token)?
+                .map_err(|reason| self.broken_rule(tokenizer, &format!(" {name}"), reason))?;
             ids.insert(name, id);
         }
         let reader = Reader { set: self, tokenizer, ids: &ids, one_token };
@@ -150,6 +162,7 @@ impl PromptSet {
             model: tokenizer.model().to_owned(),
             tokenizer_hash: tokenizer.hash().to_owned(),
             prompts,
+            n_templates: if one_token { self.task.templates.len() } else { 1 },
             candidates,
         })
     }
@@ -181,13 +194,22 @@ impl Reader<'_> {
             task: self.set.task.name.clone(),
             template: prompt.template.clone(),
         })?;
-        let token_ids = self.tokens(&texts.clean)?;
-        let corrupted = self.twin(&prompt.text, token_ids.len(), &texts.corrupted)?;
+        let tokens = self.tokens(&texts.clean)?;
+        let corrupted = self.twin(&prompt.text, tokens.len(), &texts.corrupted)?;
         let resample = match &texts.resample {
-            Some(twin) => self.twin(&prompt.text, token_ids.len(), twin)?,
+            Some(twin) => self.twin(&prompt.text, tokens.len(), twin)?,
             None => None,
         };
-        let (correct_id, distractor_id) = (self.answer(&prompt.correct)?, self.answer(&prompt.distractor)?);
+        let mut references = Vec::new();
+        for rendered in &texts.references {
+            if let Some(tokens) = self.twin(&prompt.text, tokens.len(), rendered)? {
+                let token_ids = with_bos(self.tokenizer, &tokens);
+                references.push(TokenizedReference { text: rendered.text.clone(), token_ids });
+            }
+        }
+        let answers = Answers::after(self.tokenizer, &prompt.text)?;
+        let correct_id = self.answer(&answers, &prompt.correct)?;
+        let distractor_id = self.answer(&answers, &prompt.distractor)?;
         if correct_id == distractor_id {
             return Err(PromptError::SameAnswer {
                 task: self.set.task.name.clone(),
@@ -199,7 +221,7 @@ impl Reader<'_> {
         }
         Ok(TokenizedPrompt {
             text: prompt.text.clone(),
-            token_ids: with_bos(self.tokenizer, &token_ids),
+            token_ids: with_bos(self.tokenizer, &tokens),
             correct: prompt.correct.clone(),
             correct_id,
             distractor: prompt.distractor.clone(),
@@ -210,29 +232,30 @@ impl Reader<'_> {
             order: prompt.order,
             fillers: prompt.fillers.clone(),
             resample_text: resample.is_some().then(|| texts.resample.map(|twin| twin.text)).flatten(),
-            resample_token_ids: resample.map(|ids| with_bos(self.tokenizer, &ids)),
+            resample_token_ids: resample.map(|tokens| with_bos(self.tokenizer, &tokens)),
             corrupted_text: prompt.corrupted_text.clone(),
-            corrupted_token_ids: corrupted.map(|ids| with_bos(self.tokenizer, &ids)),
+            corrupted_token_ids: corrupted.map(|tokens| with_bos(self.tokenizer, &tokens)),
+            references,
         })
     }
 
     /// Tokens of a text, each mention of a name checked where the one-token rule holds.
-    fn tokens(&self, rendered: &Rendered) -> Result<Vec<u32>, PromptError> {
-        let ids = encode(self.tokenizer, &rendered.text)?;
+    fn tokens(&self, rendered: &Rendered) -> Result<Vec<Token>, PromptError> {
+        let tokens = encode(self.tokenizer, &rendered.text)?;
         if self.one_token
             && let Some(reason) =
-                broken_mention(self.tokenizer, &ids, rendered, |name| self.ids.get(name).copied())?
+                broken_mention(self.tokenizer, &tokens, rendered, |name| self.ids.get(name).copied())?
         {
             return Err(self.set.broken_rule(self.tokenizer, &rendered.text, reason));
         }
-        Ok(ids)
+        Ok(tokens)
     }
 
     /// Tokens of a text that must be `len` long: an error under the one-token rule, `None` without it.
-    fn twin(&self, text: &str, len: usize, twin: &Rendered) -> Result<Option<Vec<u32>>, PromptError> {
-        let ids = self.tokens(twin)?;
-        if ids.len() == len {
-            Ok(Some(ids))
+    fn twin(&self, text: &str, len: usize, twin: &Rendered) -> Result<Option<Vec<Token>>, PromptError> {
+        let tokens = self.tokens(twin)?;
+        if tokens.len() == len {
+            Ok(Some(tokens))
         } else if self.one_token {
             Err(PromptError::UnequalLength {
                 task: self.set.task.name.clone(),
@@ -240,17 +263,23 @@ impl Reader<'_> {
                 text: text.to_owned(),
                 len,
                 twin: twin.text.clone(),
-                twin_len: ids.len(),
+                twin_len: tokens.len(),
             })
         } else {
             Ok(None)
         }
     }
 
-    fn answer(&self, name: &str) -> Result<u32, PromptError> {
-        self.ids.get(name).copied().ok_or_else(|| {
-            self.set.broken_rule(self.tokenizer, name, format!("{name:?} is not one of the study's names"))
-        })
+    /// The token of a name, which must be the same after every prompt.
+    fn answer(&self, answers: &Answers, name: &str) -> Result<u32, PromptError> {
+        let broken = |reason| self.set.broken_rule(self.tokenizer, name, reason);
+        let Some(&id) = self.ids.get(name) else {
+            return Err(broken(format!("{name:?} is not one of the study's names")));
+        };
+        match answers.of(name, self.one_token)?.map_err(broken)? {
+            here if here == id => Ok(id),
+            _ => Err(broken(format!("' {name}' is another token after {:?}", answers.text()))),
+        }
     }
 }
 
@@ -273,38 +302,6 @@ impl TokenizedPrompts {
     /// The candidates' tokens, ascending and distinct.
     pub fn candidate_ids(&self) -> Vec<u32> {
         self.candidates.iter().map(|candidate| candidate.id).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// Places in [`Self::prompts`] of the prompts that mean ablation averages together; see
-    /// [`TokenizedPrompt::mean_group`].
-    pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
-        let mut groups: BTreeMap<(Split, &str, usize), Vec<usize>> = BTreeMap::new();
-        for (i, prompt) in self.of_split(split) {
-            groups.entry(prompt.mean_group()).or_default().push(i);
-        }
-        groups.into_values().collect()
-    }
-
-    /// Checks that every prompt of a split can be resampled.
-    ///
-    /// # Errors
-    /// [`PromptError::NoResample`]; under `published` only, where a name of several tokens may have no stand-in.
-    pub fn require_resample(&self, split: Split) -> Result<(), PromptError> {
-        let missing: Vec<&TokenizedPrompt> = self
-            .of_split(split)
-            .filter(|(_, prompt)| prompt.resample_token_ids.is_none())
-            .map(|(_, prompt)| prompt)
-            .collect();
-        match missing.first() {
-            None => Ok(()),
-            Some(example) => Err(PromptError::NoResample {
-                task: self.task.clone(),
-                model: self.model.clone(),
-                missing: missing.len(),
-                prompts: self.of_split(split).count(),
-                example: example.text.clone(),
-            }),
-        }
     }
 
     /// Clean and corrupted prompts of a split, for causal tracing.
@@ -333,26 +330,24 @@ impl TokenizedPrompts {
         TracingPairs { task: self.task.clone(), model: self.model.clone(), pairs, left_out }
     }
 
-    /// Writes `<task>_<model>.jsonl` into a folder, made if need be, and returns its path.
+    /// Writes the prompts to their place in a study, [`Layout::prompts`], and returns it.
     ///
     /// # Errors
-    /// [`PromptError::File`], and [`PromptError::FileName`] for a model whose name is a path.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf, PromptError> {
-        check_file_name(&self.model)?;
-        let path = folder.join(format!("{}_{}.jsonl", self.task, self.model));
+    /// [`PromptError::File`].
+    pub fn write(&self, layout: &Layout) -> Result<PathBuf, PromptError> {
+        let path = layout.prompts(&self.task, &self.model);
         write_lines(&path, &self.prompts)?;
         Ok(path)
     }
 }
 
 impl TracingPairs {
-    /// Writes `<task>_pairs_<model>.jsonl` into a folder, made if need be, and returns its path.
+    /// Writes the pairs to their place in a study, [`Layout::tracing_pairs`], and returns it.
     ///
     /// # Errors
-    /// [`PromptError::File`], and [`PromptError::FileName`] for a model whose name is a path.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf, PromptError> {
-        check_file_name(&self.model)?;
-        let path = folder.join(format!("{}_pairs_{}.jsonl", self.task, self.model));
+    /// [`PromptError::File`].
+    pub fn write(&self, layout: &Layout) -> Result<PathBuf, PromptError> {
+        let path = layout.tracing_pairs(&self.task, &self.model);
         write_lines(&path, &self.pairs)?;
         Ok(path)
     }

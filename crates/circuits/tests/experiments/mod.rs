@@ -61,6 +61,7 @@ impl<'a> Scanned<'a> {
         AblationSettings {
             ablation: "zero".into(),
             value_bias: "folded".into(),
+            reference: None,
             n_random_sets,
             n_random_prompts: 8,
             tau: self.classified.tau,

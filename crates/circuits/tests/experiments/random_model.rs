@@ -1,9 +1,9 @@
 //! Decoders with random weights, in the planted models' language.
 
 use cs_engine::decoder::Decoder;
-use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Mlp, Weights};
+use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::ModelSpec;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -32,11 +32,15 @@ pub fn random_model(world: &World, shape: Shape, seed: u64) -> Decoder {
     };
     let layers = (0..n_layers)
         .map(|_| LayerWeights {
-            ln1: LayerNorm::default(),
+            ln1: Norm::default(),
+            ln1_post: None,
             w_qkv: linear(d_model, 3 * d_model),
+            q_norm: None,
+            k_norm: None,
             w_o: linear(d_model, d_model),
-            ln2: LayerNorm::default(),
-            mlp: Some(Mlp { w_in: linear(d_model, d_mlp), w_out: linear(d_mlp, d_model) }),
+            ln2: Norm::default(),
+            ln2_post: None,
+            mlp: Some(Mlp { w_gate: None, w_in: linear(d_model, d_mlp), w_out: linear(d_mlp, d_model) }),
         })
         .collect();
     let weights = Weights {
@@ -44,29 +48,25 @@ pub fn random_model(world: &World, shape: Shape, seed: u64) -> Decoder {
         pos_embed: vector(n_ctx * d_model, 0.5),
         project_in: None,
         layers,
-        ln_final: LayerNorm::default(),
+        ln_final: Norm::default(),
         project_out: None,
         unembed: Some(vector(world.d_vocab() * d_model, by_width)),
+        unembed_bias: None,
     };
     let spec = ModelSpec {
-        architecture: Architecture::Gpt2,
         n_layers,
         n_heads,
+        n_kv_heads: n_heads,
         d_model,
         d_head: d_model / n_heads,
         d_mlp,
         d_vocab: world.d_vocab(),
         d_embed: d_model,
         n_ctx,
-        positions: Positions::Learned { offset: 0 },
-        block: BlockLayout::Sequential,
-        norm: NormPlacement::Pre,
-        norm_eps: 1e-5,
-        final_norm: true,
-        activation: Activation::GeluTanh,
         attn_scale: vec![1.0 / ((d_model / n_heads) as f32).sqrt(); n_layers],
         windows: vec![None; n_layers],
         tied_unembed: false,
+        ..ModelSpec::default()
     };
     Decoder::new(spec, weights)
 }

@@ -122,6 +122,7 @@ pub fn scan_with(decoder: &Decoder, prompts: &TokenizedPrompts, options: ScanOpt
         protocol: prompts.protocol.to_string(),
         seed: 0,
         value_bias: String::new(),
+        reference: None,
         ablation: String::new(),
         n_layers: 0,
         n_heads: 0,

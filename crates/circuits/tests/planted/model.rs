@@ -1,9 +1,9 @@
 //! A circuit's heads at random places of an attention-only model, among heads of weak noise.
 
 use cs_engine::decoder::Decoder;
-use cs_engine::weights::{LayerNorm, LayerWeights, Linear, Weights};
+use cs_engine::weights::{LayerWeights, Linear, Norm, Weights};
 use cs_kernels::PackedMatrix;
-use cs_model::spec::{Activation, Architecture, BlockLayout, ModelSpec, NormPlacement, Positions};
+use cs_model::spec::ModelSpec;
 
 use super::circuits::{LOGITS, Role, Wiring};
 use super::features::{Basis, Feature, N_CTX};
@@ -114,29 +114,26 @@ fn build(world: &World, heads: &[Placed], random: &mut Random) -> Decoder {
         pos_embed: rows((0..N_CTX).map(position).collect()),
         project_in: None,
         layers: layers.into_iter().map(LayerBuilder::finish).collect(),
-        ln_final: LayerNorm::default(),
+        ln_final: Norm::default(),
         project_out: None,
         unembed: Some(rows((0..world.d_vocab()).map(|t| basis.write(Feature::Answer(t), LOGITS)).collect())),
+        unembed_bias: None,
     };
     let spec = ModelSpec {
-        architecture: Architecture::Gpt2,
         n_layers: N_LAYERS,
         n_heads: N_HEADS,
+        n_kv_heads: N_HEADS,
         d_model,
         d_head,
         d_mlp: 0,
         d_vocab: world.d_vocab(),
         d_embed: d_model,
         n_ctx: N_CTX,
-        positions: Positions::Learned { offset: 0 },
-        block: BlockLayout::Sequential,
-        norm: NormPlacement::Pre,
-        norm_eps: 1e-5,
         final_norm: false,
-        activation: Activation::Relu,
         attn_scale: vec![1.0; N_LAYERS],
         windows: vec![None; N_LAYERS],
         tied_unembed: false,
+        ..ModelSpec::default()
     };
     Decoder::new(spec, weights)
 }
@@ -225,10 +222,14 @@ impl LayerBuilder {
         let d_attn = N_HEADS * self.d_head;
         let packed = |w: &[f32], k, n| PackedMatrix::from_rows(w, k, n);
         LayerWeights {
-            ln1: LayerNorm::default(),
+            ln1: Norm::default(),
+            ln1_post: None,
             w_qkv: Linear { weight: packed(&self.w_qkv, self.d_model, 3 * d_attn), bias: Some(self.b_qkv) },
+            q_norm: None,
+            k_norm: None,
             w_o: Linear { weight: packed(&self.w_o, d_attn, self.d_model), bias: Some(self.b_o) },
-            ln2: LayerNorm::default(),
+            ln2: Norm::default(),
+            ln2_post: None,
             mlp: None,
         }
     }

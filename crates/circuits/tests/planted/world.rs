@@ -1,6 +1,6 @@
 //! The language of the planted models: its tokens, and both tasks in it.
 
-use circuits::prompts::{PromptOptions, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
+use circuits::prompts::{PromptOptions, PromptSet, Token, Tokenize, TokenizeError, TokenizedPrompts};
 use circuits::task::Task;
 
 const BOS: &str = "<bos>";
@@ -83,21 +83,22 @@ impl Tokenize for Vocabulary<'_> {
         "planted"
     }
 
-    fn bos_id(&self) -> u32 {
-        0
+    fn bos_id(&self) -> Option<u32> {
+        Some(0)
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        let mut ids = Vec::new();
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        let mut tokens = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             let fits = self.0.iter().enumerate().filter(|(_, token)| rest.starts_with(token.as_str()));
             let (id, token) =
                 fits.max_by_key(|(_, token)| token.len()).ok_or_else(|| format!("no token for {rest:?}"))?;
-            ids.push(id as u32);
+            let start = text.len() - rest.len();
+            tokens.push(Token { id: id as u32, span: start..start + token.len() });
             rest = &rest[token.len()..];
         }
-        Ok(ids)
+        Ok(tokens)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {

@@ -4,13 +4,13 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use circuits::prompts::{Tokenize, TokenizeError};
+use circuits::prompts::{Token, Tokenize, TokenizeError};
 
-/// A `tokenizer.json` from `shared/hf`.
+/// Hugging Face's own tokenizer, as a model has it.
 pub struct Real {
-    model: String,
-    inner: tokenizers::Tokenizer,
-    bos_id: u32,
+    pub model: String,
+    pub inner: tokenizers::Tokenizer,
+    pub bos_id: u32,
 }
 
 /// The real tokenizer of this folder name, or `None`, with a line that says so.
@@ -28,6 +28,11 @@ pub fn real(folder: &str) -> Option<Real> {
     Some(Real { model: folder.to_owned(), inner, bos_id })
 }
 
+/// The ids of a text's tokens.
+pub fn ids(tokenizer: &dyn Tokenize, text: &str) -> Vec<u32> {
+    tokenizer.encode(text).unwrap().into_iter().map(|token| token.id).collect()
+}
+
 impl Tokenize for Real {
     fn model(&self) -> &str {
         &self.model
@@ -35,11 +40,13 @@ impl Tokenize for Real {
     fn hash(&self) -> &str {
         &self.model
     }
-    fn bos_id(&self) -> u32 {
-        self.bos_id
+    fn bos_id(&self) -> Option<u32> {
+        Some(self.bos_id)
     }
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        Ok(self.inner.encode(text, false)?.get_ids().to_vec())
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        let encoding = self.inner.encode(text, false)?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        Ok(tokens.map(|(&id, &(start, end))| Token { id, span: start..end }).collect())
     }
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
         self.inner.decode(ids, false)
@@ -95,20 +102,20 @@ impl Tokenize for Words {
     fn hash(&self) -> &str {
         &self.hash
     }
-    fn bos_id(&self) -> u32 {
-        0
+    fn bos_id(&self) -> Option<u32> {
+        Some(0)
     }
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        let mut ids = Vec::new();
+    fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        let mut pieces: Vec<&str> = Vec::new();
         let mut rest = text;
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix(self.bos.as_str()) {
-                ids.push(0);
+                pieces.push(&self.bos);
                 rest = after;
                 continue;
             }
             if self.joins_spaces && rest.starts_with("  ") {
-                ids.push(self.id("  "));
+                pieces.push("  ");
                 rest = &rest[2..];
                 continue;
             }
@@ -122,13 +129,20 @@ impl Tokenize for Words {
             }
             let piece = &rest[..end];
             if self.split.iter().any(|word| word == piece.trim_start()) {
-                ids.extend([self.id(&piece[..end - 1]), self.id(&piece[end - 1..])]);
+                pieces.extend([&piece[..end - 1], &piece[end - 1..]]);
             } else {
-                ids.push(self.id(piece));
+                pieces.push(piece);
             }
             rest = &rest[end..];
         }
-        Ok(ids)
+        let mut end = 0;
+        let token = |piece: &str| {
+            let start = end;
+            end += piece.len();
+            let id = if piece == self.bos { 0 } else { self.id(piece) };
+            Token { id, span: start..end }
+        };
+        Ok(pieces.into_iter().map(token).collect())
     }
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
         let vocabulary = self.vocabulary.borrow();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cs_engine::weights::{LayerNorm, Linear, Weights};
+use cs_engine::weights::{Linear, Norm, Weights};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
@@ -40,7 +40,7 @@ fn all_values(weights: &Weights) -> Vec<f32> {
         [&layer.w_qkv, &layer.w_o, &mlp.w_in, &mlp.w_out].into_iter().for_each(&mut linear);
     }
     let norms = weights.layers.iter().flat_map(|l| [&l.ln1, &l.ln2]).chain([&weights.ln_final]);
-    out.extend(norms.flat_map(|LayerNorm { weight, bias }| weight.iter().chain(bias).flatten()));
+    out.extend(norms.flat_map(|Norm { weight, bias }| weight.iter().chain(bias).flatten()));
     out
 }
 

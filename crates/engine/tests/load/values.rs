@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cs_engine::weights::{LayerNorm, Linear, Weights};
+use cs_engine::weights::{Linear, Norm, Weights};
 use cs_kernels::PackedMatrix;
 use cs_model::config::ModelConfig;
-use cs_model::spec::{Architecture, ModelSpec};
+use cs_model::spec::{ModelSpec, QkNorm};
 
 use crate::checkpoint_file::{Folder, Raw, golden_names};
 
@@ -41,36 +41,46 @@ impl Reference {
         (0..d_in * d_out).map(|i| values[i % d_out * d_in + i / d_out]).collect()
     }
 
-    /// q, k and v of the three ways to store them, each `[d_model + 1, d_attn]`, the bias (or zeros) as last row.
-    fn qkv(&self, spec: &ModelSpec, layer: usize) -> [Vec<f32>; 3] {
-        let (d_model, d_attn, d_head) = (spec.d_model, spec.d_attn(), spec.d_head);
-        let with_bias = |name: &str, transposed: bool, width: usize| {
-            let mut m = self.matrix(name, transposed);
-            m.extend(self.values(&format!("{name}.bias")).unwrap_or_else(|| vec![0.0; width]));
-            m
+    /// `W` and, as last row, the bias (or zeros) of columns of a matrix `[d_in, width]`.
+    fn columns(&self, name: &str, transposed: bool, columns: impl Iterator<Item = usize>) -> Vec<f32> {
+        let matrix = self.matrix(name, transposed);
+        let shape = &self.tensors[&format!("{name}.weight")].shape;
+        let (d_in, width) = if transposed { (shape[1], shape[0]) } else { (shape[0], shape[1]) };
+        let bias = self.values(&format!("{name}.bias")).unwrap_or_else(|| vec![0.0; width]);
+        let columns: Vec<usize> = columns.collect();
+        let row = |row: &[f32]| columns.iter().map(|&j| row[j]).collect::<Vec<_>>();
+        matrix.chunks(width).take(d_in).chain([&bias[..]]).flat_map(row).collect()
+    }
+
+    /// q, k and v of the ways to store them, each `[d_model + 1, its width]`, the bias (or zeros) as last row.
+    fn qkv(&self, model_type: &str, spec: &ModelSpec, layer: usize) -> [Vec<f32>; 3] {
+        let (d_head, widths) = (spec.d_head, [spec.d_attn(), spec.d_kv(), spec.d_kv()]);
+        let starts = [0, widths[0], widths[0] + widths[1]];
+        let separate = |prefix: &str| {
+            let part = |i: usize| {
+                let name = format!("{prefix}.{}_proj", ["q", "k", "v"][i]);
+                self.columns(&name, true, 0..widths[i])
+            };
+            [0, 1, 2].map(part)
         };
-        let columns = |m: &[f32], width: usize, column: &dyn Fn(usize) -> usize| {
-            (0..=d_model)
-                .flat_map(|row| (0..d_attn).map(move |j| (row, j)))
-                .map(|(row, j)| m[row * width + column(j)])
-                .collect()
+        let fused = |name: &str, transposed| {
+            [0, 1, 2].map(|i| self.columns(name, transposed, starts[i]..starts[i] + widths[i]))
         };
-        match spec.architecture {
-            Architecture::Gpt2 => {
-                let m = with_bias(&format!("h.{layer}.attn.c_attn"), false, 3 * d_attn);
-                [0, 1, 2].map(|part| columns(&m, 3 * d_attn, &|j| part * d_attn + j))
-            }
-            Architecture::GptNeoX => {
-                let m = with_bias(&format!("layers.{layer}.attention.query_key_value"), true, 3 * d_attn);
-                // Head after head, each with its query, key and value.
-                [0, 1, 2].map(|part| {
-                    columns(&m, 3 * d_attn, &|j| j / d_head * 3 * d_head + part * d_head + j % d_head)
-                })
-            }
-            Architecture::Opt => ["q", "k", "v"]
-                .map(|p| with_bias(&format!("layers.{layer}.self_attn.{p}_proj"), true, d_attn)),
-            Architecture::GptNeo => ["q", "k", "v"]
-                .map(|p| with_bias(&format!("h.{layer}.attn.attention.{p}_proj"), true, d_attn)),
+        match model_type {
+            "gpt2" => fused(&format!("h.{layer}.attn.c_attn"), false),
+            // Head after head, each with its query, key and value.
+            "gpt_neox" => [0, 1, 2].map(|part| {
+                let name = format!("layers.{layer}.attention.query_key_value");
+                self.columns(
+                    &name,
+                    true,
+                    (0..widths[0]).map(|j| j / d_head * 3 * d_head + part * d_head + j % d_head),
+                )
+            }),
+            "gpt_neo" => separate(&format!("h.{layer}.attn.attention")),
+            "gptj" => separate(&format!("h.{layer}.attn")),
+            "phi3" => fused(&format!("layers.{layer}.self_attn.qkv_proj"), true),
+            _ => separate(&format!("layers.{layer}.self_attn")),
         }
     }
 }
@@ -86,59 +96,104 @@ fn assert_linear(linear: &Linear, reference: &Reference, name: &str, transposed:
 }
 
 #[track_caller]
-fn assert_norm(norm: &LayerNorm, reference: &Reference, name: &str) {
+fn assert_norm(norm: &Norm, reference: &Reference, name: &str) {
     assert_eq!(norm.weight, reference.values(&format!("{name}.weight")), "{name}");
     assert_eq!(norm.bias, reference.values(&format!("{name}.bias")), "{name}");
 }
 
-fn check(weights: &Weights, spec: &ModelSpec, reference: &Reference) {
-    let [embed, pos, block, ln1, w_o, ln2, w_in, w_out, ln_final, unembed] = match spec.architecture {
-        Architecture::Gpt2 => {
-            ["wte", "wpe", "h", "ln_1", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj", "ln_f", "lm_head"]
-        }
-        Architecture::GptNeoX => [
-            "embed_in",
-            "-",
-            "layers",
-            "input_layernorm",
-            "attention.dense",
-            "post_attention_layernorm",
-            "mlp.dense_h_to_4h",
-            "mlp.dense_4h_to_h",
-            "final_layer_norm",
-            "embed_out",
-        ],
-        Architecture::Opt => [
-            "embed_tokens",
-            "embed_positions",
-            "layers",
-            "self_attn_layer_norm",
-            "self_attn.out_proj",
-            "final_layer_norm",
-            "fc1",
-            "fc2",
-            "final_layer_norm",
-            "lm_head",
-        ],
-        Architecture::GptNeo => [
-            "wte",
-            "wpe",
-            "h",
-            "ln_1",
-            "attn.attention.out_proj",
-            "ln_2",
-            "mlp.c_fc",
-            "mlp.c_proj",
-            "ln_f",
-            "lm_head",
-        ],
+/// Names of a family's tensors.
+struct Names {
+    embed: &'static str,
+    pos_embed: &'static str,
+    block: &'static str,
+    /// `ln1`, `ln1_post`, `ln2`, `ln2_post`
+    norms: [&'static str; 4],
+    w_o: &'static str,
+    w_in: &'static str,
+    w_out: &'static str,
+    ln_final: &'static str,
+    unembed: &'static str,
+}
+
+fn names(model_type: &str) -> Names {
+    let gpt2 = Names {
+        embed: "wte",
+        pos_embed: "wpe",
+        block: "h",
+        norms: ["ln_1", "-", "ln_2", "-"],
+        w_o: "attn.c_proj",
+        w_in: "mlp.c_fc",
+        w_out: "mlp.c_proj",
+        ln_final: "ln_f",
+        unembed: "lm_head",
     };
-    let transposed = spec.architecture != Architecture::Gpt2;
-    assert_eq!(Some(&weights.embed), reference.values(&format!("{embed}.weight")).as_ref());
-    assert_eq!(weights.pos_embed, reference.values(&format!("{pos}.weight")).unwrap_or_default());
-    assert_norm(&weights.ln_final, reference, ln_final);
-    let unembedding = if spec.tied_unembed { embed } else { unembed };
-    assert_eq!(Some(weights.unembed().to_vec()), reference.values(&format!("{unembedding}.weight")));
+    let llama = Names {
+        embed: "embed_tokens",
+        pos_embed: "-",
+        block: "layers",
+        norms: ["input_layernorm", "-", "post_attention_layernorm", "-"],
+        w_o: "self_attn.o_proj",
+        w_in: "mlp.up_proj",
+        w_out: "mlp.down_proj",
+        ln_final: "norm",
+        unembed: "lm_head",
+    };
+    match model_type {
+        "gpt2" => gpt2,
+        "gpt_neo" => Names { w_o: "attn.attention.out_proj", ..gpt2 },
+        "gptj" => Names {
+            norms: ["ln_1", "-", "-", "-"],
+            w_o: "attn.out_proj",
+            w_in: "mlp.fc_in",
+            w_out: "mlp.fc_out",
+            ..gpt2
+        },
+        "gpt_neox" => Names {
+            embed: "embed_in",
+            w_o: "attention.dense",
+            w_in: "mlp.dense_h_to_4h",
+            w_out: "mlp.dense_4h_to_h",
+            ln_final: "final_layer_norm",
+            unembed: "embed_out",
+            ..llama
+        },
+        "opt" => Names {
+            pos_embed: "embed_positions",
+            norms: ["self_attn_layer_norm", "-", "final_layer_norm", "-"],
+            w_o: "self_attn.out_proj",
+            w_in: "fc1",
+            w_out: "fc2",
+            ln_final: "final_layer_norm",
+            ..llama
+        },
+        "olmo2" => {
+            Names { norms: ["-", "post_attention_layernorm", "-", "post_feedforward_layernorm"], ..llama }
+        }
+        "gemma2" | "gemma3_text" => Names {
+            norms: [
+                "input_layernorm",
+                "post_attention_layernorm",
+                "pre_feedforward_layernorm",
+                "post_feedforward_layernorm",
+            ],
+            ..llama
+        },
+        _ => llama,
+    }
+}
+
+fn check(weights: &Weights, config: &ModelConfig, reference: &Reference) {
+    let (spec, model_type) = (&config.spec, config.family.model_type);
+    let names = names(model_type);
+    let values = |name: &str, what: &str| reference.values(&format!("{name}.{what}"));
+    let transposed = model_type != "gpt2";
+    assert_eq!(Some(&weights.embed), values(names.embed, "weight").as_ref());
+    assert_eq!(weights.pos_embed, values(names.pos_embed, "weight").unwrap_or_default());
+    assert_norm(&weights.ln_final, reference, names.ln_final);
+    let unembedding = if spec.tied_unembed { names.embed } else { names.unembed };
+    assert_eq!(Some(weights.unembed().to_vec()), values(unembedding, "weight"));
+    assert_eq!(weights.unembed_bias, values(names.unembed, "bias"));
+    assert_eq!(weights.unembed_bias.is_some(), model_type == "gptj");
     assert_eq!(weights.project_in.is_some(), spec.d_embed != spec.d_model);
     if let (Some(project_in), Some(project_out)) = (&weights.project_in, &weights.project_out) {
         assert_linear(project_in, reference, "project_in", true);
@@ -146,26 +201,46 @@ fn check(weights: &Weights, spec: &ModelSpec, reference: &Reference) {
     }
     assert_eq!(weights.layers.len(), spec.n_layers);
     for (i, layer) in weights.layers.iter().enumerate() {
-        let full = |part: &str| format!("{block}.{i}.{part}");
-        assert_norm(&layer.ln1, reference, &full(ln1));
-        assert_norm(&layer.ln2, reference, &full(ln2));
-        assert_linear(&layer.w_o, reference, &full(w_o), transposed);
-        let mlp = layer.mlp.as_ref().unwrap();
-        assert_linear(&mlp.w_in, reference, &full(w_in), transposed);
-        assert_linear(&mlp.w_out, reference, &full(w_out), transposed);
+        let full = |part: &str| format!("{}.{i}.{part}", names.block);
+        let none = Norm::default();
+        let norms = [&layer.ln1, layer.ln1_post.as_ref().unwrap_or(&none), &layer.ln2]
+            .into_iter()
+            .chain([layer.ln2_post.as_ref().unwrap_or(&none)]);
+        for (norm, name) in norms.zip(names.norms) {
+            assert_norm(norm, reference, &full(name));
+        }
+        assert_eq!(layer.q_norm, values(&full("self_attn.q_norm"), "weight"));
+        assert_eq!(layer.k_norm, values(&full("self_attn.k_norm"), "weight"));
+        assert_eq!(layer.q_norm.is_some(), spec.qk_norm != QkNorm::None);
+        assert_linear(&layer.w_o, reference, &full(names.w_o), transposed);
 
-        let d_attn = spec.d_attn();
-        let bias = layer.w_qkv.bias.clone().unwrap_or_else(|| vec![0.0; 3 * d_attn]);
-        let got = dense(&layer.w_qkv.weight).into_iter().chain(bias).collect::<Vec<_>>();
-        let expected = reference.qkv(spec, i);
-        for (row, got) in got.chunks(3 * d_attn).enumerate() {
-            for (part, expected) in expected.iter().enumerate() {
-                assert_eq!(
-                    got[part * d_attn..][..d_attn],
-                    expected[row * d_attn..][..d_attn],
-                    "layer {i} row {row}"
-                );
+        let mlp = layer.mlp.as_ref().unwrap();
+        assert_linear(&mlp.w_out, reference, &full(names.w_out), transposed);
+        assert_eq!(mlp.w_gate.is_some(), spec.gated_mlp);
+        match &mlp.w_gate {
+            Some(gate) if model_type == "phi3" => {
+                let half = |start: usize| {
+                    reference.columns(&full("mlp.gate_up_proj"), true, start..start + spec.d_mlp)
+                };
+                let with_bias = |w: &Linear| [dense(&w.weight), vec![0.0; spec.d_mlp]].concat();
+                assert_eq!(with_bias(gate), half(0));
+                assert_eq!(with_bias(&mlp.w_in), half(spec.d_mlp));
             }
+            gate => {
+                assert_linear(&mlp.w_in, reference, &full(names.w_in), transposed);
+                gate.iter()
+                    .for_each(|gate| assert_linear(gate, reference, &full("mlp.gate_proj"), transposed));
+            }
+        }
+
+        let width = spec.d_attn() + 2 * spec.d_kv();
+        let bias = layer.w_qkv.bias.clone().unwrap_or_else(|| vec![0.0; width]);
+        let got = dense(&layer.w_qkv.weight).into_iter().chain(bias).collect::<Vec<_>>();
+        let [q, k, v] = reference.qkv(model_type, spec, i);
+        for (row, got) in got.chunks(width).enumerate() {
+            let of = |part: &[f32], width: usize| part[row * width..][..width].to_vec();
+            let expected = [of(&q, spec.d_attn()), of(&k, spec.d_kv()), of(&v, spec.d_kv())].concat();
+            assert_eq!(got, expected, "layer {i} row {row}");
         }
     }
 }
@@ -178,7 +253,7 @@ fn every_golden_value_is_in_its_place() {
         let folder = Folder::golden(&name);
         let config = cs_model::config::parse(folder.config.to_string().as_bytes(), &name).unwrap();
         let (checkpoint, weights) = folder.load().unwrap();
-        check(&weights, &config.spec, &Reference::new(&folder));
+        check(&weights, &config, &Reference::new(&folder));
         dtypes.extend(checkpoint.dtypes());
     }
     dtypes.sort();
@@ -198,7 +273,7 @@ fn float64_is_rounded_once() {
     }
     let (_, weights) = folder.load().unwrap();
     let config: ModelConfig = cs_model::config::parse(folder.config.to_string().as_bytes(), "").unwrap();
-    check(&weights, &config.spec, &Reference::new(&expected));
+    check(&weights, &config, &Reference::new(&expected));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Checkpoints: which tensor of a model's files is which parameter, and its values.
 //!
 //! [`Checkpoint::open`] reads headers only and settles which tensor becomes which parameter ([`Plan`]); what runs the
-//! model then reads them from the [`TensorStore`]. What a file holds beyond the model's parameters is an error, except for constants (causal masks,
-//! rotary frequencies) that older versions of Transformers saved along.
+//! model then reads them from the [`TensorStore`]. What a file holds beyond the model's parameters is an error where it might
+//! change the result; constants (causal masks, rotary frequencies) that older versions of Transformers saved along are left
+//! out, and other parts beside the decoder (a classifier's head) are left out and named.
 
-mod names;
 mod plan;
 mod tensors;
 mod torch;
@@ -12,7 +12,7 @@ mod torch;
 use std::fmt;
 use std::sync::OnceLock;
 
-pub use plan::{LayerPlan, LinearPlan, NormPlan, Order, Plan};
+pub use plan::{LayerPlan, LinearPlan, MlpPlan, NormPlan, Order, Part, Plan};
 pub use tensors::{Tensor, TensorId, TensorStore};
 
 use rayon::prelude::*;
@@ -36,11 +36,16 @@ impl Checkpoint {
     /// is neither, those of `pytorch_model.bin` or its shards.
     ///
     /// # Errors
-    /// No weight file, a broken one, or one that does not hold exactly the parameters that `config` calls for.
+    /// No weight file, a broken one, or one that lacks a parameter that `config` calls for or holds one that it denies.
     pub fn open(files: &ModelFiles, config: &ModelConfig) -> Result<Self, LoadError> {
         let store = TensorStore::open(files)?;
         let plan = Plan::new(&store, config)?;
         Ok(Checkpoint { store, plan, hash: OnceLock::new() })
+    }
+
+    /// What a user should know of the files, a line each: names that were read without a prefix, tensors that were left out.
+    pub fn notes(&self) -> &[String] {
+        &self.plan.notes
     }
 
     /// Which tensor becomes which parameter.

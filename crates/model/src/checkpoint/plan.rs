@@ -1,21 +1,22 @@
 //! Which tensor becomes which parameter: every name and shape is settled before the first weight is read.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::names::{Names, Stored};
 use super::tensors::{Tensor, TensorId, TensorStore, is_supported};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
-use crate::spec::{ModelSpec, Positions};
+use crate::families::tensors::{self, MlpTensors, QkvTensors, Stored};
+use crate::spec::{BlockLayout, ModelSpec, NormKind, NormPlacement, Positions, QkNorm};
 
 /// How `W` `[d_in, d_out]` lies in its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// As it is: one tensor `[d_in, d_out]`.
     Rows,
-    /// Transposed: tensors `[d_out / n, d_in]`, one after the other.
+    /// Transposed: each column is a row of a tensor.
     Columns,
-    /// Transposed, the columns in the order `[n_heads, 3, d_head]` instead of `[3, n_heads, d_head]`.
+    /// Transposed, in one tensor, whose rows are in the order `[n_heads, 3, d_head]` instead of `[3, n_heads, d_head]`.
     ColumnsPerHead {
         /// Heads of the layer.
         n_heads: usize,
@@ -24,54 +25,91 @@ pub enum Order {
     },
 }
 
+/// Neighbouring columns of `W` that lie in one tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The tensor that holds them.
+    pub weight: TensorId,
+    /// The tensor that holds their biases, if the layer has any.
+    pub bias: Option<TensorId>,
+    /// Which of the tensor's rows they are (under [`Order::Rows`], which of its columns).
+    pub rows: Range<usize>,
+}
+
 /// `y = x W + b`
 pub struct LinearPlan {
     /// Width of `x`.
     pub d_in: usize,
     /// Width of `y`.
     pub d_out: usize,
-    /// The tensors that hold `W`.
-    pub weight: Vec<TensorId>,
-    /// How `W` lies in them.
+    /// How `W` lies in its tensors.
     pub order: Order,
-    /// As many as there are weights, or none.
-    pub bias: Vec<TensorId>,
+    /// Where its columns are, from the first to the last.
+    pub parts: Vec<Part>,
 }
 
 impl LinearPlan {
-    /// Where output column `j` comes from: the tensor among [`LinearPlan::weight`] (or `bias`), and the row (or
-    /// element) there. For [`Order::Rows`], this holds for the bias alone.
+    /// Where output column `j` comes from: the part, and the row (or element of the bias) in its tensor. For
+    /// [`Order::Rows`], this holds for the bias alone.
     pub fn column(&self, j: usize) -> (usize, usize) {
         if let Order::ColumnsPerHead { n_heads, d_head } = self.order {
             let (third, head, coordinate) = (j / (n_heads * d_head), j / d_head % n_heads, j % d_head);
             return (0, (head * 3 + third) * d_head + coordinate);
         }
-        let per_tensor = self.d_out / self.weight.len();
-        (j / per_tensor, j % per_tensor)
+        let mut first = 0;
+        for (i, part) in self.parts.iter().enumerate() {
+            if j - first < part.rows.len() {
+                return (i, part.rows.start + j - first);
+            }
+            first += part.rows.len();
+        }
+        panic!("column {j} of {}", self.d_out)
     }
 
     fn tensors(&self) -> impl Iterator<Item = TensorId> {
-        self.weight.iter().chain(&self.bias).copied()
+        self.parts.iter().flat_map(|part| [Some(part.weight), part.bias]).flatten()
     }
 }
 
-/// Gain and bias of a layer norm; `None` where it has neither.
-pub type NormPlan = Option<(TensorId, TensorId)>;
+/// Gain and bias of a norm, where it has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NormPlan {
+    /// Elementwise gain.
+    pub weight: Option<TensorId>,
+    /// Elementwise bias.
+    pub bias: Option<TensorId>,
+}
 
-/// Where one block's parameters are.
+/// The layers of an MLP.
+pub struct MlpPlan {
+    /// The layer that the activation is applied to, where another is multiplied with it.
+    pub w_gate: Option<LinearPlan>,
+    /// The first layer.
+    pub w_in: LinearPlan,
+    /// The second layer.
+    pub w_out: LinearPlan,
+}
+
+/// Where one block's parameters are. Norms that the block lacks have neither gain nor bias.
 pub struct LayerPlan {
-    /// The norm that belongs to attention.
+    /// The norm that belongs to attention's input, or follows its addition.
     pub ln1: NormPlan,
+    /// The norm of attention's output before it is added.
+    pub ln1_post: Option<NormPlan>,
     /// `W_Q`, `W_K`, `W_V` side by side.
     pub w_qkv: LinearPlan,
+    /// Gain of the norm of queries.
+    pub q_norm: Option<TensorId>,
+    /// Gain of the norm of keys.
+    pub k_norm: Option<TensorId>,
     /// `W_O` of all heads stacked.
     pub w_o: LinearPlan,
-    /// The norm that belongs to the MLP.
+    /// The norm that belongs to the MLP's input, or follows its addition.
     pub ln2: NormPlan,
-    /// The MLP's first layer.
-    pub w_in: LinearPlan,
-    /// The MLP's second layer.
-    pub w_out: LinearPlan,
+    /// The norm of the MLP's output before it is added.
+    pub ln2_post: Option<NormPlan>,
+    /// The MLP.
+    pub mlp: MlpPlan,
 }
 
 /// Where all of a model's parameters are.
@@ -92,8 +130,12 @@ pub struct Plan {
     pub unembed: Option<TensorId>,
     /// A stored unembedding that `config.json` ties to the embedding: it must be equal.
     pub tied_copy: Option<TensorId>,
+    /// The unembedding's bias.
+    pub unembed_bias: Option<TensorId>,
     /// All parameters, by canonical name.
     pub parameters: BTreeMap<String, TensorId>,
+    /// What a user should know of the names, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -101,53 +143,29 @@ impl Plan {
     ///
     /// # Errors
     /// A tensor that is missing, misshapen, of an unsupported type, present twice under two prefixes, or that
-    /// belongs to nothing.
+    /// has no place in the architecture and might change the result.
     pub fn new(store: &TensorStore, config: &ModelConfig) -> Result<Self, LoadError> {
         let spec = &config.spec;
-        let names = Names::of(spec.architecture);
-        let mut finder = Finder::new(store, names)?;
-        let ModelSpec { d_model, d_embed, d_vocab, d_mlp, .. } = *spec;
-        let d_attn = spec.d_attn();
+        let names = &config.family.tensors;
+        let mut finder = Finder::new(store, config)?;
+        let ModelSpec { d_model, d_embed, d_vocab, .. } = *spec;
 
         let embed = finder.take(&format!("{}.weight", names.embed), &[d_vocab, d_embed])?;
         let pos_embed = match spec.positions {
             Positions::Learned { offset } => {
                 Some(finder.take(&format!("{}.weight", names.pos_embed), &[spec.n_ctx + offset, d_model])?)
             }
-            Positions::Rotary { .. } => None,
+            Positions::Rotary(_) => None,
         };
         let projected = d_embed != d_model;
         let projection = |finder: &mut Finder, name: &str, d_in, d_out| {
-            projected
-                .then(|| finder.linear(&[name.to_owned()], d_in, d_out, Order::Columns, false))
-                .transpose()
+            projected.then(|| finder.linear(&[(name, d_out)], d_in, Order::Columns, false)).transpose()
         };
         let project_in = projection(&mut finder, "project_in", d_embed, d_model)?;
-
-        let order = match names.stored {
-            Stored::InOut => Order::Rows,
-            Stored::OutIn => Order::Columns,
-        };
-        let qkv_order = match names.qkv_per_head {
-            true => Order::ColumnsPerHead { n_heads: spec.n_heads, d_head: spec.d_head },
-            false => order,
-        };
-        let mut layers = Vec::with_capacity(spec.n_layers);
-        for layer in 0..spec.n_layers {
-            let full = |part: &str| format!("{}.{layer}.{part}", names.block);
-            let qkv: Vec<String> = names.qkv.iter().map(|part| full(part)).collect();
-            layers.push(LayerPlan {
-                ln1: finder.norm(&full(names.ln1), d_model, config.norm_affine)?,
-                w_qkv: finder.linear(&qkv, d_model, 3 * d_attn, qkv_order, config.qkv_bias)?,
-                w_o: finder.linear(&[full(names.w_o)], d_attn, d_model, order, config.attn_out_bias)?,
-                ln2: finder.norm(&full(names.ln2), d_model, config.norm_affine)?,
-                w_in: finder.linear(&[full(names.w_in)], d_model, d_mlp, order, config.mlp_bias)?,
-                w_out: finder.linear(&[full(names.w_out)], d_mlp, d_model, order, config.mlp_bias)?,
-            });
-        }
+        let layers = (0..spec.n_layers).map(|layer| finder.layer(layer)).collect::<Result<_, _>>()?;
         let ln_final = match spec.final_norm {
-            true => finder.norm(names.ln_final, d_model, config.norm_affine)?,
-            false => None,
+            true => finder.norm(names.ln_final)?,
+            false => NormPlan::default(),
         };
         let project_out = projection(&mut finder, "project_out", d_model, d_embed)?;
 
@@ -157,7 +175,12 @@ impl Plan {
             false => (Some(finder.take(&unembed_name, &unembed_shape)?), None),
             true => (None, finder.take_copy(&unembed_name, &unembed_shape)?),
         };
-        let parameters = finder.finish()?;
+        let unembed_bias = config
+            .parameters
+            .unembed_bias
+            .then(|| finder.take(&format!("{}.bias", names.unembed), &[d_vocab]))
+            .transpose()?;
+        let (parameters, notes) = finder.finish()?;
         Ok(Plan {
             embed,
             pos_embed,
@@ -167,30 +190,45 @@ impl Plan {
             project_out,
             unembed,
             tied_copy,
+            unembed_bias,
             parameters,
+            notes,
         })
     }
 
-    /// Every tensor that one layer is made of.
+    /// The tensors of one layer's matrices.
     pub fn layer_tensors(&self, layer: usize) -> impl Iterator<Item = TensorId> {
-        let LayerPlan { w_qkv, w_o, w_in, w_out, .. } = &self.layers[layer];
-        [w_qkv, w_o, w_in, w_out].into_iter().flat_map(LinearPlan::tensors)
+        let LayerPlan { w_qkv, w_o, mlp: MlpPlan { w_gate, w_in, w_out }, .. } = &self.layers[layer];
+        [w_qkv, w_o, w_in, w_out].into_iter().chain(w_gate).flat_map(LinearPlan::tensors)
     }
 }
+
+/// How many ignored tensors a note names.
+const MOST_NAMED: usize = 5;
 
 /// Hands out tensors by canonical name, each once.
 struct Finder<'a> {
     store: &'a TensorStore,
-    names: &'static Names,
+    config: &'a ModelConfig,
     left: BTreeMap<&'a str, TensorId>,
     taken: BTreeMap<String, TensorId>,
+    notes: Vec<String>,
 }
 
 impl<'a> Finder<'a> {
-    fn new(store: &'a TensorStore, names: &'static Names) -> Result<Self, LoadError> {
+    fn new(store: &'a TensorStore, config: &'a ModelConfig) -> Result<Self, LoadError> {
+        let names = &config.family.tensors;
         let mut left = BTreeMap::new();
+        let wrapper = tensors::wrapper(store.tensors.iter().map(|tensor| tensor.name.as_str()));
+        let mut notes = Vec::new();
+        if !wrapper.is_empty() {
+            notes.push(format!(
+                "{}: every tensor is named {wrapper}…, as a wrapped model saves itself; read without it",
+                store.label
+            ));
+        }
         for (id, tensor) in store.tensors.iter().enumerate() {
-            if let Some(earlier) = left.insert(names.canonical(&tensor.name), id) {
+            if let Some(earlier) = left.insert(names.canonical(&tensor.name[wrapper.len()..]), id) {
                 let other = &store.tensors[earlier].name;
                 return Err(LoadError::Malformed {
                     file: store.file_of(tensor).to_owned(),
@@ -199,7 +237,7 @@ impl<'a> Finder<'a> {
                 });
             }
         }
-        Ok(Finder { store, names, left, taken: BTreeMap::new() })
+        Ok(Finder { store, config, left, taken: BTreeMap::new(), notes })
     }
 
     /// A parameter that must be there.
@@ -248,42 +286,145 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    fn norm(&mut self, name: &str, width: usize, affine: bool) -> Result<NormPlan, LoadError> {
-        if !affine {
-            return Ok(None);
-        }
-        let weight = self.take(&format!("{name}.weight"), &[width])?;
-        Ok(Some((weight, self.take(&format!("{name}.bias"), &[width])?)))
+    fn norm(&mut self, name: &str) -> Result<NormPlan, LoadError> {
+        let d_model = self.config.spec.d_model;
+        let take = |finder: &mut Self, what: &str, is_there: bool| {
+            is_there.then(|| finder.take(&format!("{name}.{what}"), &[d_model])).transpose()
+        };
+        let affine = self.config.parameters.norm_affine;
+        let weight = take(self, "weight", affine)?;
+        let bias = take(self, "bias", affine && self.config.spec.norm_kind == NormKind::Layer)?;
+        Ok(NormPlan { weight, bias })
     }
 
+    /// A matrix from one tensor, or from several that hold its columns one after the other; with the width of each.
     fn linear(
         &mut self,
-        parts: &[String],
+        tensors: &[(&str, usize)],
         d_in: usize,
-        d_out: usize,
         order: Order,
         bias: bool,
     ) -> Result<LinearPlan, LoadError> {
-        let per_part = d_out / parts.len();
-        let shape = if order == Order::Rows { [d_in, per_part] } else { [per_part, d_in] };
-        let weight = parts
-            .iter()
-            .map(|name| self.take(&format!("{name}.weight"), &shape))
-            .collect::<Result<_, _>>()?;
-        let bias = match bias {
-            true => parts
-                .iter()
-                .map(|name| self.take(&format!("{name}.bias"), &[per_part]))
-                .collect::<Result<_, _>>()?,
-            false => Vec::new(),
-        };
-        Ok(LinearPlan { d_in, d_out, weight, order, bias })
+        let mut parts = Vec::with_capacity(tensors.len());
+        for &(name, width) in tensors {
+            let shape = if order == Order::Rows { [d_in, width] } else { [width, d_in] };
+            let weight = self.take(&format!("{name}.weight"), &shape)?;
+            let bias = bias.then(|| self.take(&format!("{name}.bias"), &[width])).transpose()?;
+            parts.push(Part { weight, bias, rows: 0..width });
+        }
+        let d_out = parts.iter().map(|part| part.rows.len()).sum();
+        Ok(LinearPlan { d_in, d_out, order, parts })
     }
 
-    /// All parameters; an error if the checkpoint holds anything more than known constants.
-    fn finish(self) -> Result<BTreeMap<String, TensorId>, LoadError> {
-        match self.left.iter().find(|(name, _)| !self.names.is_buffer(name)) {
-            None => Ok(self.taken),
+    /// Every parameter of a block.
+    fn layer(&mut self, layer: usize) -> Result<LayerPlan, LoadError> {
+        let ModelConfig { family, spec, parameters, .. } = self.config;
+        let names = &family.tensors;
+        let (d_model, d_attn, d_kv, d_head) = (spec.d_model, spec.d_attn(), spec.d_kv(), spec.d_head);
+        let full = |part: &str| format!("{}.{layer}.{part}", names.block);
+        let order = match names.stored {
+            Stored::InOut => Order::Rows,
+            Stored::OutIn => Order::Columns,
+        };
+        let has_ln1 = spec.norm != NormPlacement::Branch;
+        let has_ln2 = has_ln1 && spec.block != BlockLayout::ParallelOneNorm;
+        let has_post = spec.norm.has_branch_norm();
+        let norm = |finder: &mut Self, name: &str, is_there: bool| {
+            is_there.then(|| finder.norm(&full(name))).transpose()
+        };
+        let ln1 = norm(self, names.ln1, has_ln1)?.unwrap_or_default();
+        let ln1_post = norm(self, names.ln1_post, has_post)?;
+
+        let bias = parameters.qkv_bias;
+        let d_qkv = d_attn + 2 * d_kv;
+        let w_qkv = match names.qkv {
+            QkvTensors::Fused(name) => self.linear(&[(&full(name), d_qkv)], d_model, order, bias)?,
+            QkvTensors::FusedPerHead(name) => {
+                let order = Order::ColumnsPerHead { n_heads: spec.n_heads, d_head };
+                self.linear(&[(&full(name), d_qkv)], d_model, order, bias)?
+            }
+            QkvTensors::Separate(qkv) => {
+                let [q, k, v] = qkv.map(full);
+                self.linear(&[(&q, d_attn), (&k, d_kv), (&v, d_kv)], d_model, order, bias)?
+            }
+        };
+        let widths = match spec.qk_norm {
+            QkNorm::None => None,
+            QkNorm::PerHead => Some([d_head, d_head]),
+            QkNorm::AllHeads => Some([d_attn, d_kv]),
+        };
+        let gain = |finder: &mut Self, name: &str, i: usize| {
+            widths.map(|widths| finder.take(&full(&format!("{name}.weight")), &[widths[i]])).transpose()
+        };
+        let q_norm = gain(self, names.q_norm, 0)?;
+        let k_norm = gain(self, names.k_norm, 1)?;
+        let w_o = self.linear(&[(&full(names.w_o), d_model)], d_attn, order, parameters.attn_out_bias)?;
+
+        let ln2 = norm(self, names.ln2, has_ln2)?.unwrap_or_default();
+        let ln2_post = norm(self, names.ln2_post, has_post)?;
+        let mlp = self.mlp(names.mlp, full, order)?;
+        Ok(LayerPlan { ln1, ln1_post, w_qkv, q_norm, k_norm, w_o, ln2, ln2_post, mlp })
+    }
+
+    fn mlp(
+        &mut self,
+        names: MlpTensors,
+        full: impl Fn(&str) -> String,
+        order: Order,
+    ) -> Result<MlpPlan, LoadError> {
+        let ModelSpec { d_model, d_mlp, .. } = self.config.spec;
+        let bias = self.config.parameters.mlp_bias;
+        let mut linear = |name: &str, d_in, d_out| self.linear(&[(&full(name), d_out)], d_in, order, bias);
+        Ok(match names {
+            MlpTensors::Plain([w_in, w_out]) => MlpPlan {
+                w_gate: None,
+                w_in: linear(w_in, d_model, d_mlp)?,
+                w_out: linear(w_out, d_mlp, d_model)?,
+            },
+            MlpTensors::Gated([w_gate, w_in, w_out]) => MlpPlan {
+                w_gate: Some(linear(w_gate, d_model, d_mlp)?),
+                w_in: linear(w_in, d_model, d_mlp)?,
+                w_out: linear(w_out, d_mlp, d_model)?,
+            },
+            MlpTensors::FusedGate([both, w_out]) => {
+                let both = linear(both, d_model, 2 * d_mlp)?;
+                let rows = |rows: Range<usize>| {
+                    let parts = both.parts.iter().map(|part| Part { rows: rows.clone(), ..part.clone() });
+                    LinearPlan { d_in: d_model, d_out: d_mlp, order, parts: parts.collect() }
+                };
+                MlpPlan {
+                    w_gate: Some(rows(0..d_mlp)),
+                    w_in: rows(d_mlp..2 * d_mlp),
+                    w_out: linear(w_out, d_mlp, d_model)?,
+                }
+            }
+        })
+    }
+
+    /// All parameters and notes; an error if the checkpoint holds more than known constants and what stands beside the
+    /// decoder.
+    fn finish(mut self) -> Result<(BTreeMap<String, TensorId>, Vec<String>), LoadError> {
+        let Self { config, .. } = self;
+        let names = &config.family.tensors;
+        self.left.retain(|name, _| !names.is_buffer(name));
+        match self.left.iter().find(|(name, _)| !names.is_beside(name)) {
+            None => {
+                let ignored: Vec<&str> =
+                    self.left.values().map(|&id| self.store.tensors[id].name.as_str()).collect();
+                if let Some((shown, more)) = ignored.split_at_checked(ignored.len().min(MOST_NAMED))
+                    && !shown.is_empty()
+                {
+                    let more =
+                        if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+                    self.notes.push(format!(
+                        "{}: ignored, since {} has no such part: {}{more}",
+                        self.store.label,
+                        config.family.model_type,
+                        shown.join(", ")
+                    ));
+                }
+                Ok((self.taken, self.notes))
+            }
             Some((name, &id)) => {
                 let tensor: &Tensor = &self.store.tensors[id];
                 let mend = if name.contains("lora") || name.contains("adapter") {
@@ -294,7 +435,7 @@ impl<'a> Finder<'a> {
                 Err(LoadError::UnexpectedTensor {
                     file: self.store.file_of(tensor).to_owned(),
                     tensor: tensor.name.clone(),
-                    architecture: self.names.model_type,
+                    architecture: config.family.model_type,
                     mend: mend.to_owned(),
                 })
             }

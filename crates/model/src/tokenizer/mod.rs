@@ -1,20 +1,32 @@
-//! Byte-level BPE tokenizers, as all four families have, with exactly one BOS.
+//! BPE tokenizers that encode every text, of bytes or with bytes to fall back to, and their BOS.
 //!
 //! A tokenizer comes from `tokenizer.json`, or from `vocab.json` and `merges.txt` (the OPT repositories have only
 //! these). The BPE itself is Hugging Face's `tokenizers`; this module sees to what a model needs around it: ids that
-//! fit the vocabulary, added tokens, and the BOS.
+//! fit the vocabulary, added tokens, and the BOS: exactly one where the model has one.
 
 mod special;
 mod vocabulary;
+
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
 use crate::config::ModelConfig;
 use crate::error::LoadError;
+use crate::families::Bos;
 use crate::files::ModelFiles;
 use crate::hex::hex;
-use crate::spec::Architecture;
 use special::Declared;
+
+/// A token, and the part of the text that it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// The bytes of the text that it stands for. Spaces at either end may be left out, and what the tokenizer put into the
+    /// text by itself (a space before the first word) is no part of it, so it may be empty.
+    pub span: Range<usize>,
+}
 
 /// A text or token list that a tokenizer cannot translate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +38,21 @@ pub enum TokenizeError {
         text: String,
         /// The tokenizer's own words.
         reason: String,
+    },
+    /// A token that was added to the tokenizer and not to the model.
+    #[error(
+        "{text:?} holds {token:?}, token {id}, and the model has rows for ids below {d_vocab} only; \
+         leave it out, or use the checkpoint that was resized for it"
+    )]
+    NoRow {
+        /// The text.
+        text: String,
+        /// The token's own text.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// The model's `vocab_size`.
+        d_vocab: usize,
     },
     /// An id beyond the tokenizer's vocabulary.
     #[error("no token has the id {id}; the tokenizer's ids go up to {max_id}")]
@@ -49,10 +76,13 @@ pub enum TokenizeError {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    bos_id: u32,
+    bos_id: Option<u32>,
     max_id: u32,
     vocab_size: usize,
+    /// Rows of the model's embedding, where there is a model.
+    d_vocab: Option<usize>,
     hash: String,
+    notes: Vec<String>,
 }
 
 impl Tokenizer {
@@ -67,48 +97,56 @@ impl Tokenizer {
     /// As [`Tokenizer::from_files`], but `None` where there is neither `tokenizer.json` nor `vocab.json`.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`; a `bos_token_id` other than the tokenizer's
-    /// own BOS.
+    /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`, unless the token was added to the tokenizer (a text
+    /// that uses it is refused then); a `bos_token_id` other than the tokenizer's own BOS.
     pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
-        Self::read(files, config.spec.architecture, config.bos_token_id, Some(config.spec.d_vocab))
+        Self::read(files, config.family.bos, config.bos_token_id, Some(config.spec.d_vocab))
     }
 
-    /// A tokenizer without a model. Its BOS is the one that `tokenizer_config.json` or `special_tokens_map.json`
-    /// name, else `<|endoftext|>`, or `</s>` for OPT.
+    /// A tokenizer without a model. Its BOS follows `bos`, a [family's](crate::families::Family::bos) rule.
     ///
     /// # Errors
-    /// Missing or broken files, a tokenizer that is not byte-level BPE, or one without a BOS.
-    pub fn alone(files: &ModelFiles, architecture: Architecture) -> Result<Self, LoadError> {
-        Self::read(files, architecture, None, None)?.ok_or_else(|| vocabulary::missing(files))
+    /// Missing or broken files, a tokenizer of another kind, or one without the BOS that it must have.
+    pub fn alone(files: &ModelFiles, bos: Bos) -> Result<Self, LoadError> {
+        Self::read(files, bos, None, None)?.ok_or_else(|| vocabulary::missing(files))
     }
 
     /// The tokenizer, checked against the model's `d_vocab` where there is a model.
     fn read(
         files: &ModelFiles,
-        architecture: Architecture,
+        bos: Bos,
         config_bos: Option<u32>,
         d_vocab: Option<usize>,
     ) -> Result<Option<Self>, LoadError> {
-        let declared = Declared::read(files)?;
-        let Some((mut inner, file)) = vocabulary::read(files, &declared)? else { return Ok(None) };
+        let mut declared = Declared::read(files)?;
+        let Some((mut inner, file)) = vocabulary::read(files, &mut declared)? else { return Ok(None) };
         declared.add_to(&mut inner, &file)?;
-        let bos_id = special::bos_id(&inner, &file, &declared, architecture, config_bos, files)?;
+        let bos_id = special::bos_id(&inner, &file, &mut declared, bos, config_bos, files)?;
 
         let vocab = inner.get_vocab(true);
         let max_id = vocab.values().copied().max().unwrap_or(0);
-        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
-        let (limit, source) = match d_vocab {
-            Some(d_vocab) => {
-                (d_vocab, format!("{} gives a vocab_size of {d_vocab}", files.label("config.json")))
-            }
-            None => (2 * vocab.len() + 1024, format!("it has {} tokens", vocab.len())),
+        let does_not_fit = |problem: String| LoadError::Tokenizer {
+            file: file.clone(),
+            problem: format!("does not fit the model: {problem}"),
+            mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
         };
-        if max_id as usize >= limit {
-            return Err(LoadError::Tokenizer {
-                file,
-                problem: format!("does not fit the model: its largest token id is {max_id}, but {source}"),
-                mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
-            });
+        if let Some(d_vocab) = d_vocab {
+            let added = inner.get_added_vocabulary().get_vocab();
+            let own = vocab.iter().filter(|(token, _)| !added.contains_key(*token)).map(|(_, &id)| id);
+            let needed = own.chain(bos_id).max().unwrap_or(0);
+            if needed as usize >= d_vocab {
+                return Err(does_not_fit(format!(
+                    "its largest token id is {needed}, but {} gives a vocab_size of {d_vocab}",
+                    files.label("config.json")
+                )));
+            }
+        }
+        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
+        if max_id as usize >= 2 * vocab.len() + 1024 {
+            let n_tokens = vocab.len();
+            return Err(does_not_fit(format!(
+                "its largest token id is {max_id}, but it has {n_tokens} tokens"
+            )));
         }
         let json = inner.to_string(false).map_err(|e| LoadError::Tokenizer {
             file: file.clone(),
@@ -116,28 +154,72 @@ impl Tokenizer {
             mend: "fetch it again".to_owned(),
         })?;
         let hash = hex(&Sha256::digest(json));
-        Ok(Some(Tokenizer { bos_id, max_id, vocab_size: vocab.len(), hash, inner }))
+        Ok(Some(Tokenizer {
+            bos_id,
+            max_id,
+            vocab_size: vocab.len(),
+            d_vocab,
+            hash,
+            notes: declared.notes,
+            inner,
+        }))
     }
 
     /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.
     ///
     /// # Errors
-    /// [`TokenizeError::Encode`]; byte-level BPE knows every text, so only the library's own failure remains.
+    /// [`TokenizeError::Encode`]; these tokenizers know every text, so only the library's own failure remains.
+    /// [`TokenizeError::NoRow`] for a token that the model has no row for.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        match self.inner.encode_fast(text, false) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(e) => Err(TokenizeError::Encode { text: text.to_owned(), reason: e.to_string() }),
+        let ids = self.translated(text, self.inner.encode_fast(text, false))?.get_ids().to_vec();
+        ids.iter().try_for_each(|&id| self.check_row(text, id))?;
+        Ok(ids)
+    }
+
+    /// As [`Tokenizer::encode`], with the part of the text that each token was made from: by the tokenizer's own account,
+    /// whatever its normalizer and pre-tokenizer added or changed.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub fn encode_with_spans(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        let encoding = self.translated(text, self.inner.encode(text, false))?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| {
+            self.check_row(text, id)?;
+            Ok(Token { id, span: start..end })
+        });
+        tokens.collect()
+    }
+
+    fn translated(
+        &self,
+        text: &str,
+        encoding: tokenizers::Result<tokenizers::Encoding>,
+    ) -> Result<tokenizers::Encoding, TokenizeError> {
+        encoding.map_err(|e| TokenizeError::Encode { text: text.to_owned(), reason: e.to_string() })
+    }
+
+    /// Refuses a token that the model has no row for.
+    fn check_row(&self, text: &str, id: u32) -> Result<(), TokenizeError> {
+        match self.d_vocab {
+            Some(d_vocab) if id as usize >= d_vocab => Err(TokenizeError::NoRow {
+                text: text.to_owned(),
+                token: self.inner.id_to_token(id).unwrap_or_default(),
+                id,
+                d_vocab,
+            }),
+            _ => Ok(()),
         }
     }
 
-    /// The tokens of a prompt with exactly one BOS in front, also where the text itself begins with it.
+    /// The tokens of a prompt with exactly one BOS in front, also where the text itself begins with it; with none where
+    /// the model has none.
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         let mut ids = self.encode(text)?;
-        if ids.first() != Some(&self.bos_id) {
-            ids.insert(0, self.bos_id);
+        if let Some(bos_id) = self.bos_id.filter(|bos_id| ids.first() != Some(bos_id)) {
+            ids.insert(0, bos_id);
         }
         Ok(ids)
     }
@@ -168,8 +250,13 @@ impl Tokenizer {
         }
     }
 
-    /// The token that stands before every prompt.
-    pub fn bos_id(&self) -> u32 {
+    /// What a user should know of the tokenizer's files, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The token that stands before every prompt; `None` where none does.
+    pub fn bos_id(&self) -> Option<u32> {
         self.bos_id
     }
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use crate::error::LoadError;
+use crate::families::Bos;
 use crate::files::ModelFiles;
-use crate::spec::Architecture;
 
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
@@ -27,7 +27,15 @@ pub(super) struct Declared {
     /// Tokens that are special if the vocabulary has them.
     by_name: Vec<AddedToken>,
     /// Whether a text's first word is read as if a space stood before it.
-    pub(super) add_prefix_space: Option<bool>,
+    add_prefix_space: Option<bool>,
+    /// Whether a BOS is put before a text.
+    add_bos_token: Option<bool>,
+    /// The Python class that the tokenizer is for, without `Fast`.
+    class: Option<String>,
+    /// Whether `tokenizer_config.json` has the list of added tokens.
+    lists_added_tokens: bool,
+    /// What a user should know of the files, a line each.
+    pub(super) notes: Vec<String>,
 }
 
 impl Declared {
@@ -36,6 +44,9 @@ impl Declared {
         let mut declared = Declared::default();
         if let Some(config) = object(files, CONFIG)? {
             declared.add_prefix_space = config.get("add_prefix_space").and_then(Value::as_bool);
+            declared.add_bos_token = config.get("add_bos_token").and_then(Value::as_bool);
+            let class = config.get("tokenizer_class").and_then(Value::as_str);
+            declared.class = class.map(|name| name.strip_suffix("Fast").unwrap_or(name).to_owned());
             declared.read_roles(&config, &files.label(CONFIG))?;
             if let Some(Value::Object(tokens)) = config.get("added_tokens_decoder") {
                 for (id, value) in tokens {
@@ -45,10 +56,28 @@ impl Declared {
                     };
                     declared.with_id.insert(id, token);
                 }
+                declared.lists_added_tokens = true;
             }
         }
         if let Some(special) = object(files, SPECIAL)? {
-            declared.read_roles(&special, &files.label(SPECIAL))?;
+            let label = files.label(SPECIAL);
+            let of_config = declared.bos.take();
+            declared.read_roles(&special, &label)?;
+            // As in Transformers: a config that lists the added tokens makes the older file a copy that nobody reads.
+            let (used, stale) = match (of_config, declared.bos.take()) {
+                (Some(config), Some(map)) if declared.lists_added_tokens => (Some(config), Some(map)),
+                (Some(config), Some(map)) => (Some(map), Some(config)),
+                (config, map) => (config.or(map), None),
+            };
+            if let (Some((used, from)), Some((stale, other))) = (&used, stale)
+                && *used != stale
+            {
+                declared.notes.push(format!(
+                    "{other}: names the bos_token {stale:?}, but {from} names {used:?}, which is used; correct or remove \
+                     the wrong one"
+                ));
+            }
+            declared.bos = used;
         }
         if let Some(added) = object(files, ADDED)? {
             for (content, id) in added {
@@ -58,6 +87,24 @@ impl Declared {
             }
         }
         Ok(declared)
+    }
+
+    /// Whether a text's first word is read as if a space stood before it, where `tokenizer.json`, if there is one, says
+    /// `in_json`: the classes of GPT-2 and GPT-NeoX build their pre-tokenizer themselves, from the config's word alone, which is
+    /// no if it is absent; the general classes leave it as it is in `tokenizer.json`. The second value is what to tell the user.
+    pub(super) fn prefix_space(&self, in_json: Option<bool>) -> (bool, Option<String>) {
+        let by_config = self.add_prefix_space.unwrap_or(false);
+        match (self.class.as_deref(), in_json) {
+            (Some("TokenizersBackend"), Some(in_json)) => (in_json, None),
+            (Some("PreTrainedTokenizer"), Some(in_json)) if by_config != in_json => {
+                let note = format!(
+                    "\"add_prefix_space\" is {in_json} in tokenizer.json, and {by_config} by {CONFIG}: Transformers 5 takes the \
+                     former, as here, and 4 the latter"
+                );
+                (in_json, Some(note))
+            }
+            _ => (by_config, None),
+        }
     }
 
     fn read_roles(&mut self, map: &Map<String, Value>, label: &str) -> Result<(), LoadError> {
@@ -112,24 +159,33 @@ impl Declared {
     }
 }
 
-/// The id of the BOS: as the tokenizer's files name it, else `bos_token_id` of `config.json`, else the family's own.
-/// Where the first two are there, they must agree.
+/// The id of the BOS, by the family's rule; `None` where the model has none.
 pub(super) fn bos_id(
     tokenizer: &tokenizers::Tokenizer,
     file: &str,
+    declared: &mut Declared,
+    rule: Bos,
+    config_bos: Option<u32>,
+    files: &ModelFiles,
+) -> Result<Option<u32>, LoadError> {
+    match rule {
+        Bos::Always(content) => always(tokenizer, file, declared, content, config_bos, files).map(Some),
+        Bos::AsTokenizer => as_tokenizer(tokenizer, file, declared, files),
+    }
+}
+
+/// The BOS that the tokenizer's files name, else `bos_token_id` of `config.json`, else the family's own. Where the first
+/// two are there, they must agree.
+fn always(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
     declared: &Declared,
-    architecture: Architecture,
+    content: &str,
     config_bos: Option<u32>,
     files: &ModelFiles,
 ) -> Result<u32, LoadError> {
     if let Some((content, label)) = &declared.bos {
-        let Some(id) = tokenizer.token_to_id(content) else {
-            return Err(LoadError::Tokenizer {
-                file: label.clone(),
-                problem: format!("names the bos_token {content:?}, which {file} does not have"),
-                mend: "use tokenizer files that belong together".to_owned(),
-            });
-        };
+        let id = declared_id(tokenizer, file, content, label)?;
         return match config_bos {
             Some(other) if other != id => Err(LoadError::Tokenizer {
                 file: label.clone(),
@@ -145,15 +201,68 @@ pub(super) fn bos_id(
     if let Some(id) = config_bos.filter(|&id| tokenizer.id_to_token(id).is_some()) {
         return Ok(id);
     }
-    let content = match architecture {
-        Architecture::Opt => "</s>",
-        Architecture::Gpt2 | Architecture::GptNeoX | Architecture::GptNeo => "<|endoftext|>",
-    };
     tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
         file: file.to_owned(),
         problem: format!("has no BOS: neither a declared one nor {content:?}"),
         mend: format!("name one as \"bos_token\" in {CONFIG}"),
     })
+}
+
+fn declared_id(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
+    content: &str,
+    label: &str,
+) -> Result<u32, LoadError> {
+    tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
+        file: label.to_owned(),
+        problem: format!("names the bos_token {content:?}, which {file} does not have"),
+        mend: "use tokenizer files that belong together".to_owned(),
+    })
+}
+
+/// The token that the tokenizer puts before a text: by the post-processor of `tokenizer.json`, or by `add_bos_token` where
+/// there is none.
+fn as_tokenizer(
+    tokenizer: &tokenizers::Tokenizer,
+    file: &str,
+    declared: &mut Declared,
+    files: &ModelFiles,
+) -> Result<Option<u32>, LoadError> {
+    if tokenizer.get_post_processor().is_none() {
+        let bos = declared.bos.as_ref().filter(|_| declared.add_bos_token == Some(true));
+        return bos.map(|(content, label)| declared_id(tokenizer, file, content, label)).transpose();
+    }
+    const SOME_TEXT: &str = "a";
+    let encode = |special| tokenizer.encode_fast(SOME_TEXT, special).map(|e| e.get_ids().to_vec());
+    let (Ok(bare), Ok(with)) = (encode(false), encode(true)) else {
+        return Err(LoadError::Tokenizer {
+            file: file.to_owned(),
+            problem: format!("cannot encode {SOME_TEXT:?}"),
+            mend: "fetch it again".to_owned(),
+        });
+    };
+    let n_before = (0..with.len()).find(|&n| with[n..].starts_with(&bare)).unwrap_or(0);
+    let found = match &with[..n_before] {
+        [] => None,
+        &[id] => Some(id),
+        several => {
+            return Err(LoadError::Tokenizer {
+                file: file.to_owned(),
+                problem: format!("puts {} tokens before a text", several.len()),
+                mend: "use a tokenizer that puts a BOS there, or nothing".to_owned(),
+            });
+        }
+    };
+    if let Some(add) = declared.add_bos_token.filter(|&add| add != found.is_some()) {
+        declared.notes.push(format!(
+            "{}: sets \"add_bos_token\" to {add}, but {file} puts {}; Transformers 5 takes the latter, as here, and 4 the \
+             former for tokenizers of Llama's and Gemma's class",
+            files.label(CONFIG),
+            if add { "none before a text" } else { "one before every text" }
+        ));
+    }
+    Ok(found)
 }
 
 /// A file that holds a JSON object, or `None` where there is no such file.

@@ -1,10 +1,11 @@
-//! `tokenizer.json`, or `vocab.json` and `merges.txt`, → a byte-level BPE.
+//! `tokenizer.json`, or `vocab.json` and `merges.txt`, → a BPE.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::special::Declared;
 use crate::error::LoadError;
@@ -32,6 +33,25 @@ struct Outline {
 struct Component {
     #[serde(rename = "type")]
     kind: String,
+    /// What `Split` does with the matches.
+    behavior: Option<String>,
+    #[serde(default, alias = "normalizers", alias = "pretokenizers", alias = "decoders")]
+    sequence: Vec<Component>,
+}
+
+impl Component {
+    /// A component that is none of `kinds`, in a sequence or alone.
+    fn other_than(&self, kinds: &[&str]) -> Option<&Component> {
+        match self.kind.as_str() {
+            "Sequence" => self.sequence.iter().find_map(|inner| inner.other_than(kinds)),
+            kind => (!kinds.contains(&kind)).then_some(self),
+        }
+    }
+
+    /// Whether a component of this kind is there, in a sequence or alone.
+    fn has(&self, kind: &str) -> bool {
+        self.kind == kind || self.sequence.iter().any(|inner| inner.has(kind))
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,11 +76,14 @@ struct ModelOutline {
 /// The tokenizer without the tokens that other files declare, and the label of its file.
 pub(super) fn read(
     files: &ModelFiles,
-    declared: &Declared,
+    declared: &mut Declared,
 ) -> Result<Option<(tokenizers::Tokenizer, String)>, LoadError> {
+    let mut in_json = None;
     let (mut tokenizer, label) = if let Some(json) = files.read(JSON)? {
         let label = files.label(JSON);
-        (from_json(&json).map_err(|problem| error(&label, problem))?, label)
+        let tokenizer = from_json(&json).map_err(|problem| error(&label, problem))?;
+        in_json = byte_level(&tokenizer).map(|level| level.add_prefix_space);
+        (tokenizer, label)
     } else if let Some(vocab) = files.read(VOCAB)? {
         let label = files.label(VOCAB);
         let merges_label = files.label(MERGES);
@@ -74,8 +97,10 @@ pub(super) fn read(
     } else {
         return Ok(None);
     };
-    if let Some(add_prefix_space) = declared.add_prefix_space {
-        set_prefix_space(&mut tokenizer, add_prefix_space);
+    if let Some(level) = byte_level(&tokenizer) {
+        let (add, note) = declared.prefix_space(in_json);
+        tokenizer.with_pre_tokenizer(Some(level.add_prefix_space(add)));
+        declared.notes.extend(note.map(|note| format!("{label}: {note}")));
     }
     Ok(Some((tokenizer, label)))
 }
@@ -90,7 +115,7 @@ pub(super) fn missing(files: &ModelFiles) -> LoadError {
 
 fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let outline: Outline =
-        serde_json::from_slice(json).map_err(|e| format!("is no byte-level BPE tokenizer.json ({e})"))?;
+        serde_json::from_slice(json).map_err(|e| format!("is no BPE tokenizer.json ({e})"))?;
     check_outline(&outline)?;
     // `tokenizers` panics on some files that the outline above rules out (a subword prefix longer than a token).
     let mut tokenizer =
@@ -108,36 +133,54 @@ fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     Ok(tokenizer)
 }
 
-/// Admits byte-level BPE only: it is what the four families use, and it alone encodes every text without loss.
+/// Admits BPE of bytes, or with bytes to fall back to, and components that drop nothing: only these encode every text.
 fn check_outline(outline: &Outline) -> Result<(), String> {
-    let kind = |component: &Option<Component>| component.as_ref().map(|c| c.kind.clone());
     let model = &outline.model;
-    let only = |what: &str, found: Option<&str>, wanted: &str| {
-        Err(format!("has a {what} of type {}, but only {wanted} is supported", found.unwrap_or("null")))
-    };
     if !matches!(model.kind.as_deref(), None | Some("BPE")) {
-        return only("model", model.kind.as_deref(), "BPE");
+        let kind = model.kind.as_deref().unwrap_or("null");
+        return Err(format!("has a model of type {kind}, but only BPE is supported"));
     }
-    match kind(&outline.pre_tokenizer).as_deref() {
-        Some("ByteLevel") => {}
-        other => return only("pre_tokenizer", other, "ByteLevel"),
-    }
-    match kind(&outline.decoder).as_deref() {
-        Some("ByteLevel") => {}
-        other => return only("decoder", other, "ByteLevel"),
-    }
-    match kind(&outline.normalizer).as_deref() {
-        None | Some("NFC" | "NFD" | "NFKC" | "NFKD") => {}
-        other => return only("normalizer", other, "a Unicode normal form"),
+    let only = |what: &str, component: &Option<Component>, kinds: &[&str]| match component
+        .as_ref()
+        .and_then(|component| component.other_than(kinds))
+    {
+        None => Ok(()),
+        Some(other) => {
+            Err(format!("has a {what} of type {}, but only {} are supported", other.kind, kinds.join(", ")))
+        }
+    };
+    only("normalizer", &outline.normalizer, &["NFC", "NFD", "NFKC", "NFKD", "Prepend", "Replace"])?;
+    only("pre_tokenizer", &outline.pre_tokenizer, &["ByteLevel", "Split", "Digits", "Metaspace"])?;
+    let decoders = ["ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"];
+    only("decoder", &outline.decoder, &decoders)?;
+    if outline.pre_tokenizer.as_ref().is_some_and(drops_matches) {
+        return Err("has a pre_tokenizer that removes a part of the text".to_owned());
     }
     if model.dropout.is_some_and(|p| p != 0.0) {
         return Err("sets \"dropout\", which makes tokens random".to_owned());
     }
     let is_set = |affix: &Option<String>| affix.as_ref().is_some_and(|a| !a.is_empty());
-    if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) || model.byte_fallback {
-        return Err("marks subwords, which byte-level BPE does not".to_owned());
+    if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) {
+        return Err("marks subwords, which is not supported".to_owned());
     }
-    check_vocab(&model.vocab)?;
+    let has = |component: &Option<Component>, kind: &str| component.as_ref().is_some_and(|c| c.has(kind));
+    let is_byte_level = has(&outline.pre_tokenizer, "ByteLevel");
+    if is_byte_level != has(&outline.decoder, "ByteLevel") {
+        let (one, other) =
+            if is_byte_level { ("pre_tokenizer", "decoder") } else { ("decoder", "pre_tokenizer") };
+        return Err(format!("has a {one} of type ByteLevel, but a {other} of another"));
+    }
+    check_ids(&model.vocab)?;
+    match is_byte_level {
+        true => check_alphabet(&model.vocab)?,
+        false if model.byte_fallback => check_fallback(&model.vocab)?,
+        false => {
+            return Err(
+                "is no BPE of bytes, nor has it bytes to fall back to, and would drop a part of some texts"
+                    .to_owned(),
+            );
+        }
+    }
     match outline.added_tokens.iter().find(|token| token.id > MAX_ID) {
         Some(token) => {
             Err(format!("gives {:?} the id {}, which is beyond {MAX_ID}", token.content, token.id))
@@ -146,8 +189,13 @@ fn check_outline(outline: &Outline) -> Result<(), String> {
     }
 }
 
-/// Each id once, none absurd, and a token for every byte of UTF-8.
-fn check_vocab(vocab: &HashMap<String, u32>) -> Result<(), String> {
+/// Whether a `Split` removes what it finds.
+fn drops_matches(component: &Component) -> bool {
+    component.behavior.as_deref() == Some("Removed") || component.sequence.iter().any(drops_matches)
+}
+
+/// Each id once, and none absurd.
+fn check_ids(vocab: &HashMap<String, u32>) -> Result<(), String> {
     let mut by_id = BTreeMap::new();
     for (token, &id) in vocab {
         if id > MAX_ID {
@@ -158,6 +206,11 @@ fn check_vocab(vocab: &HashMap<String, u32>) -> Result<(), String> {
             return Err(format!("gives the id {id} to both {a:?} and {b:?}"));
         }
     }
+    Ok(())
+}
+
+/// A token for every byte of UTF-8, by the characters that byte-level BPE writes them with.
+fn check_alphabet(vocab: &HashMap<String, u32>) -> Result<(), String> {
     // Bytes 0xC0, 0xC1 and 0xF5 to 0xFF, which stand for themselves in the alphabet, occur in no text; Pythia's
     // tokenizer lacks them.
     let in_utf8 = |c: &char| !matches!(c, 'À' | 'Á' | 'õ'..='ÿ');
@@ -165,6 +218,18 @@ fn check_vocab(vocab: &HashMap<String, u32>) -> Result<(), String> {
     match bytes.iter().find(|c| !vocab.contains_key(c.encode_utf8(&mut [0; 4]) as &str)) {
         Some(c) => {
             Err(format!("has no token for every byte: {c:?} is missing, and some text would be dropped"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A token for every byte of UTF-8, as byte fallback writes them.
+fn check_fallback(vocab: &HashMap<String, u32>) -> Result<(), String> {
+    let in_utf8 = |byte: &u8| !matches!(byte, 0xc0 | 0xc1 | 0xf5..);
+    let name = |byte: u8| format!("<0x{byte:02X}>");
+    match (0..=u8::MAX).filter(in_utf8).map(name).find(|token| !vocab.contains_key(token)) {
+        Some(token) => {
+            Err(format!("has no token for every byte: {token:?} is missing, and some text would be dropped"))
         }
         None => Ok(()),
     }
@@ -178,7 +243,7 @@ fn from_vocab(
 ) -> Result<tokenizers::Tokenizer, LoadError> {
     let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)
         .map_err(|e| error(vocab_label, format!("is no map from tokens to ids ({e})")))?;
-    check_vocab(&vocab).map_err(|problem| error(vocab_label, problem))?;
+    check_ids(&vocab).and_then(|()| check_alphabet(&vocab)).map_err(|problem| error(vocab_label, problem))?;
     let merges = parse_merges(merges, &vocab).map_err(|problem| error(merges_label, problem))?;
     let bpe = BPE::builder()
         .vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges)
@@ -218,13 +283,11 @@ fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(Stri
     Ok(pairs)
 }
 
-/// Puts a space before a text's first word, or not: `tokenizer_config.json` overrules `tokenizer.json` here, as in
-/// Transformers.
-fn set_prefix_space(tokenizer: &mut tokenizers::Tokenizer, add: bool) {
-    use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-    if let Some(PreTokenizerWrapper::ByteLevel(level)) = tokenizer.get_pre_tokenizer() {
-        let level = level.add_prefix_space(add);
-        tokenizer.with_pre_tokenizer(Some(level));
+/// A tokenizer's byte-level pre-tokenizer.
+fn byte_level(tokenizer: &tokenizers::Tokenizer) -> Option<ByteLevel> {
+    match tokenizer.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(level)) => Some(*level),
+        _ => None,
     }
 }
 

@@ -1,20 +1,19 @@
 //! Tokenizer files that are broken, do not belong together, or do not fit the model.
 
 use cs_model::ModelFiles;
-use cs_model::spec::Architecture;
 use cs_model::tokenizer::Tokenizer;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::tiny::{alone, folder, gpt2_json, model_config, opt_files, refused};
+use crate::tiny::{GPT2, OPT, alone, folder, gpt2_json, model_config, opt_files, refused};
 
 #[track_caller]
 fn json_refused(edit: impl FnOnce(&mut Value), words: &[&str]) {
     let mut json = gpt2_json();
     edit(&mut json);
     let dir = folder(&[("tokenizer.json", &json.to_string())]);
-    refused(alone(dir.path(), Architecture::Gpt2), &["tokenizer.json"]);
-    refused(alone(dir.path(), Architecture::Gpt2), words);
+    refused(alone(dir.path(), GPT2), &["tokenizer.json"]);
+    refused(alone(dir.path(), GPT2), words);
 }
 
 #[test]
@@ -37,7 +36,7 @@ fn missing_files() {
         &["tokenizer.json: no such file", "vocab.json", "merges.txt"],
     );
     let dir = folder(&[("vocab.json", &opt_files().0)]);
-    refused(alone(dir.path(), Architecture::Opt), &["merges.txt: no such file", "vocab.json needs it"]);
+    refused(alone(dir.path(), OPT), &["merges.txt: no such file", "vocab.json needs it"]);
 }
 
 #[test]
@@ -47,12 +46,30 @@ fn tokenizers_of_another_kind() {
         |j| j["pre_tokenizer"] = json!({ "type": "Whitespace" }),
         &["pre_tokenizer of type Whitespace"],
     );
-    json_refused(|j| j["decoder"] = Value::Null, &["decoder of type null", "only ByteLevel"]);
+    json_refused(|j| j["decoder"] = Value::Null, &["pre_tokenizer of type ByteLevel", "decoder of another"]);
+    json_refused(|j| j["decoder"] = json!({ "type": "WordPiece" }), &["decoder of type WordPiece"]);
+    let sequence = json!({ "type": "Sequence", "pretokenizers": [
+        { "type": "Sequence", "pretokenizers": [{ "type": "Whitespace" }] },
+        { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+    ] });
+    json_refused(|j| j["pre_tokenizer"] = sequence, &["pre_tokenizer of type Whitespace"]);
+    let removing = json!({ "type": "Sequence", "pretokenizers": [
+        { "type": "Split", "pattern": { "String": " " }, "behavior": "Removed", "invert": false },
+        { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+    ] });
+    json_refused(|j| j["pre_tokenizer"] = removing, &["removes a part of the text"]);
+    let of_characters = |j: &mut Value, byte_fallback: bool| {
+        j["pre_tokenizer"] = Value::Null;
+        j["decoder"] = Value::Null;
+        j["model"]["byte_fallback"] = byte_fallback.into();
+    };
+    json_refused(|j| of_characters(j, false), &["no BPE of bytes", "would drop"]);
+    json_refused(|j| of_characters(j, true), &["no token for every byte", "<0x00>"]);
     json_refused(|j| j["normalizer"] = json!({ "type": "Lowercase" }), &["normalizer of type Lowercase"]);
     json_refused(|j| j["model"]["dropout"] = 0.1.into(), &["dropout", "random"]);
     json_refused(|j| j["model"]["continuing_subword_prefix"] = "##".into(), &["marks subwords"]);
     json_refused(|j| j["version"] = "7.0".into(), &["no valid tokenizer.json", "7.0"]);
-    json_refused(|j| *j = json!({ "model": {} }), &["no byte-level BPE tokenizer.json"]);
+    json_refused(|j| *j = json!({ "model": {} }), &["no BPE tokenizer.json"]);
 }
 
 #[test]
@@ -66,7 +83,7 @@ fn vocabularies_that_contradict_themselves() {
     // The byte 0xFF is no part of any text.
     let mut json = gpt2_json();
     json["model"]["vocab"].as_object_mut().unwrap().remove("ÿ");
-    assert!(alone(folder(&[("tokenizer.json", &json.to_string())]).path(), Architecture::Gpt2).is_ok());
+    assert!(alone(folder(&[("tokenizer.json", &json.to_string())]).path(), GPT2).is_ok());
     json_refused(|j| j["model"]["merges"] = json!(["q z"]), &["no valid tokenizer.json", "qz"]);
     json_refused(|j| j["added_tokens"][0]["id"] = 9.into(), &["\"<|endoftext|>\"", "the id 9", "261"]);
     json_refused(|j| j["added_tokens"][0]["id"] = u32::MAX.into(), &["\"<|endoftext|>\"", "beyond"]);
@@ -77,7 +94,7 @@ fn two_files_that_do_not_belong_together() {
     let (vocab, merges) = opt_files();
     let error = |vocab: &str, merges: &str, words: &[&str]| {
         let dir = folder(&[("vocab.json", vocab), ("merges.txt", merges)]);
-        refused(alone(dir.path(), Architecture::Opt), words);
+        refused(alone(dir.path(), OPT), words);
     };
     error("[]", &merges, &["vocab.json", "no map from tokens to ids"]);
     error("{\"a\": 0", &merges, &["vocab.json", "no map from tokens to ids"]);
@@ -88,7 +105,7 @@ fn two_files_that_do_not_belong_together() {
     error(&vocab, "M a\nr y\nM a\n", &["merges.txt", "a second time", "line 3"]);
     let dir = folder(&[("vocab.json", &vocab)]);
     std::fs::write(dir.path().join("merges.txt"), [0xff, 0xfe]).unwrap();
-    refused(alone(dir.path(), Architecture::Opt), &["merges.txt", "not UTF-8"]);
+    refused(alone(dir.path(), OPT), &["merges.txt", "not UTF-8"]);
 }
 
 #[test]
@@ -105,12 +122,12 @@ fn broken_companions() {
         ("special_tokens_map.json", "[]", &["special_tokens_map.json", "no JSON object"]),
         ("special_tokens_map.json", r#"{"additional_special_tokens": [1]}"#, &["additional_special_tokens"]),
         ("added_tokens.json", r#"{"a": "b"}"#, &["added_tokens.json", "\"a\""]),
-        ("tokenizer.json", "not JSON", &["tokenizer.json", "no byte-level BPE tokenizer.json"]),
-        ("tokenizer.json", "", &["tokenizer.json", "no byte-level BPE tokenizer.json"]),
+        ("tokenizer.json", "not JSON", &["tokenizer.json", "no BPE tokenizer.json"]),
+        ("tokenizer.json", "", &["tokenizer.json", "no BPE tokenizer.json"]),
     ] {
         let dir = folder(&[("tokenizer.json", &json)]);
         std::fs::write(dir.path().join(file), content).unwrap();
-        refused(alone(dir.path(), Architecture::Gpt2), words);
+        refused(alone(dir.path(), GPT2), words);
     }
 }
 
@@ -120,13 +137,20 @@ fn try_load(files: &[(&str, &[u8])]) {
     for (name, bytes) in files {
         std::fs::write(dir.path().join(name), bytes).unwrap();
     }
-    match alone(dir.path(), Architecture::Gpt2) {
+    match alone(dir.path(), GPT2) {
         Ok(tokenizer) => {
             let ids = tokenizer.encode("Mary met\n <|endoftext|>Bob's  é").unwrap();
             tokenizer.decode(&ids).unwrap();
         }
         Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
     }
+}
+
+const KINDS: &[&str] = &["llama-2", "gemma", "metaspace-first", "llama-3-kind", "digits", "three-patterns"];
+
+fn golden(kind: &str) -> Value {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizers").join(kind);
+    serde_json::from_slice(&std::fs::read(folder.join("tokenizer.json")).unwrap()).unwrap()
 }
 
 /// Replaces the value at a random place in a JSON tree.
@@ -177,6 +201,18 @@ proptest! {
         edits in proptest::collection::vec((proptest::collection::vec(any::<prop::sample::Index>(), 1..4), any_json()), 1..3),
     ) {
         let mut json = gpt2_json();
+        for (path, new) in edits {
+            replace(&mut json, &path, new);
+        }
+        try_load(&[("tokenizer.json", json.to_string().as_bytes())]);
+    }
+
+    #[test]
+    fn mutated_tokenizers_of_every_kind(
+        kind in prop::sample::select(KINDS),
+        edits in proptest::collection::vec((proptest::collection::vec(any::<prop::sample::Index>(), 1..4), any_json()), 1..3),
+    ) {
+        let mut json = golden(kind);
         for (path, new) in edits {
             replace(&mut json, &path, new);
         }

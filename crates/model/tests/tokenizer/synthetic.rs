@@ -1,11 +1,13 @@
 //! Encoding, BOS and added tokens, on a tokenizer small enough to know by heart.
 
 use cs_model::ModelFiles;
-use cs_model::spec::Architecture;
+use cs_model::families::Bos;
 use cs_model::tokenizer::{TokenizeError, Tokenizer};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::tiny::{alone, folder, gpt2_json, model_config, opt_files, refused, tokenizer_json, vocab};
+use crate::tiny::{
+    GPT2, OPT, alone, folder, gpt2_json, model_config, opt_files, refused, tokenizer_json, vocab,
+};
 
 #[test]
 fn both_formats_give_the_same_ids() {
@@ -13,8 +15,8 @@ fn both_formats_give_the_same_ids() {
     let vocab = serde_json::Value::Object(vocab(&[], &["<|endoftext|>"])).to_string();
     let merges = crate::tiny::MERGES.join("\n");
     let two = folder(&[("vocab.json", &vocab), ("merges.txt", &merges)]);
-    let a = alone(json.path(), Architecture::Gpt2).unwrap();
-    let b = alone(two.path(), Architecture::Gpt2).unwrap();
+    let a = alone(json.path(), GPT2).unwrap();
+    let b = alone(two.path(), GPT2).unwrap();
     for text in ["Mary met Bob. Mary", " Mary", "", "naïve\n  😀\u{0}", "MaMaryry  ", "it's 12 o'clock"] {
         let ids = a.encode(text).unwrap();
         assert_eq!(ids, b.encode(text).unwrap(), "{text:?}");
@@ -22,7 +24,7 @@ fn both_formats_give_the_same_ids() {
         assert_eq!(a.encode_with_bos(text).unwrap(), [&[261], &ids[..]].concat());
     }
     for t in [&a, &b] {
-        assert_eq!((t.bos_id(), t.vocab_size()), (261, 262));
+        assert_eq!((t.bos_id(), t.vocab_size()), (Some(261), 262));
         assert_eq!(t.single_token(" Mary"), Some(259));
         assert_eq!(t.single_token("Mary"), Some(258));
         assert_eq!((t.single_token(" Bob"), t.single_token("")), (None, None));
@@ -36,7 +38,7 @@ fn both_formats_give_the_same_ids() {
 fn opt_has_its_own_bos() {
     let (vocab, merges) = opt_files();
     let bare = folder(&[("vocab.json", &vocab), ("merges.txt", &merges)]);
-    assert_eq!(alone(bare.path(), Architecture::Opt).unwrap().bos_id(), 2, "</s>, not <s>");
+    assert_eq!(alone(bare.path(), OPT).unwrap().bos_id(), Some(2), "</s>, not <s>");
     let named = folder(&[
         ("vocab.json", &vocab),
         ("merges.txt", &merges),
@@ -48,7 +50,7 @@ fn opt_has_its_own_bos() {
     ]);
     let files = ModelFiles::folder(named.path()).unwrap();
     let tokenizer = Tokenizer::from_files(&files, &model_config("opt", 272, Some(2))).unwrap();
-    assert_eq!(tokenizer.bos_id(), 2);
+    assert_eq!(tokenizer.bos_id(), Some(2));
     // `<s>` is in the vocabulary, but no special token.
     assert_eq!(tokenizer.encode("a</s><pad>").unwrap().len(), 3);
     assert_eq!(tokenizer.encode("<s>").unwrap().len(), 3);
@@ -64,12 +66,64 @@ fn a_bos_that_the_tokenizer_adds_by_itself_is_not_doubled() {
         "special_tokens": { "</s>": { "id": "</s>", "ids": [2], "tokens": ["</s>"] } },
     });
     let dir = folder(&[("tokenizer.json", &json.to_string())]);
-    let tokenizer = alone(dir.path(), Architecture::Opt).unwrap();
+    let tokenizer = alone(dir.path(), OPT).unwrap();
     let mary = tokenizer.single_token(" Mary").unwrap();
     assert_eq!(tokenizer.encode(" Mary").unwrap(), [mary]);
     assert_eq!(tokenizer.encode_with_bos(" Mary").unwrap(), [2, mary]);
     assert_eq!(tokenizer.encode_with_bos("</s> Mary").unwrap(), [2, mary], "exactly one");
     assert_eq!(tokenizer.encode_with_bos("").unwrap(), [2]);
+}
+
+#[test]
+fn a_bos_only_where_the_tokenizer_puts_one() {
+    let bare = tokenizer_json(&vocab(&["<s>", "<pad>", "</s>"], &[]), &["<s>", "</s>"]);
+    let piece = |token: &str| json!({ "SpecialToken": { "id": token, "type_id": 0 } });
+    let sequence = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let template = |single: Vec<Value>| {
+        let mut json = bare.clone();
+        let special = |token: &str, id: u32| json!({ "id": token, "ids": [id], "tokens": [token] });
+        json["post_processor"] = json!({
+            "type": "TemplateProcessing", "single": single,
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+            "special_tokens": { "<s>": special("<s>", 0), "</s>": special("</s>", 2) },
+        });
+        json
+    };
+    let open = |json: &Value, config: Value| {
+        let config = with_bos_token(config).to_string();
+        let dir = folder(&[("tokenizer.json", &json.to_string()), ("tokenizer_config.json", &config)]);
+        alone(dir.path(), Bos::AsTokenizer)
+    };
+    let first = template(vec![piece("<s>"), sequence.clone(), piece("</s>")]);
+    let tokenizer = open(&first, json!({})).unwrap();
+    assert_eq!((tokenizer.bos_id(), tokenizer.notes().len()), (Some(0), 0));
+    let mary = tokenizer.single_token(" Mary").unwrap();
+    assert_eq!(tokenizer.encode_with_bos(" Mary").unwrap(), [0, mary], "and no </s> after it");
+    assert_eq!(tokenizer.encode_with_bos("<s> Mary").unwrap(), [0, mary], "exactly one");
+
+    let none = open(&template(vec![sequence.clone(), piece("</s>")]), json!({})).unwrap();
+    assert_eq!((none.bos_id(), none.encode_with_bos(" Mary").unwrap()), (None, vec![mary]));
+    assert_eq!(none.encode_with_bos("").unwrap(), [0; 0]);
+    // A named token alone is none that stands before a text.
+    assert_eq!(open(&bare, json!({})).unwrap().bos_id(), None);
+    assert_eq!(open(&bare, json!({ "add_bos_token": false })).unwrap().bos_id(), None);
+    assert_eq!(open(&bare, json!({ "add_bos_token": true })).unwrap().bos_id(), Some(0));
+
+    // The two files say different things.
+    let off = open(&first, json!({ "add_bos_token": false })).unwrap();
+    assert_eq!(off.bos_id(), Some(0));
+    assert!(
+        off.notes()[0].contains("add_bos_token") && off.notes()[0].contains("puts one"),
+        "{:?}",
+        off.notes()
+    );
+    let two = template(vec![piece("<s>"), piece("</s>"), sequence]);
+    refused(open(&two, json!({})), &["tokenizer.json", "puts 2 tokens before a text"]);
+}
+
+fn with_bos_token(mut config: Value) -> Value {
+    config["bos_token"] = json!("<s>");
+    config
 }
 
 #[test]
@@ -82,7 +136,7 @@ fn truncation_and_padding_of_a_training_run_are_dropped() {
         "pad_token": "!",
     });
     let dir = folder(&[("tokenizer.json", &json.to_string())]);
-    let tokenizer = alone(dir.path(), Architecture::Gpt2).unwrap();
+    let tokenizer = alone(dir.path(), GPT2).unwrap();
     assert_eq!(tokenizer.encode(" Mary Mary Mary").unwrap(), [259; 3]);
 }
 
@@ -94,25 +148,22 @@ fn added_tokens_are_honoured() {
         "262": { "content": "<|tool|>", "normalized": false, "special": true },
     } });
     let dir = folder(&[("tokenizer.json", &json), ("tokenizer_config.json", &config.to_string())]);
-    let tokenizer = alone(dir.path(), Architecture::Gpt2).unwrap();
+    let tokenizer = alone(dir.path(), GPT2).unwrap();
     let space = tokenizer.single_token(" ").unwrap();
     let a = tokenizer.single_token("a").unwrap();
     assert_eq!(tokenizer.encode("a     a<|tool|>").unwrap(), [a, 263, space, a, 262]);
     assert_eq!(tokenizer.vocab_size(), 264);
 
     let dir = folder(&[("tokenizer.json", &json), ("added_tokens.json", r#"{"<|tool|>": 262}"#)]);
-    assert_eq!(alone(dir.path(), Architecture::Gpt2).unwrap().encode("<|tool|>").unwrap(), [262]);
+    assert_eq!(alone(dir.path(), GPT2).unwrap().encode("<|tool|>").unwrap(), [262]);
 
     // An id that the token cannot have.
     let dir = folder(&[("tokenizer.json", &json), ("added_tokens.json", r#"{"<|tool|>": 300}"#)]);
-    refused(
-        alone(dir.path(), Architecture::Gpt2),
-        &["tokenizer.json", "has 262 as the id of \"<|tool|>\"", "300"],
-    );
+    refused(alone(dir.path(), GPT2), &["tokenizer.json", "has 262 as the id of \"<|tool|>\"", "300"]);
 
     // A padding token that the model has no row for is left out, as long as nobody gives it an id.
     let dir = folder(&[("tokenizer.json", &json), ("tokenizer_config.json", r#"{"pad_token": "[PAD]"}"#)]);
-    assert_eq!(alone(dir.path(), Architecture::Gpt2).unwrap().vocab_size(), 262);
+    assert_eq!(alone(dir.path(), GPT2).unwrap().vocab_size(), 262);
 }
 
 #[test]
@@ -120,7 +171,7 @@ fn a_space_before_the_first_word_as_the_config_says() {
     let json = gpt2_json().to_string();
     let dir =
         folder(&[("tokenizer.json", &json), ("tokenizer_config.json", r#"{"add_prefix_space": true}"#)]);
-    assert_eq!(alone(dir.path(), Architecture::Gpt2).unwrap().encode("Mary Mary").unwrap(), [259, 259]);
+    assert_eq!(alone(dir.path(), GPT2).unwrap().encode("Mary Mary").unwrap(), [259, 259]);
 }
 
 #[test]
@@ -129,7 +180,7 @@ fn bos_by_every_route() {
     let id = |files: &[(&str, &str)], bos| {
         let dir = folder(files);
         let files = ModelFiles::folder(dir.path()).unwrap();
-        Tokenizer::from_files(&files, &model_config("gpt2", 300, bos)).map(|t| t.bos_id())
+        Tokenizer::from_files(&files, &model_config("gpt2", 300, bos)).map(|t| t.bos_id().unwrap())
     };
     let tokenizer = ("tokenizer.json", json.as_str());
     assert_eq!(id(&[tokenizer], None).unwrap(), 261);
@@ -141,15 +192,18 @@ fn bos_by_every_route() {
     let config = ("tokenizer_config.json", r#"{"bos_token": {"content": "<|endoftext|>"}}"#);
     assert_eq!(
         id(&[tokenizer, map, config], None).unwrap(),
-        261,
-        "as in Transformers, the config is asked first"
+        0,
+        "as in Transformers, the older file is asked first"
     );
+    let listed = json!({ "bos_token": "<|endoftext|>", "added_tokens_decoder": {} }).to_string();
+    let listed = ("tokenizer_config.json", listed.as_str());
+    assert_eq!(id(&[tokenizer, map, listed], None).unwrap(), 261, "unless the config lists the added tokens");
     let words = ["special_tokens_map.json", "\"!\"", "id 0", "config.json", "\"bos_token_id\": 261"];
     refused(id(&[tokenizer, map], Some(261)), &words);
     let unknown = ("tokenizer_config.json", r#"{"bos_token": "<bos>"}"#);
     refused(id(&[tokenizer, unknown], None), &["tokenizer_config.json", "\"<bos>\"", "does not have"]);
     refused(
-        alone(folder(&[tokenizer]).path(), Architecture::Opt),
+        alone(folder(&[tokenizer]).path(), OPT),
         &["tokenizer.json", "no BOS", "\"</s>\"", "tokenizer_config.json"],
     );
 }
@@ -158,7 +212,7 @@ fn bos_by_every_route() {
 fn the_hash_is_of_the_contents() {
     let hash = |json: &serde_json::Value| {
         let dir = folder(&[("tokenizer.json", &json.to_string())]);
-        alone(dir.path(), Architecture::Gpt2).unwrap().hash().to_owned()
+        alone(dir.path(), GPT2).unwrap().hash().to_owned()
     };
     let json = gpt2_json();
     assert_eq!(hash(&json), hash(&json));

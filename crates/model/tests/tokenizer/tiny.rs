@@ -5,10 +5,16 @@ use std::path::Path;
 use cs_model::ModelFiles;
 use cs_model::config::{self, ModelConfig};
 use cs_model::error::LoadError;
-use cs_model::spec::Architecture;
+use cs_model::families::Bos;
 use cs_model::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// The BOS of GPT-2, GPT-Neo and Pythia.
+pub const GPT2: Bos = Bos::Always("<|endoftext|>");
+
+/// The BOS of OPT.
+pub const OPT: Bos = Bos::Always("</s>");
 
 /// Merges that make one token of " Mary" and leave " Bob" in pieces. `Ġ` stands for a space.
 pub const MERGES: &[&str] = &["M a", "r y", "Ma ry", "Ġ Mary", "Ġ B"];
@@ -73,8 +79,8 @@ pub fn opt_files() -> (String, String) {
     (vocab.to_string(), format!("#version: 0.2\n{}\n", MERGES.join("\n")))
 }
 
-pub fn alone(folder: &Path, architecture: Architecture) -> Result<Tokenizer, LoadError> {
-    Tokenizer::alone(&ModelFiles::folder(folder).unwrap(), architecture)
+pub fn alone(folder: &Path, bos: Bos) -> Result<Tokenizer, LoadError> {
+    Tokenizer::alone(&ModelFiles::folder(folder).unwrap(), bos)
 }
 
 /// A config with this vocabulary size and BOS.

@@ -3,6 +3,7 @@
 use analysis::ablation::{SetKind, SummaryRow};
 use analysis::dissociation::DissociationRow;
 use analysis::joint::StudyTask;
+use analysis::scan_file::ACCURACY;
 use analysis::study::Study;
 use plotters::style::RGBColor;
 
@@ -220,8 +221,8 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
         Entry::new(Symbol::Dashed(INK), "nothing ablated"),
     ];
     let caption = format!(
-        "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy among all candidates. Over {}. Hero: 95% \
-         intervals over prompts; random: mean and central 95% of up to n = {} of as many of all heads.",
+        "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy. Over {}. Hero: 95% \
+         intervals over prompts; random: mean and central 95% of up to n = {} of as many of all heads. {ACCURACY}",
         extras.ablation_prompts(),
         words::counted(n_sets, "set", "sets"),
     );

@@ -38,7 +38,7 @@ pub(super) fn influence(study: &Study, extras: &Extras, task: StudyTask) -> Resu
     let category = |r: &CausalResult| Category::ALL.into_iter().position(|c| c.name() == r.category);
     let ends = extras.traced.iter().flat_map(|r| {
         let (mean, influence) = of_task(r, task);
-        [mean, influence.ci_low, influence.ci_high]
+        [Some(mean), influence.ci_low, influence.ci_high].into_iter().flatten()
     });
     let x = Axis::effects(&format!("influence on {} (logits)", task_label(task)), ends, study.options.tau);
     let occurs = |i: &usize| extras.traced.iter().any(|r| category(r) == Some(*i));
@@ -70,7 +70,9 @@ pub(super) fn influence(study: &Study, extras: &Extras, task: StudyTask) -> Resu
                     let color = category_color(Category::ALL[category]);
                     let (mean, influence) = of_task(result, task);
                     let y = row as f64 + spread(place, own.len());
-                    panel.interval_along(y, influence.ci_low, influence.ci_high, color, 0.5)?;
+                    if let Some((low, high)) = influence.ci_low.zip(influence.ci_high) {
+                        panel.interval_along(y, low, high, color, 0.5)?;
+                    }
                     panel.marker(Marker::Circle, (mean, y), 1.3, color, 1.0)?;
                 }
             }

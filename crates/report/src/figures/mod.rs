@@ -101,6 +101,7 @@ fn of_all_models<'a>(study: &'a Study, extras: &'a Extras, families: &'a Familie
     vec![
         Box::new(move || scaling::correlation_vs_scale(study, families)),
         Box::new(move || scaling::strong_heads(study, families)),
+        Box::new(move || scaling::relative_heads(study, families)),
         Box::new(move || scaling::concentration(study, families)),
         Box::new(move || phase::all_heads(study, families)),
         Box::new(move || phase::family_grid(study, families)),

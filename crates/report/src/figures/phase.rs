@@ -238,21 +238,20 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
     legend.push(tau_entry(tau));
     let has_intervals = measured.heads.iter().any(|h| ends(&h.ioi).is_some() || ends(&h.anti).is_some());
     let correlations = &study.correlations[index];
-    let over = if correlations.pearson.over_prompts { "heads and prompts" } else { "heads" };
+    let over = words::intervals_over(std::iter::once(&correlations.pearson));
     let mut caption = format!(
         "n = {}. Pearson's r = {}{}.",
         words::counted(model.heads.len(), "head", "heads"),
         words::correlation(&correlations.pearson),
-        if correlations.pearson.interval.is_some() {
-            format!(", 95% interval over {over}")
-        } else {
-            String::new()
-        },
+        over.map_or(String::new(), |over| format!(", 95% interval over {over}")),
     );
     if all_weak(std::slice::from_ref(model)) {
         caption += " No head reaches τ on either task: all are weak.";
     } else if has_intervals {
         caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
+    }
+    if let Some(not_done) = words::not_done(std::iter::once(&measured.info)) {
+        caption += &format!(" {not_done}");
     }
     if !names.is_empty() {
         caption += " Names: the strongest heads, where there is room.";

@@ -1,6 +1,6 @@
 //! What changes with the size of a model.
 
-use analysis::categories::Category;
+use analysis::categories::{Category, RELATIVE_TAU, relative_taus};
 use analysis::joint::{ModelInfo, StudyTask};
 use analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
 use analysis::study::Study;
@@ -8,7 +8,7 @@ use analysis::study::Study;
 use super::page::{DrawError, Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, category_label, task_label};
 use super::panel::Panel;
-use super::scale::Axis;
+use super::scale::{Axis, decimal};
 use super::{Drawing, NotDrawn, all_weak};
 use crate::error::Result;
 use crate::words;
@@ -98,23 +98,19 @@ pub(super) fn correlation_vs_scale(study: &Study, families: &Families) -> Result
     let points = |of: Of| -> Vec<Point> {
         let point = |&model: &usize| {
             let correlation = of(&study.correlations[model]);
-            let interval = correlation.interval.map(|i| (i.low, i.high));
+            let interval = correlation.shown().map(|(i, _)| (i.low, i.high));
             Some(Point { model, value: correlation.estimate?, interval })
         };
         sized.iter().filter_map(point).collect()
     };
     let undefined = sized.len() - points(main[0].1).len();
-    let over_prompts = sized.iter().filter(|&&i| study.correlations[i].pearson.over_prompts).count();
-    let over = match over_prompts {
-        0 => "heads (the table does not say how the prompts add to it)",
-        n if n == sized.len() => "heads and prompts",
-        _ => "heads, and over prompts where the table knows them",
-    };
+    let over = words::intervals_over(sized.iter().map(|&i| &study.correlations[i].pearson));
     let heads: usize = sized.iter().map(|&i| study.correlations[i].n_heads).sum();
     let mut caption = format!(
-        "Correlation of Δ IOI with Δ anti-repeat over the heads of a model. n = {} of {}. Bars: 95% intervals over {over}.",
+        "Correlation of Δ IOI with Δ anti-repeat over the heads of a model. n = {} of {}.{}",
         words::counted(heads, "head", "heads"),
         words::counted(sized.len(), "model", "models"),
+        over.map_or(String::new(), |over| format!(" Bars: 95% intervals over {over}.")),
     );
     if families.len() > 1 {
         caption += " Families stand a little apart sideways.";
@@ -164,6 +160,34 @@ pub(super) fn strong_heads(study: &Study, families: &Families) -> Result<Drawing
     measures(study, families, "strong_head_scaling", &panels, &about)
 }
 
+/// `relative_head_scaling`: the same shares at thresholds relative to what each model does on each task.
+pub(super) fn relative_heads(study: &Study, families: &Families) -> Result<Drawing> {
+    let name = "relative_head_scaling";
+    let models = &study.classified.models;
+    let (with, without): (Vec<_>, Vec<_>) = models.iter().partition(|m| relative_taus(&m.info).is_some());
+    if with.is_empty() {
+        return Ok(Err(NotDrawn::new(
+            name,
+            "no model is known to do both tasks, so none has relative categories: scan them on enough prompts",
+        )));
+    }
+    let measure = |title: &str, column: String| Measure { title: title.into(), unit: "% of heads", column };
+    let categories = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
+    let mut panels = vec![measure("not weak", "frac_relative_strong".into())];
+    panels.extend(categories.map(|c| measure(category_label(c), format!("frac_relative_{c}"))));
+    let mut about = format!(
+        "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
+         no interval.",
+        decimal(100.0 * RELATIVE_TAU, 0),
+    );
+    let without: Vec<String> = without.iter().map(|m| m.info.model.clone()).collect();
+    if !without.is_empty() {
+        about +=
+            &format!(" Left out, for not doing both tasks as far as is known: {}.", words::list(&without));
+    }
+    measures(study, families, name, &panels, &about)
+}
+
 /// `concentration_scaling`: how much of the effect few heads hold.
 pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawing> {
     let rows = [
@@ -180,7 +204,7 @@ pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawin
             })
         })
         .collect();
-    let about = "Top: share of Σ|Δ| that the strongest 5% of a model's heads hold. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
+    let about = "Top: share of Σ|Δ| that the strongest 5% of a model's heads hold, interpolated between whole heads. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
                  number of heads, all equal, that would be as concentrated, as a share of all heads. No intervals.";
     measures(study, families, "concentration_scaling", &panels, about)
 }

@@ -4,10 +4,12 @@ use std::io::Write;
 
 use analysis::ablation::SummaryRow;
 use analysis::attention::TokenRole;
-use analysis::categories::{Category, ClassifiedModel};
+use analysis::categories::{Category, ClassifiedModel, RELATIVE_TAU};
 use analysis::joint::{Effect, EffectDetail, HeadRow, ModelHeads, StudyTask};
 use analysis::model_measures::{TaskCorrelation, measure_names};
 use analysis::scaling::POOLED;
+use analysis::scan_file::ACCURACY;
+use analysis::stats::Interval;
 use analysis::study::Study;
 use analysis::table::{Column, Table, Values};
 use analysis::tracing::{CausalResult, Influence};
@@ -56,6 +58,10 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
             "title": f.title, "text": f.text, "sources": f.sources,
         })).collect::<Vec<_>>(),
         "limits": notes::limits(study, extras),
+        "accuracy": ACCURACY,
+        "intervals_over": words::intervals_over(study.correlations.iter().map(|c| &c.pearson)),
+        "not_done": words::not_done(study.joint.models.iter().map(|m| &m.info)),
+        "relative_tau": RELATIVE_TAU,
         "missing": extras.missing(),
         "attention_roles": TokenRole::ALL.map(TokenRole::label),
         "tables": tables,
@@ -83,14 +89,17 @@ fn symbol(marker: Marker) -> &'static str {
     }
 }
 
-/// A number to five decimals: finer than anything the page shows. JSON has no NaN; it becomes null.
-fn short(value: Option<f64>) -> Value {
-    json!(value.filter(|v| v.is_finite()).map(|v| (v * 1e5).round() / 1e5 + 0.0))
+/// A number in full: the page rounds it where it shows it, once. JSON has no NaN; it becomes null.
+fn number(value: Option<f64>) -> Value {
+    json!(value.filter(|v| v.is_finite()).map(|v| v + 0.0))
+}
+
+fn with_ends(value: Option<f64>, ends: Option<Interval>) -> Value {
+    json!([number(value), number(ends.map(|i| i.low)), number(ends.map(|i| i.high))])
 }
 
 fn correlation(correlation: &TaskCorrelation) -> Value {
-    let ends = correlation.interval;
-    json!([short(correlation.estimate), short(ends.map(|i| i.low)), short(ends.map(|i| i.high))])
+    with_ends(correlation.estimate, correlation.shown().map(|(interval, _)| interval))
 }
 
 fn model(study: &Study, extras: &Extras, index: usize) -> Value {
@@ -101,9 +110,9 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
     let baselines = StudyTask::BOTH.map(|task| {
         extras.baseline(&info.model, task).map(|b| {
             json!({
-                "accuracy": short(Some(b.main.base_accuracy)), "logit_diff": short(Some(b.main.base_logit_diff_mean)),
+                "accuracy": number(Some(b.main.base_accuracy)), "logit_diff": number(Some(b.main.base_logit_diff_mean)),
                 "n_prompts": b.main.n_prompts,
-                "held_out_accuracy": short(b.held_out.as_ref().map(|h| h.base_accuracy)),
+                "held_out_accuracy": number(b.held_out.as_ref().map(|h| h.base_accuracy)),
             })
         })
     });
@@ -112,16 +121,20 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
         "n_layers": measured.n_layers(), "n_heads": info.n_heads.unwrap_or(0).max(seen),
         "provenance": {
             "Hugging Face id or folder": info.hf_name, "weights": info.weight_hash, "protocol": info.protocol,
-            "ablation": info.ablation, "value bias": info.value_bias, "seed": info.seed,
+            "ablation": info.ablation, "value bias": info.value_bias,
+            "reference prompts": info.reference, "seed": info.seed,
             "measured by version": info.program_version,
         },
         "counts": classified.counts(), "n_unstable": classified.n_unstable(), "n_unclassified": classified.n_unclassified,
         "pearson": correlation(&correlations.pearson), "spearman": correlation(&correlations.spearman),
         "held_out_pearson": correlation(&correlations.held_out_pearson),
         "held_out_spearman": correlation(&correlations.held_out_spearman),
-        "over_prompts": correlations.pearson.over_prompts,
+        "pearson_templates": with_ends(correlations.pearson.estimate, correlations.pearson.templates),
+        "disattenuated": with_ends(correlations.disattenuated.value, correlations.disattenuated.interval),
+        "relative_counts": classified.relative_counts(),
+        "not_done": info.tasks_not_done().into_iter().map(task_label).collect::<Vec<_>>(),
         "baselines": baselines,
-        "values": study.measures[index].values.iter().map(|v| short(*v)).collect::<Vec<_>>(),
+        "values": study.measures[index].values.iter().map(|v| number(*v)).collect::<Vec<_>>(),
         "heads": heads(measured, classified, extras),
         "attention": attention(extras, measured),
     })
@@ -165,9 +178,11 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -
     put("layer", rows.iter().map(|h| json!(h.layer)).collect());
     put("head", rows.iter().map(|h| json!(h.head)).collect());
     type Of = fn(&EffectDetail) -> Option<f64>;
-    let details: [(&str, Of); 7] = [
+    let details: [(&str, Of); 9] = [
         ("low", |d| d.ci_low),
         ("high", |d| d.ci_high),
+        ("low_templates", |d| d.low_templates),
+        ("high_templates", |d| d.high_templates),
         ("q", |d| d.q_value),
         ("held_out", |d| d.held_out_delta),
         ("held_out_low", |d| d.held_out_ci_low),
@@ -175,20 +190,21 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -
         ("held_out_q", |d| d.held_out_q_value),
     ];
     for (task, name) in StudyTask::BOTH.into_iter().zip(["ioi", "anti"]) {
-        put(&format!("{name}_delta"), rows.iter().map(|h| short(h.effect(task).delta)).collect());
+        put(&format!("{name}_delta"), rows.iter().map(|h| number(h.effect(task).delta)).collect());
         for (detail, of) in details {
-            let value = |effect: &Effect| short(effect.detail.as_deref().and_then(of));
+            let value = |effect: &Effect| number(effect.detail.as_deref().and_then(of));
             put(&format!("{name}_{detail}"), rows.iter().map(|h| value(h.effect(task))).collect());
         }
     }
     if !extras.traced.is_empty() {
-        type Of = fn((f64, &Influence)) -> f64;
-        let figures: [(&str, Of); 3] = [("", |t| t.0), ("_low", |t| t.1.ci_low), ("_high", |t| t.1.ci_high)];
+        type Of = fn((f64, &Influence)) -> Option<f64>;
+        let figures: [(&str, Of); 3] =
+            [("", |t| Some(t.0)), ("_low", |t| t.1.ci_low), ("_high", |t| t.1.ci_high)];
         let traced: Vec<Option<&CausalResult>> =
             rows.iter().map(|h| extras.influence(&measured.info.model, h.layer, h.head)).collect();
         for (task, name) in StudyTask::BOTH.into_iter().zip(["ioi", "anti"]) {
             for (end, of) in figures {
-                let value = |r: &Option<&CausalResult>| short(r.map(|r| of(of_task(r, task))));
+                let value = |r: &Option<&CausalResult>| number(r.and_then(|r| of(of_task(r, task))));
                 put(&format!("{name}_influence{end}"), traced.iter().map(value).collect());
             }
         }
@@ -202,8 +218,12 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -
         "probability",
         of_row
             .iter()
-            .map(|h| short(h.and_then(|h| h.probabilities.map(|p| p[h.category as usize]))))
+            .map(|h| number(h.and_then(|h| h.probabilities.map(|p| p[h.category as usize]))))
             .collect(),
+    );
+    put(
+        "relative_category",
+        of_row.iter().map(|h| json!(h.and_then(|h| h.relative_category.map(|c| c as usize)))).collect(),
     );
     put(
         "held_out_category",
@@ -249,7 +269,7 @@ fn curves(extras: &Extras) -> Value {
             "model": model, "selection": selection, "kind": kind, "k": rows.iter().map(|r| r.k).collect::<Vec<_>>(),
         });
         for (name, of) in columns {
-            curve[name] = rows.iter().map(|r| short(of(r))).collect();
+            curve[name] = rows.iter().map(|r| number(of(r))).collect();
         }
         curve
     };
@@ -261,10 +281,10 @@ fn laws(study: &Study) -> Value {
     let pooled = study.scaling_laws.iter().filter(|l| l.family == POOLED);
     let law = |l: &analysis::scaling::ScalingLaw| match &l.line {
         Ok(line) => json!({
-            "slope": short(Some(line.slope)), "low": short(Some(line.slope_interval.low)),
-            "high": short(Some(line.slope_interval.high)), "q": short(l.q_value), "n": l.n,
+            "slope": number(Some(line.slope)), "low": number(Some(line.slope_interval.low)),
+            "high": number(Some(line.slope_interval.high)), "q": number(l.q_value), "n": l.n, "left_out": l.left_out,
         }),
-        Err(why) => json!({ "why": why, "n": l.n }),
+        Err(why) => json!({ "why": why, "n": l.n, "left_out": l.left_out }),
     };
     pooled.map(|l| (l.measure.clone(), law(l))).collect::<serde_json::Map<_, _>>().into()
 }

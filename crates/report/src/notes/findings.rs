@@ -2,13 +2,16 @@
 
 use analysis::ablation::{SetKind, SummaryRow, TEST_TABLE};
 use analysis::attention::TokenRole;
-use analysis::categories::{Category, ClassifiedHead};
+use analysis::categories::{Category, ClassifiedHead, RELATIVE_TAU};
 use analysis::joint::{ModelInfo, StudyTask};
-use analysis::model_measures::{ModelCorrelations, TaskCorrelation};
+use analysis::model_measures::{IntervalOver, ModelCorrelations, TaskCorrelation};
 use analysis::scaling::{FEWEST_SIZES, POOLED, ScalingLaw};
 use analysis::scan_file::{Baseline, TOP_HEADS};
+use analysis::stats::Interval;
+use analysis::stats::interval::FEWEST_PROMPTS;
 use analysis::study::Study;
 use analysis::table::Values;
+use analysis::tracing::CausalResult;
 
 use crate::extras::Extras;
 use crate::figures::causal::of_task;
@@ -47,12 +50,12 @@ pub(crate) const SIGNIFICANT: f64 = 0.05;
 #[must_use]
 pub fn findings(study: &Study, extras: &Extras) -> Vec<Finding> {
     let mut findings = vec![measured(study)];
-    findings.extend(baselines(extras));
+    findings.extend(baselines(study, extras));
     findings.extend([correlations(study), categories(study), strongest(study)]);
     findings.extend([scaling(study), concentration(study), depth(study)]);
     findings.extend(winners_curse(study));
     findings.extend(attention(study, extras));
-    findings.extend(influence(extras));
+    findings.extend(influence(study, extras));
     findings.extend(hero_sets(extras));
     findings.extend(interaction(extras));
     findings.extend(dissociation(extras));
@@ -96,7 +99,7 @@ fn measured(study: &Study) -> Finding {
     Finding::new("What was measured", text, &["joint_ioi_anti_repeat_all.csv"])
 }
 
-fn baselines(extras: &Extras) -> Option<Finding> {
+fn baselines(study: &Study, extras: &Extras) -> Option<Finding> {
     if extras.baselines.is_empty() {
         return None;
     }
@@ -117,8 +120,11 @@ fn baselines(extras: &Extras) -> Option<Finding> {
             words::from_to(low, high, 1, "%"),
         )
     };
-    let text = StudyTask::BOTH.map(sentence).join(" ")
+    let mut text = StudyTask::BOTH.map(sentence).join(" ")
         + " Where a model does not do a task, the effects of its heads say little about how the task is done.";
+    if let Some(not_done) = words::not_done(study.joint.models.iter().map(|m| &m.info)) {
+        text += &format!(" {not_done}");
+    }
     Some(Finding::new("Do the models do the tasks", text, &["results/*_logitdiff_scan_*.json"]))
 }
 
@@ -138,7 +144,7 @@ impl Signs {
             let Some(estimate) = correlation.estimate else { continue };
             signs.known += 1;
             signs.positive += usize::from(estimate > 0.0);
-            if let Some(interval) = correlation.interval {
+            if let Some((interval, _)) = correlation.shown() {
                 signs.with_interval += 1;
                 signs.above += usize::from(interval.low > 0.0);
                 signs.below += usize::from(interval.high < 0.0);
@@ -152,7 +158,7 @@ impl Signs {
             return format!("{of} is defined for no model.");
         }
         let intervals = match self.with_interval {
-            0 => "no model has heads enough for an interval".to_owned(),
+            0 => "no interval can be estimated".to_owned(),
             n => format!(
                 "of {}, {} {} wholly above 0 and {} wholly below",
                 words::counted(n, "interval", "intervals"),
@@ -180,15 +186,27 @@ pub(super) fn correlation_sentences(study: &Study, keep: impl Fn(&ModelInfo) -> 
 }
 
 fn correlations(study: &Study) -> Finding {
-    let over = study.correlations.iter().filter(|c| c.pearson.over_prompts).count();
     let mut text = correlation_sentences(study, |_| true);
-    text += &match over {
-        0 => " Intervals cover the sampling of heads only.".to_owned(),
-        n if n == study.correlations.len() => {
-            " Intervals cover the sampling of heads and of prompts.".to_owned()
-        }
-        n => format!(" Intervals cover heads and prompts in {}, heads only in the others.", models(n)),
-    };
+    if let Some(over) = words::intervals_over(study.correlations.iter().map(|c| &c.pearson)) {
+        text += &format!(" These intervals are over {over}.");
+    }
+    let templates: Vec<Interval> = study.correlations.iter().filter_map(|c| c.pearson.templates).collect();
+    if !templates.is_empty() {
+        let zero = templates.iter().filter(|i| i.low <= 0.0 && i.high >= 0.0).count();
+        text += &format!(
+            " Over templates (what prompts of other templates would give for the same model), Pearson's interval includes 0 in {zero} of {}.",
+            models(templates.len())
+        );
+    }
+    let corrected: Vec<f64> = study.correlations.iter().filter_map(|c| c.disattenuated.value).collect();
+    if let Some(first) = corrected.first() {
+        let (low, high) = corrected.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
+        text += &format!(
+            " Without the noise of measurement, which pulls a correlation towards 0, Pearson's is {} in {}.",
+            words::from_to(low, high, 2, ""),
+            models(corrected.len())
+        );
+    }
     Finding::new("Do the same heads do both tasks", text, &["corr_vs_scale_cross_family.csv"])
 }
 
@@ -232,7 +250,41 @@ fn categories(study: &Study) -> Finding {
                 .to_owned()
         }
     };
+    text += &relative_sentence(study);
     Finding::new("Categories of heads", text, &["head_category_summary.csv", "tau_sweep.csv"])
+}
+
+/// The categories at thresholds relative to what each model does, and who has none.
+fn relative_sentence(study: &Study) -> String {
+    let classified = &study.classified.models;
+    let counted: Vec<[usize; 4]> = classified.iter().filter_map(|m| m.relative_counts()).collect();
+    let percent = decimal(100.0 * RELATIVE_TAU, 0);
+    let mut text = match counted.len() {
+        0 => format!(
+            " No model has categories relative to its own logit differences (|Δ| ≥ {percent}% of them): none is known to do both tasks."
+        ),
+        n => {
+            let sums = counted.iter().fold([0; 4], |mut sums, counts| {
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+                sums
+            });
+            let named = Category::ALL.into_iter().zip(sums);
+            let parts: Vec<String> =
+                named.map(|(c, n)| format!("{} {}", words::count(n), category_label(c))).collect();
+            format!(
+                " Relative to a model's own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
+                 {} are {}.",
+                models(n),
+                words::list(&parts)
+            )
+        }
+    };
+    let without = classified.iter().filter(|m| m.relative_counts().is_none());
+    let names: Vec<String> = without.map(|m| m.info.model.clone()).collect();
+    if !names.is_empty() && !counted.is_empty() {
+        text += &format!(" Without, for not doing both tasks as far as is known: {}.", words::list(&names));
+    }
+    text
 }
 
 /// Heads that the finding on strongest heads names.
@@ -283,19 +335,23 @@ fn law<'a>(study: &'a Study, measure: &str) -> Option<&'a ScalingLaw> {
 /// A pooled scaling law in words.
 pub(super) fn law_sentence(study: &Study, measure: &str, name: &str) -> Option<String> {
     let law = law(study, measure)?;
+    let left_out = match &law.left_out[..] {
+        [] => String::new(),
+        names => format!("; left out: {}", words::list(names)),
+    };
     Some(match &law.line {
         Ok(line) => {
             let interval = line.slope_interval;
             let zero = if interval.low > 0.0 || interval.high < 0.0 { "excludes" } else { "includes" };
             format!(
-                "{name} changes by {} {} with each tenfold size (n = {}, q = {}); the interval {zero} 0.",
+                "{name} changes by {} {} with each tenfold size (n = {}, q = {}{left_out}); the interval {zero} 0.",
                 decimal(line.slope, 3),
                 words::interval(interval, 3),
                 law.n,
                 law.q_value.map_or("–".into(), |q| decimal(q, 3)),
             )
         }
-        Err(_) => format!("{name}: no line can be estimated (n = {}).", law.n),
+        Err(_) => format!("{name}: no line can be estimated (n = {}{left_out}).", law.n),
     })
 }
 
@@ -307,6 +363,7 @@ fn scaling(study: &Study) -> Finding {
         ("corr", "Pearson's correlation"),
         ("frac_strong", "The share of heads that are not weak"),
         ("frac_shared", "The share of shared heads"),
+        ("frac_relative_strong", "The share of heads that are not weak at relative thresholds"),
     ];
     let mut text = format!(
         "{} of {} lines of a measure against log₁₀ of the size could be estimated; {} of their slopes {} q ≤ {SIGNIFICANT}. Pooled over \
@@ -333,7 +390,7 @@ fn range(study: &Study, measure: &str) -> Option<(f64, f64, usize)> {
 fn concentration(study: &Study) -> Finding {
     let sentence = |task: StudyTask| match range(study, &format!("top_5pct_share_{}", task.name())) {
         Some((low, high, n)) => format!(
-            "On {}, the strongest 5% of a model's heads (at least one head) hold {} of Σ|Δ| in {}.",
+            "On {}, the strongest 5% of a model's heads (interpolated between whole heads) hold {} of Σ|Δ| in {}.",
             task_label(task),
             words::from_to(100.0 * low, 100.0 * high, 1, "%"),
             models(n)
@@ -416,44 +473,55 @@ fn attention(study: &Study, extras: &Extras) -> Option<Finding> {
     Some(Finding::new("Where hero heads attend", text, &["attention_at_last_token.csv"]))
 }
 
-fn influence(extras: &Extras) -> Option<Finding> {
+/// How many hero heads bring part of the clean answer back, by their normalised influence: one relative to how far the clean
+/// run lies from the corrupted one, which has a sign of its own in a model that does not do the task.
+fn influence(study: &Study, extras: &Extras) -> Option<Finding> {
     if extras.traced.is_empty() {
         return None;
     }
     let sentence = |task: StudyTask| {
-        let (mut above, mut below) = (0, 0);
-        for (_, influence) in extras.traced.iter().map(|r| of_task(r, task)) {
-            above += usize::from(influence.ci_low > 0.0);
-            below += usize::from(influence.ci_high < 0.0);
-        }
-        let significant =
-            extras.traced.iter().map(|r| of_task(r, task)).filter(|(_, i)| i.q_value <= SIGNIFICANT).count();
-        let largest =
-            extras.traced.iter().max_by(|a, b| of_task(a, task).0.abs().total_cmp(&of_task(b, task).0.abs()));
-        let largest = largest.map_or(String::new(), |r| {
-            let (mean, influence) = of_task(r, task);
-            let ends = analysis::stats::Interval { low: influence.ci_low, high: influence.ci_high };
-            let name = words::head(r.layer, r.head);
-            format!(
-                "; the largest is that of {} {name}, {} {}",
+        let does = |model: &str| {
+            study.joint.model(model).is_none_or(|m| m.info.performance(task).does_task() != Some(false))
+        };
+        let of_doing: Vec<&CausalResult> = extras.traced.iter().filter(|r| does(&r.model)).collect();
+        let influences = || of_doing.iter().map(|r| of_task(r, task).1);
+        let above = influences().filter(|i| i.normalised_ci_low.is_some_and(|low| low > 0.0)).count();
+        let below = influences().filter(|i| i.normalised_ci_high.is_some_and(|high| high < 0.0)).count();
+        let significant = influences().filter(|i| i.q_value <= SIGNIFICANT).count();
+        let size = |r: &CausalResult| of_task(r, task).1.normalised.map_or(0.0, f64::abs);
+        let largest = of_doing.iter().max_by(|a, b| size(a).total_cmp(&size(b)));
+        let largest = largest.and_then(|r| {
+            let influence = of_task(r, task).1;
+            let ends = words::signed_range(influence.normalised_ci_low, influence.normalised_ci_high);
+            Some(format!(
+                "; the largest in size is that of {} {}, {}{}",
                 r.model,
-                words::signed(mean),
-                words::interval(ends, 3)
-            )
+                words::head(r.layer, r.head),
+                words::signed(influence.normalised?),
+                ends.unwrap_or_default()
+            ))
         });
+        let mut left_out: Vec<String> =
+            extras.traced.iter().filter(|r| !does(&r.model)).map(|r| r.model.clone()).collect();
+        left_out.dedup();
+        let left_out = match left_out[..] {
+            [] => String::new(),
+            _ => format!(" Left out, for not doing the task: {}.", words::list(&left_out)),
+        };
         format!(
-            "On {}, the interval of the influence of {above} of {} {} lies above 0 (they bring the clean answer back) and of {below} below; \
-             {significant} have q ≤ {SIGNIFICANT}{largest}.",
+            "On {}, the interval of the normalised influence (0: as the corrupted run, 1: as the clean one) of {above} of {} {} lies above 0 (they \
+             bring part of the clean answer back) and of {below} below; {significant} have q ≤ {SIGNIFICANT}{}.{left_out}",
             task_label(task),
-            words::count(extras.traced.len()),
-            if extras.traced.len() == 1 { "hero head" } else { "hero heads" },
+            words::count(of_doing.len()),
+            if of_doing.len() == 1 { "hero head" } else { "hero heads" },
+            largest.unwrap_or_default(),
         )
     };
     let mut text = StudyTask::BOTH.map(sentence).join(" ");
     let weak = extras.traced.iter().filter(|r| r.category == Category::Weak.name()).count();
     if weak > 0 {
         text += &format!(
-            " Of these heads, {} {} weak.",
+            " Of all traced heads, {} {} weak.",
             words::count(weak),
             if weak == 1 { "is" } else { "are" }
         );
@@ -694,12 +762,20 @@ pub fn limits(study: &Study, extras: &Extras) -> Vec<String> {
             "There are no held-out prompts: heads are picked and judged on the same prompts, so the strongest effects are too large.".into(),
         );
     }
-    if !study.correlations.iter().all(|c| c.pearson.over_prompts) {
-        limits.push("Where the joint table does not know about single prompts, intervals of correlations cover heads alone and are too narrow.".into());
+    if study
+        .correlations
+        .iter()
+        .any(|c| c.pearson.shown().is_some_and(|(_, over)| over == IntervalOver::Heads))
+    {
+        limits.push(
+            "Where the joint table knows nothing of the prompts, intervals of correlations are over heads: they say how far another such model \
+             could differ, not what other prompts would give, and Pearson's is too narrow where a handful of heads carry the effect."
+                .into(),
+        );
     }
     limits.push(
-        "Pearson's correlation can rest on a handful of strong heads: its interval is then wide where few heads are measured, and can still be \
-         too narrow. Spearman's does not hang on them."
+        "Pearson's correlation can rest on a handful of strong heads: `participation_ratio_ioi` and `participation_ratio_anti` in \
+         `model_measures.csv` say how many. Spearman's does not hang on them."
             .into(),
     );
     limits.push(
@@ -707,11 +783,29 @@ pub fn limits(study: &Study, extras: &Extras) -> Vec<String> {
             .into(),
     );
     limits.push(
-        "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task.".into(),
+        "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task; intervals \
+         over templates say that of wordings like these, and are wide since there are few."
+            .into(),
     );
+    let few: Vec<String> = study
+        .joint
+        .models
+        .iter()
+        .filter(|m| {
+            let details = m.heads.iter().flat_map(|h| [&h.ioi, &h.anti]).filter_map(|e| e.detail.as_deref());
+            details.into_iter().any(|d| d.p_value.is_some() && d.ci_low.is_none())
+        })
+        .map(|m| m.info.model.clone())
+        .collect();
+    if !few.is_empty() {
+        limits.push(format!(
+            "Intervals and the stability of categories are not estimable from fewer than {FEWEST_PROMPTS} distinct prompts per split: {}.",
+            words::list(&few)
+        ));
+    }
     limits.push(format!(
         "Categories depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more strong heads. \
-         `tau_sweep.csv` repeats the counts at other thresholds.",
+         `tau_sweep.csv` repeats the counts at other thresholds; relative categories have thresholds of each model's own.",
         study.options.tau
     ));
     limits.push(

@@ -1,8 +1,9 @@
 //! `hero_heads.md`: a card for each hero head.
 
 use analysis::attention::{ATTENTION_TABLE, HeadAttention};
-use analysis::categories::{Category, HeroHead};
+use analysis::categories::{Category, HeroHead, RELATIVE_TAU};
 use analysis::joint::{Effect, StudyTask};
+use analysis::stats::interval::FEWEST_PROMPTS;
 use analysis::study::Study;
 
 use super::heading;
@@ -18,7 +19,8 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
         "The up to {} strongest heads (|Δ IOI| + |Δ anti-repeat|) of each model and category at τ = {} logits \
          [`hero_heads_for_paper.csv`]. They were picked for being strong, so their Δ tends to be too large; held-out values, where there are \
          any, are free of that. The strongest weak heads are named too: they show what lies just below τ. q is \
-         the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg).\n",
+         the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg). Intervals in brackets are over prompts: what \
+         other prompts of the same templates would give; those over templates say what other templates would.\n",
         study.options.top_k, study.options.tau
     );
     if let Some(file) = extras.attention.first() {
@@ -79,6 +81,9 @@ fn card(hero: &HeroHead, extras: &Extras) -> String {
         let delta = if task == StudyTask::Ioi { head.delta_ioi } else { head.delta_anti };
         let effect = hero.evidence.as_ref().map(|row| row.effect(task));
         text += &format!("- {}: Δ = {}{}\n", task_label(task), words::signed(delta), evidence(effect));
+        if hero.performance[task as usize].does_task() == Some(false) {
+            text += &format!("- The model does not do {}\n", task_label(task));
+        }
     }
     text += &match (head.probabilities, head.held_out_category) {
         (Some(probabilities), held_out) => {
@@ -94,18 +99,25 @@ fn card(hero: &HeroHead, extras: &Extras) -> String {
         (None, Some(c)) => format!("- Category on held-out prompts: {}\n", category_label(c)),
         (None, None) => "- Category: its stability is not known\n".to_owned(),
     };
+    if let Some(relative) = head.relative_category {
+        text += &format!(
+            "- Category at {}% of the model's own logit differences: {}\n",
+            decimal(100.0 * RELATIVE_TAU, 0),
+            category_label(relative)
+        );
+    }
     if let Some(traced) = extras.influence(&hero.model, head.layer, head.head) {
         for task in StudyTask::BOTH {
             let (mean, influence) = of_task(traced, task);
-            let ends = analysis::stats::Interval { low: influence.ci_low, high: influence.ci_high };
+            let ends = words::signed_range(influence.ci_low, influence.ci_high);
             let share = influence.normalised.map_or(String::new(), |n| {
                 format!("; {} of the difference between clean and corrupted runs", decimal(n, 2))
             });
             text += &format!(
-                "- Causal influence on {}: {} {}{share}\n",
+                "- Causal influence on {}: {}{}{share}\n",
                 task_label(task),
                 words::signed(mean),
-                words::interval(ends, 3)
+                ends.unwrap_or_else(|| " (no interval)".into())
             );
         }
     }
@@ -142,8 +154,14 @@ fn attended(attention: &HeadAttention) -> String {
 /// The interval, q-value and held-out value of an effect, as far as they are known.
 fn evidence(effect: Option<&Effect>) -> String {
     let Some(detail) = effect.and_then(|e| e.detail.as_deref()) else { return " (no interval)".into() };
-    let mut text =
-        words::signed_range(detail.ci_low, detail.ci_high).unwrap_or_else(|| " (no interval)".into());
+    let not_estimable = || match detail.p_value {
+        Some(_) => format!(" (no interval: fewer than {FEWEST_PROMPTS} distinct prompts)"),
+        None => " (no interval)".to_owned(),
+    };
+    let mut text = words::signed_range(detail.ci_low, detail.ci_high).unwrap_or_else(not_estimable);
+    if let Some(ends) = words::signed_range(detail.low_templates, detail.high_templates) {
+        text += &format!(", over templates{ends}");
+    }
     if let Some(q) = detail.q_value {
         text += &if q < 0.001 { ", q < 0.001".to_owned() } else { format!(", q = {}", decimal(q, 3)) };
     }

@@ -75,7 +75,7 @@ fn heading(title: &str, study: &Study) -> String {
     format!(
         "# {title}\n\nWritten by circuit-scaling {} from the tables of this run (`paper/tables`, named in brackets), for {}. Δ is the \
          mean logit difference with a head ablated minus without, in logits: a negative Δ means that the head helps the task. \
-         Intervals are 95% intervals.\n\n",
+         Intervals are 95% intervals, over prompts unless something else is said.\n\n",
         env!("CARGO_PKG_VERSION"),
         models.join(", "),
     )

@@ -6,7 +6,7 @@ use analysis::study::Study;
 use super::findings::{correlation_sentences, findings, law_sentence, limits};
 use super::heading;
 use crate::extras::Extras;
-use crate::figures::palette::{Families, category_label};
+use crate::figures::palette::{Families, category_label, task_label};
 use crate::figures::scale::{decimal, size_label};
 use crate::words;
 
@@ -30,6 +30,7 @@ const SECTIONS: [(&str, &[&str], &[&str]); 5] = [
         &[
             "cross_family_correlation_vs_scale",
             "strong_head_scaling",
+            "relative_head_scaling",
             "concentration_scaling",
             "layer_histogram_<model>",
         ],
@@ -79,18 +80,23 @@ pub(super) fn outline(study: &Study, extras: &Extras, drawn: &[String]) -> Strin
 /// The models with their key numbers.
 fn model_table(study: &Study) -> String {
     let mut text = String::from(
-        "| model | family | size | heads | anti-only | IOI-only | shared | weak | r [95% interval] |\n|---|---|--:|--:|--:|--:|--:|--:|---|\n",
+        "| model | family | size | heads | anti-only | IOI-only | shared | weak | relative: anti-only, IOI-only, shared, weak | r [95% interval] | does not do |\n|---|---|--:|--:|--:|--:|--:|--:|---|---|---|\n",
     );
     for (model, correlations) in study.classified.models.iter().zip(&study.correlations) {
         let counts = model.counts().map(words::count);
+        let relative = model.relative_counts().map(|counts| counts.map(words::count).join(", "));
+        let not_done: Vec<String> =
+            model.info.tasks_not_done().into_iter().map(|task| task_label(task).to_owned()).collect();
         text += &format!(
-            "| {} | {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
             escaped(&model.info.model),
             escaped(&model.info.family),
             model.info.params_m.map_or("unknown".into(), size_label),
             words::count(model.heads.len()),
             counts.join(" | "),
+            relative.unwrap_or_else(|| "–".into()),
             words::correlation(&correlations.pearson),
+            if not_done.is_empty() { "–".to_owned() } else { words::list(&not_done) },
         );
     }
     text + "\n[`head_category_summary.csv`, `corr_vs_scale_cross_family.csv`]\n\n"
@@ -132,6 +138,8 @@ fn per_family(study: &Study) -> String {
 fn more_laws(study: &Study) -> String {
     let measures = [
         ("spearman", "Spearman's correlation"),
+        ("corr_disattenuated", "Pearson's correlation, without the noise of measurement,"),
+        ("frac_relative_shared", "The share of shared heads at relative thresholds"),
         ("frac_ioi_only", "The share of IOI-only heads"),
         ("frac_anti_only", "The share of anti-only heads"),
         ("top_5pct_share_ioi", "The share of Σ|Δ IOI| that the top 5% of heads hold"),

@@ -36,6 +36,13 @@ pub fn joint_csv(models: &[KnownModel], strength: f64) -> String {
             csv += &format!(",{}", name.replace("{}", task));
         }
     }
+    for task in ["ioi", "anti"] {
+        for name in
+            ["base_logit_diff_{}", "base_logit_diff_{}_ci_low", "base_logit_diff_{}_ci_high", "accuracy_{}"]
+        {
+            csv += &format!(",{}", name.replace("{}", task));
+        }
+    }
     csv += ",protocol,ablation,value_bias,seed\n";
     let mut rng = ChaCha8Rng::seed_from_u64(17);
     for model in models {
@@ -58,7 +65,9 @@ pub fn joint_csv(models: &[KnownModel], strength: f64) -> String {
                     let probability = ((delta.abs() - 0.05) / half * 2.0 + 0.5).clamp(0.0, 1.0);
                     let _ = write!(csv, ",{},{},{held_out},{probability}", delta - half, delta + half);
                 }
-                csv += ",standard,zero,folded,17\n";
+                // OPT's models do not do anti-repeat.
+                let anti = if model.family == "opt" { "0.1,-0.2,0.4,0.1" } else { "2,1.5,2.5,0.8" };
+                csv += &format!(",3,2.5,3.5,0.9,{anti},standard,zero,folded,17\n");
             }
         }
     }

@@ -1,0 +1,130 @@
+//! The index of dissociation: how much of what heads do for the two tasks is done by heads that do it for one task alone.
+//!
+//! Heads are classed on the prompts they are picked on. For every head h that is not weak, let a(h) be its squared effect on IOI on held-out prompts and b(h) that on anti-repeat. As shares
+//! of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and B(c) = Σ_{h∈c} b / Σ b for a category c,
+//!
+//! ```text
+//! index = ½ [A(ioi_only) − B(ioi_only) + B(anti_only) − A(anti_only)]
+//! ```
+//!
+//! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, ioi_only has
+//! all of IOI and none of anti-repeat and the reverse, so the index is 1; where all heads are shared both categories are
+//! empty and it is 0. Shares make it independent of the tasks' scales.
+//!
+//! A squared effect is estimated without its noise: as the mean product of the effects on two different held-out prompts
+//! ([`SquaredMeans`]). So heads that a category got by noise alone count, on both tasks, for what they do, and the
+//! index of tasks with the same effects is 0 on average however large the noise is. (Sums of |effect| have no such
+//! estimator: with signs fixed on the picking prompts, the weaker effect of each head loses more to wrong signs than the
+//! stronger one, which looks like dissociation.) Intervals are over prompts, by the jackknife; what is estimated is not cut
+//! off at 0 and 1. Two limits: it depends on the threshold τ, and where prompts have one split only (`published`), the
+//! noise that put a head into its category is measured again, and the index is too large.
+
+use crate::ablation::MEASURED;
+use crate::categories::{Category, ClassifiedModel};
+use crate::dissociation::Ranged;
+use crate::error::{AnalysisError, Result};
+use crate::joint::StudyTask;
+use crate::model_measures::LEVEL;
+use crate::per_prompt::PerPromptScan;
+use crate::scan_file::Split;
+use crate::stats::interval::FEWEST_PROMPTS;
+use crate::stats::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
+
+/// The categories of [`DissociationIndex::shares`], in order.
+pub const CATEGORIES: [Category; 3] = [Category::IoiOnly, Category::AntiOnly, Category::Shared];
+
+/// The index of one model and the shares that it is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DissociationIndex {
+    /// Share of each task's squared effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
+    pub shares: [[Ranged; 2]; 3],
+    /// The index.
+    pub index: Ranged,
+    /// `measured`, or why there is none.
+    pub status: String,
+}
+
+/// The index of a model whose heads are classed as in `model`, on the prompts of `split` of both `scans`, IOI first.
+///
+/// # Errors
+/// When a head is not in a scan.
+pub fn dissociation_index(
+    model: &ClassifiedModel,
+    scans: [&PerPromptScan; 2],
+    split: Split,
+) -> Result<DissociationIndex> {
+    let none = |status: String| {
+        Ok(DissociationIndex { shares: Default::default(), index: Ranged::default(), status })
+    };
+    if model.heads.iter().all(|h| h.category == Category::Weak) {
+        return none("every head is weak".to_owned());
+    }
+    let mut squares = Vec::new(); // per task: [category]
+    let mut weights = Vec::new();
+    for (task, scan) in StudyTask::BOTH.into_iter().zip(scans) {
+        let measured = scan.differences(split);
+        let n = measured.weights.len();
+        if n < FEWEST_PROMPTS {
+            let name = task.name();
+            return none(format!(
+                "not estimable: {n} distinct prompts on {name}, at least {FEWEST_PROMPTS} needed"
+            ));
+        }
+        let mut series = [const { Vec::new() }; 3];
+        for head in &model.heads {
+            let Some(category) = CATEGORIES.iter().position(|&c| c == head.category) else { continue };
+            let index = (head.layer * scan.meta.n_heads + head.head) as usize;
+            let effect = measured.heads.get(index).ok_or_else(|| {
+                AnalysisError::inconsistent(
+                    format!("dissociation of {}", model.info.model),
+                    format!("L{}H{} is not in its scan on {}", head.layer, head.head, scan.meta.task),
+                    "scan the model again on both tasks",
+                )
+            })?;
+            series[category].push(effect.clone());
+        }
+        let of_task: Option<Vec<SquaredMeans>> =
+            series.iter().map(|s| SquaredMeans::new(s, &measured.weights)).collect();
+        let Some(of_task) = of_task.filter(|s| s.iter().map(|s| s.value).sum::<f64>() > 0.0) else {
+            return none(format!("the heads' effects on {} do not hold up on held-out prompts", task.name()));
+        };
+        squares.push(of_task);
+        weights.push(measured.weights);
+    }
+    let of_squares = |task: usize| [0, 1, 2].map(|category| squares[task][category].value);
+    let whole = shares_and_index([of_squares(0), of_squares(1)]);
+    // The same without a draw of each prompt, task by task. [2] of [n_prompts]
+    let without = [0, 1].map(|task| {
+        let of_prompt = |prompt: usize| {
+            let mut both = [of_squares(0), of_squares(1)];
+            both[task] = [0, 1, 2].map(|category| squares[task][category].without[prompt]);
+            shares_and_index(both)
+        };
+        (0..weights[task].len()).map(of_prompt).collect::<Vec<_>>()
+    });
+    let ranged = |at: usize| {
+        let values = without.each_ref().map(|of_task| of_task.iter().map(|f| f[at]).collect::<Vec<f64>>());
+        let samples = [0, 1].map(|task| LeftOut { values: &values[task], weights: &weights[task] });
+        let interval = jackknife_interval(whole[at], &samples, LEVEL);
+        Ranged { value: Some(whole[at]), low: interval.map(|i| i.low), high: interval.map(|i| i.high) }
+    };
+    Ok(DissociationIndex {
+        shares: [[ranged(0), ranged(1)], [ranged(2), ranged(3)], [ranged(4), ranged(5)]],
+        index: ranged(6),
+        status: MEASURED.to_owned(),
+    })
+}
+
+/// The shares `[ioi_only, anti_only, shared]` × `[ioi, anti]`, row by row, and the index that follows from them; NaN where a
+/// task's squared effects, `[task, category]`, do not sum to more than 0.
+fn shares_and_index(squares: [[f64; 3]; 2]) -> [f64; 7] {
+    let mut found = [f64::NAN; 7];
+    for (task, of_task) in squares.iter().enumerate() {
+        let total: f64 = of_task.iter().sum();
+        for (category, square) in of_task.iter().enumerate() {
+            found[2 * category + task] = if total > 0.0 { square / total } else { f64::NAN };
+        }
+    }
+    found[6] = 0.5 * (found[0] - found[1] + found[3] - found[2]);
+    found
+}

@@ -1,0 +1,322 @@
+//! What do intervals over prompts and over templates cover? Simulations with known truth and fixed seeds.
+//!
+//! `docs/statistics.md` has the tables; the ignored tests print them, with 2,000 trials a line.
+
+mod common;
+
+use analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
+use analysis::stats::clusters::cluster_interval;
+use analysis::stats::correlation::Correlation;
+use analysis::stats::correlation_bootstrap::Measured;
+use analysis::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
+use analysis::stats::interval::FEWEST_PROMPTS;
+use analysis::stats::{Interval, Seed};
+use common::{normal, uniform};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+
+fn rng(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+fn holds(interval: Option<Interval>, truth: f64) -> bool {
+    interval.is_some_and(|i| i.low <= truth && truth <= i.high)
+}
+
+/// Each prompt's template: `n_templates` in turn. `[n_prompts]`
+fn in_turn(n_prompts: usize, n_templates: usize) -> Vec<u32> {
+    (0..n_prompts).map(|prompt| (prompt % n_templates) as u32).collect()
+}
+
+// ---- Means ------------------------------------------------------------------------------------------------------------
+
+/// Shares of trials in which an interval of a head's Δ holds what it is about.
+#[derive(Debug)]
+struct MeanCoverage {
+    /// Over prompts, what prompts of the same templates have on average.
+    prompts_same_templates: f64,
+    /// Over prompts, what all templates have.
+    prompts: f64,
+    /// Over templates, what all templates have.
+    templates: f64,
+}
+
+/// A head's effect of 1 on prompts that differ by a standard deviation of 1, and templates by `between`.
+fn mean_coverage(n_templates: usize, n_prompts: usize, between: f64, trials: u64) -> MeanCoverage {
+    let templates = in_turn(n_prompts, n_templates);
+    let weights = vec![1; n_prompts];
+    let options = BootstrapOptions { n_resamples: 2_000, level: 0.95, thresholds: vec![] };
+    let of_trial = |trial: u64| {
+        let mut rng = rng(21, trial);
+        let of_template: Vec<f64> = (0..n_templates).map(|_| 1.0 + between * normal(&mut rng)).collect();
+        let values: Vec<f64> =
+            templates.iter().map(|&t| of_template[t as usize] + normal(&mut rng)).collect();
+        let same = templates.iter().map(|&t| of_template[t as usize]).sum::<f64>() / n_prompts as f64;
+        let over_templates = cluster_interval(&values, &weights, &templates, 0.95);
+        let seed = Seed::new(trial, &["mean"]);
+        let over_prompts = bootstrap_means(&[values], &weights, &options, &seed)[0].interval;
+        [holds(over_prompts, same), holds(over_prompts, 1.0), holds(over_templates, 1.0)]
+    };
+    let found: Vec<[bool; 3]> = (0..trials).into_par_iter().map(of_trial).collect();
+    let [prompts_same_templates, prompts, templates] =
+        [0, 1, 2].map(|at| found.iter().filter(|f| f[at]).count() as f64 / trials as f64);
+    MeanCoverage { prompts_same_templates, prompts, templates }
+}
+
+/// Without differences between templates both intervals hold what they promise; with them, prompts still speak of the same
+/// templates, and only the interval over templates of others.
+#[test]
+fn intervals_of_means_cover_what_they_are_over() {
+    for (n_templates, n_prompts) in [(10, 240), (8, 240), (5, 120)] {
+        let alike = mean_coverage(n_templates, n_prompts, 0.0, 1_000);
+        println!("{n_templates} templates, alike: {alike:?}");
+        for coverage in [alike.prompts, alike.templates] {
+            assert!((0.925..=0.975).contains(&coverage), "{n_templates} templates, alike: {coverage}");
+        }
+        let differ = mean_coverage(n_templates, n_prompts, 0.5, 1_000);
+        println!("{n_templates} templates, different: {differ:?}");
+        assert!((0.925..=0.975).contains(&differ.templates), "{n_templates} templates: {}", differ.templates);
+        assert!(differ.prompts < 0.7, "prompts know nothing of other templates: {}", differ.prompts);
+        assert!(differ.prompts_same_templates >= 0.93, "{}", differ.prompts_same_templates);
+    }
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn table_of_means() {
+    println!(
+        "| templates | prompts | between | prompts, same templates | prompts, others | templates, others |"
+    );
+    for (n_templates, n_prompts) in [(10, 240), (8, 240), (5, 120), (4, 120), (2, 120)] {
+        for between in [0.0, 0.1, 0.5, 1.0] {
+            let c = mean_coverage(n_templates, n_prompts, between, 2_000);
+            let [a, b, t] = [c.prompts_same_templates, c.prompts, c.templates].map(|x| 100.0 * x);
+            println!("| {n_templates} | {n_prompts} | {between} | {a:.1}% | {b:.1}% | {t:.1}% |");
+        }
+    }
+}
+
+/// Where intervals begin: with fewer prompts there is none, with as many it holds the truth.
+#[test]
+fn the_fewest_prompts_that_have_an_interval() {
+    let options = BootstrapOptions { n_resamples: 2_000, level: 0.95, thresholds: vec![0.5] };
+    for n in [1, 2, FEWEST_PROMPTS - 1] {
+        let few = &bootstrap_means(&[vec![1.0; n]], &vec![3; n], &options, &Seed::new(1, &["few"]))[0];
+        assert_eq!((few.mean, few.interval, &few.share_at_least[..]), (1.0, None, &[None][..]));
+    }
+    for (what, draw) in DRAWS {
+        let coverage = small_sample_coverage(FEWEST_PROMPTS, draw, 2_000);
+        println!("{FEWEST_PROMPTS} prompts, {what}: {coverage}");
+        assert!((0.93..=0.97).contains(&coverage), "{what}: {coverage}");
+    }
+}
+
+type Draw = fn(&mut ChaCha8Rng) -> f64;
+
+const DRAWS: [(&str, Draw); 2] = [("normal", normal), ("uniform", |rng| 3.0 * uniform(rng) - 1.5)];
+
+fn small_sample_coverage(n: usize, draw: Draw, trials: usize) -> f64 {
+    let mut rng = rng(22, n as u64);
+    let options = BootstrapOptions { n_resamples: 2_000, level: 0.95, thresholds: vec![] };
+    let series: Vec<Vec<f64>> = (0..trials).map(|_| (0..n).map(|_| draw(&mut rng)).collect()).collect();
+    let means = bootstrap_means(&series, &vec![1; n], &options, &Seed::new(2, &["small"]));
+    means.iter().filter(|m| holds(m.interval, 0.0)).count() as f64 / trials as f64
+}
+
+#[test]
+#[ignore = "prints a table"]
+fn table_of_small_samples() {
+    for n in [FEWEST_PROMPTS, 12, 20, 50] {
+        for (what, draw) in DRAWS {
+            println!("| {n} | {what} | {:.1}% |", 100.0 * small_sample_coverage(n, draw, 2_000));
+        }
+    }
+}
+
+// ---- Correlations -----------------------------------------------------------------------------------------------------
+
+/// How a model's true effects are spread over its heads.
+#[derive(Clone, Copy)]
+enum Effects {
+    /// Normal, with correlation 0.4.
+    Dense,
+    /// Normal, and 4% of the heads work ten times as strongly on IOI alone, 4% on anti-repeat alone, 4% on both.
+    Sparse,
+}
+
+/// One model: the true effect of each head on either task. `[n_heads]`
+struct Model {
+    x: Vec<f64>,
+    y: Vec<f64>,
+}
+
+impl Model {
+    fn new(effects: Effects, n_heads: usize, seed: u64) -> Self {
+        let mut rng = rng(seed, 0);
+        let n_strong = (0.04 * n_heads as f64).round().max(1.0) as usize;
+        let (x, y) = (0..n_heads)
+            .map(|head| {
+                let (a, b) = (normal(&mut rng), normal(&mut rng));
+                match effects {
+                    Effects::Dense => (a, 0.4 * a + (1.0 - 0.16f64).sqrt() * b),
+                    Effects::Sparse => match head / n_strong {
+                        0 => (10.0 * a, b),
+                        1 => (a, 10.0 * b),
+                        2 => (10.0 * a, 10.0 * (0.7 * a + 0.3 * b)),
+                        _ => (a, b),
+                    },
+                }
+            })
+            .unzip();
+        Self { x, y }
+    }
+
+    /// Both tasks measured on prompts, which move every head by noise of its own of standard deviation `noise`, all
+    /// heads alike by a third of that, and by `between` with the template, whatever the head.
+    fn measure(&self, prompts: &Prompts, rng: &mut ChaCha8Rng) -> [Vec<Vec<f64>>; 2] {
+        [&self.x, &self.y].map(|effects| {
+            let common: Vec<f64> = prompts.templates.iter().map(|_| normal(rng) / 3.0).collect();
+            let of_head = |&effect: &f64, rng: &mut ChaCha8Rng| -> Vec<f64> {
+                let of_template: Vec<f64> =
+                    (0..prompts.n_templates).map(|_| prompts.between * normal(rng)).collect();
+                let value = |(&template, common): (&u32, &f64)| {
+                    effect + of_template[template as usize] + prompts.noise * (normal(rng) + common)
+                };
+                prompts.templates.iter().zip(&common).map(value).collect()
+            };
+            effects.iter().map(|effect| of_head(effect, rng)).collect()
+        })
+    }
+}
+
+struct Prompts {
+    templates: Vec<u32>,
+    n_templates: usize,
+    noise: f64,
+    between: f64,
+}
+
+impl Prompts {
+    fn new(n_prompts: usize, n_templates: usize, noise: f64, between: f64) -> Self {
+        Self { templates: in_turn(n_prompts, n_templates), n_templates, noise, between }
+    }
+}
+
+/// Shares of trials in which an interval holds what it is about.
+#[derive(Debug)]
+struct CorrelationCoverage {
+    /// Over prompts or templates: what other samples of the same size give on average. Pearson, Spearman.
+    repeated: [f64; 2],
+    /// The corrected correlation: that of the true effects.
+    corrected: f64,
+    /// Mean of the plain correlation, of the corrected one, and the true one.
+    means: [f64; 3],
+}
+
+/// Over `models` models of `n_heads` heads, each measured `trials` times.
+fn correlation_coverage(
+    effects: Effects,
+    n_heads: usize,
+    prompts: &Prompts,
+    over_templates: bool,
+    [models, trials]: [u64; 2],
+) -> CorrelationCoverage {
+    let weights = vec![1; prompts.templates.len()];
+    let means =
+        |series: &[Vec<f64>]| -> Vec<f64> { series.iter().map(|s| weighted_mean(s, &weights)).collect() };
+    let mut found = CorrelationCoverage { repeated: [0.0; 2], corrected: 0.0, means: [0.0; 3] };
+    let share = 1.0 / (models * trials) as f64;
+    for m in 0..models {
+        let model = Model::new(effects, n_heads, 1_000 + m);
+        let true_r = Correlation::Pearson.of(&model.x, &model.y).unwrap();
+        // What fresh samples give on average, on Fisher's scale.
+        let fresh: Vec<[f64; 2]> = (0..1_000u64)
+            .into_par_iter()
+            .map(|draw| {
+                let [x, y] = model.measure(prompts, &mut rng(2_000 + m, draw));
+                Correlation::BOTH.map(|kind| kind.of(&means(&x), &means(&y)).unwrap().atanh())
+            })
+            .collect();
+        let expected =
+            [0, 1].map(|at| (fresh.iter().map(|z| z[at]).sum::<f64>() / fresh.len() as f64).tanh());
+        let of_trial = |trial: u64| {
+            let [x, y] = model.measure(prompts, &mut rng(3_000 + m, trial));
+            let [of_x, of_y] = [&x, &y].map(|series| Measured { series, weights: &weights });
+            let over = match over_templates {
+                true => Over::Templates([&prompts.templates, &prompts.templates]),
+                false => Over::Prompts,
+            };
+            let seeds = ["x", "y"].map(|task| Seed::new(trial, &[task]));
+            let held = [0, 1].map(|at| {
+                let interval = interval_over_prompts(of_x, of_y, over, Correlation::BOTH[at], 0.95, &seeds);
+                holds(interval, expected[at])
+            });
+            let corrected = disattenuated(of_x, of_y, 0.95);
+            let plain = Correlation::Pearson.of(&means(&x), &means(&y)).unwrap();
+            let value = corrected.map_or(plain, |c| c.value);
+            (held, holds(corrected.and_then(|c| c.interval), true_r), [plain, value])
+        };
+        let of_trials: Vec<_> = (0..trials).into_par_iter().map(of_trial).collect();
+        for (held, corrected, values) in of_trials {
+            (0..2).for_each(|at| found.repeated[at] += share * f64::from(u8::from(held[at])));
+            found.corrected += share * f64::from(u8::from(corrected));
+            (0..2).for_each(|at| found.means[at] += share * values[at]);
+        }
+        found.means[2] += true_r / models as f64;
+    }
+    found
+}
+
+/// Nominal 95%; over 400 trials the standard error is 1.1%.
+#[test]
+fn intervals_of_correlations_over_prompts_cover_the_truth() {
+    let prompts = Prompts::new(40, 1, 2.0, 0.0);
+    for effects in [Effects::Dense, Effects::Sparse] {
+        let found = correlation_coverage(effects, 50, &prompts, false, [4, 100]);
+        for coverage in found.repeated.into_iter().chain([found.corrected]) {
+            assert!((0.915..=0.985).contains(&coverage), "{found:?}");
+        }
+        println!("{found:?}");
+        let [plain, corrected, truth] = found.means;
+        assert!((corrected - truth).abs() < 0.02, "{found:?}");
+        assert!(truth - plain > 0.02 || matches!(effects, Effects::Sparse), "{found:?}");
+    }
+}
+
+#[test]
+fn intervals_of_correlations_over_templates_cover_the_truth() {
+    let prompts = Prompts::new(40, 8, 1.0, 0.5);
+    for effects in [Effects::Dense, Effects::Sparse] {
+        let found = correlation_coverage(effects, 50, &prompts, true, [4, 100]);
+        println!("{found:?}");
+        let pearson = found.repeated[0];
+        assert!((0.915..=0.985).contains(&pearson), "{found:?}");
+        assert!(found.repeated[1] >= 0.92, "{found:?}");
+    }
+}
+
+#[test]
+#[ignore = "takes many minutes"]
+fn table_of_correlations() {
+    println!("| heads | effects | over | Pearson | Spearman | corrected | mean r | corrected | true |");
+    for n_heads in [48, 144, 384] {
+        for (name, effects) in [("dense", Effects::Dense), ("sparse", Effects::Sparse)] {
+            for (over, over_templates, prompts) in [
+                ("60 prompts, noise 1", false, Prompts::new(60, 1, 1.0, 0.0)),
+                ("60 prompts, noise 4", false, Prompts::new(60, 1, 4.0, 0.0)),
+                ("8 templates", true, Prompts::new(40, 8, 1.0, 0.5)),
+                ("10 templates", true, Prompts::new(60, 10, 1.0, 0.5)),
+            ] {
+                let found = correlation_coverage(effects, n_heads, &prompts, over_templates, [10, 200]);
+                let [p, s, c] = [found.repeated[0], found.repeated[1], found.corrected].map(|x| 100.0 * x);
+                let [plain, corrected, truth] = found.means;
+                println!(
+                    "| {n_heads} | {name} | {over} | {p:.1}% | {s:.1}% | {c:.1}% | {plain:.3} | {corrected:.3} | {truth:.3} |"
+                );
+            }
+        }
+    }
+}

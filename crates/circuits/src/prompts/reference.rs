@@ -1,0 +1,144 @@
+//! Reference prompts: what mean and resample ablation put in the place of a prompt's own activations.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PromptError, Protocol, Split, TokenizedPrompt, TokenizedPrompts};
+
+/// Which prompts mean and resample ablation take values from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// Prompts of the same template and fillers with three different names, so that none is repeated
+    /// ([Wang et al. 2022](https://arxiv.org/abs/2211.00593), "p_ABC").
+    #[default]
+    Abc,
+    /// Prompts of the task itself: for a mean the other prompts of the group, for resampling the same template, fillers and
+    /// order with two other names.
+    Same,
+}
+
+impl Reference {
+    /// Name on the command line and in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reference::Abc => "abc",
+            Reference::Same => "same",
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Abc, Self::Same]
+            .into_iter()
+            .find(|reference| reference.as_str() == text)
+            .ok_or_else(|| format!("unknown reference prompts `{text}`: use abc or same"))
+    }
+}
+
+impl TokenizedPrompts {
+    /// Places in [`Self::prompts`] of the prompts of a split that share a mean; see [`TokenizedPrompt::mean_group`].
+    pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
+        let mut groups: BTreeMap<(Split, &str, usize), Vec<usize>> = BTreeMap::new();
+        for (i, prompt) in self.of_split(split) {
+            groups.entry(prompt.mean_group()).or_default().push(i);
+        }
+        groups.into_values().collect()
+    }
+
+    /// Checks that every group of a split has something to average, beside the prompt itself under [`Reference::Same`].
+    ///
+    /// # Errors
+    /// [`PromptError::NothingToAverage`] and, under `published` only, [`PromptError::NoReference`].
+    pub fn require_means(&self, split: Split, reference: Reference) -> Result<(), PromptError> {
+        let is_empty = |group: &Vec<usize>| match reference {
+            Reference::Abc => group.iter().all(|&i| self.prompts[i].references.is_empty()),
+            // Other draws of the same text would put the prompt itself back.
+            Reference::Same => group.len() < 2,
+        };
+        let mut groups = self.mean_groups(split);
+        let n_groups = groups.len();
+        groups.retain(is_empty);
+        let Some(example) = groups.first().map(|group| &self.prompts[group[0]]) else { return Ok(()) };
+        let (task, model) = (self.task.clone(), self.model.clone());
+        Err(match reference {
+            Reference::Abc => {
+                let missing = groups.iter().map(Vec::len).sum();
+                let (prompts, example) = (self.of_split(split).count(), example.text.clone());
+                let mend = "--reference same, --protocol standard or --ablation zero";
+                PromptError::NoReference { task, model, missing, prompts, example, mend }
+            }
+            Reference::Same => PromptError::NothingToAverage {
+                task,
+                model,
+                alone: groups.len(),
+                groups: n_groups,
+                split: example.split,
+                template: example.template.clone(),
+                len: example.token_ids.len(),
+                prompts: self.n_drawn(Split::All),
+                needed: self.needed_for_means(),
+                mend: match self.protocol {
+                    Protocol::Standard => "--reference abc",
+                    // However many are drawn, there may be one pair of names of a length.
+                    Protocol::Published => "--protocol standard where no other names are as long",
+                },
+            },
+        })
+    }
+
+    /// Prompts to ask for so that no prompt is alone in its group: two for each template and split, if a template's prompts
+    /// are equally long; where that many are too few, twice as many as now.
+    fn needed_for_means(&self) -> u64 {
+        let splits = if self.protocol == Protocol::Standard { 2 } else { 1 };
+        let (least, now) = (2 * splits * self.n_templates as u64, self.n_drawn(Split::All));
+        if now < least { least } else { 2 * now }
+    }
+
+    /// Checks that every prompt of a split can be resampled.
+    ///
+    /// # Errors
+    /// [`PromptError::NoReference`]; under `published` only, where a name of several tokens may have no stand-in.
+    pub fn require_resample(&self, split: Split, reference: Reference) -> Result<(), PromptError> {
+        let cannot = |prompt: &&TokenizedPrompt| prompt.resampled(reference).is_none();
+        let missing: Vec<_> = self.of_split(split).map(|(_, prompt)| prompt).filter(cannot).collect();
+        match missing.first() {
+            None => Ok(()),
+            Some(example) => Err(PromptError::NoReference {
+                task: self.task.clone(),
+                model: self.model.clone(),
+                missing: missing.len(),
+                prompts: self.of_split(split).count(),
+                example: example.text.clone(),
+                mend: "--protocol standard, or --ablation zero or mean",
+            }),
+        }
+    }
+}
+
+impl TokenizedPrompt {
+    /// What mean ablation averages over: prompts of the same split, template and token length, BOS included.
+    pub fn mean_group(&self) -> (Split, &str, usize) {
+        (self.split, &self.template, self.token_ids.len())
+    }
+
+    /// The tokens that resample ablation takes values from, as many as the prompt's own.
+    pub fn resampled(&self, reference: Reference) -> Option<&[u32]> {
+        match reference {
+            Reference::Abc => self.references.first().map(|reference| &reference.token_ids[..]),
+            Reference::Same => self.resample_token_ids.as_deref(),
+        }
+    }
+}

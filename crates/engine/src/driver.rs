@@ -1,0 +1,208 @@
+//! Running branches: from the plain run's state at their first edited layer to their logits.
+//!
+//! A stack of runs, one below the other, goes through the layers together. Each run stands for all branches that have not
+//! parted yet (see [`tree`](crate::tree)); where runs divide, the stack waits with its state while its children are run to
+//! the end, as many at a time as a stack may hold. What computes is a [`Machine`].
+
+use std::collections::BTreeMap;
+
+use crate::decoder::Decoder;
+use crate::error::EngineError;
+use crate::intervention::{Branch, Edit};
+use crate::machine::{Child, Limits, Machine, Rows, Stage};
+use crate::means::GroupMeans;
+use crate::plan::Chunk;
+use crate::request::{Options, Progress, Prompt, Reading, Receiver};
+use crate::tree::Tree;
+
+/// Runs all branches over one chunk of prompts after another.
+pub(crate) struct Driver<'a, M> {
+    machine: &'a mut M,
+    n_layers: usize,
+    branches: &'a [Branch],
+    tree: Tree<'a>,
+    by_first_layer: BTreeMap<usize, Vec<usize>>,
+    means: Option<&'a GroupMeans>,
+    limits: Limits,
+    memory: usize,
+    progress: Progress,
+}
+
+/// What stays the same on the way from one first layer to the end.
+struct Way<'w, S> {
+    prompts: &'w [Prompt],
+    chunk: &'w Chunk,
+    /// The plain run's streams at layers where edits read them after a branch's first.
+    kept: &'w BTreeMap<usize, S>,
+    first_layer: usize,
+    /// Runs in a stack at most.
+    size: usize,
+}
+
+/// Some runs at one layer.
+struct Stack<'w, R> {
+    /// The branches of each run.
+    runs: Vec<&'w [usize]>,
+    /// How often they have parted from others.
+    partings: usize,
+    /// Their residual streams.
+    resid: R,
+}
+
+impl<'a, M: Machine> Driver<'a, M> {
+    pub fn new(
+        machine: &'a mut M,
+        decoder: &Decoder,
+        branches: &'a [Branch],
+        means: Option<&'a GroupMeans>,
+        (limits, options): (Limits, Options),
+        chunks: &[Chunk],
+    ) -> Self {
+        let n_layers = decoder.spec().n_layers;
+        let tree = Tree::new(branches);
+        let by_first_layer = tree.by_first_layer();
+        let total = |chunk| -> u64 {
+            let of_layer =
+                |(&layer, branches): (&usize, &Vec<usize>)| work(chunk, n_layers, layer, branches.len());
+            by_first_layer.iter().map(of_layer).sum()
+        };
+        let progress = Progress { done: 0, total: chunks.iter().map(total).sum() };
+        let memory = options.memory;
+        Self { machine, n_layers, branches, tree, by_first_layer, means, limits, memory, progress }
+    }
+
+    pub fn run_chunk(
+        &mut self,
+        prompts: &[Prompt],
+        chunk: &Chunk,
+        receiver: &mut dyn Receiver,
+    ) -> Result<(), EngineError> {
+        let size = self.limits.stack_size(chunk, self.memory);
+        let kept = self.keep(chunk);
+        let by_first_layer = std::mem::take(&mut self.by_first_layer);
+        let mut plain = self.machine.embed(&chunk.base);
+        for layer in 0..self.n_layers {
+            self.machine.plain_layer(layer, &chunk.base, &mut plain);
+            let starting = by_first_layer.get(&layer).map_or(&[][..], Vec::as_slice);
+            let (known, todo): (Vec<usize>, Vec<usize>) =
+                starting.iter().partition(|&&b| receiver.is_known(b, &chunk.prompts));
+            self.advance_progress(chunk, layer, known.len(), receiver)?;
+            let way = Way { prompts, chunk, kept: &kept, first_layer: layer, size };
+            let runs: Vec<&[usize]> = self.tree.divide(&todo, layer, 0).collect();
+            for runs in even_parts(&runs, size) {
+                let edits: Vec<&[Edit]> = runs.iter().map(|run| self.edits(run, layer)).collect();
+                let resid = self.machine.start(self.stage(&way, layer), &plain, &edits);
+                let stack = Stack { runs: runs.to_vec(), partings: 0, resid };
+                self.finish(&way, layer + 1, stack, receiver)?;
+            }
+        }
+        self.by_first_layer = by_first_layer;
+
+        let logits = self.machine.read_plain(prompts, chunk, &plain);
+        // A branch without edits ends as the plain run does.
+        let unedited = self.by_first_layer.get(&usize::MAX).map_or(&[][..], Vec::as_slice);
+        for branch in std::iter::once(None).chain(unedited.iter().copied().map(Some)) {
+            receiver.reading(Reading { branch, prompts: &chunk.prompts, logits: &logits });
+        }
+        Ok(())
+    }
+
+    /// The plain run's streams in the layers where branches read them after their first edited layer.
+    fn keep(&mut self, chunk: &Chunk) -> BTreeMap<usize, M::Streams> {
+        let layers = self.tree.sources_read_later();
+        let mut kept = BTreeMap::new();
+        let Some((&last, _)) = layers.last_key_value() else { return kept };
+        let mut plain = self.machine.embed(&chunk.base);
+        for layer in 0..=last {
+            self.machine.plain_layer(layer, &chunk.base, &mut plain);
+            if let Some(&all) = layers.get(&layer) {
+                kept.insert(layer, self.machine.keep(&plain, all));
+            }
+        }
+        kept
+    }
+
+    /// Runs a stack from `layer` on to the end, and hands over what is read there.
+    fn finish(
+        &mut self,
+        way: &Way<'_, M::Streams>,
+        layer: usize,
+        mut stack: Stack<'_, M::Stack>,
+        receiver: &mut dyn Receiver,
+    ) -> Result<(), EngineError> {
+        for layer in layer..self.n_layers {
+            let (stage, is_last) = (self.stage(way, layer), layer + 1 == self.n_layers);
+            let edits: Vec<&[Edit]> = stack.runs.iter().map(|run| self.edits(run, layer)).collect();
+            let children: Vec<(usize, &[usize])> = (stack.runs.iter().enumerate())
+                .flat_map(|(parent, run)| {
+                    self.tree.divide(run, layer, stack.partings).map(move |child| (parent, child))
+                })
+                .collect();
+            let parts = children.len() > stack.runs.len();
+            if !parts && !is_last {
+                self.machine.advance(stage, &mut stack.resid, &edits);
+                continue;
+            }
+            let attended = self.machine.attend(stage, &stack.resid, &edits);
+            for children in even_parts(&children, way.size) {
+                let child =
+                    |&(parent, run): &(usize, &[usize])| Child { parent, edits: self.edits(run, layer) };
+                let edited: Vec<Child> = children.iter().map(child).collect();
+                let resid = self.machine.rest(stage, (&stack.resid, &attended), &edited);
+                let runs = children.iter().map(|&(_, run)| run).collect();
+                let divided = Stack { runs, partings: stack.partings + usize::from(parts), resid };
+                self.finish(way, layer + 1, divided, receiver)?;
+            }
+            return Ok(());
+        }
+
+        let logits = self.machine.read(way.prompts, way.chunk, &stack.resid);
+        for (run, logits) in stack.runs.iter().zip(&logits) {
+            for &branch in *run {
+                receiver.reading(Reading { branch: Some(branch), prompts: &way.chunk.prompts, logits });
+            }
+        }
+        let n_branches = stack.runs.iter().map(|run| run.len()).sum();
+        self.advance_progress(way.chunk, way.first_layer, n_branches, receiver)
+    }
+
+    fn stage<'s>(&self, way: &Way<'s, M::Streams>, layer: usize) -> Stage<'s, M::Streams>
+    where
+        'a: 's,
+    {
+        let (chunk, kept, means) = (way.chunk, way.kept.get(&layer), self.means);
+        let is_last = layer + 1 == self.n_layers;
+        let rows = if is_last { Rows::Some(&chunk.ends) } else { Rows::All(chunk.branch.n_nodes()) };
+        Stage { layer, chunk, rows, kept, means }
+    }
+
+    /// The edits of a run at a layer: those of its first branch, from which the others part there if they have other ones.
+    fn edits(&self, run: &[usize], layer: usize) -> &'a [Edit] {
+        self.branches[run[0]].at_layer(layer)
+    }
+
+    fn advance_progress(
+        &mut self,
+        chunk: &Chunk,
+        layer: usize,
+        n_branches: usize,
+        receiver: &mut dyn Receiver,
+    ) -> Result<(), EngineError> {
+        self.progress.done += work(chunk, self.n_layers, layer, n_branches);
+        match n_branches > 0 && receiver.progress(self.progress).is_break() {
+            true => Err(EngineError::Stopped),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Branch-layer-nodes of branches that start at `first`.
+fn work(chunk: &Chunk, n_layers: usize, first: usize, n_branches: usize) -> u64 {
+    (n_layers.saturating_sub(first) * n_branches) as u64 * chunk.branch.n_nodes() as u64
+}
+
+/// Cuts `items` into as few parts of at most `size` as possible, about equally large.
+pub(crate) fn even_parts<T>(items: &[T], size: usize) -> impl Iterator<Item = &[T]> {
+    let n_parts = items.len().div_ceil(size).max(1);
+    items.chunks(items.len().div_ceil(n_parts).max(1))
+}

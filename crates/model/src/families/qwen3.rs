@@ -1,0 +1,57 @@
+//! Qwen 3 (Yang et al. 2025): Llama with norms of each head's query and key.
+
+use super::common::{HARMLESS, Result, activation, bos_token_id};
+use super::family::{Bos, Description, Family, KnownModel, Parameters};
+use super::llama;
+use super::qwen2::windows_by_layer;
+use super::rotary::{Shape, Spelling, rotary};
+use super::sizes::Sizes;
+use super::tensors::Tensors;
+use crate::keys::Keys;
+use crate::spec::{ModelSpec, Positions, QkNorm};
+
+/// `model_type: qwen3`
+pub(super) static FAMILY: Family = Family {
+    model_type: "qwen3",
+    name: "qwen3",
+    bos: Bos::AsTokenizer,
+    known_models: &[
+        KnownModel::new("qwen3-0.6b", "qwen3", "Qwen/Qwen3-0.6B", 28, 16, 596.0),
+        KnownModel::new("qwen3-1.7b", "qwen3", "Qwen/Qwen3-1.7B", 28, 16, 1721.0),
+        KnownModel::new("qwen3-4b", "qwen3", "Qwen/Qwen3-4B", 36, 32, 4022.0),
+        KnownModel::new("qwen3-8b", "qwen3", "Qwen/Qwen3-8B", 36, 32, 8191.0),
+    ],
+    tensors: Tensors { q_norm: "self_attn.q_norm", k_norm: "self_attn.k_norm", ..llama::TENSORS },
+    read,
+};
+
+fn read(keys: &Keys) -> Result<Description> {
+    let default = Sizes {
+        d_vocab: 151936,
+        d_model: 4096,
+        d_mlp: 22016,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: Some(32),
+        d_head: Some(128),
+        n_ctx: 32768,
+    };
+    let sizes = Sizes::read(keys, default)?;
+    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
+    let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
+    let bias = keys.flag("attention_bias", false)?;
+    let spec = ModelSpec {
+        n_ctx,
+        positions: Positions::Rotary(rotary),
+        norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
+        activation: activation(keys, "hidden_act", "silu")?,
+        qk_norm: QkNorm::PerHead,
+        windows: windows_by_layer(keys, n_layers)?,
+        tied_unembed: keys.flag("tie_word_embeddings", false)?,
+        ..sizes
+    };
+    let bos_token_id = bos_token_id(keys, d_vocab)?;
+    keys.finish(&[HARMLESS])?;
+    let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
+    Ok(Description { spec, parameters, bos_token_id })
+}
