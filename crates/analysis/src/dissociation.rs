@@ -15,13 +15,11 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::ablation::{AblationSettings, Evidence, MEASURED, TaskOutcomes, task_values};
-use crate::categories::ClassifiedModel;
 use crate::dissociation_index::{CATEGORIES, dissociation_index};
 use crate::error::Result;
 use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
-use crate::per_prompt::PerPromptScan;
 use crate::scaling::{ScalingLaw, SizedValue, fit_measures, named_scaling_table};
 use crate::stats::Seed;
 use crate::stats::bootstrap::weighted_mean;

@@ -107,7 +107,14 @@ impl Cost {
         let attention_of = |layer: usize| {
             attention(spec, layer, &chunk.branch, if layer == last { &chunk.ends } else { &branch_nodes })
         };
-        let way = Way { spec, tree: &tree, n, ends, size, attention: (0..spec.n_layers).map(attention_of).collect() };
+        let way = Way {
+            spec,
+            tree: &tree,
+            n,
+            ends,
+            size,
+            attention: (0..spec.n_layers).map(attention_of).collect(),
+        };
         for layer in 0..spec.n_layers {
             self.add_plain(spec, &chunk.base, layer..layer + 1);
             let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
@@ -378,7 +385,12 @@ mod tests {
         assert_eq!(parted.dense, expected);
         assert_eq!(parted.attention, plain_attention + 4.0 * 8.0 * (windowed + 2.0 * ends));
         // As deep down as any: how often branches parted counts, not the layer at which they do.
-        let deep = ModelSpec { n_layers: 9, attn_scale: vec![0.5; 9], windows: vec![None; 9], ..spec(BlockLayout::Sequential) };
+        let deep = ModelSpec {
+            n_layers: 9,
+            attn_scale: vec![0.5; 9],
+            windows: vec![None; 9],
+            ..spec(BlockLayout::Sequential)
+        };
         let sets = [vec![(6, 1)], vec![(6, 1), (8, 0)]].map(|heads| Branch::ablate(heads, Replacement::Zero));
         let parted = cost(&deep, &prompts(), &sets, Options::default()).unwrap();
         let shared_last = 2.0 * 8.0 * 8.0 * (2.0 * 4.0 + 2.0); // k and v of four nodes, q of two
