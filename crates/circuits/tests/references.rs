@@ -161,9 +161,9 @@ fn planted_circuits_are_found_under_mean_and_resample_ablation() {
 fn scans_and_sets_take_the_same_references() {
     let world = World::new();
     let model = Planted::new(&world, full_circuit(&world), 1);
-    let sets =
-        vec![vec![model.head("ioi_mover")].iter().map(|&(l, h)| (l as u32, h as u32)).collect::<Vec<_>>()];
-    let index = sets[0][0].0 as usize * planted::N_HEADS + sets[0][0].1 as usize;
+    let (layer, head) = model.head("ioi_mover");
+    let sets = [vec![(layer as u32, head as u32)]];
+    let index = layer * planted::N_HEADS + head;
     let mut found = Vec::new();
     for ablation in [Ablation::Zero, Ablation::Mean, Ablation::Resample] {
         for reference in [Reference::Abc, Reference::Same] {
