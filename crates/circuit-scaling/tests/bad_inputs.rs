@@ -310,6 +310,12 @@ const CASES: &[Case] = &[
     // Options
     ("options: no prompts", nothing, &["run", "--models", "model", "--prompts", "0"]),
     ("options: an unknown ablation", nothing, &["run", "--ablation", "knockout"]),
+    ("options: unknown reference prompts", nothing, &["run", "--reference", "abd"]),
+    (
+        "options: too few prompts for a mean over the others",
+        nothing,
+        &["run", "--models", "model", "--prompts", "20", "--ablation", "mean", "--reference", "same"],
+    ),
     ("options: an amount of memory that is none", nothing, &["run", "--memory", "lots"]),
     (
         "options: too little memory",

@@ -14,7 +14,7 @@ use circuits::prompts::{
 };
 use circuits::scan::{Ablation, ScanOptions};
 use circuits::task::Task;
-use planted::{Planted, World, deltas, failures, full_circuit, scan_with, separate_circuit};
+use planted::{Planted, World, deltas, failures, full_circuit, scan_with, shared_circuit};
 use support::Words;
 
 fn resolve(
@@ -134,20 +134,23 @@ fn names_of_a_length_of_their_own_have_no_reference_and_are_refused() {
 }
 
 /// With three different names nothing is repeated, so that a mean takes from each head just what it says of the task: Δ is that
-/// of zeroing it, and exactly the planted heads are found.
+/// of zeroing it, and exactly the planted heads are found. `previous` says the same whatever the names: its Δ is 0.
 #[test]
 fn planted_circuits_are_found_under_mean_and_resample_ablation() {
     let world = World::new();
-    for circuit in [full_circuit, separate_circuit] {
+    for circuit in [full_circuit, shared_circuit] {
         for seed in 0..5 {
             let model = Planted::new(&world, circuit(&world), seed);
             for ablation in [Ablation::Mean, Ablation::Resample] {
                 let options = ScanOptions { ablation, ..ScanOptions::default() };
                 let [ioi, anti] = [&world.ioi, &world.anti]
                     .map(|prompts| deltas(&scan_with(&model.decoder, prompts, options)));
-                let wrong = failures(&model, [&ioi, &anti], DEFAULT_TAU);
+                let (same, wrong): (Vec<_>, Vec<_>) = failures(&model, [&ioi, &anti], DEFAULT_TAU)
+                    .into_iter()
+                    .partition(|failure| failure.role == Some("previous"));
                 let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 assert!(wrong.is_empty(), "{ablation}, placement {seed}:\n{}", wrong.join("\n"));
+                assert!(same.iter().all(|failure| failure.found.iter().all(|delta| delta.abs() < 0.01)));
             }
         }
     }
@@ -158,9 +161,9 @@ fn planted_circuits_are_found_under_mean_and_resample_ablation() {
 fn scans_and_sets_take_the_same_references() {
     let world = World::new();
     let model = Planted::new(&world, full_circuit(&world), 1);
-    let sets =
-        vec![vec![model.head("ioi_mover")].iter().map(|&(l, h)| (l as u32, h as u32)).collect::<Vec<_>>()];
-    let index = sets[0][0].0 as usize * planted::N_HEADS + sets[0][0].1 as usize;
+    let (layer, head) = model.head("ioi_mover");
+    let sets = [vec![(layer as u32, head as u32)]];
+    let index = layer * planted::N_HEADS + head;
     let mut found = Vec::new();
     for ablation in [Ablation::Zero, Ablation::Mean, Ablation::Resample] {
         for reference in [Reference::Abc, Reference::Same] {

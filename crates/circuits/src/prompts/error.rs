@@ -3,7 +3,7 @@
 use analysis::error::AnalysisError;
 use thiserror::Error;
 
-use super::{Split, TokenizeError};
+use super::TokenizeError;
 
 /// Prompts that cannot be made, read or written.
 #[derive(Debug, Error)]
@@ -146,25 +146,16 @@ pub enum PromptError {
     },
     /// Mean ablation where a prompt has no other to average over.
     #[error(
-        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone} of {groups} groups of prompts, \
-         such as the one {split} prompt of {len} tokens of template {template:?}: ask for at least {needed} prompts instead \
-         of {prompts} (--prompts), or use {mend}"
+        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: ask for at least {needed} \
+         prompts instead of {prompts} (--prompts), or use {mend}"
     )]
     NothingToAverage {
         /// The task's name.
         task: String,
         /// The model.
         model: String,
-        /// Groups of one prompt.
-        alone: usize,
-        /// Groups.
-        groups: usize,
-        /// Split of such a group.
-        split: Split,
-        /// Its template.
-        template: String,
-        /// Its length in tokens.
-        len: usize,
+        /// How many groups of prompts, of how many, and an example.
+        alone: String,
         /// Prompts drawn.
         prompts: u64,
         /// Prompts to ask for.

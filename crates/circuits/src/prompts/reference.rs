@@ -83,11 +83,13 @@ impl TokenizedPrompts {
             Reference::Same => PromptError::NothingToAverage {
                 task,
                 model,
-                alone: groups.len(),
-                groups: n_groups,
-                split: example.split,
-                template: example.template.clone(),
-                len: example.token_ids.len(),
+                alone: format!(
+                    "{} of {n_groups} groups of prompts, such as the one {} prompt of {} tokens of template {:?}",
+                    groups.len(),
+                    example.split,
+                    example.token_ids.len(),
+                    example.template
+                ),
                 prompts: self.n_drawn(Split::All),
                 needed: self.needed_for_means(),
                 mend: match self.protocol {
