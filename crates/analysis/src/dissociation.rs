@@ -90,7 +90,6 @@ pub struct Dissociation {
     pub lesion_status: String,
 }
 
-
 /// Index, 2 × 2 table and test of one model.
 ///
 /// # Errors

@@ -170,7 +170,8 @@ fn scans_and_sets_take_the_same_references() {
             assert_eq!(scan.meta.reference, named);
             let observe = &mut |_| ControlFlow::Continue(());
             let outcomes =
-                ablate_sets(&model.decoder, &world.ioi, Split::HeldOut, &sets, options, observe).unwrap();
+                ablate_sets(&model.decoder, &world.ioi, (Split::HeldOut, None), &sets, options, observe)
+                    .unwrap();
             let held_out = scan.prompts_of(Split::HeldOut);
             let of_scan: Vec<f32> = held_out.iter().map(|&p| scan.ablated_head(index)[p]).collect();
             assert_eq!(outcomes.sets[0].logit_diff, of_scan, "{ablation} {reference}");

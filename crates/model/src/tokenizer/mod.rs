@@ -54,6 +54,14 @@ pub enum TokenizeError {
         /// The model's `vocab_size`.
         d_vocab: usize,
     },
+    /// A character that the tokenizer would drop.
+    #[error("{text:?} holds {character:?}, which the tokenizer has no token for; leave it out")]
+    UnknownCharacter {
+        /// The text.
+        text: String,
+        /// The character.
+        character: char,
+    },
     /// An id beyond the tokenizer's vocabulary.
     #[error("no token has the id {id}; the tokenizer's ids go up to {max_id}")]
     UnknownId {
@@ -81,6 +89,8 @@ pub struct Tokenizer {
     vocab_size: usize,
     /// Rows of the model's embedding, where there is a model.
     d_vocab: Option<usize>,
+    /// Bytes of UTF-8 without a token.
+    unknown_bytes: Vec<u8>,
     hash: String,
     notes: Vec<String>,
 }
@@ -159,6 +169,7 @@ impl Tokenizer {
             max_id,
             vocab_size: vocab.len(),
             d_vocab,
+            unknown_bytes: vocabulary::unknown_bytes(&inner),
             hash,
             notes: declared.notes,
             inner,
@@ -169,8 +180,10 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`TokenizeError::Encode`]; these tokenizers know every text, so only the library's own failure remains.
-    /// [`TokenizeError::NoRow`] for a token that the model has no row for.
+    /// [`TokenizeError::UnknownCharacter`] for the few that some tokenizers drop, [`TokenizeError::NoRow`] for a token that
+    /// the model has no row for.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        self.check_characters(text)?;
         let ids = self.translated(text, self.inner.encode_fast(text, false))?.get_ids().to_vec();
         ids.iter().try_for_each(|&id| self.check_row(text, id))?;
         Ok(ids)
@@ -182,6 +195,7 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Tokenizer::encode`].
     pub fn encode_with_spans(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
+        self.check_characters(text)?;
         let encoding = self.translated(text, self.inner.encode(text, false))?;
         let tokens = encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(start, end))| {
             self.check_row(text, id)?;
@@ -196,6 +210,19 @@ impl Tokenizer {
         encoding: tokenizers::Result<tokenizers::Encoding>,
     ) -> Result<tokenizers::Encoding, TokenizeError> {
         encoding.map_err(|e| TokenizeError::Encode { text: text.to_owned(), reason: e.to_string() })
+    }
+
+    /// Refuses a text that would lose characters.
+    fn check_characters(&self, text: &str) -> Result<(), TokenizeError> {
+        let is_unknown =
+            |c: &char| c.encode_utf8(&mut [0; 4]).bytes().any(|byte| self.unknown_bytes.contains(&byte));
+        if self.unknown_bytes.is_empty() {
+            return Ok(());
+        }
+        match text.chars().find(is_unknown) {
+            Some(character) => Err(TokenizeError::UnknownCharacter { text: text.to_owned(), character }),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a token that the model has no row for.

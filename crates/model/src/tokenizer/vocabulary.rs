@@ -209,18 +209,37 @@ fn check_ids(vocab: &HashMap<String, u32>) -> Result<(), String> {
     Ok(())
 }
 
-/// A token for every byte of UTF-8, by the characters that byte-level BPE writes them with.
+/// A token for every byte of common UTF-8, by the characters that byte-level BPE writes them with.
 fn check_alphabet(vocab: &HashMap<String, u32>) -> Result<(), String> {
     // Bytes 0xC0, 0xC1 and 0xF5 to 0xFF, which stand for themselves in the alphabet, occur in no text; Pythia's
     // tokenizer lacks them.
     let in_utf8 = |c: &char| !matches!(c, 'À' | 'Á' | 'õ'..='ÿ');
-    let bytes: BTreeSet<char> = ByteLevel::alphabet().into_iter().filter(in_utf8).collect();
+    let is_rare = |c: &char| rare_bytes().any(|(_, rare)| rare == *c);
+    let bytes: BTreeSet<char> =
+        ByteLevel::alphabet().into_iter().filter(|c| in_utf8(c) && !is_rare(c)).collect();
     match bytes.iter().find(|c| !vocab.contains_key(c.encode_utf8(&mut [0; 4]) as &str)) {
         Some(c) => {
             Err(format!("has no token for every byte: {c:?} is missing, and some text would be dropped"))
         }
         None => Ok(()),
     }
+}
+
+/// Bytes that a tokenizer may do without, as SmolLM2's does, and the characters that byte-level BPE writes them with:
+/// controls, and the first bytes of characters beyond the planes in use. A text that holds one is refused.
+fn rare_bytes() -> impl Iterator<Item = (u8, char)> {
+    let controls = (0..0x20u8).filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
+    let controls = controls.filter_map(|byte| Some((byte, char::from_u32(0x100 + u32::from(byte))?)));
+    controls.chain((0xf1..=0xf4).map(|byte| (byte, char::from(byte))))
+}
+
+/// The bytes that a tokenizer has no token for, and would drop.
+pub(super) fn unknown_bytes(tokenizer: &tokenizers::Tokenizer) -> Vec<u8> {
+    let is_byte_level = tokenizer
+        .get_decoder()
+        .is_some_and(|decoder| matches!(decoder, tokenizers::DecoderWrapper::ByteLevel(_)));
+    let is_unknown = |c: char| tokenizer.token_to_id(c.encode_utf8(&mut [0; 4])).is_none();
+    rare_bytes().filter(|&(_, c)| is_byte_level && is_unknown(c)).map(|(byte, _)| byte).collect()
 }
 
 /// A token for every byte of UTF-8, as byte fallback writes them.

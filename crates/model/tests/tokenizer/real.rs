@@ -107,6 +107,12 @@ fn every_kind_of_small_tokenizer() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
+        if name == "added-tokens" {
+            // Its added token "Mary" has another id than the vocabulary's token of that text.
+            let refused = Tokenizer::alone(&ModelFiles::folder(&path).unwrap(), Bos::AsTokenizer);
+            assert!(refused.unwrap_err().to_string().contains("\"Mary\" the id 420"));
+            continue;
+        }
         let tokenizer = open(&path, Bos::AsTokenizer);
         check(&tokenizer, &known(name));
         // Their post-processors put a BOS first or leave the text alone.
@@ -115,7 +121,7 @@ fn every_kind_of_small_tokenizer() {
         assert_eq!(token.is_some(), adds.contains(&name), "{name}: {token:?}");
         n_kinds += 1;
     }
-    assert!(n_kinds >= 11);
+    assert!(n_kinds >= 10);
 }
 
 #[test]

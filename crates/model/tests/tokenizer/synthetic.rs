@@ -127,6 +127,26 @@ fn with_bos_token(mut config: Value) -> Value {
 }
 
 #[test]
+fn characters_that_would_be_dropped_are_refused() {
+    let mut json = gpt2_json();
+    // The bytes 0x04 and 0xF1, as SmolLM2's tokenizer lacks them.
+    for byte in ["\u{104}", "\u{f1}"] {
+        json["model"]["vocab"].as_object_mut().unwrap().remove(byte).unwrap();
+    }
+    let dir = folder(&[("tokenizer.json", &json.to_string())]);
+    let tokenizer = alone(dir.path(), GPT2).unwrap();
+    assert!(tokenizer.encode("\u{5}ñ😀\u{f0000}").is_ok());
+    for (text, character) in [("a\u{4}b", '\u{4}'), ("a\u{40000}", '\u{40000}')] {
+        let expected = TokenizeError::UnknownCharacter { text: text.to_owned(), character };
+        assert_eq!(tokenizer.encode(text), Err(expected.clone()));
+        assert_eq!(tokenizer.encode_with_spans(text), Err(expected));
+    }
+    json["model"]["vocab"].as_object_mut().unwrap().remove("Ċ").unwrap();
+    let dir = folder(&[("tokenizer.json", &json.to_string())]);
+    refused(alone(dir.path(), GPT2), &["no token for every byte", "Ċ"]);
+}
+
+#[test]
 fn truncation_and_padding_of_a_training_run_are_dropped() {
     let mut json = gpt2_json();
     json["truncation"] =
