@@ -272,7 +272,8 @@ fn a_planted_effect_is_found() {
         }
     }
     println!("{n_found} of {n_tests} found");
-    assert!(10 * n_found >= 9 * n_tests, "{n_found} of {n_tests} found");
+    // Twelve prompts are few for noise like this; by chance it would be one in twenty.
+    assert!(5 * n_found >= 4 * n_tests, "{n_found} of {n_tests} found");
 }
 
 /// Noise neither raises the index of shared heads nor lowers that of separate ones beyond what its interval says.
