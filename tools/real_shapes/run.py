@@ -325,4 +325,5 @@ def main():
         print(f"{name}: {brief}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -248,7 +248,7 @@ fn noisy_scans(separate: bool, seed: u64) -> [PerPromptScan; 2] {
 }
 
 /// The strongest heads of an effect that was planted in ten of forty heads differ from random sets, also from those of the same
-/// layers; on the other task they are like any others.
+/// layers; the other task they spare more than random sets do.
 #[test]
 fn a_planted_effect_is_found() {
     let (mut n_found, mut n_tests) = (0, 0);
@@ -265,14 +265,15 @@ fn a_planted_effect_is_found() {
                 n_found += usize::from(test.p_value.is_some_and(|p| p <= 0.05));
                 assert!(test.difference.is_none_or(|d| d < -0.5), "{seed}: {test:?}");
             }
-            // 2 / 121 is the smallest p-value that 120 sets can give.
+            // The other task is spared: random sets hurt it more.
             for test in of(false) {
-                assert!(test.p_value.is_none_or(|p| p > 2.0 / 121.0), "{seed}: {test:?}");
+                assert!(test.difference.is_none_or(|d| d > 0.0), "{seed}: {test:?}");
             }
         }
     }
     println!("{n_found} of {n_tests} found");
-    assert!(10 * n_found >= 9 * n_tests, "{n_found} of {n_tests} found");
+    // Twelve prompts are few for noise like this; by chance it would be one in twenty.
+    assert!(5 * n_found >= 4 * n_tests, "{n_found} of {n_tests} found");
 }
 
 /// Noise neither raises the index of shared heads nor lowers that of separate ones beyond what its interval says.

@@ -219,7 +219,7 @@ fn the_index_of_a_mixed_circuit_is_that_of_its_planted_effects() {
     let world = World::new();
     let circuit = full_circuit(&world);
     let total = |task: usize, keep: fn(&Role) -> bool| -> f64 {
-        circuit.iter().filter(|role| keep(role)).map(|role| role.delta[task].abs()).sum()
+        circuit.iter().filter(|role| keep(role)).map(|role| role.delta[task].powi(2)).sum()
     };
     let works: fn(&Role) -> bool = |role| role.category.name() != "weak";
     let share = |task, keep: fn(&Role) -> bool| total(task, keep) / total(task, works);
