@@ -69,7 +69,7 @@ pub enum Replacement {
     /// norm that feeds attention; `b_V` alone in post-norm blocks). On `z`, what zeroing does once value biases are
     /// folded into the output bias. Only for [`Stream::V`] and [`Stream::Z`].
     ValueBias,
-    /// The mean of `z` over the [references](crate::Prompt::references) of the prompts of the same
+    /// The mean of `z` over the [references](field@crate::Prompt::references) of the prompts of the same
     /// [group](crate::Prompt::group), position by position. Only for [`Stream::Z`].
     GroupMean,
     /// The mean of `z` over the other draws of the prompts of the same group, position by position:

@@ -36,8 +36,8 @@ proptest! {
         };
         for p in 0..prompts.len() {
             let alone = collect(&parts, &[others(p)], &ablate(Replacement::GroupMean));
-            for b in 0..branches.len() {
-                prop_assert!(close(found.branch(b, p), alone.branch(b, 0)), "prompt {}, {:?}", p, branches[b]);
+            for (b, branch) in branches.iter().enumerate() {
+                prop_assert!(close(found.branch(b, p), alone.branch(b, 0)), "prompt {}, {:?}", p, branch);
             }
         }
         let decoder = parts.decoder();
