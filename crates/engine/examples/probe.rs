@@ -1,18 +1,20 @@
 //! Loads a checkpoint folder and prints, as JSON, how long that took, the memory it peaked at, and logits of the plain
-//! run. `tools/real_shapes` compares them with Hugging Face Transformers.
+//! run and with the `z` of single heads zeroed. `tools/real_shapes` compares them with Hugging Face Transformers.
 //!
 //! ```text
 //! probe FOLDER REQUEST.json
-//! {"prompts": [[2, 5, 9]], "read": [0, 17]}
+//! {"prompts": [[2, 5, 9]], "read": [0, 17], "heads": [[0, 3]]}
 //! ```
 
 use std::time::Instant;
 
 use cs_engine::decoder::Decoder;
+use cs_engine::intervention::{Branch, Replacement};
 use cs_engine::{Options, Prompt, Readings};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
+use cs_model::error::LoadError;
 use cs_model::tokenizer::Tokenizer;
 use serde::Deserialize;
 use serde_json::json;
@@ -23,6 +25,9 @@ struct Request {
     prompts: Vec<Vec<u32>>,
     /// Tokens whose logits are printed.
     read: Vec<u32>,
+    /// Layers and heads that are zeroed, one at a time.
+    #[serde(default)]
+    heads: Vec<(usize, usize)>,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,8 +49,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     checkpoint.weight_hash();
     let hash_seconds = started.elapsed().as_secs_f64();
     let started = Instant::now();
-    Tokenizer::from_files(&files, &config)?;
-    let tokenizer_seconds = started.elapsed().as_secs_f64();
+    let tokenizer_seconds = match Tokenizer::from_files(&files, &config) {
+        Err(LoadError::MissingFile { .. }) => None,
+        parsed => parsed.map(|_| Some(started.elapsed().as_secs_f64()))?,
+    };
 
     let prompt = |tokens: &Vec<u32>| Prompt {
         tokens: tokens.clone(),
@@ -57,7 +64,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let prompts: Vec<Prompt> = request.prompts.iter().map(prompt).collect();
     let started = Instant::now();
-    let plain = Readings::collect(&decoder, &prompts, &[], Options::default())?;
+    let branches: Vec<Branch> =
+        request.heads.iter().map(|&head| Branch::ablate([head], Replacement::Zero)).collect();
+    let readings = Readings::collect(&decoder, &prompts, &branches, Options::default())?;
+    let all_prompts = |logits: &dyn Fn(usize) -> Vec<f64>| (0..prompts.len()).map(logits).collect::<Vec<_>>();
     let output = json!({
         "load_seconds": load_seconds,
         "load_peak_bytes": load_peak_bytes,
@@ -66,7 +76,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "weight_bytes": checkpoint.weight_bytes(),
         "n_params": checkpoint.n_params(),
         "dtypes": checkpoint.dtypes(),
-        "plain": (0..prompts.len()).map(|p| plain.plain(p)).collect::<Vec<_>>(),
+        "plain": all_prompts(&|p| readings.plain(p).to_vec()),
+        "zeroed": (0..branches.len())
+            .map(|b| all_prompts(&|p| readings.branch(b, p).to_vec()))
+            .collect::<Vec<_>>(),
         "run_seconds": started.elapsed().as_secs_f64(),
     });
     println!("{output}");

@@ -19,7 +19,7 @@
 //!                   (plan)                                            └─► next layer            (driver)
 //! ```
 //!
-//! What a model computes is best read in [`reference`]: the whole decoder in plain loops. `block` says the same in
+//! What a model computes is best read in [`mod@reference`]: the whole decoder in plain loops. `block` says the same in
 //! steps, and `machine` carries them out.
 
 #![deny(unsafe_code)]
@@ -54,4 +54,4 @@ pub use request::{Options, Progress, Prompt, Reading, Receiver};
 pub use run::{Readings, run};
 
 #[cfg(doc)]
-use crate::forest::Forest;
+use crate::{forest::Forest, intervention::Branch};
