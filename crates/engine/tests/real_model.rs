@@ -98,8 +98,14 @@ fn both_tasks_agree_with_transformers() {
             .prompts
             .iter()
             .map(|asked| {
-                assert_eq!(tokenizer.encode_with_bos(&asked.text).unwrap(), asked.token_ids, "{:?}", asked.text);
-                let others = golden.names.values().filter(|&&id| id != asked.correct && id != asked.distractor);
+                assert_eq!(
+                    tokenizer.encode_with_bos(&asked.text).unwrap(),
+                    asked.token_ids,
+                    "{:?}",
+                    asked.text
+                );
+                let others =
+                    golden.names.values().filter(|&&id| id != asked.correct && id != asked.distractor);
                 Prompt {
                     tokens: asked.token_ids.clone(),
                     source: Some(asked.partner_token_ids.clone()),
@@ -137,7 +143,11 @@ fn the_likeliest_next_tokens_are_those_of_transformers() {
         ids.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
         assert_eq!(ids[..top_ids.len()], *top_ids, "{text:?}");
         for (&id, logit) in top_ids.iter().zip(top_logits) {
-            assert!((logits[id as usize] - logit).abs() <= TOLERANCE, "{text:?}: {} for {logit}", logits[id as usize]);
+            assert!(
+                (logits[id as usize] - logit).abs() <= TOLERANCE,
+                "{text:?}: {} for {logit}",
+                logits[id as usize]
+            );
         }
     }
 }

@@ -200,10 +200,7 @@ fn a_config_of_another_model() {
 
     let mut folder = gpt2();
     folder.config["model_type"] = "bert".into();
-    assert_names(
-        &folder.error(),
-        &["config.json", "model_type", "\"bert\"", "gpt2, gpt_neox, opt, gpt_neo"],
-    );
+    assert_names(&folder.error(), &["config.json", "model_type", "\"bert\"", "gpt2, gpt_neox, opt, gpt_neo"]);
 
     let mut folder = gpt2();
     folder.config["n_layer"] = 2.into();
