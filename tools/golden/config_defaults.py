@@ -24,6 +24,7 @@ CLASSES = {
     "gemma3": "Gemma3TextConfig",
     "olmo2": "Olmo2Config",
     "phi3": "Phi3Config",
+    "stablelm": "StableLmConfig",
 }
 
 

@@ -94,7 +94,7 @@ const CASES: &[Case] = &[
     ("config: a list", |f| write(f, "model/config.json", "[1, 2]"), INSPECT),
     ("config: not UTF-8", |f| write(f, "model/config.json", [0xff, 0xfe, b'{']), INSPECT),
     ("config: no architecture", |f| config(f, "model_type", Value::Null), INSPECT),
-    ("config: another architecture", |f| config(f, "model_type", json!("llama")), INSPECT),
+    ("config: another architecture", |f| config(f, "model_type", json!("bert")), INSPECT),
     ("config: heads that do not divide the width", |f| config(f, "n_head", json!(7)), INSPECT),
     ("config: no layers", |f| config(f, "n_layer", json!(0)), INSPECT),
     ("config: a negative number of layers", |f| config(f, "n_layer", json!(-3)), INSPECT),

@@ -1,4 +1,4 @@
-//! What can go wrong between a model's files and a [`crate::model::Model`], each as one line that names the file, the
+//! What can go wrong between a model's files and its `ModelInfo`, each as one line that names the file, the
 //! field and the mend.
 
 /// A key of `config.json` that cannot be honoured.

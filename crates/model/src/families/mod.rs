@@ -22,6 +22,7 @@ mod qwen2;
 mod qwen3;
 mod rotary;
 mod sizes;
+mod stablelm;
 pub(crate) mod tensors;
 
 use serde_json::Value;
@@ -32,7 +33,7 @@ pub(crate) use family::Description;
 pub use family::{Bos, Family, KnownModel, Parameters};
 
 /// Every family.
-pub static FAMILIES: [&Family; 13] = [
+pub static FAMILIES: [&Family; 14] = [
     &gpt2::FAMILY,
     &neox::FAMILY,
     &opt::FAMILY,
@@ -46,6 +47,7 @@ pub static FAMILIES: [&Family; 13] = [
     &gemma3::FAMILY,
     &olmo2::FAMILY,
     &phi3::FAMILY,
+    &stablelm::FAMILY,
 ];
 
 /// Finds the family that a `config.json` names, and reads it.

@@ -49,6 +49,11 @@ fn published() -> Vec<(&'static str, Value)> {
         ("olmo-2-7b", sizes("olmo2", 100_352, 4096, 11008, 32, 32, 32, json!({}))),
         ("phi-3.5-mini", sizes("phi3", 32064, 3072, 8192, 32, 32, 32, json!({}))),
         ("phi-4-mini", sizes("phi3", 200_064, 3072, 8192, 32, 24, 8, tied())),
+        (
+            "stablelm-2-1.6b",
+            sizes("stablelm", 100_352, 2048, 5632, 24, 32, 32, json!({ "use_qkv_bias": true })),
+        ),
+        ("stablelm-3b", sizes("stablelm", 50304, 2560, 6912, 32, 32, 32, json!({}))),
         ("gpt-j-6b", json!({ "model_type": "gptj" })),
         ("gpt2", json!({ "model_type": "gpt2" })),
         ("gpt2-xl", json!({ "model_type": "gpt2", "n_layer": 48, "n_head": 25, "n_embd": 1600 })),
@@ -258,6 +263,20 @@ fn mistral_olmo2_phi3_and_gptj() {
 }
 
 #[test]
+fn stablelm_variants() {
+    let base = json!({ "model_type": "stablelm", "num_hidden_layers": 1, "use_qkv_bias": true });
+    let c = config(&base);
+    assert_eq!((c.spec.d_head, rotary_dims(&c.spec), c.spec.norm_kind), (80, 20, NormKind::Layer));
+    assert!(c.parameters.qkv_bias && c.parameters.norm_affine && c.spec.gated_mlp);
+    let parallel = config(&with(&base, json!({ "use_parallel_residual": true }))).spec;
+    assert_eq!(parallel.block, BlockLayout::ParallelOneNorm);
+    refused(
+        &with(&base, json!({ "qk_layernorm": true })),
+        &["qk_layernorm", "a gain of its own", "12 billion"],
+    );
+}
+
+#[test]
 fn other_architectures_end_in_one_clear_error() {
     for (file, words) in [
         (json!({ "model_type": "mixtral", "num_local_experts": 8 }), "a mixture of experts"),
@@ -268,7 +287,7 @@ fn other_architectures_end_in_one_clear_error() {
             "a model of more than text",
         ),
         (json!({ "model_type": "t5", "is_encoder_decoder": true }), "an encoder with a decoder"),
-        (json!({ "model_type": "rwkv" }), "names no supported architecture"),
+        (json!({ "model_type": "bert" }), "names no supported architecture"),
     ] {
         let model_type = file["model_type"].to_string();
         refused(&file, &["model_type", &model_type, words, "gpt2", "gemma3_text", "phi3"]);
