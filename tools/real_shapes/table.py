@@ -57,6 +57,13 @@ of 0.3 to 1.5 GiB loads in 0.1 to 0.7 s: conversion and packing are not what mis
 the file's pages take up free memory. Asking for the file's pages from a second thread, and window by window, was tried and made no difference
 that could be seen through this noise. Medians: of 12 pairs for pythia-70m, of 3 for gpt2, gpt2-medium, pythia-410m and opt-350m; the
 other figures are single ones.
+
+## Llama at its real shape
+
+Llama-3.2-1B (1.24 billion parameters, Llama 3's rotary scaling, 8 key heads for 32) with random weights in bfloat16, made and compared by
+[tools/real_shapes/decoders.py](../tools/real_shapes/decoders.py) with Transformers 5.24.0 in float32: logits of 32 tokens after two
+prompts agree to 3.5e-06 of the largest, the changes that zeroing three heads makes (up to 1.61) to 2.3e-05 in logits. It loads in
+9.5 s on two busy cores and takes 1.01 × 4.60 GiB at its peak.
 """
 
 
