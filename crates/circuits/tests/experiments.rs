@@ -13,7 +13,6 @@ use circuits::ablate::{AblateError, ablate_sets, subsample};
 use circuits::prompts::{Split, TokenizedPrompts};
 use circuits::scan::{Ablation, ScanOptions};
 use circuits::trace::{TraceError, trace};
-use cs_engine;
 use cs_engine::intervention::Stream;
 use experiments::{RESAMPLING, Scanned, go_on};
 use planted::{N_HEADS, N_LAYERS, Planted, Role, World, full_circuit, separate_circuit, shared_circuit};

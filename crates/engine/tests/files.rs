@@ -28,8 +28,10 @@ struct Found {
     folders: BTreeMap<String, FolderFound>,
     /// Model type, tokenizer class, `add_prefix_space` in `tokenizer_config.json` and in `tokenizer.json` (or "vocab", where
     /// there are `vocab.json` and `merges.txt`), and whether a text is read as if a space stood before it.
-    prefix_space: Vec<(String, Option<String>, Option<bool>, Value, Option<bool>)>,
+    prefix_space: Vec<PrefixSpace>,
 }
+
+type PrefixSpace = (String, Option<String>, Option<bool>, Value, Option<bool>);
 
 #[derive(Deserialize)]
 struct FolderFound {

@@ -220,12 +220,12 @@ fn traced(model: &str, head: u32, influences: [f64; 2], gap: [f64; 2]) -> Causal
 #[test]
 fn influences_are_counted_relative_to_the_clean_run() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
-    let mut extras = Extras::default();
-    extras.traced = vec![
+    let traced = vec![
         traced("gpt2", 0, [-0.4, 0.5], [-1.0, 2.0]),
         traced("gpt2", 1, [0.3, -0.9], [-1.0, 2.0]),
         traced("opt-125m", 0, [2.0, 3.0], [4.0, 3.0]),
     ];
+    let extras = Extras { traced, ..Extras::default() };
     let text = said(&study, &extras, "Causal influence");
     assert!(
         text.contains("On IOI, the interval of the normalised influence")

@@ -140,7 +140,7 @@ mod tests {
     /// Every set comes first equally often.
     #[test]
     fn draws_are_uniform() {
-        let mut counts = vec![0.0f64; 24];
+        let mut counts = [0.0f64; 24];
         for seed in 0..4800 {
             let (layer, head) = Pool::of_all("m", seed, &heads(), 1, 1).sets[0][0];
             counts[(layer * 6 + head) as usize] += 1.0;

@@ -95,6 +95,9 @@ pub(super) fn lowest_p(n_possible: u64, n_sets: usize) -> f64 {
     2.0 / ((n_possible - 1).min(n_sets as u64) + 1) as f64
 }
 
+/// Runs some sets on the subsample of a task, by its place.
+pub type Ablate<'a, E> = &'a mut dyn FnMut(usize, &[HeadSet]) -> Result<Vec<Outcome>, E>;
+
 /// Runs random sets in rounds, until no comparison is left that more of them could change, and adds what they give to
 /// `outcomes`, whose hero sets have been run. `ablate` runs sets on the subsample of a task's prompts.
 ///
@@ -107,7 +110,7 @@ pub fn run_random_sets<E>(
     plan: &AblationPlan,
     settings: &AblationSettings,
     outcomes: &mut [TaskOutcomes; 2],
-    ablate: &mut dyn FnMut(usize, &[HeadSet]) -> Result<Vec<Outcome>, E>,
+    ablate: Ablate<'_, E>,
 ) -> Result<(), E> {
     for of_task in outcomes.iter_mut() {
         of_task.random = vec![vec![]; plan.pools.len()];

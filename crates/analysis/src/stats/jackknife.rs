@@ -92,7 +92,7 @@ pub fn jackknife_interval(estimate: f64, samples: &[LeftOut<'_>], level: f64) ->
         return Some(Interval { low: estimate, high: estimate });
     }
     let half = student_quantile(0.5 * (1.0 + level), variance * variance / inverse_df) * variance.sqrt();
-    half.is_finite().then(|| Interval { low: estimate - half, high: estimate + half })
+    half.is_finite().then_some(Interval { low: estimate - half, high: estimate + half })
 }
 
 #[cfg(test)]

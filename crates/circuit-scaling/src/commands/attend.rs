@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, attention_table};
 use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use cs_engine;
 use serde_json::json;
 
 use super::experiment::{StudyHeads, TestedModel};

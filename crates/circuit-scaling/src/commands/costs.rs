@@ -32,6 +32,9 @@ pub const CALIBRATION: Duration = Duration::from_secs(2);
 /// Hero heads of three categories are traced, as far as a model has them.
 const TRACED_CATEGORIES: usize = 3;
 
+/// Hero sets, and each task's rounds of random sets.
+type PlannedSets = (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]);
+
 /// One stage of one model.
 pub struct StageCost {
     /// The stage.
@@ -252,7 +255,7 @@ impl<'a> Model<'a> {
 
     /// Hero sets, and each task's rounds of random sets, as the scans let expect them: a set is taken to do what its heads do
     /// one by one.
-    fn planned_sets(&self) -> Option<(Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2])> {
+    fn planned_sets(&self) -> Option<PlannedSets> {
         let heads = self.heads?.classified.models.iter().find(|m| m.info.model == self.subject.name)?;
         let scans = self.scans.as_ref()?;
         let plan = plan(heads, self.n_random_sets(), self.args.measure.seed);

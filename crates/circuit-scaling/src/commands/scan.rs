@@ -13,7 +13,6 @@ use analysis::stats::interval::FEWEST_PROMPTS;
 use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use circuits::task::Task;
-use cs_engine;
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 

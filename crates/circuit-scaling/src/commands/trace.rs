@@ -12,7 +12,6 @@ use analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
     summary_table, write_results,
 };
-use cs_engine;
 use cs_engine::intervention::Stream;
 use serde_json::json;
 

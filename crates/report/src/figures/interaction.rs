@@ -15,7 +15,9 @@ use crate::extras::Extras;
 use crate::words;
 
 /// A set's sum of single-head Δ, its own Δ, and the ends of that.
-fn point(row: &SummaryRow, task: StudyTask) -> Option<(f64, f64, Option<(f64, f64)>)> {
+type Point = (f64, f64, Option<(f64, f64)>);
+
+fn point(row: &SummaryRow, task: StudyTask) -> Option<Point> {
     let (sum, interaction, low, high) = match task {
         StudyTask::Ioi => {
             (row.sum_delta_ioi?, row.interaction_ioi?, row.interaction_ioi_low, row.interaction_ioi_high)
