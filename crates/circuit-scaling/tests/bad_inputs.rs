@@ -229,7 +229,11 @@ const CASES: &[Case] = &[
     ),
     (
         "tokenizer: a BOS that it does not have",
-        |f| edit(f, "model/tokenizer_config.json", |t| t["bos_token"] = json!("<begin>")),
+        |f| {
+            for file in ["model/tokenizer_config.json", "model/special_tokens_map.json"] {
+                edit(f, file, |t| t["bos_token"] = json!("<begin>"));
+            }
+        },
         INSPECT,
     ),
     ("tokenizer: settings that are no object", |f| write(f, "model/tokenizer_config.json", "7"), INSPECT),
