@@ -14,11 +14,11 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::Snapshot;
 use crate::error::HubError;
-use crate::files::{self, Wanted};
+use crate::files::{self, Wanted, is_inside};
 
 /// One model's part of the cache, for one revision.
 pub(crate) struct Repo {
@@ -97,7 +97,7 @@ impl Repo {
             .collect();
         let wanted = Wanted::from_names(names.iter().map(String::as_str));
         let shards = match wanted.index {
-            Some(index) => files::shards(self, index, &folder.join(index))?,
+            Some(index) => files::shards(&self.id, index, &folder.join(index))?,
             None => Vec::new(),
         };
         let complete =
@@ -166,12 +166,6 @@ fn place(_target: &Path, blob: &Path, path: &Path) -> io::Result<()> {
 pub(crate) fn make_parent(path: &Path) -> Result<(), HubError> {
     let Some(parent) = path.parent() else { return Ok(()) };
     fs::create_dir_all(parent).map_err(|source| HubError::Cache { path: parent.to_owned(), source })
-}
-
-/// Whether a relative path stays where it is put.
-pub(crate) fn is_inside(path: &str) -> bool {
-    let normal = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
-    normal && !path.is_empty() && !path.contains('\\')
 }
 
 /// A full commit hash.

@@ -1,11 +1,10 @@
 //! Which of a repository's files a model needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::Deserialize;
 
-use crate::cache::{Repo, is_inside};
 use crate::error::HubError;
 
 /// Read where they are there.
@@ -51,8 +50,8 @@ impl Wanted {
     }
 
     /// An error for a repository that holds no model.
-    pub(crate) fn require_config(&self, repo: &Repo) -> Result<(), HubError> {
-        let missing = |file: &str| HubError::NoSuchFile { id: repo.id.clone(), file: file.to_owned() };
+    pub(crate) fn require_config(&self, id: &str) -> Result<(), HubError> {
+        let missing = |file: &str| HubError::NoSuchFile { id: id.to_owned(), file: file.to_owned() };
         match (self.has_config, self.has_weights) {
             (false, _) => Err(missing("config.json")),
             (_, false) => Err(missing("model.safetensors or pytorch_model.bin")),
@@ -62,19 +61,25 @@ impl Wanted {
 }
 
 /// The shards that an index lists, each inside the folder.
-pub(crate) fn shards(repo: &Repo, index: &str, path: &Path) -> Result<Vec<String>, HubError> {
+pub(crate) fn shards(id: &str, index: &str, path: &Path) -> Result<Vec<String>, HubError> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
     let bytes = std::fs::read(path).map_err(|source| HubError::Cache { path: path.to_owned(), source })?;
-    let wrong = |problem: String| HubError::Index { id: repo.id.clone(), file: index.to_owned(), problem };
+    let wrong = |problem: String| HubError::Index { id: id.to_owned(), file: index.to_owned(), problem };
     let index: Index = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
     match shards.iter().find(|shard| !is_inside(shard)) {
         Some(outside) => Err(wrong(format!("{outside:?} is outside the repository"))),
         None => Ok(shards.into_iter().collect()),
     }
+}
+
+/// Whether a relative path stays where it is put.
+pub(crate) fn is_inside(path: &str) -> bool {
+    let normal = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
+    normal && !path.is_empty() && !path.contains('\\')
 }
 
 #[cfg(test)]

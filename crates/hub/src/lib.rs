@@ -121,11 +121,11 @@ impl Hub {
             }
         };
         let mut wanted = Wanted::from_names(listing.names());
-        wanted.require_config(&repo)?;
+        wanted.require_config(&repo.id)?;
         let shards = match wanted.index {
             Some(index) => {
                 let path = download::file(&self.client, &repo, &listing, index, observe)?;
-                files::shards(&repo, index, &path)?
+                files::shards(&repo.id, index, &path)?
             }
             None => Vec::new(),
         };

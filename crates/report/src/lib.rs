@@ -11,6 +11,7 @@ pub mod extras;
 pub mod figures;
 pub mod html;
 pub mod notes;
+mod numbers;
 pub mod words;
 
 pub use error::{ReportError, Result};

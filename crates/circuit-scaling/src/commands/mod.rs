@@ -4,6 +4,7 @@ pub mod ablate;
 pub mod attend;
 pub mod compare;
 mod costs;
+pub mod drawn;
 pub mod experiment;
 pub mod inspect;
 pub mod models;

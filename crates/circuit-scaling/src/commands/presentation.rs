@@ -1,13 +1,12 @@
 //! `plot`, `notes` and `report`: what people look at, from the numbers in a study's folder.
 
-use std::fmt::Write;
-
 use analysis::joint::{JOINT_TABLE, MAX_ROWS};
 use analysis::layout::Layout;
 use analysis::study::{Study, analyse_csv};
 use report::Extras;
-use report::figures::{Drawn, Format, draw_all};
+use report::figures::{Format, draw_all};
 
+use super::drawn::drawn_text;
 use super::tables::from_folder;
 use crate::args::{PlotArgs, TableArgs};
 use crate::error::CliError;
@@ -46,13 +45,4 @@ fn open_study(args: &TableArgs, display: Display) -> Result<(Layout, Study, Extr
     };
     let extras = Extras::read(&layout, &study)?;
     Ok((layout, study, extras))
-}
-
-/// Where the figures are, and why some are not.
-pub fn drawn_text(layout: &Layout, drawn: &Drawn) -> String {
-    let mut text = format!("{} figures are in {}\n", drawn.names.len(), layout.figures().display());
-    for missing in &drawn.not_drawn {
-        let _ = writeln!(text, "not drawn: {}: {}", missing.name, missing.why);
-    }
-    text
 }

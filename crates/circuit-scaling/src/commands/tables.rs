@@ -15,7 +15,7 @@ use analysis::study::{Study, analyse, analyse_csv};
 use report::Extras;
 use report::figures::{Format, draw_all};
 
-use super::presentation::drawn_text;
+use super::drawn::drawn_text;
 use crate::args::{AnalyzeArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;

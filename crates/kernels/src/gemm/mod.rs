@@ -14,9 +14,8 @@ mod packed;
 
 pub use packed::{PackedMatrix, PackedRef, PanelMut, UnfilledPanel};
 
-use crate::simd::{Isa, Kernel, Simd, dispatch};
+use crate::simd::{Isa, Kernel, NR, Simd, dispatch};
 use crate::{MatMut, MatRef};
-pub(crate) use packed::NR;
 use std::cell::Cell;
 use std::ops::Range;
 

@@ -5,9 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::pages::prefer_huge_pages;
-
-/// Columns per panel: two AVX-512 vectors, four AVX2 vectors.
-pub(crate) const NR: usize = 32;
+use crate::simd::NR;
 
 /// One row of a panel, aligned to cache lines.
 #[derive(Clone, Copy)]

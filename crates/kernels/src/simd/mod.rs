@@ -69,6 +69,9 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
+/// Columns of a panel of packed weights: two AVX-512 vectors, four AVX2 vectors.
+pub(crate) const NR: usize = 32;
+
 /// Vectors of `LANES` float32 values. Each lane of each operation depends on that lane alone, apart from `sum` and `max_lane`.
 ///
 /// Loads and stores take raw pointers and are unsafe: the caller vouches for the memory; nothing needs alignment.
@@ -78,7 +81,7 @@ pub(crate) trait Simd: Copy {
     /// Rows of a tile of the matrix product: with two vectors a row, its sums fit into the registers.
     const TILE_ROWS: usize;
     /// Pairs of vectors in a panel of packed weights.
-    const STRIPS: usize = crate::gemm::NR / (2 * Self::LANES);
+    const STRIPS: usize = NR / (2 * Self::LANES);
     /// A vector of `LANES` float32 values.
     type F: Copy;
     /// `LANES` running sums in float64.

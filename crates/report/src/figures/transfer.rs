@@ -10,7 +10,7 @@ use super::rows::rows;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
-use crate::notes::{SIGNIFICANT, numbers};
+use crate::numbers::{SIGNIFICANT, numbers};
 use crate::words;
 
 /// More pairs than this do not fit a page.

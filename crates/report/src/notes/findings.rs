@@ -17,6 +17,7 @@ use crate::extras::Extras;
 use crate::figures::causal::of_task;
 use crate::figures::palette::{category_label, task_label};
 use crate::figures::scale::decimal;
+use crate::numbers::{SIGNIFICANT, numbers};
 use crate::words;
 
 /// A claim and where it comes from.
@@ -42,9 +43,6 @@ impl Finding {
         format!("[{}]", files.join(", "))
     }
 }
-
-/// A test counts as significant up to this q-value.
-pub(crate) const SIGNIFICANT: f64 = 0.05;
 
 /// What the study finds, in the order in which a paper would tell it.
 #[must_use]
@@ -679,14 +677,6 @@ fn dissociation(extras: &Extras) -> Option<Finding> {
         );
     }
     Some(Finding::new("Dissociation", text, &["dissociation.csv"]))
-}
-
-/// A column of numbers of one of the study's tables.
-pub(crate) fn numbers<'a>(study: &'a Study, table: &str, column: &str) -> &'a [Option<f64>] {
-    match study.table(table).and_then(|t| t.column(column)) {
-        Some(Values::Float(cells)) => cells,
-        _ => &[],
-    }
 }
 
 fn transfer(study: &Study) -> Finding {

@@ -13,7 +13,6 @@ use analysis::files::write_bytes;
 use analysis::study::Study;
 
 pub use findings::{Finding, findings, limits};
-pub(crate) use findings::{SIGNIFICANT, numbers};
 
 use crate::error::Result;
 use crate::extras::Extras;

@@ -1,0 +1,15 @@
+//! What the program says of figures.
+
+use std::fmt::Write;
+
+use analysis::layout::Layout;
+use report::figures::Drawn;
+
+/// Where the figures are, and why some are not.
+pub fn drawn_text(layout: &Layout, drawn: &Drawn) -> String {
+    let mut text = format!("{} figures are in {}\n", drawn.names.len(), layout.figures().display());
+    for missing in &drawn.not_drawn {
+        let _ = writeln!(text, "not drawn: {}: {}", missing.name, missing.why);
+    }
+    text
+}
