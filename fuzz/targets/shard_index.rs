@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = intake::Kind::ShardIndex.check(bytes);
+    let _ = cs_intake::Kind::ShardIndex.check(bytes);
 });

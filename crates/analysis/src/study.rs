@@ -2,13 +2,13 @@
 //!
 //! ```no_run
 //! use std::path::{Path, PathBuf};
-//! use analysis::joint::MAX_ROWS;
-//! use analysis::layout::Layout;
-//! use analysis::study::{StudyOptions, analyse_csv};
+//! use cs_analysis::joint::MAX_ROWS;
+//! use cs_analysis::layout::Layout;
+//! use cs_analysis::study::{StudyOptions, analyse_csv};
 //!
 //! let study = analyse_csv(Path::new("joint.csv"), MAX_ROWS, &StudyOptions::default())?;
 //! study.write(&Layout::new("my-study"))?;
-//! # Ok::<(), analysis::AnalysisError>(())
+//! # Ok::<(), cs_analysis::AnalysisError>(())
 //! ```
 
 use std::path::{Path, PathBuf};

@@ -138,7 +138,7 @@ pub struct Column {
 /// Built column by column, in the order in which they are written:
 ///
 /// ```
-/// use analysis::table::Table;
+/// use cs_analysis::table::Table;
 /// let heads = [(0u32, 0.5), (1, f64::NAN)];
 /// let table = Table::new("example")
 ///     .integer("head", heads.iter().map(|h| h.0))

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use analysis::categories::{Category, classify, heroes_table, tau_sweep};
-use analysis::joint::{self, JointTable};
+use cs_analysis::categories::{Category, classify, heroes_table, tau_sweep};
+use cs_analysis::joint::{self, JointTable};
 use proptest::prelude::*;
 
 fn table(rows: &[(&str, u32, u32, f64, f64)]) -> JointTable {

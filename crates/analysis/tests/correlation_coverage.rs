@@ -5,9 +5,9 @@
 
 mod common;
 
-use analysis::stats::Seed;
-use analysis::stats::correlation::Correlation;
-use analysis::stats::correlation_bootstrap::correlation_interval;
+use cs_analysis::stats::Seed;
+use cs_analysis::stats::correlation::Correlation;
+use cs_analysis::stats::correlation_bootstrap::correlation_interval;
 use common::{normal, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -2,10 +2,10 @@
 
 mod common;
 
-use analysis::joint;
-use analysis::scan_summary::summarise_scan;
-use analysis::study::{StudyOptions, analyse};
-use analysis::table::Table;
+use cs_analysis::joint;
+use cs_analysis::scan_summary::summarise_scan;
+use cs_analysis::study::{StudyOptions, analyse};
+use cs_analysis::table::Table;
 use common::{meta, pairs, quick, scan};
 
 fn with_threads<T: Send>(n: usize, work: impl FnOnce() -> T + Send) -> T {

@@ -3,13 +3,13 @@
 
 mod common;
 
-use analysis::categories::classify;
-use analysis::dissociation::Ranged;
-use analysis::dissociation_index::dissociation_index;
-use analysis::joint::{ScanPair, from_scans};
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::Split;
-use analysis::scan_summary::summarise_scan;
+use cs_analysis::categories::classify;
+use cs_analysis::dissociation::Ranged;
+use cs_analysis::dissociation_index::dissociation_index;
+use cs_analysis::joint::{ScanPair, from_scans};
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::Split;
+use cs_analysis::scan_summary::summarise_scan;
 use common::{meta, normal, quick, scan, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -5,21 +5,21 @@ mod common;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use analysis::ablation::{
+use cs_analysis::ablation::{
     AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, MATCHED_LEVEL, Outcome, SUMMARY_TABLE,
     Selection, SetKind, TaskOutcomes, evaluate, plan, read_summary, run_random_sets, set_sizes,
     summary_table,
 };
-use analysis::categories::{ClassifiedModel, classify};
-use analysis::dissociation::{
+use cs_analysis::categories::{ClassifiedModel, classify};
+use cs_analysis::dissociation::{
     DISSOCIATION_TABLE, Dissociation, dissociation, dissociation_table, read_dissociation, scaling,
 };
-use analysis::joint::{ScanPair, from_scans};
-use analysis::layout::Layout;
-use analysis::origin::Origin;
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_summary::summarise_scan;
-use analysis::tracing::{TaskTrace, TracedHead, read_results, summarise, write_results};
+use cs_analysis::joint::{ScanPair, from_scans};
+use cs_analysis::layout::Layout;
+use cs_analysis::origin::Origin;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_summary::summarise_scan;
+use cs_analysis::tracing::{TaskTrace, TracedHead, read_results, summarise, write_results};
 use common::{meta, normal, quick, scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -157,9 +157,9 @@ fn sets_are_what_they_are_called() {
         of_all.insert(sets.random);
     }
     assert_eq!(of_all.len(), sizes.len(), "draws from all heads serve every selection");
-    let again = analysis::ablation::plan(&simulated.model, 50, 7);
+    let again = cs_analysis::ablation::plan(&simulated.model, 50, 7);
     assert_eq!(plan, again);
-    assert_ne!(plan.pools, analysis::ablation::plan(&simulated.model, 50, 8).pools);
+    assert_ne!(plan.pools, cs_analysis::ablation::plan(&simulated.model, 50, 8).pools);
 }
 
 /// Random sets are run until nothing is left that they could decide, and no further; matched ones only where sets of all heads
@@ -212,7 +212,7 @@ fn interactions_are_found_and_sums_remove_variance() {
                 assert!(row.variance_removed_ioi.unwrap() > 0.999, "{row:?}");
                 let heads = simulated.scans[0].differences(simulated.origin.split);
                 let means =
-                    heads.heads.iter().map(|h| analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
+                    heads.heads.iter().map(|h| cs_analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
                 let mean = row.k as f64 * means.sum::<f64>() / 40.0 + expected;
                 assert!((row.delta_ioi.unwrap() - mean).abs() < 1e-4, "{mean}: {row:?}");
             }

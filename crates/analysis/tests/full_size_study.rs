@@ -5,12 +5,12 @@ mod common;
 
 use std::path::Path;
 
-use analysis::joint::{self, JointTable};
-use analysis::known_models::KNOWN_MODELS;
-use analysis::layout::Layout;
-use analysis::scaling::POOLED;
-use analysis::study::{Study, StudyOptions, analyse, analyse_csv};
-use analysis::table::Values;
+use cs_analysis::joint::{self, JointTable};
+use cs_analysis::known_models::KNOWN_MODELS;
+use cs_analysis::layout::Layout;
+use cs_analysis::scaling::POOLED;
+use cs_analysis::study::{Study, StudyOptions, analyse, analyse_csv};
+use cs_analysis::table::Values;
 use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

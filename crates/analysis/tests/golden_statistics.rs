@@ -1,11 +1,11 @@
 //! Statistics against scipy and statsmodels; `tools/stats/make_golden.py` made the values.
 
-use analysis::stats::assignment::assign;
-use analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
-use analysis::stats::correlation::{pearson, ranks, spearman};
-use analysis::stats::interval::{Correction, bca_interval, student_p_value, student_quantile};
-use analysis::stats::ols::{Line, ols, ols_with_groups};
-use analysis::stats::{Seed, benjamini_hochberg, sign_flip_p_values};
+use cs_analysis::stats::assignment::assign;
+use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
+use cs_analysis::stats::correlation::{pearson, ranks, spearman};
+use cs_analysis::stats::interval::{Correction, bca_interval, student_p_value, student_quantile};
+use cs_analysis::stats::ols::{Line, ols, ols_with_groups};
+use cs_analysis::stats::{Seed, benjamini_hochberg, sign_flip_p_values};
 use serde_json::Value;
 
 fn cases(name: &str) -> Vec<Value> {

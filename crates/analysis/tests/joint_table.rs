@@ -4,13 +4,13 @@ mod common;
 
 use std::path::Path;
 
-use analysis::joint::{self, JointTable, MAX_ROWS, StudyTask};
-use analysis::study::{StudyOptions, analyse};
+use cs_analysis::joint::{self, JointTable, MAX_ROWS, StudyTask};
+use cs_analysis::study::{StudyOptions, analyse};
 use common::pairs;
 
 const HEADER: &str = "family,model,layer,head,delta_ioi,delta_anti\n";
 
-fn import(csv: &str) -> analysis::Result<JointTable> {
+fn import(csv: &str) -> cs_analysis::Result<JointTable> {
     let path = Path::new("joint.csv");
     joint::import_reader(csv.as_bytes(), path, MAX_ROWS)?.into_table(path)
 }

@@ -4,13 +4,13 @@
 
 mod common;
 
-use analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
-use analysis::stats::clusters::cluster_interval;
-use analysis::stats::correlation::Correlation;
-use analysis::stats::correlation_bootstrap::Measured;
-use analysis::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
-use analysis::stats::interval::FEWEST_PROMPTS;
-use analysis::stats::{Interval, Seed};
+use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
+use cs_analysis::stats::clusters::cluster_interval;
+use cs_analysis::stats::correlation::Correlation;
+use cs_analysis::stats::correlation_bootstrap::Measured;
+use cs_analysis::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
+use cs_analysis::stats::interval::FEWEST_PROMPTS;
+use cs_analysis::stats::{Interval, Seed};
 use common::{normal, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

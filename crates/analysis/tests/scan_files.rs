@@ -2,9 +2,9 @@
 
 mod common;
 
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{ScanFile, Split};
-use analysis::scan_summary::summarise_scan;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::{ScanFile, Split};
+use cs_analysis::scan_summary::summarise_scan;
 use common::{meta, quick, scan};
 
 #[test]

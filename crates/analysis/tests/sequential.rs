@@ -2,7 +2,7 @@
 
 mod common;
 
-use analysis::ablation::{ENOUGH_BEYOND, SequentialP};
+use cs_analysis::ablation::{ENOUGH_BEYOND, SequentialP};
 use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -1,4 +1,4 @@
-//! The bootstrap's time, measured: `cargo test --release -p analysis --test speed -- --ignored --nocapture`.
+//! The bootstrap's time, measured: `cargo test --release -p cs-analysis --test speed -- --ignored --nocapture`.
 //!
 //! Not part of the ordinary run, as a busy machine would make it fail.
 
@@ -6,9 +6,9 @@ mod common;
 
 use std::time::Instant;
 
-use analysis::joint::ScanPair;
-use analysis::scan_file::Split;
-use analysis::scan_summary::{SummaryOptions, summarise_scan};
+use cs_analysis::joint::ScanPair;
+use cs_analysis::scan_file::Split;
+use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use common::{meta, scan};
 
 #[test]

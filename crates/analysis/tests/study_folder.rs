@@ -2,12 +2,12 @@
 
 mod common;
 
-use analysis::categories::DEFAULT_TAU;
-use analysis::joint::{from_study, scanned_models};
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_summary::summarise_scan;
-use analysis::study::{StudyOptions, analyse, analyse_csv};
+use cs_analysis::categories::DEFAULT_TAU;
+use cs_analysis::joint::{from_study, scanned_models};
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_summary::summarise_scan;
+use cs_analysis::study::{StudyOptions, analyse, analyse_csv};
 use common::{meta, normal, quick, scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -61,7 +61,7 @@ fn any_threshold_gets_its_probabilities() {
     let (swept, other) = (at(DEFAULT_TAU), at(0.042));
     assert!(other.classified.models.iter().all(|m| m.n_unstable().is_some()));
     // What does not depend on the threshold is what the scan file says.
-    let without_tau = |study: &analysis::study::Study| {
+    let without_tau = |study: &cs_analysis::study::Study| {
         let table = study.table("joint_ioi_anti_repeat_all").unwrap().to_csv();
         let header: Vec<String> = table.lines().next().unwrap().split(',').map(str::to_owned).collect();
         let keep = |line: &str| {

@@ -4,9 +4,9 @@ mod common;
 
 use std::path::Path;
 
-use analysis::categories::classify;
-use analysis::joint::{self, JointTable, StudyTask};
-use analysis::transfer::{PairTransfer, Pairs, tables, transfers};
+use cs_analysis::categories::classify;
+use cs_analysis::joint::{self, JointTable, StudyTask};
+use cs_analysis::transfer::{PairTransfer, Pairs, tables, transfers};
 use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use analysis::AnalysisError;
-use analysis::head_id::HeadId;
-use analysis::study::StudyOptions;
-use analysis::transfer::Pairs;
-use circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
-use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_analysis::AnalysisError;
+use cs_analysis::head_id::HeadId;
+use cs_analysis::study::StudyOptions;
+use cs_analysis::transfer::Pairs;
+use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
+use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 use clap::{Args, Parser, Subcommand};
 use cs_engine::intervention::Stream;
 
@@ -210,10 +210,10 @@ pub struct TableArgs {
     #[command(flatten)]
     pub study: StudyArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
-    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
     /// Hero heads per model and category
-    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    #[arg(long, value_name = "K", default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
     /// Models to follow heads between: `all`, or BASE:TARGET pairs separated by commas; by default each model to the next
     /// size of its family, and each two families at their nearest sizes
@@ -242,7 +242,7 @@ pub struct AnalyzeArgs {
     #[command(flatten)]
     pub tables: TableArgs,
     /// Refuse a table of more rows
-    #[arg(long, value_name = "N", default_value_t = analysis::joint::MAX_ROWS)]
+    #[arg(long, value_name = "N", default_value_t = cs_analysis::joint::MAX_ROWS)]
     pub max_rows: usize,
 }
 
@@ -254,7 +254,7 @@ pub struct CompareArgs {
     /// Another one of the same models
     pub b: PathBuf,
     /// Threshold of the categories, in logits
-    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
     /// Where tables go
     #[arg(long, value_name = "DIR", default_value = "circuit-scaling-comparison")]
@@ -402,7 +402,7 @@ pub struct ExperimentArgs {
     #[command(flatten)]
     pub study: StudyArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
-    #[arg(long, default_value_t = analysis::categories::DEFAULT_TAU, value_parser = threshold)]
+    #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
     /// Models, by default all that the study scanned where they lay then
     #[arg(long, value_name = "M", value_delimiter = ',')]
@@ -419,7 +419,7 @@ pub struct TraceArgs {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
     /// Hero heads per model and category
-    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    #[arg(long, value_name = "K", default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
     /// What is patched: v, z, q, k or pattern
     #[arg(long, value_name = "STREAM", default_value = "v")]
@@ -439,7 +439,7 @@ pub struct AttendArgs {
     #[command(flatten)]
     pub experiment: ExperimentArgs,
     /// Hero heads per model and category that are printed; every head is written
-    #[arg(long, value_name = "K", default_value_t = analysis::categories::DEFAULT_TOP_K)]
+    #[arg(long, value_name = "K", default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
 }
 

@@ -1,6 +1,6 @@
 //! Models of the Hugging Face Hub: from a name to a folder in the cache, and the download with its progress.
 
-use analysis::known_models::split_revision;
+use cs_analysis::known_models::split_revision;
 use cs_hub::{Event, Hub, HubError, Settings, Snapshot};
 use cs_model::families::{KnownModel, known_model};
 use indicatif::ProgressBar;

@@ -3,13 +3,13 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use analysis::AnalysisError;
-use circuits::ablate::AblateError;
-use circuits::attention::AttentionError;
-use circuits::prompts::PromptError;
-use circuits::scan::ScanError;
-use circuits::task::TaskError;
-use circuits::trace::TraceError;
+use cs_analysis::AnalysisError;
+use cs_circuits::ablate::AblateError;
+use cs_circuits::attention::AttentionError;
+use cs_circuits::prompts::PromptError;
+use cs_circuits::scan::ScanError;
+use cs_circuits::task::TaskError;
+use cs_circuits::trace::TraceError;
 use cs_model::error::LoadError;
 
 /// An error that ends the program with exit code 1.
@@ -105,7 +105,7 @@ pub enum CliError {
     Analysis(#[from] AnalysisError),
     /// A figure, a note or the page.
     #[error(transparent)]
-    Report(#[from] report::ReportError),
+    Report(#[from] cs_report::ReportError),
     /// A name that means nothing.
     #[error(
         "there is no model or folder `{name}`: name a shipped miniature ({miniatures}), a published model (see `circuit-scaling models`), a Hugging Face id or a folder with a checkpoint"

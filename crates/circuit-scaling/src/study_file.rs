@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use analysis::files::write_bytes;
-use circuits::toml_error;
+use cs_analysis::files::write_bytes;
+use cs_circuits::toml_error;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 

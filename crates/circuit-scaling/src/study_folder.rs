@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use analysis::files::{write_atomic, write_bytes};
-use analysis::layout::{Layout, file_safe_name};
+use cs_analysis::files::{write_atomic, write_bytes};
+use cs_analysis::layout::{Layout, file_safe_name};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -146,7 +146,7 @@ impl StudyFolder {
 const OWN: &str = ".circuit-scaling";
 const STEPS: &str = "steps.json";
 
-/// What a step has found so far (of a scan, `circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
+/// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
 /// where it was.
 ///
 /// The file is the hash of the step's inputs as text, then the numbers as little-endian float32.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
 use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;

@@ -1,7 +1,7 @@
 //! What ablating many sets of heads costs: random sets of 1, 2, 4, 8, … heads up to an eighth of them,
 //! on both tasks' held-out prompts, against the time that the same operations take in matrix products of the model's widths alone.
 //!
-//!     cargo bench -p circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
+//!     cargo bench -p cs-circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
 //!
 //! FOLDER is a checkpoint with a tokenizer, by default the largest of `models/`. `--sets` counts the sets of each size, of
 //! which equal ones are run once; operations are those of `cs_engine::cost`.
@@ -11,11 +11,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use analysis::ablation::{HeadSet, set_sizes};
-use circuits::ablate::{self, ablate_sets};
-use circuits::prompts::{PromptOptions, PromptSet, Split, Token, Tokenize, TokenizeError};
-use circuits::scan::ScanOptions;
-use circuits::task::Task;
+use cs_analysis::ablation::{HeadSet, set_sizes};
+use cs_circuits::ablate::{self, ablate_sets};
+use cs_circuits::prompts::{PromptOptions, PromptSet, Split, Token, Tokenize, TokenizeError};
+use cs_circuits::scan::ScanOptions;
+use cs_circuits::task::Task;
 use cs_engine::Rates;
 use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;

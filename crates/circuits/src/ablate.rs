@@ -1,10 +1,10 @@
 //! Sets of heads ablated together.
 //!
-//! See [`analysis::ablation`] for which sets, and for what becomes of the outcomes.
+//! See [`cs_analysis::ablation`] for which sets, and for what becomes of the outcomes.
 
 use std::ops::ControlFlow;
 
-use analysis::ablation::{HeadSet, Outcome, TaskOutcomes};
+use cs_analysis::ablation::{HeadSet, Outcome, TaskOutcomes};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::Branch;
 use cs_engine::{EngineError, Progress, Reading, Receiver};

@@ -1,10 +1,10 @@
 //! Where heads attend at the last token of a task's prompts.
 //!
-//! See [`analysis::attention`] for what is measured and what becomes of it.
+//! See [`cs_analysis::attention`] for what is measured and what becomes of it.
 
 use std::collections::BTreeMap;
 
-use analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
+use cs_analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
 use cs_engine::decoder::Decoder;
 use cs_engine::{EngineError, LastAttention, last_attention};
 use cs_model::spec::ModelSpec;

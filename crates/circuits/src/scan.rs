@@ -2,16 +2,16 @@
 //!
 //! Δ of a head is the mean logit difference (correct − distractor, at the prompt's last token) with the head ablated
 //! minus without. A scan keeps the logit difference of every prompt under every ablation; means, intervals and
-//! p-values follow from it without the model ([`analysis::scan_summary`]).
+//! p-values follow from it without the model ([`cs_analysis::scan_summary`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
-use analysis::head_id::HeadId;
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::ScanMeta;
+use cs_analysis::head_id::HeadId;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::ScanMeta;
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement};
 use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};

@@ -1,10 +1,10 @@
 //! Causal tracing: one head's stream from the clean run, patched into the corrupted run.
 //!
-//! See [`analysis::tracing`] for what is measured and what becomes of it.
+//! See [`cs_analysis::tracing`] for what is measured and what becomes of it.
 
 use std::ops::ControlFlow;
 
-use analysis::tracing::TaskTrace;
+use cs_analysis::tracing::TaskTrace;
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};

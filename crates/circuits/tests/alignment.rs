@@ -5,9 +5,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use analysis::attention::TokenRole;
-use circuits::prompts::{PromptOptions, PromptSet, Tokenize};
-use circuits::task::Task;
+use cs_analysis::attention::TokenRole;
+use cs_circuits::prompts::{PromptOptions, PromptSet, Tokenize};
+use cs_circuits::task::Task;
 use serde_json::{Value, json};
 use support::{Real, ids};
 

@@ -6,10 +6,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use analysis::attention::{TOP_TEXTS, TaskAttention, TokenRole};
-use circuits::attention::{AttentionError, attend};
-use circuits::prompts::{PromptOptions, PromptSet, Protocol, Tokenize, TokenizedPrompts};
-use circuits::task::Task;
+use cs_analysis::attention::{TOP_TEXTS, TaskAttention, TokenRole};
+use cs_circuits::attention::{AttentionError, attend};
+use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol, Tokenize, TokenizedPrompts};
+use cs_circuits::task::Task;
 use cs_engine::forest::Forest;
 use cs_engine::{Cache, EngineError, Options};
 use planted::{N_HEADS, N_LAYERS, Planted, World, full_circuit};
@@ -124,7 +124,7 @@ fn by_hand(model: &Planted, prompts: &TokenizedPrompts, texts: &dyn Fn(u32) -> S
         };
         let mut texts: Vec<_> = by_text.into_iter().map(|(text, mean)| (text, mean as f32)).collect();
         texts.sort_by(|a, b| b.1.total_cmp(&a.1));
-        found.heads.push(analysis::attention::HeadAttention {
+        found.heads.push(cs_analysis::attention::HeadAttention {
             layer: (index / N_HEADS) as u32,
             head: (index % N_HEADS) as u32,
             mean: mean.map(|m| m as f32),
@@ -132,7 +132,7 @@ fn by_hand(model: &Planted, prompts: &TokenizedPrompts, texts: &dyn Fn(u32) -> S
             texts: texts
                 .into_iter()
                 .take(TOP_TEXTS)
-                .map(|(text, mean)| analysis::attention::TextAttention { text, mean })
+                .map(|(text, mean)| cs_analysis::attention::TextAttention { text, mean })
                 .collect(),
         });
     }

@@ -5,14 +5,14 @@ mod experiments;
 #[path = "planted/mod.rs"]
 mod planted;
 
-use analysis::ablation::{HeadSet, MEASURED, Selection, SetKind};
-use analysis::categories::DEFAULT_TAU;
-use analysis::layout::{ANTI_REPEAT, IOI};
-use analysis::tracing::{TracedHead, correlations, summarise};
-use circuits::ablate::{AblateError, ablate_sets, subsample};
-use circuits::prompts::{Split, TokenizedPrompts};
-use circuits::scan::{Ablation, ScanOptions};
-use circuits::trace::{TraceError, trace};
+use cs_analysis::ablation::{HeadSet, MEASURED, Selection, SetKind};
+use cs_analysis::categories::DEFAULT_TAU;
+use cs_analysis::layout::{ANTI_REPEAT, IOI};
+use cs_analysis::tracing::{TracedHead, correlations, summarise};
+use cs_circuits::ablate::{AblateError, ablate_sets, subsample};
+use cs_circuits::prompts::{Split, TokenizedPrompts};
+use cs_circuits::scan::{Ablation, ScanOptions};
+use cs_circuits::trace::{TraceError, trace};
 use cs_engine::intervention::Stream;
 use experiments::{RESAMPLING, Scanned, go_on};
 use planted::{N_HEADS, N_LAYERS, Planted, Role, World, full_circuit, separate_circuit, shared_circuit};
@@ -245,7 +245,7 @@ fn a_set_of_one_is_its_head() {
         let options = ScanOptions::default();
         let outcomes =
             ablate_sets(&model.decoder, prompts, (Split::HeldOut, None), &sets, options, &mut go_on).unwrap();
-        let held_out = scan.prompts_of(analysis::scan_file::Split::HeldOut);
+        let held_out = scan.prompts_of(cs_analysis::scan_file::Split::HeldOut);
         let pick = |all: &[f32]| held_out.iter().map(|&p| all[p]).collect::<Vec<f32>>();
         assert_eq!(outcomes.base.logit_diff, pick(&scan.base));
         for (index, set) in outcomes.sets.iter().enumerate() {
@@ -259,8 +259,8 @@ fn a_set_of_one_is_its_head() {
     let raw = ablation.rows.iter().find(|r| r.kind == SetKind::Hero && r.k == 1).unwrap();
     let (layer, head) = raw.heads[0];
     for (scan, delta) in scanned.scans.iter().zip([row.delta_ioi, row.delta_anti]) {
-        let differences = scan.differences(analysis::scan_file::Split::HeldOut);
-        let expected = analysis::stats::bootstrap::weighted_mean(
+        let differences = scan.differences(cs_analysis::scan_file::Split::HeldOut);
+        let expected = cs_analysis::stats::bootstrap::weighted_mean(
             &differences.heads[layer as usize * N_HEADS + head as usize],
             &differences.weights,
         );
@@ -357,7 +357,7 @@ fn what_cannot_be_is_said() {
     // Seven heads have no eighth.
     let mut few = scanned.classified.models[0].clone();
     few.heads.truncate(7);
-    let plan = analysis::ablation::plan(&few, 10, 0);
+    let plan = cs_analysis::ablation::plan(&few, 10, 0);
     assert!(plan.comparisons.is_empty());
     assert_eq!(plan.notes, ["7 heads are too few: sets are of up to an eighth of the heads"]);
 

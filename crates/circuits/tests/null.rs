@@ -8,8 +8,8 @@ mod planted;
 #[path = "experiments/random_model.rs"]
 mod random_model;
 
-use analysis::ablation::SetKind;
-use analysis::categories::DEFAULT_TAU;
+use cs_analysis::ablation::SetKind;
+use cs_analysis::categories::DEFAULT_TAU;
 use experiments::Scanned;
 use planted::World;
 use rand_chacha::ChaCha8Rng;

@@ -5,9 +5,9 @@ mod planted;
 
 use std::collections::BTreeSet;
 
-use analysis::categories::{Category, DEFAULT_TAU};
-use circuits::prompts::{Reference, TokenizedPrompts};
-use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_analysis::categories::{Category, DEFAULT_TAU};
+use cs_circuits::prompts::{Reference, TokenizedPrompts};
+use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 use planted::{
     Failure, N_HEADS, N_LAYERS, Planted, Role, World, deltas, failures, full_circuit, plain_scan, scan_with,
     separate_circuit, shared_circuit,

@@ -4,11 +4,11 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use circuits::prompts::{
+use cs_circuits::prompts::{
     DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split,
     Token, Tokenize, TokenizedPrompts,
 };
-use circuits::task::{Order, Task};
+use cs_circuits::task::{Order, Task};
 use support::Words;
 
 fn task(name: &str) -> Task {
@@ -212,8 +212,8 @@ fn a_prompt_takes_one_name_from_each_list_and_either_comes_first() {
     assert!(set.prompts.iter().all(|prompt| prompt.first != prompt.second));
 }
 
-fn one_list(task: &Task) -> circuits::task::Names {
-    circuits::task::Names { partner_pool: Vec::new(), ..task.names.clone() }
+fn one_list(task: &Task) -> cs_circuits::task::Names {
+    cs_circuits::task::Names { partner_pool: Vec::new(), ..task.names.clone() }
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_small_task_repeats_its_prompts_as_weights() {
 #[test]
 fn answers_follow_the_rule_of_the_task() {
     let other = resolve(&tiny(), &options(40, 0));
-    let repeated = Task { correct: circuits::task::CorrectRule::Repeated, ..tiny() };
+    let repeated = Task { correct: cs_circuits::task::CorrectRule::Repeated, ..tiny() };
     let repeated = resolve(&repeated, &options(40, 0));
     for (a, b) in other.prompts.iter().zip(&repeated.prompts) {
         let last = if a.order == Order::First { &a.first } else { &a.second };
@@ -385,14 +385,14 @@ fn task_of_twelve() -> Task {
     let anti = task("anti_repeat");
     let published = anti.published.clone().unwrap();
     let mut task = tiny();
-    task.names = circuits::task::Names {
+    task.names = cs_circuits::task::Names {
         pool: published.names,
         partner_pool: Vec::new(),
         pair_step: 1,
         min_usable: 20,
     };
     task.fillers.clear();
-    task.templates = vec![circuits::task::Template { id: "met_talked".to_owned(), text: published.text }];
+    task.templates = vec![cs_circuits::task::Template { id: "met_talked".to_owned(), text: published.text }];
     task.validate("task").unwrap();
     task
 }
@@ -434,11 +434,11 @@ fn an_unknown_word_token_is_no_name() {
         fn bos_id(&self) -> Option<u32> {
             Some(0)
         }
-        fn encode(&self, text: &str) -> Result<Vec<Token>, circuits::prompts::TokenizeError> {
+        fn encode(&self, text: &str) -> Result<Vec<Token>, cs_circuits::prompts::TokenizeError> {
             let ends = text.match_indices(' ').map(|(end, _)| end).chain([text.len()]);
             Ok(ends.map(|end| Token { id: 1, span: end.saturating_sub(1)..end }).collect())
         }
-        fn decode(&self, ids: &[u32]) -> Result<String, circuits::prompts::TokenizeError> {
+        fn decode(&self, ids: &[u32]) -> Result<String, cs_circuits::prompts::TokenizeError> {
             Ok("<unk>".repeat(ids.len()))
         }
     }

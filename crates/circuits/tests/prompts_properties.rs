@@ -4,8 +4,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use circuits::prompts::{PromptOptions, PromptSet, Split};
-use circuits::task::{CorrectRule, Names, Orders, Pattern, Task, Template};
+use cs_circuits::prompts::{PromptOptions, PromptSet, Split};
+use cs_circuits::task::{CorrectRule, Names, Orders, Pattern, Task, Template};
 use proptest::prelude::*;
 use support::Words;
 

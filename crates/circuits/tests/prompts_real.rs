@@ -4,8 +4,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use circuits::prompts::{PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
-use circuits::task::{Names, Task, Template};
+use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
+use cs_circuits::task::{Names, Task, Template};
 use support::{Real, ids, real};
 
 fn both() -> Option<(Real, Real)> {

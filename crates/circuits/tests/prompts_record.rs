@@ -5,12 +5,12 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use analysis::layout::Layout;
-use circuits::prompts::{
+use cs_analysis::layout::Layout;
+use cs_circuits::prompts::{
     HoldOut, PromptOptions, PromptSet, Protocol, Split, Tokenize, TokenizedPrompt, TokenizedPrompts,
     TracingPair,
 };
-use circuits::task::Task;
+use cs_circuits::task::Task;
 use support::Words;
 
 fn options() -> PromptOptions {

@@ -7,13 +7,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use analysis::categories::DEFAULT_TAU;
-use circuits::ablate::ablate_sets;
-use circuits::prompts::{
+use cs_analysis::categories::DEFAULT_TAU;
+use cs_circuits::ablate::ablate_sets;
+use cs_circuits::prompts::{
     PromptOptions, PromptSet, Protocol, REFERENCES_PER_TEMPLATE, Reference, Split, TokenizedPrompts,
 };
-use circuits::scan::{Ablation, ScanOptions};
-use circuits::task::Task;
+use cs_circuits::scan::{Ablation, ScanOptions};
+use cs_circuits::task::Task;
 use planted::{Planted, World, deltas, failures, full_circuit, scan_with, shared_circuit};
 use support::Words;
 

@@ -1,6 +1,6 @@
 //! Task files: the built-in ones, the README's example, and everything that can be wrong with one.
 
-use circuits::task::{CorrectRule, Orders, Task};
+use cs_circuits::task::{CorrectRule, Orders, Task};
 
 /// The complete example of `tasks/README.md`.
 fn example() -> String {

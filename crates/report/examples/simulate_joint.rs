@@ -1,12 +1,12 @@
 //! Prints a simulated joint table of the 17 published models at their real head counts, or of those that are named, to
-//! try figures, notes and the page on: `cargo run --release -p report --example simulate_joint -- [STRENGTH] [MODEL…]`.
+//! try figures, notes and the page on: `cargo run --release -p cs-report --example simulate_joint -- [STRENGTH] [MODEL…]`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::io::Write;
 
-use analysis::known_models::KNOWN_MODELS;
+use cs_analysis::known_models::KNOWN_MODELS;
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);

@@ -1,6 +1,6 @@
 //! What can go wrong when a study is drawn or described.
 
-use analysis::AnalysisError;
+use cs_analysis::AnalysisError;
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, ReportError>;

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use analysis::ablation::{self, SummaryRow};
-use analysis::attention::{AttentionFile, HeadAttention};
-use analysis::dissociation::{self, DissociationRow};
-use analysis::joint::StudyTask;
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::scan_file::{Baseline, ScanFile};
-use analysis::study::Study;
-use analysis::table::Table;
-use analysis::tracing::{self, CausalResult};
+use cs_analysis::ablation::{self, SummaryRow};
+use cs_analysis::attention::{AttentionFile, HeadAttention};
+use cs_analysis::dissociation::{self, DissociationRow};
+use cs_analysis::joint::StudyTask;
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::scan_file::{Baseline, ScanFile};
+use cs_analysis::study::Study;
+use cs_analysis::table::Table;
+use cs_analysis::tracing::{self, CausalResult};
 
 use crate::error::Result;
 use crate::words;
@@ -62,7 +62,7 @@ pub struct RawFile {
 const STREAM: &str = "v";
 
 /// The rows of a file, none if there is no file.
-fn read_if_there<T>(path: &Path, read: fn(&Path) -> analysis::Result<Vec<T>>) -> Result<Vec<T>> {
+fn read_if_there<T>(path: &Path, read: fn(&Path) -> cs_analysis::Result<Vec<T>>) -> Result<Vec<T>> {
     if path.exists() { Ok(read(path)?) } else { Ok(Vec::new()) }
 }
 
@@ -84,7 +84,7 @@ fn further_tables(folder: &Path, known: &[Table]) -> Result<Vec<Table>> {
         path.extension().is_some_and(|e| e == "csv") && known.iter().all(|t| *stem != *t.name)
     });
     paths.sort();
-    Ok(paths.iter().map(|path| Table::read_csv(path)).collect::<analysis::Result<_>>()?)
+    Ok(paths.iter().map(|path| Table::read_csv(path)).collect::<cs_analysis::Result<_>>()?)
 }
 
 /// The large files of single measurements that are there.
@@ -132,7 +132,7 @@ impl Extras {
         dissociation.retain(|r| is_ours(&r.model));
         let read = study.joint.models.iter().map(|model| layout.attention(&model.info.model));
         let read = read.filter(|path| path.exists()).map(|path| AttentionFile::read(&path));
-        let attention = read.collect::<analysis::Result<_>>()?;
+        let attention = read.collect::<cs_analysis::Result<_>>()?;
         let tables = further_tables(&layout.tables(), &study.tables)?;
         let raw = raw_files(layout);
         Ok(Self { baselines, traced, ablated, dissociation, attention, tables, raw })

@@ -1,7 +1,7 @@
 //! Columns of a study's tables, for figures and notes alike.
 
-use analysis::study::Study;
-use analysis::table::Values;
+use cs_analysis::study::Study;
+use cs_analysis::table::Values;
 
 /// A test counts as significant up to this q-value.
 pub(crate) const SIGNIFICANT: f64 = 0.05;

@@ -1,9 +1,9 @@
 //! How numbers are put into words.
 
-use analysis::joint::{ModelInfo, StudyTask};
-use analysis::model_measures::{IntervalOver, TaskCorrelation};
-use analysis::scan_file::Split;
-use analysis::stats::Interval;
+use cs_analysis::joint::{ModelInfo, StudyTask};
+use cs_analysis::model_measures::{IntervalOver, TaskCorrelation};
+use cs_analysis::scan_file::Split;
+use cs_analysis::stats::Interval;
 
 use crate::figures::palette::task_label;
 use crate::figures::scale::decimal;

@@ -4,12 +4,12 @@ mod common;
 
 use std::path::Path;
 
-use analysis::known_models::{KNOWN_MODELS, KnownModel};
-use analysis::scan_file::Split;
-use analysis::study::Study;
-use report::Extras;
-use report::figures::page::text_width;
-use report::figures::{Figure, Format, describe_all, draw_all};
+use cs_analysis::known_models::{KNOWN_MODELS, KnownModel};
+use cs_analysis::scan_file::Split;
+use cs_analysis::study::Study;
+use cs_report::Extras;
+use cs_report::figures::page::text_width;
+use cs_report::figures::{Figure, Format, describe_all, draw_all};
 
 fn number(node: roxmltree::Node, name: &str) -> f64 {
     node.attribute(name).and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{name} of {node:?}"))
@@ -140,7 +140,7 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
             .unwrap();
         }
     }
-    let findings = report::notes::findings(&study, &common::ablated(&names));
+    let findings = cs_report::notes::findings(&study, &common::ablated(&names));
     let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
     assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
     assert!(said("Hero against random heads").contains("in 17 of 17 models on IOI"));

@@ -2,11 +2,11 @@
 
 mod common;
 
-use analysis::study::Study;
-use analysis::table::Table;
-use analysis::tracing::CausalResult;
-use report::Extras;
-use report::notes::{Note, notes};
+use cs_analysis::study::Study;
+use cs_analysis::table::Table;
+use cs_analysis::tracing::CausalResult;
+use cs_report::Extras;
+use cs_report::notes::{Note, notes};
 
 fn text(study: &Study, name: &str) -> String {
     let all: Vec<Note> = notes(study, &Extras::default()).unwrap();
@@ -89,7 +89,7 @@ fn a_card_says_where_its_head_attends() {
 #[test]
 fn the_outline_names_the_figures_that_there_are() {
     for (case, study) in common::cases() {
-        let drawn = report::figures::describe_all(&study, &Extras::default()).unwrap();
+        let drawn = cs_report::figures::describe_all(&study, &Extras::default()).unwrap();
         let (drawn, missing): (Vec<_>, Vec<_>) = drawn.into_iter().partition(Result::is_ok);
         let drawn: Vec<String> = drawn.into_iter().flatten().map(|figure| figure.name).collect();
         let missing: Vec<String> = missing.into_iter().filter_map(|m| m.err()).map(|m| m.name).collect();
@@ -128,7 +128,7 @@ fn hero_heads_are_counted_by_what_they_attend_to() {
 
 /// The text of a finding.
 fn said(study: &Study, extras: &Extras, title: &str) -> String {
-    let findings = report::notes::findings(study, extras);
+    let findings = cs_report::notes::findings(study, extras);
     findings.into_iter().find(|f| f.title == title).unwrap_or_else(|| panic!("{title}")).text
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`plan`] picks the sets: for each [`Selection`] (the heads of a category, or all) and each k, the k strongest heads by what
 //! the scan found on the prompts that heads are picked on, and the [pools](Pool) that random sets are drawn from.
-//! `circuits::ablate` runs them, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
+//! `cs_circuits::ablate` runs them, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
 //!
 //! **What is run.** Hero sets are run on every held-out prompt. Random sets are many, and what they show is how much sets
 //! differ, for which few prompts are enough: they are run on a *subsample*, balanced over templates and orders. Tests

@@ -1,10 +1,10 @@
 //! Simulated scans for tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use analysis::joint::ScanPair;
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{Provenance, ScanMeta, Split};
-use analysis::scan_summary::{SummaryOptions, summarise_scan};
+use cs_analysis::joint::ScanPair;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::{Provenance, ScanMeta, Split};
+use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

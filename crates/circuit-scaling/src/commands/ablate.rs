@@ -4,20 +4,20 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use analysis::ablation::{
+use cs_analysis::ablation::{
     AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, ModelAblation, Outcome, Selection,
     SetKind, TaskOutcomes, area_table, evaluate, plan, raw_table, run_random_sets, summary_table, test_table,
 };
-use analysis::categories::DEFAULT_TOP_K;
-use analysis::dissociation::{
+use cs_analysis::categories::DEFAULT_TOP_K;
+use cs_analysis::dissociation::{
     Dissociation, Ranged, dissociation, dissociation_scaling_table, dissociation_table, scaling,
 };
-use analysis::files::write_bytes;
-use analysis::layout::Layout;
-use analysis::scan_file::ACCURACY;
-use circuits::ablate::{ablate_sets, subsample};
-use circuits::prompts::Reference;
-use circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_analysis::files::write_bytes;
+use cs_analysis::layout::Layout;
+use cs_analysis::scan_file::ACCURACY;
+use cs_circuits::ablate::{ablate_sets, subsample};
+use cs_circuits::prompts::Reference;
+use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, attention_table};
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::attention::{AttentionFile, HeadAttention, TaskAttention, attention_table};
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use serde_json::json;
 
 use super::experiment::{StudyHeads, TestedModel};
@@ -75,7 +75,7 @@ fn attend_model(
         let mut observe = |done, total| bar.advance(done, total);
         let set = &tested.sets[task];
         let attention =
-            circuits::attention::attend(&decoder, set, &prompts, tested.subject, options, &mut observe)
+            cs_circuits::attention::attend(&decoder, set, &prompts, tested.subject, options, &mut observe)
                 .map_err(|source| CliError::Attend { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!(

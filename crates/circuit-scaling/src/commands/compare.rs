@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use analysis::compare::{Comparison, compare as compare_tables};
-use analysis::files::write_bytes;
-use analysis::joint::{JOINT_TABLE, JointTable, MAX_ROWS, import};
-use analysis::layout::Layout;
-use report::figures::Format;
+use cs_analysis::compare::{Comparison, compare as compare_tables};
+use cs_analysis::files::write_bytes;
+use cs_analysis::joint::{JOINT_TABLE, JointTable, MAX_ROWS, import};
+use cs_analysis::layout::Layout;
+use cs_report::figures::Format;
 
 use super::tables::read_joint;
 use crate::args::CompareArgs;
@@ -36,7 +36,7 @@ pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError>
     }
     let mut text = describe(&comparison);
     let _ = writeln!(text, "Tables are in {}", layout.tables().display());
-    match report::figures::comparison(&comparison)? {
+    match cs_report::figures::comparison(&comparison)? {
         Ok(figure) => {
             for format in [Format::Png, Format::Svg] {
                 let path = layout.figures().join(format!("{}.{}", figure.name, format.extension()));

@@ -5,19 +5,19 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use analysis::ablation::{
+use cs_analysis::ablation::{
     AblationSettings, HeadSet, Outcome, Pool, TaskOutcomes, plan, run_random_sets, set_sizes,
 };
-use analysis::head_id::HeadId;
-use analysis::joint::from_study;
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::per_prompt::PerPromptScan;
-use analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
-use analysis::stats::{Seed, sign_flip_p_values};
-use circuits::ablate::{self, subsample};
-use circuits::prompts::{PromptSet, Split, TokenizedPrompts};
-use circuits::scan::{self, ScanOptions};
-use circuits::{attention, trace};
+use cs_analysis::head_id::HeadId;
+use cs_analysis::joint::from_study;
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
+use cs_analysis::stats::{Seed, sign_flip_p_values};
+use cs_circuits::ablate::{self, subsample};
+use cs_circuits::prompts::{PromptSet, Split, TokenizedPrompts};
+use cs_circuits::scan::{self, ScanOptions};
+use cs_circuits::{attention, trace};
 use cs_engine::intervention::Stream;
 use cs_engine::{Cost, Rates};
 use cs_model::spec::ModelSpec;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use analysis::layout::Layout;
-use report::figures::Drawn;
+use cs_analysis::layout::Layout;
+use cs_report::figures::Drawn;
 
 /// Where the figures are, and why some are not.
 pub fn drawn_text(layout: &Layout, drawn: &Drawn) -> String {

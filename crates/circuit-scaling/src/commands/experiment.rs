@@ -1,13 +1,13 @@
 //! What experiments on a study's hero heads have in common: its scans, its models, and the prompts they were asked.
 
-use analysis::categories::{Category, Classified, ClassifiedModel, HeroHead, classify};
-use analysis::joint::JointTable;
-use analysis::known_models::split_revision;
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::origin::Origin;
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{Provenance, ScanFile};
-use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use cs_analysis::categories::{Category, Classified, ClassifiedModel, HeroHead, classify};
+use cs_analysis::joint::JointTable;
+use cs_analysis::known_models::split_revision;
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::origin::Origin;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::{Provenance, ScanFile};
+use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use serde_json::{Map, Value, json};
 
 use super::scan::{COMMIT, prompts_folder};

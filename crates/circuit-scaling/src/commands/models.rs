@@ -28,7 +28,7 @@ pub fn models() -> String {
 
 #[cfg(test)]
 mod tests {
-    use analysis::known_models::KNOWN_MODELS;
+    use cs_analysis::known_models::KNOWN_MODELS;
     use cs_model::families::known_model;
 
     #[test]

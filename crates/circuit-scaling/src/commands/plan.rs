@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use circuits::prompts::{PromptSet, Tokenize};
-use circuits::task::Task;
+use cs_circuits::prompts::{PromptSet, Tokenize};
+use cs_circuits::task::Task;
 use cs_engine::Cost;
 
 use super::costs::{CALIBRATION, StageCost, costs};

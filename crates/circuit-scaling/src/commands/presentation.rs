@@ -1,10 +1,10 @@
 //! `plot`, `notes` and `report`: what people look at, from the numbers in a study's folder.
 
-use analysis::joint::{JOINT_TABLE, MAX_ROWS};
-use analysis::layout::Layout;
-use analysis::study::{Study, analyse_csv};
-use report::Extras;
-use report::figures::{Format, draw_all};
+use cs_analysis::joint::{JOINT_TABLE, MAX_ROWS};
+use cs_analysis::layout::Layout;
+use cs_analysis::study::{Study, analyse_csv};
+use cs_report::Extras;
+use cs_report::figures::{Format, draw_all};
 
 use super::drawn::drawn_text;
 use super::tables::from_folder;
@@ -23,15 +23,15 @@ pub fn plot(args: &PlotArgs, display: Display) -> Result<String, CliError> {
 /// Writes the notes.
 pub fn notes(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(args, display)?;
-    let files = report::notes::write_all(&study, &extras, &layout.notes())?;
+    let files = cs_report::notes::write_all(&study, &extras, &layout.notes())?;
     Ok(format!("{} notes are in {}\n", files.len(), layout.notes().display()))
 }
 
 /// Writes the page.
 pub fn report(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(args, display)?;
-    let path = layout.root().join(report::html::FILE_NAME);
-    report::html::write(&study, &extras, &path)?;
+    let path = layout.root().join(cs_report::html::FILE_NAME);
+    cs_report::html::write(&study, &extras, &path)?;
     Ok(format!("Open {} in a browser\n", path.display()))
 }
 

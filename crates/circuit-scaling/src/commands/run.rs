@@ -4,15 +4,15 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use analysis::files::write_bytes;
-use analysis::joint::{ScanPair, from_scans, from_study, study_pair};
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::study::{Study, analyse};
-use circuits::prompts::{PromptError, PromptSet, Tokenize};
-use circuits::task::Task;
+use cs_analysis::files::write_bytes;
+use cs_analysis::joint::{ScanPair, from_scans, from_study, study_pair};
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::study::{Study, analyse};
+use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
+use cs_circuits::task::Task;
 use cs_engine::intervention::Stream;
-use report::Extras;
-use report::figures::{Format, draw_all};
+use cs_report::Extras;
+use cs_report::figures::{Format, draw_all};
 use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models};
@@ -83,7 +83,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
 /// A line for each thing that these stages leave.
 fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
     let places = [
-        (Stage::Report, "Open in a browser", layout.root().join(report::html::FILE_NAME)),
+        (Stage::Report, "Open in a browser", layout.root().join(cs_report::html::FILE_NAME)),
         (Stage::Notes, "Notes", layout.notes()),
         (Stage::Figures, "Figures", layout.figures()),
         (Stage::Tables, "Tables", layout.tables()),
@@ -306,15 +306,15 @@ impl Run<'_> {
     /// Writes the notes.
     fn notes(&mut self) -> Result<(), CliError> {
         self.present("notes", |study, extras, layout| {
-            Ok((report::notes::write_all(study, extras, &layout.notes())?, vec![]))
+            Ok((cs_report::notes::write_all(study, extras, &layout.notes())?, vec![]))
         })
     }
 
     /// Writes the page.
     fn report(&mut self) -> Result<(), CliError> {
         self.present("report", |study, extras, layout| {
-            let path = layout.root().join(report::html::FILE_NAME);
-            report::html::write(study, extras, &path)?;
+            let path = layout.root().join(cs_report::html::FILE_NAME);
+            cs_report::html::write(study, extras, &path)?;
             Ok((vec![path], vec![]))
         })
     }

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use analysis::head_id::HeadId;
-use analysis::layout::Layout;
-use analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
-use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use analysis::stats::interval::FEWEST_PROMPTS;
-use circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
-use circuits::scan::{Ablation, ScanOptions, Underway, require_references};
-use circuits::task::Task;
+use cs_analysis::head_id::HeadId;
+use cs_analysis::layout::Layout;
+use cs_analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
+use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
+use cs_analysis::stats::interval::FEWEST_PROMPTS;
+use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use cs_circuits::scan::{Ablation, ScanOptions, Underway, require_references};
+use cs_circuits::task::Task;
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 
@@ -221,7 +221,7 @@ impl<'a> ModelScan<'a> {
             ControlFlow::Continue(())
         };
         let per_prompt =
-            circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
+            cs_circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
                 .map_err(|source| CliError::Scan { model: model.clone(), source })?;
         let seconds = bar.finish();
         let scan = summarise_scan(&per_prompt, &self.summary)?;
@@ -254,8 +254,8 @@ fn origin(meta: &ScanMeta) -> String {
 
 /// One model's baseline and its five strongest heads either way.
 fn describe(text: &mut String, scan: &ScanFile) {
-    let head = |h: &analysis::scan_file::HeadDelta| format!("L{}H{} {:+.3}", h.layer, h.head, h.delta);
-    let list = |heads: &[analysis::scan_file::HeadDelta]| {
+    let head = |h: &cs_analysis::scan_file::HeadDelta| format!("L{}H{} {:+.3}", h.layer, h.head, h.delta);
+    let list = |heads: &[cs_analysis::scan_file::HeadDelta]| {
         heads.iter().take(5).map(head).collect::<Vec<_>>().join(", ")
     };
     let base = &scan.baseline;
@@ -285,7 +285,7 @@ fn describe(text: &mut String, scan: &ScanFile) {
             text,
             "  the model does not do this task (logit difference{}, accuracy {:.1}%), so these effects say little of how it \
              is done",
-            report::words::signed_range(base.base_logit_diff_ci_low, base.base_logit_diff_ci_high)
+            cs_report::words::signed_range(base.base_logit_diff_ci_low, base.base_logit_diff_ci_high)
                 .unwrap_or_default(),
             100.0 * base.base_accuracy
         );

@@ -1,6 +1,6 @@
 //! `completions` and `man`: what a shell and `man` need to know of this program.
 
-use analysis::files::write_bytes;
+use cs_analysis::files::write_bytes;
 use clap::CommandFactory;
 use clap_mangen::Man;
 

@@ -3,17 +3,17 @@
 
 use std::fmt::Write;
 
-use analysis::audit::{ModelAudit, audit_csv};
-use analysis::categories::{Category, RELATIVE_TAU};
-use analysis::joint::{Disattenuated, JointTable, ScanPair, from_scans, scanned_models, study_pair};
-use analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use analysis::model_measures::{IntervalOver, TaskCorrelation};
-use analysis::scan_file::ACCURACY;
-use analysis::stats::Interval;
-use analysis::study::{Study, analyse, analyse_csv};
+use cs_analysis::audit::{ModelAudit, audit_csv};
+use cs_analysis::categories::{Category, RELATIVE_TAU};
+use cs_analysis::joint::{Disattenuated, JointTable, ScanPair, from_scans, scanned_models, study_pair};
+use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::model_measures::{IntervalOver, TaskCorrelation};
+use cs_analysis::scan_file::ACCURACY;
+use cs_analysis::stats::Interval;
+use cs_analysis::study::{Study, analyse, analyse_csv};
 
-use report::Extras;
-use report::figures::{Format, draw_all};
+use cs_report::Extras;
+use cs_report::figures::{Format, draw_all};
 
 use super::drawn::drawn_text;
 use crate::args::{AnalyzeArgs, TableArgs};
@@ -82,9 +82,9 @@ pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
     let extras = Extras::read(&layout, &study)?;
     let drawn = draw_all(&study, &extras, &layout.figures(), &[Format::Png, Format::Svg])?;
     text += &drawn_text(&layout, &drawn);
-    report::notes::write_all(&study, &extras, &layout.notes())?;
-    let page = layout.root().join(report::html::FILE_NAME);
-    report::html::write(&study, &extras, &page)?;
+    cs_report::notes::write_all(&study, &extras, &layout.notes())?;
+    let page = layout.root().join(cs_report::html::FILE_NAME);
+    cs_report::html::write(&study, &extras, &page)?;
     let _ = writeln!(text, "Notes are in {}\nOpen {} in a browser", layout.notes().display(), page.display());
     Ok(text)
 }
@@ -172,7 +172,7 @@ fn marked(study: &Study, model: &str) -> String {
 
 /// Which tasks the marked models do not do; nothing where none is marked.
 fn what_marks_mean(study: &Study) -> String {
-    let not_done = report::words::not_done(study.joint.models.iter().map(|m| &m.info));
+    let not_done = cs_report::words::not_done(study.joint.models.iter().map(|m| &m.info));
     not_done.map_or(String::new(), |text| format!("{MARK} {text}\n"))
 }
 

@@ -4,11 +4,11 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use analysis::categories::HeroHead;
-use analysis::layout::{Layout, stream_name};
-use analysis::origin::Origin;
-use analysis::scan_file::Resampling;
-use analysis::tracing::{
+use cs_analysis::categories::HeroHead;
+use cs_analysis::layout::{Layout, stream_name};
+use cs_analysis::origin::Origin;
+use cs_analysis::scan_file::Resampling;
+use cs_analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
     summary_table, write_results,
 };
@@ -166,7 +166,7 @@ fn trace_model(
             ControlFlow::Continue(())
         };
         let memory = cs_engine::Options { memory: options.memory };
-        let trace = circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
+        let trace = cs_circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
             .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));

@@ -1,6 +1,6 @@
 //! What can be wrong with the prompts of a study, each in one line that says what to do.
 
-use analysis::error::AnalysisError;
+use cs_analysis::error::AnalysisError;
 use thiserror::Error;
 
 use super::TokenizeError;

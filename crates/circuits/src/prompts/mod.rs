@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use analysis::scan_file::Split;
+pub use cs_analysis::scan_file::Split;
 pub use cs_model::tokenizer::Token;
 pub use error::PromptError;
 pub use one_token::RefusedName;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use analysis::error::AnalysisError;
-use analysis::files::write_atomic;
+use cs_analysis::error::AnalysisError;
+use cs_analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -1,6 +1,6 @@
 //! What each token of a prompt is: a name, the token after it, BOS, …
 
-use analysis::attention::TokenRole;
+use cs_analysis::attention::TokenRole;
 
 use super::tokenize::{Tokenize, encode, with_bos};
 use super::{Prompt, PromptError, PromptSet, TokenizedPrompt, TokenizedPrompts};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use analysis::layout::Layout;
+use cs_analysis::layout::Layout;
 use serde::{Deserialize, Serialize};
 
 use super::one_token::{Answers, broken_mention};

@@ -6,19 +6,19 @@
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use analysis::ablation::{
+use cs_analysis::ablation::{
     AblationPlan, AblationSettings, Evidence, ModelAblation, TaskOutcomes, evaluate, plan, run_random_sets,
 };
-use analysis::categories::{Classified, DEFAULT_TAU, classify};
-use analysis::dissociation::{Dissociation, dissociation};
-use analysis::joint::{ScanPair, from_scans};
-use analysis::origin::Origin;
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{Provenance, Resampling};
-use analysis::scan_summary::{SummaryOptions, summarise_scan};
-use circuits::ablate::{ablate_sets, subsample};
-use circuits::prompts::{Split, TokenizedPrompts};
-use circuits::scan::ScanOptions;
+use cs_analysis::categories::{Classified, DEFAULT_TAU, classify};
+use cs_analysis::dissociation::{Dissociation, dissociation};
+use cs_analysis::joint::{ScanPair, from_scans};
+use cs_analysis::origin::Origin;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::{Provenance, Resampling};
+use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
+use cs_circuits::ablate::{ablate_sets, subsample};
+use cs_circuits::prompts::{Split, TokenizedPrompts};
+use cs_circuits::scan::ScanOptions;
 use cs_engine::decoder::Decoder;
 
 use crate::planted::{World, plain_scan};

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use analysis::categories::Category;
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::{Provenance, ScanMeta};
-use circuits::prompts::TokenizedPrompts;
-use circuits::scan::{ScanOptions, scan};
+use cs_analysis::categories::Category;
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::{Provenance, ScanMeta};
+use cs_circuits::prompts::TokenizedPrompts;
+use cs_circuits::scan::{ScanOptions, scan};
 use cs_engine::decoder::Decoder;
 
 use super::model::{N_HEADS, Planted};

@@ -1,7 +1,7 @@
 //! The language of the planted models: its tokens, and both tasks in it.
 
-use circuits::prompts::{PromptOptions, PromptSet, Token, Tokenize, TokenizeError, TokenizedPrompts};
-use circuits::task::Task;
+use cs_circuits::prompts::{PromptOptions, PromptSet, Token, Tokenize, TokenizeError, TokenizedPrompts};
+use cs_circuits::task::Task;
 
 const BOS: &str = "<bos>";
 /// Every other token but the names: words with the space before them, and marks.

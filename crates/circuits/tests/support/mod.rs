@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
 
 /// Hugging Face's own tokenizer, as a model has it.
 pub struct Real {

@@ -1,10 +1,10 @@
 //! Sets of heads ablated at once: hero heads against random ones, and what each set does to either task.
 
-use analysis::ablation::{SetKind, SummaryRow};
-use analysis::dissociation::DissociationRow;
-use analysis::joint::StudyTask;
-use analysis::scan_file::ACCURACY;
-use analysis::study::Study;
+use cs_analysis::ablation::{SetKind, SummaryRow};
+use cs_analysis::dissociation::DissociationRow;
+use cs_analysis::joint::StudyTask;
+use cs_analysis::scan_file::ACCURACY;
+use cs_analysis::study::Study;
 use plotters::style::RGBColor;
 
 use super::page::{DrawError, Entry, Sheet, Symbol, grid};

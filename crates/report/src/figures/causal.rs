@@ -1,9 +1,9 @@
 //! What hero heads bring back in causal tracing.
 
-use analysis::categories::Category;
-use analysis::joint::StudyTask;
-use analysis::study::Study;
-use analysis::tracing::{CausalResult, Influence};
+use cs_analysis::categories::Category;
+use cs_analysis::joint::StudyTask;
+use cs_analysis::study::Study;
+use cs_analysis::tracing::{CausalResult, Influence};
 
 use super::page::{Entry, Sheet, Symbol};
 use super::palette::{FAINT, Marker, category_color, category_label, task_label};

@@ -1,8 +1,8 @@
 //! Two joint tables of the same models: every head's effect in one against its effect in the other.
 
-use analysis::categories::Category;
-use analysis::compare::Comparison;
-use analysis::joint::StudyTask;
+use cs_analysis::categories::Category;
+use cs_analysis::compare::Comparison;
+use cs_analysis::joint::StudyTask;
 
 use super::page::{Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, INK, category_color, category_label, task_label};
@@ -25,7 +25,7 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
     }
     let families = Families::new(comparison.models.iter().map(|m| m.info.family.as_str()));
     let tau = comparison.tau;
-    let category = |row: &analysis::joint::HeadRow| {
+    let category = |row: &cs_analysis::joint::HeadRow| {
         row.deltas().map_or(Category::Weak, |(ioi, anti)| Category::of(ioi, anti, tau))
     };
     let occurs = |c: &Category| heads().any(|(_, (a, _))| category(a) == *c);

@@ -1,8 +1,8 @@
 //! Sets of heads against the sums of their heads: what heads do together beyond what each does alone.
 
-use analysis::ablation::{SetKind, SummaryRow};
-use analysis::joint::StudyTask;
-use analysis::study::Study;
+use cs_analysis::ablation::{SetKind, SummaryRow};
+use cs_analysis::joint::StudyTask;
+use cs_analysis::study::Study;
 
 use super::ablation::not_ablated;
 use super::page::{Entry, Sheet, Symbol, grid};

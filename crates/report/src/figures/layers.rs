@@ -1,8 +1,8 @@
 //! Heads by where they lie: how many of each category in each layer, and the effect of each.
 
-use analysis::categories::Category;
-use analysis::joint::{ModelHeads, StudyTask};
-use analysis::study::Study;
+use cs_analysis::categories::Category;
+use cs_analysis::joint::{ModelHeads, StudyTask};
+use cs_analysis::study::Study;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::page::{Area, DrawError, Entry, SMALL_PT, Sheet, Symbol, line_height, mm, pt, say, text};

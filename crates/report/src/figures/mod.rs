@@ -20,11 +20,11 @@ mod transfer;
 
 use std::path::{Path, PathBuf};
 
-use analysis::categories::{Category, ClassifiedModel};
-use analysis::files::write_bytes;
-use analysis::joint::StudyTask;
-use analysis::layout::file_safe_name;
-use analysis::study::Study;
+use cs_analysis::categories::{Category, ClassifiedModel};
+use cs_analysis::files::write_bytes;
+use cs_analysis::joint::StudyTask;
+use cs_analysis::layout::file_safe_name;
+use cs_analysis::study::Study;
 use rayon::prelude::*;
 
 pub use comparison::comparison;

@@ -3,9 +3,9 @@
 //! Categories and tasks take their colours from Okabe and Ito's palette, families from Paul Tol's "muted": both stay apart
 //! under the common colour-vision deficiencies, and no colour means two things.
 
-use analysis::categories::Category;
-use analysis::joint::StudyTask;
-use analysis::known_models::family_rank;
+use cs_analysis::categories::Category;
+use cs_analysis::joint::StudyTask;
+use cs_analysis::known_models::family_rank;
 use plotters::style::RGBColor;
 
 /// Text and axes.

@@ -1,8 +1,8 @@
 //! Heads as points: the effect on one task against the effect on the other.
 
-use analysis::categories::{Category, ClassifiedHead, ClassifiedModel};
-use analysis::joint::{Effect, ModelHeads, StudyTask};
-use analysis::study::Study;
+use cs_analysis::categories::{Category, ClassifiedHead, ClassifiedModel};
+use cs_analysis::joint::{Effect, ModelHeads, StudyTask};
+use cs_analysis::study::Study;
 use plotters::style::RGBColor;
 
 use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid};

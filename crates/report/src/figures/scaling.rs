@@ -1,9 +1,9 @@
 //! What changes with the size of a model.
 
-use analysis::categories::{Category, RELATIVE_TAU, relative_taus};
-use analysis::joint::{ModelInfo, StudyTask};
-use analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
-use analysis::study::Study;
+use cs_analysis::categories::{Category, RELATIVE_TAU, relative_taus};
+use cs_analysis::joint::{ModelInfo, StudyTask};
+use cs_analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
+use cs_analysis::study::Study;
 
 use super::page::{DrawError, Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, category_label, task_label};

@@ -1,8 +1,8 @@
 //! Do heads with the same layer and number work on the same task in another model?
 
-use analysis::joint::StudyTask;
-use analysis::study::Study;
-use analysis::transfer::PairTransfer;
+use cs_analysis::joint::StudyTask;
+use cs_analysis::study::Study;
+use cs_analysis::transfer::PairTransfer;
 
 use super::page::{Entry, Sheet, Symbol};
 use super::palette::{FAINT, Marker, task_color, task_label};
@@ -55,7 +55,7 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
         "Mean rank, in the target, of the heads with the layer and number of the base model's up to {} strongest, by |Δ|, as a share of \
          the target's heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
          (transfer_tests.csv).",
-        analysis::transfer::BASE_HEADS,
+        cs_analysis::transfer::BASE_HEADS,
         words::counted(placed, "test", "tests"),
         words::counted(n_all, "pair", "pairs"),
     );

@@ -2,17 +2,17 @@
 
 use std::io::Write;
 
-use analysis::ablation::SummaryRow;
-use analysis::attention::TokenRole;
-use analysis::categories::{Category, ClassifiedModel, RELATIVE_TAU};
-use analysis::joint::{Effect, EffectDetail, HeadRow, ModelHeads, StudyTask};
-use analysis::model_measures::{TaskCorrelation, measure_names};
-use analysis::scaling::POOLED;
-use analysis::scan_file::ACCURACY;
-use analysis::stats::Interval;
-use analysis::study::Study;
-use analysis::table::{Column, Table, Values};
-use analysis::tracing::{CausalResult, Influence};
+use cs_analysis::ablation::SummaryRow;
+use cs_analysis::attention::TokenRole;
+use cs_analysis::categories::{Category, ClassifiedModel, RELATIVE_TAU};
+use cs_analysis::joint::{Effect, EffectDetail, HeadRow, ModelHeads, StudyTask};
+use cs_analysis::model_measures::{TaskCorrelation, measure_names};
+use cs_analysis::scaling::POOLED;
+use cs_analysis::scan_file::ACCURACY;
+use cs_analysis::stats::Interval;
+use cs_analysis::study::Study;
+use cs_analysis::table::{Column, Table, Values};
+use cs_analysis::tracing::{CausalResult, Influence};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
@@ -279,7 +279,7 @@ fn curves(extras: &Extras) -> Value {
 /// The pooled line of every measure.
 fn laws(study: &Study) -> Value {
     let pooled = study.scaling_laws.iter().filter(|l| l.family == POOLED);
-    let law = |l: &analysis::scaling::ScalingLaw| match &l.line {
+    let law = |l: &cs_analysis::scaling::ScalingLaw| match &l.line {
         Ok(line) => json!({
             "slope": number(Some(line.slope)), "low": number(Some(line.slope_interval.low)),
             "high": number(Some(line.slope_interval.high)), "q": number(l.q_value), "n": l.n, "left_out": l.left_out,

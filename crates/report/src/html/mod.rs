@@ -8,8 +8,8 @@ mod data;
 use std::io::Read;
 use std::path::Path;
 
-use analysis::files::write_bytes;
-use analysis::study::Study;
+use cs_analysis::files::write_bytes;
+use cs_analysis::study::Study;
 use flate2::read::GzDecoder;
 
 use crate::error::{ReportError, Result};

@@ -1,17 +1,17 @@
 //! What the numbers say, one claim at a time.
 
-use analysis::ablation::{SetKind, SummaryRow, TEST_TABLE};
-use analysis::attention::TokenRole;
-use analysis::categories::{Category, ClassifiedHead, RELATIVE_TAU};
-use analysis::joint::{ModelInfo, StudyTask};
-use analysis::model_measures::{IntervalOver, ModelCorrelations, TaskCorrelation};
-use analysis::scaling::{FEWEST_SIZES, POOLED, ScalingLaw};
-use analysis::scan_file::{Baseline, TOP_HEADS};
-use analysis::stats::Interval;
-use analysis::stats::interval::FEWEST_PROMPTS;
-use analysis::study::Study;
-use analysis::table::Values;
-use analysis::tracing::CausalResult;
+use cs_analysis::ablation::{SetKind, SummaryRow, TEST_TABLE};
+use cs_analysis::attention::TokenRole;
+use cs_analysis::categories::{Category, ClassifiedHead, RELATIVE_TAU};
+use cs_analysis::joint::{ModelInfo, StudyTask};
+use cs_analysis::model_measures::{IntervalOver, ModelCorrelations, TaskCorrelation};
+use cs_analysis::scaling::{FEWEST_SIZES, POOLED, ScalingLaw};
+use cs_analysis::scan_file::{Baseline, TOP_HEADS};
+use cs_analysis::stats::Interval;
+use cs_analysis::stats::interval::FEWEST_PROMPTS;
+use cs_analysis::study::Study;
+use cs_analysis::table::Values;
+use cs_analysis::tracing::CausalResult;
 
 use crate::extras::Extras;
 use crate::figures::causal::of_task;
@@ -378,7 +378,7 @@ fn scaling(study: &Study) -> Finding {
 
 /// Smallest and largest of a measure over the models that have it.
 fn range(study: &Study, measure: &str) -> Option<(f64, f64, usize)> {
-    let column = analysis::model_measures::measure_names().iter().position(|n| n == measure)?;
+    let column = cs_analysis::model_measures::measure_names().iter().position(|n| n == measure)?;
     let values: Vec<f64> = study.measures.iter().filter_map(|m| m.values[column]).collect();
     let first = *values.first()?;
     let (low, high) = values.iter().fold((first, first), |(l, h), v| (l.min(*v), h.max(*v)));

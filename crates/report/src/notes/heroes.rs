@@ -1,10 +1,10 @@
 //! `hero_heads.md`: a card for each hero head.
 
-use analysis::attention::{ATTENTION_TABLE, HeadAttention};
-use analysis::categories::{Category, HeroHead, RELATIVE_TAU};
-use analysis::joint::{Effect, StudyTask};
-use analysis::stats::interval::FEWEST_PROMPTS;
-use analysis::study::Study;
+use cs_analysis::attention::{ATTENTION_TABLE, HeadAttention};
+use cs_analysis::categories::{Category, HeroHead, RELATIVE_TAU};
+use cs_analysis::joint::{Effect, StudyTask};
+use cs_analysis::stats::interval::FEWEST_PROMPTS;
+use cs_analysis::study::Study;
 
 use super::heading;
 use crate::extras::Extras;

@@ -9,8 +9,8 @@ mod outline;
 
 use std::path::{Path, PathBuf};
 
-use analysis::files::write_bytes;
-use analysis::study::Study;
+use cs_analysis::files::write_bytes;
+use cs_analysis::study::Study;
 
 pub use findings::{Finding, findings, limits};
 

@@ -1,7 +1,7 @@
 //! `results_outline.md`: the structure of a paper's results, each point with its numbers, table and figure.
 
-use analysis::categories::Category;
-use analysis::study::Study;
+use cs_analysis::categories::Category;
+use cs_analysis::study::Study;
 
 use super::findings::{correlation_sentences, findings, law_sentence, limits};
 use super::heading;

@@ -5,20 +5,20 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use analysis::ablation::SummaryRow;
-use analysis::attention::{AttentionFile, HeadAttention, TaskAttention, TextAttention, attention_table};
-use analysis::dissociation::read_dissociation;
-use analysis::joint;
-use analysis::known_models::{KNOWN_MODELS, KnownModel};
-use analysis::layout::{ANTI_REPEAT, IOI};
-use analysis::origin::Origin;
-use analysis::scan_file::{Provenance, Split};
-use analysis::study::{Study, StudyOptions, analyse};
-use analysis::table::Table;
+use cs_analysis::ablation::SummaryRow;
+use cs_analysis::attention::{AttentionFile, HeadAttention, TaskAttention, TextAttention, attention_table};
+use cs_analysis::dissociation::read_dissociation;
+use cs_analysis::joint;
+use cs_analysis::known_models::{KNOWN_MODELS, KnownModel};
+use cs_analysis::layout::{ANTI_REPEAT, IOI};
+use cs_analysis::origin::Origin;
+use cs_analysis::scan_file::{Provenance, Split};
+use cs_analysis::study::{Study, StudyOptions, analyse};
+use cs_analysis::table::Table;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use report::Extras;
-use report::extras::RawFile;
+use cs_report::Extras;
+use cs_report::extras::RawFile;
 
 /// Standard normal (Box–Muller).
 fn normal(rng: &mut ChaCha8Rng) -> f64 {

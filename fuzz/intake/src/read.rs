@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use analysis::joint::{self, import_reader};
-use analysis::per_prompt::PerPromptScan;
-use analysis::scan_file::ScanFile;
+use cs_analysis::joint::{self, import_reader};
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::ScanFile;
 use circuit_scaling::args::{Cli, Command};
 use circuit_scaling::study_file::StudyFile;
-use circuits::prompts::{PromptOptions, PromptSet, Protocol};
-use circuits::task::Task;
+use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol};
+use cs_circuits::task::Task;
 use clap::Parser;
 use cs_model::config;
 use cs_model::families::Bos;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
 
 /// One token per word with the space before it, and per mark. Ids are given out as words come; 0 is the BOS.
 #[derive(Default)]

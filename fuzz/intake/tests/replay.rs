@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use intake::Kind;
+use cs_intake::Kind;
 use mutation::mutants;
 
 fn repository() -> PathBuf {
@@ -136,5 +136,5 @@ fn prompts() {
 fn memory_beyond_the_bound_is_seen() {
     // A bound that could not fail would prove nothing.
     let _alone = alone();
-    intake::within_bound(1 << 20, || drop(std::hint::black_box(vec![1u8; 2 << 20])));
+    cs_intake::within_bound(1 << 20, || drop(std::hint::black_box(vec![1u8; 2 << 20])));
 }
