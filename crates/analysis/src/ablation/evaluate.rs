@@ -332,7 +332,7 @@ impl Evaluation<'_> {
 
 /// Why sets of the same layers were not run.
 pub(super) fn not_drawn() -> String {
-    format!("not drawn: the hero set does not differ from sets of all heads (p > {MATCHED_LEVEL})")
+    format!("not drawn: the hero set goes no further than sets of all heads (p > {MATCHED_LEVEL})")
 }
 
 /// Draws behind weights.

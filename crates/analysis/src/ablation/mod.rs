@@ -4,6 +4,9 @@
 //! the scan found on the prompts that heads are picked on, and the [pools](Pool) that random sets are drawn from.
 //! `cs_circuits::ablate` runs them, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
 //!
+//! **What is asked.** Whether a hero set moves a measure further from where it is with nothing ablated than random sets do, in
+//! either direction: heads are picked by the size of their effects, whatever the sign.
+//!
 //! **What is run.** Hero sets are run on every held-out prompt. Random sets are many, and what they show is how much sets
 //! differ, for which few prompts are enough: they are run on a *subsample*, balanced over templates and orders. Tests
 //! compare hero and random sets on that same subsample, so they are exact whatever its size.
@@ -13,7 +16,7 @@
 //! were like any others. Against sets of the other heads alone the test would be too eager: of four equal heads the best one
 //! beats the other three in one case of four, and p would be 1/(1 + sets) each time. Draws from all heads serve every
 //! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the largest hero set of each
-//! selection, where it differs from sets of all heads, and say whether its layers alone account for that.
+//! selection, where it goes further than sets of all heads, and say whether its layers alone account for that.
 //!
 //! **Curves.** The sum of a set's single-head Δ is known from the scan, for every set and every held-out prompt. It serves as
 //! a control variate: the mean of the random sets that were run, on the subsample, is corrected by what the sums tell of the
@@ -362,7 +365,7 @@ pub struct SetTest {
     pub difference_ci_high: Option<f64>,
     /// Difference in standard deviations of the random sets (Glass's Δ).
     pub effect_size: Option<f64>,
-    /// Two-sided [`SequentialP`].
+    /// [`SequentialP`] of how far the hero set moves the measure from the baseline.
     pub p_value: Option<f64>,
     /// Benjamini–Hochberg q-value over the model's tests that could reach p ≤ 0.05, those that were left out counted as
     /// p = 1.
