@@ -5,6 +5,7 @@
 pub mod ablate;
 pub mod attention;
 pub mod prompts;
+pub mod references;
 pub mod scan;
 pub mod task;
 pub mod toml_error;

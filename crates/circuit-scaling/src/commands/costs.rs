@@ -241,7 +241,7 @@ impl<'a> Model<'a> {
 
     fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
-        subsample(prompts, split, n, self.options.ablation)
+        subsample(prompts, split, n, self.options)
     }
 
     fn n_random_sets(&self) -> usize {

@@ -128,7 +128,7 @@ pub enum PromptError {
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
         "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: no other names give as many tokens as in \
-         {example:?}; use {mend}"
+         {example:?}: {mend}"
     )]
     NoReference {
         /// The task's name.
@@ -141,13 +141,12 @@ pub enum PromptError {
         prompts: usize,
         /// One that has none.
         example: String,
-        /// What to use instead.
-        mend: &'static str,
+        /// What to do.
+        mend: String,
     },
     /// Mean ablation where a prompt has no other to average over.
     #[error(
-        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: ask for at least {needed} \
-         prompts instead of {prompts} (--prompts), or use {mend}"
+        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {mend}"
     )]
     NothingToAverage {
         /// The task's name.
@@ -158,10 +157,8 @@ pub enum PromptError {
         alone: String,
         /// Prompts drawn.
         prompts: u64,
-        /// Prompts to ask for.
-        needed: u64,
-        /// What to use instead.
-        mend: &'static str,
+        /// What to do.
+        mend: String,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

@@ -9,6 +9,7 @@
 
 mod draw;
 mod error;
+mod fitting;
 mod generate;
 mod one_token;
 mod record;
@@ -199,13 +200,13 @@ pub struct Prompt {
     pub corrupted_text: String,
     /// The prompt with two other names, for resample ablation with [`Reference::Same`].
     ///
-    /// Always there under `standard`. Under `published` it is missing where no two other names give as many tokens
-    /// in every compared tokenizer.
+    /// Always there under `standard`. Under `published` it is missing where no two other names are, place by place, as many
+    /// tokens in every compared tokenizer.
     pub resample: Option<Twin>,
     /// The prompt with three different names, for mean and resample ablation with [`Reference::Abc`]: one or more, see
     /// [`REFERENCES_PER_TEMPLATE`].
     ///
-    /// Under `published` there are none where no three names that were tried give as many tokens in every compared tokenizer.
+    /// Under `published` there are none where no three names are, place by place, as many tokens in every compared tokenizer.
     pub references: Vec<ReferencePrompt>,
 }
 

@@ -11,6 +11,7 @@ use cs_analysis::error::AnalysisError;
 use cs_analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use super::fitting::is_further;
 use super::{
     HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt, RefusedName, Tokenize,
     TokenizerRecord, Twin,
@@ -165,6 +166,11 @@ impl PromptSet {
     /// Whether a prompt's texts and answers are what its other fields give, and its split one of the protocol's.
     fn fits(&self, prompt: &Prompt) -> bool {
         let named = |name: &str| self.names.all().any(|other| other == name);
+        let stands_in = |name: &str| {
+            named(name)
+                || self.protocol == Protocol::Published
+                    && (is_further(name) || self.task.names.all().any(|other| other == name))
+        };
         let Some(texts) = self.render(prompt) else { return false };
         let (repeated, other) = prompt.order.repeated_and_other(&prompt.first, &prompt.second);
         let (correct, distractor) = self.task.correct.correct_and_distractor(repeated, other);
@@ -174,7 +180,7 @@ impl PromptSet {
             && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
             && prompt.references.iter().all(|r| {
                 let names = [&r.first, &r.second, &r.third];
-                names.iter().all(|name| named(name)) && r.first != r.second && !names[..2].contains(&&r.third)
+                names.iter().all(|name| stands_in(name)) && r.first != r.second && !names[..2].contains(&&r.third)
             })
             && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
             && prompt.first != prompt.second

@@ -1,0 +1,68 @@
+//! Whether prompts can be ablated as asked, and if not, what to ask for instead.
+
+use crate::prompts::{MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
+use crate::scan::{ScanOptions, require_references};
+use crate::task::Task;
+
+/// As many prompts as are tried before it is said that no number helps: by then a task's pairs of names have come up.
+const MOST_TRIED: usize = 16_384;
+
+/// Refuses prompts that cannot be ablated as asked in some tokenizer, before any of them is recorded. What the error says to
+/// ask for has been tried.
+///
+/// # Errors
+/// Those of [`PromptSet::resolve`], [`PromptError::NoReference`] and [`PromptError::NothingToAverage`].
+pub fn check_references(
+    task: &Task,
+    options: &PromptOptions,
+    tokenizers: &[&dyn Tokenize],
+    scan: ScanOptions,
+) -> Result<(), PromptError> {
+    let check = |options: &PromptOptions, scan: ScanOptions| -> Result<(), PromptError> {
+        let set = PromptSet::resolve(task, options, tokenizers)?;
+        let tokenized = tokenizers.iter().map(|&tokenizer| set.tokenize(tokenizer));
+        tokenized.into_iter().try_for_each(|prompts| require_references(&prompts?, Split::All, scan))
+    };
+    let Err(mut error) = check(options, scan) else { return Ok(()) };
+    let (mut ways, mut before) = (Vec::new(), "");
+    let mend = match &mut error {
+        PromptError::NothingToAverage { prompts, mend, .. } => {
+            let now = *prompts;
+            let with = |n: usize| PromptOptions { n_prompts: Some(n), ..options.clone() };
+            let helps = numbers_to_try(task, options.protocol, now).find(|&n| check(&with(n), scan).is_ok());
+            match helps {
+                Some(n) => ways.push(format!("ask for {n} prompts instead of {now} (--prompts)")),
+                None => before = "no number of prompts helps: ",
+            }
+            mend
+        }
+        PromptError::NoReference { mend, .. } => mend,
+        _ => return Err(error),
+    };
+    let other = match scan.reference {
+        Reference::Abc => Reference::Same,
+        Reference::Same => Reference::Abc,
+    };
+    if check(options, ScanOptions { reference: other, ..scan }).is_ok() {
+        ways.push(format!("use --reference {other}"));
+    }
+    let standard = PromptOptions { protocol: Protocol::Standard, n_prompts: None, ..options.clone() };
+    if options.protocol == Protocol::Published && check(&standard, scan).is_ok() {
+        ways.push("use --protocol standard".to_owned());
+    }
+    ways.push("use --ablation zero".to_owned());
+    *mend = format!("{before}{}", ways.join(", or "));
+    Err(error)
+}
+
+/// More prompts than `now`, fewest first: two for each template and split, which is enough where a template's prompts are
+/// equally long, then ever more.
+fn numbers_to_try(task: &Task, protocol: Protocol, now: u64) -> impl Iterator<Item = usize> {
+    let now = usize::try_from(now).unwrap_or(MAX_PROMPTS);
+    let two_each = match protocol {
+        Protocol::Standard => 4 * task.templates.len(),
+        Protocol::Published => 2,
+    };
+    let doubled = std::iter::successors(Some(2 * now.max(1)), |n| Some(2 * n)).take_while(|n| *n <= MOST_TRIED);
+    std::iter::once(two_each).filter(move |n| *n > now).chain(doubled)
+}
