@@ -128,7 +128,10 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
         let (problem, mend) = if shared.is_empty() {
             ("no model in common".to_owned(), "compare tables of the same models, under the same names")
         } else {
-            let problem = format!("different weights of the same model, {}: they hold other revisions of it", shared.join(", "));
+            let problem = format!(
+                "different weights of the same model, {}: they hold other revisions of it",
+                shared.join(", ")
+            );
             (problem, "compare tables of one revision, or scan both revisions in one study")
         };
         return Err(AnalysisError::inconsistent("the two tables", format!("{problem}: {against}"), mend));

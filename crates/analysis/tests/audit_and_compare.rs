@@ -4,10 +4,10 @@ mod common;
 
 use std::path::Path;
 
+use common::normal;
 use cs_analysis::audit::{audit, audit_import, audit_table};
 use cs_analysis::compare::compare;
 use cs_analysis::joint::{self, Import, JointTable};
-use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -123,7 +123,8 @@ fn disagreements_are_listed_largest_first() {
     let names: Vec<String> = comparison.tables().into_iter().map(|t| t.name).collect();
     assert_eq!(names, ["compare_models", "compare_categories", "compare_heads"]);
     let nothing = compare(&a, &table(&format!("{HEADER}f,z,0,0,1,1\n")), 0.05).unwrap_err().to_string();
-    assert!(nothing.contains("no model in common: m, x against z"), "{nothing}");    let of = |name: &str| table(&format!("{HEADER}f,{name},0,0,1,1\n"));
+    assert!(nothing.contains("no model in common: m, x against z"), "{nothing}");
+    let of = |name: &str| table(&format!("{HEADER}f,{name},0,0,1,1\n"));
     for (a, b) in [("p@step1", "p@step2"), ("p", "p@step2")] {
         let other = compare(&of(a), &of(b), 0.05).unwrap_err().to_string();
         assert!(other.contains("different weights of the same model, p"), "{other}");

@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::{normal, uniform};
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
 use cs_analysis::stats::clusters::cluster_interval;
 use cs_analysis::stats::correlation::Correlation;
@@ -11,7 +12,6 @@ use cs_analysis::stats::correlation_bootstrap::Measured;
 use cs_analysis::stats::correlation_prompts::{Over, disattenuated, resampled};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_analysis::stats::{Interval, Seed};
-use common::{normal, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
@@ -316,7 +316,9 @@ fn intervals_of_correlations_over_templates_cover_the_truth() {
 #[test]
 #[ignore = "takes many minutes"]
 fn table_of_correlations() {
-    println!("| heads | effects | over | Pearson | Spearman | corrected | none | mean r | corrected | true |");
+    println!(
+        "| heads | effects | over | Pearson | Spearman | corrected | none | mean r | corrected | true |"
+    );
     for (name, effects) in [("dense", Effects::Dense), ("sparse", Effects::Sparse)] {
         for (n_heads, over, over_templates, prompts) in [
             (48, "10 prompts, noise 2", false, Prompts::new(10, 1, 2.0, 0.0)),

@@ -1,6 +1,8 @@
 //! Whether prompts can be ablated as asked, and if not, what to ask for instead.
 
-use crate::prompts::{MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
+use crate::prompts::{
+    MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize,
+};
 use crate::scan::{ScanOptions, require_references};
 use crate::task::Task;
 
@@ -63,6 +65,7 @@ fn numbers_to_try(task: &Task, protocol: Protocol, now: u64) -> impl Iterator<It
         Protocol::Standard => 4 * task.templates.len(),
         Protocol::Published => 2,
     };
-    let doubled = std::iter::successors(Some(2 * now.max(1)), |n| Some(2 * n)).take_while(|n| *n <= MOST_TRIED);
+    let doubled =
+        std::iter::successors(Some(2 * now.max(1)), |n| Some(2 * n)).take_while(|n| *n <= MOST_TRIED);
     std::iter::once(two_each).filter(move |n| *n > now).chain(doubled)
 }

@@ -165,8 +165,13 @@ fn separate_circuits_dissociate() {
         }
         assert!(ablation.notes.iter().any(|n| n.contains("no head is shared")), "{:?}", ablation.notes);
         // On the other task they are no hero heads, so their layers explain nothing there.
-        let matched = row("random_matched_ioi_only", 2);
-        assert!(matched.status.starts_with("anti: not drawn") || matched.n_sets_anti == 0, "{matched:?}");
+        let matched =
+            ablation.tests.iter().filter(|t| t.against == SetKind::RandomMatched && t.task == "anti");
+        let matched: Vec<_> = matched.filter(|t| t.selection == Selection::IoiOnly).collect();
+        assert!(
+            !matched.is_empty() && matched.iter().all(|t| t.status.starts_with("not drawn")),
+            "{matched:?}"
+        );
         let area = ablation.areas.iter().find(|a| {
             (a.selection, a.against) == (Selection::IoiOnly, SetKind::Random)
                 && a.task == "ioi"

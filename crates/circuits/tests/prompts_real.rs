@@ -145,14 +145,19 @@ fn published_prompts_have_twins_and_references_as_long_in_both() {
                 tokens.require_resample(Split::All, Reference::Same).unwrap();
                 for prompt in &tokens.prompts {
                     let references = prompt.references.iter().map(|reference| &reference.token_ids);
-                    let twins = [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten();
+                    let twins =
+                        [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten();
                     for ids in twins.chain(references) {
                         assert_eq!(ids.len(), prompt.token_ids.len());
                     }
                 }
             }
             // Mallory met Heidi is the one prompt of its length in Pythia's tokens, however many are drawn.
-            let scan = ScanOptions { ablation: Ablation::Mean, reference: Reference::Same, ..ScanOptions::default() };
+            let scan = ScanOptions {
+                ablation: Ablation::Mean,
+                reference: Reference::Same,
+                ..ScanOptions::default()
+            };
             let error = check_references(&task, &published(), of_study, scan).err().map(|e| e.to_string());
             let alone = name == "anti-repeat" && of_study.iter().any(|t| t.model() == "pythia");
             assert_eq!(error.is_some(), alone, "{error:?}");

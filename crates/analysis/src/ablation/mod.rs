@@ -15,8 +15,11 @@
 //! **Which random sets.** They are drawn from *all* heads, the hero set's included: what the hero set would be if its heads
 //! were like any others. Against sets of the other heads alone the test would be too eager: of four equal heads the best one
 //! beats the other three in one case of four, and p would be 1/(1 + sets) each time. Draws from all heads serve every
-//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the largest hero set of each
-//! selection, where it goes further than sets of all heads, and say whether its layers alone account for that.
+//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the hero sets that go
+//! further than sets of all heads, and say whether their layers alone account for that.
+//!
+//! **How many are found by chance.** Sets of all heads and matched sets are two questions and two families of tests, all of which
+//! are fixed before anything is run; each has q-values of its own ([`two_stage`](crate::stats::two_stage)).
 //!
 //! **Curves.** The sum of a set's single-head Δ is known from the scan, for every set and every held-out prompt. It serves as
 //! a control variate: the mean of the random sets that were run, on the subsample, is corrected by what the sums tell of the
@@ -367,8 +370,8 @@ pub struct SetTest {
     pub effect_size: Option<f64>,
     /// [`SequentialP`] of how far the hero set moves the measure from the baseline.
     pub p_value: Option<f64>,
-    /// Benjamini–Hochberg q-value over the model's tests that could reach p ≤ 0.05, those that were left out counted as
-    /// p = 1.
+    /// q-value over the model's tests against sets of this kind that could reach p ≤ 0.05, those that were left out counted
+    /// as p = 1.
     pub q_value: Option<f64>,
     /// Random sets that were run.
     pub n_random: usize,

@@ -61,11 +61,6 @@ pub(super) fn compare(
     SequentialP::new(moved(&outcomes.sets[hero].at(&outcomes.subsample)), others)
 }
 
-/// Lowest p-value that a comparison with a pool can reach, with at most `n_sets` sets.
-pub(super) fn lowest_p(n_possible: u64, n_sets: usize) -> f64 {
-    1.0 / ((n_possible - 1).min(n_sets as u64) + 1) as f64
-}
-
 /// Runs some sets on the subsample of a task, by its place.
 pub type Ablate<'a, E> = &'a mut dyn FnMut(usize, &[HeadSet]) -> Result<Vec<Outcome>, E>;
 

@@ -72,11 +72,11 @@ pub fn resampled(x: Measured, y: Measured, over: Over, level: f64, seeds: &[Seed
             x.chunks_exact(n_heads).zip(y.chunks_exact(n_heads)).map(of_one).collect::<Vec<_>>()
         })
         .collect();
-    let enough = [&x, &y].iter().all(|m| matches!(over, Over::Templates(_)) || m.weights.len() >= FEWEST_PROMPTS);
+    let enough =
+        [&x, &y].iter().all(|m| matches!(over, Over::Templates(_)) || m.weights.len() >= FEWEST_PROMPTS);
     [0, 1].map(|kind| {
-        let spread = |which: usize| {
-            mean_and_sd(&z.iter().filter_map(|z| z[which][kind]).collect::<Vec<f64>>())
-        };
+        let spread =
+            |which: usize| mean_and_sd(&z.iter().filter_map(|z| z[which][kind]).collect::<Vec<f64>>());
         let (Some(observed), Some(of_x_alone), Some(of_y_alone), Some((mean, sd))) =
             (observed[kind], spread(0), spread(1), spread(2))
         else {

@@ -170,8 +170,7 @@ impl Runs<'_> {
         let [mut ioi, mut anti] = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
         for (task, of_task) in [&mut ioi, &mut anti].into_iter().enumerate() {
             let prompts = &self.tested.prompts[task];
-            of_task.subsample =
-                subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan);
+            of_task.subsample = subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan);
         }
         let mut outcomes = [ioi, anti];
         let places = outcomes.each_ref().map(|o| o.subsample.clone());

@@ -61,7 +61,8 @@ impl<'a> Fitting<'a> {
             for name in &names {
                 let mut at = [0, 1, 2].map(|i| own.get(i % own.len().max(1)).map_or("", String::as_str));
                 at[place] = name;
-                let text = pattern.render(at[0], at[1], at[2], &Default::default()).map(|rendered| rendered.text);
+                let text =
+                    pattern.render(at[0], at[1], at[2], &Default::default()).map(|rendered| rendered.text);
                 lengths.push(lengths_of(tokenizers, &text.unwrap_or_default())?);
             }
         }
@@ -69,7 +70,7 @@ impl<'a> Fitting<'a> {
     }
 
     /// What `make` makes of names that fit a prompt, all different and none of them the prompt's: for each of `roles`, the
-    /// places at which one name stands. The form's own names are taken where there are enough of them.
+    /// places at which one name stands. The form's own names are taken where enough of them are as long.
     ///
     /// # Errors
     /// When a tokenizer fails.
@@ -83,27 +84,24 @@ impl<'a> Fitting<'a> {
         let (repeated, _) = prompt.order.repeated_and_other(&prompt.first, &prompt.second);
         let wanted = [prompt.first.as_str(), prompt.second.as_str(), repeated];
         let own_length = lengths_of(self.tokenizers, &prompt.text)?;
-        let mut last = Vec::new();
-        for n_names in [self.n_own, self.names.len()] {
-            let candidates: Vec<Vec<&str>> =
-                roles.iter().map(|places| self.candidates(n_names, places, wanted)).collect();
-            let is_last = n_names == self.names.len();
-            if !is_last && candidates.iter().any(|names| names.len() < roles.len()) {
+        let candidates: Vec<Vec<&str>> = (roles.iter())
+            .map(|places| {
+                let own = self.candidates(self.n_own, places, wanted);
+                if own.len() < roles.len() { self.candidates(self.names.len(), places, wanted) } else { own }
+            })
+            .collect();
+        for _ in 0..MAX_TRIES {
+            let mut drawn: Vec<&str> = Vec::new();
+            for names in &candidates {
+                let free: Vec<&str> = names.iter().copied().filter(|name| !drawn.contains(name)).collect();
+                drawn.extend(free.get(draw.below(free.len())));
+            }
+            if drawn.len() < roles.len() {
                 continue;
             }
-            for _ in 0..MAX_TRIES {
-                last.clear();
-                for names in &candidates {
-                    let free: Vec<&str> = names.iter().copied().filter(|name| !last.contains(name)).collect();
-                    last.extend(free.get(draw.below(free.len())));
-                }
-                if last.len() < roles.len() {
-                    continue;
-                }
-                let Some((made, text)) = make(&last) else { return Ok(None) };
-                if lengths_of(self.tokenizers, &text)? == own_length {
-                    return Ok(Some(made));
-                }
+            let Some((made, text)) = make(&drawn) else { break };
+            if lengths_of(self.tokenizers, &text)? == own_length {
+                return Ok(Some(made));
             }
         }
         Ok(None)
@@ -113,7 +111,8 @@ impl<'a> Fitting<'a> {
     fn candidates(&self, n_names: usize, places: &[usize], prompt: [&str; 3]) -> Vec<&'a str> {
         let fits = |&at: &usize| {
             let as_long = |&place: &usize| {
-                let of = |name: &str| self.names.iter().position(|n| *n == name).map(|n| &self.lengths[place][n]);
+                let of =
+                    |name: &str| self.names.iter().position(|n| *n == name).map(|n| &self.lengths[place][n]);
                 of(prompt[place]) == Some(&self.lengths[place][at])
             };
             !prompt.contains(&self.names[at]) && places.iter().all(as_long)

@@ -180,7 +180,9 @@ impl PromptSet {
             && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
             && prompt.references.iter().all(|r| {
                 let names = [&r.first, &r.second, &r.third];
-                names.iter().all(|name| stands_in(name)) && r.first != r.second && !names[..2].contains(&&r.third)
+                names.iter().all(|name| stands_in(name))
+                    && r.first != r.second
+                    && !names[..2].contains(&&r.third)
             })
             && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
             && prompt.first != prompt.second
