@@ -44,7 +44,9 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     let tasks: Vec<Task> = args.tasks.iter().map(|task| Task::load(task)).collect::<Result<_, _>>()?;
     let stages = args.stages();
     let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
-    if let Some(task) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
+    if let Some(task) =
+        names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+    {
         return Err(CliError::SameTask { task: task.clone() });
     }
     let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &names)?;
@@ -347,7 +349,9 @@ impl Run<'_> {
         make: impl FnOnce(&Study, &Extras, &Layout) -> Result<(Vec<PathBuf>, Vec<String>), CliError>,
     ) -> Result<(), CliError> {
         let layout = self.folder.layout.clone();
-        let inputs = Digest256::of(&json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.contrasts) }));
+        let inputs = Digest256::of(
+            &json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.contrasts) }),
+        );
         if self.folder.is_done(stage, &inputs) {
             self.display.detail(&format!("{stage}: done"));
             return Ok(());
