@@ -16,6 +16,7 @@ pub mod attention;
 pub mod audit;
 pub mod categories;
 pub mod compare;
+pub mod direct;
 pub mod dissociation;
 pub mod dissociation_index;
 pub mod error;

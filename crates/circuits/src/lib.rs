@@ -4,6 +4,7 @@
 
 pub mod ablate;
 pub mod attention;
+pub mod direct;
 pub mod prompts;
 pub mod scan;
 pub mod task;
