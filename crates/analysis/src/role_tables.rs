@@ -1,7 +1,7 @@
 //! Tables of the roles of heads.
 
 use crate::origin::Origin;
-use crate::dissociation::Ranged;
+use crate::ranged::Ranged;
 use crate::roles::{HeadRole, PatternScores, REPEATED_TOKENS, RoleScore, RolesFile, TaskScores};
 use crate::table::Table;
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::files::{read_json, write_json};
 use crate::origin::Origin;
-use crate::dissociation::Ranged;
+use crate::ranged::Ranged;
 use crate::stats::Seed;
 use crate::stats::bootstrap::{BootstrapOptions, bootstrap_means};
 

@@ -7,7 +7,7 @@
 use crate::direct::compares_with_delta;
 use crate::joint::ModelInfo;
 use crate::per_prompt::PerPromptScan;
-use crate::dissociation::Ranged;
+use crate::ranged::Ranged;
 use crate::scan_file::Split;
 use crate::stats::Seed;
 use crate::stats::bootstrap::weighted_mean;

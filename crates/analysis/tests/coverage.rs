@@ -220,9 +220,9 @@ fn stable_categories_are_right() {
         let category = Category::of(ioi[head].mean, anti[head].mean, tau);
         let agrees = |strong: bool, share: f64| if strong { share } else { 1.0 - share };
         let probability =
-            agrees(category.works_on(cs_analysis::joint::StudyTask::Ioi), ioi[head].share_at_least[0].unwrap())
+            agrees(category.works_on(cs_analysis::joint::Side::A), ioi[head].share_at_least[0].unwrap())
                 * agrees(
-                    category.works_on(cs_analysis::joint::StudyTask::Anti),
+                    category.works_on(cs_analysis::joint::Side::B),
                     anti[head].share_at_least[0].unwrap(),
                 );
         if probability >= STABLE_PROBABILITY {

@@ -254,7 +254,7 @@ fn a_planted_effect_is_found() {
     let (mut n_found, mut n_tests) = (0, 0);
     for seed in 0..10 {
         let file = Simulated::new(noisy_scans(true, seed), 0.15).run().ablation;
-        for (selection, task) in [(Selection::IoiOnly, "ioi"), (Selection::AntiOnly, "anti")] {
+        for (selection, task) in [(Selection::OnlyA, "ioi"), (Selection::OnlyB, "anti")] {
             let of = |is_own: bool| {
                 let tests = file.tests.iter().filter(move |t| (t.selection, t.k) == (selection, 4));
                 tests.filter(move |t| t.measure == "mean_diff" && (t.task == task) == is_own)

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use cs_analysis::joint::{self, JointTable, MAX_ROWS, StudyTask};
+use cs_analysis::joint::{self, JointTable, MAX_ROWS, Side};
 use cs_analysis::study::{StudyOptions, analyse};
 use common::pairs;
 
@@ -132,7 +132,7 @@ fn duplicates_and_nans_are_counted_for_the_audit() {
     let import = joint::import_reader(csv.as_bytes(), Path::new("joint.csv"), MAX_ROWS).unwrap();
     assert_eq!(import.duplicates.len(), 2);
     assert_eq!(import.duplicates[1].lines, [2, 5]);
-    assert_eq!(import.n_nan[&("m".to_owned(), StudyTask::Anti)], 2);
+    assert_eq!(import.n_nan[&("m".to_owned(), Side::B)], 2);
     assert_eq!(import.table.n_rows(), 4);
 }
 

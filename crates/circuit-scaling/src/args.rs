@@ -19,7 +19,8 @@ use crate::progress::Display;
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
 
-/// What every attention head of a transformer does on IOI and anti-repeat, across model families and sizes.
+/// What every attention head of a transformer does on a task, whether two tasks use the same heads, and how that changes across
+/// model families and sizes.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -61,10 +62,10 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample\n  circuit-scaling scan --models ./my-gpt2 --task ioi --heads L9H6,L9H9 --out few"
     )]
     Scan(ScanArgs),
-    /// Join the scans of both tasks into one table
+    /// Join the scans of two tasks into one table
     #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
-    /// Class every head of the joint table as IOI-only, anti-only, shared or weak
+    /// Class every head of the joint table as working on one of two tasks only, shared or weak
     #[command(
         after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
     )]
@@ -203,12 +204,24 @@ pub struct StudyArgs {
     pub out: PathBuf,
 }
 
+/// Which tasks of a study are compared with each other.
+#[derive(Debug, Args, Clone, Default)]
+pub struct ContrastArgs {
+    /// Pairs of tasks to compare, separated by commas; by default ioi:anti-repeat where the study has both, else every pair of
+    /// up to four tasks
+    #[arg(long, value_name = "A:B", value_delimiter = ',')]
+    pub contrast: Vec<String>,
+}
+
 /// Options of the tables that need no model.
 #[derive(Debug, Args, Clone)]
 pub struct TableArgs {
     /// Where the study lies
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
@@ -235,7 +248,8 @@ impl TableArgs {
 /// Options of `analyze`.
 #[derive(Debug, Args)]
 pub struct AnalyzeArgs {
-    /// A joint table: family,model,layer,head,delta_ioi,delta_anti and any further columns, rows in any order
+    /// A joint table: family,model,layer,head,delta_ioi,delta_anti (or delta_ of two other tasks) and any further columns, rows in
+    /// any order
     #[arg(value_name = "JOINT.csv")]
     pub joint: PathBuf,
     /// Where tables go, and how they are made
@@ -253,6 +267,9 @@ pub struct CompareArgs {
     pub a: PathBuf,
     /// Another one of the same models
     pub b: PathBuf,
+    /// Tasks to compare the studies on
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
@@ -384,7 +401,7 @@ pub struct RunArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
+    /// Tasks, separated by commas: built-in ones such as ioi and anti-repeat, or files of tasks
     #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
     /// Random sets that sets of hero heads are compared with
@@ -401,6 +418,9 @@ pub struct ExperimentArgs {
     /// Where the study lies
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,

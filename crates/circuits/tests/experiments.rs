@@ -168,7 +168,7 @@ fn separate_circuits_dissociate() {
         let matched = row("random_matched_ioi_only", 2);
         assert!(matched.status.starts_with("anti: not drawn") || matched.n_sets_anti == 0, "{matched:?}");
         let area = ablation.areas.iter().find(|a| {
-            (a.selection, a.against) == (Selection::IoiOnly, SetKind::Random)
+            (a.selection, a.against) == (Selection::OnlyA, SetKind::Random)
                 && a.task == "ioi"
                 && a.measure == "mean_diff"
         });
