@@ -55,7 +55,8 @@ pub(crate) fn direct_effects(
     let effects = scan.differences(split);
     let means = bootstrap_means(&direct, &effects.weights, options, seed);
     let compensation: Vec<Option<BootstrapMean>> = if compares_with_delta(&scan.meta) {
-        let of_head = |(delta, direct): (&Vec<f64>, &Vec<f64>)| delta.iter().zip(direct).map(|(a, b)| a - b).collect();
+        let of_head =
+            |(delta, direct): (&Vec<f64>, &Vec<f64>)| delta.iter().zip(direct).map(|(a, b)| a - b).collect();
         let series: Vec<Vec<f64>> = effects.heads.iter().zip(&direct).map(of_head).collect();
         bootstrap_means(&series, &effects.weights, options, seed).into_iter().map(Some).collect()
     } else {

@@ -138,7 +138,9 @@ fn best_heads_table(files: &[RolesFile], tau: f64) -> Table {
         let value = |s: &RoleScore| s.score.value.unwrap_or(f64::NEG_INFINITY);
         // Heads of equal scores keep their order.
         best.sort_by(|a, b| b.plays(role, tau).cmp(&a.plays(role, tau)).then(value(b).total_cmp(&value(a))));
-        rows.extend(best.into_iter().take(BEST).enumerate().map(|(at, s)| (&file.origin, task, role, at + 1, s)));
+        rows.extend(
+            best.into_iter().take(BEST).enumerate().map(|(at, s)| (&file.origin, task, role, at + 1, s)),
+        );
     }
     let rows = || rows.iter();
     let table = Table::new(BEST_HEADS)

@@ -171,7 +171,12 @@ pub struct RolesFile {
 impl RolesFile {
     /// The results of one model.
     #[must_use]
-    pub fn new(origin: Origin, (n_sequences, n_random_tokens): (usize, usize), heads: Vec<PatternScores>, tasks: Vec<TaskRoles>) -> Self {
+    pub fn new(
+        origin: Origin,
+        (n_sequences, n_random_tokens): (usize, usize),
+        heads: Vec<PatternScores>,
+        tasks: Vec<TaskRoles>,
+    ) -> Self {
         let note = format!(
             "previous_token, duplicate_token and induction: mean attention to that token on sequences of random tokens that are said twice, over the \
              queries that have one; s_inhibition: attention from the last token to the distractor where it is said again; name_mover and \

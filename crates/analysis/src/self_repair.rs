@@ -60,7 +60,8 @@ pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
     }
     let words = [&scan.meta.model_name[..], &scan.meta.task, split.as_str(), "self-repair"];
     let sample = Measured { series: &series, weights: &delta.weights };
-    let ratio = |means: &[f64], out: &mut [f64]| out[0] = if means[1] > 0.0 { means[0] / means[1] } else { f64::NAN };
+    let ratio =
+        |means: &[f64], out: &mut [f64]| out[0] = if means[1] > 0.0 { means[0] / means[1] } else { f64::NAN };
     let repaired = bootstrap_functions(&[(sample, Seed::new(scan.meta.seed, &words))], COVERAGE, 1, ratio);
     Some(SelfRepair {
         split,

@@ -1,9 +1,9 @@
 //! Scores of the roles that heads play: from attention on repeated random tokens, and on a task's prompts. [`cs_analysis::roles`] says
 //! what they are.
 
+use cs_analysis::direct::compares_with_delta;
 use cs_analysis::head_id::HeadId;
 use cs_analysis::per_prompt::PerPromptScan;
-use cs_analysis::direct::compares_with_delta;
 use cs_analysis::roles::{PatternScores, TaskRoles, TaskScores, ranged_means};
 use cs_analysis::scan_file::Split;
 use cs_analysis::stats::Seed;
@@ -135,9 +135,16 @@ pub fn pattern_scores(
     let seed = Seed::new(seed, &[model, "repeated random tokens"]);
     let [previous, duplicate, induction] = scores.map(|series| ranged_means(&series, &weights, &seed));
     let ranged = previous.into_iter().zip(duplicate).zip(induction);
-    Ok(heads(decoder.spec()).zip(ranged).map(|(id, ((previous_token, duplicate_token), induction))| {
-        PatternScores { layer: id.layer, head: id.head, previous_token, duplicate_token, induction }
-    }).collect())
+    Ok(heads(decoder.spec())
+        .zip(ranged)
+        .map(|(id, ((previous_token, duplicate_token), induction))| PatternScores {
+            layer: id.layer,
+            head: id.head,
+            previous_token,
+            duplicate_token,
+            induction,
+        })
+        .collect())
 }
 
 /// Attention from the last token of each prompt: to the answer, to the distractor, and to the distractor where it is said again.
@@ -151,10 +158,12 @@ pub fn last_attention_to_answers(
     options: Options,
 ) -> Result<[Vec<Vec<f64>>; 3], EngineError> {
     let spec = decoder.spec();
-    let places: Vec<[Vec<usize>; 3]> = prompts.prompts.iter().map(|p| answer_places(&p.token_ids, p.correct_id, p.distractor_id)).collect();
+    let places: Vec<[Vec<usize>; 3]> =
+        prompts.prompts.iter().map(|p| answer_places(&p.token_ids, p.correct_id, p.distractor_id)).collect();
     let mut found: [Vec<Vec<f64>>; 3] =
         std::array::from_fn(|_| vec![vec![0.0; places.len()]; spec.n_heads_total()]);
-    let asked = |p: &crate::prompts::TokenizedPrompt| Prompt { tokens: p.token_ids.clone(), ..Prompt::default() };
+    let asked =
+        |p: &crate::prompts::TokenizedPrompt| Prompt { tokens: p.token_ids.clone(), ..Prompt::default() };
     let asked: Vec<Prompt> = prompts.prompts.iter().map(asked).collect();
     attention_rows(decoder, &asked, Queries::Last, options, &mut |row| {
         for (found, places) in found.iter_mut().zip(&places[row.prompt]) {
@@ -203,14 +212,17 @@ pub fn task_roles(
     };
     let indirect = match &direct {
         Some(direct) if compares_with_delta(&scan.meta) => {
-            let less = |(delta, direct): (&Vec<f64>, &Vec<f64>)| delta.iter().zip(direct).map(|(a, b)| a - b).collect();
+            let less = |(delta, direct): (&Vec<f64>, &Vec<f64>)| {
+                delta.iter().zip(direct).map(|(a, b)| a - b).collect()
+            };
             let series: Vec<Vec<f64>> = scan.differences(split).heads.iter().zip(direct).map(less).collect();
             ranged_means(&series, &weights, &seed)
         }
         _ => none(),
     };
     let has = |which: usize| -> Vec<usize> {
-        let places = |p: &crate::prompts::TokenizedPrompt| answer_places(&p.token_ids, p.correct_id, p.distractor_id);
+        let places =
+            |p: &crate::prompts::TokenizedPrompt| answer_places(&p.token_ids, p.correct_id, p.distractor_id);
         (0..weights.len()).filter(|&p| !places(&of_split.prompts[p])[which].is_empty()).collect()
     };
     // A score that no prompt asks for is missing, not 0.

@@ -12,7 +12,13 @@ use planted::{N_HEADS, Planted, Role, World, backup_circuit, full_circuit, scan_
 
 /// What the heads that answer say at the last token, by name: nobody else says anything there.
 const ANSWERS: [&str; 7] = [
-    "ioi_mover", "ioi_negative_mover", "ioi_suppressor", "anti_mover", "anti_suppressor", "repeater", "two_faced",
+    "ioi_mover",
+    "ioi_negative_mover",
+    "ioi_suppressor",
+    "anti_mover",
+    "anti_suppressor",
+    "repeater",
+    "two_faced",
 ];
 
 fn scan_files(world: &World, model: &Planted, options: ScanOptions) -> [ScanFile; 2] {
@@ -38,10 +44,16 @@ fn check(circuit: fn(&World) -> Vec<Role>, direct_of: fn(&Role, usize) -> f64) {
                 let effect = head.direct.as_ref().expect("a pre-norm model");
                 let planted = role.map_or(0.0, |role| direct_of(role, task));
                 let near = |found: f64, planted: f64| (found - planted).abs() <= 0.02 + 0.1 * planted.abs();
-                assert!(near(effect.direct, planted), "{seed}: {name}, task {task}: {effect:?}, planted {planted}");
+                assert!(
+                    near(effect.direct, planted),
+                    "{seed}: {name}, task {task}: {effect:?}, planted {planted}"
+                );
                 let delta = role.map_or(0.0, |role| role.delta[task]);
                 assert!(near(head.delta, delta), "{seed}: {name}: Δ {}, planted {delta}", head.delta);
-                assert_eq!(effect.compensation.map(|c| (c - (head.delta - effect.direct)).abs() < 1e-6), Some(true));
+                assert_eq!(
+                    effect.compensation.map(|c| (c - (head.delta - effect.direct)).abs() < 1e-6),
+                    Some(true)
+                );
                 let interval = effect.direct_low.zip(effect.direct_high).expect("an interval");
                 assert!(interval.0 <= effect.direct && effect.direct <= interval.1, "{effect:?}");
             }
@@ -66,7 +78,8 @@ fn a_backup_hides_a_mover_from_ablation_but_not_from_its_direct_effect() {
 
 #[test]
 fn heads_that_answer_have_direct_effects_and_those_that_tell_them_have_none() {
-    let of_answering = |role: &Role, task: usize| if ANSWERS.contains(&role.name) { role.delta[task] } else { 0.0 };
+    let of_answering =
+        |role: &Role, task: usize| if ANSWERS.contains(&role.name) { role.delta[task] } else { 0.0 };
     check(full_circuit, of_answering);
     check(separate_circuit, of_answering);
 }
@@ -77,7 +90,8 @@ fn other_ablations_have_direct_effects_but_no_compensation() {
     let world = World::new();
     let model = Planted::new(&world, full_circuit(&world), 0);
     let options = ScanOptions { value_bias: ValueBias::InHead, ..ScanOptions::default() };
-    let [folded, in_head] = [ScanOptions::default(), options].map(|options| scan_files(&world, &model, options));
+    let [folded, in_head] =
+        [ScanOptions::default(), options].map(|options| scan_files(&world, &model, options));
     for (folded, in_head) in folded.iter().zip(&in_head) {
         for (folded, in_head) in folded.heads.iter().zip(&in_head.heads) {
             let (folded, in_head) = (folded.direct.clone().unwrap(), in_head.direct.clone().unwrap());

@@ -17,7 +17,9 @@ use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
-use planted::{N_HEADS, N_LAYERS, Planted, Role, World, backup_circuit, full_circuit, scan_with, separate_circuit};
+use planted::{
+    N_HEADS, N_LAYERS, Planted, Role, World, backup_circuit, full_circuit, scan_with, separate_circuit,
+};
 
 fn decoder(folder: &Path) -> Decoder {
     let files = ModelFiles::folder(folder).unwrap();
@@ -36,7 +38,8 @@ fn scores_are_those_of_transformer_lens() {
     for (path, sequences) in models {
         let decoder = decoder(&root.join(path));
         let sequences = sequences.as_array().unwrap();
-        let tokens = |s: &serde_json::Value| -> Vec<u32> { serde_json::from_value(s["tokens"].clone()).unwrap() };
+        let tokens =
+            |s: &serde_json::Value| -> Vec<u32> { serde_json::from_value(s["tokens"].clone()).unwrap() };
         let tokens: Vec<Vec<u32>> = sequences.iter().map(tokens).collect();
         let found = attention_scores(&decoder, &tokens, Options::default()).unwrap();
         for (found, name) in found.iter().zip(["previous_token", "duplicate_token", "induction"]) {
@@ -45,7 +48,10 @@ fn scores_are_those_of_transformer_lens() {
                 assert_eq!(expected.len(), found.len(), "{path}");
                 for (head, (found, expected)) in found.iter().zip(expected).enumerate() {
                     let found = found[at];
-                    assert!((found - expected).abs() < 1e-5, "{path}, {name} of head {head}: {found}, not {expected}");
+                    assert!(
+                        (found - expected).abs() < 1e-5,
+                        "{path}, {name} of head {head}: {found}, not {expected}"
+                    );
                 }
             }
         }
@@ -105,7 +111,11 @@ fn check(circuit: fn(&World) -> Vec<Role>, planted: &[(HeadRole, [&[&str]; 2])])
         for role in HeadRole::ALL {
             for (at, task) in ["ioi", "anti_repeat"].into_iter().enumerate() {
                 let expected = planted.get(&role).map_or(&[][..], |tasks| tasks[at]);
-                assert_eq!(named(&model, &file, role, task), expected, "placement {seed}: {role:?} on {task}");
+                assert_eq!(
+                    named(&model, &file, role, task),
+                    expected,
+                    "placement {seed}: {role:?} on {task}"
+                );
             }
         }
         // The tables say the same.
@@ -120,7 +130,9 @@ fn check(circuit: fn(&World) -> Vec<Role>, planted: &[(HeadRole, [&[&str]; 2])])
 
 #[test]
 fn roles_name_the_planted_heads_and_no_other() {
-    use HeadRole::{CopySuppression, DuplicateToken, NameMover, NegativeNameMover, PreviousToken, SInhibition};
+    use HeadRole::{
+        CopySuppression, DuplicateToken, NameMover, NegativeNameMover, PreviousToken, SInhibition,
+    };
     check(
         full_circuit,
         &[

@@ -61,7 +61,8 @@ pub fn direct_attribution(
     let limits = cpu::limits(spec, &[], plan::longest(prompts));
     for chunk in plan::chunks(prompts, &[], limits, options)? {
         let mut run = Plain::embed(decoder, &chunk.base);
-        let tiles = || chunk.prompts.par_chunks(PROMPTS_AT_ONCE).zip(chunk.base.ends().par_chunks(PROMPTS_AT_ONCE));
+        let tiles =
+            || chunk.prompts.par_chunks(PROMPTS_AT_ONCE).zip(chunk.base.ends().par_chunks(PROMPTS_AT_ONCE));
         for index in 0..spec.n_layers {
             let layer = Layer { decoder, index };
             run.step(layer, &chunk.base);
@@ -114,7 +115,8 @@ pub fn direct_attribution_cost(
 fn of_layer(layer: Layer<'_>, run: &Plain, ends: &[u32], read: &[&[u32]]) -> Vec<Vec<f64>> {
     let (spec, w_o) = (layer.spec(), &layer.weights().w_o);
     let (n, d_model, d_attn, d_head) = (ends.len(), spec.d_model, spec.d_attn(), spec.d_head);
-    let tokens = read.iter().copied().enumerate().flat_map(|(i, of_prompt)| of_prompt.iter().map(move |&t| (i, t)));
+    let tokens =
+        read.iter().copied().enumerate().flat_map(|(i, of_prompt)| of_prompt.iter().map(move |&t| (i, t)));
     // For each token read, its prompt's place and the direction of `o_h` that it reads.
     let mut directions: Vec<(usize, Vec<f64>)> =
         tokens.map(|(i, token)| (i, unembed_direction(layer.decoder, token))).collect();

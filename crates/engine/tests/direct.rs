@@ -48,7 +48,11 @@ fn prompts(folder: &Path, n_ctx: usize) -> Vec<Option<Prompt>> {
     let read = ints("correct_ids").into_iter().zip(ints("distractor_ids"));
     let prompt = |(len, (correct, distractor)): (u32, (u32, u32))| {
         let tokens: Vec<u32> = tokens.by_ref().take(len as usize).collect();
-        (tokens.len() <= n_ctx).then(|| Prompt { tokens, read: vec![correct, distractor], ..Prompt::default() })
+        (tokens.len() <= n_ctx).then(|| Prompt {
+            tokens,
+            read: vec![correct, distractor],
+            ..Prompt::default()
+        })
     };
     ints("prompt_lengths").into_iter().zip(read).map(prompt).collect()
 }
@@ -100,8 +104,11 @@ fn any_model() -> impl Strategy<Value = Parts> {
 
 fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
     let read = proptest::collection::vec(0u32..D_VOCAB as u32, 0..4);
-    let prompt = (proptest::collection::vec(0u32..4, 1..N_CTX), read)
-        .prop_map(|(tokens, read)| Prompt { tokens, read, ..Prompt::default() });
+    let prompt = (proptest::collection::vec(0u32..4, 1..N_CTX), read).prop_map(|(tokens, read)| Prompt {
+        tokens,
+        read,
+        ..Prompt::default()
+    });
     proptest::collection::vec(prompt, 1..7)
 }
 
@@ -172,7 +179,10 @@ fn in_a_last_block_without_norms_or_mlp_the_attribution_is_what_ablation_takes_a
             let without = logits(Edits { edits: ablated.edits(), ..Edits::default() });
             for (token, found) in [5, 7].into_iter().zip(&found[last * spec.n_heads + head]) {
                 let taken = logits(Edits::default())[token] - without[token];
-                assert!((found - taken).abs() < 1e-4 * taken.abs().max(1.0), "seed {seed}: {found}, not {taken}");
+                assert!(
+                    (found - taken).abs() < 1e-4 * taken.abs().max(1.0),
+                    "seed {seed}: {found}, not {taken}"
+                );
             }
         }
     }
@@ -192,7 +202,9 @@ fn the_cost_is_that_of_one_plain_run() {
         let expected = match spec.norm {
             NormPlacement::Post => Cost::default(),
             NormPlacement::Pre => Cost { dense: plain.dense + w_o, ..plain },
-            NormPlacement::Branch | NormPlacement::PreAndBranch => Cost { dense: plain.dense + 2.0 * w_o, ..plain },
+            NormPlacement::Branch | NormPlacement::PreAndBranch => {
+                Cost { dense: plain.dense + 2.0 * w_o, ..plain }
+            }
         };
         assert_eq!(found, expected);
         *norms.entry(format!("{:?}", spec.norm)).or_insert(0) += 1;

@@ -68,7 +68,8 @@ fn score_model(
     }
     let decoder = tested.subject.load()?;
     let options = cs_engine::Options { memory };
-    let fault = |source: cs_engine::EngineError| CliError::Attend { model: name.clone(), source: source.into() };
+    let fault =
+        |source: cs_engine::EngineError| CliError::Attend { model: name.clone(), source: source.into() };
     let tokens = repeated_tokens(tested.subject, origin.seed);
     let bar = display.bar("roles", name, "", (tested.scans.len() + 1) as u64, "passes");
     let heads = pattern_scores(&decoder, &tokens, (origin.seed, name), options).map_err(fault)?;
@@ -79,7 +80,11 @@ fn score_model(
         tasks.push(task_roles(&decoder, prompts, (scan, tested.split), options).map_err(fault)?);
     }
     let seconds = bar.finish();
-    display.note(&format!("{name:16} {:12} roles of {} heads in {seconds:.1} s", "", decoder.spec().n_heads_total()));
+    display.note(&format!(
+        "{name:16} {:12} roles of {} heads in {seconds:.1} s",
+        "",
+        decoder.spec().n_heads_total()
+    ));
     let file = RolesFile::new(origin, (tokens.sequences.len(), tokens.n_random), heads, tasks);
     file.write(&path)?;
     folder.done(&step, inputs, &[path])?;

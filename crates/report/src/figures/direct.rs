@@ -89,9 +89,13 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
 pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Drawing> {
     let name = "self_repair_vs_scale";
     if study.repairs.is_empty() {
-        return Ok(Err(NotDrawn::new(name, "no model has a head whose own output helps by \u{3c4}, or direct effects that compare with \u{394}")));
+        return Ok(Err(NotDrawn::new(
+            name,
+            "no model has a head whose own output helps by \u{3c4}, or direct effects that compare with \u{394}",
+        )));
     }
-    let sized: Vec<&ModelRepair> = study.repairs.iter().filter(|r| r.info.params_m.is_some_and(|p| p > 0.0)).collect();
+    let sized: Vec<&ModelRepair> =
+        study.repairs.iter().filter(|r| r.info.params_m.is_some_and(|p| p > 0.0)).collect();
     if sized.is_empty() {
         return Ok(Err(no_sizes(name)));
     }
@@ -111,11 +115,13 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
         words::counted(heads, "head", "heads"),
     );
     let percent = |x: Option<f64>| x.map(|x| 100.0 * x);
-    let ends = sized.iter().flat_map(|r| [r.repair.repaired.low, r.repair.repaired.value, r.repair.repaired.high]);
+    let ends =
+        sized.iter().flat_map(|r| [r.repair.repaired.low, r.repair.repaired.value, r.repair.repaired.high]);
     // An interval may be very wide where heads say little; the axis follows the estimates and clips it.
     let values: Vec<f64> = sized.iter().filter_map(|r| percent(r.repair.repaired.value)).collect();
     let reach = values.iter().fold(100.0f64, |m, v| m.max(v.abs())) * 1.5;
-    let within: Vec<f64> = ends.filter_map(percent).map(|v| v.clamp(-reach, reach)).chain([0.0, 100.0]).collect();
+    let within: Vec<f64> =
+        ends.filter_map(percent).map(|v| v.clamp(-reach, reach)).chain([0.0, 100.0]).collect();
     let sheet = Sheet { name, title: "", body_mm: 60.0, legend, caption };
     let figure = sheet.draw(|body| {
         let x = Axis::sizes(sized.iter().filter_map(|r| r.info.params_m));
@@ -126,9 +132,12 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
             let shift = 10f64.powf(DODGE * (place as f64 - (tasks.len() - 1) as f64 / 2.0));
             for family in families.names() {
                 let own = sized.iter().filter(|r| r.task == *task && r.info.family == family);
-                let points: Vec<(f64, &&ModelRepair)> = own.filter_map(|r| Some((r.info.params_m? * shift, r))).collect();
-                let line: Vec<(f64, f64)> =
-                    points.iter().filter_map(|(x, r)| Some((*x, percent(r.repair.repaired.value)?))).collect();
+                let points: Vec<(f64, &&ModelRepair)> =
+                    own.filter_map(|r| Some((r.info.params_m? * shift, r))).collect();
+                let line: Vec<(f64, f64)> = points
+                    .iter()
+                    .filter_map(|(x, r)| Some((*x, percent(r.repair.repaired.value)?)))
+                    .collect();
                 let color = task_color(place_of(task));
                 if line.len() > 1 {
                     panel.line(&line, color, 0.6)?;

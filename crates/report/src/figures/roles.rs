@@ -23,13 +23,18 @@ pub(super) fn counts_vs_scale(study: &Study, extras: &Extras, families: &Familie
     let tau = study.options.tau;
     let counts = role_counts(&extras.roles, tau);
     if counts.is_empty() {
-        return Ok(Err(NotDrawn::new(name, "the roles of heads were not measured: run circuit-scaling attend")));
+        return Ok(Err(NotDrawn::new(
+            name,
+            "the roles of heads were not measured: run circuit-scaling attend",
+        )));
     }
-    let sized: Vec<&RoleCount> = counts.iter().filter(|c| c.origin.params_m.is_some_and(|p| p > 0.0)).collect();
+    let sized: Vec<&RoleCount> =
+        counts.iter().filter(|c| c.origin.params_m.is_some_and(|p| p > 0.0)).collect();
     if sized.is_empty() {
         return Ok(Err(no_sizes(name)));
     }
-    let roles: Vec<HeadRole> = HeadRole::ALL.into_iter().filter(|r| sized.iter().any(|c| c.role == *r)).collect();
+    let roles: Vec<HeadRole> =
+        HeadRole::ALL.into_iter().filter(|r| sized.iter().any(|c| c.role == *r)).collect();
     let tasks = &study.effects.tasks;
     // What is read on random tokens belongs to no task.
     let task_of = |count: &RoleCount| tasks.iter().position(|t| t == count.task);
@@ -68,7 +73,8 @@ pub(super) fn counts_vs_scale(study: &Study, extras: &Extras, families: &Familie
             let panel = Panel::new(area, role.label(), x, Axis::linear_between(title, -0.05 * top, top, 4))?;
             panel.across(0.0, FAINT)?;
             for task in std::iter::once(None).chain((0..tasks.len()).map(Some)) {
-                let shift = task.map_or(1.0, |t| 10f64.powf(DODGE * (t as f64 - (tasks.len() - 1) as f64 / 2.0)));
+                let shift =
+                    task.map_or(1.0, |t| 10f64.powf(DODGE * (t as f64 - (tasks.len() - 1) as f64 / 2.0)));
                 for family in families.names() {
                     let of = own.iter().filter(|c| task_of(c) == task && c.origin.family == family);
                     let points: Vec<(f64, f64)> =

@@ -17,7 +17,9 @@ pub(super) fn roles() -> Value {
 /// The roles of a model: for each role and task how many heads play it and which are the best; and the roles that each head of `rows` plays,
 /// as places of role and task with the score. Null where roles were not measured. A role that belongs to no task has no task.
 pub(super) fn of_model(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
-    let Some(file) = extras.roles.iter().find(|f| f.origin.model == model.info.model) else { return Value::Null };
+    let Some(file) = extras.roles.iter().find(|f| f.origin.model == model.info.model) else {
+        return Value::Null;
+    };
     let tau = study.options.tau;
     let place = |task: &str| study.effects.tasks.iter().position(|t| t == task);
     let mut of_heads: Vec<Vec<Value>> = vec![vec![]; rows.len()];

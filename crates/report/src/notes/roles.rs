@@ -18,7 +18,9 @@ pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<St
     let mut text = heading("Roles and self-repair", study);
     text += "## Self-repair\n\n";
     match study.repairs.is_empty() {
-        true => text += "No head of these models has an output that helps by τ and direct effects that compare with Δ.\n",
+        true => {
+            text += "No head of these models has an output that helps by τ and direct effects that compare with Δ.\n"
+        }
         false => {
             text += &format!(
                 "What later layers make up for when a head whose own output helps by τ = {} logits is ablated: the sum of Δ − direct effect over \
@@ -61,9 +63,13 @@ fn of_model(file: &RolesFile, tau: f64) -> String {
         scores.retain(|s| s.plays(count.role, tau));
         let value = |s: &RoleScore| s.score.value.unwrap_or(f64::NEG_INFINITY);
         scores.sort_by(|a, b| value(b).total_cmp(&value(a)));
-        let best = scores.iter().take(BEST).map(|s| format!("{} {:.2}", words::head(s.head.0, s.head.1), value(s)));
-        let read_on =
-            if count.task == REPEATED_TOKENS { "repeated random tokens".to_owned() } else { task_label(count.task) };
+        let best =
+            scores.iter().take(BEST).map(|s| format!("{} {:.2}", words::head(s.head.0, s.head.1), value(s)));
+        let read_on = if count.task == REPEATED_TOKENS {
+            "repeated random tokens".to_owned()
+        } else {
+            task_label(count.task)
+        };
         let best: Vec<String> = best.collect();
         let best = if best.is_empty() { "–".to_owned() } else { best.join(", ") };
         format!("| {} | {read_on} | {} of {} | {best} |\n", count.role.label(), count.n, count.n_scored)
