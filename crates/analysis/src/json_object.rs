@@ -10,6 +10,12 @@ use serde_json::{Map, Value};
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
+    /// A field that is still there, as text.
+    pub(crate) fn show(&self, name: &str) -> Option<String> {
+        let value = self.0.get(name)?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
     /// Takes a field out; one that is not there reads as null.
     ///
     /// # Errors

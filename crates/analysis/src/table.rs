@@ -311,7 +311,8 @@ pub(crate) fn read_named_rows<T>(
     let mut reader = csv::Reader::from_reader(&text[..]);
     let read = |(at, cells): (usize, csv::Result<HashMap<String, String>>)| {
         let cells = NamedRow(cells.map_err(fault)?);
-        row(&cells).map_err(|problem| AnalysisError::format(path, format!("row {}", at + 1), problem, mend))
+        // The header is line 1.
+        row(&cells).map_err(|problem| AnalysisError::format(path, format!("line {}", at + 2), problem, mend))
     };
     reader.deserialize().enumerate().map(read).collect()
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cs_analysis::categories::{Category, classify, heroes_table, tau_sweep};
+use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::joint::{self, JointTable};
 use proptest::prelude::*;
 
@@ -84,8 +85,8 @@ fn relative_categories_follow_what_the_model_does() {
         }
     }
     let not_done = |name: &str| joint.model(name).unwrap().info.tasks_not_done();
-    use joint::Side::{Anti, Ioi};
-    assert_eq!(["does", "chance", "never", "unknown"].map(not_done), [vec![], vec![Ioi], vec![Anti], vec![]]);
+    use Side::{A, B};
+    assert_eq!(["does", "chance", "never", "unknown"].map(not_done), [vec![], vec![A], vec![B], vec![]]);
     let csv = classified.summary_table().to_csv();
     let ends =
         |model: &str| csv.lines().find(|l| l.starts_with(&format!("mine,{model},"))).unwrap().to_owned();
@@ -101,7 +102,7 @@ fn relative_categories_follow_what_the_model_does() {
 #[test]
 fn heroes_are_the_strongest_of_each_category() {
     let joint = example();
-    let csv = heroes_table(&classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
+    let csv = heroes_table(&Contrast::published(), &classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
     let first: Vec<String> =
         csv.lines().map(|l| l.split(',').take(8).collect::<Vec<_>>().join(",")).collect();
     assert_eq!(

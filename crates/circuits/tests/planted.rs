@@ -82,7 +82,7 @@ fn the_table_says_what_it_plants() {
     let world = World::new();
     for circuit in [full_circuit, separate_circuit, shared_circuit] {
         for role in circuit(&world) {
-            let category = Category::of(role.delta[0], role.delta[1], DEFAULT_TAU);
+            let category = Category::of(role.delta, DEFAULT_TAU);
             assert_eq!(category, role.category, "{}", role.name);
         }
     }

@@ -102,8 +102,10 @@ pub fn read_results(path: &Path, contrast: &Contrast) -> Result<Vec<CausalResult
     let mend = "trace again";
     let results: Vec<Fields> = read_json(path, mend)?;
     let result = |(at, mut fields): (usize, Fields)| {
+        let show = |name: &str| fields.show(name).unwrap_or_default();
+        let place = format!("entry {}, {} L{}H{}", at + 1, show("model"), show("layer"), show("head"));
         from_fields(contrast, &mut fields)
-            .map_err(|problem| AnalysisError::format(path, format!("entry {}", at + 1), problem, mend))
+            .map_err(|problem| AnalysisError::format(path, place, problem, mend))
     };
     results.into_iter().enumerate().map(result).collect()
 }

@@ -40,11 +40,14 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
     let families = Families::new(study.models().map(|m| m.family.as_str()));
     let models: Vec<Value> = study.effects.models.iter().map(|m| model(study, extras, m)).collect();
     let mut room = ROOM_FOR_TABLES;
-    // The long table last: the others say more in less room.
-    let (long, others): (Vec<&Table>, Vec<&Table>) =
-        study.tables.iter().chain(&extras.tables).partition(|t| t.name == HEAD_EFFECTS);
-    let tables = others.into_iter().chain(long).map(|t| table(t, &mut room));
-    let tables = tables.collect::<std::io::Result<Vec<Value>>>()?;
+    let all: Vec<&Table> = study.tables.iter().chain(&extras.tables).collect();
+    // The long table gets the room that the others leave, which say more in less.
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|&at| all[at].name == HEAD_EFFECTS);
+    let mut tables = vec![Value::Null; all.len()];
+    for at in order {
+        tables[at] = table(all[at], &mut room)?;
+    }
     let task = |(place, name): (usize, &String)| {
         json!({ "name": name, "label": task_label(name), "color": hex(task_color(place)) })
     };
