@@ -181,7 +181,7 @@ impl RolesFile {
             "previous_token, duplicate_token and induction: mean attention to that token on sequences of random tokens that are said twice, over the \
              queries that have one; s_inhibition: attention from the last token to the distractor where it is said again; name_mover and \
              copy_suppression: attention from the last token to the answer, or to the distractor, times what the head's own output adds to the logit \
-             difference; indirect: \u{394} less the direct effect; over the {} prompts, with 95% intervals over prompts or sequences",
+             difference; indirect: Δ less the direct effect; over the {} prompts, with 95% intervals over prompts or sequences",
             origin.split
         );
         Self { origin, n_sequences, n_random_tokens, heads, tasks, note }

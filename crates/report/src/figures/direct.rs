@@ -25,6 +25,21 @@ fn both(effect: &Effect) -> Option<(f64, f64)> {
     Some((direct.direct, effect.delta?))
 }
 
+/// The models that have direct effects which compare with Δ, by place.
+pub(super) fn models(study: &Study) -> Vec<usize> {
+    let has_any = |&index: &usize| {
+        study.effects.models[index].tasks.iter().flat_map(|t| &t.heads).any(|h| both(&h.effect).is_some())
+    };
+    (0..study.effects.models.len()).filter(has_any).collect()
+}
+
+/// Why no model has a figure of them.
+pub(super) fn not_measured() -> NotDrawn {
+    let why = "no direct effects that compare with Δ: scans with zero ablation and folded value biases measure them, of models whose \
+               norms do not stand on the residual stream";
+    NotDrawn::new("direct_vs_total", why)
+}
+
 /// `direct_vs_total_<model>`: Δ of every head against its direct effect, task by task.
 pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
     let model = &study.effects.models[index];
@@ -36,20 +51,18 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
     };
     let tasks: Vec<usize> = (0..model.tasks.len()).filter(|&task| !points(task).is_empty()).collect();
     if tasks.is_empty() {
-        let why = "no direct effects that compare with \u{394}: they are measured by scans with zero ablation and folded value biases, of models \
-                   whose norms do not stand on the residual stream";
-        return Ok(Err(NotDrawn::new(&name, why)));
+        return Ok(Err(not_measured()));
     }
     let all: Vec<(f64, f64)> = tasks.iter().flat_map(|&t| points(t)).map(|(at, _)| at).collect();
     let caption = format!(
-        "\u{394} of a head against its direct effect: what taking it away would change if nothing after it took notice. n = {}, {}. On the dashed diagonal \
+        "Δ of a head against its direct effect: what taking it away would change if nothing after it took notice. n = {}, {}. On the dashed diagonal \
          later layers do nothing about its absence; above it they push the logit difference up, as backups of a helping head do (self-repair). Axes \
-         show asinh(x / \u{3c4}): nearly linear within \u{b1}\u{3c4} = \u{b1}{tau}, logarithmic beyond. The {NAMED} heads of each task that are furthest from the diagonal \
+         show asinh(x / τ): nearly linear within ±τ = ±{tau}, logarithmic beyond. The {NAMED} heads of each task that are furthest from the diagonal \
          are named. Intervals are in head_effects.csv.",
         words::counted(all.len() / tasks.len(), "head", "heads"),
         words::counted(tasks.len(), "task", "tasks"),
     );
-    let legend = vec![Entry::new(Symbol::Dashed(FAINT), "\u{394} = direct effect")];
+    let legend = vec![Entry::new(Symbol::Dashed(FAINT), "Δ = direct effect")];
     let (columns, rows) = (tasks.len().min(2), tasks.len().div_ceil(2));
     let body_mm = if columns == 1 { 66.0 } else { 46.0 * rows as f64 + 6.0 };
     let sheet = Sheet { name: &name, title: &model.info.model, body_mm, legend, caption };
@@ -57,7 +70,7 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
         for (place, (area, &task)) in grid(body, rows, columns).iter().zip(&tasks).enumerate() {
             let both_axes = || all.iter().flat_map(|(x, y)| [*x, *y]);
             let mut x = Axis::effects("direct effect (logits)", both_axes(), tau);
-            let mut y = Axis::effects("\u{394} (logits)", both_axes(), tau);
+            let mut y = Axis::effects("Δ (logits)", both_axes(), tau);
             if place + columns < tasks.len() {
                 x.title.clear();
             }
@@ -91,7 +104,7 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
     if study.repairs.is_empty() {
         return Ok(Err(NotDrawn::new(
             name,
-            "no model has a head whose own output helps by \u{3c4}, or direct effects that compare with \u{394}",
+            "no model has a head whose own output helps by τ, or direct effects that compare with Δ",
         )));
     }
     let sized: Vec<&ModelRepair> =
@@ -108,8 +121,8 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
     legend.extend(families.names().filter(|f| sized.iter().any(|r| r.info.family == *f)).map(family_entry));
     let heads: usize = sized.iter().map(|r| r.repair.n_heads).sum();
     let caption = format!(
-        "Self-repair: the sum of compensation (\u{394} \u{2212} direct effect) over what heads say (minus their direct effect), over the heads of a model whose own \
-         output helps a task by \u{3c4} = {} logits or more. 100%: later layers make up for all of it; 0%: for nothing; below: they make the loss worse. n = {} \
+        "Self-repair: the sum of compensation (Δ − direct effect) over what heads say (minus their direct effect), over the heads of a model whose own \
+         output helps a task by τ = {} logits or more. 100%: later layers make up for all of it; 0%: for nothing; below: they make the loss worse. n = {} \
          over models and tasks. Bars: 95% intervals over prompts. Tasks stand a little apart sideways.",
         study.options.tau,
         words::counted(heads, "head", "heads"),

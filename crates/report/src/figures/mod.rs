@@ -113,7 +113,11 @@ fn of_direct_effects_and_roles<'a>(study: &'a Study, extras: &'a Extras, familie
         Box::new(move || direct::repair_vs_scale(study, families)),
         Box::new(move || roles::counts_vs_scale(study, extras, families)),
     ];
-    for index in 0..study.effects.models.len() {
+    let with_direct = direct::models(study);
+    if with_direct.is_empty() {
+        jobs.push(Box::new(|| Ok(Err(direct::not_measured()))));
+    }
+    for index in with_direct {
         jobs.push(Box::new(move || direct::direct_vs_total(study, index)));
     }
     jobs

@@ -52,8 +52,8 @@ pub(super) fn counts_vs_scale(study: &Study, extras: &Extras, families: &Familie
     models.sort_unstable();
     models.dedup();
     let caption = format!(
-        "Share of a model's heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of \u{3c4} = {tau} logits or \
-         more, and an interval that excludes 0; S-inhibition heads also help by \u{3c4} through later layers. n = {}. The scores are in head_roles.csv.",
+        "Share of a model's heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
+         more, and an interval that excludes 0; S-inhibition heads also help by τ through later layers. n = {}. The scores are in head_roles.csv.",
         words::counted(models.len(), "model", "models"),
     );
     let rows = roles.len().div_ceil(2);
