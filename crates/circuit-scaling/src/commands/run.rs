@@ -44,7 +44,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     let stages = args.stages();
     if stages != [Stage::Scan] {
         for task in [IOI, ANTI_REPEAT] {
-            if !tasks.iter().any(|t| t.name == task) {
+            if !tasks.iter().any(|t| t.name() == task) {
                 return Err(CliError::TaskNeeded { task });
             }
         }
@@ -128,12 +128,12 @@ impl Run<'_> {
     fn say_what_it_takes(&mut self, stages: &[Stage]) {
         let prompts = |task| match stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
-            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), &task.name)).ok(),
+            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok(),
         };
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
         let Ok(costs) = costs(self.args, &self.subjects, &prompts, CALIBRATION) else { return };
         let is_done = |cost: &StageCost| match cost.stage {
-            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(&task.name, &cost.model))),
+            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model))),
             Stage::Trace => self.folder.has_done("trace v"),
             stage => self.folder.has_done(&format!("{} {}", stage.name(), cost.model)),
         };
@@ -166,7 +166,7 @@ impl Run<'_> {
             for prompts in &prompts {
                 let scan = ModelScan::new(&self.folder.layout, subject, prompts, measure, None)?;
                 if scan.is_done(&self.folder) {
-                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name));
+                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name()));
                 } else {
                     todo.push(scan);
                 }
@@ -189,7 +189,7 @@ impl Run<'_> {
         let result = resolve(layout, task, measure, &self.subjects);
         let Err(CliError::Prompts(error)) = &result else { return result };
         let PromptError::Mismatch { field, recorded, asked, .. } = &**error else { return result };
-        let record = PromptSet::path(&prompts_folder(layout), &task.name);
+        let record = PromptSet::path(&prompts_folder(layout), task.name());
         let is_ours = |model: &str| self.subjects.iter().any(|subject| subject.name == model);
         if !PromptSet::load(&record)?.tokenizers.iter().all(|t| is_ours(&t.model)) {
             return result;
@@ -198,7 +198,7 @@ impl Run<'_> {
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
             "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
-            task.name
+            task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
         resolve(layout, task, measure, &self.subjects)

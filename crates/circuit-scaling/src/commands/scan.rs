@@ -36,11 +36,11 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
         let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
         let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure, only)?;
         if scan.is_done(&folder) {
-            display.note(&format!("{:16} {:12} is done", subject.name, task.name));
+            display.note(&format!("{:16} {:12} is done", subject.name, task.name()));
         } else {
             scan.run(&mut folder, &subject.load()?, display)?;
         }
-        describe(&mut text, &ScanFile::read(&folder.layout.scan(&task.name, &subject.name))?);
+        describe(&mut text, &ScanFile::read(&folder.layout.scan(task.name(), &subject.name))?);
     }
     let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
@@ -64,7 +64,7 @@ pub fn resolve(
 ) -> Result<PromptSet, CliError> {
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let (folder, options) = (prompts_folder(layout), measure.prompt_options());
-    if !PromptSet::path(&folder, &task.name).exists() {
+    if !PromptSet::path(&folder, task.name()).exists() {
         check_references(task, measure, &tokenizers)?;
     }
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
@@ -96,7 +96,7 @@ pub fn check_references(
 /// [`cs_model::error::LoadError::Memory`]
 pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
     for subject in subjects {
-        if tasks.iter().any(|task| !folder.has_done(&step(&task.name, &subject.name))) {
+        if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &subject.name))) {
             subject.info.checkpoint.check_memory()?;
         }
     }
@@ -132,7 +132,7 @@ impl<'a> ModelScan<'a> {
         measure: &MeasureArgs,
         only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
-        let path = layout.scan(&prompts.task.name, &subject.name);
+        let path = layout.scan(prompts.task.name(), &subject.name);
         let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
         // What every table needs is not overwritten by less.
         if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
@@ -156,7 +156,7 @@ impl<'a> ModelScan<'a> {
             model_name: subject.name.clone(),
             hf_name: subject.hf_name.clone(),
             family: subject.family.clone(),
-            task: prompts.task.name.clone(),
+            task: prompts.task.name().to_owned(),
             protocol: prompts.protocol.to_string(),
             seed: prompts.seed,
             value_bias: measure.value_bias.to_string(),
