@@ -54,7 +54,7 @@ fn every_name_of_the_built_in_tasks_is_one_token_in_both() {
 #[test]
 fn names_of_several_tokens_are_refused_with_their_pieces() {
     let Some((gpt2, pythia)) = both() else { return };
-    let mut task = Task::load("ioi").unwrap();
+    let mut task = support::name_task("ioi");
     task.names.pool.extend(["Mallory", "Heidi", "Mia"].map(str::to_owned));
     let set = PromptSet::resolve(&task, &PromptOptions::default(), &[&gpt2, &pythia]).unwrap();
     let refused: BTreeSet<(&str, &str, &str)> =
@@ -74,7 +74,7 @@ fn names_of_several_tokens_are_refused_with_their_pieces() {
 fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
     let Some((gpt2, pythia)) = both() else { return };
     // Its template, with a list of names long enough for the rule.
-    let anti = Task::load("anti-repeat").unwrap();
+    let anti = support::name_task("anti-repeat");
     let form = anti.published.clone().unwrap();
     let mut task = anti.clone();
     task.name = "two_spaces".to_owned();

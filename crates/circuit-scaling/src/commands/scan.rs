@@ -31,6 +31,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let mut folder = StudyFolder::open(&args.study.out)?;
     check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
+    note_left_out(&task, &prompts, display);
     let mut text = String::new();
     for subject in &subjects {
         let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
@@ -69,6 +70,35 @@ pub fn resolve(
     }
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
+
+/// Says which words, or rows and columns of a file, take no part.
+pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
+    let name = task.name();
+    let names: BTreeSet<&str> = prompts.refused.iter().map(|refused| refused.name.as_str()).collect();
+    if let Some(first) = prompts.refused.first().filter(|_| task.names().is_none()) {
+        let what = if matches!(task, Task::Rows(_)) { "rows" } else { "words" };
+        let listed: Vec<&str> = names.iter().copied().take(LISTED).collect();
+        let more = names.len().saturating_sub(listed.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        display.note(&format!(
+            "{name}: {} {what} left out, as their answers or words are not one token each: {}{more}; {}, {}",
+            names.len(),
+            listed.join(", "),
+            first.models.join(", "),
+            first.reason
+        ));
+    }
+    let Task::Rows(file) = task else { return };
+    if !file.unused_columns.is_empty() {
+        display.note(&format!("{name}: columns that are not used: {}", file.unused_columns.join(", ")));
+    }
+    if let Some(limit) = prompts.limit {
+        display.note(&format!("{name}: {limit} of the file's {} prompts are asked (--prompts)", file.n_rows));
+    }
+}
+
+/// Rows or words that are listed by name.
+const LISTED: usize = 8;
 
 /// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
 ///

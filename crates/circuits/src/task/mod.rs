@@ -65,6 +65,12 @@ pub enum Task {
     Rows(RowTask),
 }
 
+impl From<NameTask> for Task {
+    fn from(task: NameTask) -> Self {
+        Self::Names(task)
+    }
+}
+
 impl Task {
     /// The task that a user names: a built-in one (`ioi`, `anti-repeat` or `anti_repeat`, …), or a path ending in `.toml`, `.csv`
     /// or `.jsonl`.

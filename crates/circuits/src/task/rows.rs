@@ -1,6 +1,6 @@
 //! Files of prompts: each row is a prompt with its two answers, and perhaps its corrupted twin.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use cs_analysis::scan_file::Split;
@@ -100,6 +100,8 @@ fn short_name(stem: &str, file: &str) -> Result<String, TaskError> {
 fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
     let mut places: HashMap<String, usize> = HashMap::with_capacity(rows.len());
     let mut distinct: Vec<Row> = Vec::with_capacity(rows.len());
+    // Corrupted prompts of a row beside its first.
+    let mut further: HashSet<(usize, String)> = HashSet::new();
     for row in rows {
         let Some(&place) = places.get(&row.clean) else {
             places.insert(row.clean.clone(), distinct.len());
@@ -123,7 +125,7 @@ fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
         };
         first.weight = weight;
         for corrupted in row.corrupted {
-            if !first.corrupted.contains(&corrupted) {
+            if first.corrupted.first() != Some(&corrupted) && further.insert((place, corrupted.clone())) {
                 first.corrupted.push(corrupted);
             }
         }
