@@ -64,7 +64,7 @@ fn the_default_is_balanced_exactly_over_templates_and_orders() {
             for prompt in of(&set, split) {
                 *cells.entry((&prompt.template, prompt.order)).or_default() += prompt.weight;
             }
-            assert_eq!(cells.len(), set.task.templates.len() * 2);
+            assert_eq!(cells.len(), set.task.names().unwrap().templates.len() * 2);
             assert_eq!(cells.values().sum::<u32>(), 240);
             assert_eq!(cells.values().min(), cells.values().max(), "{name} {split}: {cells:?}");
         }

@@ -1,12 +1,14 @@
 //! Draws the prompts of a task of words.
 //!
 //! 1. A row of a list takes part if each of its words, after a space, is one token of its own in every compared tokenizer.
-//! 2. Each split takes half of `n` prompts (`discovery` the odd one). Its prompt `i` has template `i mod T`, of `T`; of a template
+//! 2. The rows of a list are shuffled and dealt alternately to `discovery` and `held_out`, so that held-out prompts have words of
+//!    their own; lists of fewer than four times as many rows as a template takes are left whole.
+//! 3. Each split takes half of `n` prompts (`discovery` the odd one). Its prompt `i` has template `i mod T`, of `T`; of a template
 //!    that swaps, every second prompt is the corrupted text with the answers exchanged: `(i mod T + i div T)` odd.
-//! 3. A prompt's words are drawn uniformly, different rows for different numbers of a list, in the list's order where the task
+//! 4. A prompt's words are drawn uniformly, different rows for different numbers of a list, in the list's order where the task
 //!    says so. A draw whose text or corrupted text is in the other split is repeated, so that the splits share neither; one that
 //!    is in its own split already is repeated [`TRIES_FOR_NEW`] times and then adds to that prompt's weight.
-//! 4. A reference prompt is the template's, with words drawn anew, the first of [`TRIES_FOR_NEW`] draws in which neither of the
+//! 5. A reference prompt is the template's, with words drawn anew, the first of [`TRIES_FOR_NEW`] draws in which neither of the
 //!    prompt's answers stands. The twin for `--reference same` is another draw of the template, either way round.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,12 +95,14 @@ pub(super) fn draw(
     n: usize,
 ) -> Result<Vec<Prompt>, PromptError> {
     let [of_discovery, of_held_out] = templates_of_splits(&task.name, &task.templates, seed, hold_out);
-    let writer = Writer { task, lists };
+    let lists = lists_of_splits(task, lists, seed);
     let mut prompts = Vec::new();
     let mut of_other_split = BTreeSet::new();
-    for (split, templates, n) in
-        [(Split::Discovery, of_discovery, n.div_ceil(2)), (Split::HeldOut, of_held_out, n / 2)]
-    {
+    for (split, templates, lists, n) in [
+        (Split::Discovery, of_discovery, &lists[0], n.div_ceil(2)),
+        (Split::HeldOut, of_held_out, &lists[1], n / 2),
+    ] {
+        let writer = Writer { task, lists };
         let mut draw = Draw::new(&task.name, seed, split.as_str());
         let mut twins = Draw::new(&task.name, seed, &format!("{} resample", split.as_str()));
         let mut own = BTreeSet::new();
@@ -144,6 +148,25 @@ pub(super) fn draw(
         of_other_split = own;
     }
     Ok(prompts)
+}
+
+/// The rows of each list that discovery and held-out prompts have.
+fn lists_of_splits(task: &WordTask, lists: &Lists, seed: u64) -> [Lists; 2] {
+    let mut splits = [Lists::new(), Lists::new()];
+    for (name, list) in lists {
+        let mut rows: Vec<usize> = (0..list.len()).collect();
+        Draw::new(&task.name, seed, &format!("rows of {name}")).shuffle(&mut rows);
+        let is_dealt = list.len() >= 4 * task.most_drawn(name);
+        for (start, split) in splits.iter_mut().enumerate() {
+            let mut own = rows.clone();
+            if is_dealt {
+                own = own.into_iter().skip(start).step_by(2).collect();
+            }
+            own.sort_unstable();
+            split.insert(name.clone(), list.with_rows(&own));
+        }
+    }
+    splits
 }
 
 /// A prompt, its corrupted twin, and its answers.

@@ -45,6 +45,13 @@ fn line_of(bytes: &[u8], at: usize) -> usize {
     1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
 }
 
+/// The line where a record begins. The parser's position is before the empty lines that it passes over.
+fn line_of_record(text: &str, position: &csv::Position) -> usize {
+    let before = text.as_bytes().get(position.byte() as usize..).unwrap_or_default();
+    let empty = before.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    position.line() as usize + empty.filter(|&&byte| byte == b'\n').count()
+}
+
 struct Reader<'a> {
     file: &'a str,
     rows: Vec<Row>,
@@ -63,7 +70,7 @@ impl Reader<'_> {
 
     fn csv(&mut self, text: &str) -> Result<Vec<String>, TaskError> {
         let broken = |error: csv::Error| {
-            let line = error.position().map_or(1, |position| position.line() as usize);
+            let line = error.position().map_or(1, |position| line_of_record(text, position));
             let (problem, mend) = match error.kind() {
                 csv::ErrorKind::UnequalLengths { expected_len, len, .. } => (
                     format!("has {len} values, and the file {expected_len} columns"),
@@ -91,7 +98,7 @@ impl Reader<'_> {
         self.has_group = fields.contains(&Some(Field::Group));
         let mut record = csv::StringRecord::new();
         while csv.read_record(&mut record).map_err(broken)? {
-            let line = record.position().map_or(0, |position| position.line() as usize);
+            let line = record.position().map_or(1, |position| line_of_record(text, position));
             let mut values = Values::default();
             for (field, value) in fields.iter().zip(&record) {
                 if let (Some(field), false) = (field, value.is_empty()) {
