@@ -7,7 +7,7 @@ mod planted;
 
 use cs_analysis::ablation::{ALL_HEADS, HeadSet, MEASURED, SetKind};
 use cs_analysis::categories::DEFAULT_TAU;
-use cs_analysis::contrast::{ANTI_REPEAT, IOI, Side};
+use cs_analysis::contrast::{ANTI_REPEAT, Category, IOI, Side};
 use cs_analysis::tracing::{TracedHead, correlations, summarise};
 use cs_circuits::ablate::{AblateError, ablate_sets, subsample};
 use cs_circuits::prompts::{Split, TokenizedPrompts};
@@ -233,10 +233,10 @@ fn the_index_of_a_mixed_circuit_is_that_of_its_planted_effects() {
     let total = |task: usize, keep: fn(&Role) -> bool| -> f64 {
         circuit.iter().filter(|role| keep(role)).map(|role| role.delta[task].powi(2)).sum()
     };
-    let works: fn(&Role) -> bool = |role| role.category.name() != "weak";
+    let works: fn(&Role) -> bool = |role| role.category != Category::Weak;
     let share = |task, keep: fn(&Role) -> bool| total(task, keep) / total(task, works);
-    let ioi_only: fn(&Role) -> bool = |role| role.category.name() == "ioi_only";
-    let anti_only: fn(&Role) -> bool = |role| role.category.name() == "anti_only";
+    let ioi_only: fn(&Role) -> bool = |role| role.category == Category::OnlyA;
+    let anti_only: fn(&Role) -> bool = |role| role.category == Category::OnlyB;
     let planted = 0.5 * (share(0, ioi_only) - share(1, ioi_only) + share(1, anti_only) - share(0, anti_only));
     assert!((0.2..0.8).contains(&planted), "{planted}");
     for seed in 0..5 {
