@@ -152,6 +152,11 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling completions bash > ~/.local/share/bash-completion/completions/circuit-scaling\n  circuit-scaling completions fish > ~/.config/fish/completions/circuit-scaling.fish\n  circuit-scaling completions zsh > ~/.zfunc/_circuit-scaling    # a folder in $fpath"
     )]
     Completions(CompletionsArgs),
+    /// List the built-in tasks, print one, or print example files to begin with
+    #[command(
+        after_help = "Examples:\n  circuit-scaling task\n  circuit-scaling task ioi > my-task.toml\n  circuit-scaling task --example csv > prompts.csv\n  circuit-scaling scan --task prompts.csv --models ./my-gpt2"
+    )]
+    Task(TaskArgs),
     /// Print the manual page, or write one for each subcommand
     #[command(
         after_help = "Examples:\n  circuit-scaling man | man -l -\n  circuit-scaling man --out ~/.local/share/man/man1"
@@ -173,6 +178,31 @@ pub struct ManArgs {
     /// Write the pages of the program and of each subcommand into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Options of `task`.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// Print the file of this built-in task
+    #[arg(value_name = "TASK", conflicts_with = "example")]
+    pub name: Option<String>,
+    /// Print an example file: `names` (templates of two people), `template` (templates of any words), `csv` (prompts), or all of
+    /// them
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "all")]
+    pub example: Option<Example>,
+}
+
+/// An example file of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Example {
+    /// Templates that name two people and one of them again
+    Names,
+    /// Templates of any words
+    Template,
+    /// Prompts
+    Csv,
+    /// One of each
+    All,
 }
 
 /// A model by name.
@@ -306,7 +336,8 @@ pub struct MeasureArgs {
     /// How much is spent on certainty
     #[command(flatten)]
     pub effort: EffortArgs,
-    /// Prompts per task, both splits together; by default what effort and protocol say
+    /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
+    /// fewer
     #[arg(long, value_name = "N")]
     pub prompts: Option<usize>,
     /// Seed of every random draw
@@ -376,7 +407,7 @@ pub struct ScanArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Task: ioi, anti-repeat, or a task's TOML file
+    /// Task: a built-in one (see `circuit-scaling task`), a TOML file of templates, or a CSV or JSONL file of prompts
     #[arg(long, value_name = "TASK", add = complete::tasks())]
     pub task: String,
     /// Scan these heads only, such as L9H6,L9H9; the scan file says so, and tables, which need every head, refuse it
@@ -405,7 +436,8 @@ pub struct RunArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Tasks, separated by commas: built-in ones such as ioi and anti-repeat, or files of tasks
+    /// Tasks: built-in ones (see `circuit-scaling task`), TOML files of templates, CSV or JSONL files of prompts, separated by
+    /// commas
     #[arg(long, value_name = "TASKS", value_delimiter = ',', add = complete::tasks(), default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
     /// Random sets that sets of hero heads are compared with

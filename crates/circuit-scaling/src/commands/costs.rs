@@ -76,7 +76,7 @@ pub fn costs(
 ) -> Result<Vec<StageCost>, CliError> {
     let stages = args.stages();
     let layout = Layout::new(&args.tables.study.out);
-    let tasks: Vec<String> = prompts.iter().map(|p| p.task.name.clone()).collect();
+    let tasks: Vec<String> = prompts.iter().map(|p| p.task.name().to_owned()).collect();
     let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
     let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
     let scans = StudyScans::read_all(&layout, &tasks, &names).ok();
