@@ -4,8 +4,10 @@
 
 pub mod ablate;
 pub mod attention;
+pub mod direct;
 pub mod prompts;
 pub mod references;
+pub mod roles;
 pub mod scan;
 pub mod task;
 pub mod toml_error;

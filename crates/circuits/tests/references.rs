@@ -127,7 +127,7 @@ fn groups_of_one_are_refused_with_the_number_of_prompts_that_helps() {
 /// where it says that no number does, none does.
 #[test]
 fn what_an_error_asks_for_helps() {
-    let published = |task: &str| Task::load(task).unwrap().published.unwrap();
+    let published = |task: &str| Task::load(task).unwrap().names().unwrap().published.clone().unwrap();
     let mut said = BTreeSet::new();
     for (at, task) in ["ioi", "anti_repeat"].into_iter().cycle().take(24).enumerate() {
         // Some of the names are two tokens, of which the last is the answer: one letter, and each another.
@@ -208,11 +208,11 @@ fn names_of_the_same_length_stand_in() {
     tokens.require_resample(Split::All, Reference::Abc).unwrap();
     tokens.require_resample(Split::All, Reference::Same).unwrap();
     let is_long = |name: &str| two_tokens.contains(&name);
-    let own = Task::load("ioi").unwrap().published.unwrap().names;
+    let own = Task::load("ioi").unwrap().names().unwrap().published.clone().unwrap().names;
     for (prompt, tokenized) in set.prompts.iter().zip(&tokens.prompts) {
         assert_eq!(prompt.references.len(), tokenized.references.len());
         for r in &prompt.references {
-            let (repeated, _) = prompt.order.repeated_and_other(&prompt.first, &prompt.second);
+            let (repeated, _) = prompt.order.unwrap().repeated_and_other(&prompt.first, &prompt.second);
             for (name, in_place) in
                 [(&r.first, prompt.first.as_str()), (&r.second, &prompt.second), (&r.third, repeated)]
             {

@@ -6,7 +6,7 @@
 use super::draw::Draw;
 use super::tokenize::{Tokenize, encode};
 use super::{Prompt, PromptError};
-use crate::task::{Names, Pattern};
+use crate::task::{Names, Order, Pattern};
 
 /// Names of one, two and three tokens in the usual vocabularies.
 #[rustfmt::skip]
@@ -81,7 +81,8 @@ impl<'a> Fitting<'a> {
         roles: &[&[usize]],
         make: impl Fn(&[&str]) -> Option<(T, String)>,
     ) -> Result<Option<T>, PromptError> {
-        let (repeated, _) = prompt.order.repeated_and_other(&prompt.first, &prompt.second);
+        let order = prompt.order.unwrap_or(Order::First);
+        let (repeated, _) = order.repeated_and_other(&prompt.first, &prompt.second);
         let wanted = [prompt.first.as_str(), prompt.second.as_str(), repeated];
         let own_length = lengths_of(self.tokenizers, &prompt.text)?;
         let candidates: Vec<Vec<&str>> = (roles.iter())

@@ -51,6 +51,9 @@ impl FromStr for Reference {
     }
 }
 
+/// What prompts of names lack that have no reference prompt.
+const NO_NAMES: &str = "no other names give as many tokens";
+
 impl TokenizedPrompts {
     /// Places in [`Self::prompts`] of the prompts of a split that share a mean; see [`TokenizedPrompt::mean_group`].
     pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
@@ -81,7 +84,12 @@ impl TokenizedPrompts {
             Reference::Abc => {
                 let missing = groups.iter().map(Vec::len).sum();
                 let (prompts, example) = (self.of_split(split).count(), example.text.clone());
-                PromptError::NoReference { task, model, missing, prompts, example, mend: MEND.to_owned() }
+                let (reason, mend) = if self.from_file {
+                    ("no `corrupted` is as long", "use another --reference or --ablation zero")
+                } else {
+                    (NO_NAMES, MEND)
+                };
+                PromptError::NoReference { task, model, missing, prompts, example, reason, mend: mend.to_owned() }
             }
             Reference::Same => PromptError::NothingToAverage {
                 task,
@@ -94,7 +102,10 @@ impl TokenizedPrompts {
                     example.template
                 ),
                 prompts: self.n_drawn(Split::All),
-                mend: format!("ask for more prompts (--prompts), or {MEND}"),
+                mend: match self.from_file {
+                    true => "merge groups of the file, or use --ablation zero".to_owned(),
+                    false => format!("ask for more prompts (--prompts), or {MEND}"),
+                },
             },
         })
     }
@@ -114,7 +125,15 @@ impl TokenizedPrompts {
                 missing: missing.len(),
                 prompts: self.of_split(split).count(),
                 example: example.text.clone(),
-                mend: MEND.to_owned(),
+                reason: match (self.from_file, reference) {
+                    (false, _) => NO_NAMES,
+                    (true, Reference::Abc) => "no `corrupted` is as long",
+                    (true, Reference::Same) => "no other prompt of its group and split is as long",
+                },
+                mend: match self.from_file {
+                    false => MEND.to_owned(),
+                    true => "give each row a `corrupted` of as many tokens, or use --ablation zero".to_owned(),
+                },
             }),
         }
     }
