@@ -90,16 +90,16 @@ fn a_group_of_one_is_refused_with_the_number_of_prompts_that_helps() {
     fails(
         &with(&["--prompts", "20"]),
         here,
-        &["nothing to average", "at least 40 prompts instead of 20", "--reference abc"],
+        &["nothing to average", "ask for 40 prompts instead of 20", "--reference abc"],
     );
     // Nothing was recorded, so that the mend works as it stands.
     succeeds(&with(&["--prompts", "40"]), here);
     let published = ["--protocol", "published"];
     let one = [&published[..], &["--prompts", "1", "--out", "c"]].concat();
-    fails(&with(&one), here, &["nothing to average", "at least 2 prompts instead of 1"]);
+    fails(&with(&one), here, &["nothing to average", "ask for 2 prompts instead of 1"]);
     // What it would cost is no answer to what cannot be done.
     let plan = ["plan", "--models", MODEL, "--ablation", "mean", "--reference", "same", "--prompts", "20"];
-    fails(&plan, here, &["nothing to average", "at least 40"]);
+    fails(&plan, here, &["nothing to average", "ask for 40"]);
     fails(&["run", "--reference", "abd"], here, &["abd", "abc or same"]);
 }
 

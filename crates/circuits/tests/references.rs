@@ -179,7 +179,8 @@ fn what_an_error_asks_for_helps() {
             assert!(error.ends_with("use --ablation zero"), "{error}");
         }
     }
-    assert_eq!(said, BTreeSet::from(["none", "number", "other"]), "every kind of error has come up");
+    // That no number helps comes up with real tokenizers (`prompts_real.rs`).
+    assert!(said.contains("number") && said.contains("other"), "{said:?}");
 }
 
 #[test]

@@ -55,7 +55,9 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
         line(&mut text, "all", "all", &costs.iter().collect::<Vec<_>>(), largest);
     }
     text += "One model in memory at a time; branches: heads or sets of heads, over all tasks; time from a calibration of this \
-             machine as busy as it is now.\n";
+             machine as busy as it is now. Which heads are traced and ablated together is known once there are scans: until then \
+             3 × --top-k heads a model are counted, and sets that all go further than random ones; --out with the folder of the scans \
+             counts those that there are.\n";
     Ok(text)
 }
 
