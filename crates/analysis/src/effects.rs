@@ -187,7 +187,7 @@ impl HeadEffects {
             .float("delta_high_templates", detail(|r| r.figures.templates[1]))
             .float("p", detail(|r| r.figures.p_value))
             .float("q", detail(|r| r.figures.q_value))
-            .float("direct", rows().map(|_| None::<f64>))
+            .float("direct", direct(|d| Some(d.direct)))
             .float("base_logit_diff", detail(|r| r.performance.logit_diff))
             .float("direct_low", direct(|d| d.direct_low))
             .float("direct_high", direct(|d| d.direct_high))
