@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::categories::Category;
-use crate::error::Result;
 use crate::contrast::{Contrast, Side};
+use crate::error::Result;
 use crate::joint::{Import, JointTable, ModelHeads};
 use crate::known_models;
 use crate::stats::correlation::pearson;
@@ -91,8 +91,7 @@ fn audit_model(contrast: &Contrast, model: &ModelHeads, tau: f64) -> ModelAudit 
         Side::BOTH.map(|side| model.heads.iter().filter(|h| keep(h.effect(side).delta)).count())
     };
     let all: Vec<(f64, f64)> = model.heads.iter().filter_map(|h| h.deltas()).collect();
-    let measured: Vec<(f64, f64)> =
-        all.iter().copied().filter(|&(a, b)| a != 0.0 && b != 0.0).collect();
+    let measured: Vec<(f64, f64)> = all.iter().copied().filter(|&(a, b)| a != 0.0 && b != 0.0).collect();
     let n_zero = count(&|delta| delta == Some(0.0));
     let is_complete = model.info.n_heads_total().is_none_or(|n| n == model.heads.len());
     // A table with more than a few zeros has been filled already.
@@ -153,9 +152,8 @@ fn correlation(deltas: &[(f64, f64)]) -> Option<f64> {
 }
 
 fn categories(deltas: &[(f64, f64)], tau: f64) -> [usize; 4] {
-    Category::ALL.map(|category| {
-        deltas.iter().filter(|&&deltas| Category::of(deltas.into(), tau) == category).count()
-    })
+    Category::ALL
+        .map(|category| deltas.iter().filter(|&&deltas| Category::of(deltas.into(), tau) == category).count())
 }
 
 /// What the selection leaves of a full scan.
@@ -300,8 +298,7 @@ pub fn audit_table(contrast: &Contrast, audits: &[ModelAudit]) -> Table {
         let name = format!("n_zero_{name}_if_filled");
         table = table.integer(name, filled().map(|f| f.map(|f| f.n_zero[index])));
     }
-    table
-        .float("corr_if_filled", filled().map(|f| f.and_then(|f| f.corr)))
+    table.float("corr_if_filled", filled().map(|f| f.and_then(|f| f.corr)))
 }
 
 /// Reads a table, however bad, and audits it: for tables that [`Import::into_table`] refuses.

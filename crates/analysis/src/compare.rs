@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::categories::Category;
-use crate::error::{AnalysisError, Result};
 use crate::contrast::{Contrast, Side};
+use crate::error::{AnalysisError, Result};
 use crate::joint::{HeadRow, JointTable, ModelHeads, ModelInfo};
 use crate::model_measures::LEVEL;
 use crate::stats::correlation::{Correlation, pearson};

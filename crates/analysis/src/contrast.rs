@@ -140,7 +140,8 @@ impl Contrast {
                 return Ok(vec![Self::published()]);
             }
             let first = &tasks[..tasks.len().min(MOST_PAIRED_TASKS)];
-            let pairs = first.iter().enumerate().flat_map(|(at, a)| first[at + 1..].iter().map(move |b| (a, b)));
+            let pairs =
+                first.iter().enumerate().flat_map(|(at, a)| first[at + 1..].iter().map(move |b| (a, b)));
             return pairs.map(|(a, b)| Self::new(a, b)).collect();
         }
         let mut contrasts: Vec<Self> = Vec::with_capacity(asked.len());
@@ -295,8 +296,22 @@ mod tests {
     /// Tasks whose names are made of the same few words, in every way that could be read as another pair.
     #[test]
     fn no_two_contrasts_share_a_file() {
-        let words = ["a", "b", "a_b", "b_a", "a_b_a", "ioi", "anti_repeat", "ioi_anti", "repeat", "all", "audit", "joint"];
-        let tables = ["audit", "tau_sweep", "transfer_tests", "scaling_laws", "dissociation", "dissociation_scaling"];
+        let words = [
+            "a",
+            "b",
+            "a_b",
+            "b_a",
+            "a_b_a",
+            "ioi",
+            "anti_repeat",
+            "ioi_anti",
+            "repeat",
+            "all",
+            "audit",
+            "joint",
+        ];
+        let tables =
+            ["audit", "tau_sweep", "transfer_tests", "scaling_laws", "dissociation", "dissociation_scaling"];
         let mut seen = HashSet::new();
         let mut n = 0;
         for a in words {

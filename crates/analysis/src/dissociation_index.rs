@@ -21,8 +21,8 @@
 
 use crate::ablation::MEASURED;
 use crate::categories::{Category, ClassifiedModel};
-use crate::error::{AnalysisError, Result};
 use crate::contrast::Contrast;
+use crate::error::{AnalysisError, Result};
 use crate::model_measures::LEVEL;
 use crate::per_prompt::PerPromptScan;
 use crate::ranged::Ranged;

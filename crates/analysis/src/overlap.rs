@@ -63,32 +63,34 @@ pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result
     let pairs: Vec<ScanPair> = models.iter().map(|m| m.pair.clone()).collect();
     let joint: JointTable = crate::joint::from_scans(contrast, &pairs)?;
     let correlations = correlations(&joint);
-    let of_model = |(model, correlations): (&crate::joint::ModelHeads, &crate::model_measures::ModelCorrelations)| {
-        let deltas = model.deltas();
-        let is_strong = |delta: &f64| delta.abs() >= tau;
-        let n_strong = [&deltas.0, &deltas.1].map(|of_task| of_task.iter().filter(|d| is_strong(d)).count());
-        let sides = models.iter().find(|m| m.pair.scans[0].meta.model_name == model.info.model);
-        let [n_shared, jaccard] = match sides.and_then(|m| m.sides) {
-            Some(sides) => shared(sides, tau),
-            None => {
-                let both = deltas.0.iter().zip(&deltas.1);
-                let means: Vec<f64> = both.clone().map(|d| *d.0).chain(both.map(|d| *d.1)).collect();
-                let mut out = [f64::NAN; 2];
-                count_shared(&means, tau, &mut out);
-                out.map(|value| Ranged::new(Some(value).filter(|v| v.is_finite()), None))
+    let of_model =
+        |(model, correlations): (&crate::joint::ModelHeads, &crate::model_measures::ModelCorrelations)| {
+            let deltas = model.deltas();
+            let is_strong = |delta: &f64| delta.abs() >= tau;
+            let n_strong =
+                [&deltas.0, &deltas.1].map(|of_task| of_task.iter().filter(|d| is_strong(d)).count());
+            let sides = models.iter().find(|m| m.pair.scans[0].meta.model_name == model.info.model);
+            let [n_shared, jaccard] = match sides.and_then(|m| m.sides) {
+                Some(sides) => shared(sides, tau),
+                None => {
+                    let both = deltas.0.iter().zip(&deltas.1);
+                    let means: Vec<f64> = both.clone().map(|d| *d.0).chain(both.map(|d| *d.1)).collect();
+                    let mut out = [f64::NAN; 2];
+                    count_shared(&means, tau, &mut out);
+                    out.map(|value| Ranged::new(Some(value).filter(|v| v.is_finite()), None))
+                }
+            };
+            Overlap {
+                info: model.info.clone(),
+                contrast: contrast.clone(),
+                n_heads: correlations.n_heads,
+                pearson: correlations.pearson,
+                spearman: correlations.spearman,
+                n_strong,
+                n_shared,
+                jaccard,
             }
         };
-        Overlap {
-            info: model.info.clone(),
-            contrast: contrast.clone(),
-            n_heads: correlations.n_heads,
-            pearson: correlations.pearson,
-            spearman: correlations.spearman,
-            n_strong,
-            n_shared,
-            jaccard,
-        }
-    };
     Ok(joint.models.iter().zip(&correlations).map(of_model).collect())
 }
 

@@ -44,9 +44,7 @@ pub fn task_measures(effects: &HeadEffects, tau: f64) -> Vec<TaskMeasures> {
 #[must_use]
 pub fn task_measures_table(effects: &HeadEffects, measures: &[TaskMeasures], tau: f64) -> Table {
     let rows = || measures.iter();
-    let performance = || {
-        effects.models.iter().flat_map(|m| m.tasks.iter().map(|t| t.performance))
-    };
+    let performance = || effects.models.iter().flat_map(|m| m.tasks.iter().map(|t| t.performance));
     Table::new(TASK_MEASURES)
         .text("family", rows().map(|m| m.info.family.as_str()))
         .text("model", rows().map(|m| m.info.model.as_str()))

@@ -27,11 +27,7 @@ pub struct WinnersCurse {
 /// The winner's curse of every model and task that has held-out prompts.
 #[must_use]
 pub fn winners_curse(joint: &JointTable) -> Vec<WinnersCurse> {
-    joint
-        .models
-        .iter()
-        .flat_map(|m| Side::BOTH.into_iter().filter_map(|side| of_model(m, side)))
-        .collect()
+    joint.models.iter().flat_map(|m| Side::BOTH.into_iter().filter_map(|side| of_model(m, side))).collect()
 }
 
 fn of_model(model: &ModelHeads, side: Side) -> Option<WinnersCurse> {

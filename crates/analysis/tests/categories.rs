@@ -32,7 +32,7 @@ fn example() -> JointTable {
 fn thresholds_are_inclusive() {
     let classified = classify(&example(), 0.05).unwrap();
     let categories: Vec<Category> = classified.models[0].heads.iter().map(|h| h.category).collect();
-    use Category::{OnlyB, OnlyA, Shared, Weak};
+    use Category::{OnlyA, OnlyB, Shared, Weak};
     assert_eq!(categories, [Shared, OnlyA, OnlyB, Weak, OnlyA, Shared]);
     assert_eq!(
         classified.heads_table().to_csv().lines().nth(1).unwrap(),
@@ -73,7 +73,7 @@ fn relative_categories_follow_what_the_model_does() {
     let path = Path::new("joint.csv");
     let joint = joint::import_reader(csv.as_bytes(), path, 1000).unwrap().into_table(path).unwrap();
     let classified = classify(&joint, 0.05).unwrap();
-    use Category::{OnlyB, OnlyA, Shared, Weak};
+    use Category::{OnlyA, OnlyB, Shared, Weak};
     for model in &classified.models {
         let found: Vec<Option<Category>> = model.heads.iter().map(|h| h.relative_category).collect();
         if model.info.model == "does" {
@@ -102,7 +102,8 @@ fn relative_categories_follow_what_the_model_does() {
 #[test]
 fn heroes_are_the_strongest_of_each_category() {
     let joint = example();
-    let csv = heroes_table(&Contrast::published(), &classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
+    let csv =
+        heroes_table(&Contrast::published(), &classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
     let first: Vec<String> =
         csv.lines().map(|l| l.split(',').take(8).collect::<Vec<_>>().join(",")).collect();
     assert_eq!(

@@ -2,10 +2,10 @@
 
 mod common;
 
+use common::{from_scans, meta, pairs, quick, scan};
 use cs_analysis::scan_summary::summarise_scan;
 use cs_analysis::study::{ContrastStudy, StudyOptions};
 use cs_analysis::table::Table;
-use common::{from_scans, meta, pairs, quick, scan};
 
 fn with_threads<T: Send>(n: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(work)
@@ -16,9 +16,8 @@ fn the_number_of_threads_changes_nothing() {
     let side = scan(meta("gpt2", "gpt2", "ioi", 12, 25), 61, 0.1, 1);
     let summary = |n| with_threads(n, || summarise_scan(&side, &quick()).unwrap());
     assert!(summary(1) == summary(3));
-    let study = |n| {
-        with_threads(n, || ContrastStudy::new(from_scans(&pairs()), &StudyOptions::default()).unwrap())
-    };
+    let study =
+        |n| with_threads(n, || ContrastStudy::new(from_scans(&pairs()), &StudyOptions::default()).unwrap());
     let (one, three) = (study(1), study(3));
     assert!(one.tables.iter().map(Table::to_csv).eq(three.tables.iter().map(Table::to_csv)));
 }

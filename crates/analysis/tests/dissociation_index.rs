@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::{meta, normal, quick, scan, uniform};
 use cs_analysis::categories::classify;
 use cs_analysis::contrast::Contrast;
 use cs_analysis::dissociation_index::dissociation_index;
@@ -11,7 +12,6 @@ use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::Split;
 use cs_analysis::scan_summary::summarise_scan;
-use common::{meta, normal, quick, scan, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
@@ -42,7 +42,9 @@ fn indices(draw: fn(&mut ChaCha8Rng) -> (f64, f64), errors: [f64; 2], trials: u6
         let [of_ioi, of_anti] = scans.each_ref().map(|side| summarise_scan(side, &quick()).unwrap());
         let joint = from_scans(&Contrast::published(), &[ScanPair::new(of_ioi, of_anti)]).unwrap();
         let model = classify(&joint, 0.05).unwrap().models.remove(0);
-        dissociation_index(&Contrast::published(), &model, [&scans[0], &scans[1]], Split::HeldOut).unwrap().index
+        dissociation_index(&Contrast::published(), &model, [&scans[0], &scans[1]], Split::HeldOut)
+            .unwrap()
+            .index
     };
     (0..trials).into_par_iter().map(of_trial).filter(|index| index.value.is_some()).collect()
 }

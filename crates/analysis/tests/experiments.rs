@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
+use common::{meta, normal, quick, scan};
 use cs_analysis::ablation::{
     AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, MATCHED_LEVEL, Outcome, SUMMARY_TABLE,
     Selection, SetKind, TaskOutcomes, evaluate, plan, read_summary, run_random_sets, set_sizes,
@@ -21,7 +22,6 @@ use cs_analysis::origin::Origin;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_summary::summarise_scan;
 use cs_analysis::tracing::{TaskTrace, TracedHead, read_results, summarise, write_results};
-use common::{meta, normal, quick, scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -161,7 +161,10 @@ fn sets_are_what_they_are_called() {
     assert_eq!(of_all.len(), sizes.len(), "draws from all heads serve every selection");
     let again = cs_analysis::ablation::plan(&Contrast::published(), &simulated.model, 50, 7);
     assert_eq!(plan, again);
-    assert_ne!(plan.pools, cs_analysis::ablation::plan(&Contrast::published(), &simulated.model, 50, 8).pools);
+    assert_ne!(
+        plan.pools,
+        cs_analysis::ablation::plan(&Contrast::published(), &simulated.model, 50, 8).pools
+    );
 }
 
 /// Random sets are run until nothing is left that they could decide, and no further; matched ones only where sets of all heads
@@ -216,8 +219,10 @@ fn interactions_are_found_and_sums_remove_variance() {
                 // Sums explain every difference, so the mean of few sets on few prompts is that of all sets on all prompts.
                 assert!(on.variance_removed.unwrap() > 0.999, "{row:?}");
                 let heads = simulated.scans[0].differences(simulated.origin.split);
-                let means =
-                    heads.heads.iter().map(|h| cs_analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
+                let means = heads
+                    .heads
+                    .iter()
+                    .map(|h| cs_analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
                 let mean = row.k as f64 * means.sum::<f64>() / 40.0 + expected;
                 assert!((delta - mean).abs() < 1e-4, "{mean}: {row:?}");
             }
@@ -325,7 +330,9 @@ fn files_read_back() {
     let error = read_summary(&layout.table(SUMMARY_TABLE), contrast).unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
 
-    dissociation_table(contrast, std::slice::from_ref(&file.dissociation)).write_csv(&layout.tables()).unwrap();
+    dissociation_table(contrast, std::slice::from_ref(&file.dissociation))
+        .write_csv(&layout.tables())
+        .unwrap();
     let rows = read_dissociation(&layout.table(DISSOCIATION_TABLE), contrast).unwrap();
     let d = &file.dissociation;
     assert_eq!(rows.len(), 1);
@@ -355,9 +362,8 @@ fn traces_read_back() {
     let resampling = quick().resampling;
     let (ioi, anti) = (trace("ioi", 110), trace("anti_repeat", 40));
     let contrast = &Contrast::published();
-    let summarise = |ioi: &TaskTrace| {
-        summarise(contrast, &simulated.origin, "v", &heads, [ioi, &anti], &resampling, &[])
-    };
+    let summarise =
+        |ioi: &TaskTrace| summarise(contrast, &simulated.origin, "v", &heads, [ioi, &anti], &resampling, &[]);
     let results = summarise(&ioi).unwrap();
     let path = dir.path().join("results.json");
     write_results(&path, &results).unwrap();

@@ -4,10 +4,10 @@ mod common;
 
 use std::path::Path;
 
+use common::{from_scans, pairs};
 use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::joint::{self, JointTable, MAX_ROWS};
 use cs_analysis::study::{ContrastStudy, StudyOptions};
-use common::{from_scans, pairs};
 
 const HEADER: &str = "family,model,layer,head,delta_ioi,delta_anti\n";
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::{meta, normal, quick, scan};
 use cs_analysis::categories::DEFAULT_TAU;
 use cs_analysis::contrast::{ANTI_REPEAT, Contrast, IOI};
 use cs_analysis::layout::Layout;
@@ -9,7 +10,6 @@ use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_summary::summarise_scan;
 use cs_analysis::study::{ContrastStudy, Study, StudyOptions, analyse_csv};
 use cs_analysis::study_scans::{StudyScans, scanned_models, scanned_tasks};
-use common::{meta, normal, quick, scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -171,9 +171,11 @@ fn a_study_of_three_tasks() {
         }
     }
     // It reads back as what it is.
-    let again = analyse_csv(&layout.table("joint_ioi_induction_all"), 1_000, &StudyOptions::default()).unwrap();
+    let again =
+        analyse_csv(&layout.table("joint_ioi_induction_all"), 1_000, &StudyOptions::default()).unwrap();
     assert_eq!(again.contrasts[0].joint, study.contrasts[0].joint);
-    let tables = |s: &Study| s.contrasts[0].tables.iter().map(|t| (t.name.clone(), t.to_csv())).collect::<Vec<_>>();
+    let tables =
+        |s: &Study| s.contrasts[0].tables.iter().map(|t| (t.name.clone(), t.to_csv())).collect::<Vec<_>>();
     assert!(tables(&again) == tables(&study));
 
     assert_eq!(study.overlaps.len(), 2 * 3);

@@ -172,6 +172,16 @@ pub enum CliError {
         /// Its task.
         task: String,
     },
+    /// Causal tracing of a file of prompts that has no corrupted ones.
+    #[error(
+        "{task}: no row has a `corrupted` prompt, which causal tracing needs: add the column, or leave tracing out with --stages {stages}"
+    )]
+    NoCorrupted {
+        /// The task.
+        task: String,
+        /// All other stages.
+        stages: String,
+    },
     /// The study's folder cannot be used.
     #[error("{path} cannot be written ({source}): choose another folder with --out")]
     Out {

@@ -34,7 +34,8 @@ text = "At the {place} stood {first} and {second}. {repeated} wore a coat. The n
 
 /// A run of these tasks on one model, as little of it as says something.
 fn run<'a>(tasks: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let few = ["--prompts", "60", "--resamples", "200", "--random-sets", "20", "--random-prompts", "4", "--quiet"];
+    let few =
+        ["--prompts", "60", "--resamples", "200", "--random-sets", "20", "--random-prompts", "4", "--quiet"];
     [&["run", "--models", MODEL, "--tasks", tasks, "--out", "s"][..], &few, more].concat()
 }
 
@@ -95,8 +96,14 @@ fn several_contrasts_of_three_tasks_lie_beside_each_other() {
             "ioi_recall_hero_vs_random_ablation_summary",
             "family,model,k,set_type,acc_ioi,mean_diff_ioi,acc_recall,mean_diff_recall,",
         ),
-        ("ioi_recall_hero_head_causal_summary", "family,model,category,layer,head,delta_ioi,delta_recall,strength,"),
-        ("ioi_recall_ioi_transfer_generic", "base_family,base_model,tgt_family,tgt_model,layer,head,base_abs_delta_ioi,"),
+        (
+            "ioi_recall_hero_head_causal_summary",
+            "family,model,category,layer,head,delta_ioi,delta_recall,strength,",
+        ),
+        (
+            "ioi_recall_ioi_transfer_generic",
+            "base_family,base_model,tgt_family,tgt_model,layer,head,base_abs_delta_ioi,",
+        ),
         ("task_overlap", "family,model,params_m,task_a,task_b,n_heads,pearson,"),
         ("head_effects", "family,model,layer,head,task,split,delta,"),
     ] {
@@ -126,8 +133,16 @@ fn several_contrasts_of_three_tasks_lie_beside_each_other() {
     let of_study = |path: &&Path| {
         let text = path.to_string_lossy();
         let of_all = [
-            "report.html", "study.toml", ".circuit-scaling", "paper/notes", "results/attention", "attention_at_last_token",
-            "head_effects", "task_measures", ".parquet", "provenance.json",
+            "report.html",
+            "study.toml",
+            ".circuit-scaling",
+            "paper/notes",
+            "results/attention",
+            "attention_at_last_token",
+            "head_effects",
+            "task_measures",
+            ".parquet",
+            "provenance.json",
         ];
         !of_all.iter().any(|part| text.contains(part))
     };

@@ -7,7 +7,7 @@ mod planted;
 
 use cs_analysis::ablation::{ALL_HEADS, HeadSet, MEASURED, SetKind};
 use cs_analysis::categories::DEFAULT_TAU;
-use cs_analysis::contrast::{ANTI_REPEAT, IOI, Side};
+use cs_analysis::contrast::{ANTI_REPEAT, Category, IOI, Side};
 use cs_analysis::tracing::{TracedHead, correlations, summarise};
 use cs_circuits::ablate::{AblateError, ablate_sets, subsample};
 use cs_circuits::prompts::{Split, TokenizedPrompts};
@@ -113,7 +113,8 @@ fn normalised_influence_is_the_share_of_the_answer_that_comes_back() {
     let results = {
         let contrast = &scanned.classified.contrast;
         summarise(contrast, &scanned.origin, "v", &heads, traces.each_ref(), &RESAMPLING, &[])
-    }.unwrap();
+    }
+    .unwrap();
     let (layer, head) = model.head("s_inhibition");
     let result = &results[layer * N_HEADS + head];
     assert_eq!((result.layer as usize, result.head as usize), (layer, head));
@@ -155,7 +156,9 @@ fn separate_circuits_dissociate() {
         };
         for k in [1, 2] {
             // The strongest heads of either task take 2/3 of a mover's and all of a suppressor's share away, or more.
-            for (set, own, other) in [("hero_ioi_only", Side::A, Side::B), ("hero_anti_only", Side::B, Side::A)] {
+            for (set, own, other) in
+                [("hero_ioi_only", Side::A, Side::B), ("hero_anti_only", Side::B, Side::A)]
+            {
                 let row = row(set, k);
                 let (own, other) = (row.on(own), row.on(other));
                 assert!(own.delta.unwrap() < -2.0 && other.delta.unwrap().abs() < 0.05, "{seed}: {row:?}");
@@ -166,13 +169,19 @@ fn separate_circuits_dissociate() {
             // No head of this circuit is shared: said for every kind of set.
             for kind in [SetKind::Hero, SetKind::Random] {
                 let shared = row(&format!("{}_shared", kind.name()), k);
-                assert!(shared.on(Side::A).acc.value.is_none() && shared.status == "no head is shared", "{shared:?}");
+                assert!(
+                    shared.on(Side::A).acc.value.is_none() && shared.status == "no head is shared",
+                    "{shared:?}"
+                );
             }
         }
         assert!(ablation.notes.iter().any(|n| n.contains("no head is shared")), "{:?}", ablation.notes);
         // On the other task they are no hero heads, so their layers explain nothing there.
         let matched = row("random_matched_ioi_only", 2);
-        assert!(matched.status.starts_with("anti: not drawn") || matched.on(Side::B).n_sets == 0, "{matched:?}");
+        assert!(
+            matched.status.starts_with("anti: not drawn") || matched.on(Side::B).n_sets == 0,
+            "{matched:?}"
+        );
         let area = ablation.areas.iter().find(|a| {
             (a.selection.as_str(), a.against) == ("ioi_only", SetKind::Random)
                 && a.task == "ioi"
@@ -208,9 +217,7 @@ fn a_shared_circuit_does_not_dissociate() {
         assert_eq!(dissociation.lesion_status, "no ioi_only head helps its task");
         assert_eq!(dissociation.double_dissociation, None);
         // The hero heads are the circuit: at every k they matter more than any random set, on both tasks.
-        for test in
-            ablation.tests.iter().filter(|t| t.selection == ALL_HEADS && t.measure == "mean_diff")
-        {
+        for test in ablation.tests.iter().filter(|t| t.selection == ALL_HEADS && t.measure == "mean_diff") {
             if let Some(difference) = test.difference {
                 assert!(difference < -0.5, "placement {seed}: {test:?}");
             }
@@ -226,10 +233,10 @@ fn the_index_of_a_mixed_circuit_is_that_of_its_planted_effects() {
     let total = |task: usize, keep: fn(&Role) -> bool| -> f64 {
         circuit.iter().filter(|role| keep(role)).map(|role| role.delta[task].powi(2)).sum()
     };
-    let works: fn(&Role) -> bool = |role| role.category.name() != "weak";
+    let works: fn(&Role) -> bool = |role| role.category != Category::Weak;
     let share = |task, keep: fn(&Role) -> bool| total(task, keep) / total(task, works);
-    let ioi_only: fn(&Role) -> bool = |role| role.category.name() == "ioi_only";
-    let anti_only: fn(&Role) -> bool = |role| role.category.name() == "anti_only";
+    let ioi_only: fn(&Role) -> bool = |role| role.category == Category::OnlyA;
+    let anti_only: fn(&Role) -> bool = |role| role.category == Category::OnlyB;
     let planted = 0.5 * (share(0, ioi_only) - share(1, ioi_only) + share(1, anti_only) - share(0, anti_only));
     assert!((0.2..0.8).contains(&planted), "{planted}");
     for seed in 0..5 {

@@ -88,7 +88,7 @@ fn the_table_says_what_it_plants() {
     }
     let roles = full_circuit(&world);
     for category in Category::ALL {
-        assert!(roles.iter().any(|role| role.category == category), "{category}");
+        assert!(roles.iter().any(|role| role.category == category), "{category:?}");
     }
     let has = |task: usize, sign: f64| roles.iter().any(|role| role.delta[task] * sign > 0.0);
     for task in 0..2 {

@@ -202,7 +202,7 @@ fn captions_say_what_is_there() {
     // Sets of heads are judged on the prompts that there are.
     let ablated = |split| {
         let mut extras = common::ablated(&["gpt2"]);
-        extras.ablated.iter_mut().for_each(|row| row.split = split);
+        extras.experiments[0].ablated.iter_mut().for_each(|row| row.split = split);
         let figures: Vec<Figure> = describe_all(&one, &extras).unwrap().into_iter().flatten().collect();
         let of_sets = figures.iter().filter(|f| f.name.starts_with("hero_vs_random_ablation"));
         of_sets.map(|f| caption(f).to_owned()).collect::<Vec<_>>()

@@ -42,8 +42,10 @@ fn every_study_has_whole_notes() {
 #[test]
 fn counts_in_sentences_are_those_of_the_numbers() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "gpt2-medium", "opt-125m"]), 1.0));
-    let positive = study.contrasts[0].correlations.iter().filter(|c| c.pearson.estimate.unwrap() > 0.0).count();
-    let above = study.contrasts[0].correlations.iter().filter(|c| c.pearson.shown().unwrap().0.low > 0.0).count();
+    let positive =
+        study.contrasts[0].correlations.iter().filter(|c| c.pearson.estimate.unwrap() > 0.0).count();
+    let above =
+        study.contrasts[0].correlations.iter().filter(|c| c.pearson.shown().unwrap().0.low > 0.0).count();
     let findings = text(&study, "high_level_findings");
     assert!(
         findings.contains(&format!("positive in {positive} of 3 models; of 3 intervals, {above} ")),
@@ -70,7 +72,11 @@ fn all_weak_is_said() {
 fn a_card_says_where_its_head_attends() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
     let mut extras = common::extras(&study);
-    let hero = study.contrasts[0].heroes.iter().find(|h| h.model == "gpt2" && h.head.category != Category::Weak).unwrap();
+    let hero = study.contrasts[0]
+        .heroes
+        .iter()
+        .find(|h| h.model == "gpt2" && h.head.category != Category::Weak)
+        .unwrap();
     let heads = &mut extras.attention[0].tasks[1].heads;
     let head =
         heads.iter_mut().find(|h| (h.layer, h.head) == (hero.head.layer, hero.head.head)).expect("the hero");

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cs_analysis::known_models::KNOWN_MODELS;
-use cs_analysis::table::Table;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::read::GzDecoder;
+use cs_analysis::known_models::KNOWN_MODELS;
+use cs_analysis::table::Table;
 use cs_report::Extras;
 use cs_report::html::page;
+use flate2::read::GzDecoder;
 
 /// What the page must do in a browser: run after its own script, with the outcome in the title.
 const SCRIPT: &str = r##"<script>
@@ -250,7 +250,10 @@ fn numbers_come_to_the_page_unrounded() {
             assert_eq!(head.effects[0].delta, delta.as_f64());
         }
     }
-    assert_eq!(data["contrasts"][0]["models"][0]["pearson"][0].as_f64(), study.contrasts[0].correlations[0].pearson.estimate);
+    assert_eq!(
+        data["contrasts"][0]["models"][0]["pearson"][0].as_f64(),
+        study.contrasts[0].correlations[0].pearson.estimate
+    );
     assert_eq!(data["models"][1]["not_done"], serde_json::json!(["anti-repeat"]));
 }
 

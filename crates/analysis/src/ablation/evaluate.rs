@@ -4,8 +4,8 @@ use super::curves;
 use super::measure::Measure;
 use super::sequential::{compare, is_asked, lowest_p};
 use super::{
-    ALL_HEADS, AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED, ModelAblation,
-    Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
+    ALL_HEADS, AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED,
+    ModelAblation, Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
 };
 use crate::contrast::{Contrast, Side};
 use crate::error::{AnalysisError, Result};

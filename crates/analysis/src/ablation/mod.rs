@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 use crate::categories::{Category, ClassifiedModel};
 use crate::contrast::{Contrast, Side};
 use crate::origin::Origin;
-use crate::ranged::Ranged;
 use crate::per_prompt::PerPromptScan;
+use crate::ranged::Ranged;
 use crate::scan_file::Split;
 
 pub use draws::Pool;

@@ -148,9 +148,8 @@ fn lesions(
     places: &mut Places,
     sets: &mut Vec<HeadSet>,
 ) -> Result<[usize; 2], String> {
-    let helping = |side: Side| {
-        model.strongest(|h| h.category.only() == Some(side) && h.deltas[side as usize] < 0.0)
-    };
+    let helping =
+        |side: Side| model.strongest(|h| h.category.only() == Some(side) && h.deltas[side as usize] < 0.0);
     let [a, b] = Side::BOTH.map(helping);
     for (heads, category) in [(&a, Category::OnlyA), (&b, Category::OnlyB)] {
         if heads.is_empty() {

@@ -213,8 +213,7 @@ impl Columns {
         };
         // In ascending order whatever the order of the columns.
         let keys = found.contrast.keys().map(str::to_owned);
-        found.taus =
-            keys.iter().flat_map(|key| header.iter().filter_map(move |n| tau_of(key, n))).collect();
+        found.taus = keys.iter().flat_map(|key| header.iter().filter_map(move |n| tau_of(key, n))).collect();
         found.taus.sort_by(f64::total_cmp);
         found.taus.dedup();
         for (side, key) in Side::BOTH.into_iter().zip(&keys) {
@@ -253,7 +252,8 @@ fn contrast_of(header: &csv::StringRecord) -> Contrast {
         let ends = DETAIL.iter().filter_map(|column| column.template.strip_prefix("delta_{}"));
         ends.into_iter().any(|end| name.strip_suffix(end).is_some_and(has))
     };
-    let mut tasks = header.iter().filter(|name| !is_detail(name)).filter_map(|name| name.strip_prefix("delta_"));
+    let mut tasks =
+        header.iter().filter(|name| !is_detail(name)).filter_map(|name| name.strip_prefix("delta_"));
     let pair = tasks.next().zip(tasks.next());
     pair.and_then(|(a, b)| Contrast::new(a, b).ok()).unwrap_or(published)
 }

@@ -135,10 +135,7 @@ impl ModelInfo {
     /// The tasks that the model does not do: its rows say little of how they are done.
     #[must_use]
     pub fn tasks_not_done(&self) -> Vec<Side> {
-        Side::BOTH
-            .into_iter()
-            .filter(|&side| self.performance(side).does_task() == Some(false))
-            .collect()
+        Side::BOTH.into_iter().filter(|&side| self.performance(side).does_task() == Some(false)).collect()
     }
 
     /// Heads of the whole model, if its shape is known.

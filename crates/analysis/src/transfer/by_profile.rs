@@ -69,7 +69,8 @@ pub(super) fn match_heads(
             cost: distance(profile, &of_target[column]),
         })
         .collect();
-    let seed = Seed::new(0, &["transfer by profile", contrast.key(side), &base.info.model, &target.info.model]);
+    let seed =
+        Seed::new(0, &["transfer by profile", contrast.key(side), &base.info.model, &target.info.model]);
     let (mut as_cheap, mut total) = (0, 0.0);
     for permutation in 0..N_PERMUTATIONS as u64 {
         let order =

@@ -10,8 +10,8 @@ pub use pairs::{ModelPair, Pairs};
 use rayon::prelude::*;
 
 use crate::categories::Classified;
-use crate::error::Result;
 use crate::contrast::Side;
+use crate::error::Result;
 use crate::joint::{HeadRow, JointTable, ModelHeads};
 use crate::stats::benjamini_hochberg;
 use crate::table::Table;

@@ -65,7 +65,8 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
     let mut text = String::new();
     for heads in contrasts {
-        text += &heads.titled(contrasts, &ablate_models(&mut folder, heads, &study.subjects, options, display)?);
+        text +=
+            &heads.titled(contrasts, &ablate_models(&mut folder, heads, &study.subjects, options, display)?);
     }
     Ok(text)
 }
@@ -316,8 +317,7 @@ fn describe(text: &mut String, model: &ModelAblation) {
     let [a, b] = model.contrast.keys().map(|key| format!("{key}: accuracy hero, random, p"));
     let _ = writeln!(text, "  {:>4}  {a:>38}  {b:>38}", "k");
     for test in &model.tests {
-        let shown =
-            test.selection == ALL_HEADS && test.against == SetKind::Random && test.measure == "acc";
+        let shown = test.selection == ALL_HEADS && test.against == SetKind::Random && test.measure == "acc";
         if !shown {
             continue;
         }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use cs_analysis::ablation::{
     AblationSettings, HeadSet, Outcome, Pool, TaskOutcomes, plan, run_random_sets, set_sizes,
 };
-use cs_analysis::head_id::HeadId;
 use cs_analysis::contrast::Contrast;
+use cs_analysis::head_id::HeadId;
 use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
@@ -76,7 +76,7 @@ pub fn costs(
 ) -> Result<Vec<StageCost>, CliError> {
     let stages = args.stages();
     let layout = Layout::new(&args.tables.study.out);
-    let tasks: Vec<String> = prompts.iter().map(|p| p.task.name.clone()).collect();
+    let tasks: Vec<String> = prompts.iter().map(|p| p.task.name().to_owned()).collect();
     let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
     let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
     let scans = StudyScans::read_all(&layout, &tasks, &names).ok();
@@ -98,8 +98,13 @@ pub fn costs(
             .or_insert_with(|| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32));
         let tokenized =
             prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
-        let model =
-            Model { args, subject, tokenized: &tokenized, layout: &layout, options: args.measure.scan_options() };
+        let model = Model {
+            args,
+            subject,
+            tokenized: &tokenized,
+            layout: &layout,
+            options: args.measure.scan_options(),
+        };
         for &stage in &stages {
             let Some((n_branches, cost, resampled)) = model.cost(stage, &contrasts)? else { continue };
             let model = subject.name.clone();

@@ -196,7 +196,8 @@ impl<'a> TestedModel<'a> {
             prompts.push(of_task.tokenized);
             sets.push(of_task.set);
         }
-        let first = prompts.first().ok_or_else(|| CliError::not_scanned(name, &["any task"], layout.root()))?;
+        let first =
+            prompts.first().ok_or_else(|| CliError::not_scanned(name, &["any task"], layout.root()))?;
         let split = first.protocol.held_out_split();
         let layout = layout.clone();
         Ok(Self { layout, subject, info, scans, prompts, sets, split, provenance })

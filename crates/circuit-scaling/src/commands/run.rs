@@ -22,7 +22,7 @@ use super::roles::score_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
-use super::scan::{ModelScan, check_memory, check_references, prompts_folder, resolve, step};
+use super::scan::{ModelScan, note_left_out, check_memory, check_references, prompts_folder, resolve, step};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
@@ -44,9 +44,14 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     args.tables.options()?;
     let tasks: Vec<Task> = args.tasks.iter().map(|task| Task::load(task)).collect::<Result<_, _>>()?;
     let stages = args.stages();
-    let names: Vec<String> = tasks.iter().map(|task| task.name.clone()).collect();
-    if let Some(task) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
+    let names: Vec<String> = tasks.iter().map(|task| task.name().to_owned()).collect();
+    if let Some(task) =
+        names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+    {
         return Err(CliError::SameTask { task: task.clone() });
+    }
+    if stages.contains(&Stage::Trace) {
+        require_corrupted(&tasks)?;
     }
     let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &names)?;
     args.measure.fetch_models(display)?;
@@ -78,6 +83,18 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         }
     }
     Ok(text + &where_to_look(&run.folder.layout, &stages))
+}
+
+/// Refuses files of prompts that cannot be traced, before anything is measured.
+fn require_corrupted(tasks: &[Task]) -> Result<(), CliError> {
+    let has_none = |task: &&Task| match task {
+        Task::Rows(file) => file.rows.iter().all(|row| row.corrupted.is_empty()),
+        Task::Names(_) | Task::Words(_) => false,
+    };
+    let Some(task) = tasks.iter().find(has_none) else { return Ok(()) };
+    let others: Vec<&str> =
+        Stage::ALL.iter().filter(|stage| **stage != Stage::Trace).map(|stage| stage.name()).collect();
+    Err(CliError::NoCorrupted { task: task.name().to_owned(), stages: others.join(",") })
 }
 
 /// A line for each thing that these stages leave.
@@ -132,12 +149,12 @@ impl Run<'_> {
     fn say_what_it_takes(&mut self, stages: &[Stage]) {
         let prompts = |task| match stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
-            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), &task.name)).ok(),
+            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok(),
         };
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
         let Ok(costs) = costs(self.args, &self.subjects, &prompts, CALIBRATION) else { return };
         let is_done = |cost: &StageCost| match cost.stage {
-            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(&task.name, &cost.model))),
+            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model))),
             Stage::Trace => self.contrasts.iter().all(|c| self.folder.has_done(&trace_step(c, "v"))),
             Stage::Ablate => {
                 self.contrasts.iter().all(|c| self.folder.has_done(&ablate_step(c, &cost.model)))
@@ -168,12 +185,15 @@ impl Run<'_> {
     fn scan(&mut self) -> Result<(), CliError> {
         let measure = &self.args.measure;
         let prompts = self.tasks.iter().map(|task| self.resolve(task)).collect::<Result<Vec<_>, _>>()?;
+        for (task, prompts) in self.tasks.iter().zip(&prompts) {
+            note_left_out(task, prompts, self.display);
+        }
         for subject in &self.subjects {
             let mut todo = Vec::new();
             for prompts in &prompts {
                 let scan = ModelScan::new(&self.folder.layout, subject, prompts, measure, None)?;
                 if scan.is_done(&self.folder) {
-                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name));
+                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name()));
                 } else {
                     todo.push(scan);
                 }
@@ -196,7 +216,7 @@ impl Run<'_> {
         let result = resolve(layout, task, measure, &self.subjects);
         let Err(CliError::Prompts(error)) = &result else { return result };
         let PromptError::Mismatch { field, recorded, asked, .. } = &**error else { return result };
-        let record = PromptSet::path(&prompts_folder(layout), &task.name);
+        let record = PromptSet::path(&prompts_folder(layout), task.name());
         let is_ours = |model: &str| self.subjects.iter().any(|subject| subject.name == model);
         if !PromptSet::load(&record)?.tokenizers.iter().all(|t| is_ours(&t.model)) {
             return result;
@@ -205,7 +225,7 @@ impl Run<'_> {
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
             "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
-            task.name
+            task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
         resolve(layout, task, measure, &self.subjects)
@@ -236,7 +256,7 @@ impl Run<'_> {
         let scans: Vec<_> = self
             .subjects
             .iter()
-            .flat_map(|subject| self.tasks.iter().map(move |task| (&task.name, &subject.name)))
+            .flat_map(|subject| self.tasks.iter().map(move |task| (task.name(), &subject.name)))
             .flat_map(|(task, model)| [layout.scan(task, model), layout.per_prompt(task, model)])
             .map(|path| Digest256::of_file(&path))
             .collect();
@@ -254,7 +274,7 @@ impl Run<'_> {
     /// The tables of this run's models, from its scans.
     fn make_study(&self) -> Result<Study, CliError> {
         let models: Vec<String> = self.subjects.iter().map(|s| s.name.clone()).collect();
-        let tasks: Vec<String> = self.tasks.iter().map(|task| task.name.clone()).collect();
+        let tasks: Vec<String> = self.tasks.iter().map(|task| task.name().to_owned()).collect();
         let scans = StudyScans::read_all(&self.folder.layout, &tasks, &models)?;
         Ok(Study::new(&scans, &self.contrasts, &self.args.tables.options()?)?)
     }
@@ -350,7 +370,9 @@ impl Run<'_> {
         make: impl FnOnce(&Study, &Extras, &Layout) -> Result<(Vec<PathBuf>, Vec<String>), CliError>,
     ) -> Result<(), CliError> {
         let layout = self.folder.layout.clone();
-        let inputs = Digest256::of(&json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.contrasts) }));
+        let inputs = Digest256::of(
+            &json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.contrasts) }),
+        );
         if self.folder.is_done(stage, &inputs) {
             self.display.detail(&format!("{stage}: done"));
             return Ok(());

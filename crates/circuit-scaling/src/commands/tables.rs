@@ -32,7 +32,8 @@ pub fn joint(args: &TableArgs, display: Display) -> Result<String, CliError> {
         let names = [contrast.contrast().joint_table(), contrast.contrast().table("audit")];
         write_tables(&layout, contrast, &names)?;
         let (heads, models) = (contrast.joint.n_rows(), contrast.joint.models.len());
-        let _ = writeln!(text, "{heads} heads of {models} models are in {}", layout.table(&names[0]).display());
+        let _ =
+            writeln!(text, "{heads} heads of {models} models are in {}", layout.table(&names[0]).display());
         text += &audit_text(&contrast.audits);
     }
     Ok(text)
@@ -206,7 +207,12 @@ fn heroes_text(study: &ContrastStudy) -> String {
     let delta = |side| format!("Δ {}", contrast.key(side));
     let mut text = format!(
         "{:16} {:10} {:7} {:>9} {:>9} {:>9}\n",
-        "model", "category", "head", delta(Side::A), delta(Side::B), "strength"
+        "model",
+        "category",
+        "head",
+        delta(Side::A),
+        delta(Side::B),
+        "strength"
     );
     for hero in &study.heroes {
         let head = format!("L{}H{}", hero.head.layer, hero.head.head);

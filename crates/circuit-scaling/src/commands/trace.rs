@@ -165,11 +165,9 @@ fn trace_model(
         .collect();
     let rank = |layer, head| heroes.iter().find(|h| (h.head.layer, h.head.head) == (layer, head))?.rank;
     let all: Vec<TracedHead> = match options.all_heads {
-        true => model
-            .heads
-            .iter()
-            .map(|h| TracedHead { head: h.clone(), rank: rank(h.layer, h.head) })
-            .collect(),
+        true => {
+            model.heads.iter().map(|h| TracedHead { head: h.clone(), rank: rank(h.layer, h.head) }).collect()
+        }
         false => heroes.clone(),
     };
     let places: Vec<(u32, u32)> = all.iter().map(|h| (h.head.layer, h.head.head)).collect();
@@ -183,8 +181,9 @@ fn trace_model(
             ControlFlow::Continue(())
         };
         let memory = cs_engine::Options { memory: options.memory };
-        let trace = cs_circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
-            .map_err(|source| CliError::Trace { model: name.clone(), source })?;
+        let trace =
+            cs_circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
+                .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
         Ok(trace)
@@ -218,13 +217,7 @@ fn describe(layout: &Layout, contrast: &Contrast, stream: &str, heroes: &[Causal
     let [deltas, influences] = [titled("Δ", ""), titled("influence", " (normalised)")];
     let mut text = format!(
         "{:16} {:10} {:7} {:>8} {:>8}  {:>27}  {:>27}\n",
-        "model",
-        "category",
-        "head",
-        deltas[0],
-        deltas[1],
-        influences[0],
-        influences[1]
+        "model", "category", "head", deltas[0], deltas[1], influences[0], influences[1]
     );
     for result in heroes {
         let influence = |side: Side| {

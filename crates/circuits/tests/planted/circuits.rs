@@ -8,7 +8,7 @@
 //! ablating what its choice of IO rests on leaves it attending to IO, S1 and S2 alike, and its share of the logit
 //! difference goes from `m` to `m/3 − 2m/3 = −m/3`.
 
-use cs_analysis::categories::Category::{self, OnlyB, OnlyA, Shared, Weak};
+use cs_analysis::categories::Category::{self, OnlyA, OnlyB, Shared, Weak};
 
 use super::features::{Feature, N_CTX};
 use super::world::World;

@@ -1,8 +1,8 @@
 //! Sets of heads ablated at once: hero heads against random ones, and what each set does to either task.
 
 use cs_analysis::ablation::{SetKind, SummaryRow};
-use cs_analysis::dissociation::DissociationRow;
 use cs_analysis::contrast::{Category, Side};
+use cs_analysis::dissociation::DissociationRow;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::study::ContrastStudy;
@@ -66,7 +66,11 @@ pub(super) fn not_ablated(name: &str) -> NotDrawn {
 }
 
 /// `hero_vs_random_ablation`: a row of panels for each family, a column for each task.
-pub(super) fn overview(study: &ContrastStudy, extras: &ContrastExtras, families: &Families) -> Result<Drawing> {
+pub(super) fn overview(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    families: &Families,
+) -> Result<Drawing> {
     let name = "hero_vs_random_ablation";
     let contrast = study.contrast();
     let models: Vec<(&str, &str)> = study
@@ -254,7 +258,8 @@ fn set_lines(
     shift: f64,
     of: impl Fn(&SummaryRow) -> Ranged,
 ) -> std::result::Result<(), DrawError> {
-    let line: Vec<(f64, f64)> = rows.iter().filter_map(|r| Some((shift * r.k as f64, of(r).value?))).collect();
+    let line: Vec<(f64, f64)> =
+        rows.iter().filter_map(|r| Some((shift * r.k as f64, of(r).value?))).collect();
     panel.line(&line, color, 0.8)?;
     for row in rows {
         let figure = of(row);
@@ -297,7 +302,8 @@ pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras) -> Re
         );
         return Ok(Err(NotDrawn::new(name, why)));
     }
-    let values = measured.iter().flat_map(|r| damage(r)).flat_map(|(_, _, v)| [v.value, v.low, v.high]).flatten();
+    let values =
+        measured.iter().flat_map(|r| damage(r)).flat_map(|(_, _, v)| [v.value, v.low, v.high]).flatten();
     let x = Axis::linear("damage (logits)", values.chain([0.0]), 5);
     let marker = |task| if task == Side::A { Marker::Circle } else { Marker::Diamond };
     let of_task = |task| {

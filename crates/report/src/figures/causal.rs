@@ -32,12 +32,18 @@ pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras, task: Si
         let on = r.on(task);
         [Some(on.mean), on.figures.ci_low, on.figures.ci_high].into_iter().flatten()
     });
-    let x = Axis::effects(&format!("influence on {} (logits)", side_label(contrast, task)), ends, study.options.tau);
+    let x = Axis::effects(
+        &format!("influence on {} (logits)", side_label(contrast, task)),
+        ends,
+        study.options.tau,
+    );
     let occurs = |c: &Category| extras.traced.iter().any(|r| r.category == *c);
     let legend = Category::ALL
         .into_iter()
         .filter(occurs)
-        .map(|c| Entry::new(Symbol::Marker(Marker::Circle, category_color(c), true), category_label(contrast, c)))
+        .map(|c| {
+            Entry::new(Symbol::Marker(Marker::Circle, category_color(c), true), category_label(contrast, c))
+        })
         .collect();
     let pairs = extras.traced.iter().map(|r| r.on(task).figures.n_pairs);
     let (fewest, most) = pairs.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));

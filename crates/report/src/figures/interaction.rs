@@ -24,7 +24,11 @@ fn point(row: &SummaryRow, task: Side) -> Option<Point> {
 }
 
 /// `set_interaction`: Δ of every set of 2 or more heads against the sum of its heads' Δ, a panel for each task.
-pub(super) fn of_sets(study: &ContrastStudy, extras: &ContrastExtras, families: &Families) -> Result<Drawing> {
+pub(super) fn of_sets(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    families: &Families,
+) -> Result<Drawing> {
     let name = "set_interaction";
     let contrast = study.contrast();
     if extras.ablated.is_empty() {

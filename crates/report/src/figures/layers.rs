@@ -135,8 +135,7 @@ pub(super) fn cells(
     (n_layers, n_heads): (usize, usize),
     limit: f64,
 ) -> std::result::Result<(), DrawError> {
-    let panel =
-        Panel::new(area, &title, indices(&x_title, n_heads, 8), indices(&y_title, n_layers, 12))?;
+    let panel = Panel::new(area, &title, indices(&x_title, n_heads, 8), indices(&y_title, n_layers, 12))?;
     panel.block((-0.5, n_layers as f64 - 0.5), (n_heads as f64 - 0.5, -0.5), GROUND, 1.0)?;
     for (layer, head, delta) in heads {
         let (x, y) = (f64::from(head), f64::from(layer));

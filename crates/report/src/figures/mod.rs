@@ -25,9 +25,9 @@ mod transfer;
 use std::path::{Path, PathBuf};
 
 use cs_analysis::categories::{Category, ClassifiedModel};
-use cs_analysis::files::write_bytes;
 use cs_analysis::contrast::Side;
 use cs_analysis::file_name::file_safe_name;
+use cs_analysis::files::write_bytes;
 use cs_analysis::study::{ContrastStudy, Study};
 use rayon::prelude::*;
 

@@ -35,8 +35,12 @@ pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
         Entry::new(Symbol::Swatch(tint(shared_color(), 0.6)), "shared strong heads"),
     ];
     let n_heads = own.iter().map(|o| o.n_heads).max().unwrap_or(0);
-    let not_done: Vec<String> =
-        study.effects.models[index].tasks.iter().filter(|t| t.performance.does_task() == Some(false)).map(|t| task_label(&t.task)).collect();
+    let not_done: Vec<String> = study.effects.models[index]
+        .tasks
+        .iter()
+        .filter(|t| t.performance.does_task() == Some(false))
+        .map(|t| task_label(&t.task))
+        .collect();
     let mut caption = format!(
         "Above the diagonal: Pearson's correlation of Δ between two tasks. Below: heads with |Δ| ≥ τ = {} logits on both, as a share of \
          those on either. On it: heads with |Δ| ≥ τ. n = {}. Brackets: 95% intervals over prompts.",
@@ -59,7 +63,14 @@ pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
             let middle = corner(at, 0).1 + cell.1 / 2;
             text(body, label, (left - pt(3.0), middle), SMALL_PT, &INK, (HPos::Right, VPos::Center))?;
             let centre = corner(0, at).0 + cell.0 / 2;
-            text(body, &(at + 1).to_string(), (centre, top - pt(1.5)), SMALL_PT, &INK, (HPos::Center, VPos::Bottom))?;
+            text(
+                body,
+                &(at + 1).to_string(),
+                (centre, top - pt(1.5)),
+                SMALL_PT,
+                &INK,
+                (HPos::Center, VPos::Bottom),
+            )?;
         }
         for row in 0..n {
             for column in 0..n {
@@ -70,7 +81,8 @@ pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
                 });
                 if row == column {
                     let strong = strong_heads(&own, &tasks[row]);
-                    let lines = strong.map_or_else(|| vec!["–".to_owned()], |n| vec![n.to_string(), "strong".into()]);
+                    let lines =
+                        strong.map_or_else(|| vec!["–".to_owned()], |n| vec![n.to_string(), "strong".into()]);
                     draw_cell(body, place, GROUND, &lines)?;
                 } else if let Some(found) = found.filter(|_| row < column) {
                     let interval = found.pearson.prompts.map(|i| (i.low, i.high));

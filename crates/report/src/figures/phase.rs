@@ -244,8 +244,9 @@ pub(super) fn scatter(study: &ContrastStudy, index: usize, families: &Families) 
     strongest.truncate(NAMED);
     let point = |h: &ClassifiedHead| (h.deltas[0], h.deltas[1]);
     let names: Vec<_> = strongest.iter().map(|h| (point(h), words::head(h.layer, h.head))).collect();
-    let mut legend =
-        category_entries(contrast, &[model], |color| Symbol::Marker(families.marker(&model.info.family), color, true));
+    let mut legend = category_entries(contrast, &[model], |color| {
+        Symbol::Marker(families.marker(&model.info.family), color, true)
+    });
     legend.push(tau_entry(tau));
     let has_intervals = measured.heads.iter().any(|h| h.effects.iter().any(|e| ends(e).is_some()));
     let correlations = &study.correlations[index];

@@ -151,9 +151,9 @@ pub(super) fn strong_heads(study: &ContrastStudy, families: &Families) -> Result
     let contrast = study.contrast();
     let categories = [Category::Shared, Category::OnlyA, Category::OnlyB];
     let mut panels = vec![measure("not weak", "frac_strong".into())];
-    panels.extend(categories.map(|c| {
-        measure(&category_label(contrast, c), format!("frac_{}", contrast.category(c)))
-    }));
+    panels.extend(
+        categories.map(|c| measure(&category_label(contrast, c), format!("frac_{}", contrast.category(c)))),
+    );
     let mut about = format!(
         "Share of a model's heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
          {}.csv counts the heads whose category is not stable.",
@@ -181,9 +181,11 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families) -> Resu
     let contrast = study.contrast();
     let categories = [Category::Shared, Category::OnlyA, Category::OnlyB];
     let mut panels = vec![measure("not weak", "frac_relative_strong".into())];
-    panels.extend(categories.map(|c| {
-        measure(&category_label(contrast, c), format!("frac_relative_{}", contrast.category(c)))
-    }));
+    panels.extend(
+        categories.map(|c| {
+            measure(&category_label(contrast, c), format!("frac_relative_{}", contrast.category(c)))
+        }),
+    );
     let mut about = format!(
         "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
          no interval.",

@@ -85,7 +85,8 @@ pub(super) fn against_size(study: &Study, families: &Families) -> Result<Drawing
     legend.extend(
         families.names().filter(shown).map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)),
     );
-    let mut models: Vec<&str> = study.models().filter(|m| m.params_m.is_some()).map(|m| m.model.as_str()).collect();
+    let mut models: Vec<&str> =
+        study.models().filter(|m| m.params_m.is_some()).map(|m| m.model.as_str()).collect();
     models.dedup();
     let caption = format!(
         "Top: share of a model's heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \

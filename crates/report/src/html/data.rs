@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cs_analysis::ablation::{SummaryRow, TaskSummary};
 use cs_analysis::attention::TokenRole;
 use cs_analysis::categories::{ClassifiedHead, ClassifiedModel, RELATIVE_TAU};
@@ -17,8 +19,6 @@ use cs_analysis::stats::Interval;
 use cs_analysis::study::{ContrastStudy, Study};
 use cs_analysis::table::{Column, Table, Values};
 use cs_analysis::tracing::{CausalResult, TaskInfluence};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
@@ -48,9 +48,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
     for at in order {
         tables[at] = table(all[at], &mut room)?;
     }
-    let task = |(place, name): (usize, &String)| {
-        json!({ "name": name, "label": task_label(name), "color": hex(task_color(place)) })
-    };
+    let task = |(place, name): (usize, &String)| json!({ "name": name, "label": task_label(name), "color": hex(task_color(place)) });
     let shows_tasks = shows_tasks(study);
     let findings = if shows_tasks { notes::task_findings(study, extras) } else { Vec::new() };
     Ok(json!({

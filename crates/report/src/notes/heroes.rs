@@ -41,8 +41,7 @@ fn of_tasks(study: &Study) -> String {
         text += &format!("\n## {}\n", model.info.model);
         for task in &model.tasks {
             text += &format!("\n{}:\n\n", task_label(&task.task));
-            let mut heads: Vec<_> =
-                task.heads.iter().filter_map(|h| Some((h, h.effect.delta?))).collect();
+            let mut heads: Vec<_> = task.heads.iter().filter_map(|h| Some((h, h.effect.delta?))).collect();
             heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
             for (head, delta) in heads.into_iter().take(study.options.top_k) {
                 let place = words::head(head.layer, head.head);
@@ -128,7 +127,8 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
     for task in Side::BOTH {
         let delta = head.deltas[task as usize];
         let effect = hero.evidence.as_ref().map(|row| row.effect(task));
-        text += &format!("- {}: Δ = {}{}\n", side_label(contrast, task), words::signed(delta), evidence(effect));
+        text +=
+            &format!("- {}: Δ = {}{}\n", side_label(contrast, task), words::signed(delta), evidence(effect));
         if hero.performance[task as usize].does_task() == Some(false) {
             text += &format!("- The model does not do {}\n", side_label(contrast, task));
         }
@@ -137,8 +137,8 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
         (Some(probabilities), held_out) => {
             let probability = probabilities[head.category as usize];
             let stable = if head.is_stable() == Some(true) { "stable" } else { "not stable" };
-            let held_out =
-                held_out.map_or(String::new(), |c| format!("; on held-out prompts: {}", category_label(contrast, c)));
+            let held_out = held_out
+                .map_or(String::new(), |c| format!("; on held-out prompts: {}", category_label(contrast, c)));
             format!(
                 "- Category: {stable} (probability {} under resampled prompts{held_out})\n",
                 decimal(probability, 2)
@@ -172,8 +172,11 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
     }
     for task in Side::BOTH {
         if let Some(attention) = extras.attention_of(&hero.model, head.layer, head.head, task) {
-            text +=
-                &format!("- Attention at the last token, {}: {}\n", side_label(contrast, task), attended(attention));
+            text += &format!(
+                "- Attention at the last token, {}: {}\n",
+                side_label(contrast, task),
+                attended(attention)
+            );
         }
     }
     text

@@ -217,9 +217,11 @@ fn more_laws(study: &ContrastStudy) -> String {
         ("frac_relative_shared", "The share of shared heads at relative thresholds"),
     ];
     let measures = measures.map(|(measure, name)| (measure.to_owned(), name.to_owned())).into_iter();
-    let depth = ("mean_relative_depth_shared".to_owned(), "The mean relative depth of shared heads".to_owned());
+    let depth =
+        ("mean_relative_depth_shared".to_owned(), "The mean relative depth of shared heads".to_owned());
     let measures = measures.chain(shares).chain(tops).chain([depth]);
-    let mut text = format!("Further lines, pooled over families [`{}.csv`]:\n\n", contrast.table("scaling_laws"));
+    let mut text =
+        format!("Further lines, pooled over families [`{}.csv`]:\n\n", contrast.table("scaling_laws"));
     for (measure, name) in measures {
         if let Some(sentence) = law_sentence(study, &measure, &name) {
             text += &format!("- {sentence}\n");

@@ -52,7 +52,11 @@ pub(super) fn categories(study: &ContrastStudy) -> Finding {
         }
     };
     text += &relative_sentence(study);
-    Finding::new("Categories of heads", text, ["head_category_summary", "tau_sweep"].map(|name| csv(&contrast.table(name))))
+    Finding::new(
+        "Categories of heads",
+        text,
+        ["head_category_summary", "tau_sweep"].map(|name| csv(&contrast.table(name))),
+    )
 }
 
 /// The categories at thresholds relative to what each model does, and who has none.
@@ -115,7 +119,12 @@ pub(super) fn strongest(study: &ContrastStudy) -> Finding {
                     .and_then(|row| row.effect(task).detail.as_deref())
                     .and_then(|detail| words::signed_range(detail.ci_low, detail.ci_high));
                 let delta = head.deltas[task as usize];
-                format!("Δ {} {}{}", side_label(contrast, task), words::signed(delta), interval.unwrap_or_default())
+                format!(
+                    "Δ {} {}{}",
+                    side_label(contrast, task),
+                    words::signed(delta),
+                    interval.unwrap_or_default()
+                )
             });
             format!("{model} {} ({})", words::head(head.layer, head.head), effects.join(", "))
         })

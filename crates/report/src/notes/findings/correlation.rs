@@ -94,5 +94,9 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
             models(corrected.len())
         );
     }
-    Finding::new("Do the same heads do both tasks", text, [csv(&study.contrast().table("corr_vs_scale_cross_family"))])
+    Finding::new(
+        "Do the same heads do both tasks",
+        text,
+        [csv(&study.contrast().table("corr_vs_scale_cross_family"))],
+    )
 }

@@ -15,7 +15,10 @@ use crate::words;
 pub(super) fn hero_sets(extras: &ContrastExtras) -> Option<Finding> {
     let contrast = extras.contrast;
     let all = |kind: SetKind| {
-        extras.ablated.iter().filter(move |r| r.set_type == kind.name() && r.on(Side::A).mean_diff.value.is_some())
+        extras
+            .ablated
+            .iter()
+            .filter(move |r| r.set_type == kind.name() && r.on(Side::A).mean_diff.value.is_some())
     };
     // The largest hero set of each model, and the random sets of that size.
     let mut compared: Vec<(&SummaryRow, &SummaryRow)> = Vec::new();
@@ -108,7 +111,8 @@ pub(super) fn interaction(extras: &ContrastExtras) -> Option<Finding> {
             };
             if sign * sum > 0.0 { more += 1 } else { less += 1 }
         }
-        format!("more in {} and less in {} on {}",
+        format!(
+            "more in {} and less in {} on {}",
             words::count(more),
             words::count(less),
             side_label(extras.contrast, task)

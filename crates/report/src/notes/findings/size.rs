@@ -57,12 +57,17 @@ pub(super) fn scaling(study: &ContrastStudy) -> Finding {
     );
     text +=
         &measures.iter().filter_map(|(m, name)| law_sentence(study, m, name)).collect::<Vec<_>>().join(" ");
-    Finding::new("Change with size", text, ["scaling_laws", "model_measures"].map(|name| csv(&study.contrast().table(name))))
+    Finding::new(
+        "Change with size",
+        text,
+        ["scaling_laws", "model_measures"].map(|name| csv(&study.contrast().table(name))),
+    )
 }
 
 /// Smallest and largest of a measure over the models that have it.
 pub(super) fn range(study: &ContrastStudy, measure: &str) -> Option<(f64, f64, usize)> {
-    let column = cs_analysis::model_measures::measure_names(study.contrast()).iter().position(|n| n == measure)?;
+    let column =
+        cs_analysis::model_measures::measure_names(study.contrast()).iter().position(|n| n == measure)?;
     let values: Vec<f64> = study.measures.iter().filter_map(|m| m.values[column]).collect();
     let first = *values.first()?;
     let (low, high) = values.iter().fold((first, first), |(l, h), v| (l.min(*v), h.max(*v)));
@@ -80,5 +85,9 @@ pub(super) fn concentration(study: &ContrastStudy) -> Finding {
         ),
         None => format!("On {}, no effect was measured.", side_label(contrast, task)),
     };
-    Finding::new("Concentration", Side::BOTH.map(sentence).join(" "), [csv(&contrast.table("model_measures"))])
+    Finding::new(
+        "Concentration",
+        Side::BOTH.map(sentence).join(" "),
+        [csv(&contrast.table("model_measures"))],
+    )
 }

@@ -90,9 +90,11 @@ fn baselines(study: &Study, extras: &Extras) -> Option<Finding> {
 /// Which models do not do which tasks, if any is known not to.
 pub(in crate::notes) fn not_done(study: &Study) -> Option<String> {
     words::tasks_not_done(study.effects.tasks.iter().map(|task| {
-        let lacking = study.effects.models.iter().filter(|m| {
-            m.on(task).is_some_and(|of_task| of_task.performance.does_task() == Some(false))
-        });
+        let lacking = study
+            .effects
+            .models
+            .iter()
+            .filter(|m| m.on(task).is_some_and(|of_task| of_task.performance.does_task() == Some(false)));
         (task_label(task), lacking.map(|m| m.info.model.clone()).collect())
     }))
 }
@@ -169,9 +171,8 @@ fn held_out(study: &Study) -> Option<Finding> {
                 }
             }
         }
-        (strong > 0).then(|| {
-            format!("on {}, {} of {}", task_label(task), words::count(same), words::count(strong))
-        })
+        (strong > 0)
+            .then(|| format!("on {}, {} of {}", task_label(task), words::count(same), words::count(strong)))
     };
     let parts: Vec<String> = study.effects.tasks.iter().filter_map(sentence).collect();
     (!parts.is_empty()).then(|| {
