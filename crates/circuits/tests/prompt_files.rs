@@ -164,9 +164,9 @@ fn a_broken_row_is_named_by_its_line() {
         ("C,B,c,d,g,dev,", ["line 4", "unknown split \"dev\""]),
         ("C,B,c,d,g,,0", ["line 4", "`weight`"]),
         ("C,B,c,d,g,,1.5", ["line 4", "`weight`"]),
-        ("A,B,c,e,g,,", ["line 4", "the prompt of line 2 with another answers"]),
-        ("A,B,c,d,h,,", ["line 4", "the prompt of line 2 with another group"]),
-        ("A,B,c,d,g,test,", ["line 4", "the prompt of line 2 with another split"]),
+        ("A,B,c,e,g,,", ["line 4", "the prompt of line 2 with other answers"]),
+        ("A,B,c,d,h,,", ["line 4", "the prompt of line 2 of another group"]),
+        ("A,B,c,d,g,test,", ["line 4", "the prompt of line 2 in another split"]),
     ] {
         refused(with(row), "p.csv", &parts);
     }
@@ -283,6 +283,15 @@ fn corrupted_prompts_serve_as_references_and_tracing_pairs() {
     for prompt in &many.prompts {
         assert_ne!(prompt.resampled(Reference::Same), Some(&prompt.token_ids[..]));
     }
+}
+
+#[test]
+fn a_prompt_longer_than_the_model_reads_is_named() {
+    let tokens = tokens(&GOOD.replace("The coal is,", &format!("{}is,", "The coal ".repeat(30))), &Words::new("words"));
+    let longest = tokens.prompts.iter().map(|p| p.token_ids.len()).max().unwrap();
+    tokens.require_fit(longest).unwrap();
+    let error = tokens.require_fit(longest - 1).unwrap_err().to_string();
+    assert!(error.contains("\"The coal The coal") && error.contains("reads at most 61: shorten it"), "{error}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use super::roles::score_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
-use super::scan::{ModelScan, note_left_out, check_memory, check_references, prompts_folder, resolve, step};
+use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};

@@ -67,6 +67,12 @@ pub fn resolve(
     let (folder, options) = (prompts_folder(layout), measure.prompt_options());
     if !PromptSet::path(&folder, task.name()).exists() {
         check_references(task, measure, &tokenizers)?;
+        if let Task::Rows(_) = task {
+            let set = PromptSet::resolve(task, &options, &tokenizers)?;
+            for subject in subjects {
+                set.tokenize(subject)?.require_fit(subject.spec().n_ctx)?;
+            }
+        }
     }
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
@@ -169,6 +175,7 @@ impl<'a> ModelScan<'a> {
             return Err(CliError::WholeScan { path });
         }
         let tokenized = prompts.tokenize(subject)?;
+        tokenized.require_fit(subject.spec().n_ctx)?;
         require_references(&tokenized, Split::All, measure.scan_options())?;
         let written = tokenized.write(layout)?;
         let spec = subject.spec();

@@ -110,12 +110,12 @@ fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
         };
         let first = &mut distinct[place];
         let differs = [
-            ("answers", (&first.correct, &first.distractor, first.glued) != (&row.correct, &row.distractor, row.glued)),
-            ("group", first.group != row.group),
-            ("split", first.split != row.split),
+            ("with other answers", (&first.correct, &first.distractor, first.glued) != (&row.correct, &row.distractor, row.glued)),
+            ("of another group", first.group != row.group),
+            ("in another split", first.split != row.split),
         ];
-        if let Some((field, _)) = differs.iter().find(|(_, differs)| *differs) {
-            let problem = format!("has the prompt of line {} with another {field}", first.line);
+        if let Some((how, _)) = differs.iter().find(|(_, differs)| *differs) {
+            let problem = format!("has the prompt of line {} {how}", first.line);
             let mend = "a prompt has one correct answer, one distractor, one group and one split: keep one of the rows";
             return Err(TaskError::row(file, row.line, problem, mend));
         }
