@@ -28,6 +28,7 @@ mod block;
 mod capture;
 mod cost;
 pub mod decoder;
+mod device;
 mod driver;
 mod error;
 pub mod forest;
@@ -47,6 +48,7 @@ pub mod weights;
 
 pub use capture::{Cache, CaptureError, LayerCache};
 pub use cost::{Cost, Rates, cost};
+pub use device::device;
 pub use error::EngineError;
 pub use last_attention::{LastAttention, last_attention};
 pub use load::load;
