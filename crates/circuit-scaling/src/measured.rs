@@ -7,12 +7,16 @@ use cs_analysis::attention::TaskAttention;
 use cs_analysis::tracing::TaskTrace;
 use cs_circuits::prompts::TracingPairs;
 
+use crate::commands::parts::PartsError;
+
 /// A model and a task.
 type Of = (String, String);
 
 /// Results by model and task.
 #[derive(Default)]
 pub struct Measured {
+    /// What they were computed on.
+    device: Option<String>,
     attention: HashMap<Of, TaskAttention>,
     traces: HashMap<Of, Traces>,
     /// On all held-out prompts.
@@ -38,6 +42,25 @@ pub struct Sets {
 }
 
 impl Measured {
+    /// Results that are to come from parts which were computed on `device`.
+    pub fn on(device: Option<String>) -> Self {
+        Self { device, ..Self::default() }
+    }
+
+    /// Checks that what parts did not find can be found here.
+    ///
+    /// # Errors
+    /// [`PartsError::Device`]
+    pub fn check_device(&self) -> Result<(), PartsError> {
+        let here = cs_engine::device();
+        match &self.device {
+            Some(plan) if plan != here => {
+                Err(PartsError::Device { here: here.to_owned(), plan: plan.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Adds what a part found of attention.
     pub fn add_attention(&mut self, of: Of, attention: TaskAttention) {
         self.attention.insert(of, attention);

@@ -14,8 +14,7 @@ const INTERRUPTED: u8 = 130;
 const GRACE: Duration = Duration::from_secs(20);
 
 /// What is said when the program ends on a signal.
-pub const MESSAGE: &str =
-    "stopped: what was found so far is kept, and the same command goes on from there";
+pub const MESSAGE: &str = "stopped: what was found so far is kept, and the same command goes on from there";
 
 /// The exit code that a signal asks for; 0 where none came.
 static ASKED: AtomicU8 = AtomicU8::new(0);

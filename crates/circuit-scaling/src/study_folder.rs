@@ -83,7 +83,7 @@ impl StudyFolder {
         let own = out.join(OWN);
         fs::create_dir_all(&own).map_err(fail)?;
         let lock =
-            File::options().create(true).truncate(false).write(true).open(own.join("lock")).map_err(fail)?;
+            File::options().create(true).truncate(false).write(true).open(own.join(LOCK)).map_err(fail)?;
         let lock = match lock.try_lock() {
             Ok(()) => Some(lock),
             Err(TryLockError::WouldBlock) => return Err(CliError::InUse { path: out.to_owned() }),
@@ -145,6 +145,32 @@ impl StudyFolder {
         Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
     }
 
+    /// Removes all results and all record of them.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn forget(&mut self) -> Result<(), CliError> {
+        let root = self.layout.root();
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            |source| CliError::Out { path, source }
+        };
+        for folder in [root.to_owned(), root.join(OWN)] {
+            for entry in fs::read_dir(&folder).map_err(fail(&folder))? {
+                let path = entry.map_err(fail(&folder))?.path();
+                let stays = path.ends_with(OWN) || path.ends_with(Path::new(OWN).join(LOCK));
+                let removed = match (stays, path.is_dir()) {
+                    (true, _) => Ok(()),
+                    (_, true) => fs::remove_dir_all(&path),
+                    (_, false) => fs::remove_file(&path),
+                };
+                removed.map_err(fail(&path))?;
+            }
+        }
+        self.steps.clear();
+        Ok(())
+    }
+
     /// A file of the program's own inside the folder.
     pub fn own(&self, name: &str) -> PathBuf {
         self.layout.root().join(OWN).join(name)
@@ -163,6 +189,7 @@ impl StudyFolder {
 
 const OWN: &str = ".circuit-scaling";
 const STEPS: &str = "steps.json";
+const LOCK: &str = "lock";
 
 /// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
 /// where it was.

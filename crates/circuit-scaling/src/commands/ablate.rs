@@ -228,9 +228,8 @@ impl Runs<'_> {
         let decoder = self.decoder.get()?;
         let bar = self.display.bar("ablate", name, &prompts.task, sets.len() as u64, "sets");
         let mut observe = |progress: cs_engine::Progress| bar.advance(progress.done, progress.total);
-        let outcomes =
-            ablate_sets(decoder, prompts, (tested.split, places), sets, self.scan, &mut observe)
-                .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
+        let outcomes = ablate_sets(decoder, prompts, (tested.split, places), sets, self.scan, &mut observe)
+            .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
         bar.finish();
         Ok(outcomes)
     }
@@ -248,7 +247,10 @@ impl Runs<'_> {
             sets.iter().filter(|&set| !found.outcomes.contains_key(set)).cloned().collect();
         let mut others = match missing.is_empty() {
             true => vec![],
-            false => self.ablate(task, places, &missing)?.sets,
+            false => {
+                self.measured.check_device()?;
+                self.ablate(task, places, &missing)?.sets
+            }
         }
         .into_iter();
         let outcome = |set| found.outcomes.get(set).cloned().or_else(|| others.next()).unwrap_or_default();

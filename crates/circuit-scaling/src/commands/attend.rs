@@ -75,11 +75,20 @@ fn attend_model(
         let n_heads = tested.subject.spec().n_heads_total();
         let bar = display.bar("attend", name, &prompts.task, n_heads as u64, "heads");
         let options = cs_engine::Options { memory };
-        let mut observe = |done, total| drop(bar.advance(done, total));
+        let mut observe = |done, total| {
+            // Attention is read too fast to be worth stopping.
+            let _ = bar.advance(done, total);
+        };
         let set = &tested.sets[task];
-        let attention =
-            cs_circuits::attention::attend(decoder.get()?, set, &prompts, tested.subject, options, &mut observe)
-                .map_err(|source| CliError::Attend { model: name.clone(), source })?;
+        let attention = cs_circuits::attention::attend(
+            decoder.get()?,
+            set,
+            &prompts,
+            tested.subject,
+            options,
+            &mut observe,
+        )
+        .map_err(|source| CliError::Attend { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!(
             "{name:16} {:12} attention of {n_heads} heads read in {seconds:.1} s",

@@ -33,7 +33,7 @@ pub const CALIBRATION: Duration = Duration::from_secs(2);
 const TRACED_CATEGORIES: usize = 3;
 
 /// Hero sets, and each task's rounds of random sets.
-type PlannedSets = (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]);
+pub(super) type PlannedSets = (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]);
 
 /// One stage of one model.
 pub struct StageCost {
@@ -78,16 +78,9 @@ pub fn costs(
     let heads = from_study(&layout, &names, args.tables.tau)
         .ok()
         .and_then(|joint| StudyHeads::new(&joint, args.tables.tau, args.tables.top_k).ok());
-    // Models of one width run at one rate.
-    let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
-    let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
     let statistics = resampling_rate(calibration / 8);
-    let mut rates: HashMap<_, Rates> = HashMap::new();
     let mut costs = Vec::new();
-    for subject in subjects {
-        let rates = *rates
-            .entry(widths(subject))
-            .or_insert_with(|| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32));
+    for (subject, rates) in subjects.iter().zip(rates(subjects, calibration)) {
         let tokenized =
             prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
         let model = Model::new(args, subject, &tokenized, &layout, heads.as_ref());
@@ -99,6 +92,16 @@ pub fn costs(
     }
     costs.sort_by_key(|cost| stages.iter().position(|&s| s == cost.stage));
     Ok(costs)
+}
+
+/// Each model's rates on this machine, for which `calibration` is spent.
+pub(super) fn rates(subjects: &[Subject], calibration: Duration) -> Vec<Rates> {
+    // Models of one width run at one rate.
+    let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
+    let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
+    let mut rates: HashMap<_, Rates> = HashMap::new();
+    let measure = |subject: &Subject| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32);
+    subjects.iter().map(|s| *rates.entry(widths(s)).or_insert_with(|| measure(s))).collect()
 }
 
 /// Numbers resampled a second: of bootstrap means and sign flips together.
@@ -120,7 +123,7 @@ fn resampling_rate(budget: Duration) -> f64 {
 type Work = (usize, Cost, f64);
 
 /// One model of a run.
-struct Model<'a> {
+pub(super) struct Model<'a> {
     args: &'a RunArgs,
     subject: &'a Subject,
     tokenized: &'a [TokenizedPrompts],
@@ -131,7 +134,8 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(
+    /// A model on the prompts of all tasks; `heads` are the study's, where it has its scans.
+    pub(super) fn new(
         args: &'a RunArgs,
         subject: &'a Subject,
         tokenized: &'a [TokenizedPrompts],
@@ -150,7 +154,7 @@ impl<'a> Model<'a> {
     }
 
     /// The prompts of the two tasks that experiments are made on.
-    fn of_pair(&self) -> impl Iterator<Item = &TokenizedPrompts> {
+    pub(super) fn of_pair(&self) -> impl Iterator<Item = &TokenizedPrompts> {
         [IOI, ANTI_REPEAT].into_iter().filter_map(|task| self.tokenized.iter().find(|p| p.task == task))
     }
 
@@ -193,14 +197,7 @@ impl<'a> Model<'a> {
     }
 
     fn trace(&self) -> Result<Work, CliError> {
-        let all: Vec<(u32, u32)> = self.all_heads();
-        let heads = match self.heads {
-            Some(study) => {
-                let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
-                own.map(|h| (h.head.layer, h.head.head)).collect()
-            }
-            None => spread(&all, TRACED_CATEGORIES * self.args.tables.top_k),
-        };
+        let heads = self.traced_heads();
         let (mut cost, mut resampled) = (Cost::default(), 0.0);
         for prompts in self.of_pair() {
             let pairs = prompts.tracing_pairs(prompts.protocol.held_out_split());
@@ -215,11 +212,24 @@ impl<'a> Model<'a> {
         Ok((2 * heads.len(), cost, resampled))
     }
 
+    /// The heads that are traced, or as many.
+    pub(super) fn traced_heads(&self) -> Vec<(u32, u32)> {
+        match self.heads {
+            Some(study) => {
+                let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
+                own.map(|h| (h.head.layer, h.head.head)).collect()
+            }
+            None => spread(&self.all_heads(), TRACED_CATEGORIES * self.args.tables.top_k),
+        }
+    }
+
+    /// The sets that are ablated, as far as can be foreseen.
+    pub(super) fn sets(&self) -> PlannedSets {
+        self.planned_sets().unwrap_or_else(|| self.expected_sets())
+    }
+
     fn ablate(&self) -> Result<Work, CliError> {
-        let (heroes, random) = match self.planned_sets() {
-            Some(planned) => planned,
-            None => self.expected_sets(),
-        };
+        let (heroes, random) = self.sets();
         let (mut cost, mut n_sets, mut resampled) = (Cost::default(), 0, 0.0);
         for (prompts, rounds) in self.of_pair().zip(&random) {
             let split = prompts.protocol.held_out_split();
@@ -239,7 +249,8 @@ impl<'a> Model<'a> {
         Ok((n_sets, cost, resampled))
     }
 
-    fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
+    /// The prompts that random sets are run on, among those of a split.
+    pub(super) fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
         subsample(prompts, split, n, self.options.ablation)
     }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum PartsError {
     /// There is nothing to do a part of.
-    #[error("{folder} has no plan of parts: cut the study with `circuit-scaling parts --parts N --out {folder}`")]
+    #[error(
+        "{folder} has no plan of parts: cut the study with `circuit-scaling parts --parts N --out {folder}`"
+    )]
     NoPlan {
         /// The study.
         folder: PathBuf,
@@ -110,12 +112,16 @@ pub enum PartsError {
         folder: PathBuf,
     },
     /// An option for `sbatch` that cannot stand in a script.
-    #[error("--sbatch {text:?} is no line of options: write them as for sbatch, such as \"--partition=long --account=me\"")]
+    #[error(
+        "--sbatch {text:?} is no line of options: write them as for sbatch, such as \"--partition=long --account=me\""
+    )]
     SbatchOption {
         /// The option.
         text: String,
     },
     /// A study without anything to cut.
-    #[error("the stages of this study run no model, or all scans are done: nothing is left to cut; use `circuit-scaling run`")]
+    #[error(
+        "the stages of this study run no model, or all scans are done: nothing is left to cut; use `circuit-scaling run`"
+    )]
     Nothing,
 }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::progress::Share;
 
 /// Time between two signs of life.
-const BEAT: Duration = Duration::from_secs(5);
+const BEAT: Duration = Duration::from_secs(3);
 /// After so long without one a part is not under way any more.
-pub const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The sign of life: `progress.json` in the part's folder, whose age counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Sign {
     pub pid: u32,
     /// Seconds since it began.
     pub seconds: f64,
+    /// Whether it is the last one: the part was left, done or not.
+    pub ended: bool,
 }
 
 impl Sign {
@@ -36,6 +38,11 @@ impl Sign {
         let path = path(folder);
         let age = SystemTime::now().duration_since(fs::metadata(&path).ok()?.modified().ok()?);
         Some((serde_json::from_slice(&fs::read(path).ok()?).ok()?, age.unwrap_or_default()))
+    }
+
+    /// Whether somebody is at work.
+    pub fn is_alive(&self, age: Duration) -> bool {
+        !self.ended && age < SILENCE
     }
 
     /// Who, and when last heard of.
@@ -77,12 +84,13 @@ impl Heartbeat {
                     host: host.clone(),
                     pid,
                     seconds: begun.elapsed().as_secs_f64(),
+                    ended: false,
                 };
                 // Nobody's result depends on it.
                 let _ = write_json(&to, &sign);
                 if ended.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
                     // How far the part came.
-                    let _ = write_json(&to, &Sign { share: share.get(), ..sign });
+                    let _ = write_json(&to, &Sign { share: share.get(), ended: true, ..sign });
                     return;
                 }
             }
@@ -116,9 +124,11 @@ pub fn claim(folder: &Path) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let age = |path: &Path| fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
             match Sign::read(folder) {
-                Some((sign, age)) if age < SILENCE => return Err(sign.describe(age)),
+                Some((sign, age)) if sign.is_alive(age) => return Err(sign.describe(age)),
                 // Claimed a moment ago, before the first sign.
-                None if age(&claim).is_some_and(|age| age < SILENCE) => return Err("since a moment ago".into()),
+                None if age(&claim).is_some_and(|age| age < SILENCE) => {
+                    return Err("since a moment ago".into());
+                }
                 _ => {}
             }
             // The age of the claim counts from now on.

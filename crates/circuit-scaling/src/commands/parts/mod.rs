@@ -13,7 +13,7 @@
 //! What a part finds is what the stages of `run` would find, to the bit; `gather` hands it to them
 //! ([`Measured`](crate::measured::Measured)) in the place of models.
 
-mod cluster;
+mod cutting;
 mod error;
 mod experiments;
 mod gather;
@@ -26,7 +26,7 @@ mod slurm;
 mod state;
 mod status;
 
-pub use cluster::parts;
+pub use cutting::parts;
 pub use error::PartsError;
 pub use gather::gather;
 pub use part::part;

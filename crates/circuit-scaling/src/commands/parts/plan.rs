@@ -110,7 +110,7 @@ pub enum UnitKind {
 }
 
 /// Neighbouring items of one kind of measurement of a model on a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unit {
     /// What is measured.
     pub kind: UnitKind,
@@ -124,6 +124,8 @@ pub struct Unit {
     pub to: usize,
     /// In words.
     pub items: String,
+    /// Operations without the loading of the model, in 10¹².
+    pub tflop: f64,
 }
 
 impl Unit {
@@ -227,5 +229,7 @@ impl Plan {
 
 /// Whether a folder holds results of parts.
 pub fn has_results(out: &Path) -> bool {
-    [WaveKind::Scans, WaveKind::Experiments].iter().any(|kind| fs::read_dir(folder(out).join(kind.name())).is_ok())
+    [WaveKind::Scans, WaveKind::Experiments]
+        .iter()
+        .any(|kind| fs::read_dir(folder(out).join(kind.name())).is_ok())
 }
