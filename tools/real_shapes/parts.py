@@ -1,9 +1,10 @@
 """A study of the 17 models at their real shapes, cut into parts by `circuit-scaling parts --dry-run`.
 
-    python parts.py --program ../../target/release/circuit-scaling --tokenizers FOLDER --scratch DIR --parts 64 [-- OPTIONS OF parts]
+    python parts.py --program ../../target/release/circuit-scaling --tokenizer FOLDER --scratch DIR --parts 64 [-- OPTIONS OF parts]
 
-FOLDER/gpt2 and FOLDER/pythia hold the real tokenizers. Nothing is run and no weights are written: of each checkpoint there
-is the header alone, before a hole of the right size.
+FOLDER holds the tokenizer.json that all models are given here: what parts cost depends on it through the prompts' lengths alone,
+and SmolLM2's (../real_model) can be had anywhere. Nothing is run and no weights are written: of each checkpoint there is the header
+alone, before a hole of the right size.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import models
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, required=True)
-    parser.add_argument("--tokenizers", type=Path, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--models", default=",".join(models.NAMES))
     parser.add_argument("--parts", required=True, help="numbers of parts, separated by commas")
@@ -27,7 +28,9 @@ def main():
 
     folders = [args.scratch / name for name in args.models.split(",")]
     for folder in folders:
-        costs.write_header(folder, folder.name, args.tokenizers)
+        costs.write_header(folder, folder.name)
+        for file in ["tokenizer.json", "tokenizer_config.json"]:
+            shutil.copy(args.tokenizer / file, folder)
     for n_parts in args.parts.split(","):
         command = [args.program, "-q", "parts", "--dry-run", "--parts", n_parts, "--models", ",".join(map(str, folders))]
         print(subprocess.run([*command, *args.options], check=True, capture_output=True, text=True).stdout, flush=True)

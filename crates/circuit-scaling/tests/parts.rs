@@ -154,9 +154,9 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     refuses(asked("0"), &["from 1"]);
     let by_index = |name: &str, value: &str| {
         let mut command = command(&["--quiet", "part", "--out", "cut"], dir.path());
-        ["SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "JOB_COMPLETION_INDEX"].map(|name| {
+        for name in ["SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "SGE_TASK_ID", "JOB_COMPLETION_INDEX"] {
             command.env_remove(name);
-        });
+        }
         command.env(name, value).output().unwrap()
     };
     refuses(by_index("HOME", "x"), &["say which part", "SLURM_ARRAY_TASK_ID"]);
