@@ -8,6 +8,7 @@ alone, before a hole of the right size.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,6 +32,12 @@ def main():
         costs.write_header(folder, folder.name)
         for file in ["tokenizer.json", "tokenizer_config.json"]:
             shutil.copy(args.tokenizer / file, folder)
+        # One token stands before every prompt, as in the study.
+        config = json.loads((folder / "config.json").read_text())
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        named = json.loads((folder / "tokenizer_config.json").read_text())["bos_token"]
+        config["bos_token_id"] = next(t["id"] for t in tokenizer["added_tokens"] if t["content"] == named)
+        (folder / "config.json").write_text(json.dumps(config))
     for n_parts in args.parts.split(","):
         command = [args.program, "-q", "parts", "--dry-run", "--parts", n_parts, "--models", ",".join(map(str, folders))]
         print(subprocess.run([*command, *args.options], check=True, capture_output=True, text=True).stdout, flush=True)

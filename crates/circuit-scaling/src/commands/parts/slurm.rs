@@ -121,7 +121,8 @@ fn submit(arguments: &[String], out: &Path) -> Result<String, PartsError> {
     let output = Command::new("sbatch").args(arguments).output();
     let output = output.map_err(|error| fail(format!("cannot be started ({error})")))?;
     if !output.status.success() {
-        return Err(fail(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(fail(said.trim().lines().collect::<Vec<_>>().join("; ")));
     }
     // With several clusters the job's number comes before the cluster's name.
     let said = String::from_utf8_lossy(&output.stdout);
