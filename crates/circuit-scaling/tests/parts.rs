@@ -303,16 +303,18 @@ fn ctrl_c_and_sigterm_say_that_the_same_command_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["run", "--models", "mini-gpt2-l", "--prompts", "200", "--memory", "4M", "--stages", "scan", "--out", "a"];
     let partial = dir.path().join("a/.circuit-scaling");
-    let is_under_way = || {
-        fs::read_dir(&partial).is_ok_and(|mut entries| {
-            entries.any(|e| e.unwrap().path().extension().is_some_and(|e| e == "partial"))
-        })
+    // When the part of the scan that is known was last written.
+    let written = || {
+        let files = fs::read_dir(&partial).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let mut partial = files.filter(|path| path.extension().is_some_and(|e| e == "partial"));
+        partial.next().and_then(|path| fs::metadata(path).ok()?.modified().ok())
     };
     for (signal, code) in [("-INT", 130), ("-TERM", 99)] {
+        let before = written();
         let mut child = command(&args, dir.path());
         let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let start = Instant::now();
-        while !is_under_way() && start.elapsed() < Duration::from_secs(60) {
+        while written() == before && start.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(10));
         }
         Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
