@@ -1,7 +1,9 @@
 //! The command line's grammar.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use cs_analysis::AnalysisError;
 use cs_analysis::head_id::HeadId;
@@ -11,6 +13,7 @@ use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 use cs_engine::intervention::Stream;
 
+use crate::complete;
 use crate::downloads;
 use crate::effort::{EffortArgs, SetArgs};
 use crate::error::CliError;
@@ -19,7 +22,8 @@ use crate::progress::Display;
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
 
-/// What every attention head of a transformer does on IOI and anti-repeat, across model families and sizes.
+/// What every attention head of a transformer does on a task, whether two tasks use the same heads, and how that changes across
+/// model families and sizes.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -61,10 +65,10 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample\n  circuit-scaling scan --models ./my-gpt2 --task ioi --heads L9H6,L9H9 --out few"
     )]
     Scan(ScanArgs),
-    /// Join the scans of both tasks into one table
+    /// Join the scans of two tasks into one table
     #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
-    /// Class every head of the joint table as IOI-only, anti-only, shared or weak
+    /// Class every head of the joint table as working on one of two tasks only, shared or weak
     #[command(
         after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
     )]
@@ -172,6 +176,11 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling completions bash > ~/.local/share/bash-completion/completions/circuit-scaling\n  circuit-scaling completions fish > ~/.config/fish/completions/circuit-scaling.fish\n  circuit-scaling completions zsh > ~/.zfunc/_circuit-scaling    # a folder in $fpath"
     )]
     Completions(CompletionsArgs),
+    /// List the built-in tasks, print one, or print example files to begin with
+    #[command(
+        after_help = "Examples:\n  circuit-scaling task\n  circuit-scaling task ioi > my-task.toml\n  circuit-scaling task --example csv > prompts.csv\n  circuit-scaling scan --task prompts.csv --models ./my-gpt2"
+    )]
+    Task(TaskArgs),
     /// Print the manual page, or write one for each subcommand
     #[command(
         after_help = "Examples:\n  circuit-scaling man | man -l -\n  circuit-scaling man --out ~/.local/share/man/man1"
@@ -183,7 +192,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell
-    pub shell: clap_complete::Shell,
+    #[arg(value_parser = PossibleValuesParser::new(complete::shells()))]
+    pub shell: String,
 }
 
 /// Options of `man`.
@@ -192,6 +202,31 @@ pub struct ManArgs {
     /// Write the pages of the program and of each subcommand into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Options of `task`.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// Print the file of this built-in task
+    #[arg(value_name = "TASK", conflicts_with = "example")]
+    pub name: Option<String>,
+    /// Print an example file: `names` (templates of two people), `template` (templates of any words), `csv` (prompts), or all of
+    /// them
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "all")]
+    pub example: Option<Example>,
+}
+
+/// An example file of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Example {
+    /// Templates that name two people and one of them again
+    Names,
+    /// Templates of any words
+    Template,
+    /// Prompts
+    Csv,
+    /// One of each
+    All,
 }
 
 /// A model by name.
@@ -227,12 +262,24 @@ pub struct StudyArgs {
     pub out: PathBuf,
 }
 
+/// Which tasks of a study are compared with each other.
+#[derive(Debug, Args, Clone, Default)]
+pub struct ContrastArgs {
+    /// Pairs of tasks to compare, separated by commas; by default ioi:anti-repeat where the study has both, else every pair of
+    /// up to four tasks
+    #[arg(long, value_name = "A:B", value_delimiter = ',')]
+    pub contrast: Vec<String>,
+}
+
 /// Options of the tables that need no model.
 #[derive(Debug, Args, Clone)]
 pub struct TableArgs {
     /// Where the study lies
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
@@ -259,7 +306,8 @@ impl TableArgs {
 /// Options of `analyze`.
 #[derive(Debug, Args)]
 pub struct AnalyzeArgs {
-    /// A joint table: family,model,layer,head,delta_ioi,delta_anti and any further columns, rows in any order
+    /// A joint table: family,model,layer,head,delta_ioi,delta_anti (or delta_ of two other tasks) and any further columns, rows in
+    /// any order
     #[arg(value_name = "JOINT.csv")]
     pub joint: PathBuf,
     /// Where tables go, and how they are made
@@ -277,6 +325,9 @@ pub struct CompareArgs {
     pub a: PathBuf,
     /// Another one of the same models
     pub b: PathBuf,
+    /// Tasks to compare the studies on
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
@@ -301,7 +352,7 @@ pub struct PlotArgs {
 pub struct MeasureArgs {
     /// Models: shipped miniatures' names, folders with checkpoints, published models' names or Hugging Face ids, separated by
     /// commas
-    #[arg(long, value_name = "M", value_delimiter = ',')]
+    #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
     /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
     #[arg(long, value_name = "REV")]
@@ -309,29 +360,30 @@ pub struct MeasureArgs {
     /// How much is spent on certainty
     #[command(flatten)]
     pub effort: EffortArgs,
-    /// Prompts per task, both splits together; by default what effort and protocol say
+    /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
+    /// fewer
     #[arg(long, value_name = "N")]
     pub prompts: Option<usize>,
     /// Seed of every random draw
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// `standard`: many templates, two splits, one-token names; `published`: the published study's prompts
-    #[arg(long, default_value = "standard")]
+    #[arg(long, default_value = "standard", value_parser = one_of::<Protocol>(["standard", "published"]))]
     pub protocol: Protocol,
     /// What only held-out prompts have: pairs of names, or whole templates too, so that heads are judged on other wordings
-    #[arg(long, value_name = "WHAT", default_value = "pairs")]
+    #[arg(long, value_name = "WHAT", default_value = "pairs", value_parser = one_of::<HoldOut>(["pairs", "templates"]))]
     pub hold_out: HoldOut,
     /// What replaces an ablated head's output: zero, mean or resample
-    #[arg(long, default_value = "zero")]
+    #[arg(long, default_value = "zero", value_parser = one_of::<Ablation>(["zero", "mean", "resample"]))]
     pub ablation: Ablation,
     /// Whether the constant part of a head's value stays when it is zeroed (folded: a HookedTransformer, or a TransformerLens 4
     /// bridge after enable_compatibility_mode()) or goes with it (in-head: a hook on a Hugging Face module, or a bridge as it
     /// comes)
-    #[arg(long, default_value = "folded")]
+    #[arg(long, default_value = "folded", value_parser = one_of::<ValueBias>(["folded", "in-head"]))]
     pub value_bias: ValueBias,
     /// Where mean and resample ablation take values from: `abc`, prompts of the same template with three different names, or
     /// `same`, other prompts of the task
-    #[arg(long, value_name = "R", default_value = "abc")]
+    #[arg(long, value_name = "R", default_value = "abc", value_parser = one_of::<Reference>(["abc", "same"]))]
     pub reference: Reference,
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
@@ -379,8 +431,8 @@ pub struct ScanArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Task: ioi, anti-repeat, or a task's TOML file
-    #[arg(long, value_name = "TASK")]
+    /// Task: a built-in one (see `circuit-scaling task`), a TOML file of templates, or a CSV or JSONL file of prompts
+    #[arg(long, value_name = "TASK", add = complete::tasks())]
     pub task: String,
     /// Scan these heads only, such as L9H6,L9H9; the scan file says so, and tables, which need every head, refuse it
     #[arg(long, value_name = "HEADS", value_delimiter = ',')]
@@ -475,8 +527,9 @@ pub struct RunArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
-    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    /// Tasks: built-in ones (see `circuit-scaling task`), TOML files of templates, CSV or JSONL files of prompts, separated by
+    /// commas
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', add = complete::tasks(), default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
     /// Random sets that sets of hero heads are compared with
     #[command(flatten)]
@@ -492,11 +545,14 @@ pub struct ExperimentArgs {
     /// Where the study lies
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
     /// Models, by default all that the study scanned where they lay then
-    #[arg(long, value_name = "M", value_delimiter = ',')]
+    #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
@@ -513,7 +569,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "K", default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
     /// What is patched: v, z, q, k or pattern
-    #[arg(long, value_name = "STREAM", default_value = "v")]
+    #[arg(long, value_name = "STREAM", default_value = "v", value_parser = one_of::<Stream>(["v", "z", "q", "k", "pattern"]))]
     pub stream: Stream,
     /// Trace every head, not only the hero heads
     #[arg(long)]
@@ -618,6 +674,15 @@ impl Stage {
             Self::Report => "report",
         }
     }
+}
+
+/// One of these words, which help and shells list too.
+fn one_of<T>(words: impl Into<PossibleValuesParser>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::fmt::Display> + Clone + Send + Sync + 'static,
+{
+    let parse = |word: String| word.parse::<T>().map_err(|error| error.to_string());
+    words.into().try_map(parse)
 }
 
 /// A threshold in logits.

@@ -6,6 +6,7 @@
 
 pub mod args;
 mod commands;
+mod complete;
 mod downloads;
 pub mod effort;
 pub mod error;
@@ -29,6 +30,7 @@ use progress::{Display, Mode};
 
 /// The whole program, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
+    complete::answer();
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     stop::watch();
@@ -88,6 +90,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Slurm(args) => commands::parts::slurm(args, is_given, display),
         Command::Status(args) => commands::parts::status(args),
         Command::Models => Ok(commands::models::models()),
+        Command::Task(args) => commands::task::task(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),
         Command::Man(args) => commands::shell::man(args),
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use cs_analysis::ablation::{HeadSet, Outcome};
 use cs_analysis::attention::TaskAttention;
+use cs_analysis::roles::RolesFile;
 use cs_analysis::tracing::TaskTrace;
 use cs_circuits::prompts::TracingPairs;
 
@@ -18,6 +19,8 @@ pub struct Measured {
     /// What they were computed on.
     device: Option<String>,
     attention: HashMap<Of, TaskAttention>,
+    /// By model.
+    roles: HashMap<String, RolesFile>,
     traces: HashMap<Of, Traces>,
     /// On all held-out prompts.
     sets: HashMap<Of, Sets>,
@@ -66,6 +69,11 @@ impl Measured {
         self.attention.insert(of, attention);
     }
 
+    /// Adds the roles of a model's heads.
+    pub fn add_roles(&mut self, model: String, roles: RolesFile) {
+        self.roles.insert(model, roles);
+    }
+
     /// Adds traced heads: `plain` are the clean and the corrupted runs.
     pub fn add_traces(
         &mut self,
@@ -92,6 +100,11 @@ impl Measured {
     /// A model's attention on a task.
     pub fn attention(&self, model: &str, task: &str) -> Option<&TaskAttention> {
         self.attention.get(&(model.to_owned(), task.to_owned()))
+    }
+
+    /// The roles of a model's heads.
+    pub fn roles(&self, model: &str) -> Option<&RolesFile> {
+        self.roles.get(model)
     }
 
     /// The traces of these heads, if all of them are known.

@@ -5,8 +5,10 @@
 
 pub mod ablate;
 pub mod attention;
+pub mod direct;
 pub mod parts;
 pub mod prompts;
+pub mod roles;
 pub mod scan;
 pub mod task;
 pub mod toml_error;

@@ -1,7 +1,8 @@
 //! Simulated scans for tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use cs_analysis::joint::ScanPair;
+use cs_analysis::contrast::Contrast;
+use cs_analysis::joint::{self, JointTable, ScanPair};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{Provenance, ScanMeta, Split};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
@@ -51,8 +52,11 @@ pub fn scan(meta: ScanMeta, n_distinct: usize, scale: f64, seed: u64) -> PerProm
         let effect = scale * normal(&mut rng);
         ablated.extend(base.iter().map(|&b| (f64::from(b) + effect + 0.5 * scale * normal(&mut rng)) as f32));
     }
+    // Half of what ablation does is direct.
+    let direct = ablated.iter().zip(base.iter().cycle()).map(|(a, b)| 0.5 * (a - b)).collect();
     PerPromptScan {
         meta,
+        direct: Some(direct),
         base_correct: base.iter().map(|&b| b > 1.0).collect(),
         base,
         ablated,
@@ -68,6 +72,11 @@ pub fn pair(family: &str, model: &str, n_layers: u32, n_heads: u32, seed: u64) -
     let (ioi, anti) = (make("ioi", seed), make("anti_repeat", seed + 1000));
     let file = |side| summarise_scan(side, &quick()).unwrap();
     ScanPair::new(file(&ioi), file(&anti)).with_prompts(&ioi, &anti).unwrap()
+}
+
+/// The joint table of simulated models, of the published pair.
+pub fn from_scans(pairs: &[ScanPair]) -> JointTable {
+    joint::from_scans(&Contrast::published(), pairs).unwrap()
 }
 
 /// Few resamples, where a test does not look at them.

@@ -31,16 +31,17 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let mut folder = StudyFolder::open(&args.study.out)?;
     check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
+    note_left_out(&task, &prompts, display);
     let mut text = String::new();
     for subject in &subjects {
         let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
         let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure, only)?;
         if scan.is_done(&folder) {
-            display.note(&format!("{:16} {:12} is done", subject.name, task.name));
+            display.note(&format!("{:16} {:12} is done", subject.name, task.name()));
         } else {
             scan.run(&mut folder, &subject.load()?, display)?;
         }
-        describe(&mut text, &ScanFile::read(&folder.layout.scan(&task.name, &subject.name))?);
+        describe(&mut text, &ScanFile::read(&folder.layout.scan(task.name(), &subject.name))?);
     }
     let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
@@ -64,11 +65,40 @@ pub fn resolve(
 ) -> Result<PromptSet, CliError> {
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let (folder, options) = (prompts_folder(layout), measure.prompt_options());
-    if !PromptSet::path(&folder, &task.name).exists() {
+    if !PromptSet::path(&folder, task.name()).exists() {
         check_references(task, measure, &tokenizers)?;
     }
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
+
+/// Says which words, or rows and columns of a file, take no part.
+pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
+    let name = task.name();
+    let names: BTreeSet<&str> = prompts.refused.iter().map(|refused| refused.name.as_str()).collect();
+    if let Some(first) = prompts.refused.first().filter(|_| task.names().is_none()) {
+        let what = if matches!(task, Task::Rows(_)) { "rows" } else { "words" };
+        let listed: Vec<&str> = names.iter().copied().take(LISTED).collect();
+        let more = names.len().saturating_sub(listed.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        display.note(&format!(
+            "{name}: {} {what} left out, as their answers or words are not one token each: {}{more}; {}, {}",
+            names.len(),
+            listed.join(", "),
+            first.models.join(", "),
+            first.reason
+        ));
+    }
+    let Task::Rows(file) = task else { return };
+    if !file.unused_columns.is_empty() {
+        display.note(&format!("{name}: columns that are not used: {}", file.unused_columns.join(", ")));
+    }
+    if let Some(limit) = prompts.limit {
+        display.note(&format!("{name}: {limit} of the file's {} prompts are asked (--prompts)", file.n_rows));
+    }
+}
+
+/// Rows or words that are listed by name.
+const LISTED: usize = 8;
 
 /// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
 ///
@@ -96,7 +126,7 @@ pub fn check_references(
 /// [`cs_model::error::LoadError::Memory`]
 pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
     for subject in subjects {
-        if tasks.iter().any(|task| !folder.has_done(&step(&task.name, &subject.name))) {
+        if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &subject.name))) {
             subject.info.checkpoint.check_memory()?;
         }
     }
@@ -132,7 +162,7 @@ impl<'a> ModelScan<'a> {
         measure: &MeasureArgs,
         only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
-        let path = layout.scan(&prompts.task.name, &subject.name);
+        let path = layout.scan(prompts.task.name(), &subject.name);
         let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
         // What every table needs is not overwritten by less.
         if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
@@ -156,7 +186,7 @@ impl<'a> ModelScan<'a> {
             model_name: subject.name.clone(),
             hf_name: subject.hf_name.clone(),
             family: subject.family.clone(),
-            task: prompts.task.name.clone(),
+            task: prompts.task.name().to_owned(),
             protocol: prompts.protocol.to_string(),
             seed: prompts.seed,
             value_bias: measure.value_bias.to_string(),

@@ -3,18 +3,18 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use cs_analysis::contrast::Contrast;
 use cs_analysis::layout::Layout;
 use cs_circuits::parts::{Piece, cost, cut, makespan};
 use cs_circuits::prompts::{PromptSet, Tokenize};
 use cs_circuits::task::Task;
 
-use super::super::costs::{Model, rates};
-use super::super::experiment::StudyHeads;
+use super::super::costs::{Model, Planned, rates};
 use super::super::plan::duration;
 use super::super::run::Run;
 use super::super::scan::{ModelScan, prompts_folder};
 use super::error::PartsError;
-use super::experiments::{Experiments, study_heads, tokenize};
+use super::experiments::{Experiments, Gathered, tokenize};
 use super::lines::{self, Lines};
 use super::plan::{self, Part, Plan, PlannedModel, VERSION, Wave, WaveKind};
 use crate::args::{PartsArgs, RunArgs};
@@ -80,7 +80,7 @@ pub fn cut_study(args: RunArgs, n_parts: usize, display: Display) -> Result<Plan
     run.write_study()?;
     let record = |task: &str| PromptSet::path(&prompts_folder(&run.folder.layout), task);
     let digest = |set: &PromptSet| {
-        let task = set.task.name.clone();
+        let task = set.task.name().to_owned();
         Digest256::of_file(&record(&task)).map(|digest| (task, digest))
     };
     let mut plan = Plan {
@@ -134,13 +134,13 @@ pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<O
     if !run.stages().iter().any(|stage| stage.runs_experiments()) {
         return Ok(None);
     }
-    let heads = study_heads(&run.args, &run.names())?;
-    let lines = experiment_lines((&run.args, &run.subjects), prompts, Some(&heads))?;
+    let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
+    let lines = experiment_lines((&run.args, &run.subjects), prompts, &gathered.contrasts)?;
     let mut wave = wave(&run.subjects, WaveKind::Experiments, &lines, n_parts);
     let layout = &run.folder.layout;
     for subject in &run.subjects {
         for set in prompts {
-            let path = layout.per_prompt(&set.task.name, &subject.name);
+            let path = layout.per_prompt(set.task.name(), &subject.name);
             if let Some(digest) = Digest256::of_file(&path) {
                 wave.scans.insert(path.strip_prefix(layout.root()).unwrap_or(&path).to_owned(), digest);
             }
@@ -152,13 +152,14 @@ pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<O
 fn experiment_lines(
     (args, subjects): (&RunArgs, &[Subject]),
     prompts: &[PromptSet],
-    heads: Option<&StudyHeads>,
+    contrasts: &[Planned],
 ) -> Result<Lines, CliError> {
     let tokenized = subjects.iter().map(|s| tokenize(prompts, s)).collect::<Result<Vec<_>, _>>()?;
     let layout = Layout::new(&args.tables.study.out);
+    let options = args.measure.scan_options();
     let model = |(subject, tokenized)| {
-        let model = Model::new(args, subject, tokenized, &layout, heads);
-        let experiments = Experiments::of(&model);
+        let model = Model { args, subject, tokenized, layout: &layout, options };
+        let experiments = Experiments::of(&model, contrasts);
         (model, experiments)
     };
     let models: Vec<(Model<'_>, Experiments)> =
@@ -217,9 +218,13 @@ fn dry_run(mut args: RunArgs, n_parts: usize, display: Display) -> Result<String
     let prompts = args.tasks.iter().map(resolve).collect::<Result<Vec<_>, CliError>>()?;
     let loading = lines::loading(&subjects);
     let of = (&args, &subjects[..]);
+    let tasks: Vec<String> = prompts.iter().map(|set| set.task.name().to_owned()).collect();
+    let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
+    let contrasts: Vec<Planned> =
+        contrasts.into_iter().map(|contrast| Planned { contrast, heads: None }).collect();
     let waves = [
         (WaveKind::Scans, lines::scans(of, &prompts, |_, _| Ok(false))?),
-        (WaveKind::Experiments, experiment_lines(of, &prompts, None)?),
+        (WaveKind::Experiments, experiment_lines(of, &prompts, &contrasts)?),
     ];
     let mut text = String::new();
     let (mut one, mut costs) = (0.0, Vec::new());

@@ -6,13 +6,14 @@ use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_circuits::prompts::PromptSet;
 
+use super::super::ablate::ablate_step;
 use super::super::costs::Model;
-use super::super::experiment::TestedModel;
 use super::super::run::Run;
 use super::super::scan::{ModelScan, prompts_folder};
+use super::super::trace::trace_step;
 use super::cutting::experiments;
 use super::error::PartsError;
-use super::experiments::{Bench, Experiments, study_heads, tokenize};
+use super::experiments::{Bench, Experiments, Gathered, tokenize};
 use super::part::{check_weights, problem, result, run_args};
 use super::plan::{Part, Plan, Unit, UnitKind, Wave, WaveKind, part_folder};
 use super::slurm;
@@ -137,9 +138,9 @@ impl<'a> Gathering<'a> {
         if scan.is_done(&run.folder) {
             return Ok(());
         }
-        let (model, task) = (&subject.name, &set.task.name);
+        let (model, task) = (&subject.name, set.task.name());
         let pieces =
-            self.pieces(|unit| unit.kind == UnitKind::Scan && unit.model == *model && unit.task == *task);
+            self.pieces(|unit| unit.kind == UnitKind::Scan && unit.model == *model && unit.task == task);
         let mut scans = Vec::new();
         for &(part, unit) in &pieces {
             if !self.is_usable(run, part) {
@@ -166,9 +167,11 @@ impl<'a> Gathering<'a> {
 
     /// Hands what parts found to the stages, unless these are done.
     fn experiments(&mut self, run: &mut Run, prompts: &[PromptSet]) -> Result<(), CliError> {
+        let has_done = |step: &str| run.folder.has_done(step);
         let is_done = |stage: Stage, model: &str| match stage {
-            Stage::Trace => run.folder.has_done("trace v"),
-            stage => run.folder.has_done(&format!("{} {model}", stage.name())),
+            Stage::Trace => run.contrasts.iter().all(|c| has_done(&trace_step(c, "v"))),
+            Stage::Ablate => run.contrasts.iter().all(|c| has_done(&ablate_step(c, model))),
+            _ => has_done(&format!("attend {model}")) && has_done(&format!("roles {model}")),
         };
         let stages: Vec<Stage> = run.stages().iter().copied().filter(|s| s.runs_experiments()).collect();
         if run.subjects.iter().all(|s| stages.iter().all(|&stage| is_done(stage, &s.name))) {
@@ -176,12 +179,13 @@ impl<'a> Gathering<'a> {
         }
         let mut measured = Measured::on(self.plan.device.clone());
         let out = run.folder.layout.root().to_owned();
-        let heads = study_heads(&run.args, &run.names())?;
+        let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
         for subject in &run.subjects {
             let tokenized = tokenize(prompts, subject)?;
-            let tested = TestedModel::new(&run.folder.layout, &heads.classified, subject)?;
-            let model = Model::new(&run.args, subject, &tokenized, &run.folder.layout, Some(&heads));
-            let experiments = Experiments::of(&model);
+            let tested = gathered.tested(&run.folder.layout, subject)?;
+            let (layout, options) = (&run.folder.layout, run.args.measure.scan_options());
+            let model = Model { args: &run.args, subject, tokenized: &tokenized, layout, options };
+            let experiments = Experiments::of(&model, &gathered.contrasts);
             let bench = Bench { tested: &tested, experiments: &experiments, args: &run.args };
             for (part, unit) in self.pieces(|unit| unit.model == subject.name) {
                 if !self.is_usable(run, part) {

@@ -4,7 +4,7 @@ use cs_analysis::ablation::HeadSet;
 use cs_circuits::parts::{Line, Piece};
 use cs_circuits::prompts::{PromptSet, TokenizedPrompts};
 use cs_circuits::scan::ScanOptions;
-use cs_circuits::{ablate, attention, scan, trace};
+use cs_circuits::{ablate, scan, trace};
 use cs_engine::Cost;
 use cs_engine::intervention::Stream;
 
@@ -54,7 +54,7 @@ impl Lines {
         let all = self.lines[piece.line].items.len();
         let items = match of.kind {
             UnitKind::Scan => format!("{} to {}", head_at(from, of.n_heads), head_at(to - 1, of.n_heads)),
-            UnitKind::Attend => "all heads".to_owned(),
+            UnitKind::Attend | UnitKind::Roles => "all heads".to_owned(),
             UnitKind::Trace => format!("hero heads {} to {to} of {all}", from + 1),
             UnitKind::HeroSets | UnitKind::RandomSets => format!("sets {} to {to} of {all}", from + 1),
         };
@@ -131,32 +131,40 @@ pub fn experiments(
 ) -> Result<Lines, CliError> {
     let mut lines = Lines::default();
     let (stages, options) = (args.stages(), args.measure.scan_options());
-    for (index, (subject, (model, experiments))) in subjects.iter().zip(models).enumerate() {
-        let name = || subject.name.clone();
-        for (task, prompts) in model.of_pair().enumerate() {
-            let mut add = |kind, work| lines.add(kind, (index, subject), &prompts.task, work);
-            let split = prompts.protocol.held_out_split();
-            if stages.contains(&Stage::Attend) {
-                let cost = attention::cost(subject.spec(), &prompts.restricted_to(split), options.engine)
-                    .map_err(|source| CliError::Attend { model: name(), source: source.into() })?;
-                add(UnitKind::Attend, (0.0, vec![flops(cost)]));
+    for (index, (model, experiments)) in models.iter().enumerate() {
+        let subject = &subjects[index];
+        let (name, spec) = (|| subject.name.clone(), subject.spec());
+        if stages.contains(&Stage::Attend) {
+            let mut roles = flops(model.random_tokens()?);
+            for prompts in model.tokenized {
+                let cost = flops(model.attention(prompts)?);
+                roles += cost;
+                lines.add(UnitKind::Attend, (index, subject), &prompts.task, (0.0, vec![cost]));
             }
+            lines.add(UnitKind::Roles, (index, subject), "", (0.0, vec![roles]));
+        }
+        for (prompts, of_task) in model.tokenized.iter().zip(&experiments.of_tasks) {
+            let mut add = |kind, work| lines.add(kind, (index, subject), &prompts.task, work);
+            // A task of no contrast is scanned and attended to only.
+            if !of_task.is_contrasted {
+                continue;
+            }
+            let split = prompts.protocol.held_out_split();
             let pairs = prompts.tracing_pairs(split);
             if stages.contains(&Stage::Trace) && !pairs.pairs.is_empty() {
-                let (base, of_layer) = by_layer(subject.spec().n_layers, |layer| {
+                let (base, of_layer) = by_layer(spec.n_layers, |layer| {
                     let head: Vec<(u32, u32)> = layer.map(|l| (l, 0)).into_iter().collect();
-                    trace::cost(subject.spec(), &pairs, &head, Stream::V, options.engine)
+                    trace::cost(spec, &pairs, &head, Stream::V, options.engine)
                 })
                 .map_err(|source| CliError::Trace { model: name(), source: source.into() })?;
-                let items = experiments.traced.iter().map(|head| of_layer[head.0 as usize]).collect();
+                let items = of_task.traced.iter().map(|head| of_layer[head.0 as usize]).collect();
                 add(UnitKind::Trace, (base, at_least_one(items)));
             }
             if stages.contains(&Stage::Ablate) {
                 let places = model.places(prompts, split);
-                let random = experiments.random.get(task).map_or(&[][..], Vec::as_slice);
                 for (kind, places, sets) in [
-                    (UnitKind::HeroSets, None, &experiments.heroes[..]),
-                    (UnitKind::RandomSets, Some(&places[..]), random),
+                    (UnitKind::HeroSets, None, &of_task.heroes),
+                    (UnitKind::RandomSets, Some(&places[..]), &of_task.random),
                 ] {
                     let work = of_sets(subject, (prompts, places), sets, options)?;
                     add(kind, work);

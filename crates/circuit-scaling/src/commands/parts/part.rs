@@ -6,13 +6,13 @@ use std::time::Instant;
 use clap::{Args, FromArgMatches};
 use cs_analysis::layout::Layout;
 use cs_circuits::prompts::PromptSet;
+use cs_circuits::task::Task;
 
 use super::super::costs::Model;
-use super::super::experiment::TestedModel;
 use super::super::plan::duration;
 use super::super::scan::{ModelScan, prompts_folder};
 use super::error::PartsError;
-use super::experiments::{Bench, Experiments, study_heads, tokenize};
+use super::experiments::{Bench, Experiments, Gathered, tokenize};
 use super::heartbeat::{Heartbeat, Sign, claim};
 use super::plan::{Part, Plan, Unit, VERSION, Wave, WaveKind, part_folder};
 use super::state::{End, Made, State};
@@ -185,16 +185,18 @@ impl Job<'_> {
         let layout = Layout::new(self.out);
         let record = |task: &str| PromptSet::path(&prompts_folder(&layout), task);
         self.plan.check_files(self.out, record)?;
-        let prompts = self
-            .plan
-            .prompts
-            .keys()
-            .map(|task| Ok(PromptSet::load(&record(task))?))
+        let prompts = args
+            .tasks
+            .iter()
+            .map(|task| Ok(PromptSet::load(&record(Task::load(task)?.name()))?))
             .collect::<Result<Vec<PromptSet>, CliError>>()?;
-        let names: Vec<String> = self.plan.models.iter().map(|model| model.name.clone()).collect();
-        let heads = match self.wave.kind {
+        let gathered = match self.wave.kind {
             WaveKind::Scans => None,
-            WaveKind::Experiments => Some(study_heads(&args, &names)?),
+            WaveKind::Experiments => {
+                let names: Vec<String> = self.plan.models.iter().map(|model| model.name.clone()).collect();
+                let tasks: Vec<String> = prompts.iter().map(|set| set.task.name().to_owned()).collect();
+                Some(Gathered::read(&args, &names, &tasks)?)
+            }
         };
         let digest = self.plan.digest(self.wave, self.part);
         let total: f64 = self.part.units.iter().map(|unit| unit.tflop).sum::<f64>().max(f64::MIN_POSITIVE);
@@ -203,10 +205,12 @@ impl Job<'_> {
             let subject = self.subject(&args, &units[0].model)?;
             let decoder = subject.lazy();
             let tokenized = tokenize(&prompts, &subject)?;
-            let experiments = heads.as_ref().map(|heads| {
-                let tested = TestedModel::new(&layout, &heads.classified, &subject)?;
-                let model = Model::new(&args, &subject, &tokenized, &layout, Some(heads));
-                Ok::<_, CliError>((tested, Experiments::of(&model)))
+            let experiments = gathered.as_ref().map(|gathered| {
+                let options = args.measure.scan_options();
+                let model =
+                    Model { args: &args, subject: &subject, tokenized: &tokenized, layout: &layout, options };
+                let tested = gathered.tested(&layout, &subject)?;
+                Ok::<_, CliError>((tested, Experiments::of(&model, &gathered.contrasts)))
             });
             let experiments = experiments.transpose()?;
             for unit in units {
@@ -214,7 +218,7 @@ impl Job<'_> {
                 match &experiments {
                     None => {
                         let heads = unit.heads(subject.spec().n_heads);
-                        let set = prompts.iter().find(|set| set.task.name == unit.task);
+                        let set = prompts.iter().find(|set| set.task.name() == unit.task);
                         let set = set.ok_or_else(|| PartsError::Changed { file: record(&unit.task) })?;
                         let scan =
                             ModelScan::new(&folder.layout, &subject, set, &args.measure, Some(&heads))?;

@@ -101,9 +101,11 @@ pub enum UnitKind {
     Scan,
     /// Attention at the last token. One item.
     Attend,
-    /// Heads patched from clean into corrupted runs. Items: the hero heads.
+    /// Roles of a model's heads, on all tasks together. One item.
+    Roles,
+    /// Heads patched from clean into corrupted runs. Items: the hero heads of all contrasts of the task.
     Trace,
-    /// Sets of hero heads ablated together. Items: the sets.
+    /// Sets of hero heads ablated together. Items: the sets of all contrasts of the task.
     HeroSets,
     /// Random sets, on a subsample of the prompts. Items: the sets, in order of their heads.
     RandomSets,
@@ -116,7 +118,7 @@ pub struct Unit {
     pub kind: UnitKind,
     /// Of which model.
     pub model: String,
-    /// On which task.
+    /// On which task; empty for all of them.
     pub task: String,
     /// The first item, from 0.
     pub from: usize,
