@@ -164,7 +164,10 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     assert!(String::from_utf8_lossy(&said.stdout).contains("part 1 of 3"), "{said:?}");
 
     // Parts that are missing, by their numbers and with the command that does them; a folder that was copied back in part.
-    refuses(gather(), &["2 of 3 parts are missing", "parts 2-3 not started", "`circuit-scaling part 2-3 --out cut`"]);
+    refuses(
+        gather(),
+        &["2 of 3 parts are missing", "parts 2-3 not started", "`circuit-scaling part 2-3 --out cut`"],
+    );
     succeeds(&["--quiet", "part", "2,3", "--out", "cut"], dir.path());
     let parts = cut.join("parts/scans");
     fs::rename(parts.join("00002"), dir.path().join("kept")).unwrap();
@@ -204,7 +207,10 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     refuses(asked("3"), &["ioi_study.json", "copy the study's folder again"]);
     fs::write(&record, prompts).unwrap();
     succeeds(&["--quiet", "part", "3", "--out", "cut"], dir.path());
-    refuses(program(&with("parts", &["--parts", "5", "--out", "cut"]), dir.path()), &["plan of another study", "--out"]);
+    refuses(
+        program(&with("parts", &["--parts", "5", "--out", "cut"]), dir.path()),
+        &["plan of another study", "--out"],
+    );
     let plan = cut.join("parts/plan.json");
     let text = fs::read_to_string(&plan).unwrap();
     let version = format!("\"program_version\": \"{}\"", env!("CARGO_PKG_VERSION"));
@@ -301,7 +307,19 @@ fn a_part_whose_disk_fills_says_so_and_goes_on_with_room() {
 #[test]
 fn ctrl_c_and_sigterm_say_that_the_same_command_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let args = ["run", "--models", "mini-gpt2-l", "--prompts", "200", "--memory", "4M", "--stages", "scan", "--out", "a"];
+    let args = [
+        "run",
+        "--models",
+        "mini-gpt2-l",
+        "--prompts",
+        "200",
+        "--memory",
+        "4M",
+        "--stages",
+        "scan",
+        "--out",
+        "a",
+    ];
     let partial = dir.path().join("a/.circuit-scaling");
     // When the part of the scan that is known was last written.
     let written = || {

@@ -119,11 +119,7 @@ impl Gathered {
     ///
     /// # Errors
     /// A model that was not scanned, or with other weights.
-    pub fn tested<'a>(
-        &'a self,
-        layout: &Layout,
-        subject: &'a Subject,
-    ) -> Result<TestedModel<'a>, CliError> {
+    pub fn tested<'a>(&'a self, layout: &Layout, subject: &'a Subject) -> Result<TestedModel<'a>, CliError> {
         let tasks: Vec<&str> = self.effects.tasks.iter().map(String::as_str).collect();
         let model = self.effects.models.iter().find(|m| m.info.model == subject.name);
         let model = model.ok_or_else(|| CliError::not_scanned(&subject.name, &tasks, layout.root()))?;
