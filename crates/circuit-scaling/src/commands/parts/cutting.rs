@@ -16,7 +16,7 @@ use super::super::scan::{ModelScan, prompts_folder};
 use super::error::PartsError;
 use super::experiments::{Experiments, Gathered, tokenize};
 use super::lines::{self, Lines};
-use super::plan::{self, Part, Plan, PlannedModel, VERSION, Wave, WaveKind};
+use super::plan::{self, Part, Plan, PlannedModel, PlannedTask, VERSION, Wave, WaveKind};
 use crate::args::{PartsArgs, RunArgs};
 use crate::error::CliError;
 use crate::progress::Display;
@@ -79,23 +79,23 @@ pub fn cut_study(args: RunArgs, n_parts: usize, display: Display) -> Result<Plan
     let prompts = run.tasks.iter().map(|task| run.resolve(task)).collect::<Result<Vec<_>, _>>()?;
     run.write_study()?;
     let record = |task: &str| PromptSet::path(&prompts_folder(&run.folder.layout), task);
-    let digest = |set: &PromptSet| {
+    let task = |set: &PromptSet| {
         let task = set.task.name().to_owned();
-        Digest256::of_file(&record(&task)).map(|digest| (task, digest))
+        Digest256::of_file(&record(&task)).map(|prompts| PlannedTask { task, prompts })
     };
     let mut plan = Plan {
         program_version: VERSION.to_owned(),
         study: run.study_file(),
         memory: run.args.measure.memory,
         models: run.subjects.iter().map(planned).collect(),
-        prompts: prompts.iter().filter_map(digest).collect(),
+        tasks: prompts.iter().filter_map(task).collect(),
         device: None,
         waves: vec![],
     };
     if let Some(before) = before {
         let n_before = before.waves.first().map_or(0, |wave| wave.parts.len());
         let is_same =
-            (&before.study, &before.models, &before.prompts) == (&plan.study, &plan.models, &plan.prompts);
+            (&before.study, &before.models, &before.tasks) == (&plan.study, &plan.models, &plan.tasks);
         if is_same && n_before == n_parts {
             return Ok(before);
         }

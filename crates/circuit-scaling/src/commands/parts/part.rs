@@ -6,7 +6,6 @@ use std::time::Instant;
 use clap::{Args, FromArgMatches};
 use cs_analysis::layout::Layout;
 use cs_circuits::prompts::PromptSet;
-use cs_circuits::task::Task;
 
 use super::super::costs::Model;
 use super::super::plan::duration;
@@ -185,16 +184,17 @@ impl Job<'_> {
         let layout = Layout::new(self.out);
         let record = |task: &str| PromptSet::path(&prompts_folder(&layout), task);
         self.plan.check_files(self.out, record)?;
-        let prompts = args
+        let prompts = self
+            .plan
             .tasks
             .iter()
-            .map(|task| Ok(PromptSet::load(&record(Task::load(task)?.name()))?))
+            .map(|planned| Ok(PromptSet::load(&record(&planned.task))?))
             .collect::<Result<Vec<PromptSet>, CliError>>()?;
         let gathered = match self.wave.kind {
             WaveKind::Scans => None,
             WaveKind::Experiments => {
                 let names: Vec<String> = self.plan.models.iter().map(|model| model.name.clone()).collect();
-                let tasks: Vec<String> = prompts.iter().map(|set| set.task.name().to_owned()).collect();
+                let tasks: Vec<String> = self.plan.tasks.iter().map(|planned| planned.task.clone()).collect();
                 Some(Gathered::read(&args, &names, &tasks)?)
             }
         };

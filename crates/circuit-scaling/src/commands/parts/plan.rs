@@ -28,8 +28,8 @@ pub struct Plan {
     pub memory: usize,
     /// The models as they lay where the plan was made.
     pub models: Vec<PlannedModel>,
-    /// Each task's recorded prompts.
-    pub prompts: BTreeMap<String, Digest256>,
+    /// The tasks, in the study's order.
+    pub tasks: Vec<PlannedTask>,
     /// What the first wave was computed on, once it is gathered: the second is too.
     pub device: Option<String>,
     /// The waves so far.
@@ -45,6 +45,15 @@ pub struct PlannedModel {
     pub weight_hash: String,
     /// Bytes of its float32 weights.
     pub weight_bytes: usize,
+}
+
+/// A task of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedTask {
+    /// Its name.
+    pub task: String,
+    /// The record of its prompts.
+    pub prompts: Digest256,
 }
 
 /// What a wave of parts does.
@@ -208,7 +217,7 @@ impl Plan {
     pub fn digest(&self, wave: &Wave, part: &Part) -> Digest256 {
         let models: Vec<_> = self.models.iter().map(|m| (&m.name, &m.weight_hash)).collect();
         Digest256::of(&json!({
-            "version": self.program_version, "study": self.study, "models": models, "prompts": self.prompts,
+            "version": self.program_version, "study": self.study, "models": models, "tasks": self.tasks,
             "scans": wave.scans, "units": part.units,
         }))
     }
@@ -218,7 +227,7 @@ impl Plan {
     /// # Errors
     /// [`PartsError::Changed`]
     pub fn check_files(&self, out: &Path, record: impl Fn(&str) -> PathBuf) -> Result<(), PartsError> {
-        let prompts = self.prompts.iter().map(|(task, digest)| (record(task), digest));
+        let prompts = self.tasks.iter().map(|planned| (record(&planned.task), &planned.prompts));
         let scans = self.waves.iter().flat_map(|w| &w.scans).map(|(path, digest)| (out.join(path), digest));
         for (file, digest) in prompts.chain(scans) {
             if Digest256::of_file(&file).as_ref() != Some(digest) {
