@@ -10,8 +10,10 @@ mod complete;
 mod downloads;
 pub mod effort;
 pub mod error;
+mod measured;
 mod miniatures;
 mod progress;
+mod stop;
 pub mod study_file;
 mod study_folder;
 mod subject;
@@ -31,11 +33,16 @@ pub fn main() -> ExitCode {
     complete::answer();
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    stop::watch();
     match dispatch(cli, &matches) {
         Ok(text) => {
             // A closed pipe (`| head`) is no failure of ours.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
+        }
+        Err(_) if let Some(code) = stop::asked() => {
+            eprintln!("circuit-scaling: {}", stop::MESSAGE);
+            code.into()
         }
         Err(error) => {
             eprintln!("circuit-scaling: {}", error::one_line(&error));
@@ -54,7 +61,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         (_, true) => Mode::Json,
         _ => Mode::Bars,
     };
-    let display = Display { mode, verbose: cli.verbose, whole: None };
+    let display = Display { mode, verbose: cli.verbose, whole: None, share: None };
     let options = matches.subcommand().map(|(_, options)| options);
     let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
     match &cli.command {
@@ -77,6 +84,11 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, is_given, display),
+        Command::Parts(args) => commands::parts::parts(args, is_given, display),
+        Command::Part(args) => commands::parts::part(args, display),
+        Command::Gather(args) => commands::parts::gather(args, display),
+        Command::Slurm(args) => commands::parts::slurm(args, is_given, display),
+        Command::Status(args) => commands::parts::status(args),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use cs_analysis::head_id::HeadId;
 use cs_analysis::layout::Layout;
+use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::{Digest256, Partial, StudyFolder};
 use crate::subject::Subject;
 
 /// Scans and lists each model's strongest heads.
@@ -234,9 +234,7 @@ impl<'a> ModelScan<'a> {
     /// # Errors
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
-        let step = self.step();
-        let (task, model) = (&self.meta.task.clone(), &self.subject.name);
-        let n_heads = self.meta.scanned_heads().len();
+        let (task, model) = (&self.meta.task, &self.subject.name);
         if let Some(other) = &self.other {
             display.note(&format!(
                 "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
@@ -244,30 +242,12 @@ impl<'a> ModelScan<'a> {
                 origin(other)
             ));
         }
-        let mut partial = folder.partial_scan(task, model, &self.inputs);
-        let known = std::mem::take(&mut partial.known);
-        if !known.is_empty() {
-            let n_known = known.iter().filter(|x| x.is_finite()).count();
-            let share = 100.0 * n_known as f64 / known.len() as f64;
-            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
-        }
-        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
-        let mut observe = |underway: Underway<'_>| {
-            bar.advance(underway.progress.done, underway.progress.total);
-            partial.keep(underway.ablated);
-            ControlFlow::Continue(())
-        };
-        let per_prompt =
-            cs_circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
-                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
-        let seconds = bar.finish();
-        let scan = summarise_scan(&per_prompt, &self.summary)?;
-        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
-        per_prompt.write(&paths[0])?;
-        scan.write(&paths[1])?;
-        folder.done(&step, self.inputs, &paths)?;
+        let n_heads = self.meta.scanned_heads().len();
+        let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
+        let note = format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s");
+        let scan = self.keep(folder, &per_prompt)?;
         partial.finish();
-        display.note(&format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s"));
+        display.note(&note);
         display.detail(&format!(
             "{:16} {:12} {} prompts ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
             "",
@@ -278,6 +258,73 @@ impl<'a> ModelScan<'a> {
             scan.baseline.base_logit_diff_mean
         ));
         Ok(())
+    }
+
+    /// Scans some heads as a part of a study, going on where an interrupted run left off, and writes per-prompt results alone:
+    /// the scan file is of all heads.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_part(
+        self,
+        folder: &mut StudyFolder,
+        decoder: &Decoder,
+        display: Display,
+    ) -> Result<(), CliError> {
+        let (per_prompt, partial, _) = self.ablate(folder, decoder, display)?;
+        let path = folder.layout.per_prompt(&self.meta.task, &self.subject.name);
+        per_prompt.write(&path)?;
+        folder.done(&self.step(), self.inputs, &[path])?;
+        partial.finish();
+        Ok(())
+    }
+
+    /// Whether this is how a scan was made, but for the heads.
+    pub fn is_of(&self, meta: &ScanMeta) -> bool {
+        ScanMeta { only_heads: None, ..meta.clone() } == ScanMeta { only_heads: None, ..self.meta.clone() }
+    }
+
+    /// Writes a scan's per-prompt results and scan file.
+    ///
+    /// # Errors
+    /// Results that do not fit each other, or files that cannot be written.
+    pub fn keep(self, folder: &mut StudyFolder, per_prompt: &PerPromptScan) -> Result<ScanFile, CliError> {
+        let (task, model) = (&self.meta.task, &self.subject.name);
+        let scan = summarise_scan(per_prompt, &self.summary)?;
+        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
+        per_prompt.write(&paths[0])?;
+        scan.write(&paths[1])?;
+        folder.done(&self.step(), self.inputs, &paths)?;
+        Ok(scan)
+    }
+
+    /// Ablates the heads; returns what that gave, the file that keeps it until it is written, and the seconds it took.
+    fn ablate(
+        &self,
+        folder: &StudyFolder,
+        decoder: &Decoder,
+        display: Display,
+    ) -> Result<(PerPromptScan, Partial, f64), CliError> {
+        let (task, model) = (&self.meta.task, &self.subject.name);
+        let n_heads = self.meta.scanned_heads().len();
+        let mut partial = folder.partial_scan(task, model, &self.inputs);
+        let known = std::mem::take(&mut partial.known);
+        if !known.is_empty() {
+            let n_known = known.iter().filter(|x| x.is_finite()).count();
+            let share = 100.0 * n_known as f64 / known.len() as f64;
+            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
+        }
+        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
+        let mut observe = |underway: Underway<'_>| {
+            partial.keep(underway.ablated);
+            bar.advance(underway.progress.done, underway.progress.total)
+        };
+        let meta = self.meta.clone();
+        let per_prompt =
+            cs_circuits::scan::resume(decoder, &self.tokenized, meta, self.options, known, &mut observe)
+                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
+        let seconds = bar.finish();
+        Ok((per_prompt, partial, seconds))
     }
 }
 
