@@ -10,8 +10,8 @@ use cs_engine::intervention::Branch;
 use cs_engine::{EngineError, Progress, Reading, Receiver};
 use cs_model::spec::ModelSpec;
 
-use crate::prompts::{PromptError, Split, TokenizedPrompts};
-use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts, require_references};
+use crate::prompts::{PromptError, Reference, Split, TokenizedPrompts};
+use crate::scan::{Ablation, ScanOptions, candidates_to_read, require_references, some_engine_prompts};
 use crate::task::Order;
 
 /// Why sets cannot be ablated.
@@ -49,9 +49,9 @@ impl From<PromptError> for AblateError {
 /// The held-out prompts that random sets are run on: places among the prompts of a split, in order, at most `n` of them.
 ///
 /// Prompts are taken in turn from each template and order, so every pair of the two occurs equally often, to within one.
-/// Under [`Ablation::Mean`] they are all prompts, since a head's mean is one over all of them.
+/// Where prompts are their own references of a mean they are all prompts.
 #[must_use]
-pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: Ablation) -> Vec<usize> {
+pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, options: ScanOptions) -> Vec<usize> {
     let mut strata: Vec<((&str, Option<Order>), Vec<usize>)> = Vec::new();
     for (place, (_, prompt)) in prompts.of_split(split).enumerate() {
         let key = (prompt.template.as_str(), prompt.order);
@@ -60,7 +60,8 @@ pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: A
             None => strata.push((key, vec![place])),
         }
     }
-    let n = if ablation == Ablation::Mean { usize::MAX } else { n };
+    let is_own_reference = options.ablation == Ablation::Mean && options.reference == Reference::Same;
+    let n = if is_own_reference { usize::MAX } else { n };
     let turns = strata.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
     let in_turn =
         (0..turns).flat_map(|turn| strata.iter().filter_map(move |(_, places)| places.get(turn).copied()));
@@ -110,13 +111,14 @@ pub fn resume(
             names: prompts.candidates.len(),
         });
     }
-    let prompts = asked(prompts, split, places);
-    let mut read = engine_prompts(&prompts, options);
-    for (read, prompt) in read.iter_mut().zip(&prompts.prompts) {
-        read.read = candidates_to_read(&candidates, prompt);
+    let prompts = prompts.restricted_to(split);
+    let places = asked(&prompts, places);
+    let mut read = some_engine_prompts(&prompts, &places, options);
+    for (read, &place) in read.iter_mut().zip(&places) {
+        read.read = candidates_to_read(&candidates, &prompts.prompts[place]);
     }
     let branches = branches(sets, options);
-    let n_prompts = prompts.prompts.len();
+    let n_prompts = places.len();
     let empty = Outcome {
         mean_diff: vec![f32::NAN; n_prompts],
         logit_diff: vec![f32::NAN; n_prompts],
@@ -131,7 +133,7 @@ pub fn resume(
     };
     cs_engine::run(decoder, &read, &branches, options.engine, &mut outcomes)?;
     let Outcomes { base, sets, .. } = outcomes;
-    Ok(of_task(&prompts, base, sets))
+    Ok(of_task(&prompts, &places, base, sets))
 }
 
 /// What [`ablate_sets`] gives, made of outcomes that are known already.
@@ -142,14 +144,16 @@ pub fn recalled(
     base: Outcome,
     sets: Vec<Outcome>,
 ) -> TaskOutcomes {
-    of_task(&asked(prompts, split, places), base, sets)
+    let prompts = prompts.restricted_to(split);
+    let places = asked(&prompts, places);
+    of_task(&prompts, &places, base, sets)
 }
 
-/// Outcomes on all of these prompts, which are those that were asked.
-fn of_task(prompts: &TokenizedPrompts, base: Outcome, sets: Vec<Outcome>) -> TaskOutcomes {
+/// Outcomes on the prompts of these places, which are those that were asked.
+fn of_task(prompts: &TokenizedPrompts, places: &[usize], base: Outcome, sets: Vec<Outcome>) -> TaskOutcomes {
     TaskOutcomes {
         task: prompts.task.clone(),
-        weights: prompts.prompts.iter().map(|p| p.weight).collect(),
+        weights: places.iter().map(|&place| prompts.prompts[place].weight).collect(),
         n_candidates: prompts.candidate_ids().len(),
         base,
         sets,
@@ -178,17 +182,14 @@ pub fn cost(
     sets: &[HeadSet],
     options: ScanOptions,
 ) -> Result<cs_engine::Cost, EngineError> {
-    let prompts = engine_prompts(&asked(prompts, split, places), options);
-    cs_engine::cost(spec, &prompts, &branches(sets, options), options.engine)
+    let prompts = prompts.restricted_to(split);
+    let asked = some_engine_prompts(&prompts, &asked(&prompts, places), options);
+    cs_engine::cost(spec, &asked, &branches(sets, options), options.engine)
 }
 
-/// The prompts of a split, or some of them.
-fn asked(prompts: &TokenizedPrompts, split: Split, places: Option<&[usize]>) -> TokenizedPrompts {
-    let mut asked = prompts.restricted_to(split);
-    if let Some(places) = places {
-        asked.prompts = places.iter().map(|&place| asked.prompts[place].clone()).collect();
-    }
-    asked
+/// The places of the prompts to run: some, or all.
+fn asked(prompts: &TokenizedPrompts, places: Option<&[usize]>) -> Vec<usize> {
+    places.map_or_else(|| (0..prompts.prompts.len()).collect(), <[usize]>::to_vec)
 }
 
 /// One branch per set.

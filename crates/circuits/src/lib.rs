@@ -8,6 +8,7 @@ pub mod attention;
 pub mod direct;
 pub mod parts;
 pub mod prompts;
+pub mod references;
 pub mod roles;
 pub mod scan;
 pub mod task;

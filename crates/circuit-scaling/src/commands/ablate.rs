@@ -189,8 +189,7 @@ impl Runs<'_> {
         let mut outcomes = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
         for (task, of_task) in outcomes.iter_mut().enumerate() {
             let prompts = &self.tested.prompts[task];
-            of_task.subsample =
-                subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan.ablation);
+            of_task.subsample = subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan);
         }
         let places = outcomes.each_ref().map(|o| o.subsample.clone());
         run_random_sets(plan, settings, &mut outcomes, &mut |task, sets| {

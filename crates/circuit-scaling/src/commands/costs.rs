@@ -275,7 +275,7 @@ impl Model<'_> {
     /// The prompts that random sets are run on, among those of a split.
     pub(super) fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
-        subsample(prompts, split, n, self.options.ablation)
+        subsample(prompts, split, n, self.options)
     }
 
     fn n_random_sets(&self) -> usize {

@@ -11,6 +11,7 @@ use cs_analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use cs_circuits::references;
 use cs_circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use cs_circuits::task::Task;
 use cs_engine::decoder::Decoder;
@@ -109,7 +110,7 @@ const LISTED: usize = 8;
 /// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
 ///
 /// # Errors
-/// Those of [`PromptSet::resolve`] and [`require_references`].
+/// Those of [`references::check_references`].
 pub fn check_references(
     task: &Task,
     measure: &MeasureArgs,
@@ -118,11 +119,7 @@ pub fn check_references(
     if measure.ablation == Ablation::Zero {
         return Ok(());
     }
-    let set = PromptSet::resolve(task, &measure.prompt_options(), tokenizers)?;
-    for &tokenizer in tokenizers {
-        require_references(&set.tokenize(tokenizer)?, Split::All, measure.scan_options())?;
-    }
-    Ok(())
+    Ok(references::check_references(task, &measure.prompt_options(), tokenizers, measure.scan_options())?)
 }
 
 /// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
