@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use clap::{Args, Parser, Subcommand};
 use cs_analysis::AnalysisError;
 use cs_analysis::head_id::HeadId;
 use cs_analysis::study::StudyOptions;
 use cs_analysis::transfer::Pairs;
 use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
-use clap::{Args, Parser, Subcommand};
 use cs_engine::intervention::Stream;
 
 use crate::downloads;
@@ -535,7 +535,7 @@ pub fn threshold(text: &str) -> Result<f64, String> {
 }
 
 /// Bytes from a number with an optional K, M or G (powers of 1,024).
-fn memory(text: &str) -> Result<usize, String> {
+pub fn memory(text: &str) -> Result<usize, String> {
     let unsupported =
         || format!("`{text}` is no amount of memory: write a number with K, M or G, such as 512M");
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -1,20 +1,29 @@
-//! The command line of Circuit-Scaling: arguments, progress, and the study's folder. See `circuit-scaling --help`.
+//! Circuit-Scaling: what every attention head of a transformer does for a task.
 //!
-//! A library so that what it reads from files can be tried in tests of other crates; the program is [`main`].
+//! Two front doors. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling --help`).
+//! [`prelude`] is for programs of your own: a model, its logits with heads edited, its activations, and scans, ablated sets
+//! and tracing on a task.
 
 #![forbid(unsafe_code)]
 
+pub mod activations;
 pub mod args;
 mod commands;
 mod downloads;
+pub mod edit;
 pub mod effort;
 pub mod error;
+pub mod experiment;
 mod miniatures;
+pub mod model;
+pub mod prelude;
 mod progress;
+mod scan_meta;
 pub mod study_file;
 mod study_folder;
 mod subject;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -27,17 +36,26 @@ use progress::{Display, Mode};
 
 /// The whole program, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    match run_with(std::env::args_os()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// The whole program with these arguments, of which the first is its own name; whether all went well. Help, and arguments that
+/// do not parse, end the process.
+pub fn run_with(args: impl IntoIterator<Item = OsString>) -> bool {
+    let matches = Cli::command().get_matches_from(args);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match dispatch(cli, &matches) {
         Ok(text) => {
             // A closed pipe (`| head`) is no failure of ours.
             let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            true
         }
         Err(error) => {
             eprintln!("circuit-scaling: {}", error::one_line(&error));
-            ExitCode::FAILURE
+            false
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Subject {
 impl Subject {
     /// How the `hf_name` of a shipped miniature begins.
     pub const BUILT_IN: &str = "built-in/";
+    /// How the `hf_name` of a model that the caller had in memory begins.
+    pub const IN_MEMORY: &str = "in-memory/";
 
     /// The model of this name: a shipped miniature, else a folder, else a model of the Hub that is in the cache
     /// ([`crate::downloads::fetch`] brings it there).
@@ -41,9 +43,13 @@ impl Subject {
     /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
     pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
         let subject = Self::find(name)?;
-        let notes = subject.info.checkpoint.notes().iter().chain(subject.tokenizer.notes());
-        notes.for_each(|note| display.note(&one_line(note)));
+        subject.notes().for_each(|note| display.note(&one_line(note)));
         Ok(subject)
+    }
+
+    /// What a user should know of the files, a line each.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.info.checkpoint.notes().iter().chain(self.tokenizer.notes())
     }
 
     fn find(name: &str) -> Result<Self, CliError> {
@@ -71,7 +77,11 @@ impl Subject {
         Ok(subject)
     }
 
-    fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
+    /// The model of these files; `family` is the one in tables where it is not the architecture's own.
+    ///
+    /// # Errors
+    /// Files that are no checkpoint of a supported architecture.
+    pub fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
         let mut info = ModelInfo::open(files)?;
         let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
         let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
