@@ -16,6 +16,6 @@ mod random;
 mod world;
 
 pub use check::{Failure, TASKS, deltas, failures, plain_scan, scan_with};
-pub use cs_circuits::{Role, full_circuit, separate_circuit, shared_circuit};
+pub use circuits::{Role, full_circuit, separate_circuit, shared_circuit};
 pub use model::{N_HEADS, N_LAYERS, Placed, Planted};
 pub use world::World;
