@@ -3,7 +3,6 @@
 
 mod common;
 
-use common::{meta, normal, quick, scan, uniform};
 use cs_analysis::categories::classify;
 use cs_analysis::dissociation::Ranged;
 use cs_analysis::dissociation_index::dissociation_index;
@@ -11,6 +10,7 @@ use cs_analysis::joint::{ScanPair, from_scans};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::Split;
 use cs_analysis::scan_summary::summarise_scan;
+use common::{meta, normal, quick, scan, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;

@@ -1,8 +1,8 @@
 //! `completions` and `man`: what a shell and `man` need to know of this program.
 
+use cs_analysis::files::write_bytes;
 use clap::CommandFactory;
 use clap_mangen::Man;
-use cs_analysis::files::write_bytes;
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
 use crate::error::CliError;
