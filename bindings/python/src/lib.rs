@@ -20,7 +20,7 @@ mod _native {
     #[pymodule_export]
     use super::errors::{CircuitScalingError, InputError, ModelError, StudyError, TaskError};
     #[pymodule_export]
-    use super::model::Model;
+    use super::model::{Model, head_map};
     #[pymodule_export]
     use super::{run_program, version};
 }

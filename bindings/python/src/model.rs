@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use circuit_scaling::prelude::{self, Activation, HeadScan, Options, Split};
 use cs_analysis::ablation::Outcome;
+use cs_analysis::scan_file::ScanFile;
 use cs_analysis::stats::bootstrap::weighted_mean;
 use cs_model::checkpoint::Dtype;
 use cs_model::{InMemory, InMemoryTensor, ModelFiles};
@@ -61,7 +62,7 @@ impl Model {
         about.set_item("d_vocab", spec.d_vocab)?;
         about.set_item("n_ctx", spec.n_ctx)?;
         about.set_item("n_params", model.n_params())?;
-        about.set_item("bos_id", model.tokenizer().bos_id())?;
+        about.set_item("bos_id", model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()))?;
         about.set_item("notes", model.notes().cloned().collect::<Vec<_>>())?;
         Ok(about)
     }
@@ -77,7 +78,8 @@ impl Model {
     fn text(&self, tokens: &Bound<'_, PyAny>) -> PyResult<String> {
         let ids = arguments::token_ids(tokens)?;
         let ids = ids.ok_or_else(|| input("tokens is no list of token ids: give what model.tokens gives"))?;
-        self.model.tokenizer().decode(&ids).map_err(|e| exception(e.into()))
+        let tokenizer = self.model.tokenizer().map_err(exception)?;
+        tokenizer.decode(&ids).map_err(|e| exception(e.into()))
     }
 
     fn logits<'py>(
@@ -190,11 +192,11 @@ impl Model {
         py: Python<'py>,
         setup: SetupArg<'py>,
         heads: Option<Vec<String>>,
-        (stream, split): (&str, &str),
+        what: (String, String),
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (setup, heads) = (setup.setup()?, arguments::heads(heads)?);
-        let (stream, split) = (arguments::parse(stream)?, arguments::split(split)?);
+        let (stream, split) = (arguments::parse(&what.0)?, arguments::split(&what.1)?);
         let model = self.model.clone();
         let traced = background::run(py, progress, move |observe| {
             model.trace(&setup, heads.as_deref(), stream, split, observe)
@@ -215,6 +217,14 @@ impl Model {
         found.set_item("n_left_out", trace.n_left_out)?;
         Ok(found)
     }
+}
+
+/// The program's figure of a scan file, given as JSON: its name and the SVG.
+#[pyfunction]
+pub fn head_map(file: &str) -> PyResult<(String, String)> {
+    let scan: ScanFile = serde_json::from_str(file).map_err(|e| input(format!("this is no scan file: {e}")))?;
+    let figure = cs_report::figures::head_map(&scan).map_err(|e| exception(e.into()))?;
+    Ok((figure.name, figure.svg))
 }
 
 /// A parameter, read where it lies.

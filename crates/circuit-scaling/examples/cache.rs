@@ -15,7 +15,7 @@ fn main() -> Result<(), Error> {
         let last_query = ((n_layers - 1) * n_heads + head + 1) * n_positions - 1;
         let weights = &values[last_query * n_positions..][..n_positions];
         let most = (0..n_positions).max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(0);
-        let token = model.tokenizer().decode(&tokens[most..=most])?;
+        let token = model.tokenizer()?.decode(&tokens[most..=most])?;
         println!("L{}H{head}: {:.2} on {token:?} at {most}", n_layers - 1, weights[most]);
     }
     Ok(())

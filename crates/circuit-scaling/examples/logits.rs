@@ -7,8 +7,8 @@ fn main() -> Result<(), Error> {
     let model = Model::load(&name)?;
     let clean = model.tokens("When John and Mary went to the store, John gave a gift to")?;
     let corrupted = model.tokens("When John and Mary went to the store, Mary gave a gift to")?;
-    let answer = |name| model.tokenizer().single_token(name);
-    let (Some(mary), Some(john)) = (answer(" Mary"), answer(" John")) else {
+    let tokenizer = model.tokenizer()?;
+    let (Some(mary), Some(john)) = (tokenizer.single_token(" Mary"), tokenizer.single_token(" John")) else {
         println!("{} has no single tokens for these names", model.name());
         return Ok(());
     };

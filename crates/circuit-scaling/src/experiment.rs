@@ -86,6 +86,7 @@ impl Model {
     }
 
     fn prompt_set(&self, setup: &Setup) -> Result<PromptSet, CliError> {
+        self.tokenizer()?;
         Ok(PromptSet::resolve(&setup.task, &setup.prompts, &[&self.subject])?)
     }
 

@@ -40,7 +40,7 @@ impl Model {
     pub fn load(name: &str) -> Result<Self, CliError> {
         // Bars of downloads show themselves on terminals only.
         downloads::fetch(&[name.to_owned()], Display { mode: Mode::Bars, verbose: false, whole: None })?;
-        let subject = Subject::open(name, Display { mode: Mode::Quiet, verbose: false, whole: None })?;
+        let subject = Subject::find(name)?;
         let decoder = subject.load()?;
         Ok(Self { subject, decoder })
     }
@@ -48,7 +48,7 @@ impl Model {
     /// A model whose files or parameters the caller has; it keeps no hold of them.
     ///
     /// # Errors
-    /// Files that are no checkpoint of a supported architecture, or lack a tokenizer.
+    /// Files that are no checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
         let hf_name = format!("{}{}", Subject::IN_MEMORY, files.name());
         let mut subject = Subject::from_files(files, hf_name, None)?;
@@ -92,8 +92,11 @@ impl Model {
         self.decoder.spec()
     }
 
-    /// Its tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
+    /// Its tokenizer, which token ids do without.
+    ///
+    /// # Errors
+    /// A model without one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
         self.subject.tokenizer()
     }
 
@@ -105,9 +108,9 @@ impl Model {
     /// Token ids of a text, one BOS in front where the model has one.
     ///
     /// # Errors
-    /// A text that the tokenizer refuses.
+    /// A text that the tokenizer refuses, a model without one.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
-        Ok(self.tokenizer().encode_with_bos(text)?)
+        Ok(self.tokenizer()?.encode_with_bos(text)?)
     }
 
     /// Logits after each prompt's last token, with all `edits` in force: `[n_prompts]` of `[n_read]`, in the order of `read`

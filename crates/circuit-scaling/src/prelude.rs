@@ -8,7 +8,7 @@
 //! # fn main() -> Result<(), Error> {
 //! let model = Model::load("mini-gpt2-s")?;
 //! let prompt = model.tokens("When John and Mary went to the store, John gave a gift to")?;
-//! let read = [model.tokenizer().single_token(" Mary").unwrap(), model.tokenizer().single_token(" John").unwrap()];
+//! let read = [" Mary", " John"].map(|name| *model.tokens(name).unwrap().last().unwrap());
 //! let head = HeadId { layer: 1, head: 3 };
 //! let plain = model.logits(&[prompt.clone()], &[], Some(&read), Options::default(), &mut silent)?;
 //! let without = model.logits(&[prompt], &[zero(head)], Some(&read), Options::default(), &mut silent)?;

@@ -25,7 +25,7 @@ pub fn scan_meta(
     options.insert("hold_out".into(), prompts.hold_out.as_str().into());
     options.insert("task_hash".into(), prompts.task.hash().into());
     options.insert("tokenizer_hash".into(), subject.hash().into());
-    options.insert("bos_id".into(), subject.tokenizer().bos_id().into());
+    options.insert("bos_id".into(), subject.bos_id().into());
     if let Some(commit) = &subject.commit {
         options.insert(COMMIT.into(), commit.as_str().into());
     }

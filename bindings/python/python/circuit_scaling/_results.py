@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _frames
-from ._native import StudyError
+from ._native import StudyError, head_map
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,6 +142,10 @@ class Scan(_Table):
     def base_accuracy(self) -> float:
         """Share of those prompts whose correct answer is first among all candidates."""
         return self.file["base_accuracy"]
+
+    def plot(self) -> Picture:
+        """The program's own figure of a scan: Δ of every head, by layer and head."""
+        return Picture(*head_map(json.dumps(self.file)))
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
         rows = self.file["heads"]

@@ -7,6 +7,7 @@ mod ablation;
 pub(crate) mod causal;
 mod comparison;
 pub mod export;
+mod head_map;
 mod interaction;
 mod layers;
 pub mod page;
@@ -29,6 +30,7 @@ use rayon::prelude::*;
 
 pub use comparison::comparison;
 pub use export::Format;
+pub use head_map::head_map;
 pub use page::Figure;
 use palette::Families;
 
