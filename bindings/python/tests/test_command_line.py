@@ -62,12 +62,15 @@ def test_tracing_is_the_programs(study: cs.Study) -> None:
 
 def test_ablated_sets_are_the_programs(study: cs.Study) -> None:
     (file,) = (study.folder / "results" / "ablation").glob("ablation_mini-gpt2-s.json")
-    row = next(row for row in json.loads(file.read_text())["ablation"]["rows"] if row["set_type"] == "hero")
-    heads = row["heads"].split() if isinstance(row["heads"], str) else row["heads"]
-    ablated = cs.load("mini-gpt2-s").ablate([heads], "ioi", split="held_out", prompts=80)
-    assert ablated.accuracy == [row["acc_ioi"]]
-    assert ablated.mean_diff == pytest.approx([row["mean_diff_ioi"]], abs=0)
-    assert ablated.base["accuracy"] >= 0
+    rows = json.loads(file.read_text())["ablation"]["rows"]
+    heroes = [row for row in rows if row["kind"] == "hero"]
+    assert heroes
+    sets = [[f"L{layer}H{head}" for layer, head in row["heads"]] for row in heroes]
+    for task, key in (("ioi", "ioi"), ("anti-repeat", "anti")):
+        ablated = cs.load("mini-gpt2-s").ablate(sets, task, split="held_out", prompts=80)
+        assert ablated.accuracy == [row[key]["acc"] for row in heroes]
+        assert ablated.mean_diff == [row[key]["mean_diff"] for row in heroes]
+        assert ablated.to_pandas()["accuracy"][0] == ablated.correct[0].mean()
 
 
 def test_the_program_ends_as_the_binary_does() -> None:
