@@ -4,10 +4,10 @@ mod common;
 
 use std::path::Path;
 
+use common::normal;
 use cs_analysis::audit::{audit, audit_import, audit_table};
 use cs_analysis::compare::compare;
 use cs_analysis::joint::{self, Import, JointTable};
-use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 

@@ -5,10 +5,10 @@
 
 mod common;
 
+use common::{normal, uniform};
 use cs_analysis::stats::Seed;
 use cs_analysis::stats::correlation::Correlation;
 use cs_analysis::stats::correlation_bootstrap::correlation_interval;
-use common::{normal, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;

@@ -4,13 +4,13 @@
 
 mod common;
 
+use common::{normal, uniform};
 use cs_analysis::categories::{Category, STABLE_PROBABILITY};
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
 use cs_analysis::stats::correlation::Correlation;
 use cs_analysis::stats::correlation_bootstrap::{Measured, correlation_interval, prompt_noise};
 use cs_analysis::stats::ols::ols;
 use cs_analysis::stats::{Interval, Seed, benjamini_hochberg, sign_flip_p_values};
-use common::{normal, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -219,12 +219,13 @@ fn stable_categories_are_right() {
     for head in 0..TRIALS {
         let category = Category::of(ioi[head].mean, anti[head].mean, tau);
         let agrees = |strong: bool, share: f64| if strong { share } else { 1.0 - share };
-        let probability =
-            agrees(category.works_on(cs_analysis::joint::StudyTask::Ioi), ioi[head].share_at_least[0].unwrap())
-                * agrees(
-                    category.works_on(cs_analysis::joint::StudyTask::Anti),
-                    anti[head].share_at_least[0].unwrap(),
-                );
+        let probability = agrees(
+            category.works_on(cs_analysis::joint::StudyTask::Ioi),
+            ioi[head].share_at_least[0].unwrap(),
+        ) * agrees(
+            category.works_on(cs_analysis::joint::StudyTask::Anti),
+            anti[head].share_at_least[0].unwrap(),
+        );
         if probability >= STABLE_PROBABILITY {
             stable += 1;
             right += usize::from(category == Category::of(true_ioi[head], true_anti[head], tau));

@@ -2,11 +2,11 @@
 
 mod common;
 
+use common::{meta, pairs, quick, scan};
 use cs_analysis::joint;
 use cs_analysis::scan_summary::summarise_scan;
 use cs_analysis::study::{StudyOptions, analyse};
 use cs_analysis::table::Table;
-use common::{meta, pairs, quick, scan};
 
 fn with_threads<T: Send>(n: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(work)

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::{meta, normal, quick, scan, uniform};
 use cs_analysis::categories::classify;
 use cs_analysis::dissociation::Ranged;
 use cs_analysis::dissociation_index::dissociation_index;
@@ -10,7 +11,6 @@ use cs_analysis::joint::{ScanPair, from_scans};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::Split;
 use cs_analysis::scan_summary::summarise_scan;
-use common::{meta, normal, quick, scan, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;

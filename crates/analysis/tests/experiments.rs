@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
+use common::{meta, normal, quick, scan};
 use cs_analysis::ablation::{
     AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, MATCHED_LEVEL, Outcome, SUMMARY_TABLE,
     Selection, SetKind, TaskOutcomes, evaluate, plan, read_summary, run_random_sets, set_sizes,
@@ -20,7 +21,6 @@ use cs_analysis::origin::Origin;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_summary::summarise_scan;
 use cs_analysis::tracing::{TaskTrace, TracedHead, read_results, summarise, write_results};
-use common::{meta, normal, quick, scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -211,8 +211,10 @@ fn interactions_are_found_and_sums_remove_variance() {
                 // Sums explain every difference, so the mean of few sets on few prompts is that of all sets on all prompts.
                 assert!(row.variance_removed_ioi.unwrap() > 0.999, "{row:?}");
                 let heads = simulated.scans[0].differences(simulated.origin.split);
-                let means =
-                    heads.heads.iter().map(|h| cs_analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
+                let means = heads
+                    .heads
+                    .iter()
+                    .map(|h| cs_analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
                 let mean = row.k as f64 * means.sum::<f64>() / 40.0 + expected;
                 assert!((row.delta_ioi.unwrap() - mean).abs() < 1e-4, "{mean}: {row:?}");
             }

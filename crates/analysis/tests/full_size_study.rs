@@ -5,13 +5,13 @@ mod common;
 
 use std::path::Path;
 
+use common::normal;
 use cs_analysis::joint::{self, JointTable};
 use cs_analysis::known_models::KNOWN_MODELS;
 use cs_analysis::layout::Layout;
 use cs_analysis::scaling::POOLED;
 use cs_analysis::study::{Study, StudyOptions, analyse, analyse_csv};
 use cs_analysis::table::Values;
-use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 

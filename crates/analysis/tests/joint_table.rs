@@ -4,9 +4,9 @@ mod common;
 
 use std::path::Path;
 
+use common::pairs;
 use cs_analysis::joint::{self, JointTable, MAX_ROWS, StudyTask};
 use cs_analysis::study::{StudyOptions, analyse};
-use common::pairs;
 
 const HEADER: &str = "family,model,layer,head,delta_ioi,delta_anti\n";
 

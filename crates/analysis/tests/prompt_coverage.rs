@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::{normal, uniform};
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
 use cs_analysis::stats::clusters::cluster_interval;
 use cs_analysis::stats::correlation::Correlation;
@@ -11,7 +12,6 @@ use cs_analysis::stats::correlation_bootstrap::Measured;
 use cs_analysis::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_analysis::stats::{Interval, Seed};
-use common::{normal, uniform};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;

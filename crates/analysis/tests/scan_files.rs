@@ -2,10 +2,10 @@
 
 mod common;
 
+use common::{meta, quick, scan};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{ScanFile, Split};
 use cs_analysis::scan_summary::summarise_scan;
-use common::{meta, quick, scan};
 
 #[test]
 fn files_read_back_exactly_and_are_written_the_same_every_time() {

@@ -2,8 +2,8 @@
 
 mod common;
 
-use cs_analysis::ablation::{ENOUGH_BEYOND, SequentialP};
 use common::normal;
+use cs_analysis::ablation::{ENOUGH_BEYOND, SequentialP};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

@@ -6,10 +6,10 @@ mod common;
 
 use std::time::Instant;
 
+use common::{meta, scan};
 use cs_analysis::joint::ScanPair;
 use cs_analysis::scan_file::Split;
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
-use common::{meta, scan};
 
 #[test]
 #[ignore = "measures time, so it needs a machine of its own"]

@@ -2,13 +2,13 @@
 
 mod common;
 
+use common::{meta, normal, quick, scan};
 use cs_analysis::categories::DEFAULT_TAU;
 use cs_analysis::joint::{from_study, scanned_models};
 use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_summary::summarise_scan;
 use cs_analysis::study::{StudyOptions, analyse, analyse_csv};
-use common::{meta, normal, quick, scan};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 

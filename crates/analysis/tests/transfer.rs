@@ -4,10 +4,10 @@ mod common;
 
 use std::path::Path;
 
+use common::normal;
 use cs_analysis::categories::classify;
 use cs_analysis::joint::{self, JointTable, StudyTask};
 use cs_analysis::transfer::{PairTransfer, Pairs, tables, transfers};
-use common::normal;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 

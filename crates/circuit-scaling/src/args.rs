@@ -1,7 +1,12 @@
 //! The command line's grammar.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+<<<<<<< HEAD
+=======
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+>>>>>>> main
 use clap::{Args, Parser, Subcommand};
 use cs_analysis::AnalysisError;
 use cs_analysis::head_id::HeadId;
@@ -11,6 +16,7 @@ use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 use cs_engine::intervention::Stream;
 
+use crate::complete;
 use crate::downloads;
 use crate::effort::{EffortArgs, SetArgs};
 use crate::error::CliError;
@@ -159,7 +165,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
     /// The shell
-    pub shell: clap_complete::Shell,
+    #[arg(value_parser = PossibleValuesParser::new(complete::shells()))]
+    pub shell: String,
 }
 
 /// Options of `man`.
@@ -277,7 +284,7 @@ pub struct PlotArgs {
 pub struct MeasureArgs {
     /// Models: shipped miniatures' names, folders with checkpoints, published models' names or Hugging Face ids, separated by
     /// commas
-    #[arg(long, value_name = "M", value_delimiter = ',')]
+    #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
     /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
     #[arg(long, value_name = "REV")]
@@ -292,22 +299,22 @@ pub struct MeasureArgs {
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// `standard`: many templates, two splits, one-token names; `published`: the published study's prompts
-    #[arg(long, default_value = "standard")]
+    #[arg(long, default_value = "standard", value_parser = one_of::<Protocol>(["standard", "published"]))]
     pub protocol: Protocol,
     /// What only held-out prompts have: pairs of names, or whole templates too, so that heads are judged on other wordings
-    #[arg(long, value_name = "WHAT", default_value = "pairs")]
+    #[arg(long, value_name = "WHAT", default_value = "pairs", value_parser = one_of::<HoldOut>(["pairs", "templates"]))]
     pub hold_out: HoldOut,
     /// What replaces an ablated head's output: zero, mean or resample
-    #[arg(long, default_value = "zero")]
+    #[arg(long, default_value = "zero", value_parser = one_of::<Ablation>(["zero", "mean", "resample"]))]
     pub ablation: Ablation,
     /// Whether the constant part of a head's value stays when it is zeroed (folded: a HookedTransformer, or a TransformerLens 4
     /// bridge after enable_compatibility_mode()) or goes with it (in-head: a hook on a Hugging Face module, or a bridge as it
     /// comes)
-    #[arg(long, default_value = "folded")]
+    #[arg(long, default_value = "folded", value_parser = one_of::<ValueBias>(["folded", "in-head"]))]
     pub value_bias: ValueBias,
     /// Where mean and resample ablation take values from: `abc`, prompts of the same template with three different names, or
     /// `same`, other prompts of the task
-    #[arg(long, value_name = "R", default_value = "abc")]
+    #[arg(long, value_name = "R", default_value = "abc", value_parser = one_of::<Reference>(["abc", "same"]))]
     pub reference: Reference,
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
@@ -356,7 +363,7 @@ pub struct ScanArgs {
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Task: ioi, anti-repeat, or a task's TOML file
-    #[arg(long, value_name = "TASK")]
+    #[arg(long, value_name = "TASK", add = complete::tasks())]
     pub task: String,
     /// Scan these heads only, such as L9H6,L9H9; the scan file says so, and tables, which need every head, refuse it
     #[arg(long, value_name = "HEADS", value_delimiter = ',')]
@@ -385,7 +392,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub measure: MeasureArgs,
     /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
-    #[arg(long, value_name = "TASKS", value_delimiter = ',', default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
+    #[arg(long, value_name = "TASKS", value_delimiter = ',', add = complete::tasks(), default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
     /// Random sets that sets of hero heads are compared with
     #[command(flatten)]
@@ -405,7 +412,7 @@ pub struct ExperimentArgs {
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
     /// Models, by default all that the study scanned where they lay then
-    #[arg(long, value_name = "M", value_delimiter = ',')]
+    #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
@@ -422,7 +429,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "K", default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
     /// What is patched: v, z, q, k or pattern
-    #[arg(long, value_name = "STREAM", default_value = "v")]
+    #[arg(long, value_name = "STREAM", default_value = "v", value_parser = one_of::<Stream>(["v", "z", "q", "k", "pattern"]))]
     pub stream: Stream,
     /// Trace every head, not only the hero heads
     #[arg(long)]
@@ -522,6 +529,15 @@ impl Stage {
             Self::Report => "report",
         }
     }
+}
+
+/// One of these words, which help and shells list too.
+fn one_of<T>(words: impl Into<PossibleValuesParser>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: std::fmt::Display> + Clone + Send + Sync + 'static,
+{
+    let parse = |word: String| word.parse::<T>().map_err(|error| error.to_string());
+    words.into().try_map(parse)
 }
 
 /// A threshold in logits.

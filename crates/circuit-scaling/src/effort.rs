@@ -1,10 +1,10 @@
 //! How much a study spends on certainty: prompts, random sets and resamples, together or each by itself.
 
+use clap::{Args, ValueEnum};
 use cs_analysis::ablation::{DEFAULT_RANDOM_PROMPTS, DEFAULT_RANDOM_SETS};
 use cs_analysis::scan_file::Resampling;
 use cs_analysis::scan_summary::SummaryOptions;
 use cs_circuits::prompts::Protocol;
-use clap::{Args, ValueEnum};
 
 /// What sets prompts, random sets and resamples together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -9,6 +9,7 @@
 pub mod activations;
 pub mod args;
 mod commands;
+mod complete;
 mod downloads;
 pub mod edit;
 pub mod effort;
@@ -45,6 +46,8 @@ pub fn main() -> ExitCode {
 /// The whole program with these arguments, of which the first is its own name; whether all went well. Help, and arguments that
 /// do not parse, end the process.
 pub fn run_with(args: impl IntoIterator<Item = OsString>) -> bool {
+    let args: Vec<OsString> = args.into_iter().collect();
+    complete::answer(&args);
     let matches = Cli::command().get_matches_from(args);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match dispatch(cli, &matches) {

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use cs_analysis::files::write_bytes;
 use cs_circuits::toml_error;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{self, RunArgs, Stage};

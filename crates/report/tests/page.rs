@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cs_analysis::known_models::KNOWN_MODELS;
-use cs_analysis::table::Table;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::read::GzDecoder;
+use cs_analysis::known_models::KNOWN_MODELS;
+use cs_analysis::table::Table;
 use cs_report::Extras;
 use cs_report::html::page;
+use flate2::read::GzDecoder;
 
 /// What the page must do in a browser: run after its own script, with the outcome in the title.
 const SCRIPT: &str = r##"<script>

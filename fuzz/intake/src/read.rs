@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use circuit_scaling::args::{Cli, Command};
+use circuit_scaling::study_file::StudyFile;
+use clap::Parser;
 use cs_analysis::joint::{self, import_reader};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::ScanFile;
-use circuit_scaling::args::{Cli, Command};
-use circuit_scaling::study_file::StudyFile;
 use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol};
 use cs_circuits::task::Task;
-use clap::Parser;
 use cs_model::config;
 use cs_model::families::Bos;
 use cs_model::tokenizer::Tokenizer;

@@ -28,7 +28,8 @@ const ALONE: &str = "alone";
 
 const GOOD_MODEL: &[u8] = include_bytes!("../../../crates/engine/tests/golden/gpt2-untied/model.safetensors");
 const GOOD_CONFIG: &[u8] = include_bytes!("../../../crates/engine/tests/golden/gpt2-untied/config.json");
-const TORCH_CONFIG: &[u8] = include_bytes!("../../../crates/engine/tests/golden/opt-postnorm-no-bias/config.json");
+const TORCH_CONFIG: &[u8] =
+    include_bytes!("../../../crates/engine/tests/golden/opt-postnorm-no-bias/config.json");
 const TORCH_SHARD_FILES: [(&str, &[u8]); 2] = [
     (
         "pytorch_model-00001-of-00002.bin",

@@ -1,20 +1,16 @@
 //! `completions` and `man`: what a shell and `man` need to know of this program.
 
-use cs_analysis::files::write_bytes;
 use clap::CommandFactory;
 use clap_mangen::Man;
+use cs_analysis::files::write_bytes;
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::complete;
 use crate::error::CliError;
-
-/// The program's name in a shell.
-const NAME: &str = "circuit-scaling";
 
 /// A shell's completion script.
 pub fn completions(args: &CompletionsArgs) -> String {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), NAME, &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    complete::script(&args.shell)
 }
 
 /// The program's manual page, or, in a folder, those of all subcommands too.

@@ -166,8 +166,9 @@ fn trace_model(
             ControlFlow::Continue(())
         };
         let memory = cs_engine::Options { memory: options.memory };
-        let trace = cs_circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
-            .map_err(|source| CliError::Trace { model: name.clone(), source })?;
+        let trace =
+            cs_circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
+                .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
         Ok(trace)

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cs_analysis::ablation::SummaryRow;
 use cs_analysis::attention::TokenRole;
 use cs_analysis::categories::{Category, ClassifiedModel, RELATIVE_TAU};
@@ -13,8 +15,6 @@ use cs_analysis::stats::Interval;
 use cs_analysis::study::Study;
 use cs_analysis::table::{Column, Table, Values};
 use cs_analysis::tracing::{CausalResult, Influence};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};

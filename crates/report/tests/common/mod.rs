@@ -15,10 +15,10 @@ use cs_analysis::origin::Origin;
 use cs_analysis::scan_file::{Provenance, Split};
 use cs_analysis::study::{Study, StudyOptions, analyse};
 use cs_analysis::table::Table;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use cs_report::Extras;
 use cs_report::extras::RawFile;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// Standard normal (Box–Muller).
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
