@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use circuit_scaling::args::memory;
 use circuit_scaling::prelude::{
-    HeadEdit, HeadId, HoldOut, Model, Options, PromptOptions, Protocol, Resampling, ScanOptions, Setup, Split,
-    Stream, Task, Value,
+    HeadEdit, HeadId, HoldOut, Model, Options, PromptOptions, Protocol, Resampling, ScanOptions, Setup,
+    Split, Stream, Task, Value,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;

@@ -30,7 +30,12 @@ create_exception!(
     CircuitScalingError,
     "Prompts, heads, edits or options that do not fit the model or each other."
 );
-create_exception!(circuit_scaling, StudyError, CircuitScalingError, "A study that is not there, or is closed.");
+create_exception!(
+    circuit_scaling,
+    StudyError,
+    CircuitScalingError,
+    "A study that is not there, or is closed."
+);
 
 /// An argument that is wrong.
 pub fn input(message: impl Into<String>) -> PyErr {

@@ -137,7 +137,8 @@ impl Model {
         let (setup, heads) = (setup.setup()?, arguments::heads(heads)?);
         self.model.check_heads(heads.iter().flatten().copied()).map_err(exception)?;
         let model = self.model.clone();
-        let scan = background::run(py, progress, move |observe| model.scan(&setup, heads.as_deref(), observe))?;
+        let scan =
+            background::run(py, progress, move |observe| model.scan(&setup, heads.as_deref(), observe))?;
         let HeadScan { file, per_prompt, prompts } = scan;
         let shape = [per_prompt.n_scanned_heads(), per_prompt.n_distinct()];
         let found = PyDict::new(py);
@@ -222,7 +223,8 @@ impl Model {
 /// The program's figure of a scan file, given as JSON: its name and the SVG.
 #[pyfunction]
 pub fn head_map(file: &str) -> PyResult<(String, String)> {
-    let scan: ScanFile = serde_json::from_str(file).map_err(|e| input(format!("this is no scan file: {e}")))?;
+    let scan: ScanFile =
+        serde_json::from_str(file).map_err(|e| input(format!("this is no scan file: {e}")))?;
     let figure = cs_report::figures::head_map(&scan).map_err(|e| exception(e.into()))?;
     Ok((figure.name, figure.svg))
 }
@@ -241,7 +243,8 @@ fn tensor((name, dtype, shape, bytes): TensorArg<'_>) -> PyResult<InMemoryTensor
             )));
         }
     };
-    let bytes = Lent::new(&bytes).ok_or_else(|| input(format!("parameter {name:?} does not lie in one piece")))?;
+    let bytes =
+        Lent::new(&bytes).ok_or_else(|| input(format!("parameter {name:?} does not lie in one piece")))?;
     Ok(InMemoryTensor { name, dtype, shape, bytes: Arc::new(bytes) })
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 import circuit_scaling as cs
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(os.environ.get("CIRCUIT_SCALING_REPOSITORY", Path(__file__).parents[3]))
 GOLDEN = REPOSITORY / "crates" / "engine" / "tests" / "golden"
 IOI = "When John and Mary went to the store, John gave a gift to"
 

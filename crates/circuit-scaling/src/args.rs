@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-<<<<<<< HEAD
-=======
 use clap::builder::{PossibleValuesParser, TypedValueParser};
->>>>>>> main
 use clap::{Args, Parser, Subcommand};
 use cs_analysis::AnalysisError;
 use cs_analysis::head_id::HeadId;

@@ -21,7 +21,8 @@ const NAME: &str = "circuit-scaling";
 
 /// Answers a shell that asks for candidates with these arguments, and ends the process; does nothing otherwise.
 pub fn answer(args: &[OsString]) {
-    let (shells, here) = (CompleteEnv::with_factory(Cli::command).var(VARIABLE), std::env::current_dir().ok());
+    let (shells, here) =
+        (CompleteEnv::with_factory(Cli::command).var(VARIABLE), std::env::current_dir().ok());
     match shells.try_complete(args.to_vec(), here.as_deref()) {
         Ok(true) => std::process::exit(0),
         Ok(false) => {}

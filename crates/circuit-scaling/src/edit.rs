@@ -56,18 +56,18 @@ pub(crate) fn branch(prompts: &[Vec<u32>], edits: &[HeadEdit]) -> Result<(Vec<Pr
         .map(|tokens| Prompt { tokens: tokens.clone(), weight: 1.0, ..Prompt::default() })
         .collect();
     let sources = edits.iter().filter_map(|edit| match &edit.value {
-        Value::Source(source) => Some((edit, source)),
+        Value::Source(prompts) => Some(Others { head: edit.head, prompts }),
         _ => None,
     });
-    if let Some((edit, source)) = the_only(sources, "source")? {
-        add_sources(&mut asked, edit.head, source)?;
+    if let Some(source) = the_only(sources, "source")? {
+        add_sources(&mut asked, source)?;
     }
     let references = edits.iter().filter_map(|edit| match &edit.value {
-        Value::Mean(reference) => Some((edit, reference)),
+        Value::Mean(prompts) => Some(Others { head: edit.head, prompts }),
         _ => None,
     });
-    if let Some((edit, reference)) = the_only(references, "reference")? {
-        add_references(&mut asked, edit.head, reference)?;
+    if let Some(reference) = the_only(references, "reference")? {
+        add_references(&mut asked, reference)?;
     }
     let edit = |edit: &HeadEdit| Edit {
         layer: edit.head.layer as usize,
@@ -83,28 +83,35 @@ pub(crate) fn branch(prompts: &[Vec<u32>], edits: &[HeadEdit]) -> Result<(Vec<Pr
     Ok((asked, Branch::new(edits.iter().map(edit))))
 }
 
+/// Other prompts that an edit takes values from.
+struct Others<'e> {
+    head: HeadId,
+    prompts: &'e [Vec<u32>],
+}
+
 /// The prompts that all of `given` name, which must be the same ones.
 fn the_only<'e>(
-    given: impl Iterator<Item = (&'e HeadEdit, &'e Vec<Vec<u32>>)>,
+    given: impl Iterator<Item = Others<'e>>,
     what: &'static str,
-) -> Result<Option<(&'e HeadEdit, &'e Vec<Vec<u32>>)>, CliError> {
-    let mut first: Option<(&HeadEdit, &Vec<Vec<u32>>)> = None;
-    for (edit, prompts) in given {
-        match first {
-            Some((_, known)) if known != prompts => {
+) -> Result<Option<Others<'e>>, CliError> {
+    let mut first: Option<Others<'e>> = None;
+    for others in given {
+        match &first {
+            None => first = Some(others),
+            Some(known) if known.prompts == others.prompts => {}
+            Some(_) => {
                 return Err(CliError::Edit {
-                    head: edit.head,
+                    head: others.head,
                     problem: format!("its {what} prompts are others than those of the edits before it"),
                     mend: format!("give all edits of one call the same {what}"),
                 });
             }
-            _ => first = first.or(Some((edit, prompts))),
         }
     }
     Ok(first)
 }
 
-fn add_sources(asked: &mut [Prompt], head: HeadId, source: &[Vec<u32>]) -> Result<(), CliError> {
+fn add_sources(asked: &mut [Prompt], Others { head, prompts: source }: Others<'_>) -> Result<(), CliError> {
     if source.len() != 1 && source.len() != asked.len() {
         return Err(CliError::Edit {
             head,
@@ -119,7 +126,8 @@ fn add_sources(asked: &mut [Prompt], head: HeadId, source: &[Vec<u32>]) -> Resul
 }
 
 /// Prompts of one length share the mean over the references of that length.
-fn add_references(asked: &mut [Prompt], head: HeadId, reference: &[Vec<u32>]) -> Result<(), CliError> {
+fn add_references(asked: &mut [Prompt], others: Others<'_>) -> Result<(), CliError> {
+    let Others { head, prompts: reference } = others;
     let mut lengths: Vec<usize> = Vec::new();
     for (index, prompt) in asked.iter_mut().enumerate() {
         let len = prompt.tokens.len();
