@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::categories::Category;
+use crate::contrast::{Contrast, Side};
 use crate::error::Result;
-use crate::joint::{Import, JointTable, ModelHeads, StudyTask};
+use crate::joint::{Import, JointTable, ModelHeads};
 use crate::known_models;
 use crate::stats::correlation::pearson;
 use crate::table::Table;
@@ -17,6 +18,8 @@ pub const SELECTED: usize = 20;
 /// The audit of one model's rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelAudit {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// Family.
     pub family: String,
     /// Model.
@@ -29,7 +32,7 @@ pub struct ModelAudit {
     pub from_one: [bool; 2],
     /// Rows that repeat a head.
     pub n_duplicates: usize,
-    /// Rows without a value, on IOI and anti-repeat.
+    /// Rows without a value on each task.
     pub n_missing: [usize; 2],
     /// Of them, rows whose cell says `NaN`.
     pub n_nan: [usize; 2],
@@ -57,7 +60,7 @@ pub struct ModelAudit {
 pub struct Filled {
     /// Heads that survive the selection on at least one task.
     pub n_rows: usize,
-    /// Of them, heads with a made-up zero, on IOI and anti-repeat.
+    /// Of them, heads with a made-up zero on each task.
     pub n_zero: [usize; 2],
     /// The correlation that would have been reported.
     pub corr: Option<f64>,
@@ -68,7 +71,7 @@ pub struct Filled {
 /// Audits a table that passed as a joint table.
 #[must_use]
 pub fn audit(joint: &JointTable, tau: f64) -> Vec<ModelAudit> {
-    joint.models.iter().map(|m| audit_model(m, tau)).collect()
+    joint.models.iter().map(|m| audit_model(&joint.contrast, m, tau)).collect()
 }
 
 /// Audits a table as it was read, duplicates included.
@@ -77,25 +80,25 @@ pub fn audit_import(import: &Import, tau: f64) -> Vec<ModelAudit> {
     let mut audits = audit(&import.table, tau);
     for audit in &mut audits {
         audit.n_duplicates = import.duplicates.iter().filter(|d| d.model == audit.model).count();
-        audit.n_nan = StudyTask::BOTH
-            .map(|task| import.n_nan.get(&(audit.model.clone(), task)).copied().unwrap_or_default());
+        audit.n_nan = Side::BOTH
+            .map(|side| import.n_nan.get(&(audit.model.clone(), side)).copied().unwrap_or_default());
     }
     audits
 }
 
-fn audit_model(model: &ModelHeads, tau: f64) -> ModelAudit {
+fn audit_model(contrast: &Contrast, model: &ModelHeads, tau: f64) -> ModelAudit {
     let count = |keep: &dyn Fn(Option<f64>) -> bool| {
-        StudyTask::BOTH.map(|task| model.heads.iter().filter(|h| keep(h.effect(task).delta)).count())
+        Side::BOTH.map(|side| model.heads.iter().filter(|h| keep(h.effect(side).delta)).count())
     };
     let all: Vec<(f64, f64)> = model.heads.iter().filter_map(|h| h.deltas()).collect();
-    let measured: Vec<(f64, f64)> =
-        all.iter().copied().filter(|&(ioi, anti)| ioi != 0.0 && anti != 0.0).collect();
+    let measured: Vec<(f64, f64)> = all.iter().copied().filter(|&(a, b)| a != 0.0 && b != 0.0).collect();
     let n_zero = count(&|delta| delta == Some(0.0));
     let is_complete = model.info.n_heads_total().is_none_or(|n| n == model.heads.len());
     // A table with more than a few zeros has been filled already.
     let is_full_scan =
         is_complete && all.len() == model.heads.len() && 20 * n_zero[0].max(n_zero[1]) <= all.len();
     ModelAudit {
+        contrast: contrast.clone(),
         family: model.info.family.clone(),
         model: model.info.model.clone(),
         n_rows: model.heads.len(),
@@ -108,7 +111,7 @@ fn audit_model(model: &ModelHeads, tau: f64) -> ModelAudit {
         n_zero_rows: model
             .heads
             .iter()
-            .filter(|h| StudyTask::BOTH.iter().any(|&t| h.effect(t).delta == Some(0.0)))
+            .filter(|h| Side::BOTH.iter().any(|&t| h.effect(t).delta == Some(0.0)))
             .count(),
         n_measured: measured.len(),
         corr_all: correlation(&all),
@@ -144,24 +147,22 @@ fn from_one(model: &ModelHeads) -> [bool; 2] {
 }
 
 fn correlation(deltas: &[(f64, f64)]) -> Option<f64> {
-    let (ioi, anti): (Vec<f64>, Vec<f64>) = deltas.iter().copied().unzip();
-    pearson(&ioi, &anti)
+    let (a, b): (Vec<f64>, Vec<f64>) = deltas.iter().copied().unzip();
+    pearson(&a, &b)
 }
 
 fn categories(deltas: &[(f64, f64)], tau: f64) -> [usize; 4] {
-    Category::ALL.map(|category| {
-        deltas.iter().filter(|&&(ioi, anti)| Category::of(ioi, anti, tau) == category).count()
-    })
+    Category::ALL
+        .map(|category| deltas.iter().filter(|&&deltas| Category::of(deltas.into(), tau) == category).count())
 }
 
 /// What the selection leaves of a full scan.
 fn filled(deltas: &[(f64, f64)], tau: f64) -> Filled {
-    let ioi: Vec<f64> = deltas.iter().map(|d| d.0).collect();
-    let anti: Vec<f64> = deltas.iter().map(|d| d.1).collect();
-    let kept = [selected(&ioi), selected(&anti)];
+    let (a, b): (Vec<f64>, Vec<f64>) = deltas.iter().copied().unzip();
+    let kept = [selected(&a), selected(&b)];
     let rows: Vec<(f64, f64)> = (0..deltas.len())
         .filter(|&i| kept[0][i] || kept[1][i])
-        .map(|i| (if kept[0][i] { ioi[i] } else { 0.0 }, if kept[1][i] { anti[i] } else { 0.0 }))
+        .map(|i| (if kept[0][i] { a[i] } else { 0.0 }, if kept[1][i] { b[i] } else { 0.0 }))
         .collect();
     let n_either = rows.len();
     Filled {
@@ -204,9 +205,9 @@ impl ModelAudit {
             });
             format!("{model}: {of}, none with an exact zero; {corr}.")
         } else {
-            let shares = StudyTask::BOTH.map(|task| {
-                let share = 100.0 * self.n_zero[task as usize] as f64 / *n_rows as f64;
-                format!("{share:.0}% exact zeros on {}", task.name())
+            let shares = Side::BOTH.map(|side| {
+                let share = 100.0 * self.n_zero[side as usize] as f64 / *n_rows as f64;
+                format!("{share:.0}% exact zeros on {}", self.contrast.key(side))
             });
             match (self.corr_all, self.corr_measured) {
                 (Some(all), Some(measured)) => format!(
@@ -251,12 +252,12 @@ impl ModelAudit {
     }
 }
 
-/// The table `audit`: a row per model.
+/// The table `audit` of a contrast: a row per model.
 #[must_use]
-pub fn audit_table(audits: &[ModelAudit]) -> Table {
+pub fn audit_table(contrast: &Contrast, audits: &[ModelAudit]) -> Table {
     let rows = || audits.iter();
     let fraction = |n: usize, of: usize| n as f64 / of as f64;
-    let mut table = Table::new("audit")
+    let mut table = Table::new(contrast.table("audit"))
         .text("family", rows().map(|a| a.family.as_str()))
         .text("model", rows().map(|a| a.model.as_str()))
         .integer("n_rows", rows().map(|a| a.n_rows))
@@ -266,8 +267,7 @@ pub fn audit_table(audits: &[ModelAudit]) -> Table {
             rows().map(|a| Some(fraction(a.n_rows - a.n_duplicates, a.n_heads_model?))),
         )
         .integer("n_duplicates", rows().map(|a| a.n_duplicates));
-    for task in StudyTask::BOTH {
-        let (index, name) = (task as usize, task.name());
+    for (index, name) in contrast.keys().into_iter().enumerate() {
         table = table
             .integer(format!("n_missing_{name}"), rows().map(|a| a.n_missing[index]))
             .integer(format!("n_nan_{name}"), rows().map(|a| a.n_nan[index]))
@@ -287,16 +287,18 @@ pub fn audit_table(audits: &[ModelAudit]) -> Table {
         ("if_filled", |a| a.filled.as_ref().map(|f| f.categories)),
     ];
     for (suffix, of) in counts {
-        for (index, category) in Category::ALL.iter().enumerate() {
-            table = table.integer(format!("n_{category}_{suffix}"), rows().map(|a| of(a).map(|c| c[index])));
+        for (index, category) in Category::ALL.into_iter().enumerate() {
+            let name = format!("n_{}_{suffix}", contrast.category(category));
+            table = table.integer(name, rows().map(|a| of(a).map(|c| c[index])));
         }
     }
     let filled = || rows().map(|a| a.filled.as_ref());
-    table
-        .integer("n_rows_if_filled", filled().map(|f| f.map(|f| f.n_rows)))
-        .integer("n_zero_ioi_if_filled", filled().map(|f| f.map(|f| f.n_zero[0])))
-        .integer("n_zero_anti_if_filled", filled().map(|f| f.map(|f| f.n_zero[1])))
-        .float("corr_if_filled", filled().map(|f| f.and_then(|f| f.corr)))
+    table = table.integer("n_rows_if_filled", filled().map(|f| f.map(|f| f.n_rows)));
+    for (index, name) in contrast.keys().into_iter().enumerate() {
+        let name = format!("n_zero_{name}_if_filled");
+        table = table.integer(name, filled().map(|f| f.map(|f| f.n_zero[index])));
+    }
+    table.float("corr_if_filled", filled().map(|f| f.and_then(|f| f.corr)))
 }
 
 /// Reads a table, however bad, and audits it: for tables that [`Import::into_table`] refuses.

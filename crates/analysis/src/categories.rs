@@ -1,11 +1,10 @@
 //! Head categories at a threshold τ, how sure they are, the hero heads, and the sweep over τ.
 
-use std::fmt;
-
+pub use crate::contrast::Category;
+use crate::contrast::{Contrast, Side};
+use crate::effect::{Effect, EffectDetail};
 use crate::error::{AnalysisError, Result};
-use crate::joint::{
-    Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask, does_columns,
-};
+use crate::joint::{HeadRow, JointTable, ModelHeads, ModelInfo, does_columns};
 use crate::scan_file::Performance;
 use crate::table::Table;
 
@@ -20,71 +19,6 @@ pub const DEFAULT_TOP_K: usize = 5;
 /// A category is stable if the bootstrap over prompts gives it at least this probability.
 pub const STABLE_PROBABILITY: f64 = 0.95;
 
-/// What a head works on, by the size of its effect on both tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Category {
-    /// |Δ_anti| ≥ τ only.
-    AntiOnly,
-    /// |Δ_ioi| ≥ τ only.
-    IoiOnly,
-    /// Both ≥ τ.
-    Shared,
-    /// Neither.
-    Weak,
-}
-
-impl Category {
-    /// All four, in the order of the tables.
-    pub const ALL: [Self; 4] = [Self::AntiOnly, Self::IoiOnly, Self::Shared, Self::Weak];
-
-    /// The name in tables.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AntiOnly => "anti_only",
-            Self::IoiOnly => "ioi_only",
-            Self::Shared => "shared",
-            Self::Weak => "weak",
-        }
-    }
-
-    /// The category of a head with these effects.
-    #[must_use]
-    pub fn of(delta_ioi: f64, delta_anti: f64, tau: f64) -> Self {
-        Self::at([delta_ioi, delta_anti], [tau, tau])
-    }
-
-    /// The category with a threshold for each task; IOI first.
-    #[must_use]
-    pub fn at([ioi, anti]: [f64; 2], [tau_ioi, tau_anti]: [f64; 2]) -> Self {
-        match (ioi.abs() >= tau_ioi, anti.abs() >= tau_anti) {
-            (true, true) => Self::Shared,
-            (true, false) => Self::IoiOnly,
-            (false, true) => Self::AntiOnly,
-            (false, false) => Self::Weak,
-        }
-    }
-
-    /// Whether heads of this category work on a task.
-    #[must_use]
-    pub fn works_on(self, task: StudyTask) -> bool {
-        match task {
-            StudyTask::Ioi => matches!(self, Self::IoiOnly | Self::Shared),
-            StudyTask::Anti => matches!(self, Self::AntiOnly | Self::Shared),
-        }
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl fmt::Display for Category {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// A head measured on both tasks, and its category.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassifiedHead {
@@ -92,11 +26,9 @@ pub struct ClassifiedHead {
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// Δ on indirect object identification.
-    pub delta_ioi: f64,
-    /// Δ on anti-repeat.
-    pub delta_anti: f64,
-    /// |Δ_ioi| + |Δ_anti|.
+    /// Δ on each task.
+    pub deltas: [f64; 2],
+    /// |Δ_a| + |Δ_b|.
     pub strength: f64,
     /// The category.
     pub category: Category,
@@ -109,24 +41,24 @@ pub struct ClassifiedHead {
     pub relative_category: Option<Category>,
 }
 
-/// [`RELATIVE_TAU`] of a model's mean logit difference on IOI and on anti-repeat, in logits.
+/// [`RELATIVE_TAU`] of a model's mean logit difference on each task, in logits.
 ///
 /// `None` where the model does not do both tasks, or the table does not tell: a share of a difference that may be none
 /// means nothing.
 #[must_use]
 pub fn relative_taus(info: &ModelInfo) -> Option<[f64; 2]> {
-    let of = |task: StudyTask| {
-        let performance = info.performance(task);
+    let of = |side: Side| {
+        let performance = info.performance(side);
         performance.logit_diff.filter(|_| performance.does_task() == Some(true)).map(|d| RELATIVE_TAU * d)
     };
-    Some([of(StudyTask::Ioi)?, of(StudyTask::Anti)?])
+    Some([of(Side::A)?, of(Side::B)?])
 }
 
 impl ClassifiedHead {
     /// Whether resampling the prompts leaves the category as it is, with probability [`STABLE_PROBABILITY`].
     #[must_use]
     pub fn is_stable(&self) -> Option<bool> {
-        self.probabilities.map(|p| p[self.category.index()] >= STABLE_PROBABILITY)
+        self.probabilities.map(|p| p[self.category as usize] >= STABLE_PROBABILITY)
     }
 
     fn new(
@@ -135,17 +67,16 @@ impl ClassifiedHead {
         tau_index: Option<usize>,
         relative_taus: Option<[f64; 2]>,
     ) -> Option<Self> {
-        let (delta_ioi, delta_anti) = row.deltas()?;
+        let (a, b) = row.deltas()?;
         Some(Self {
             layer: row.layer,
             head: row.head,
-            delta_ioi,
-            delta_anti,
-            strength: delta_ioi.abs() + delta_anti.abs(),
-            category: Category::of(delta_ioi, delta_anti, tau),
+            deltas: [a, b],
+            strength: a.abs() + b.abs(),
+            category: Category::of([a, b], tau),
             probabilities: tau_index.and_then(|index| category_probabilities(row, index)),
-            held_out_category: row.held_out_deltas().map(|(ioi, anti)| Category::of(ioi, anti, tau)),
-            relative_category: relative_taus.map(|taus| Category::at([delta_ioi, delta_anti], taus)),
+            held_out_category: row.held_out_deltas().map(|(a, b)| Category::of([a, b], tau)),
+            relative_category: relative_taus.map(|taus| Category::at([a, b], taus)),
         })
     }
 }
@@ -154,8 +85,9 @@ impl ClassifiedHead {
 /// are products.
 fn category_probabilities(row: &HeadRow, tau_index: usize) -> Option<[f64; 4]> {
     let strong = |effect: &Effect| *effect.detail.as_ref()?.prob_abs_delta_ge_tau.get(tau_index)?;
-    let (ioi, anti) = strong(&row.ioi).zip(strong(&row.anti))?;
-    Some([(1.0 - ioi) * anti, ioi * (1.0 - anti), ioi * anti, (1.0 - ioi) * (1.0 - anti)])
+    let [a, b] = &row.effects;
+    let (a, b) = strong(a).zip(strong(b))?;
+    Some([(1.0 - a) * b, a * (1.0 - b), a * b, (1.0 - a) * (1.0 - b)])
 }
 
 /// A model's heads with their categories.
@@ -175,7 +107,7 @@ impl ClassifiedModel {
     pub fn relative_counts(&self) -> Option<[usize; 4]> {
         relative_taus(&self.info)?;
         let mut counts = [0; 4];
-        self.heads.iter().filter_map(|h| h.relative_category).for_each(|c| counts[c.index()] += 1);
+        self.heads.iter().filter_map(|h| h.relative_category).for_each(|c| counts[c as usize] += 1);
         Some(counts)
     }
 
@@ -184,7 +116,7 @@ impl ClassifiedModel {
     pub fn counts(&self) -> [usize; 4] {
         let mut counts = [0; 4];
         for head in &self.heads {
-            counts[head.category.index()] += 1;
+            counts[head.category as usize] += 1;
         }
         counts
     }
@@ -207,6 +139,8 @@ impl ClassifiedModel {
 /// Every head of a study with its category at one τ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// The threshold.
     pub tau: f64,
     /// The models, in the study's order.
@@ -231,59 +165,65 @@ pub fn classify(joint: &JointTable, tau: f64) -> Result<Classified> {
             m.heads.iter().filter_map(|row| ClassifiedHead::new(row, tau, tau_index, relative)).collect();
         ClassifiedModel { info: m.info.clone(), n_unclassified: m.heads.len() - heads.len(), heads }
     };
-    Ok(Classified { tau, models: joint.models.iter().map(model).collect() })
+    Ok(Classified { contrast: joint.contrast.clone(), tau, models: joint.models.iter().map(model).collect() })
 }
 
 impl Classified {
-    fn rows(&self) -> impl Iterator<Item = (&ModelInfo, &ClassifiedHead)> {
+    fn rows(&self) -> impl Iterator<Item = (&ModelInfo, &ClassifiedHead)> + Clone {
         self.models.iter().flat_map(|m| m.heads.iter().map(move |h| (&m.info, h)))
     }
 
-    /// The table `joint_ioi_anti_repeat_heads`. Heads not measured on both tasks are not in it; the summary counts
+    /// The table [`Contrast::heads_table`]. Heads not measured on both tasks are not in it; the summary counts
     /// them.
     #[must_use]
     pub fn heads_table(&self) -> Table {
-        let mut table = Table::new("joint_ioi_anti_repeat_heads")
+        let contrast = &self.contrast;
+        let mut table = Table::new(contrast.heads_table())
             .text("family", self.rows().map(|(m, _)| m.family.as_str()))
             .text("model", self.rows().map(|(m, _)| m.model.as_str()))
             .integer("layer", self.rows().map(|(_, h)| h.layer))
-            .integer("head", self.rows().map(|(_, h)| h.head))
-            .float("delta_ioi", self.rows().map(|(_, h)| h.delta_ioi))
-            .float("delta_anti", self.rows().map(|(_, h)| h.delta_anti))
-            .float("abs_delta_ioi", self.rows().map(|(_, h)| h.delta_ioi.abs()))
-            .float("abs_delta_anti", self.rows().map(|(_, h)| h.delta_anti.abs()))
+            .integer("head", self.rows().map(|(_, h)| h.head));
+        for (prefix, of) in [("", (|x| x) as fn(f64) -> f64), ("abs_", f64::abs)] {
+            for side in Side::BOTH {
+                let name = format!("{prefix}delta_{}", contrast.key(side));
+                table = table.float(name, self.rows().map(|(_, h)| of(h.deltas[side as usize])));
+            }
+        }
+        let mut table = table
             .float("strength", self.rows().map(|(_, h)| h.strength))
-            .text("category", self.rows().map(|(_, h)| h.category.name()))
+            .text("category", self.rows().map(|(_, h)| contrast.category(h.category)))
             .float("tau", self.rows().map(|_| self.tau));
         for category in Category::ALL {
-            let probability = |h: &ClassifiedHead| h.probabilities.map(|p| p[category.index()]);
-            table = table.float(format!("prob_{category}"), self.rows().map(|(_, h)| probability(h)));
+            let probability = |h: &ClassifiedHead| h.probabilities.map(|p| p[category as usize]);
+            let name = format!("prob_{}", contrast.category(category));
+            table = table.float(name, self.rows().map(|(_, h)| probability(h)));
         }
-        table
+        let name = |category: Option<Category>| category.map(|c| contrast.category(c));
+        let table = table
             .boolean("stable", self.rows().map(|(_, h)| h.is_stable()))
-            .text("held_out_category", self.rows().map(|(_, h)| h.held_out_category.map(Category::name)))
-            .text("relative_category", self.rows().map(|(_, h)| h.relative_category.map(Category::name)))
-            .float("tau_relative_ioi", self.rows().map(|(m, _)| relative_taus(m).map(|t| t[0])))
-            .float("tau_relative_anti", self.rows().map(|(m, _)| relative_taus(m).map(|t| t[1])))
+            .text("held_out_category", self.rows().map(|(_, h)| name(h.held_out_category)))
+            .text("relative_category", self.rows().map(|(_, h)| name(h.relative_category)));
+        relative_tau_columns(table, contrast, self.rows().map(|(m, _)| relative_taus(m)))
     }
 
-    /// The table `head_category_summary`: numbers and fractions of heads per category and model, then the same numbers at
+    /// The table `head_category_summary` of the contrast: numbers and fractions of heads per category and model, then the same numbers at
     /// relative thresholds, and which tasks the model does.
     #[must_use]
     pub fn summary_table(&self) -> Table {
         let rows = || self.models.iter();
+        let contrast = &self.contrast;
         let mut table = summary_columns(
-            Table::new("head_category_summary"),
+            Table::new(contrast.table("head_category_summary")),
+            contrast,
             &rows().map(|m| (self.tau, m)).collect::<Vec<_>>(),
         );
         for category in Category::ALL {
-            let count = |m: &ClassifiedModel| m.relative_counts().map(|counts| counts[category.index()]);
-            table = table.integer(format!("n_relative_{category}"), rows().map(count));
+            let count = |m: &ClassifiedModel| m.relative_counts().map(|counts| counts[category as usize]);
+            let name = format!("n_relative_{}", contrast.category(category));
+            table = table.integer(name, rows().map(count));
         }
-        for (task, name) in ["tau_relative_ioi", "tau_relative_anti"].into_iter().enumerate() {
-            table = table.float(name, rows().map(|m| relative_taus(&m.info).map(|taus| taus[task])));
-        }
-        does_columns(table, rows().map(|m| &m.info.performance))
+        table = relative_tau_columns(table, contrast, rows().map(|m| relative_taus(&m.info)));
+        does_columns(table, contrast, rows().map(|m| &m.info.performance))
     }
 
     /// The hero heads: the `top_k` strongest of every model and category, with what `joint`, the table they were
@@ -309,20 +249,33 @@ impl Classified {
     }
 }
 
+/// Adds each task's relative threshold.
+fn relative_tau_columns(
+    mut table: Table,
+    contrast: &Contrast,
+    rows: impl Iterator<Item = Option<[f64; 2]>> + Clone,
+) -> Table {
+    for side in Side::BOTH {
+        let name = format!("tau_relative_{}", contrast.key(side));
+        table = table.float(name, rows.clone().map(|taus| taus.map(|taus| taus[side as usize])));
+    }
+    table
+}
+
 /// The columns of a summary; each row is a model at a τ.
-fn summary_columns(mut table: Table, rows: &[(f64, &ClassifiedModel)]) -> Table {
+fn summary_columns(mut table: Table, contrast: &Contrast, rows: &[(f64, &ClassifiedModel)]) -> Table {
     table = table
         .text("family", rows.iter().map(|(_, m)| m.info.family.as_str()))
         .text("model", rows.iter().map(|(_, m)| m.info.model.as_str()));
     for category in Category::ALL {
-        table =
-            table.integer(format!("n_{category}"), rows.iter().map(|(_, m)| m.counts()[category.index()]));
+        let name = format!("n_{}", contrast.category(category));
+        table = table.integer(name, rows.iter().map(|(_, m)| m.counts()[category as usize]));
     }
     for category in Category::ALL {
         table = table.float(
-            format!("frac_{category}"),
+            format!("frac_{}", contrast.category(category)),
             // No heads, no fraction: 0/0 is NaN, hence an empty cell.
-            rows.iter().map(|(_, m)| m.counts()[category.index()] as f64 / m.heads.len() as f64),
+            rows.iter().map(|(_, m)| m.counts()[category as usize] as f64 / m.heads.len() as f64),
         );
     }
     table
@@ -351,28 +304,32 @@ pub struct HeroHead {
     pub evidence: Option<HeadRow>,
 }
 
-/// The table `hero_heads_for_paper`: for each model the strongest heads of each category, strongest first.
+/// The table `hero_heads_for_paper` of a contrast: for each model the strongest heads of each category, strongest first.
 #[must_use]
-pub fn heroes_table(heroes: &[HeroHead]) -> Table {
+pub fn heroes_table(contrast: &Contrast, heroes: &[HeroHead]) -> Table {
     let rows = || heroes.iter();
-    let mut table = Table::new("hero_heads_for_paper")
+    let mut table = Table::new(contrast.table("hero_heads_for_paper"))
         .text("family", rows().map(|h| h.family.as_str()))
         .text("model", rows().map(|h| h.model.as_str()))
-        .text("category", rows().map(|h| h.head.category.name()))
+        .text("category", rows().map(|h| contrast.category(h.head.category)))
         .integer("layer", rows().map(|h| h.head.layer))
-        .integer("head", rows().map(|h| h.head.head))
-        .float("delta_ioi", rows().map(|h| h.head.delta_ioi))
-        .float("delta_anti", rows().map(|h| h.head.delta_anti))
+        .integer("head", rows().map(|h| h.head.head));
+    for side in Side::BOTH {
+        let name = format!("delta_{}", contrast.key(side));
+        table = table.float(name, rows().map(|h| h.head.deltas[side as usize]));
+    }
+    let name = |category: Option<Category>| category.map(|c| contrast.category(c));
+    table = table
         .float("strength", rows().map(|h| h.head.strength))
         .integer("rank", rows().map(|h| h.rank))
-        .float("prob_category", rows().map(|h| h.head.probabilities.map(|p| p[h.head.category.index()])))
+        .float("prob_category", rows().map(|h| h.head.probabilities.map(|p| p[h.head.category as usize])))
         .boolean("stable", rows().map(|h| h.head.is_stable()))
-        .text("held_out_category", rows().map(|h| h.head.held_out_category.map(Category::name)))
-        .text("relative_category", rows().map(|h| h.head.relative_category.map(Category::name)));
-    for task in StudyTask::BOTH {
-        let name = task.name();
+        .text("held_out_category", rows().map(|h| name(h.head.held_out_category)))
+        .text("relative_category", rows().map(|h| name(h.head.relative_category)));
+    for side in Side::BOTH {
+        let name = contrast.key(side);
         let detail = |of: fn(&EffectDetail) -> Option<f64>| {
-            let cell = move |h: &HeroHead| h.evidence.as_ref()?.effect(task).detail.as_deref().and_then(of);
+            let cell = move |h: &HeroHead| h.evidence.as_ref()?.effect(side).detail.as_deref().and_then(of);
             rows().map(cell).collect::<Vec<_>>()
         };
         table = table
@@ -387,10 +344,10 @@ pub fn heroes_table(heroes: &[HeroHead]) -> Table {
             .float(format!("held_out_delta_{name}_low_templates"), detail(|d| d.held_out_low_templates))
             .float(format!("held_out_delta_{name}_high_templates"), detail(|d| d.held_out_high_templates));
     }
-    does_columns(table, rows().map(|h| &h.performance))
+    does_columns(table, contrast, rows().map(|h| &h.performance))
 }
 
-/// The table `tau_sweep`: the summary at each of `taus`.
+/// The table `tau_sweep` of the contrast: the summary at each of `taus`.
 ///
 /// # Errors
 /// When a τ is not a positive number.
@@ -398,5 +355,5 @@ pub fn tau_sweep(joint: &JointTable, taus: &[f64]) -> Result<Table> {
     let classified: Vec<Classified> = taus.iter().map(|&tau| classify(joint, tau)).collect::<Result<_>>()?;
     let rows: Vec<(f64, &ClassifiedModel)> =
         classified.iter().flat_map(|c| c.models.iter().map(|m| (c.tau, m))).collect();
-    Ok(summary_columns(Table::new("tau_sweep"), &rows))
+    Ok(summary_columns(Table::new(joint.contrast.table("tau_sweep")), &joint.contrast, &rows))
 }

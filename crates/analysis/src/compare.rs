@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::categories::Category;
+use crate::contrast::{Contrast, Side};
 use crate::error::{AnalysisError, Result};
-use crate::joint::{HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use crate::joint::{HeadRow, JointTable, ModelHeads, ModelInfo};
 use crate::model_measures::LEVEL;
 use crate::stats::correlation::{Correlation, pearson};
 use crate::stats::correlation_bootstrap::correlation_interval;
@@ -18,7 +19,7 @@ pub const LARGEST: usize = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskAgreement {
     /// The task.
-    pub task: StudyTask,
+    pub side: Side,
     /// Heads measured in both tables.
     pub n: usize,
     /// Pearson's correlation of Δ.
@@ -57,7 +58,7 @@ pub struct ModelComparison {
     pub weight_hashes: [Option<String>; 2],
     /// Heads in the first table only, and in the second only.
     pub n_only: [usize; 2],
-    /// IOI, then anti-repeat.
+    /// Each task.
     pub tasks: Vec<TaskAgreement>,
     /// Heads by their category in the first table (row) and in the second (column), as in [`Category::ALL`].
     pub confusion: [[usize; 4]; 4],
@@ -96,6 +97,8 @@ impl ModelComparison {
 /// Two tables side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
+    /// The two tasks that both tables are of.
+    pub contrast: Contrast,
     /// Threshold of the categories.
     pub tau: f64,
     /// Models that both tables have.
@@ -107,15 +110,22 @@ pub struct Comparison {
 /// Compares table `b` with table `a`.
 ///
 /// # Errors
-/// When they have no model in common.
+/// When they are of other tasks, or have no model in common.
 pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
+    if a.contrast != b.contrast {
+        return Err(AnalysisError::inconsistent(
+            "the two tables",
+            format!("one is of {}, the other of {}", a.contrast, b.contrast),
+            "compare tables of the same two tasks",
+        ));
+    }
     let only = |x: &JointTable, y: &JointTable| -> Vec<String> {
         x.models.iter().map(|m| m.info.model.clone()).filter(|name| y.model(name).is_none()).collect()
     };
     let models: Vec<ModelComparison> = a
         .models
         .iter()
-        .filter_map(|m| b.model(&m.info.model).map(|other| compare_model(m, other, tau)))
+        .filter_map(|m| b.model(&m.info.model).map(|other| compare_model(&a.contrast, m, other, tau)))
         .collect();
     if models.is_empty() {
         let names =
@@ -126,24 +136,25 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
             "compare tables of the same models, under the same names",
         ));
     }
-    Ok(Comparison { tau, models, only: [only(a, b), only(b, a)] })
+    Ok(Comparison { contrast: a.contrast.clone(), tau, models, only: [only(a, b), only(b, a)] })
 }
 
-fn compare_model(a: &ModelHeads, b: &ModelHeads, tau: f64) -> ModelComparison {
+fn compare_model(contrast: &Contrast, a: &ModelHeads, b: &ModelHeads, tau: f64) -> ModelComparison {
     let of_b: HashMap<(u32, u32), &HeadRow> = b.heads.iter().map(|h| ((h.layer, h.head), h)).collect();
     let both: Vec<(&HeadRow, &HeadRow)> =
         a.heads.iter().filter_map(|h| Some((h, *of_b.get(&(h.layer, h.head))?))).collect();
     let mut confusion = [[0; 4]; 4];
     for (x, y) in &both {
         if let Some((x, y)) = x.deltas().zip(y.deltas()) {
-            confusion[Category::of(x.0, x.1, tau) as usize][Category::of(y.0, y.1, tau) as usize] += 1;
+            let [in_a, in_b] = [x, y].map(|deltas| Category::of(deltas.into(), tau) as usize);
+            confusion[in_a][in_b] += 1;
         }
     }
     ModelComparison {
         info: a.info.clone(),
         weight_hashes: [a, b].map(|side| side.info.weight_hash.clone()),
         n_only: [a.heads.len() - both.len(), b.heads.len() - both.len()],
-        tasks: StudyTask::BOTH.into_iter().map(|task| agreement(&a.info, &both, task, tau)).collect(),
+        tasks: Side::BOTH.map(|side| agreement(contrast, &a.info, &both, side, tau)).into(),
         confusion,
         heads: both
             .into_iter()
@@ -153,11 +164,17 @@ fn compare_model(a: &ModelHeads, b: &ModelHeads, tau: f64) -> ModelComparison {
     }
 }
 
-fn agreement(info: &ModelInfo, both: &[(&HeadRow, &HeadRow)], task: StudyTask, tau: f64) -> TaskAgreement {
+fn agreement(
+    contrast: &Contrast,
+    info: &ModelInfo,
+    both: &[(&HeadRow, &HeadRow)],
+    side: Side,
+    tau: f64,
+) -> TaskAgreement {
     let mut pairs: Vec<Disagreement> = both
         .iter()
         .filter_map(|(x, y)| {
-            let delta = [x.effect(task).delta?, y.effect(task).delta?];
+            let delta = [x.effect(side).delta?, y.effect(side).delta?];
             Some(Disagreement { layer: x.layer, head: x.head, delta })
         })
         .collect();
@@ -170,13 +187,13 @@ fn agreement(info: &ModelInfo, both: &[(&HeadRow, &HeadRow)], task: StudyTask, t
     let strong: Vec<&Disagreement> =
         pairs.iter().filter(|d| d.delta.iter().any(|delta| delta.abs() >= tau)).collect();
     let difference = |d: &Disagreement| (d.delta[1] - d.delta[0]).abs();
-    let seed = Seed::new(0, &[&info.model, task.name(), "comparison"]);
+    let seed = Seed::new(0, &[&info.model, contrast.key(side), "comparison"]);
     let (n, sign_agreement) = (pairs.len(), share(&all));
     let sign_agreement_strong = (!strong.is_empty()).then(|| share(&strong));
     let mean_abs_difference = pairs.iter().map(difference).sum::<f64>() / n as f64;
     pairs.sort_by(|a, b| difference(b).total_cmp(&difference(a)));
     TaskAgreement {
-        task,
+        side,
         n,
         pearson: pearson(&x, &y),
         spearman: (
@@ -208,7 +225,7 @@ impl Comparison {
         Table::new("compare_models")
             .text("family", rows.iter().map(|(m, _)| m.info.family.as_str()))
             .text("model", rows.iter().map(|(m, _)| m.info.model.as_str()))
-            .text("task", rows.iter().map(|(_, t)| t.task.name()))
+            .text("task", rows.iter().map(|(_, t)| self.contrast.key(t.side)))
             .integer("n_heads_both", rows.iter().map(|(_, t)| t.n))
             .integer("n_heads_only_a", rows.iter().map(|(m, _)| m.n_only[0]))
             .integer("n_heads_only_b", rows.iter().map(|(m, _)| m.n_only[1]))
@@ -239,26 +256,26 @@ impl Comparison {
         let mut table = Table::new("compare_categories")
             .text("family", rows.iter().map(|(m, _)| m.info.family.as_str()))
             .text("model", rows.iter().map(|(m, _)| m.info.model.as_str()))
-            .text("category_a", rows.iter().map(|(_, row)| Category::ALL[*row].name()));
-        for (column, category) in Category::ALL.iter().enumerate() {
-            table = table
-                .integer(format!("n_{category}_in_b"), rows.iter().map(|(m, row)| m.confusion[*row][column]));
+            .text("category_a", rows.iter().map(|(_, row)| self.contrast.category(Category::ALL[*row])));
+        for (column, category) in Category::ALL.into_iter().enumerate() {
+            let name = format!("n_{}_in_b", self.contrast.category(category));
+            table = table.integer(name, rows.iter().map(|(m, row)| m.confusion[*row][column]));
         }
         table
     }
 
     fn heads_table(&self) -> Table {
-        let rows: Vec<(&ModelInfo, StudyTask, &Disagreement)> = self
+        let rows: Vec<(&ModelInfo, Side, &Disagreement)> = self
             .models
             .iter()
             .flat_map(|m| {
-                m.tasks.iter().flat_map(move |t| t.disagreements.iter().map(move |d| (&m.info, t.task, d)))
+                m.tasks.iter().flat_map(move |t| t.disagreements.iter().map(move |d| (&m.info, t.side, d)))
             })
             .collect();
         Table::new("compare_heads")
             .text("family", rows.iter().map(|(m, ..)| m.family.as_str()))
             .text("model", rows.iter().map(|(m, ..)| m.model.as_str()))
-            .text("task", rows.iter().map(|(_, t, _)| t.name()))
+            .text("task", rows.iter().map(|(_, side, _)| self.contrast.key(*side)))
             .integer("layer", rows.iter().map(|(.., d)| d.layer))
             .integer("head", rows.iter().map(|(.., d)| d.head))
             .float("delta_a", rows.iter().map(|(.., d)| d.delta[0]))

@@ -1,9 +1,9 @@
-//! Double dissociation: do IOI-only heads hurt IOI and spare anti-repeat, and the reverse?
+//! Double dissociation: do heads that work on one task alone hurt it and spare the other, and the reverse?
 //!
 //! Heads are classed on the prompts they are picked on and judged on held-out prompts, in two ways.
 //!
-//! **Lesions.** The strongest helping heads of `ioi_only` (those whose ablation lowers the logit difference) are ablated
-//! together, and equally many of `anti_only`. The *damage* of a set to a task is the mean logit difference without
+//! **Lesions.** The strongest helping heads of the first task alone (those whose ablation lowers the logit difference) are
+//! ablated together, and equally many of the second alone. The *damage* of a set to a task is the mean logit difference without
 //! ablation minus that with it. The 2 × 2 table of damages (set × task) dissociates where each set damages its own task
 //! more than the other set does: the contrast on each task, their sum (the **interaction**), and Welch's test of the
 //! interaction over prompts. `double_dissociation` is true where both contrasts are above 0 with 95% confidence.
@@ -11,62 +11,45 @@
 //! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone: see
 //! [`crate::dissociation_index`].
 
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::ablation::{AblationSettings, Evidence, MEASURED, TaskOutcomes, task_values};
+use crate::categories::Category;
+use crate::contrast::{Contrast, Side};
 use crate::dissociation_index::{CATEGORIES, dissociation_index};
 use crate::error::Result;
-use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
+use crate::ranged::Ranged;
 use crate::scaling::{ScalingLaw, SizedValue, fit_measures, named_scaling_table};
 use crate::stats::Seed;
 use crate::stats::bootstrap::weighted_mean;
 use crate::stats::correlation_bootstrap::Measured;
-use crate::stats::functions::{Coverage, Estimate, bootstrap_functions};
+use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::stats::interval::student_p_value;
-use crate::table::{Table, read_rows};
+use crate::table::{Table, read_named_rows};
 
-/// Name of the table's file, without `.csv`.
+/// What the published pair's table is called.
 pub const DISSOCIATION_TABLE: &str = "dissociation";
-/// Name of the table of its scaling with size.
+/// What that of its scaling with size is called.
 pub const DISSOCIATION_SCALING_TABLE: &str = "dissociation_scaling";
-
-/// An estimate with its 95% interval, where there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Ranged {
-    /// The estimate.
-    pub value: Option<f64>,
-    /// Lower end.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-}
-
-impl From<Option<Estimate>> for Ranged {
-    fn from(estimate: Option<Estimate>) -> Self {
-        let interval = estimate.and_then(|e| e.interval);
-        Self {
-            value: estimate.map(|e| e.value),
-            low: interval.map(|i| i.low),
-            high: interval.map(|i| i.high),
-        }
-    }
-}
+/// The categories that the two ablated sets are of.
+const SETS: [Category; 2] = [Category::OnlyA, Category::OnlyB];
 
 /// The dissociation of the two tasks in one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dissociation {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// The model, its prompts, the program.
     pub origin: Origin,
     /// How lesions were made; the index rests on the scan's own ablation.
     pub settings: AblationSettings,
     /// The scan's ablation: `zero`, `mean` or `resample`.
     pub scan_ablation: String,
-    /// Heads of `ioi_only`, `anti_only` and `shared`.
+    /// Heads of each of [`CATEGORIES`].
     pub n_heads: [usize; 3],
-    /// Share of each task's squared effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
+    /// Share of each task's squared effect that lies in a category: [`CATEGORIES`] × tasks.
     pub shares: [[Ranged; 2]; 3],
     /// The index.
     pub index: Ranged,
@@ -74,17 +57,15 @@ pub struct Dissociation {
     pub index_status: String,
     /// Heads in each of the two ablated sets; 0 where there are none.
     pub k: usize,
-    /// Damage of each set to each task, in logits: `[ioi_only, anti_only]` × `[ioi, anti]`.
+    /// Damage of each set to each task, in logits: set × task.
     pub damage: [[Ranged; 2]; 2],
-    /// Damage of the IOI-only set minus that of the anti-only set, on IOI.
-    pub ioi_contrast: Ranged,
-    /// Damage of the anti-only set minus that of the IOI-only set, on anti-repeat.
-    pub anti_contrast: Ranged,
-    /// Sum of both contrasts.
+    /// On each task, the damage of its own set minus that of the other.
+    pub own_minus_other: [Ranged; 2],
+    /// Sum of both.
     pub interaction: Ranged,
     /// Two-sided p-value of no interaction, Welch's test over prompts.
     pub interaction_p_value: Option<f64>,
-    /// Whether both contrasts are above 0 with 95% confidence.
+    /// Whether both differences are above 0 with 95% confidence.
     pub double_dissociation: Option<bool>,
     /// `measured`, or why there are no lesions.
     pub lesion_status: String,
@@ -102,6 +83,7 @@ pub fn dissociation(
     let model = evidence.model;
     let count = |category| model.heads.iter().filter(|h| h.category == category).count();
     let mut result = Dissociation {
+        contrast: evidence.contrast.clone(),
         origin: origin.clone(),
         settings: settings.clone(),
         scan_ablation: evidence.scans[0].meta.ablation.clone(),
@@ -111,14 +93,13 @@ pub fn dissociation(
         index_status: MEASURED.to_owned(),
         k: 0,
         damage: Default::default(),
-        ioi_contrast: Ranged::default(),
-        anti_contrast: Ranged::default(),
+        own_minus_other: Default::default(),
         interaction: Ranged::default(),
         interaction_p_value: None,
         double_dissociation: None,
         lesion_status: MEASURED.to_owned(),
     };
-    let found = dissociation_index(model, evidence.scans, origin.split)?;
+    let found = dissociation_index(evidence.contrast, model, evidence.scans, origin.split)?;
     (result.shares, result.index, result.index_status) = (found.shares, found.index, found.status);
     match &evidence.plan.lesions {
         Err(why) => result.lesion_status = why.clone(),
@@ -135,8 +116,9 @@ impl Dissociation {
         Coverage { n_resamples: self.settings.n_resamples, level: LEVEL }
     }
 
-    fn seed(&self, task: StudyTask, purpose: &str) -> Seed {
-        Seed::new(self.origin.seed, &[&self.origin.model, task.name(), "dissociation", purpose])
+    fn seed(&self, side: Side, purpose: &str) -> Seed {
+        let key = self.contrast.key(side);
+        Seed::new(self.origin.seed, &[&self.origin.model, key, "dissociation", purpose])
     }
 
     fn measure_lesions(&mut self, sets: [usize; 2], outcomes: [&TaskOutcomes; 2]) {
@@ -156,7 +138,7 @@ impl Dissociation {
         let samples: Vec<_> = series
             .iter()
             .zip(outcomes)
-            .zip(StudyTask::BOTH)
+            .zip(Side::BOTH)
             .map(|((series, o), task)| (Measured { series, weights: &o.weights }, self.seed(task, "lesions")))
             .collect();
         let found = bootstrap_functions(&samples, self.coverage(), 7, |means, out| {
@@ -168,13 +150,12 @@ impl Dissociation {
                 self.damage[set][task] = found[3 * task + set].into();
             }
         }
-        (self.ioi_contrast, self.anti_contrast) = (found[2].into(), found[5].into());
+        self.own_minus_other = [found[2].into(), found[5].into()];
         self.interaction = found[6].into();
         self.interaction_p_value =
             welch(&[(&series[0][2], &outcomes[0].weights), (&series[1][2], &outcomes[1].weights)]);
-        let above = |contrast: Ranged| contrast.low.map(|low| low > 0.0);
-        self.double_dissociation =
-            above(self.ioi_contrast).zip(above(self.anti_contrast)).map(|(ioi, anti)| ioi && anti);
+        let [a, b] = self.own_minus_other.map(|difference| difference.low.map(|low| low > 0.0));
+        self.double_dissociation = a.zip(b).map(|(a, b)| a && b);
     }
 }
 
@@ -197,11 +178,16 @@ fn welch(samples: &[(&Vec<f64>, &Vec<u32>)]) -> Option<f64> {
     (variance > 0.0).then(|| student_p_value(sum / variance.sqrt(), variance * variance / inverse_df))
 }
 
-/// The table [`DISSOCIATION_TABLE`]: a row per model.
+/// Name of the damage of a set to a task.
+fn damage_column(contrast: &Contrast, set: Category, task: Side) -> String {
+    format!("{}_damage_{}", contrast.category(set), contrast.key(task))
+}
+
+/// The table [`DISSOCIATION_TABLE`] of a contrast: a row per model.
 #[must_use]
-pub fn dissociation_table(models: &[Dissociation]) -> Table {
+pub fn dissociation_table(contrast: &Contrast, models: &[Dissociation]) -> Table {
     let rows = || models.iter();
-    let mut table = Table::new(DISSOCIATION_TABLE)
+    let mut table = Table::new(contrast.table(DISSOCIATION_TABLE))
         .text("family", rows().map(|d| d.origin.family.as_str()))
         .text("model", rows().map(|d| d.origin.model.as_str()))
         .float("params_m", rows().map(|d| d.origin.params_m));
@@ -214,21 +200,25 @@ pub fn dissociation_table(models: &[Dissociation]) -> Table {
     table = add(table, "index", &|d| d.index);
     table =
         table.text("index_status", rows().map(|d| d.index_status.as_str())).integer("k", rows().map(|d| d.k));
-    for (set, category) in CATEGORIES[..2].iter().enumerate() {
-        for (task, name) in StudyTask::BOTH.iter().enumerate() {
-            table = add(table, &format!("{category}_damage_{}", name.name()), &|d| d.damage[set][task]);
+    for (at, &set) in SETS.iter().enumerate() {
+        for task in Side::BOTH {
+            let name = damage_column(contrast, set, task);
+            table = add(table, &name, &|d| d.damage[at][task as usize]);
         }
     }
-    table = add(table, "ioi_contrast", &|d| d.ioi_contrast);
-    table = add(table, "anti_contrast", &|d| d.anti_contrast);
+    for task in Side::BOTH {
+        let name = format!("{}_contrast", contrast.key(task));
+        table = add(table, &name, &|d| d.own_minus_other[task as usize]);
+    }
     table = add(table, "interaction", &|d| d.interaction)
         .float("interaction_p_value", rows().map(|d| d.interaction_p_value))
         .boolean("double_dissociation", rows().map(|d| d.double_dissociation))
         .text("lesion_status", rows().map(|d| d.lesion_status.as_str()));
-    for (at, category) in CATEGORIES.iter().enumerate() {
+    for (at, category) in CATEGORIES.map(|c| contrast.category(c)).into_iter().enumerate() {
         table = table.integer(format!("n_{category}"), rows().map(|d| d.n_heads[at]));
-        for (task, name) in StudyTask::BOTH.iter().enumerate() {
-            table = add(table, &format!("{category}_share_{}", name.name()), &|d| d.shares[at][task]);
+        for task in Side::BOTH {
+            let name = format!("{category}_share_{}", contrast.key(task));
+            table = add(table, &name, &|d| d.shares[at][task as usize]);
         }
     }
     table = table.text("scan_ablation", rows().map(|d| d.scan_ablation.as_str()));
@@ -238,7 +228,7 @@ pub fn dissociation_table(models: &[Dissociation]) -> Table {
 }
 
 /// A row of [`DISSOCIATION_TABLE`] as figures need it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DissociationRow {
     /// Family.
     pub family: String,
@@ -247,55 +237,56 @@ pub struct DissociationRow {
     /// Size in millions of parameters.
     pub params_m: Option<f64>,
     /// The index.
-    pub index: Option<f64>,
-    /// Lower end of its 95% interval.
-    pub index_ci_low: Option<f64>,
-    /// Upper end.
-    pub index_ci_high: Option<f64>,
+    pub index: Ranged,
     /// `measured`, or why there is no index.
     pub index_status: String,
     /// Heads in each of the two ablated sets.
     pub k: usize,
-    /// Damage of the IOI-only set to IOI.
-    pub ioi_only_damage_ioi: Option<f64>,
-    /// Lower end of its 95% interval.
-    pub ioi_only_damage_ioi_ci_low: Option<f64>,
-    /// Upper end.
-    pub ioi_only_damage_ioi_ci_high: Option<f64>,
-    /// Damage of the IOI-only set to anti-repeat.
-    pub ioi_only_damage_anti: Option<f64>,
-    /// Lower end of its 95% interval.
-    pub ioi_only_damage_anti_ci_low: Option<f64>,
-    /// Upper end.
-    pub ioi_only_damage_anti_ci_high: Option<f64>,
-    /// Damage of the anti-only set to IOI.
-    pub anti_only_damage_ioi: Option<f64>,
-    /// Lower end of its 95% interval.
-    pub anti_only_damage_ioi_ci_low: Option<f64>,
-    /// Upper end.
-    pub anti_only_damage_ioi_ci_high: Option<f64>,
-    /// Damage of the anti-only set to anti-repeat.
-    pub anti_only_damage_anti: Option<f64>,
-    /// Lower end of its 95% interval.
-    pub anti_only_damage_anti_ci_low: Option<f64>,
-    /// Upper end.
-    pub anti_only_damage_anti_ci_high: Option<f64>,
+    /// Damage of each set to each task: set × task.
+    pub damage: [[Ranged; 2]; 2],
     /// The interaction.
     pub interaction: Option<f64>,
     /// Two-sided p-value of no interaction.
     pub interaction_p_value: Option<f64>,
-    /// Whether both contrasts are above 0 with 95% confidence.
+    /// Whether each set damages its own task more than the other does, with 95% confidence in both.
     pub double_dissociation: Option<bool>,
     /// `measured`, or why there are no lesions.
     pub lesion_status: String,
 }
 
-/// Reads what [`dissociation_table`] wrote.
+/// Reads what [`dissociation_table`] wrote of this contrast.
 ///
 /// # Errors
 /// When the file cannot be read or a row does not hold what the table holds.
-pub fn read_dissociation(path: &Path) -> Result<Vec<DissociationRow>> {
-    read_rows(path, "make the table again: circuit-scaling ablate")
+pub fn read_dissociation(path: &Path, contrast: &Contrast) -> Result<Vec<DissociationRow>> {
+    read_named_rows(path, "make the table again: circuit-scaling ablate", |row| {
+        let ranged = |name: &str| {
+            Ok::<_, String>(Ranged {
+                value: row.parsed(name)?,
+                low: row.parsed(&format!("{name}_ci_low"))?,
+                high: row.parsed(&format!("{name}_ci_high"))?,
+            })
+        };
+        let mut damage = [[Ranged::default(); 2]; 2];
+        for (of_set, &set) in damage.iter_mut().zip(&SETS) {
+            for task in Side::BOTH {
+                of_set[task as usize] = ranged(&damage_column(contrast, set, task))?;
+            }
+        }
+        Ok(DissociationRow {
+            family: row.text("family")?.to_owned(),
+            model: row.text("model")?.to_owned(),
+            params_m: row.parsed("params_m")?,
+            index: ranged("index")?,
+            index_status: row.text("index_status")?.to_owned(),
+            k: row.needed("k")?,
+            damage,
+            interaction: row.parsed("interaction")?,
+            interaction_p_value: row.parsed("interaction_p_value")?,
+            double_dissociation: row.parsed("double_dissociation")?,
+            lesion_status: row.text("lesion_status")?.to_owned(),
+        })
+    })
 }
 
 /// Index and interaction against the logarithm of size, within each family and pooled.
@@ -315,8 +306,8 @@ pub fn scaling(models: &[Dissociation]) -> Vec<ScalingLaw> {
     }))
 }
 
-/// The table [`DISSOCIATION_SCALING_TABLE`].
+/// The table [`DISSOCIATION_SCALING_TABLE`] of a contrast.
 #[must_use]
-pub fn dissociation_scaling_table(laws: &[ScalingLaw]) -> Table {
-    named_scaling_table(DISSOCIATION_SCALING_TABLE, laws)
+pub fn dissociation_scaling_table(contrast: &Contrast, laws: &[ScalingLaw]) -> Table {
+    named_scaling_table(&contrast.table(DISSOCIATION_SCALING_TABLE), laws)
 }

@@ -1,14 +1,14 @@
 //! The index of dissociation: how much of what heads do for the two tasks is done by heads that do it for one task alone.
 //!
-//! Heads are classed on the prompts they are picked on. For every head h that is not weak, let a(h) be its squared effect on IOI on held-out prompts and b(h) that on anti-repeat. As shares
+//! Heads are classed on the prompts they are picked on. For every head h that is not weak, let a(h) be its squared effect on the first task on held-out prompts and b(h) that on the second. As shares
 //! of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and B(c) = Σ_{h∈c} b / Σ b for a category c,
 //!
 //! ```text
-//! index = ½ [A(ioi_only) − B(ioi_only) + B(anti_only) − A(anti_only)]
+//! index = ½ [A(a_only) − B(a_only) + B(b_only) − A(b_only)]
 //! ```
 //!
-//! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, ioi_only has
-//! all of IOI and none of anti-repeat and the reverse, so the index is 1; where all heads are shared both categories are
+//! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, a_only has
+//! all of the first and none of the second and the reverse, so the index is 1; where all heads are shared both categories are
 //! empty and it is 0. Shares make it independent of the tasks' scales.
 //!
 //! A squared effect is estimated without its noise: as the mean product of the effects on two different held-out prompts
@@ -21,22 +21,22 @@
 
 use crate::ablation::MEASURED;
 use crate::categories::{Category, ClassifiedModel};
-use crate::dissociation::Ranged;
+use crate::contrast::Contrast;
 use crate::error::{AnalysisError, Result};
-use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::per_prompt::PerPromptScan;
+use crate::ranged::Ranged;
 use crate::scan_file::Split;
 use crate::stats::interval::FEWEST_PROMPTS;
 use crate::stats::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
 
 /// The categories of [`DissociationIndex::shares`], in order.
-pub const CATEGORIES: [Category; 3] = [Category::IoiOnly, Category::AntiOnly, Category::Shared];
+pub const CATEGORIES: [Category; 3] = [Category::OnlyA, Category::OnlyB, Category::Shared];
 
 /// The index of one model and the shares that it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DissociationIndex {
-    /// Share of each task's squared effect that lies in a category: `[ioi_only, anti_only, shared]` × `[ioi, anti]`.
+    /// Share of each task's squared effect that lies in a category: [`CATEGORIES`] × tasks.
     pub shares: [[Ranged; 2]; 3],
     /// The index.
     pub index: Ranged,
@@ -44,11 +44,12 @@ pub struct DissociationIndex {
     pub status: String,
 }
 
-/// The index of a model whose heads are classed as in `model`, on the prompts of `split` of both `scans`, IOI first.
+/// The index of a model whose heads are classed as in `model`, on the prompts of `split` of both `scans`.
 ///
 /// # Errors
 /// When a head is not in a scan.
 pub fn dissociation_index(
+    contrast: &Contrast,
     model: &ClassifiedModel,
     scans: [&PerPromptScan; 2],
     split: Split,
@@ -61,13 +62,12 @@ pub fn dissociation_index(
     }
     let mut squares = Vec::new(); // per task: [category]
     let mut weights = Vec::new();
-    for (task, scan) in StudyTask::BOTH.into_iter().zip(scans) {
+    for (key, scan) in contrast.keys().into_iter().zip(scans) {
         let measured = scan.differences(split);
         let n = measured.weights.len();
         if n < FEWEST_PROMPTS {
-            let name = task.name();
             return none(format!(
-                "not estimable: {n} distinct prompts on {name}, at least {FEWEST_PROMPTS} needed"
+                "not estimable: {n} distinct prompts on {key}, at least {FEWEST_PROMPTS} needed"
             ));
         }
         let mut series = [const { Vec::new() }; 3];
@@ -86,7 +86,7 @@ pub fn dissociation_index(
         let of_task: Option<Vec<SquaredMeans>> =
             series.iter().map(|s| SquaredMeans::new(s, &measured.weights)).collect();
         let Some(of_task) = of_task.filter(|s| s.iter().map(|s| s.value).sum::<f64>() > 0.0) else {
-            return none(format!("the heads' effects on {} do not hold up on held-out prompts", task.name()));
+            return none(format!("the heads' effects on {key} do not hold up on held-out prompts"));
         };
         squares.push(of_task);
         weights.push(measured.weights);
@@ -115,7 +115,7 @@ pub fn dissociation_index(
     })
 }
 
-/// The shares `[ioi_only, anti_only, shared]` × `[ioi, anti]`, row by row, and the index that follows from them; NaN where a
+/// The shares, [`CATEGORIES`] × tasks, row by row, and the index that follows from them; NaN where a
 /// task's squared effects, `[task, category]`, do not sum to more than 0.
 fn shares_and_index(squares: [[f64; 3]; 2]) -> [f64; 7] {
     let mut found = [f64::NAN; 7];

@@ -2,12 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-/// Task name of indirect object identification, in files and tables.
-pub const IOI: &str = "ioi";
-/// Task name of anti-repeat (copy suppression), in files and tables.
-pub const ANTI_REPEAT: &str = "anti_repeat";
+use crate::contrast::{Contrast, IOI};
+use crate::file_name::file_safe_name;
 
 /// The folder of one study.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,60 +26,66 @@ impl Layout {
     /// Scan file of one task and model: `results/<prefix>_logitdiff_scan_<model>.json`.
     #[must_use]
     pub fn scan(&self, task: &str, model: &str) -> PathBuf {
-        self.results().join(format!("{}_logitdiff_scan_{}.json", scan_prefix(task), file_safe_name(model)))
+        self.results().join(format!("{}{}.json", scan_file_begin(task), file_safe_name(model)))
     }
 
     /// Logit differences per prompt and head: `results/per_prompt/<task>_<model>.safetensors`.
     #[must_use]
     pub fn per_prompt(&self, task: &str, model: &str) -> PathBuf {
-        self.per_prompt_folder().join(format!("{task}_{}.safetensors", file_safe_name(model)))
+        let name = format!("{}_{}.safetensors", file_safe_name(task), file_safe_name(model));
+        self.per_prompt_folder().join(name)
     }
 
     /// Prompts as they were run: `results/prompts/<task>_<model>.jsonl`.
     #[must_use]
     pub fn prompts(&self, task: &str, model: &str) -> PathBuf {
-        self.results().join("prompts").join(format!("{task}_{}.jsonl", file_safe_name(model)))
+        self.prompt_file(&format!("{}_{}", file_safe_name(task), file_safe_name(model)))
     }
 
     /// Clean and corrupted prompts as they were traced: `results/prompts/<task>_pairs_<model>.jsonl`.
     #[must_use]
     pub fn tracing_pairs(&self, task: &str, model: &str) -> PathBuf {
-        self.results().join("prompts").join(format!("{task}_pairs_{}.jsonl", file_safe_name(model)))
+        self.prompt_file(&format!("{}_pairs_{}", file_safe_name(task), file_safe_name(model)))
     }
 
-    /// Causal tracing of hero heads: `results/causal_tracing/hero_head_causal_results.json` for the value stream, with
-    /// the stream's name before `.json` for any other.
+    fn prompt_file(&self, stem: &str) -> PathBuf {
+        self.results().join("prompts").join(format!("{stem}.jsonl"))
+    }
+
+    /// Causal tracing of a contrast's hero heads: `results/causal_tracing/hero_head_causal_results.json` for the value stream,
+    /// with the stream's name before `.json` for any other.
     #[must_use]
-    pub fn causal_results(&self, stream: &str) -> PathBuf {
-        self.causal_file("hero_head_causal_results", stream)
+    pub fn causal_results(&self, contrast: &Contrast, stream: &str) -> PathBuf {
+        self.causal_file(contrast, "hero_head_causal_results", stream)
     }
 
     /// The same for all heads, where all were traced.
     #[must_use]
-    pub fn causal_results_of_all_heads(&self, stream: &str) -> PathBuf {
-        self.causal_file("all_head_causal_results", stream)
+    pub fn causal_results_of_all_heads(&self, contrast: &Contrast, stream: &str) -> PathBuf {
+        self.causal_file(contrast, "all_head_causal_results", stream)
     }
 
-    fn causal_file(&self, stem: &str, stream: &str) -> PathBuf {
-        self.results().join("causal_tracing").join(format!("{}.json", stream_name(stem, stream)))
+    fn causal_file(&self, contrast: &Contrast, stem: &str, stream: &str) -> PathBuf {
+        let folder = of_contrast(self.results().join("causal_tracing"), contrast);
+        folder.join(format!("{}.json", stream_name(stem, stream)))
     }
 
-    /// Every ablated set: `results/ablation/hero_vs_random_ablation.csv`.
+    /// Every ablated set of a contrast: `results/ablation/hero_vs_random_ablation.csv`.
     #[must_use]
-    pub fn ablated_sets(&self) -> PathBuf {
-        self.ablation_folder().join("hero_vs_random_ablation.csv")
+    pub fn ablated_sets(&self, contrast: &Contrast) -> PathBuf {
+        self.ablation_folder(contrast).join("hero_vs_random_ablation.csv")
     }
 
-    /// Everything that ablating sets of heads gave for one model: `results/ablation/ablation_<model>.json`.
+    /// Everything that ablating a contrast's sets of heads gave for one model: `results/ablation/ablation_<model>.json`.
     #[must_use]
-    pub fn model_ablation(&self, model: &str) -> PathBuf {
-        self.ablation_folder().join(format!("ablation_{}.json", file_safe_name(model)))
+    pub fn model_ablation(&self, contrast: &Contrast, model: &str) -> PathBuf {
+        self.ablation_folder(contrast).join(format!("ablation_{}.json", file_safe_name(model)))
     }
 
-    /// `results/ablation`.
+    /// `results/ablation`, or a contrast's own folder in it ([`Contrast::folder`]).
     #[must_use]
-    pub fn ablation_folder(&self) -> PathBuf {
-        self.results().join("ablation")
+    pub fn ablation_folder(&self, contrast: &Contrast) -> PathBuf {
+        of_contrast(self.results().join("ablation"), contrast)
     }
 
     /// Where a model's heads attend at the last token: `results/attention/attention_<model>.json`.
@@ -122,6 +124,12 @@ impl Layout {
         self.root.join("paper").join("figs")
     }
 
+    /// `paper/figs`, or a contrast's own folder in it ([`Contrast::folder`]).
+    #[must_use]
+    pub fn figures_of(&self, contrast: &Contrast) -> PathBuf {
+        of_contrast(self.figures(), contrast)
+    }
+
     /// `paper/notes`.
     #[must_use]
     pub fn notes(&self) -> PathBuf {
@@ -135,10 +143,16 @@ impl Layout {
     }
 }
 
-/// How scan files of a task begin. IOI scans look for copy suppressors, hence their historical name.
+/// The folder of a contrast's files inside `folder`.
+fn of_contrast(folder: PathBuf, contrast: &Contrast) -> PathBuf {
+    contrast.folder().map_or_else(|| folder.clone(), |own| folder.join(own))
+}
+
+/// How the names of a task's scan files begin. IOI scans look for copy suppressors, hence their historical name.
 #[must_use]
-pub fn scan_prefix(task: &str) -> &str {
-    if task == IOI { "copy_suppression" } else { task }
+pub fn scan_file_begin(task: &str) -> String {
+    let prefix = if task == IOI { "copy_suppression".to_owned() } else { file_safe_name(task) };
+    format!("{prefix}_logitdiff_scan_")
 }
 
 /// Name of a file or table on causal tracing: that of the value stream is `stem`, others end in the stream's name.
@@ -147,34 +161,10 @@ pub fn stream_name(stem: &str, stream: &str) -> String {
     if stream == "v" { stem.to_owned() } else { format!("{stem}_{stream}") }
 }
 
-/// A model's name as part of a file name: Hugging Face ids and folders contain what file names must not.
-///
-/// `/` becomes `--`. Where that alone could make two names equal, or where anything else had to be replaced or cut,
-/// eight hex digits of the name's SHA-256 follow, so that different models never share a file.
-#[must_use]
-pub fn file_safe_name(model: &str) -> String {
-    const LONGEST: usize = 100;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '=' | '+');
-    let mut safe: String =
-        model.replace('/', "--").chars().map(|c| if is_plain(c) { c } else { '_' }).take(LONGEST).collect();
-    let unambiguous = model.chars().all(|c| is_plain(c) || c == '/')
-        && !model.contains("--")
-        && !model.contains("-/")
-        && !model.contains("/-")
-        && !model.starts_with(['.', '/', '-'])
-        && model.len() <= LONGEST / 2
-        && !model.is_empty();
-    if !unambiguous {
-        let digest = Sha256::digest(model.as_bytes());
-        let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        safe = format!("{}-{hex}", safe.trim_start_matches(['.', '-']));
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contrast::ANTI_REPEAT;
 
     #[test]
     fn scan_files_have_their_historical_names() {
@@ -188,46 +178,5 @@ mod tests {
             Path::new("out/results/anti_repeat_logitdiff_scan_gpt2.json")
         );
         assert_eq!(layout.scan("mine", "gpt2"), Path::new("out/results/mine_logitdiff_scan_gpt2.json"));
-    }
-
-    #[test]
-    fn different_models_never_share_a_file() {
-        assert_eq!(file_safe_name("pythia-1.4b"), "pythia-1.4b");
-        assert_eq!(file_safe_name("EleutherAI/pythia-70m"), "EleutherAI--pythia-70m");
-        assert_eq!(file_safe_name("pythia-70m@step1000"), "pythia-70m@step1000");
-        assert_eq!(file_safe_name("lr=1e-3+wd"), "lr=1e-3+wd");
-        let awkward = [
-            "a/b",
-            "a--b",
-            "a-/-b",
-            "a/-b",
-            "a-/b",
-            "/a/b",
-            "./a/b",
-            "../a/b",
-            "a b",
-            "a\\b",
-            "a_b",
-            "",
-            "é",
-            "è",
-            "..",
-            "-a",
-            "модель 1",
-            "模型",
-            "a@b",
-            "a=b",
-            "a+b",
-            "a\nb",
-        ];
-        let mut names: Vec<String> = awkward.iter().map(|n| file_safe_name(n)).collect();
-        names.push(file_safe_name(&"x".repeat(300)));
-        names.push(file_safe_name(&"x".repeat(301)));
-        for name in &names {
-            assert!(name.len() <= 110 && !name.starts_with('.') && !name.contains(['/', '\\']), "{name}");
-        }
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), awkward.len() + 2);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A scan leaves one logit difference per prompt and ablated head ([`per_prompt`]). From there on it is
 //! statistics: [`scan_summary`] turns it into a scan file ([`scan_file`]) with an interval, a p-value and a q-value
-//! for every head, [`joint`] puts the scans of both tasks into one table, and [`study`] makes every further table
-//! from that one: categories, hero heads, correlations, scaling laws, transfer, audit. [`stats`] holds the
+//! for every head, and [`effects`] puts those of all models and tasks into one table. A [`contrast`] is a pair of tasks: [`joint`]
+//! puts its scans side by side, and [`study`] makes every further table from that: categories, hero heads, correlations, scaling
+//! laws, transfer, audit. [`overlap`] compares every task of a study with every other. [`stats`] holds the
 //! statistics themselves, on plain slices of numbers.
 //!
 //! Two rules hold everywhere: a missing value stays missing and is never written as a number, and the same inputs
@@ -16,24 +17,33 @@ pub mod attention;
 pub mod audit;
 pub mod categories;
 pub mod compare;
+pub mod contrast;
 pub mod dissociation;
 pub mod dissociation_index;
+pub mod effect;
+pub mod effects;
 pub mod error;
+pub mod file_name;
 pub mod files;
 pub mod head_id;
 pub mod joint;
+mod json_object;
 pub mod known_models;
 pub mod layout;
 pub mod model_measures;
 pub mod origin;
+pub mod overlap;
 pub mod parquet_file;
 pub mod per_prompt;
+pub mod ranged;
 pub mod scaling;
 pub mod scan_file;
 pub mod scan_summary;
 pub mod stats;
 pub mod study;
+pub mod study_scans;
 pub mod table;
+pub mod task_measures;
 pub mod tracing;
 pub mod transfer;
 pub mod winners_curse;

@@ -1,7 +1,8 @@
 //! One line per model: the correlation between its tasks, and the measures that scaling laws are fitted to.
 
 use crate::categories::{Category, Classified, ClassifiedModel};
-use crate::joint::{Disattenuated, JointTable, ModelHeads, ModelInfo, OverPrompts, StudyTask, does_columns};
+use crate::contrast::{Contrast, Side};
+use crate::joint::{Disattenuated, JointTable, ModelHeads, ModelInfo, OverPrompts, does_columns};
 use crate::stats::concentration::{participation_ratio, top_share};
 use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::correlation_interval;
@@ -99,7 +100,7 @@ fn model_correlations(model: &ModelHeads) -> ModelCorrelations {
     }
 }
 
-/// The table `corr_vs_scale_cross_family`: `family, model, params_m, corr`, then Spearman's, and both on held-out prompts.
+/// The table `corr_vs_scale_cross_family` of a contrast: `family, model, params_m, corr`, then Spearman's, and both on held-out prompts.
 ///
 /// Each has three intervals: `_ci_low`, `_ci_high` over prompts and `_low_templates`, `_high_templates` over templates say
 /// what other prompts would give for this model; `_heads_ci_low`, `_heads_ci_high` treat its heads as a sample, and
@@ -107,9 +108,9 @@ fn model_correlations(model: &ModelHeads) -> ModelCorrelations {
 /// too narrow where a handful of heads carry the effect (`docs/statistics.md`). `corr_disattenuated` is Pearson's without the
 /// noise of measurement, with its interval over prompts.
 #[must_use]
-pub fn correlation_table(correlations: &[ModelCorrelations]) -> Table {
+pub fn correlation_table(contrast: &Contrast, correlations: &[ModelCorrelations]) -> Table {
     let rows = || correlations.iter();
-    let mut table = Table::new("corr_vs_scale_cross_family")
+    let mut table = Table::new(contrast.table("corr_vs_scale_cross_family"))
         .text("family", rows().map(|c| c.info.family.as_str()))
         .text("model", rows().map(|c| c.info.model.as_str()))
         .float("params_m", rows().map(|c| c.info.params_m))
@@ -144,7 +145,7 @@ pub fn correlation_table(correlations: &[ModelCorrelations]) -> Table {
     let table = table
         .text("heads_interval_over", rows().map(over))
         .integer("n_heads_measured", rows().map(|c| c.n_heads));
-    does_columns(table, rows().map(|c| &c.info.performance))
+    does_columns(table, contrast, rows().map(|c| &c.info.performance))
 }
 
 /// Adds the ends of an interval, their names made of `name` and both `ends`.
@@ -169,17 +170,17 @@ pub struct ModelMeasures {
     pub values: Vec<Option<f64>>,
 }
 
-/// Names of the measures.
+/// Names of the measures of a contrast.
 #[must_use]
-pub fn measure_names() -> Vec<String> {
+pub fn measure_names(contrast: &Contrast) -> Vec<String> {
     let mut names: Vec<String> =
         ["corr", "spearman", "held_out_corr", "held_out_spearman", "n_strong", "frac_strong"]
             .map(String::from)
             .into();
-    for category in STRONG {
+    for category in STRONG.map(|c| contrast.category(c)) {
         names.extend([format!("n_{category}"), format!("frac_{category}")]);
     }
-    for task in StudyTask::BOTH.map(StudyTask::name) {
+    for task in contrast.keys() {
         names.extend([
             format!("top_1pct_share_{task}"),
             format!("top_5pct_share_{task}"),
@@ -187,15 +188,15 @@ pub fn measure_names() -> Vec<String> {
             format!("participation_fraction_{task}"),
         ]);
     }
-    names.extend(Category::ALL.map(|category| format!("mean_relative_depth_{category}")));
+    names.extend(Category::ALL.map(|c| format!("mean_relative_depth_{}", contrast.category(c))));
     names.push("corr_disattenuated".into());
     names.push("frac_relative_strong".into());
-    names.extend(STRONG.map(|category| format!("frac_relative_{category}")));
+    names.extend(STRONG.map(|c| format!("frac_relative_{}", contrast.category(c))));
     names
 }
 
 /// The categories of heads that work on something.
-const STRONG: [Category; 3] = [Category::AntiOnly, Category::IoiOnly, Category::Shared];
+const STRONG: [Category; 3] = [Category::OnlyB, Category::OnlyA, Category::Shared];
 
 /// The measures of every model.
 #[must_use]
@@ -236,15 +237,9 @@ fn model_values(
     for category in STRONG {
         values.extend(count(&|c| c == category));
     }
-    for task in StudyTask::BOTH {
-        let deltas: Vec<f64> = model.heads.iter().filter_map(|h| h.effect(task).delta).collect();
-        let participation = participation_ratio(&deltas);
-        values.extend([
-            top_share(&deltas, 0.01),
-            top_share(&deltas, 0.05),
-            participation,
-            participation.map(|p| p / deltas.len() as f64),
-        ]);
+    for side in Side::BOTH {
+        let deltas: Vec<f64> = model.heads.iter().filter_map(|h| h.effect(side).delta).collect();
+        values.extend(concentration(&deltas));
     }
     for category in Category::ALL {
         let depths: Vec<f64> = classified
@@ -268,15 +263,23 @@ fn model_values(
     values
 }
 
-/// The table `model_measures`: a row per model, a column per measure.
+/// How few heads hold the effect on a task: shares of the strongest 1% and 5%, participation ratio, and that as a share of the
+/// heads.
+pub(crate) fn concentration(deltas: &[f64]) -> [Option<f64>; 4] {
+    let participation = participation_ratio(deltas);
+    let fraction = participation.map(|p| p / deltas.len() as f64);
+    [top_share(deltas, 0.01), top_share(deltas, 0.05), participation, fraction]
+}
+
+/// The table `model_measures` of a contrast: a row per model, a column per measure.
 #[must_use]
-pub fn measures_table(measures: &[ModelMeasures]) -> Table {
-    let mut table = Table::new("model_measures")
+pub fn measures_table(contrast: &Contrast, measures: &[ModelMeasures]) -> Table {
+    let mut table = Table::new(contrast.table("model_measures"))
         .text("family", measures.iter().map(|m| m.info.family.as_str()))
         .text("model", measures.iter().map(|m| m.info.model.as_str()))
         .float("params_m", measures.iter().map(|m| m.info.params_m));
-    for (index, name) in measure_names().into_iter().enumerate() {
+    for (index, name) in measure_names(contrast).into_iter().enumerate() {
         table = table.float(name, measures.iter().map(|m| m.values[index]));
     }
-    does_columns(table, measures.iter().map(|m| &m.info.performance))
+    does_columns(table, contrast, measures.iter().map(|m| &m.info.performance))
 }

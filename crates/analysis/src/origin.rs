@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::categories::ClassifiedModel;
+use crate::joint::ModelInfo;
 use crate::per_prompt::PerPromptScan;
 use crate::scan_file::{Provenance, Split};
 use crate::table::Table;
@@ -35,16 +35,16 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of an experiment on heads that were classed by `model` and scanned as `scan` says, judged on the
+    /// The origin of an experiment on a model that was scanned as `scan` says, judged on the
     /// held-out prompts if there are any. `provenance` is the experiment's own.
     #[must_use]
-    pub fn new(model: &ClassifiedModel, scan: &PerPromptScan, provenance: Provenance) -> Self {
+    pub fn new(model: &ModelInfo, scan: &PerPromptScan, provenance: Provenance) -> Self {
         let has_held_out = scan.split.contains(&Split::HeldOut);
         Self {
-            family: model.info.family.clone(),
-            model: model.info.model.clone(),
+            family: model.family.clone(),
+            model: model.model.clone(),
             hf_name: scan.meta.hf_name.clone(),
-            params_m: model.info.params_m,
+            params_m: model.params_m,
             n_layers: scan.meta.n_layers,
             n_heads: scan.meta.n_heads,
             protocol: scan.meta.protocol.clone(),

@@ -1,4 +1,5 @@
-//! All tables of a study in one Parquet file, for pandas and polars: `study.parquet`.
+//! Tables of a study in one Parquet file, for pandas and polars: those of contrasts in `study.parquet`, those of all tasks in
+//! `tasks.parquet`.
 //!
 //! A Parquet file has one list of columns, so its columns are those of all tables together, after a column `table` with
 //! each row's table; cells of columns that a table does not have are null. Each table is a row group of its own, so
@@ -19,8 +20,10 @@ use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
 use crate::table::{Table, Values, format_float};
 
-/// Name of the file in `paper/tables`.
+/// Name of the file in `paper/tables` with the tables of contrasts.
 pub const STUDY_PARQUET: &str = "study.parquet";
+/// Name of the one with the tables of all tasks, [`crate::effects::HEAD_EFFECTS`] first.
+pub const TASKS_PARQUET: &str = "tasks.parquet";
 
 /// Writes the tables into one Parquet file, atomically. The same tables give the same bytes.
 ///

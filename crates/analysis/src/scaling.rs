@@ -1,5 +1,6 @@
 //! Scaling laws: every measure of the models against the logarithm of their size, per family and pooled.
 
+use crate::contrast::Contrast;
 use crate::model_measures::{LEVEL, ModelMeasures, measure_names};
 use crate::stats::benjamini_hochberg;
 use crate::stats::ols::{Line, ols, ols_with_groups};
@@ -29,7 +30,7 @@ pub struct ScalingLaw {
 
 /// Fits every measure within each family and over all of them.
 #[must_use]
-pub fn scaling_laws(models: &[ModelMeasures]) -> Vec<ScalingLaw> {
+pub fn scaling_laws(contrast: &Contrast, models: &[ModelMeasures]) -> Vec<ScalingLaw> {
     let of_measure = |(index, name): (usize, String)| {
         let models: Vec<SizedValue> = models
             .iter()
@@ -42,7 +43,7 @@ pub fn scaling_laws(models: &[ModelMeasures]) -> Vec<ScalingLaw> {
             .collect();
         (name, models)
     };
-    fit_measures(measure_names().into_iter().enumerate().map(of_measure))
+    fit_measures(measure_names(contrast).into_iter().enumerate().map(of_measure))
 }
 
 /// A model's size and its value of a measure, either of which may be unknown.
@@ -148,10 +149,10 @@ fn pooled_line(points: &[Point]) -> Result<Line, String> {
     ols_with_groups(&x, &y, &groups, LEVEL).ok_or_else(|| "not estimable: no family has two sizes".into())
 }
 
-/// The table `scaling_laws`: see [`named_scaling_table`].
+/// The table `scaling_laws` of a contrast: see [`named_scaling_table`].
 #[must_use]
-pub fn scaling_table(laws: &[ScalingLaw]) -> Table {
-    named_scaling_table("scaling_laws", laws)
+pub fn scaling_table(contrast: &Contrast, laws: &[ScalingLaw]) -> Table {
+    named_scaling_table(&contrast.table("scaling_laws"), laws)
 }
 
 /// The table `name`, a row per line. The slope is the change of the measure with each tenfold size; `status` says `estimated`, or

@@ -39,6 +39,12 @@ impl Split {
         }
     }
 
+    /// The split of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Discovery, Self::HeldOut, Self::All].into_iter().find(|split| split.as_str() == name)
+    }
+
     /// Whether a prompt of the split `other` belongs to this one: `All` has every prompt.
     #[must_use]
     pub fn contains(self, other: Self) -> bool {

@@ -1,4 +1,4 @@
-//! From a joint table to every table of the study: the one path that both a full run and `analyze` take.
+//! From scans, or from a joint table, to every table of the study: the one path that both a full run and `analyze` take.
 //!
 //! ```no_run
 //! use std::path::{Path, PathBuf};
@@ -15,14 +15,19 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::{self, ModelAudit};
 use crate::categories::{self, Classified, DEFAULT_TAU, DEFAULT_TOP_K, HeroHead, TAU_SWEEP};
+use crate::contrast::Contrast;
+use crate::effects::HeadEffects;
 use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
-use crate::joint::{self, JointTable};
+use crate::joint::{self, JointTable, ModelInfo};
 use crate::layout::Layout;
 use crate::model_measures::{self, ModelCorrelations, ModelMeasures};
-use crate::parquet_file::{STUDY_PARQUET, write_parquet};
+use crate::overlap::{Overlap, overlap_table};
+use crate::parquet_file::{STUDY_PARQUET, TASKS_PARQUET, write_parquet};
 use crate::scaling::{self, ScalingLaw};
+use crate::study_scans::StudyScans;
 use crate::table::Table;
+use crate::task_measures::{TaskMeasures, task_measures, task_measures_table};
 use crate::transfer::{self, PairTransfer, Pairs};
 use crate::winners_curse::{WinnersCurse, winners_curse, winners_curse_table};
 
@@ -50,9 +55,9 @@ impl Default for StudyOptions {
     }
 }
 
-/// A joint table and everything that follows from it without a model.
+/// The joint table of a contrast and everything that follows from it without a model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Study {
+pub struct ContrastStudy {
     /// The choices made.
     pub options: StudyOptions,
     /// Every head's effect on both tasks.
@@ -73,74 +78,130 @@ pub struct Study {
     pub winners_curse: Vec<WinnersCurse>,
     /// What the joint table is worth.
     pub audits: Vec<ModelAudit>,
+    /// The contrast's tables, in the order in which they are made.
+    pub tables: Vec<Table>,
+}
+
+impl ContrastStudy {
+    /// Makes every table of a contrast that needs no model.
+    ///
+    /// # Errors
+    /// When an option makes no sense for this table.
+    pub fn new(joint: JointTable, options: &StudyOptions) -> Result<Self> {
+        let audits = audit::audit(&joint, options.tau);
+        Self::audited(joint, audits, options)
+    }
+
+    fn audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOptions) -> Result<Self> {
+        options.check()?;
+        let contrast = joint.contrast.clone();
+        let classified = categories::classify(&joint, options.tau)?;
+        let heroes = classified.heroes(&joint, options.top_k);
+        let correlations = model_measures::correlations(&joint);
+        let measures = model_measures::measures(&joint, &classified, &correlations);
+        let scaling_laws = scaling::scaling_laws(&contrast, &measures);
+        let transfers = transfer::transfers(&joint, &classified, &options.pairs)?;
+        let winners_curse = winners_curse(&joint);
+        let mut tables = vec![
+            joint.to_table(),
+            classified.heads_table(),
+            classified.summary_table(),
+            categories::heroes_table(&contrast, &heroes),
+            categories::tau_sweep(&joint, &options.tau_sweep)?,
+            model_measures::correlation_table(&contrast, &correlations),
+            model_measures::measures_table(&contrast, &measures),
+            scaling::scaling_table(&contrast, &scaling_laws),
+        ];
+        tables.extend(transfer::tables(&joint, &transfers));
+        tables.push(winners_curse_table(&contrast, &winners_curse));
+        tables.push(audit::audit_table(&contrast, &audits));
+        Ok(Self {
+            options: options.clone(),
+            joint,
+            classified,
+            heroes,
+            correlations,
+            measures,
+            scaling_laws,
+            transfers,
+            winners_curse,
+            audits,
+            tables,
+        })
+    }
+
+    /// The two tasks.
+    #[must_use]
+    pub fn contrast(&self) -> &Contrast {
+        &self.joint.contrast
+    }
+
+    /// The contrast's table of what the published pair calls `name` (the stem of its file).
+    #[must_use]
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        let name = self.contrast().table(name);
+        self.tables.iter().find(|t| t.name == name)
+    }
+}
+
+/// All tasks of a study, each by itself and in contrasts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Study {
+    /// The choices made.
+    pub options: StudyOptions,
+    /// Every effect of every head on every task.
+    pub effects: HeadEffects,
+    /// How well each task is done, and by how few heads.
+    pub task_measures: Vec<TaskMeasures>,
+    /// Pairs of tasks whose heads are compared; none for one task.
+    pub contrasts: Vec<ContrastStudy>,
+    /// Every task against every other, model by model, where there are more than two.
+    pub overlaps: Vec<Overlap>,
     /// All tables, in the order in which they are made.
     pub tables: Vec<Table>,
 }
 
-/// Makes every table that needs no model.
-///
-/// # Errors
-/// When an option makes no sense for this table.
-pub fn analyse(joint: JointTable, options: &StudyOptions) -> Result<Study> {
-    let audits = audit::audit(&joint, options.tau);
-    analyse_audited(joint, audits, options)
-}
-
-/// Reads a joint table of at most `max_rows` rows and makes every table that needs no model.
-///
-/// # Errors
-/// When the table cannot be read ([`joint::import`]), holds a head twice, or an option makes no sense for it.
-pub fn analyse_csv(path: &Path, max_rows: usize, options: &StudyOptions) -> Result<Study> {
-    let import = joint::import(path, max_rows)?;
-    let audits = audit::audit_import(&import, options.tau);
-    analyse_audited(import.into_table(path)?, audits, options)
-}
-
-fn analyse_audited(joint: JointTable, audits: Vec<ModelAudit>, options: &StudyOptions) -> Result<Study> {
-    if options.top_k == 0 {
-        return Err(AnalysisError::Option {
-            option: "--top-k",
-            problem: "0 heroes are none; use at least 1".into(),
-        });
-    }
-    let classified = categories::classify(&joint, options.tau)?;
-    let heroes = classified.heroes(&joint, options.top_k);
-    let correlations = model_measures::correlations(&joint);
-    let measures = model_measures::measures(&joint, &classified, &correlations);
-    let scaling_laws = scaling::scaling_laws(&measures);
-    let transfers = transfer::transfers(&joint, &classified, &options.pairs)?;
-    let winners_curse = winners_curse(&joint);
-    let mut tables = vec![
-        joint.to_table(),
-        classified.heads_table(),
-        classified.summary_table(),
-        categories::heroes_table(&heroes),
-        categories::tau_sweep(&joint, &options.tau_sweep)?,
-        model_measures::correlation_table(&correlations),
-        model_measures::measures_table(&measures),
-        scaling::scaling_table(&scaling_laws),
-    ];
-    tables.extend(transfer::tables(&joint, &transfers));
-    tables.push(winners_curse_table(&winners_curse));
-    tables.push(audit::audit_table(&audits));
-    Ok(Study {
-        options: options.clone(),
-        joint,
-        classified,
-        heroes,
-        correlations,
-        measures,
-        scaling_laws,
-        transfers,
-        winners_curse,
-        audits,
-        tables,
-    })
-}
-
 impl Study {
-    /// Writes every table into `paper/tables`: one CSV each, all of them as `study.parquet`, and `provenance.json`.
-    /// Returns the paths.
+    /// Makes every table that needs no model, from a study's scans: of all tasks, and of these contrasts of them.
+    ///
+    /// # Errors
+    /// When scans that belong together do not fit each other, or an option makes no sense for them.
+    pub fn new(scans: &StudyScans, contrasts: &[Contrast], options: &StudyOptions) -> Result<Self> {
+        options.check()?;
+        let contrast = |c: &Contrast| ContrastStudy::new(scans.joint(c, options.tau)?, options);
+        let contrasts = contrasts.iter().map(contrast).collect::<Result<_>>()?;
+        Ok(Self::assemble(scans.effects()?, contrasts, scans.overlaps(options.tau)?, options))
+    }
+
+    /// The study of one contrast, of which no more is known than its joint table.
+    #[must_use]
+    pub fn of_contrast(contrast: ContrastStudy) -> Self {
+        let options = contrast.options.clone();
+        Self::assemble(HeadEffects::from_joint(&contrast.joint), vec![contrast], Vec::new(), &options)
+    }
+
+    fn assemble(
+        effects: HeadEffects,
+        contrasts: Vec<ContrastStudy>,
+        overlaps: Vec<Overlap>,
+        options: &StudyOptions,
+    ) -> Self {
+        let task_measures = task_measures(&effects, options.tau);
+        let mut tables = vec![effects.to_table(), task_measures_table(&effects, &task_measures, options.tau)];
+        if !overlaps.is_empty() {
+            tables.push(overlap_table(&overlaps, options.tau));
+        }
+        tables.extend(contrasts.iter().flat_map(|c| c.tables.clone()));
+        Self { options: options.clone(), effects, task_measures, contrasts, overlaps, tables }
+    }
+
+    /// Names of all models, in the study's order.
+    pub fn models(&self) -> impl Iterator<Item = &ModelInfo> {
+        self.effects.models.iter().map(|m| &m.info)
+    }
+
+    /// Writes every table into `paper/tables`: one CSV each, those of contrasts together as [`STUDY_PARQUET`], those of all tasks
+    /// as [`TASKS_PARQUET`], and `provenance.json`. Returns the paths.
     ///
     /// # Errors
     /// [`AnalysisError::Io`] when one cannot be written.
@@ -148,10 +209,17 @@ impl Study {
         let folder = layout.tables();
         self.tables.iter().try_for_each(|table| table.write_csv(&folder))?;
         let mut paths: Vec<PathBuf> = self.tables.iter().map(|table| layout.table(&table.name)).collect();
-        let (parquet, provenance) = (folder.join(STUDY_PARQUET), folder.join("provenance.json"));
-        write_parquet(&parquet, &self.tables)?;
+        let n_of_contrasts: usize = self.contrasts.iter().map(|c| c.tables.len()).sum();
+        let (of_tasks, of_contrasts) = self.tables.split_at(self.tables.len() - n_of_contrasts);
+        for (name, tables) in [(TASKS_PARQUET, of_tasks), (STUDY_PARQUET, of_contrasts)] {
+            if !tables.is_empty() {
+                write_parquet(&folder.join(name), tables)?;
+                paths.push(folder.join(name));
+            }
+        }
+        let provenance = folder.join("provenance.json");
         write_bytes(&provenance, self.provenance().as_bytes())?;
-        paths.extend([parquet, provenance]);
+        paths.push(provenance);
         Ok(paths)
     }
 
@@ -169,8 +237,15 @@ impl Study {
             Pairs::All => serde_json::json!("all"),
             Pairs::Named(names) => names.iter().map(|(a, b)| format!("{a}:{b}")).collect(),
         };
-        let model = |m: &joint::ModelHeads| {
-            let info = &m.info;
+        let mut options =
+            serde_json::json!({ "tau": tau, "top_k": top_k, "tau_sweep": tau_sweep, "pairs": pairs });
+        let contrasts: Vec<String> = self.contrasts.iter().map(|c| c.contrast().to_string()).collect();
+        // A study of the published pair alone says what it always said.
+        if contrasts != [Contrast::published().to_string()] || self.effects.tasks.len() > 2 {
+            options["tasks"] = serde_json::json!(self.effects.tasks);
+            options["contrasts"] = serde_json::json!(contrasts);
+        }
+        let model = |info: &ModelInfo| {
             serde_json::json!({
                 "family": info.family, "model": info.model, "hf_name": info.hf_name, "weight_hash": info.weight_hash,
                 "protocol": info.protocol, "seed": info.seed, "ablation": info.ablation, "value_bias": info.value_bias,
@@ -180,9 +255,31 @@ impl Study {
         };
         let provenance = serde_json::json!({
             "program_version": env!("CARGO_PKG_VERSION"),
-            "options": { "tau": tau, "top_k": top_k, "tau_sweep": tau_sweep, "pairs": pairs },
-            "models": self.joint.models.iter().map(model).collect::<Vec<_>>(),
+            "options": options,
+            "models": self.models().map(model).collect::<Vec<_>>(),
         });
         format!("{provenance:#}\n")
     }
+}
+
+impl StudyOptions {
+    fn check(&self) -> Result<()> {
+        if self.top_k == 0 {
+            return Err(AnalysisError::Option {
+                option: "--top-k",
+                problem: "0 heroes are none; use at least 1".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a joint table of at most `max_rows` rows and makes every table that needs no model.
+///
+/// # Errors
+/// When the table cannot be read ([`joint::import`]), holds a head twice, or an option makes no sense for it.
+pub fn analyse_csv(path: &Path, max_rows: usize, options: &StudyOptions) -> Result<Study> {
+    let import = joint::import(path, max_rows)?;
+    let audits = audit::audit_import(&import, options.tau);
+    Ok(Study::of_contrast(ContrastStudy::audited(import.into_table(path)?, audits, options)?))
 }

@@ -1,8 +1,8 @@
 //! A table as columns, and its CSV.
 
+use std::collections::HashMap;
 use std::path::Path;
-
-use serde::de::DeserializeOwned;
+use std::str::FromStr;
 
 use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
@@ -273,15 +273,48 @@ fn quoted(cell: String) -> String {
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
 
-/// Reads rows back from the CSV of a table; columns that a row does not know are left alone. `mend` is what to do about
-/// a file that does not hold them.
-pub(crate) fn read_rows<T: DeserializeOwned>(path: &Path, mend: &str) -> Result<Vec<T>> {
+/// A row of a CSV by the names of its columns.
+pub(crate) struct NamedRow(HashMap<String, String>);
+
+impl NamedRow {
+    /// A cell as it stands there.
+    pub(crate) fn text(&self, name: &str) -> std::result::Result<&str, String> {
+        self.0.get(name).map(String::as_str).ok_or_else(|| format!("no column `{name}`"))
+    }
+
+    /// A cell as a value; an empty one is missing.
+    pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> std::result::Result<Option<T>, String> {
+        match self.text(name)? {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| format!("column `{name}`: `{text}` cannot be read")),
+        }
+    }
+
+    /// A cell that must hold a value.
+    pub(crate) fn needed<T: FromStr>(&self, name: &str) -> std::result::Result<T, String> {
+        self.parsed(name)?.ok_or_else(|| format!("column `{name}`: empty"))
+    }
+}
+
+/// Reads rows back from the CSV of a table; columns that `row` does not ask for are left alone. `mend` is what to do about a
+/// file that does not hold them.
+pub(crate) fn read_named_rows<T>(
+    path: &Path,
+    mend: &str,
+    row: impl Fn(&NamedRow) -> std::result::Result<T, String>,
+) -> Result<Vec<T>> {
     let text = std::fs::read(path).map_err(AnalysisError::io("read", path))?;
     let fault = |e: csv::Error| {
         let place = e.position().map_or("table".into(), |p| format!("line {}", p.line()));
         AnalysisError::format(path, place, e.to_string(), mend)
     };
-    csv::Reader::from_reader(&text[..]).deserialize().map(|row| row.map_err(fault)).collect()
+    let mut reader = csv::Reader::from_reader(&text[..]);
+    let read = |(at, cells): (usize, csv::Result<HashMap<String, String>>)| {
+        let cells = NamedRow(cells.map_err(fault)?);
+        // The header is line 1.
+        row(&cells).map_err(|problem| AnalysisError::format(path, format!("line {}", at + 2), problem, mend))
+    };
+    reader.deserialize().enumerate().map(read).collect()
 }
 
 #[cfg(test)]

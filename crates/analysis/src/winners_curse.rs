@@ -1,6 +1,7 @@
 //! The winner's curse: how much smaller the effects of picked heads are on prompts they were not picked on.
 
-use crate::joint::{JointTable, ModelHeads, StudyTask};
+use crate::contrast::{Contrast, Side};
+use crate::joint::{JointTable, ModelHeads};
 use crate::scan_file::TOP_HEADS;
 use crate::table::Table;
 
@@ -12,7 +13,7 @@ pub struct WinnersCurse {
     /// Model.
     pub model: String,
     /// The task.
-    pub task: StudyTask,
+    pub side: Side,
     /// Heads picked: the [`TOP_HEADS`] of largest |Δ|, or all of a small model.
     pub n_heads: usize,
     /// Their mean |Δ| where they were picked.
@@ -26,20 +27,16 @@ pub struct WinnersCurse {
 /// The winner's curse of every model and task that has held-out prompts.
 #[must_use]
 pub fn winners_curse(joint: &JointTable) -> Vec<WinnersCurse> {
-    joint
-        .models
-        .iter()
-        .flat_map(|m| StudyTask::BOTH.into_iter().filter_map(|task| of_model(m, task)))
-        .collect()
+    joint.models.iter().flat_map(|m| Side::BOTH.into_iter().filter_map(|side| of_model(m, side))).collect()
 }
 
-fn of_model(model: &ModelHeads, task: StudyTask) -> Option<WinnersCurse> {
+fn of_model(model: &ModelHeads, side: Side) -> Option<WinnersCurse> {
     let mut heads: Vec<(f64, f64)> = model
         .heads
         .iter()
         .filter_map(|h| {
-            let effect = h.effect(task);
-            effect.delta.zip(effect.detail.as_ref()?.held_out_delta)
+            let effect = h.effect(side);
+            effect.delta.zip(effect.held_out_delta())
         })
         .collect();
     heads.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
@@ -49,7 +46,7 @@ fn of_model(model: &ModelHeads, task: StudyTask) -> Option<WinnersCurse> {
     (!heads.is_empty()).then(|| WinnersCurse {
         family: model.info.family.clone(),
         model: model.info.model.clone(),
-        task,
+        side,
         n_heads: heads.len(),
         mean_abs_delta: heads.iter().map(|h| h.0.abs()).sum::<f64>() / n,
         mean_held_out: heads.iter().map(signed).sum::<f64>() / n,
@@ -57,13 +54,13 @@ fn of_model(model: &ModelHeads, task: StudyTask) -> Option<WinnersCurse> {
     })
 }
 
-/// The table `winners_curse`; `shrinkage` is the share of the picked effect that held-out prompts do not show.
+/// The table `winners_curse` of a contrast; `shrinkage` is the share of the picked effect that held-out prompts do not show.
 #[must_use]
-pub fn winners_curse_table(rows: &[WinnersCurse]) -> Table {
-    Table::new("winners_curse")
+pub fn winners_curse_table(contrast: &Contrast, rows: &[WinnersCurse]) -> Table {
+    Table::new(contrast.table("winners_curse"))
         .text("family", rows.iter().map(|r| r.family.as_str()))
         .text("model", rows.iter().map(|r| r.model.as_str()))
-        .text("task", rows.iter().map(|r| r.task.name()))
+        .text("task", rows.iter().map(|r| contrast.key(r.side)))
         .integer("n_heads", rows.iter().map(|r| r.n_heads))
         .float("mean_abs_delta", rows.iter().map(|r| r.mean_abs_delta))
         .float("mean_held_out_delta", rows.iter().map(|r| r.mean_held_out))

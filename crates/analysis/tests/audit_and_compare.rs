@@ -7,6 +7,7 @@ use std::path::Path;
 use common::normal;
 use cs_analysis::audit::{audit, audit_import, audit_table};
 use cs_analysis::compare::compare;
+use cs_analysis::contrast::Contrast;
 use cs_analysis::joint::{self, Import, JointTable};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -87,7 +88,7 @@ fn bad_rows_are_counted() {
     assert_eq!((audited.n_zero, audited.n_zero_rows), ([0, 1], 1));
     let sentence = audited.sentence();
     assert!(sentence.contains("too few to tell"), "{sentence}");
-    assert_eq!(audit_table(std::slice::from_ref(audited)).n_rows(), 1);
+    assert_eq!(audit_table(&Contrast::published(), std::slice::from_ref(audited)).n_rows(), 1);
 }
 
 #[test]

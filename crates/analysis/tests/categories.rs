@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cs_analysis::categories::{Category, classify, heroes_table, tau_sweep};
+use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::joint::{self, JointTable};
 use proptest::prelude::*;
 
@@ -31,8 +32,8 @@ fn example() -> JointTable {
 fn thresholds_are_inclusive() {
     let classified = classify(&example(), 0.05).unwrap();
     let categories: Vec<Category> = classified.models[0].heads.iter().map(|h| h.category).collect();
-    use Category::{AntiOnly, IoiOnly, Shared, Weak};
-    assert_eq!(categories, [Shared, IoiOnly, AntiOnly, Weak, IoiOnly, Shared]);
+    use Category::{OnlyA, OnlyB, Shared, Weak};
+    assert_eq!(categories, [Shared, OnlyA, OnlyB, Weak, OnlyA, Shared]);
     assert_eq!(
         classified.heads_table().to_csv().lines().nth(1).unwrap(),
         "mine,a,0,0,0.05,-0.05,0.05,0.05,0.1,shared,0.05,,,,,,,,,"
@@ -72,11 +73,11 @@ fn relative_categories_follow_what_the_model_does() {
     let path = Path::new("joint.csv");
     let joint = joint::import_reader(csv.as_bytes(), path, 1000).unwrap().into_table(path).unwrap();
     let classified = classify(&joint, 0.05).unwrap();
-    use Category::{AntiOnly, IoiOnly, Shared, Weak};
+    use Category::{OnlyA, OnlyB, Shared, Weak};
     for model in &classified.models {
         let found: Vec<Option<Category>> = model.heads.iter().map(|h| h.relative_category).collect();
         if model.info.model == "does" {
-            assert_eq!(found, [AntiOnly, IoiOnly, Shared, Weak].map(Some));
+            assert_eq!(found, [OnlyB, OnlyA, Shared, Weak].map(Some));
             assert_eq!(model.relative_counts(), Some([1; 4]));
         } else {
             assert!(found.iter().all(Option::is_none), "{}", model.info.model);
@@ -84,8 +85,8 @@ fn relative_categories_follow_what_the_model_does() {
         }
     }
     let not_done = |name: &str| joint.model(name).unwrap().info.tasks_not_done();
-    use joint::StudyTask::{Anti, Ioi};
-    assert_eq!(["does", "chance", "never", "unknown"].map(not_done), [vec![], vec![Ioi], vec![Anti], vec![]]);
+    use Side::{A, B};
+    assert_eq!(["does", "chance", "never", "unknown"].map(not_done), [vec![], vec![A], vec![B], vec![]]);
     let csv = classified.summary_table().to_csv();
     let ends =
         |model: &str| csv.lines().find(|l| l.starts_with(&format!("mine,{model},"))).unwrap().to_owned();
@@ -101,7 +102,8 @@ fn relative_categories_follow_what_the_model_does() {
 #[test]
 fn heroes_are_the_strongest_of_each_category() {
     let joint = example();
-    let csv = heroes_table(&classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
+    let csv =
+        heroes_table(&Contrast::published(), &classify(&joint, 0.05).unwrap().heroes(&joint, 1)).to_csv();
     let first: Vec<String> =
         csv.lines().map(|l| l.split(',').take(8).collect::<Vec<_>>().join(",")).collect();
     assert_eq!(

@@ -6,6 +6,7 @@ mod common;
 
 use common::{normal, uniform};
 use cs_analysis::categories::{Category, STABLE_PROBABILITY};
+use cs_analysis::contrast::Side;
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
 use cs_analysis::stats::correlation::Correlation;
 use cs_analysis::stats::correlation_bootstrap::{Measured, correlation_interval, prompt_noise};
@@ -217,18 +218,13 @@ fn stable_categories_are_right() {
     let ((true_ioi, ioi), (true_anti, anti)) = (measured("ioi"), measured("anti"));
     let (mut stable, mut right) = (0, 0);
     for head in 0..TRIALS {
-        let category = Category::of(ioi[head].mean, anti[head].mean, tau);
+        let category = Category::of([ioi[head].mean, anti[head].mean], tau);
         let agrees = |strong: bool, share: f64| if strong { share } else { 1.0 - share };
-        let probability = agrees(
-            category.works_on(cs_analysis::joint::StudyTask::Ioi),
-            ioi[head].share_at_least[0].unwrap(),
-        ) * agrees(
-            category.works_on(cs_analysis::joint::StudyTask::Anti),
-            anti[head].share_at_least[0].unwrap(),
-        );
+        let probability = agrees(category.works_on(Side::A), ioi[head].share_at_least[0].unwrap())
+            * agrees(category.works_on(Side::B), anti[head].share_at_least[0].unwrap());
         if probability >= STABLE_PROBABILITY {
             stable += 1;
-            right += usize::from(category == Category::of(true_ioi[head], true_anti[head], tau));
+            right += usize::from(category == Category::of([true_ioi[head], true_anti[head]], tau));
         }
     }
     println!("{stable} stable, {right} right");

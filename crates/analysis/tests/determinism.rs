@@ -2,10 +2,9 @@
 
 mod common;
 
-use common::{meta, pairs, quick, scan};
-use cs_analysis::joint;
+use common::{from_scans, meta, pairs, quick, scan};
 use cs_analysis::scan_summary::summarise_scan;
-use cs_analysis::study::{StudyOptions, analyse};
+use cs_analysis::study::{ContrastStudy, StudyOptions};
 use cs_analysis::table::Table;
 
 fn with_threads<T: Send>(n: usize, work: impl FnOnce() -> T + Send) -> T {
@@ -17,9 +16,8 @@ fn the_number_of_threads_changes_nothing() {
     let side = scan(meta("gpt2", "gpt2", "ioi", 12, 25), 61, 0.1, 1);
     let summary = |n| with_threads(n, || summarise_scan(&side, &quick()).unwrap());
     assert!(summary(1) == summary(3));
-    let study = |n| {
-        with_threads(n, || analyse(joint::from_scans(&pairs()).unwrap(), &StudyOptions::default()).unwrap())
-    };
+    let study =
+        |n| with_threads(n, || ContrastStudy::new(from_scans(&pairs()), &StudyOptions::default()).unwrap());
     let (one, three) = (study(1), study(3));
     assert!(one.tables.iter().map(Table::to_csv).eq(three.tables.iter().map(Table::to_csv)));
 }
@@ -27,8 +25,8 @@ fn the_number_of_threads_changes_nothing() {
 #[test]
 fn a_models_figures_do_not_depend_on_the_others() {
     let all = pairs();
-    let alone = analyse(joint::from_scans(&all[2..3]).unwrap(), &StudyOptions::default()).unwrap();
-    let together = analyse(joint::from_scans(&all).unwrap(), &StudyOptions::default()).unwrap();
+    let alone = ContrastStudy::new(from_scans(&all[2..3]), &StudyOptions::default()).unwrap();
+    let together = ContrastStudy::new(from_scans(&all), &StudyOptions::default()).unwrap();
     let name = &alone.joint.models[0].info.model;
     assert_eq!(
         alone.correlations[0],

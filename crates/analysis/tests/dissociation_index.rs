@@ -5,10 +5,11 @@ mod common;
 
 use common::{meta, normal, quick, scan, uniform};
 use cs_analysis::categories::classify;
-use cs_analysis::dissociation::Ranged;
+use cs_analysis::contrast::Contrast;
 use cs_analysis::dissociation_index::dissociation_index;
 use cs_analysis::joint::{ScanPair, from_scans};
 use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::Split;
 use cs_analysis::scan_summary::summarise_scan;
 use rand_chacha::ChaCha8Rng;
@@ -39,9 +40,11 @@ fn indices(draw: fn(&mut ChaCha8Rng) -> (f64, f64), errors: [f64; 2], trials: u6
         let scans =
             [measured("ioi", &ioi, errors[0], &mut rng), measured("anti_repeat", &anti, errors[1], &mut rng)];
         let [of_ioi, of_anti] = scans.each_ref().map(|side| summarise_scan(side, &quick()).unwrap());
-        let joint = from_scans(&[ScanPair::new(of_ioi, of_anti)]).unwrap();
+        let joint = from_scans(&Contrast::published(), &[ScanPair::new(of_ioi, of_anti)]).unwrap();
         let model = classify(&joint, 0.05).unwrap().models.remove(0);
-        dissociation_index(&model, [&scans[0], &scans[1]], Split::HeldOut).unwrap().index
+        dissociation_index(&Contrast::published(), &model, [&scans[0], &scans[1]], Split::HeldOut)
+            .unwrap()
+            .index
     };
     (0..trials).into_par_iter().map(of_trial).filter(|index| index.value.is_some()).collect()
 }

@@ -12,6 +12,7 @@ use cs_analysis::ablation::{
     summary_table,
 };
 use cs_analysis::categories::{ClassifiedModel, classify};
+use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::dissociation::{
     DISSOCIATION_TABLE, Dissociation, dissociation, dissociation_table, read_dissociation, scaling,
 };
@@ -34,9 +35,9 @@ struct Simulated {
 impl Simulated {
     fn new(scans: [PerPromptScan; 2], tau: f64) -> Self {
         let [ioi, anti] = scans.each_ref().map(|side| summarise_scan(side, &quick()).unwrap());
-        let joint = from_scans(&[ScanPair::new(ioi, anti)]).unwrap();
+        let joint = from_scans(&Contrast::published(), &[ScanPair::new(ioi, anti)]).unwrap();
         let model = classify(&joint, tau).unwrap().models.remove(0);
-        let origin = Origin::new(&model, &scans[0], scans[0].meta.provenance.clone());
+        let origin = Origin::new(&model.info, &scans[0], scans[0].meta.provenance.clone());
         Self { scans, model, origin }
     }
 
@@ -101,9 +102,10 @@ impl Simulated {
     }
 
     fn run_with(&self, together: f32) -> AblationFile {
-        let plan = plan(&self.model, self.settings().n_random_sets, 7);
+        let plan = plan(&Contrast::published(), &self.model, self.settings().n_random_sets, 7);
         let [ioi, anti] = self.outcomes(&plan, together);
         let evidence = Evidence {
+            contrast: &Contrast::published(),
             model: &self.model,
             scans: [&self.scans[0], &self.scans[1]],
             plan: &plan,
@@ -120,7 +122,7 @@ impl Simulated {
 fn sets_are_what_they_are_called() {
     let simulated = Simulated::of_scale(0.2, 1);
     let heads = &simulated.model.heads;
-    let plan = plan(&simulated.model, 50, 7);
+    let plan = plan(&Contrast::published(), &simulated.model, 50, 7);
     assert_eq!(plan.sets.iter().collect::<BTreeSet<_>>().len(), plan.sets.len(), "each set is run once");
     let sizes = set_sizes(heads.len());
     assert_eq!(sizes, [1, 2, 4]);
@@ -157,9 +159,12 @@ fn sets_are_what_they_are_called() {
         of_all.insert(sets.random);
     }
     assert_eq!(of_all.len(), sizes.len(), "draws from all heads serve every selection");
-    let again = cs_analysis::ablation::plan(&simulated.model, 50, 7);
+    let again = cs_analysis::ablation::plan(&Contrast::published(), &simulated.model, 50, 7);
     assert_eq!(plan, again);
-    assert_ne!(plan.pools, cs_analysis::ablation::plan(&simulated.model, 50, 8).pools);
+    assert_ne!(
+        plan.pools,
+        cs_analysis::ablation::plan(&Contrast::published(), &simulated.model, 50, 8).pools
+    );
 }
 
 /// Random sets are run until nothing is left that they could decide, and no further; matched ones only where sets of all heads
@@ -175,7 +180,8 @@ fn sets_are_run_as_long_as_they_decide_something() {
             .tests
             .iter()
             .find(|t| {
-                (t.selection, t.k, &t.task, &t.measure) == (test.selection, test.k, &test.task, &test.measure)
+                (&t.selection, t.k, &t.task, &t.measure)
+                    == (&test.selection, test.k, &test.task, &test.measure)
                     && t.against == SetKind::Random
             })
             .unwrap();
@@ -202,21 +208,23 @@ fn interactions_are_found_and_sums_remove_variance() {
     let simulated = Simulated::of_scale(0.2, 6);
     for together in [0.0, -0.05] {
         let file = simulated.run_with(together).ablation;
-        for row in file.summary.iter().filter(|r| r.k > 0 && r.delta_ioi.is_some()) {
+        for row in file.summary.iter().filter(|r| r.k > 0 && r.on(Side::A).delta.is_some()) {
+            let on = row.on(Side::A);
+            let delta = on.delta.unwrap();
             let expected = f64::from(together) * (row.k * (row.k - 1)) as f64 / 2.0;
-            let found = row.interaction_ioi.unwrap();
+            let found = on.interaction.value.unwrap();
             assert!((found - expected).abs() < 1e-4, "{together}: {found} instead of {expected}: {row:?}");
-            assert!((row.delta_ioi.unwrap() - row.sum_delta_ioi.unwrap() - found).abs() < 1e-9);
+            assert!((delta - on.sum_delta.unwrap() - found).abs() < 1e-9);
             if row.set_type == "random" {
                 // Sums explain every difference, so the mean of few sets on few prompts is that of all sets on all prompts.
-                assert!(row.variance_removed_ioi.unwrap() > 0.999, "{row:?}");
+                assert!(on.variance_removed.unwrap() > 0.999, "{row:?}");
                 let heads = simulated.scans[0].differences(simulated.origin.split);
                 let means = heads
                     .heads
                     .iter()
                     .map(|h| cs_analysis::stats::bootstrap::weighted_mean(h, &heads.weights));
                 let mean = row.k as f64 * means.sum::<f64>() / 40.0 + expected;
-                assert!((row.delta_ioi.unwrap() - mean).abs() < 1e-4, "{mean}: {row:?}");
+                assert!((delta - mean).abs() < 1e-4, "{mean}: {row:?}");
             }
         }
         for area in file.areas.iter().filter(|a| a.measure == "mean_diff" && a.against == SetKind::Random) {
@@ -256,9 +264,9 @@ fn a_planted_effect_is_found() {
     let (mut n_found, mut n_tests) = (0, 0);
     for seed in 0..10 {
         let file = Simulated::new(noisy_scans(true, seed), 0.15).run().ablation;
-        for (selection, task) in [(Selection::IoiOnly, "ioi"), (Selection::AntiOnly, "anti")] {
+        for (selection, task) in [("ioi_only", "ioi"), ("anti_only", "anti")] {
             let of = |is_own: bool| {
-                let tests = file.tests.iter().filter(move |t| (t.selection, t.k) == (selection, 4));
+                let tests = file.tests.iter().filter(move |t| (t.selection.as_str(), t.k) == (selection, 4));
                 tests.filter(move |t| t.measure == "mean_diff" && (t.task == task) == is_own)
             };
             assert_eq!(of(true).count(), 2, "sets of all heads, and of the same layers");
@@ -303,33 +311,33 @@ fn files_read_back() {
     let simulated = Simulated::of_scale(0.08, 3);
     let file = simulated.run();
 
-    let path = layout.model_ablation("simulated");
+    let contrast = &Contrast::published();
+    let path = layout.model_ablation(contrast, "simulated");
     file.write(&path).unwrap();
-    assert_eq!(AblationFile::read(&path).unwrap(), file);
+    assert_eq!(AblationFile::read(&path, contrast).unwrap(), file);
     std::fs::write(&path, "{\"ablation\": 3").unwrap();
-    let error = AblationFile::read(&path).unwrap_err().to_string();
+    let error = AblationFile::read(&path, contrast).unwrap_err().to_string();
     assert!(error.contains("ablation_simulated.json") && error.contains("delete the file"), "{error}");
 
-    summary_table(std::slice::from_ref(&file.ablation)).write_csv(&layout.tables()).unwrap();
-    assert_eq!(read_summary(&layout.table(SUMMARY_TABLE)).unwrap(), file.ablation.summary);
+    summary_table(contrast, std::slice::from_ref(&file.ablation)).write_csv(&layout.tables()).unwrap();
+    assert_eq!(read_summary(&layout.table(SUMMARY_TABLE), contrast).unwrap(), file.ablation.summary);
     let csv = std::fs::read_to_string(layout.table(SUMMARY_TABLE)).unwrap();
     assert!(
         csv.starts_with("family,model,k,set_type,acc_ioi,mean_diff_ioi,acc_anti,mean_diff_anti,"),
         "{csv}"
     );
     std::fs::write(layout.table(SUMMARY_TABLE), "family,model,k\na,b,many\n").unwrap();
-    let error = read_summary(&layout.table(SUMMARY_TABLE)).unwrap_err().to_string();
+    let error = read_summary(&layout.table(SUMMARY_TABLE), contrast).unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
 
-    dissociation_table(std::slice::from_ref(&file.dissociation)).write_csv(&layout.tables()).unwrap();
-    let rows = read_dissociation(&layout.table(DISSOCIATION_TABLE)).unwrap();
+    dissociation_table(contrast, std::slice::from_ref(&file.dissociation))
+        .write_csv(&layout.tables())
+        .unwrap();
+    let rows = read_dissociation(&layout.table(DISSOCIATION_TABLE), contrast).unwrap();
     let d = &file.dissociation;
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].index, rows[0].index_ci_low), (d.index.value, d.index.low));
-    assert_eq!(
-        (rows[0].interaction, rows[0].ioi_only_damage_anti),
-        (d.interaction.value, d.damage[0][1].value)
-    );
+    assert_eq!((rows[0].index, rows[0].damage), (d.index, d.damage));
+    assert_eq!(rows[0].interaction, d.interaction.value);
     assert_eq!((rows[0].double_dissociation, rows[0].k), (d.double_dissociation, d.k));
 }
 
@@ -353,29 +361,33 @@ fn traces_read_back() {
     };
     let resampling = quick().resampling;
     let (ioi, anti) = (trace("ioi", 110), trace("anti_repeat", 40));
-    let results = summarise(&simulated.origin, "v", &heads, &ioi, &anti, &resampling, &[]).unwrap();
+    let contrast = &Contrast::published();
+    let summarise =
+        |ioi: &TaskTrace| summarise(contrast, &simulated.origin, "v", &heads, [ioi, &anti], &resampling, &[]);
+    let results = summarise(&ioi).unwrap();
     let path = dir.path().join("results.json");
     write_results(&path, &results).unwrap();
-    assert_eq!(read_results(&path).unwrap(), results);
+    assert_eq!(read_results(&path, contrast).unwrap(), results);
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 7, "a head a line");
     assert!(
         results[0].note.contains("only 80 pairs on anti_repeat") && !results[0].note.contains("pairs on ioi")
     );
     assert!(results[0].note.contains("3 prompts of ioi have no corrupted twin"), "{}", results[0].note);
     let strongest = &results[4];
-    let gap = strongest.ioi.clean_logit_diff_mean - strongest.ioi.corrupted_logit_diff_mean;
-    assert!((strongest.ioi.normalised.unwrap() - strongest.mean_ioi_influence / gap).abs() < 1e-12);
-    assert!(strongest.ioi.p_value < 0.02 && strongest.ioi.n_pairs == 220);
+    let on = strongest.on(Side::A);
+    let gap = on.figures.clean_logit_diff_mean - on.figures.corrupted_logit_diff_mean;
+    assert!((on.figures.normalised.unwrap() - on.mean / gap).abs() < 1e-12);
+    assert!(on.figures.p_value < 0.02 && on.figures.n_pairs == 220);
 
     write_results(&path, &[]).unwrap();
-    assert!(read_results(&path).unwrap().is_empty());
+    assert!(read_results(&path, contrast).unwrap().is_empty());
     let mut broken = results.clone();
-    broken[1].ioi_influences.pop();
+    broken[1].tasks[0].influences.pop();
     write_results(&path, &broken).unwrap();
-    let error = read_results(&path).unwrap_err().to_string();
+    let error = read_results(&path, contrast).unwrap_err().to_string();
     assert!(error.contains("L0H1") && error.contains("ioi_influences"), "{error}");
-    let none = TaskTrace { weights: vec![], ..ioi };
-    let error = summarise(&simulated.origin, "v", &heads, &none, &anti, &resampling, &[]).unwrap_err();
+    let none = TaskTrace { weights: vec![], ..ioi.clone() };
+    let error = summarise(&none).unwrap_err();
     assert!(error.to_string().contains("no prompt has a corrupted twin"), "{error}");
 }
 

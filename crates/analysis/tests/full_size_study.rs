@@ -10,7 +10,7 @@ use cs_analysis::joint::{self, JointTable};
 use cs_analysis::known_models::KNOWN_MODELS;
 use cs_analysis::layout::Layout;
 use cs_analysis::scaling::POOLED;
-use cs_analysis::study::{Study, StudyOptions, analyse, analyse_csv};
+use cs_analysis::study::{ContrastStudy, Study, StudyOptions, analyse_csv};
 use cs_analysis::table::Values;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -37,7 +37,7 @@ fn table(csv: &str) -> JointTable {
     joint::import_reader(csv.as_bytes(), path, 100_000).unwrap().into_table(path).unwrap()
 }
 
-fn texts<'a>(study: &'a Study, table: &str, column: &str) -> Vec<&'a str> {
+fn texts<'a>(study: &'a ContrastStudy, table: &str, column: &str) -> Vec<&'a str> {
     match study.table(table).unwrap().column(column) {
         Some(Values::Text(cells)) => cells.iter().map(|c| c.as_deref().unwrap_or("")).collect(),
         other => panic!("{table}.{column}: {other:?}"),
@@ -75,8 +75,9 @@ fn a_published_table_gives_every_table_and_the_same_ones_again() {
     let dir = tempfile::tempdir().unwrap();
     let (first, second) = (Layout::new(dir.path().join("a")), Layout::new(dir.path().join("b")));
     let csv = published_layout();
-    let study = analyse(table(&csv), &StudyOptions::default()).unwrap();
-    study.write(&first).unwrap();
+    let study = ContrastStudy::new(table(&csv), &StudyOptions::default()).unwrap();
+    let all = Study::of_contrast(study.clone());
+    all.write(&first).unwrap();
     // From the joint table that the first study wrote, with its rows in reverse.
     let written = std::fs::read_to_string(first.table("joint_ioi_anti_repeat_all")).unwrap();
     let mut lines: Vec<&str> = written.lines().collect();
@@ -89,8 +90,8 @@ fn a_published_table_gives_every_table_and_the_same_ones_again() {
     names.sort();
     assert_eq!(
         names.len(),
-        study.tables.len() + 2,
-        "a file for each table, study.parquet and provenance.json"
+        all.tables.len() + 3,
+        "a file for each table, study.parquet, tasks.parquet and provenance.json"
     );
     for name in names {
         let read = |layout: &Layout| std::fs::read(layout.tables().join(&name)).unwrap();
@@ -105,7 +106,7 @@ fn a_published_table_gives_every_table_and_the_same_ones_again() {
 
 #[test]
 fn models_are_paired_with_the_next_size_and_across_families() {
-    let study = analyse(table(&published_layout()), &StudyOptions::default()).unwrap();
+    let study = ContrastStudy::new(table(&published_layout()), &StudyOptions::default()).unwrap();
     let mut pairs: Vec<String> = texts(&study, "transfer_tests", "base_model")
         .into_iter()
         .zip(texts(&study, "transfer_tests", "tgt_model"))
@@ -140,7 +141,7 @@ fn models_are_paired_with_the_next_size_and_across_families() {
 
 #[test]
 fn scaling_laws_find_the_growth_that_was_put_in() {
-    let study = analyse(table(&published_layout()), &StudyOptions::default()).unwrap();
+    let study = ContrastStudy::new(table(&published_layout()), &StudyOptions::default()).unwrap();
     let law = |measure: &str, family: &str| {
         study.scaling_laws.iter().find(|l| l.measure == measure && l.family == family).unwrap().clone()
     };

@@ -4,9 +4,10 @@ mod common;
 
 use std::path::Path;
 
-use common::pairs;
-use cs_analysis::joint::{self, JointTable, MAX_ROWS, StudyTask};
-use cs_analysis::study::{StudyOptions, analyse};
+use common::{from_scans, pairs};
+use cs_analysis::contrast::{Contrast, Side};
+use cs_analysis::joint::{self, JointTable, MAX_ROWS};
+use cs_analysis::study::{ContrastStudy, StudyOptions};
 
 const HEADER: &str = "family,model,layer,head,delta_ioi,delta_anti\n";
 
@@ -23,7 +24,7 @@ fn error(csv: &str) -> String {
 
 #[test]
 fn models_stand_in_the_studys_order() {
-    let table = joint::from_scans(&pairs()).unwrap();
+    let table = from_scans(&pairs());
     let names: Vec<&str> = table.models.iter().map(|m| m.info.model.as_str()).collect();
     assert_eq!(names, ["gpt2", "gpt2-medium", "pythia-70m", "tiny-a", "tiny-b"]);
     assert_eq!(table.models[0].info.params_m, Some(124.0));
@@ -33,7 +34,7 @@ fn models_stand_in_the_studys_order() {
 
 #[test]
 fn a_csv_in_any_order_gives_the_same_bytes_as_the_scans() {
-    let table = joint::from_scans(&pairs()).unwrap();
+    let table = from_scans(&pairs());
     let csv = table.to_table().to_csv();
     // Rows reversed, columns reversed, one column of somebody's own, numbers as a spreadsheet pads them.
     let mut lines: Vec<String> = csv
@@ -52,7 +53,7 @@ fn a_csv_in_any_order_gives_the_same_bytes_as_the_scans() {
     let again = import(&shuffled).unwrap();
     assert!(again.to_table().to_csv() == csv);
     let options = StudyOptions::default();
-    let (a, b) = (analyse(table, &options).unwrap(), analyse(again, &options).unwrap());
+    let (a, b) = (ContrastStudy::new(table, &options).unwrap(), ContrastStudy::new(again, &options).unwrap());
     for (a, b) in a.tables.iter().zip(&b.tables) {
         assert!(a.to_csv() == b.to_csv(), "{}", a.name);
     }
@@ -67,9 +68,9 @@ fn missing_values_stay_missing() {
     assert_eq!(cells[0], ["gpt2", "gpt2", "0", "0", "", "0.2"]);
     assert_eq!(cells[1], ["gpt2", "gpt2", "0", "1", "", ""]);
     assert_eq!(cells[2], ["gpt2", "gpt2", "1", "0", "0.5", "0.6"]);
-    let study = analyse(table, &StudyOptions::default()).unwrap();
+    let study = ContrastStudy::new(table, &StudyOptions::default()).unwrap();
     assert_eq!(study.classified.models[0].n_unclassified, 2);
-    assert_eq!(study.table("joint_ioi_anti_repeat_heads").unwrap().n_rows(), 1);
+    assert_eq!(study.classified.heads_table().n_rows(), 1);
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn duplicates_and_nans_are_counted_for_the_audit() {
     let import = joint::import_reader(csv.as_bytes(), Path::new("joint.csv"), MAX_ROWS).unwrap();
     assert_eq!(import.duplicates.len(), 2);
     assert_eq!(import.duplicates[1].lines, [2, 5]);
-    assert_eq!(import.n_nan[&("m".to_owned(), StudyTask::Anti)], 2);
+    assert_eq!(import.n_nan[&("m".to_owned(), Side::B)], 2);
     assert_eq!(import.table.n_rows(), 4);
 }
 
@@ -141,19 +142,19 @@ fn scans_that_do_not_fit_are_refused() {
     let refused = |change: &dyn Fn(&mut Vec<joint::ScanPair>)| {
         let mut pairs = pairs();
         change(&mut pairs);
-        joint::from_scans(&pairs).unwrap_err().to_string()
+        joint::from_scans(&Contrast::published(), &pairs).unwrap_err().to_string()
     };
     assert!(
-        refused(&|p| p[0].anti.meta.ablation = "mean".into())
+        refused(&|p| p[0].scans[1].meta.ablation = "mean".into())
             .contains("`ablation` is `zero` for ioi and `mean`")
     );
-    assert!(refused(&|p| p[0].anti.meta.provenance.weight_hash = "other".into()).contains("weight_hash"));
-    assert!(refused(&|p| p[0].anti.meta.task = "ioi".into()).contains("its task is `ioi`"));
+    assert!(refused(&|p| p[0].scans[1].meta.provenance.weight_hash = "other".into()).contains("weight_hash"));
+    assert!(refused(&|p| p[0].scans[1].meta.task = "ioi".into()).contains("its task is `ioi`"));
     assert!(refused(&|p| p[1] = p[0].clone()).contains("given twice"));
     assert!(refused(&|p| p.clear()).contains("no scans"));
     let mixed = refused(&|p| {
-        p[1].ioi.meta.protocol = "published".into();
-        p[1].anti.meta.protocol = "published".into();
+        p[1].scans[0].meta.protocol = "published".into();
+        p[1].scans[1].meta.protocol = "published".into();
     });
     assert!(mixed.contains("pythia-70m and tiny-b") && mixed.contains("`protocol`"), "{mixed}");
 }

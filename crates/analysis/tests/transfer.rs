@@ -6,7 +6,8 @@ use std::path::Path;
 
 use common::normal;
 use cs_analysis::categories::classify;
-use cs_analysis::joint::{self, JointTable, StudyTask};
+use cs_analysis::contrast::Side;
+use cs_analysis::joint::{self, JointTable};
 use cs_analysis::transfer::{PairTransfer, Pairs, tables, transfers};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -110,7 +111,7 @@ fn ranks_and_missing_heads() {
             "f,a,g,b,1,1,0.06,,,,true,chosen",
         ]
     );
-    assert_eq!(found[0].task, StudyTask::Ioi);
+    assert_eq!(found[0].side, Side::A);
     assert_eq!(found[0].by_index.mean_frac_rank, Some(2.0 / 3.0));
     assert_eq!(found[0].by_index.chance_frac_rank, Some(2.0 / 3.0));
 }

@@ -9,7 +9,7 @@ fn main() -> Result<(), Error> {
     setup.prompts.n_prompts = Some(160);
     let scan = model.scan(&setup, None, &mut silent)?;
     let base = &scan.file.baseline;
-    println!("{} on {}: logit difference {:.3}", model.name(), setup.task.name, base.base_logit_diff_mean);
+    println!("{} on {}: logit difference {:.3}", model.name(), setup.task.name(), base.base_logit_diff_mean);
     for head in scan.file.top_suppressor_candidates.iter().take(5) {
         let range = match (head.delta_ci_low, head.delta_ci_high) {
             (Some(low), Some(high)) => format!("[{low:+.3}, {high:+.3}]"),

@@ -22,7 +22,8 @@ use crate::progress::Display;
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
 
-/// What every attention head of a transformer does on IOI and anti-repeat, across model families and sizes.
+/// What every attention head of a transformer does on a task, whether two tasks use the same heads, and how that changes across
+/// model families and sizes.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -64,10 +65,10 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling scan --models mini-opt-m --task ioi\n  circuit-scaling scan --models ./my-gpt2 --task my-task.toml --ablation resample\n  circuit-scaling scan --models ./my-gpt2 --task ioi --heads L9H6,L9H9 --out few"
     )]
     Scan(ScanArgs),
-    /// Join the scans of both tasks into one table
+    /// Join the scans of two tasks into one table
     #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
-    /// Class every head of the joint table as IOI-only, anti-only, shared or weak
+    /// Class every head of the joint table as working on one of two tasks only, shared or weak
     #[command(
         after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
     )]
@@ -151,6 +152,11 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling completions bash > ~/.local/share/bash-completion/completions/circuit-scaling\n  circuit-scaling completions fish > ~/.config/fish/completions/circuit-scaling.fish\n  circuit-scaling completions zsh > ~/.zfunc/_circuit-scaling    # a folder in $fpath"
     )]
     Completions(CompletionsArgs),
+    /// List the built-in tasks, print one, or print example files to begin with
+    #[command(
+        after_help = "Examples:\n  circuit-scaling task\n  circuit-scaling task ioi > my-task.toml\n  circuit-scaling task --example csv > prompts.csv\n  circuit-scaling scan --task prompts.csv --models ./my-gpt2"
+    )]
+    Task(TaskArgs),
     /// Print the manual page, or write one for each subcommand
     #[command(
         after_help = "Examples:\n  circuit-scaling man | man -l -\n  circuit-scaling man --out ~/.local/share/man/man1"
@@ -172,6 +178,31 @@ pub struct ManArgs {
     /// Write the pages of the program and of each subcommand into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Options of `task`.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// Print the file of this built-in task
+    #[arg(value_name = "TASK", conflicts_with = "example")]
+    pub name: Option<String>,
+    /// Print an example file: `names` (templates of two people), `template` (templates of any words), `csv` (prompts), or all of
+    /// them
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "all")]
+    pub example: Option<Example>,
+}
+
+/// An example file of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Example {
+    /// Templates that name two people and one of them again
+    Names,
+    /// Templates of any words
+    Template,
+    /// Prompts
+    Csv,
+    /// One of each
+    All,
 }
 
 /// A model by name.
@@ -207,12 +238,24 @@ pub struct StudyArgs {
     pub out: PathBuf,
 }
 
+/// Which tasks of a study are compared with each other.
+#[derive(Debug, Args, Clone, Default)]
+pub struct ContrastArgs {
+    /// Pairs of tasks to compare, separated by commas; by default ioi:anti-repeat where the study has both, else every pair of
+    /// up to four tasks
+    #[arg(long, value_name = "A:B", value_delimiter = ',')]
+    pub contrast: Vec<String>,
+}
+
 /// Options of the tables that need no model.
 #[derive(Debug, Args, Clone)]
 pub struct TableArgs {
     /// Where the study lies
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
@@ -239,7 +282,8 @@ impl TableArgs {
 /// Options of `analyze`.
 #[derive(Debug, Args)]
 pub struct AnalyzeArgs {
-    /// A joint table: family,model,layer,head,delta_ioi,delta_anti and any further columns, rows in any order
+    /// A joint table: family,model,layer,head,delta_ioi,delta_anti (or delta_ of two other tasks) and any further columns, rows in
+    /// any order
     #[arg(value_name = "JOINT.csv")]
     pub joint: PathBuf,
     /// Where tables go, and how they are made
@@ -257,6 +301,9 @@ pub struct CompareArgs {
     pub a: PathBuf,
     /// Another one of the same models
     pub b: PathBuf,
+    /// Tasks to compare the studies on
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,
@@ -289,7 +336,8 @@ pub struct MeasureArgs {
     /// How much is spent on certainty
     #[command(flatten)]
     pub effort: EffortArgs,
-    /// Prompts per task, both splits together; by default what effort and protocol say
+    /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
+    /// fewer
     #[arg(long, value_name = "N")]
     pub prompts: Option<usize>,
     /// Seed of every random draw
@@ -359,7 +407,7 @@ pub struct ScanArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Task: ioi, anti-repeat, or a task's TOML file
+    /// Task: a built-in one (see `circuit-scaling task`), a TOML file of templates, or a CSV or JSONL file of prompts
     #[arg(long, value_name = "TASK", add = complete::tasks())]
     pub task: String,
     /// Scan these heads only, such as L9H6,L9H9; the scan file says so, and tables, which need every head, refuse it
@@ -388,7 +436,8 @@ pub struct RunArgs {
     /// What is measured
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Tasks: ioi, anti-repeat, or tasks' TOML files, separated by commas. Tables need the first two
+    /// Tasks: built-in ones (see `circuit-scaling task`), TOML files of templates, CSV or JSONL files of prompts, separated by
+    /// commas
     #[arg(long, value_name = "TASKS", value_delimiter = ',', add = complete::tasks(), default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
     /// Random sets that sets of hero heads are compared with
@@ -405,6 +454,9 @@ pub struct ExperimentArgs {
     /// Where the study lies
     #[command(flatten)]
     pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold)]
     pub tau: f64,

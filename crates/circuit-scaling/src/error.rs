@@ -1,7 +1,7 @@
 //! What can go wrong at the command line, one line each.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cs_analysis::AnalysisError;
 use cs_circuits::ablate::AblateError;
@@ -58,11 +58,15 @@ pub enum CliError {
     },
     /// An experiment on a model that the study did not scan.
     #[error(
-        "{model} was not scanned on both tasks in {folder}: run `circuit-scaling scan --models {model}` with --task ioi and with --task anti-repeat"
+        "{model} was not scanned on {tasks} in {folder}: run `circuit-scaling scan --models {model}` with {how}"
     )]
     NotScanned {
         /// The model.
         model: String,
+        /// The tasks, in words.
+        tasks: String,
+        /// The options that name them.
+        how: String,
         /// The study.
         folder: PathBuf,
     },
@@ -181,6 +185,26 @@ pub enum CliError {
         /// The study.
         folder: PathBuf,
     },
+    /// A command that compares two tasks, in a study of one.
+    #[error(
+        "{folder} has scans on {task} alone, and this compares two tasks: scan the models on another one too (`circuit-scaling scan`)"
+    )]
+    OneTask {
+        /// The study.
+        folder: PathBuf,
+        /// Its task.
+        task: String,
+    },
+    /// Causal tracing of a file of prompts that has no corrupted ones.
+    #[error(
+        "{task}: no row has a `corrupted` prompt, which causal tracing needs: add the column, or leave tracing out with --stages {stages}"
+    )]
+    NoCorrupted {
+        /// The task.
+        task: String,
+        /// All other stages.
+        stages: String,
+    },
     /// The study's folder cannot be used.
     #[error("{path} cannot be written ({source}): choose another folder with --out")]
     Out {
@@ -213,11 +237,11 @@ pub enum CliError {
         /// What is wrong there.
         problem: String,
     },
-    /// Tables need both tasks of the study.
-    #[error("--tasks leaves out {task}, which the stages after `scan` need: add it, or use --stages scan")]
-    TaskNeeded {
-        /// The missing task.
-        task: &'static str,
+    /// Two tasks would write the same files.
+    #[error("--tasks names {task} twice: name each task once")]
+    SameTask {
+        /// The task.
+        task: String,
     },
     /// A manual page that cannot be made.
     #[error("the manual page cannot be made: {0}")]
@@ -230,6 +254,19 @@ pub enum CliError {
         /// Why.
         source: rayon::ThreadPoolBuildError,
     },
+}
+
+impl CliError {
+    /// That a model was not scanned on these tasks.
+    pub fn not_scanned(model: &str, tasks: &[&str], folder: &Path) -> Self {
+        let option = |task: &&str| format!("--task {}", task.replace('_', "-"));
+        Self::NotScanned {
+            model: model.to_owned(),
+            tasks: tasks.join(" and "),
+            how: tasks.iter().map(option).collect::<Vec<_>>().join(" and with "),
+            folder: folder.to_owned(),
+        }
+    }
 }
 
 impl From<PromptError> for CliError {

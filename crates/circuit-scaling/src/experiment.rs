@@ -13,6 +13,7 @@ use cs_circuits::task::Task;
 use cs_engine::intervention::Stream;
 
 use crate::error::CliError;
+use crate::left_out::left_out;
 use crate::model::{Model, Observer};
 use crate::scan_meta::scan_meta;
 
@@ -54,6 +55,8 @@ pub struct HeadScan {
     pub per_prompt: PerPromptScan,
     /// The prompts, in the order of `per_prompt`.
     pub prompts: TokenizedPrompts,
+    /// What of the task took no part, a line each.
+    pub notes: Vec<String>,
 }
 
 /// Sets of heads that were ablated together.
@@ -63,6 +66,8 @@ pub struct AblatedSets {
     pub outcomes: TaskOutcomes,
     /// The prompts, in the order of `outcomes`.
     pub prompts: TokenizedPrompts,
+    /// What of the task took no part, a line each.
+    pub notes: Vec<String>,
 }
 
 /// Heads that were traced.
@@ -74,6 +79,8 @@ pub struct TracedHeads {
     pub trace: TaskTrace,
     /// The pairs, in the order of `trace`.
     pub pairs: TracingPairs,
+    /// What of the task took no part, a line each.
+    pub notes: Vec<String>,
 }
 
 impl Model {
@@ -82,12 +89,15 @@ impl Model {
     /// # Errors
     /// Too few names that the model's tokenizer takes for one token, or options that the task does not allow.
     pub fn prompts(&self, setup: &Setup) -> Result<TokenizedPrompts, CliError> {
-        Ok(self.prompt_set(setup)?.tokenize(&self.subject)?)
+        Ok(self.ask(setup)?.1)
     }
 
-    fn prompt_set(&self, setup: &Setup) -> Result<PromptSet, CliError> {
+    /// The prompts, as text and as tokens, and what of the task takes no part.
+    fn ask(&self, setup: &Setup) -> Result<(PromptSet, TokenizedPrompts, Vec<String>), CliError> {
         self.tokenizer()?;
-        Ok(PromptSet::resolve(&setup.task, &setup.prompts, &[&self.subject])?)
+        let set = PromptSet::resolve(&setup.task, &setup.prompts, &[&self.subject])?;
+        let (prompts, notes) = (set.tokenize(&self.subject)?, left_out(&setup.task, &set));
+        Ok((set, prompts, notes))
     }
 
     /// Ablates each of `heads`, or every head, by itself. The numbers are those of `circuit-scaling scan` with the same
@@ -102,15 +112,14 @@ impl Model {
         heads: Option<&[HeadId]>,
         observe: Observer<'_>,
     ) -> Result<HeadScan, CliError> {
-        let set = self.prompt_set(setup)?;
-        let prompts = set.tokenize(&self.subject)?;
+        let (set, prompts, notes) = self.ask(setup)?;
         let meta = scan_meta(&self.subject, &set, setup.ablation, heads);
         let mut observe = |underway: Underway<'_>| observe(underway.progress);
         let per_prompt = cs_circuits::scan::scan(&self.decoder, &prompts, meta, setup.ablation, &mut observe)
             .map_err(|source| CliError::Scan { model: self.name().to_owned(), source })?;
         let summary = SummaryOptions { resampling: setup.resampling.clone(), ..SummaryOptions::default() };
         let file = summarise_scan(&per_prompt, &summary)?;
-        Ok(HeadScan { file, per_prompt, prompts })
+        Ok(HeadScan { file, per_prompt, prompts, notes })
     }
 
     /// Ablates each of `sets` of (layer, head) together, on the prompts of one split.
@@ -125,10 +134,10 @@ impl Model {
         observe: Observer<'_>,
     ) -> Result<AblatedSets, CliError> {
         self.check_heads(sets.iter().flatten().map(|&(layer, head)| HeadId { layer, head }))?;
-        let prompts = self.prompts(setup)?;
+        let (_, prompts, notes) = self.ask(setup)?;
         let outcomes = ablate_sets(&self.decoder, &prompts, (split, None), sets, setup.ablation, observe)
             .map_err(|source| CliError::Ablate { model: self.name().to_owned(), source })?;
-        Ok(AblatedSets { outcomes, prompts: prompts.restricted_to(split) })
+        Ok(AblatedSets { outcomes, prompts: prompts.restricted_to(split), notes })
     }
 
     /// Patches a stream of each of `heads`, or of every head, by itself from clean into corrupted prompts of one split.
@@ -145,12 +154,13 @@ impl Model {
     ) -> Result<TracedHeads, CliError> {
         let heads = heads.map_or_else(|| self.heads(), <[HeadId]>::to_vec);
         self.check_heads(heads.iter().copied())?;
-        let pairs = self.prompts(setup)?.tracing_pairs(split);
+        let (_, prompts, notes) = self.ask(setup)?;
+        let pairs = prompts.tracing_pairs(split);
         let places: Vec<(u32, u32)> = heads.iter().map(|head| (head.layer, head.head)).collect();
         let options = setup.ablation.engine;
         let trace = cs_circuits::trace::trace(&self.decoder, &pairs, &places, stream, options, observe)
             .map_err(|source| CliError::Trace { model: self.name().to_owned(), source })?;
-        Ok(TracedHeads { heads, trace, pairs })
+        Ok(TracedHeads { heads, trace, pairs, notes })
     }
 }
 

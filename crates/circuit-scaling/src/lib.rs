@@ -15,6 +15,7 @@ pub mod edit;
 pub mod effort;
 pub mod error;
 pub mod experiment;
+mod left_out;
 mod miniatures;
 pub mod model;
 pub mod prelude;
@@ -97,6 +98,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, is_given, display),
         Command::Models => Ok(commands::models::models()),
+        Command::Task(args) => commands::task::task(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),
         Command::Man(args) => commands::shell::man(args),
     }

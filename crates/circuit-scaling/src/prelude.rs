@@ -61,6 +61,6 @@ pub use cs_analysis::head_id::HeadId;
 pub use cs_analysis::scan_file::{HeadDelta, Resampling, ScanFile};
 pub use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference, Split};
 pub use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
-pub use cs_circuits::task::Task;
+pub use cs_circuits::task::{RowTask, Task};
 pub use cs_engine::intervention::Stream;
 pub use cs_engine::{Options, Progress};

@@ -33,7 +33,7 @@ pub fn scan_meta(
         model_name: subject.name.clone(),
         hf_name: subject.hf_name.clone(),
         family: subject.family.clone(),
-        task: prompts.task.name.clone(),
+        task: prompts.task.name().to_owned(),
         protocol: prompts.protocol.to_string(),
         seed: prompts.seed,
         value_bias: scan.value_bias.to_string(),

@@ -45,6 +45,9 @@ pub struct StudyFile {
     pub tau: Option<f64>,
     /// Hero heads per model and category.
     pub top_k: Option<usize>,
+    /// Pairs of tasks to compare, `A:B`; left out where they are those that a study has by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contrast: Option<Vec<String>>,
     /// `all`, or `BASE:TARGET` pairs.
     pub pairs: Option<Vec<String>>,
     /// Random sets of each kind and size, at most, that sets of hero heads are compared with.
@@ -114,6 +117,7 @@ impl StudyFile {
                 .map_err(|_| bad("effort", format!("`{text}` is not quick, standard or thorough")))?;
         }
         put(&mut tables.top_k, self.top_k.filter(|_| unless_given("top_k")));
+        put(&mut tables.contrasts.contrast, self.contrast.filter(|_| unless_given("contrast")));
         put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
             measure.protocol = parsed(&text).map_err(|e| bad("protocol", e))?;
@@ -160,6 +164,7 @@ impl StudyFile {
             reference: Some(measure.reference.to_string()),
             tau: Some(tables.tau),
             top_k: Some(tables.top_k),
+            contrast: Some(tables.contrasts.contrast.clone()).filter(|asked| !asked.is_empty()),
             pairs: Some(tables.pairs.clone()),
             random_sets: Some(sets.random_sets(effort)),
             random_prompts: Some(sets.random_prompts(effort) as u32),

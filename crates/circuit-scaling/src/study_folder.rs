@@ -9,8 +9,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cs_analysis::contrast::Contrast;
+use cs_analysis::file_name::file_safe_name;
 use cs_analysis::files::{write_atomic, write_bytes};
-use cs_analysis::layout::{Layout, file_safe_name};
+use cs_analysis::layout::Layout;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -134,12 +136,17 @@ impl StudyFolder {
 
     /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
     pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> Partial {
-        Partial::read(self.own(&format!("scan_{task}_{}.partial", file_safe_name(model))), inputs)
+        Partial::read(
+            self.own(&format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model))),
+            inputs,
+        )
     }
 
-    /// The same for a model's ablated sets.
-    pub fn partial_ablation(&self, model: &str, inputs: &Digest256) -> Partial {
-        Partial::read(self.own(&format!("ablate_{}.partial", file_safe_name(model))), inputs)
+    /// The same for a contrast's ablated sets of a model.
+    pub fn partial_ablation(&self, contrast: &Contrast, model: &str, inputs: &Digest256) -> Partial {
+        let name = format!("ablate_{}.partial", file_safe_name(model));
+        let path = contrast.folder().map_or_else(|| self.own(&name), |folder| self.own(&folder).join(&name));
+        Partial::read(path, inputs)
     }
 }
 

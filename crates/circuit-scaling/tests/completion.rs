@@ -32,16 +32,21 @@ fn candidates(shell: &str, line: &str, folder: &Path) -> Option<Vec<String>> {
     let binaries = Path::new(env!("CARGO_BIN_EXE_circuit-scaling")).parent().unwrap().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&path))).unwrap();
-    let output = match Command::new(shell).args(["-c", &program]).env("PATH", path).current_dir(folder).output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: no {shell} to complete with");
-            return None;
-        }
-        Err(error) => panic!("{shell}: {error}"),
-    };
+    let output =
+        match Command::new(shell).args(["-c", &program]).env("PATH", path).current_dir(folder).output() {
+            Ok(output) => output,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("skipped: no {shell} to complete with");
+                return None;
+            }
+            Err(error) => panic!("{shell}: {error}"),
+        };
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() || !said.is_empty(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() || !said.is_empty(),
+        "{shell}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     // Fish and zsh say what a candidate is after a tab or a colon.
     Some(said.lines().map(|line| line.split(['\t', ':']).next().unwrap().trim().to_owned()).collect())
 }
@@ -57,7 +62,11 @@ fn shells_complete_subcommands_options_values_models_and_tasks() {
         ("circuit-scaling scan --ablation ", &["zero", "mean", "resample"], &["abc"]),
         ("circuit-scaling run --effort q", &["quick"], &["standard"]),
         ("circuit-scaling run --models mini-gpt2-", &["mini-gpt2-s", "mini-gpt2-l"], &["mini-opt-s"]),
-        ("circuit-scaling run --models mini-gpt2-s,pythia-1", &["mini-gpt2-s,pythia-160m"], &["mini-gpt2-s,gpt2"]),
+        (
+            "circuit-scaling run --models mini-gpt2-s,pythia-1",
+            &["mini-gpt2-s,pythia-160m"],
+            &["mini-gpt2-s,gpt2"],
+        ),
         ("circuit-scaling run --models my", &["my-checkpoint/"], &["my-task.toml"]),
         ("circuit-scaling scan --task ", &["ioi", "anti-repeat", "my-task.toml"], &["mini-gpt2-s"]),
         ("circuit-scaling trace --stream p", &["pattern"], &["v"]),
@@ -66,10 +75,16 @@ fn shells_complete_subcommands_options_values_models_and_tasks() {
         for (line, wanted, unwanted) in cases {
             let Some(found) = candidates(shell, line, dir.path()) else { break };
             for word in wanted {
-                assert!(found.iter().any(|candidate| candidate == word), "{shell}: `{line}`: no {word} in {found:?}");
+                assert!(
+                    found.iter().any(|candidate| candidate == word),
+                    "{shell}: `{line}`: no {word} in {found:?}"
+                );
             }
             for word in unwanted {
-                assert!(found.iter().all(|candidate| candidate != word), "{shell}: `{line}`: {word} in {found:?}");
+                assert!(
+                    found.iter().all(|candidate| candidate != word),
+                    "{shell}: `{line}`: {word} in {found:?}"
+                );
             }
         }
     }

@@ -52,7 +52,7 @@ impl From<PromptError> for AblateError {
 /// Under [`Ablation::Mean`] they are all prompts, since a head's mean is one over all of them.
 #[must_use]
 pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: Ablation) -> Vec<usize> {
-    let mut strata: Vec<((&str, Order), Vec<usize>)> = Vec::new();
+    let mut strata: Vec<((&str, Option<Order>), Vec<usize>)> = Vec::new();
     for (place, (_, prompt)) in prompts.of_split(split).enumerate() {
         let key = (prompt.template.as_str(), prompt.order);
         match strata.iter_mut().find(|(known, _)| *known == key) {

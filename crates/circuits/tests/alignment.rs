@@ -29,7 +29,7 @@ fn bpe(space: &str, normalizer: Value, pre_tokenizer: Value, in_vocabulary: impl
     (' '..='~').for_each(|c| add(c.to_string()));
     (0..256).for_each(|byte| add(format!("<0x{byte:02X}>")));
     let mut merges: Vec<[String; 2]> = Vec::new();
-    for name in task().names.all().filter(|name| !IN_PIECES.contains(name)) {
+    for name in support::name_task("ioi").names.all().filter(|name| !IN_PIECES.contains(name)) {
         let mut left = space.to_owned();
         for c in in_vocabulary(name).chars() {
             let pair = [left.clone(), c.to_string()];

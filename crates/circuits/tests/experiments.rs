@@ -5,9 +5,9 @@ mod experiments;
 #[path = "planted/mod.rs"]
 mod planted;
 
-use cs_analysis::ablation::{HeadSet, MEASURED, Selection, SetKind};
+use cs_analysis::ablation::{ALL_HEADS, HeadSet, MEASURED, SetKind};
 use cs_analysis::categories::DEFAULT_TAU;
-use cs_analysis::layout::{ANTI_REPEAT, IOI};
+use cs_analysis::contrast::{ANTI_REPEAT, Category, IOI, Side};
 use cs_analysis::tracing::{TracedHead, correlations, summarise};
 use cs_circuits::ablate::{AblateError, ablate_sets, subsample};
 use cs_circuits::prompts::{Split, TokenizedPrompts};
@@ -110,12 +110,17 @@ fn normalised_influence_is_the_share_of_the_answer_that_comes_back() {
         trace(&model.decoder, &pairs, &all_heads(), Stream::V, cs_engine::Options::default(), &mut go_on)
             .unwrap()
     });
-    let results = summarise(&scanned.origin, "v", &heads, &traces[0], &traces[1], &RESAMPLING, &[]).unwrap();
+    let results = {
+        let contrast = &scanned.classified.contrast;
+        summarise(contrast, &scanned.origin, "v", &heads, traces.each_ref(), &RESAMPLING, &[])
+    }
+    .unwrap();
     let (layer, head) = model.head("s_inhibition");
     let result = &results[layer * N_HEADS + head];
     assert_eq!((result.layer as usize, result.head as usize), (layer, head));
     // 4.4 of the 7.2 logits between clean and corrupted, on IOI; 3.2 of 4.4 on anti-repeat.
-    for (influence, expected) in [(&result.ioi, 4.4 / 7.2), (&result.anti, 3.2 / 4.4)] {
+    for (side, expected) in [(Side::A, 4.4 / 7.2), (Side::B, 3.2 / 4.4)] {
+        let influence = &result.on(side).figures;
         let found = influence.normalised.unwrap();
         assert!((found - expected).abs() < 0.02, "{found} instead of {expected}");
         assert!(
@@ -124,7 +129,8 @@ fn normalised_influence_is_the_share_of_the_answer_that_comes_back() {
         assert!(influence.p_value < 0.01 && influence.ci_low.unwrap() > 0.0);
     }
     assert!(result.note.contains("only 16 pairs on ioi"), "{}", result.note);
-    assert_eq!(result.ioi_influences.len(), result.ioi.weights.len());
+    let on = result.on(Side::A);
+    assert_eq!(on.influences.len(), on.figures.weights.len());
     let over_all = correlations(&results);
     assert_eq!(over_all.len(), 4);
     assert!(over_all.iter().all(|c| c.n_heads == N_LAYERS * N_HEADS && c.pearson.0.is_some()));
@@ -140,7 +146,7 @@ fn separate_circuits_dissociate() {
         let (ablation, dissociation) = Scanned::new(&world, &model.decoder, DEFAULT_TAU).ablation(100, seed);
         let baseline = &ablation.summary[0];
         assert_eq!(baseline.set_type, "baseline");
-        assert!(baseline.acc_ioi == Some(1.0) && baseline.acc_anti == Some(1.0));
+        assert!(baseline.tasks.iter().all(|task| task.acc.value == Some(1.0)));
         let row = |set_type: &str, k| {
             ablation
                 .summary
@@ -150,25 +156,34 @@ fn separate_circuits_dissociate() {
         };
         for k in [1, 2] {
             // The strongest heads of either task take 2/3 of a mover's and all of a suppressor's share away, or more.
-            let (ioi, anti) = (row("hero_ioi_only", k), row("hero_anti_only", k));
-            assert!(ioi.delta_ioi.unwrap() < -2.0 && ioi.delta_anti.unwrap().abs() < 0.05, "{seed}: {ioi:?}");
-            assert!(
-                anti.delta_anti.unwrap() < -2.0 && anti.delta_ioi.unwrap().abs() < 0.05,
-                "{seed}: {anti:?}"
-            );
-            assert!(ioi.acc_ioi.unwrap() < 0.5 && ioi.acc_anti == Some(1.0), "{seed}: {ioi:?}");
+            for (set, own, other) in
+                [("hero_ioi_only", Side::A, Side::B), ("hero_anti_only", Side::B, Side::A)]
+            {
+                let row = row(set, k);
+                let (own, other) = (row.on(own), row.on(other));
+                assert!(own.delta.unwrap() < -2.0 && other.delta.unwrap().abs() < 0.05, "{seed}: {row:?}");
+            }
+            let ioi = row("hero_ioi_only", k);
+            let [own, other] = ioi.tasks;
+            assert!(own.acc.value.unwrap() < 0.5 && other.acc.value == Some(1.0), "{seed}: {ioi:?}");
             // No head of this circuit is shared: said for every kind of set.
             for kind in [SetKind::Hero, SetKind::Random] {
-                let shared = row(&Selection::Shared.set_type(kind), k);
-                assert!(shared.acc_ioi.is_none() && shared.status == "no head is shared", "{shared:?}");
+                let shared = row(&format!("{}_shared", kind.name()), k);
+                assert!(
+                    shared.on(Side::A).acc.value.is_none() && shared.status == "no head is shared",
+                    "{shared:?}"
+                );
             }
         }
         assert!(ablation.notes.iter().any(|n| n.contains("no head is shared")), "{:?}", ablation.notes);
         // On the other task they are no hero heads, so their layers explain nothing there.
         let matched = row("random_matched_ioi_only", 2);
-        assert!(matched.status.starts_with("anti: not drawn") || matched.n_sets_anti == 0, "{matched:?}");
+        assert!(
+            matched.status.starts_with("anti: not drawn") || matched.on(Side::B).n_sets == 0,
+            "{matched:?}"
+        );
         let area = ablation.areas.iter().find(|a| {
-            (a.selection, a.against) == (Selection::IoiOnly, SetKind::Random)
+            (a.selection.as_str(), a.against) == ("ioi_only", SetKind::Random)
                 && a.task == "ioi"
                 && a.measure == "mean_diff"
         });
@@ -202,9 +217,7 @@ fn a_shared_circuit_does_not_dissociate() {
         assert_eq!(dissociation.lesion_status, "no ioi_only head helps its task");
         assert_eq!(dissociation.double_dissociation, None);
         // The hero heads are the circuit: at every k they matter more than any random set, on both tasks.
-        for test in
-            ablation.tests.iter().filter(|t| t.selection == Selection::All && t.measure == "mean_diff")
-        {
+        for test in ablation.tests.iter().filter(|t| t.selection == ALL_HEADS && t.measure == "mean_diff") {
             if let Some(difference) = test.difference {
                 assert!(difference < -0.5, "placement {seed}: {test:?}");
             }
@@ -220,10 +233,10 @@ fn the_index_of_a_mixed_circuit_is_that_of_its_planted_effects() {
     let total = |task: usize, keep: fn(&Role) -> bool| -> f64 {
         circuit.iter().filter(|role| keep(role)).map(|role| role.delta[task].powi(2)).sum()
     };
-    let works: fn(&Role) -> bool = |role| role.category.name() != "weak";
+    let works: fn(&Role) -> bool = |role| role.category != Category::Weak;
     let share = |task, keep: fn(&Role) -> bool| total(task, keep) / total(task, works);
-    let ioi_only: fn(&Role) -> bool = |role| role.category.name() == "ioi_only";
-    let anti_only: fn(&Role) -> bool = |role| role.category.name() == "anti_only";
+    let ioi_only: fn(&Role) -> bool = |role| role.category == Category::OnlyA;
+    let anti_only: fn(&Role) -> bool = |role| role.category == Category::OnlyB;
     let planted = 0.5 * (share(0, ioi_only) - share(1, ioi_only) + share(1, anti_only) - share(0, anti_only));
     assert!((0.2..0.8).contains(&planted), "{planted}");
     for seed in 0..5 {
@@ -258,7 +271,7 @@ fn a_set_of_one_is_its_head() {
     let row = ablation.summary.iter().find(|r| r.set_type == "hero" && r.k == 1).unwrap();
     let raw = ablation.rows.iter().find(|r| r.kind == SetKind::Hero && r.k == 1).unwrap();
     let (layer, head) = raw.heads[0];
-    for (scan, delta) in scanned.scans.iter().zip([row.delta_ioi, row.delta_anti]) {
+    for (scan, delta) in scanned.scans.iter().zip(row.tasks.map(|task| task.delta)) {
         let differences = scan.differences(cs_analysis::scan_file::Split::HeldOut);
         let expected = cs_analysis::stats::bootstrap::weighted_mean(
             &differences.heads[layer as usize * N_HEADS + head as usize],
@@ -357,7 +370,7 @@ fn what_cannot_be_is_said() {
     // Seven heads have no eighth.
     let mut few = scanned.classified.models[0].clone();
     few.heads.truncate(7);
-    let plan = cs_analysis::ablation::plan(&few, 10, 0);
+    let plan = cs_analysis::ablation::plan(&scanned.classified.contrast, &few, 10, 0);
     assert!(plan.comparisons.is_empty());
     assert_eq!(plan.notes, ["7 heads are too few: sets are of up to an eighth of the heads"]);
 

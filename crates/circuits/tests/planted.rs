@@ -82,13 +82,13 @@ fn the_table_says_what_it_plants() {
     let world = World::new();
     for circuit in [full_circuit, separate_circuit, shared_circuit] {
         for role in circuit(&world) {
-            let category = Category::of(role.delta[0], role.delta[1], DEFAULT_TAU);
+            let category = Category::of(role.delta, DEFAULT_TAU);
             assert_eq!(category, role.category, "{}", role.name);
         }
     }
     let roles = full_circuit(&world);
     for category in Category::ALL {
-        assert!(roles.iter().any(|role| role.category == category), "{category}");
+        assert!(roles.iter().any(|role| role.category == category), "{category:?}");
     }
     let has = |task: usize, sign: f64| roles.iter().any(|role| role.delta[task] * sign > 0.0);
     for task in 0..2 {

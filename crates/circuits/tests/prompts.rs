@@ -8,11 +8,11 @@ use cs_circuits::prompts::{
     DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split,
     Token, Tokenize, TokenizedPrompts,
 };
-use cs_circuits::task::{Order, Task};
+use cs_circuits::task::{NameTask, Order, Task};
 use support::Words;
 
-fn task(name: &str) -> Task {
-    Task::load(name).unwrap()
+fn task(name: &str) -> NameTask {
+    support::name_task(name)
 }
 
 fn options(n_prompts: usize, seed: u64) -> PromptOptions {
@@ -23,18 +23,18 @@ fn published() -> PromptOptions {
     PromptOptions { protocol: Protocol::Published, ..PromptOptions::default() }
 }
 
-fn resolve(task: &Task, options: &PromptOptions) -> PromptSet {
-    PromptSet::resolve(task, options, &[&Words::new("words")]).unwrap()
+fn resolve(task: &NameTask, options: &PromptOptions) -> PromptSet {
+    PromptSet::resolve(&task.clone().into(), options, &[&Words::new("words")]).unwrap()
 }
 
-fn refusal(task: &Task, options: &PromptOptions, tokenizers: &[&dyn Tokenize]) -> String {
-    let error = PromptSet::resolve(task, options, tokenizers).unwrap_err().to_string();
+fn refusal(task: &NameTask, options: &PromptOptions, tokenizers: &[&dyn Tokenize]) -> String {
+    let error = PromptSet::resolve(&task.clone().into(), options, tokenizers).unwrap_err().to_string();
     assert!(!error.contains('\n'), "{error}");
     error
 }
 
 /// A task with two templates, one filler of two words, and four names in all.
-fn tiny() -> Task {
+fn tiny() -> NameTask {
     let text = r#"
         name = "tiny"
         title = "Tiny"
@@ -47,7 +47,7 @@ fn tiny() -> Task {
         id = "went"
         text = "Then {first} and {second} went, and {repeated} left"
     "#;
-    Task::from_toml(text, "tiny.toml").unwrap()
+    Task::from_toml(text, "tiny.toml").unwrap().names().unwrap().clone()
 }
 
 fn of(set: &PromptSet, split: Split) -> impl Iterator<Item = &Prompt> {
@@ -60,11 +60,11 @@ fn the_default_is_balanced_exactly_over_templates_and_orders() {
         let set = resolve(&task(name), &PromptOptions::default());
         assert_eq!(set.n_prompts, DEFAULT_PROMPTS);
         for split in [Split::Discovery, Split::HeldOut] {
-            let mut cells: BTreeMap<(&str, Order), u32> = BTreeMap::new();
+            let mut cells: BTreeMap<(&str, Option<Order>), u32> = BTreeMap::new();
             for prompt in of(&set, split) {
                 *cells.entry((&prompt.template, prompt.order)).or_default() += prompt.weight;
             }
-            assert_eq!(cells.len(), set.task.templates.len() * 2);
+            assert_eq!(cells.len(), set.task.names().unwrap().templates.len() * 2);
             assert_eq!(cells.values().sum::<u32>(), 240);
             assert_eq!(cells.values().min(), cells.values().max(), "{name} {split}: {cells:?}");
         }
@@ -83,7 +83,7 @@ fn any_number_is_balanced_to_within_one_and_splits_differ_by_one_at_most() {
             let mut orders = [0u32; 2];
             for prompt in of(&set, split) {
                 let template = task.templates.iter().position(|t| t.id == prompt.template).unwrap();
-                let order = usize::from(prompt.order == Order::Second);
+                let order = usize::from(prompt.order == Some(Order::Second));
                 cells[template * 2 + order] += prompt.weight;
                 orders[order] += prompt.weight;
             }
@@ -101,7 +101,7 @@ fn held_out_templates_are_those_of_one_split_alone() {
         let set = resolve(&task, &held_out);
         let mut all = BTreeSet::new();
         for split in [Split::Discovery, Split::HeldOut] {
-            let mut cells: BTreeMap<(&str, Order), u32> = BTreeMap::new();
+            let mut cells: BTreeMap<(&str, Option<Order>), u32> = BTreeMap::new();
             for prompt in of(&set, split) {
                 *cells.entry((&prompt.template, prompt.order)).or_default() += prompt.weight;
             }
@@ -207,12 +207,12 @@ fn a_prompt_takes_one_name_from_each_list_and_either_comes_first() {
         assert_ne!(task.names.pool.contains(&prompt.first), task.names.pool.contains(&prompt.second));
     }
     assert!((150..250).contains(&pool_first), "{pool_first}");
-    let one_list = Task { names: one_list(&task), ..task.clone() };
+    let one_list = NameTask { names: one_list(&task), ..task.clone() };
     let set = resolve(&one_list, &options(400, 1));
     assert!(set.prompts.iter().all(|prompt| prompt.first != prompt.second));
 }
 
-fn one_list(task: &Task) -> cs_circuits::task::Names {
+fn one_list(task: &NameTask) -> cs_circuits::task::Names {
     cs_circuits::task::Names { partner_pool: Vec::new(), ..task.names.clone() }
 }
 
@@ -230,10 +230,10 @@ fn a_small_task_repeats_its_prompts_as_weights() {
 #[test]
 fn answers_follow_the_rule_of_the_task() {
     let other = resolve(&tiny(), &options(40, 0));
-    let repeated = Task { correct: cs_circuits::task::CorrectRule::Repeated, ..tiny() };
+    let repeated = NameTask { correct: cs_circuits::task::CorrectRule::Repeated, ..tiny() };
     let repeated = resolve(&repeated, &options(40, 0));
     for (a, b) in other.prompts.iter().zip(&repeated.prompts) {
-        let last = if a.order == Order::First { &a.first } else { &a.second };
+        let last = if a.order == Some(Order::First) { &a.first } else { &a.second };
         assert_eq!(&a.distractor, last);
         assert_eq!((&a.correct, &a.distractor, &a.text), (&b.distractor, &b.correct, &b.text));
         assert_eq!(a.text.matches(last.as_str()).count(), 2);
@@ -269,7 +269,7 @@ fn check_tokens(set: &PromptSet, tokenizer: &dyn Tokenize) -> TokenizedPrompts {
             assert_eq!(names.len(), 4);
         }
         if let Some(ids) = &tokenized.corrupted_token_ids {
-            assert_eq!(tokenizer.decode(&ids[1..]).unwrap(), tokenized.corrupted_text);
+            assert_eq!(Some(tokenizer.decode(&ids[1..]).unwrap()), tokenized.corrupted_text);
             assert_ne!(ids, &tokenized.token_ids);
         }
     }
@@ -280,7 +280,7 @@ fn check_tokens(set: &PromptSet, tokenizer: &dyn Tokenize) -> TokenizedPrompts {
 fn every_standard_prompt_has_both_twins_and_single_token_names() {
     for task in [task("ioi"), task("anti_repeat"), tiny()] {
         let tokenizer = Words::new("words");
-        let set = PromptSet::resolve(&task, &options(400, 2), &[&tokenizer]).unwrap();
+        let set = PromptSet::resolve(&task.clone().into(), &options(400, 2), &[&tokenizer]).unwrap();
         let tokens = check_tokens(&set, &tokenizer);
         tokens.require_resample(Split::All, Reference::Same).unwrap();
         assert_eq!(tokens.candidates.len(), task.names.all().count());
@@ -305,7 +305,7 @@ fn every_standard_prompt_has_both_twins_and_single_token_names() {
 fn the_default_has_the_200_tracing_pairs_that_are_asked_for() {
     for name in ["ioi", "anti_repeat"] {
         let tokenizer = Words::new("words");
-        let set = PromptSet::resolve(&task(name), &PromptOptions::default(), &[&tokenizer]).unwrap();
+        let set = PromptSet::resolve(&task(name).into(), &PromptOptions::default(), &[&tokenizer]).unwrap();
         assert!(set.tokenize(&tokenizer).unwrap().tracing_pairs(Split::HeldOut).pairs.len() >= 200);
     }
 }
@@ -322,7 +322,7 @@ fn resampled_names_come_from_the_pairs_of_the_same_split() {
 #[test]
 fn mean_groups_part_the_prompts_by_split_template_and_length() {
     let tokenizer = Words::splitting("words", &["park"]);
-    let set = PromptSet::resolve(&tiny(), &options(200, 0), &[&tokenizer]).unwrap();
+    let set = PromptSet::resolve(&tiny().into(), &options(200, 0), &[&tokenizer]).unwrap();
     let tokens = set.tokenize(&tokenizer).unwrap();
     let groups = tokens.mean_groups(Split::Discovery);
     // "met" with "park" is a token longer than with "shop".
@@ -340,7 +340,7 @@ fn names_are_chosen_over_all_tokenizers_and_refusals_recorded() {
     let task = task("ioi");
     let (a, b) = (Words::splitting("a", &["Kate", "Tom"]), Words::splitting("b", &["Luke"]));
     let twin = Words { hash: a.hash.clone(), ..Words::splitting("a-large", &["Kate", "Tom"]) };
-    let set = PromptSet::resolve(&task, &options(40, 0), &[&b, &a, &twin]).unwrap();
+    let set = PromptSet::resolve(&task.clone().into(), &options(40, 0), &[&b, &a, &twin]).unwrap();
     assert_eq!(set.names.all().count(), task.names.all().count() - 3);
     let refused: BTreeSet<(&str, &str)> =
         set.refused.iter().map(|r| (r.name.as_str(), r.models[0].as_str())).collect();
@@ -351,7 +351,7 @@ fn names_are_chosen_over_all_tokenizers_and_refusals_recorded() {
         (&["a".to_owned(), "a-large".to_owned()][..], "' Kate' is split into ' Kat', 'e'")
     );
     // The order in which models are given changes nothing, and all get the same texts.
-    assert_eq!(set, PromptSet::resolve(&task, &options(40, 0), &[&twin, &a, &b]).unwrap());
+    assert_eq!(set, PromptSet::resolve(&task.clone().into(), &options(40, 0), &[&twin, &a, &b]).unwrap());
     for tokenizer in [&a, &b, &twin] {
         check_tokens(&set, tokenizer);
     }
@@ -363,7 +363,7 @@ fn too_few_names_is_an_error_that_says_who_refuses_them() {
     let refs: Vec<&str> = all.iter().map(String::as_str).collect();
     let strict = Words::splitting("strict", &refs[5..35]);
     let stricter = Words::splitting("stricter", &refs[..35]);
-    let half = PromptSet::resolve(&task("ioi"), &options(40, 0), &[&strict]).unwrap();
+    let half = PromptSet::resolve(&task("ioi").into(), &options(40, 0), &[&strict]).unwrap();
     assert_eq!(half.names.all().count(), 50);
     let error = refusal(&task("ioi"), &PromptOptions { min_names: Some(60), ..options(40, 0) }, &[&strict]);
     assert!(error.contains("50 of the 80 names in `names` are usable and 60 are needed"), "{error}");
@@ -381,7 +381,7 @@ fn too_few_names_is_an_error_that_says_who_refuses_them() {
 }
 
 /// The published anti-repeat form as a task's template.
-fn task_of_twelve() -> Task {
+fn task_of_twelve() -> NameTask {
     let anti = task("anti_repeat");
     let published = anti.published.clone().unwrap();
     let mut task = tiny();
@@ -393,7 +393,7 @@ fn task_of_twelve() -> Task {
     };
     task.fillers.clear();
     task.templates = vec![cs_circuits::task::Template { id: "met_talked".to_owned(), text: published.text }];
-    task.validate("task").unwrap();
+    Task::from(task.clone()).validate("task").unwrap();
     task
 }
 
@@ -407,7 +407,7 @@ fn a_tokenizer_that_joins_two_spaces_refuses_the_published_form_under_the_rule()
         "{error}"
     );
     assert!(error.contains("met_talked"), "{error}");
-    let set = PromptSet::resolve(&self::task("anti_repeat"), &published(), &[&tokenizer]).unwrap();
+    let set = PromptSet::resolve(&self::task("anti_repeat").into(), &published(), &[&tokenizer]).unwrap();
     assert_eq!(set.n_prompts, 400);
 }
 
@@ -463,7 +463,7 @@ fn numbers_and_models_that_make_no_prompts() {
 #[test]
 fn bos_inside_a_text_is_refused() {
     let words = Words { bos: "Then".to_owned(), ..Words::new("words") };
-    let error = PromptSet::resolve(&tiny(), &options(10, 0), &[&words]).unwrap_err();
+    let error = PromptSet::resolve(&tiny().into(), &options(10, 0), &[&words]).unwrap_err();
     assert!(matches!(error, PromptError::BosInText { .. }), "{error}");
 }
 
@@ -471,7 +471,7 @@ fn bos_inside_a_text_is_refused() {
 fn published_prompts_are_drawn_with_replacement_and_their_last_token_answers() {
     // " Lina" is two tokens; its last one answers.
     let tokenizer = Words::splitting("words", &["Lina"]);
-    let set = PromptSet::resolve(&task("ioi"), &published(), &[&tokenizer]).unwrap();
+    let set = PromptSet::resolve(&task("ioi").into(), &published(), &[&tokenizer]).unwrap();
     assert_eq!((set.n_prompts, set.names.all().count()), (200, 15));
     assert!(set.prompts.len() < 200, "{} distinct", set.prompts.len());
     let tokens = check_tokens(&set, &tokenizer);

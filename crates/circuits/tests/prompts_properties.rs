@@ -5,12 +5,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cs_circuits::prompts::{PromptOptions, PromptSet, Split};
-use cs_circuits::task::{CorrectRule, Names, Orders, Pattern, Task, Template};
+use cs_circuits::task::{CorrectRule, NameTask, Names, Orders, Pattern, Task, Template};
 use proptest::prelude::*;
 use support::Words;
 
 /// A task of any size, with or without a second list of names.
-fn any_task() -> impl Strategy<Value = Task> {
+fn any_task() -> impl Strategy<Value = NameTask> {
     let orders = prop_oneof![Just(Orders::Both), Just(Orders::First), Just(Orders::Second)];
     let correct = prop_oneof![Just(CorrectRule::Other), Just(CorrectRule::Repeated)];
     (2usize..12, prop_oneof![Just(0), 2usize..12], 1usize..6, 1usize..4, orders, correct).prop_map(
@@ -20,7 +20,7 @@ fn any_task() -> impl Strategy<Value = Task> {
             let text = |i| {
                 format!("Story {i} has {{first}} at the {{place}} and {{second}}. Later {{repeated}} saw")
             };
-            let task = Task {
+            let task = NameTask {
                 name: "any".to_owned(),
                 title: "Any".to_owned(),
                 orders,
@@ -40,7 +40,7 @@ fn any_task() -> impl Strategy<Value = Task> {
                     .collect(),
                 published: None,
             };
-            task.validate("any").unwrap();
+            Task::from(task.clone()).validate("any").unwrap();
             task
         },
     )
@@ -53,7 +53,7 @@ proptest! {
     fn drawn_prompts_keep_the_rules(task in any_task(), n in 2usize..300, seed in any::<u64>()) {
         let options = PromptOptions { n_prompts: Some(n), seed, ..PromptOptions::default() };
         let words = Words::new("words");
-        let set = PromptSet::resolve(&task, &options, &[&words]).unwrap();
+        let set = PromptSet::resolve(&task.clone().into(), &options, &[&words]).unwrap();
 
         // Weights count draws; splits are halves, and share no pair of names.
         let mut pairs = [BTreeSet::new(), BTreeSet::new()];

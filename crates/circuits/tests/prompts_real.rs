@@ -54,9 +54,9 @@ fn every_name_of_the_built_in_tasks_is_one_token_in_both() {
 #[test]
 fn names_of_several_tokens_are_refused_with_their_pieces() {
     let Some((gpt2, pythia)) = both() else { return };
-    let mut task = Task::load("ioi").unwrap();
+    let mut task = support::name_task("ioi");
     task.names.pool.extend(["Mallory", "Heidi", "Mia"].map(str::to_owned));
-    let set = PromptSet::resolve(&task, &PromptOptions::default(), &[&gpt2, &pythia]).unwrap();
+    let set = PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2, &pythia]).unwrap();
     let refused: BTreeSet<(&str, &str, &str)> =
         set.refused.iter().map(|r| (r.models[0].as_str(), r.name.as_str(), r.reason.as_str())).collect();
     assert_eq!(
@@ -74,7 +74,7 @@ fn names_of_several_tokens_are_refused_with_their_pieces() {
 fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
     let Some((gpt2, pythia)) = both() else { return };
     // Its template, with a list of names long enough for the rule.
-    let anti = Task::load("anti-repeat").unwrap();
+    let anti = support::name_task("anti-repeat");
     let form = anti.published.clone().unwrap();
     let mut task = anti.clone();
     task.name = "two_spaces".to_owned();
@@ -83,10 +83,10 @@ fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
     task.templates = vec![Template { id: "met_talked".to_owned(), text: form.text }];
     task.fillers.clear();
 
-    let accepted = PromptSet::resolve(&task, &PromptOptions::default(), &[&gpt2]).unwrap();
+    let accepted = PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2]).unwrap();
     assert!(accepted.names.all().count() > 60);
     let error =
-        PromptSet::resolve(&task, &PromptOptions::default(), &[&gpt2, &pythia]).unwrap_err().to_string();
+        PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2, &pythia]).unwrap_err().to_string();
     println!("{error}");
     assert!(error.contains("two_spaces: 0 of the"), "{error}");
     assert!(
@@ -95,7 +95,7 @@ fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
     assert!(!error.contains('\n'));
 
     // The protocol of the published study accepts its own prompts.
-    let set = PromptSet::resolve(&anti, &published(), &[&gpt2, &pythia]).unwrap();
+    let set = PromptSet::resolve(&anti.clone().into(), &published(), &[&gpt2, &pythia]).unwrap();
     let tokens = set.tokenize(&pythia).unwrap();
     let alice = tokens.candidates.iter().find(|candidate| candidate.name == "Alice").unwrap();
     assert_eq!(vec![alice.id], ids(&pythia, " Alice"));

@@ -1,33 +1,37 @@
 //! Task files: the built-in ones, the README's example, and everything that can be wrong with one.
 
-use cs_circuits::task::{CorrectRule, Orders, Task};
+use cs_circuits::task::{CorrectRule, EXAMPLES, NameTask, Orders, Task};
 
-/// The complete example of `tasks/README.md`.
+/// The example of a task of names that the program prints, without the comment at its head.
 fn example() -> String {
-    let readme = include_str!("../tasks/README.md");
-    let start = readme.find("```toml\n").expect("a TOML block") + "```toml\n".len();
-    readme[start..start + readme[start..].find("```").expect("its end")].to_owned()
+    let text = EXAMPLES[0].2;
+    text[text.find("name = ").expect("a name")..].to_owned()
+}
+
+fn name_task(name_or_text: &str) -> NameTask {
+    let task = Task::load(name_or_text).or_else(|_| Task::from_toml(name_or_text, "t.toml")).unwrap();
+    task.names().unwrap().clone()
 }
 
 #[test]
 fn the_built_in_tasks_are_what_the_study_needs() {
     for (name, fewest_templates) in [("ioi", 8), ("anti-repeat", 6), ("anti_repeat", 6)] {
-        let task = Task::load(name).unwrap();
+        let task = name_task(name);
         assert_eq!(task.name, name.replace('-', "_"));
         assert!(task.templates.len() >= fewest_templates);
         assert!(task.names.all().count() >= 60);
         assert_eq!((task.orders, task.correct), (Orders::Both, CorrectRule::Other));
     }
-    let ioi = Task::load("ioi").unwrap().published.unwrap();
+    let ioi = name_task("ioi").published.unwrap();
     assert_eq!((ioi.n_prompts, ioi.names.len(), ioi.orders), (200, 15, Orders::First));
-    let anti = Task::load("anti_repeat").unwrap().published.unwrap();
+    let anti = name_task("anti_repeat").published.unwrap();
     assert_eq!((anti.n_prompts, anti.names.len(), anti.orders), (400, 12, Orders::First));
     assert_eq!(anti.text.as_str(), " {first} met {second}.  {repeated} talked to");
 }
 
 #[test]
-fn the_readme_example_is_a_task() {
-    let task = Task::from_toml(&example(), "README.md").unwrap();
+fn the_example_is_a_task() {
+    let task = name_task(&example());
     assert_eq!(
         (task.name.as_str(), task.correct, task.templates.len()),
         ("recall", CorrectRule::Repeated, 2)
@@ -52,7 +56,9 @@ fn an_unknown_task_is_told_the_known_ones() {
     let error = Task::load("iio").unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown task `iio`: the built-in tasks are ioi, anti_repeat; a task of your own is a file ending in .toml"
+        "unknown task `iio`: the built-in tasks are ioi, anti_repeat, induction, coloured_objects, agreement, gender, \
+         greater_than; a task of your own is a file ending in .toml \
+         (templates), .csv or .jsonl (prompts): `circuit-scaling task --example` prints one of each"
     );
 }
 
@@ -177,7 +183,7 @@ fn published_forms() {
         |published: &str| Task::from_toml(&format!("{}\n[published]\n{published}", example()), "t.toml");
     let good =
         "text = \"So {first} met {second}. {repeated} met\"\nn_prompts = 5\nnames = [\"Al\", \"Bo\"]\n";
-    assert_eq!(with(good).unwrap().published.unwrap().n_prompts, 5);
+    assert_eq!(with(good).unwrap().names().unwrap().published.clone().unwrap().n_prompts, 5);
     for (old, new, expected) in [
         ("n_prompts = 5", "n_prompts = 0", "`published.n_prompts`: is 0"),
         ("So ", "At the {place} ", "has the filler {place}"),

@@ -1,11 +1,30 @@
 "use strict";
 (() => {
   const study = JSON.parse(document.getElementById("study").textContent);
-  const { models, families, categories, tasks } = study;
+  const { models, families, tasks } = study;
   const tau = study.options.tau;
-  const TASKS = ["ioi", "anti"];
-  const WEAK = categories.length - 1;
+  /** What the columns of a model's heads on each task begin with. */
+  const TASKS = tasks.map((_, t) => "t" + t);
   const $ = (id) => document.getElementById(id);
+
+  // ---- The contrast that is shown: of several, the one that the address names ---------------------------------------
+
+  const named = study.contrasts.findIndex((c) => location.hash === "#contrast=" + c.name);
+  const contrast = study.contrasts[Math.max(0, named)] ?? null;
+  const categories = contrast?.categories ?? [];
+  const WEAK = categories.length - 1;
+  /** Columns, and places among the tasks, of the two tasks that are contrasted. */
+  const SIDES = contrast ? contrast.sides.map((t) => TASKS[t]) : [];
+  const pair = contrast ? contrast.sides.map((t) => tasks[t]) : [];
+  models.forEach((model, m) => {
+    const own = contrast?.models[m];
+    if (!own) return;
+    const { heads, ...rest } = own;
+    Object.assign(model, rest, { contrasted: true });
+    Object.assign(model.heads, heads);
+  });
+  /** The models that the contrast has heads of. */
+  const contrasted = models.filter((m) => m.contrasted);
 
   // ---- Words and numbers ----------------------------------------------------------------------------------------
 
@@ -181,13 +200,13 @@
     const line = (task, t) => `Δ ${tasks[t].label} ${signed(cell(model, task + "_delta", i))}${range(cell(model, task + "_low", i), cell(model, task + "_high", i))}`;
     const category = cell(model, "category", i);
     return `<b>${escape(model.name)} ${headName(model.heads.layer[i], model.heads.head[i])}</b><br>` +
-      TASKS.map(line).join("<br>") + (known(category) ? "<br>" + categories[category].label : "");
+      TASKS.map(line).filter((_, t) => known(cell(model, TASKS[t] + "_delta", i))).join("<br>") + (known(category) ? "<br>" + categories[category].label : "");
   }
   const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
   /** Where a head attends at the last token: a table of shares, with bars behind them. */
   function attention(model, i) {
-    const shares = TASKS.map((task) => model.attention?.[task][i]);
+    const shares = TASKS.map((_, t) => model.attention?.tasks[t][i]);
     if (!shares.some(known)) return [element("p", { class: "note" }, "Where it attends at the last token was not measured in this run.")];
     const share = (s, at) => s && s[at] / 1000;
     const cells = (at) => shares.map((s, t) => element("td", known(s) ? { class: "share", style: `--share: ${100 * share(s, at)}%; --tint: ${color(tasks[t].color)}` } : {}, fixed(share(s, at), 2)));
@@ -221,14 +240,20 @@
       ["q", (task) => { const q = cell(model, task + "_q", i); return known(q) && q < 0.001 ? "< 0.001" : fixed(q); }],
       ["Δ, held out", value("held_out", "held_out_")],
       ["rank by |\u2060Δ\u2060|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
-      ["causal influence", value("influence", "influence_")],
     ];
+    const influence = (task) => {
+      const side = ["a", "b"][SIDES.indexOf(task)];
+      const [at, low, high] = ["", "_low", "_high"].map((end) => (side ? cell(model, side + "_influence" + end, i) : null));
+      return [signed(at), element("span", { class: "nowrap" }, range(low, high))];
+    };
+    if (contrast) rows.push(["causal influence", influence]);
     const table = element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
       element("tbody", {}, ...rows.map(([name, of]) => element("tr", {}, element("th", { scope: "row" }, name), ...TASKS.map((task) => element("td", {}, ...[of(task)].flat()))))));
     const probability = cell(model, "probability", i);
     const heldOut = cell(model, "held_out_category", i);
     const relative = cell(model, "relative_category", i);
-    const words = !known(category) ? "Not measured on both tasks: no category."
+    const words = !contrast ? (model.not_done.length ? `This model does not do ${model.not_done.join(" and ")}.` : "")
+      : !known(category) ? "Not measured on both tasks: no category."
       : `Category: ${categories[category].label}` + (known(probability) ? `, with probability ${fixed(probability, 2)} under resampled prompts` : "") +
         (known(heldOut) ? `; on held-out prompts: ${categories[heldOut].label}` : "") + "." +
         (known(relative) ? ` At ${fixed(100 * study.relative_tau, 0)}% of the model’s own logit differences: ${categories[relative].label}.` : "") +
@@ -244,11 +269,41 @@
   const nHeads = models.reduce((n, m) => n + m.heads.layer.length, 0);
   $("subtitle").textContent = `${count(nHeads)} heads · ${models.length} ${models.length === 1 ? "model" : "models"} · ` +
     `${families.map((f) => f.name).join(", ")} · τ = ${tau} logits`;
-  $("findings").append(...study.findings.map((f) => element("li", {}, element("strong", {}, f.title + ". "), f.text + " ",
-    ...f.sources.map((s) => element("code", {}, s)).flatMap((node, i) => (i ? [" ", node] : [node])))));
+  const both = pair.map((t) => t.label).join(" and ");
+  const isPublished = contrast?.name === "ioi:anti_repeat";
+  if (!(isPublished && tasks.length === 2)) {
+    const labels = tasks.map((t) => t.label);
+    const list = labels.length > 1 ? labels.slice(0, -1).join(", ") + " and " + labels.at(-1) : labels[0];
+    $("title").textContent = `What attention heads do on ${list}, and how that changes with scale`;
+    $("question").replaceChildren(element("strong", {}, "The question. "),
+      `Each attention head was ablated on its own, on ${tasks.length === 1 ? "the task" : "the tasks"} ${list}; Δ is what that did to the mean logit difference ` +
+      "(correct − distractor). A negative Δ means that the head helps. " +
+      (tasks.length > 1 ? "Do the same heads do several tasks, and does that change with size and across families?" : "Which heads do the task, and does that change with size and across families?"));
+  }
+  const findings = (list) => list.map((f) => element("li", {}, element("strong", {}, f.title + ". "), f.text + " ",
+    ...f.sources.map((s) => element("code", {}, s)).flatMap((node, i) => (i ? [" ", node] : [node]))));
+  $("task-findings").append(...findings(study.findings));
+  if (contrast) {
+    $("findings").append(...findings(contrast.findings));
+    $("r-of").textContent = pair.map((t) => "Δ " + t.label).join(" and ");
+    $("contrast-title").hidden = !study.findings.length;
+    $("contrast-title").textContent = both;
+  }
+  if (study.contrasts.length > 1) {
+    const choice = select("Contrast", study.contrasts.map((c) => [c.name, c.sides.map((t) => tasks[t].label).join(" : ")]), (name) => {
+      location.hash = "contrast=" + name;
+      location.reload();
+    });
+    choice.querySelector("select").value = contrast.name;
+    $("contrast-choice").append(choice);
+  }
+  for (const id of contrast ? [] : ["phase", "ablation"]) {
+    $(id).hidden = true;
+    document.querySelector(`nav a[href="#${id}"]`).hidden = true;
+  }
   $("limits").append(...study.limits.map((text) => element("li", {}, text)));
 
-  const interval = ([r, low, high]) => fixed(r, 2) + range(low, high, 2);
+  const interval = ([r, low, high] = []) => fixed(r, 2) + range(low, high, 2);
   const whole = (n) => (known(n) ? count(n) : "–");
   // Columns that no model has a value for are left out.
   const modelColumns = [
@@ -256,23 +311,57 @@
     { title: "size", sort: (m) => m.params_m, show: (m) => size(m.params_m) },
     { title: "layers × heads", sort: (m) => m.n_layers * m.n_heads, show: (m) => `${m.n_layers} × ${m.n_heads}` },
     ...tasks.map((t, i) => ({ title: "accuracy " + t.label, sort: (m) => m.baselines[i]?.accuracy, show: (m) => percent(m.baselines[i]?.accuracy) })),
-    ...categories.map((c, i) => ({ title: c.label, sort: (m) => m.counts[i], show: (m) => count(m.counts[i]) })),
+    ...(study.findings.length ? tasks.map((t, i) => ({ title: "heads at τ, " + t.label, sort: (m) => m.measures[i]?.n_strong, show: (m) => whole(m.measures[i]?.n_strong) })) : []),
+    ...categories.map((c, i) => ({ title: c.label, sort: (m) => m.counts?.[i], show: (m) => whole(m.counts?.[i]) })),
     ...categories.map((c, i) => ({ title: "relative: " + c.label, sort: (m) => m.relative_counts?.[i], show: (m) => whole(m.relative_counts?.[i]) })),
     { title: "not stable", sort: (m) => m.n_unstable, show: (m) => whole(m.n_unstable) },
-    { title: "r", sort: (m) => m.pearson[0], show: (m) => interval(m.pearson) },
-    { title: "r over templates", sort: (m) => m.pearson_templates[1], show: (m) => range(m.pearson_templates[1], m.pearson_templates[2], 2).trim() || "–" },
-    { title: "r without noise", sort: (m) => m.disattenuated[0], show: (m) => interval(m.disattenuated) },
-    { title: "r, held out", sort: (m) => m.held_out_pearson[0], show: (m) => interval(m.held_out_pearson) },
+    { title: "r", sort: (m) => m.pearson?.[0], show: (m) => interval(m.pearson) },
+    { title: "r over templates", sort: (m) => m.pearson_templates?.[1], show: (m) => range(m.pearson_templates?.[1], m.pearson_templates?.[2], 2).trim() || "–" },
+    { title: "r without noise", sort: (m) => m.disattenuated?.[0], show: (m) => interval(m.disattenuated) },
+    { title: "r, held out", sort: (m) => m.held_out_pearson?.[0], show: (m) => interval(m.held_out_pearson) },
   ].filter((column) => models.some((m) => known(column.sort(m))));
   if (modelColumns.some((column) => column.title.startsWith("accuracy"))) $("accuracy-note").textContent = study.accuracy;
   fillTable($("model-table"), modelColumns, models.map((m) => ({ item: m, cells: modelColumns.map((column) => column.show(m)) })));
-  if (study.intervals_over) $("model-note").append(` Intervals of r are over ${study.intervals_over}.`);
-  if (study.not_done) $("model-note").append(` * ${study.not_done}`);
+  if (contrast?.intervals_over) $("model-note").append(` Intervals of r are over ${contrast.intervals_over}.`);
+  const notDone = tasks.length === 2 && contrast ? contrast.not_done : models.some((m) => m.not_done.length) && "The model does not do one of the tasks.";
+  if (notDone) $("model-note").append(` * ${notDone}`);
+
+  // ---- Every task against every other -----------------------------------------------------------------------------
+
+  if (study.overlaps.length) overlapSection();
+  else {
+    $("overlap").hidden = true;
+    document.querySelector('nav a[href="#overlap"]').hidden = true;
+  }
+  function overlapSection() {
+    const state = { model: study.overlaps[0].model };
+    const draw = () => {
+      const own = study.overlaps.filter((o) => o.model === state.model);
+      const model = models[state.model];
+      const of = (a, b) => own.find((o) => o.tasks.includes(a) && o.tasks.includes(b));
+      const shaded = (value, tint, figure) => element("td", { class: "shade", style: `background: color-mix(in srgb, ${color(tint)} ${Math.round(55 * Math.abs(value ?? 0))}%, transparent)` },
+        fixed(figure[0], 2), element("span", { class: "nowrap" }, range(figure[1], figure[2], 2)));
+      const shown = (row, column) => {
+        if (row === column) return element("td", { class: "diagonal" }, whole(model.measures[row]?.n_strong));
+        const found = of(row, column);
+        if (!found) return element("td", {}, "–");
+        return row < column ? shaded(found.pearson[0], found.pearson[0] < 0 ? "#2166ac" : "#b2182b", found.pearson) : shaded(found.jaccard[0], "#cc79a7", found.jaccard);
+      };
+      const header = element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)));
+      const rows = tasks.map((t, row) => element("tr", {}, element("th", { scope: "row" }, t.label), ...tasks.map((_, column) => shown(row, column))));
+      $("overlap-table").replaceChildren(element("thead", {}, header), element("tbody", {}, ...rows));
+      const most = Math.max(...own.map((o) => o.n_heads));
+      $("overlap-note").textContent = `${model.name}: ${count(most)} heads, τ = ${tau} logits.` + (model.not_done.length ? ` It does not do ${model.not_done.join(", ")}.` : "");
+    };
+    const with_any = [...new Set(study.overlaps.map((o) => o.model))];
+    $("overlap-controls").append(select("Model", with_any.map((m) => [m, models[m].name]), (v) => { state.model = Number(v); draw(); }));
+    plot(draw);
+  }
 
   // ---- Phase space ----------------------------------------------------------------------------------------------
 
   const phase = { model: "", scale: "asinh", intervals: false };
-  const manyWeak = models.reduce((n, m) => n + m.counts[WEAK], 0) > 2500;
+  const manyWeak = contrasted.reduce((n, m) => n + m.counts[WEAK], 0) > 2500;
   const familyBoxes = checkboxes("Families", families.map((f) => ({ label: f.name, symbol: f.symbol })), () => drawPhase());
   const categoryBoxes = checkboxes("Categories", categories.map((c, i) => ({ label: c.label, color: c.color, on: !(manyWeak && i === WEAK) })), () => drawPhase());
   const options = checkboxes("Show", [{ label: "intervals", on: false }], () => drawPhase());
@@ -288,7 +377,7 @@
     let largest = 0;
     let hiddenWeak = 0;
     // Weak heads lie below the others.
-    for (const c of [WEAK, 0, 1, 2]) {
+    for (const c of contrast ? [WEAK, 0, 1, 2] : []) {
       families.forEach((family, f) => {
         if (!inFamily[f]) return;
         const trace = { x: [], y: [], text: [], customdata: [], type: "scatter", mode: "markers", name: `${categories[c].label}, ${family.name}`,
@@ -299,7 +388,7 @@
           model.heads.layer.forEach((_, i) => {
             if (cell(model, "category", i) !== c) return;
             if (!inCategory[c]) { hiddenWeak += c === WEAK; return; }
-            const at = TASKS.map((task) => cell(model, task + "_delta", i));
+            const at = SIDES.map((task) => cell(model, task + "_delta", i));
             trace.x.push(place(at[0]));
             trace.y.push(place(at[1]));
             trace.text.push(hover(model, i));
@@ -307,7 +396,7 @@
             largest = Math.max(largest, Math.abs(at[0]), Math.abs(at[1]));
             shown.push({ model, m, i, strength: Math.abs(at[0]) + Math.abs(at[1]) });
             ["x", "y"].forEach((side, t) => {
-              const [low, high] = ["_low", "_high"].map((end) => cell(model, TASKS[t] + end, i));
+              const [low, high] = ["_low", "_high"].map((end) => cell(model, SIDES[t] + end, i));
               ends[side].plus.push(known(high) ? place(high) - place(at[t]) : 0);
               ends[side].minus.push(known(low) ? place(at[t]) - place(low) : 0);
             });
@@ -335,18 +424,18 @@
     };
     const ticks = phase.scale === "asinh" ? effectTicks(largest) : {};
     // On a phone the boxes above say what colours and signs mean.
-    Plotly.react("phase-plot", traces, layout({ shapes, showlegend: !isNarrow(), xaxis: axis("Δ IOI (logits)", { ...ticks, range: reach("x") }), yaxis: axis("Δ anti-repeat (logits)", { ...ticks, range: reach("y") }), uirevision: phase.scale + phase.model }), config);
+    Plotly.react("phase-plot", traces, layout({ shapes, showlegend: !isNarrow(), xaxis: axis(`Δ ${pair[0].label} (logits)`, { ...ticks, range: reach("x") }), yaxis: axis(`Δ ${pair[1].label} (logits)`, { ...ticks, range: reach("y") }), uirevision: phase.scale + phase.model }), config);
     $("phase-note").textContent = `${count(shown.length)} of ${count(nHeads)} heads shown` + (hiddenWeak ? `; ${count(hiddenWeak)} weak heads are hidden (tick “weak” to see them)` : "") +
       `. Dashed: ±τ = ±${tau}. Negative Δ: the head helps the task.`;
     shown.sort((a, b) => b.strength - a.strength);
-    fillTable($("phase-table"), [{ title: "head", words: true }, { title: "category", words: true }, ...tasks.map((t) => ({ title: "Δ " + t.label }))],
+    fillTable($("phase-table"), [{ title: "head", words: true }, { title: "category", words: true }, ...pair.map((t) => ({ title: "Δ " + t.label }))],
       shown.slice(0, 20).map(({ model, m, i }) => ({ cells: [
         element("button", { type: "button", onclick: () => showHead(m, i, true) }, `${model.name} ${headName(model.heads.layer[i], model.heads.head[i])}`),
         categories[cell(model, "category", i)].label,
-        ...TASKS.map((task) => signed(cell(model, task + "_delta", i)) + range(cell(model, task + "_low", i), cell(model, task + "_high", i)))] })));
+        ...SIDES.map((task) => signed(cell(model, task + "_delta", i)) + range(cell(model, task + "_low", i), cell(model, task + "_high", i)))] })));
   }
-  plot(drawPhase);
-  $("phase-plot").on("plotly_click", (event) => showHead(...event.points[0].customdata, true));
+  if (contrast) plot(drawPhase);
+  if (contrast) $("phase-plot").on("plotly_click", (event) => showHead(...event.points[0].customdata, true));
 
   // ---- Heat map -------------------------------------------------------------------------------------------------
 
@@ -410,29 +499,42 @@
 
   // ---- Scaling --------------------------------------------------------------------------------------------------
 
-  const MEASURES = [
-    ["corr", "Pearson’s r between the tasks", "pearson"], ["spearman", "Spearman’s ρ between the tasks", "spearman"],
-    ["held_out_corr", "Pearson’s r, held-out prompts", "held_out_pearson"], ["held_out_spearman", "Spearman’s ρ, held-out prompts", "held_out_spearman"],
-    ["frac_strong", "share of heads that are not weak"], ["frac_shared", "share of shared heads"], ["frac_ioi_only", "share of IOI-only heads"], ["frac_anti_only", "share of anti-only heads"],
-    ["corr_disattenuated", "Pearson’s r without noise", "disattenuated"],
-    ["frac_relative_strong", "share of heads that are not weak, relative thresholds"], ["frac_relative_shared", "share of shared heads, relative thresholds"],
-    ["frac_relative_ioi_only", "share of IOI-only heads, relative thresholds"], ["frac_relative_anti_only", "share of anti-only heads, relative thresholds"],
-    ["n_strong", "heads that are not weak"], ["top_1pct_share_ioi", "share of Σ|Δ IOI| in the top 1% of heads"], ["top_5pct_share_ioi", "share of Σ|Δ IOI| in the top 5% of heads"],
-    ["top_1pct_share_anti", "share of Σ|Δ anti-repeat| in the top 1% of heads"], ["top_5pct_share_anti", "share of Σ|Δ anti-repeat| in the top 5% of heads"],
-    ["participation_fraction_ioi", "participation fraction, IOI"], ["participation_fraction_anti", "participation fraction, anti-repeat"],
-    ["mean_relative_depth_ioi_only", "mean depth of IOI-only heads"], ["mean_relative_depth_anti_only", "mean depth of anti-only heads"], ["mean_relative_depth_shared", "mean depth of shared heads"],
-  ].filter(([name]) => { const at = study.measures.indexOf(name); return at >= 0 && models.some((m) => known(m.values[at]) && known(m.params_m)); });
+  /** Measures against size: [title, value of a model, its law's name, its interval]. */
+  const ofContrast = () => {
+    const [keys, labels] = [contrast.keys, pair.map((t) => t.label)];
+    const categoryOf = (at) => contrast.categories[at];
+    // Of the categories, the tables list the second task's first.
+    const [onlyB, onlyA, shared] = [0, 1, 2].map(categoryOf);
+    return [
+      ["corr", "Pearson’s r between the tasks", "pearson"], ["spearman", "Spearman’s ρ between the tasks", "spearman"],
+      ["held_out_corr", "Pearson’s r, held-out prompts", "held_out_pearson"], ["held_out_spearman", "Spearman’s ρ, held-out prompts", "held_out_spearman"],
+      ["frac_strong", "share of heads that are not weak"], ...[shared, onlyA, onlyB].map((c) => ["frac_" + c.name, `share of ${c.label} heads`]),
+      ["corr_disattenuated", "Pearson’s r without noise", "disattenuated"],
+      ["frac_relative_strong", "share of heads that are not weak, relative thresholds"],
+      ...[shared, onlyA, onlyB].map((c) => ["frac_relative_" + c.name, `share of ${c.label} heads, relative thresholds`]),
+      ["n_strong", "heads that are not weak"],
+      ...keys.flatMap((k, t) => [[`top_1pct_share_${k}`, `share of Σ|Δ ${labels[t]}| in the top 1% of heads`], [`top_5pct_share_${k}`, `share of Σ|Δ ${labels[t]}| in the top 5% of heads`]]),
+      ...keys.map((k, t) => [`participation_fraction_${k}`, `participation fraction, ${labels[t]}`]),
+      ...[onlyA, onlyB, shared].map((c) => ["mean_relative_depth_" + c.name, `mean depth of ${c.label} heads`]),
+    ].map(([name, title, withInterval]) => {
+      const at = contrast.measures.indexOf(name);
+      return { title, law: name, withInterval, of: (m) => m.values?.[at] };
+    });
+  };
+  const ofTasks = () => tasks.flatMap((t, at) => [["frac_strong", "share of heads with |Δ| ≥ τ"], ["top_5pct_share", "share of Σ|Δ| in the top 5% of heads"], ["participation_fraction", "participation fraction"]]
+    .map(([name, title]) => ({ title: `${t.label}: ${title}`, of: (m) => m.measures[at]?.[name] })));
+  const MEASURES = [...(contrast ? ofContrast() : []), ...(study.findings.length ? ofTasks() : [])]
+    .filter(({ of }) => models.some((m) => known(of(m)) && known(m.params_m)));
   const scaling = { measure: 0 };
   function drawScaling() {
-    const [name, title, withInterval] = MEASURES[scaling.measure];
-    const at = study.measures.indexOf(name);
+    const { title, of, law: lawOf, withInterval } = MEASURES[scaling.measure];
     const traces = families.map((family, f) => {
       // Families stand a little apart, so that the same sizes do not hide each other; the text says the true size.
       const shift = 10 ** (0.012 * (f - (families.length - 1) / 2));
-      const own = models.filter((m) => m.family === family.name && known(m.params_m) && known(m.values[at]));
+      const own = models.filter((m) => m.family === family.name && known(m.params_m) && known(of(m)));
       const tint = color(family.color);
-      const trace = { x: own.map((m) => m.params_m * shift), y: own.map((m) => m.values[at]), type: "scatter", mode: own.length > 1 ? "lines+markers" : "markers", name: family.name,
-        text: own.map((m) => `<b>${escape(m.name)}</b> (${size(m.params_m)})<br>${fixed(m.values[at])}` + (withInterval ? range(m[withInterval][1], m[withInterval][2]) : "")),
+      const trace = { x: own.map((m) => m.params_m * shift), y: own.map(of), type: "scatter", mode: own.length > 1 ? "lines+markers" : "markers", name: family.name,
+        text: own.map((m) => `<b>${escape(m.name)}</b> (${size(m.params_m)})<br>${fixed(of(m))}` + (withInterval ? range(m[withInterval][1], m[withInterval][2]) : "")),
         hovertemplate: "%{text}<extra></extra>", line: { color: tint, width: 1.5 }, marker: { color: tint, symbol: family.symbol, size: 10 } };
       if (withInterval) {
         trace.error_y = { type: "data", symmetric: false, color: tint, thickness: 1.3, width: 0,
@@ -443,13 +545,13 @@
     }).filter((t) => t.x.length);
     const bounds = withInterval ? { range: [-1.05, 1.05] } : { rangemode: "tozero" };
     Plotly.react("scaling-plot", traces, layout({ xaxis: sizeAxis(models.filter((m) => known(m.params_m)).map((m) => m.params_m)), yaxis: axis(title, bounds), showlegend: true }), config);
-    const law = study.laws[name];
-    $("scaling-note").textContent = (withInterval && study.intervals_over ? `Bars: 95% intervals over ${study.intervals_over}. ` : "This measure has no interval. ") + (law && known(law.slope)
+    const law = contrast?.laws[lawOf];
+    $("scaling-note").textContent = (withInterval && contrast.intervals_over ? `Bars: 95% intervals over ${contrast.intervals_over}. ` : "This measure has no interval. ") + (law && known(law.slope)
       ? `Pooled over families, with an intercept for each: ${fixed(law.slope)}${range(law.low, law.high)} with each tenfold size (n = ${law.n}, q = ${fixed(law.q)}).`
       : "No line is fitted: too few models or sizes.") + (law?.left_out.length ? ` Left out, without this measure or a size: ${law.left_out.join(", ")}.` : "");
   }
   if (MEASURES.length) {
-    $("scaling-controls").append(select("Measure", MEASURES.map((m, i) => [i, m[1]]), (v) => { scaling.measure = Number(v); drawScaling(); }));
+    $("scaling-controls").append(select("Measure", MEASURES.map((m, i) => [i, m.title]), (v) => { scaling.measure = Number(v); drawScaling(); }));
     plot(drawScaling);
   } else {
     $("scaling-plot").hidden = true;
@@ -458,7 +560,7 @@
 
   // ---- Ablation -------------------------------------------------------------------------------------------------
 
-  const curves = study.ablation ?? [];
+  const curves = contrast?.ablation ?? [];
   if (curves.length) ablationSection();
   else {
     $("ablation-plot").hidden = true;
@@ -467,14 +569,14 @@
   function ablationSection() {
     const MEASURE = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"], ["interaction", "Δ of the set − sum of its heads' Δ", "interaction (logits)"]];
     const state = { model: curves[0].model, selection: curves.find((c) => c.kind === "hero")?.selection, task: 0, measure: 0 };
-    const plain = (selection) => (selection === "all" ? "all categories" : selection.replace("_", "-"));
+    const plain = (selection) => (selection === "all" ? "all categories" : selection.replace(/_/g, "-"));
     const unique = (key) => [...new Set(curves.map((c) => c[key]))];
     const draw = () => {
       const [measure, , title] = MEASURE[state.measure];
-      const key = `${measure}_${TASKS[state.task]}`;
+      const key = `${measure}_${["a", "b"][state.task]}`;
       const own = curves.filter((c) => c.model === state.model && c.selection === state.selection);
       // Kinds of sets stand a little apart, so that their bars do not hide each other.
-      const styles = { hero: ["hero heads", tasks[state.task].color, "solid", 1.015], random: ["random heads", "#777777", "solid", 0.985], random_matched: ["random heads of the same layers", "#777777", "dot", 1] };
+      const styles = { hero: ["hero heads", pair[state.task].color, "solid", 1.015], random: ["random heads", "#777777", "solid", 0.985], random_matched: ["random heads of the same layers", "#777777", "dot", 1] };
       const traces = own.filter((c) => styles[c.kind]).map((c) => {
         const [name, hex, dash, shift] = styles[c.kind];
         const tint = color(hex);
@@ -484,14 +586,14 @@
       });
       const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === state.model && c.kind === "baseline");
       const shapes = base && known(base[key][0]) ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
-      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${tasks[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
-      $("ablation-note").textContent = `${state.model}, ${tasks[state.task].label}, hero heads from ${plain(state.selection)}; over ${study.ablation_prompts}. Dashed line: nothing ablated. ` +
+      Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${pair[state.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
+      $("ablation-note").textContent = `${state.model}, ${pair[state.task].label}, hero heads from ${plain(state.selection)}; over ${contrast.ablation_prompts}. Dashed line: nothing ablated. ` +
         "Bars of hero heads: 95% intervals over prompts; of random heads, which are drawn from all: the middle 95% of the random sets." + (measure === "acc" ? " " + study.accuracy : "");
     };
     $("ablation-controls").append(
       select("Model", unique("model").map((m) => [m, m]), (v) => { state.model = v; draw(); }),
       select("Hero heads from", [...new Set(curves.filter((c) => c.kind === "hero").map((c) => c.selection))].map((s) => [s, plain(s)]), (v) => { state.selection = v; draw(); }),
-      select("Task", tasks.map((t, i) => [i, t.label]), (v) => { state.task = Number(v); draw(); }),
+      select("Task", pair.map((t, i) => [i, t.label]), (v) => { state.task = Number(v); draw(); }),
       select("Measure", MEASURE.map((m, i) => [i, m[1]]), (v) => { state.measure = Number(v); draw(); }));
     plot(draw);
   }

@@ -1,12 +1,12 @@
-//! What a study knows beside its joint table: how well the models do the tasks at all, causal tracing, ablated sets.
+//! What a study knows beside its tables of effects: how well the models do the tasks at all, causal tracing, ablated sets.
 
 use std::path::{Path, PathBuf};
 
 use cs_analysis::ablation::{self, SummaryRow};
 use cs_analysis::attention::{AttentionFile, HeadAttention};
+use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::dissociation::{self, DissociationRow};
-use cs_analysis::joint::StudyTask;
-use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::layout::Layout;
 use cs_analysis::scan_file::{Baseline, ScanFile};
 use cs_analysis::study::Study;
 use cs_analysis::table::Table;
@@ -20,27 +20,36 @@ use crate::words;
 pub struct TaskBaseline {
     /// The model.
     pub model: String,
-    /// The task.
-    pub task: StudyTask,
+    /// The task's name.
+    pub task: String,
     /// On the prompts that heads are picked on, or on all.
     pub main: Baseline,
     /// On held-out prompts, if there are any.
     pub held_out: Option<Baseline>,
 }
 
-/// What was measured beside the joint table. Each part may be missing; it is then said to be.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Extras {
-    /// Baselines of the models whose scan files are at hand.
-    pub baselines: Vec<TaskBaseline>,
+/// What was measured on the hero heads of a contrast. Each part may be empty.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Experiments {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// Influence of hero heads in causal tracing, of the value stream.
     pub traced: Vec<CausalResult>,
     /// What ablating sets of heads does: hero heads and random ones.
     pub ablated: Vec<SummaryRow>,
     /// Whether the tasks come apart.
     pub dissociation: Vec<DissociationRow>,
+}
+
+/// What was measured beside the effects. Each part may be missing; it is then said to be.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Extras {
+    /// Baselines of the models whose scan files are at hand.
+    pub baselines: Vec<TaskBaseline>,
     /// Where each model's heads attend at the last token.
     pub attention: Vec<AttentionFile>,
+    /// What was measured on hero heads, contrast by contrast.
+    pub experiments: Vec<Experiments>,
     /// The tables in the study's folder beside those of [`Study::tables`].
     pub tables: Vec<Table>,
     /// Files of the study's folder that are too large for the page.
@@ -62,16 +71,12 @@ pub struct RawFile {
 const STREAM: &str = "v";
 
 /// The rows of a file, none if there is no file.
-fn read_if_there<T>(path: &Path, read: fn(&Path) -> cs_analysis::Result<Vec<T>>) -> Result<Vec<T>> {
-    if path.exists() { Ok(read(path)?) } else { Ok(Vec::new()) }
-}
-
-/// Name of a task in files.
-fn file_name(task: StudyTask) -> &'static str {
-    match task {
-        StudyTask::Ioi => IOI,
-        StudyTask::Anti => ANTI_REPEAT,
-    }
+fn read_if_there<T>(
+    path: &Path,
+    contrast: &Contrast,
+    read: fn(&Path, &Contrast) -> cs_analysis::Result<Vec<T>>,
+) -> Result<Vec<T>> {
+    if path.exists() { Ok(read(path, contrast)?) } else { Ok(Vec::new()) }
 }
 
 /// The tables in a folder that are not among `known`, by name.
@@ -88,17 +93,51 @@ fn further_tables(folder: &Path, known: &[Table]) -> Result<Vec<Table>> {
 }
 
 /// The large files of single measurements that are there.
-fn raw_files(layout: &Layout) -> Vec<RawFile> {
-    let files = [
-        (layout.ablated_sets(), "every ablated set with its means"),
-        (layout.causal_results(STREAM), "influence of every traced head on every pair of prompts"),
-    ];
+fn raw_files(layout: &Layout, study: &Study) -> Vec<RawFile> {
+    let of_contrast = |contrast: &Contrast| {
+        [
+            (layout.ablated_sets(contrast), "every ablated set with its means"),
+            (
+                layout.causal_results(contrast, STREAM),
+                "influence of every traced head on every pair of prompts",
+            ),
+        ]
+    };
     let there = |(path, what): (PathBuf, &'static str)| {
         let bytes = path.metadata().ok()?.len();
         let path = path.strip_prefix(layout.root()).unwrap_or(&path);
         Some(RawFile { path: path.to_string_lossy().replace('\\', "/"), what, bytes })
     };
-    files.into_iter().filter_map(there).collect()
+    study.contrasts.iter().flat_map(|c| of_contrast(c.contrast())).filter_map(there).collect()
+}
+
+impl Experiments {
+    /// Nothing measured.
+    #[must_use]
+    pub fn none(contrast: Contrast) -> Self {
+        Self { contrast, traced: Vec::new(), ablated: Vec::new(), dissociation: Vec::new() }
+    }
+
+    /// Reads what lies in a study's folder for the models of `study`.
+    fn read(layout: &Layout, study: &Study, contrast: &Contrast) -> Result<Self> {
+        let is_ours = |model: &str| study.effects.model(model).is_some();
+        let table = |name| layout.table(&contrast.table(name));
+        let causal = layout.causal_results(contrast, STREAM);
+        let mut read = Self {
+            contrast: contrast.clone(),
+            traced: read_if_there(&causal, contrast, tracing::read_results)?,
+            ablated: read_if_there(&table(ablation::SUMMARY_TABLE), contrast, ablation::read_summary)?,
+            dissociation: read_if_there(
+                &table(dissociation::DISSOCIATION_TABLE),
+                contrast,
+                dissociation::read_dissociation,
+            )?,
+        };
+        read.traced.retain(|r| is_ours(&r.model));
+        read.ablated.retain(|r| is_ours(&r.model));
+        read.dissociation.retain(|r| is_ours(&r.model));
+        Ok(read)
+    }
 }
 
 impl Extras {
@@ -108,39 +147,87 @@ impl Extras {
     /// When a file is there but cannot be read.
     pub fn read(layout: &Layout, study: &Study) -> Result<Self> {
         let mut baselines = Vec::new();
-        for model in &study.joint.models {
-            for task in StudyTask::BOTH {
-                let path = layout.scan(file_name(task), &model.info.model);
+        for model in study.models() {
+            for task in &study.effects.tasks {
+                let path = layout.scan(task, &model.model);
                 if Path::exists(&path) {
                     let scan = ScanFile::read(&path)?;
                     baselines.push(TaskBaseline {
                         model: scan.meta.model_name,
-                        task,
+                        task: scan.meta.task,
                         main: scan.baseline,
                         held_out: scan.held_out,
                     });
                 }
             }
         }
-        let is_ours = |model: &str| study.joint.model(model).is_some();
-        let mut traced = read_if_there(&layout.causal_results(STREAM), tracing::read_results)?;
-        let mut ablated = read_if_there(&layout.table(ablation::SUMMARY_TABLE), ablation::read_summary)?;
-        let mut dissociation =
-            read_if_there(&layout.table(dissociation::DISSOCIATION_TABLE), dissociation::read_dissociation)?;
-        traced.retain(|r| is_ours(&r.model));
-        ablated.retain(|r| is_ours(&r.model));
-        dissociation.retain(|r| is_ours(&r.model));
-        let read = study.joint.models.iter().map(|model| layout.attention(&model.info.model));
+        let experiments = study.contrasts.iter().map(|c| Experiments::read(layout, study, c.contrast()));
+        let experiments = experiments.collect::<Result<_>>()?;
+        let read = study.models().map(|model| layout.attention(&model.model));
         let read = read.filter(|path| path.exists()).map(|path| AttentionFile::read(&path));
         let attention = read.collect::<cs_analysis::Result<_>>()?;
         let tables = further_tables(&layout.tables(), &study.tables)?;
-        let raw = raw_files(layout);
-        Ok(Self { baselines, traced, ablated, dissociation, attention, tables, raw })
+        Ok(Self { baselines, attention, experiments, tables, raw: raw_files(layout, study) })
     }
 
+    /// What of this belongs to a contrast.
+    #[must_use]
+    pub fn of<'a>(&'a self, contrast: &'a Contrast) -> ContrastExtras<'a> {
+        let own = self.experiments.iter().find(|e| e.contrast == *contrast);
+        ContrastExtras {
+            contrast,
+            all: self,
+            traced: own.map_or(&[], |e| &e.traced),
+            ablated: own.map_or(&[], |e| &e.ablated),
+            dissociation: own.map_or(&[], |e| &e.dissociation),
+        }
+    }
+
+    /// How well a model does a task, if its scan is at hand.
+    #[must_use]
+    pub fn baseline(&self, model: &str, task: &str) -> Option<&TaskBaseline> {
+        self.baselines.iter().find(|b| b.model == model && b.task == task)
+    }
+
+    /// Where the heads of a model attend, if that was read.
+    #[must_use]
+    pub fn attention_file(&self, model: &str) -> Option<&AttentionFile> {
+        self.attention.iter().find(|file| file.origin.model == model)
+    }
+
+    /// What was not measured of the tasks, each by itself, and which command would.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut missing = Vec::new();
+        if self.baselines.is_empty() {
+            missing.push("how well the models do the tasks (`circuit-scaling scan`)");
+        }
+        if self.attention.is_empty() {
+            missing.push("where heads attend at the last token (`circuit-scaling attend`)");
+        }
+        missing
+    }
+}
+
+/// What was measured beside the effects, of one contrast.
+#[derive(Debug, Clone, Copy)]
+pub struct ContrastExtras<'a> {
+    /// The two tasks.
+    pub contrast: &'a Contrast,
+    /// Everything, of whatever task.
+    pub all: &'a Extras,
+    /// Influence of hero heads in causal tracing, of the value stream.
+    pub traced: &'a [CausalResult],
+    /// What ablating sets of heads does: hero heads and random ones.
+    pub ablated: &'a [SummaryRow],
+    /// Whether the tasks come apart.
+    pub dissociation: &'a [DissociationRow],
+}
+
+impl<'a> ContrastExtras<'a> {
     /// A head's influence, if it was traced.
     #[must_use]
-    pub fn influence(&self, model: &str, layer: u32, head: u32) -> Option<&CausalResult> {
+    pub fn influence(&self, model: &str, layer: u32, head: u32) -> Option<&'a CausalResult> {
         self.traced.iter().find(|r| r.model == model && (r.layer, r.head) == (layer, head))
     }
 
@@ -151,35 +238,23 @@ impl Extras {
         split.map_or("prompts that the table does not tell", words::prompts_of)
     }
 
-    /// How well a model does a task, if its scan is at hand.
-    #[must_use]
-    pub fn baseline(&self, model: &str, task: StudyTask) -> Option<&TaskBaseline> {
-        self.baselines.iter().find(|b| b.model == model && b.task == task)
+    /// How well the models do a task, as far as their scans are at hand.
+    pub fn baselines(&self, task: Side) -> impl Iterator<Item = &'a Baseline> {
+        let name = self.contrast.task(task);
+        self.all.baselines.iter().filter(move |b| b.task == name).map(|b| &b.main)
     }
 
     /// Where a head attends on a task, if that was read.
     #[must_use]
-    pub fn attention_of(
-        &self,
-        model: &str,
-        layer: u32,
-        head: u32,
-        task: StudyTask,
-    ) -> Option<&HeadAttention> {
-        self.attention_file(model)?.head(file_name(task), layer, head)
-    }
-
-    /// Where the heads of a model attend, if that was read.
-    #[must_use]
-    pub fn attention_file(&self, model: &str) -> Option<&AttentionFile> {
-        self.attention.iter().find(|file| file.origin.model == model)
+    pub fn attention_of(&self, model: &str, layer: u32, head: u32, task: Side) -> Option<&'a HeadAttention> {
+        self.all.attention_file(model)?.head(self.contrast.task(task), layer, head)
     }
 
     /// What was not measured, and which command would.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let mut missing = Vec::new();
-        if self.baselines.is_empty() {
+        if Side::BOTH.iter().all(|task| self.baselines(*task).next().is_none()) {
             missing.push("how well the models do the tasks (`circuit-scaling scan`)");
         }
         if self.traced.is_empty() {
@@ -188,7 +263,7 @@ impl Extras {
         if self.ablated.is_empty() {
             missing.push("hero heads against random heads, and dissociation (`circuit-scaling ablate`)");
         }
-        if self.attention.is_empty() {
+        if self.all.attention.is_empty() {
             missing.push("where heads attend at the last token (`circuit-scaling attend`)");
         }
         missing

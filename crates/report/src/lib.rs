@@ -15,4 +15,4 @@ mod numbers;
 pub mod words;
 
 pub use error::{ReportError, Result};
-pub use extras::Extras;
+pub use extras::{ContrastExtras, Extras};

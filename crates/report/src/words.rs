@@ -1,11 +1,12 @@
 //! How numbers are put into words.
 
-use cs_analysis::joint::{ModelInfo, StudyTask};
+use cs_analysis::contrast::{Contrast, Side};
+use cs_analysis::joint::ModelInfo;
 use cs_analysis::model_measures::{IntervalOver, TaskCorrelation};
 use cs_analysis::scan_file::Split;
 use cs_analysis::stats::Interval;
 
-use crate::figures::palette::task_label;
+use crate::figures::palette::side_label;
 use crate::figures::scale::decimal;
 
 /// A whole number with commas between thousands.
@@ -72,19 +73,34 @@ pub fn intervals_over<'a>(correlations: impl Iterator<Item = &'a TaskCorrelation
 }
 
 /// Which models do not do which tasks, if any is known not to.
-pub fn not_done<'a>(models: impl Iterator<Item = &'a ModelInfo> + Clone) -> Option<String> {
-    let of_task = |task: StudyTask| {
+pub fn not_done<'a>(
+    contrast: &Contrast,
+    models: impl Iterator<Item = &'a ModelInfo> + Clone,
+) -> Option<String> {
+    let of_task = |task: Side| {
         let lacking = models.clone().filter(|m| m.tasks_not_done().contains(&task));
-        let names: Vec<String> = lacking.map(|m| m.model.clone()).collect();
-        (!names.is_empty()).then(|| format!("{} by {}", task_label(task), list(&names)))
+        (side_label(contrast, task), lacking.map(|m| m.model.clone()).collect())
     };
-    let parts: Vec<String> = StudyTask::BOTH.into_iter().filter_map(of_task).collect();
+    tasks_not_done(Side::BOTH.map(of_task))
+}
+
+/// Which models do not do which tasks, given as tasks' labels with the models that do not do them; nothing where none is.
+pub fn tasks_not_done(tasks: impl IntoIterator<Item = (String, Vec<String>)>) -> Option<String> {
+    let lacking = tasks.into_iter().filter(|(_, models)| !models.is_empty());
+    let parts: Vec<String> = lacking.map(|(task, models)| format!("{task} by {}", list(&models))).collect();
     (!parts.is_empty()).then(|| {
         format!(
             "Not done (the 95% interval of the mean logit difference reaches 0 or lies below it, or no prompt is answered right): {}.",
             parts.join("; ")
         )
     })
+}
+
+/// The strength of a head in a contrast, as a formula.
+#[must_use]
+pub fn strength(contrast: &Contrast) -> String {
+    let [a, b] = Side::BOTH.map(|side| side_label(contrast, side));
+    format!("|Δ {a}| + |Δ {b}|")
 }
 
 /// A head as the field writes it.

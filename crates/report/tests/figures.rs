@@ -75,7 +75,7 @@ fn check(case: &str, figure: &Figure) {
 fn figures_are_valid_and_no_label_is_clipped_or_hidden() {
     for (case, study) in common::cases() {
         let drawings = describe_all(&study, &Extras::default()).unwrap();
-        let n_models = study.joint.models.len();
+        let n_models = study.contrasts[0].joint.models.len();
         let drawn: Vec<&Figure> = drawings.iter().filter_map(|d| d.as_ref().ok()).collect();
         assert!(drawn.len() >= 3 * n_models + 2, "{case}: {} figures of {n_models} models", drawn.len());
         for figure in drawn {
@@ -140,7 +140,11 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
             .unwrap();
         }
     }
-    let findings = cs_report::notes::findings(&study, &common::ablated(&names));
+    let findings = {
+        let extras = common::ablated(&names);
+        let contrast = &study.contrasts[0];
+        cs_report::notes::findings(contrast, &extras.of(contrast.contrast()))
+    };
     let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
     assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
     assert!(said("Hero against random heads").contains("in 17 of 17 models on IOI"));
@@ -198,7 +202,7 @@ fn captions_say_what_is_there() {
     // Sets of heads are judged on the prompts that there are.
     let ablated = |split| {
         let mut extras = common::ablated(&["gpt2"]);
-        extras.ablated.iter_mut().for_each(|row| row.split = split);
+        extras.experiments[0].ablated.iter_mut().for_each(|row| row.split = split);
         let figures: Vec<Figure> = describe_all(&one, &extras).unwrap().into_iter().flatten().collect();
         let of_sets = figures.iter().filter(|f| f.name.starts_with("hero_vs_random_ablation"));
         of_sets.map(|f| caption(f).to_owned()).collect::<Vec<_>>()

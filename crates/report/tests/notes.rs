@@ -2,10 +2,13 @@
 
 mod common;
 
+use cs_analysis::categories::Category;
+use cs_analysis::contrast::Contrast;
 use cs_analysis::study::Study;
 use cs_analysis::table::Table;
-use cs_analysis::tracing::CausalResult;
+use cs_analysis::tracing::{CausalResult, read_results};
 use cs_report::Extras;
+use cs_report::extras::Experiments;
 use cs_report::notes::{Note, notes};
 
 fn text(study: &Study, name: &str) -> String {
@@ -21,7 +24,7 @@ fn every_study_has_whole_notes() {
             for bad in ["NaN", "inf", "None", "Some(", "  ", "1 models", "1 heads", " ."] {
                 assert!(!note.text.contains(bad), "{place}: {bad:?} in\n{}", note.text);
             }
-            for model in &study.joint.models {
+            for model in &study.contrasts[0].joint.models {
                 assert!(note.text.contains(&model.info.model), "{place}: {}", model.info.model);
             }
         }
@@ -39,8 +42,10 @@ fn every_study_has_whole_notes() {
 #[test]
 fn counts_in_sentences_are_those_of_the_numbers() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "gpt2-medium", "opt-125m"]), 1.0));
-    let positive = study.correlations.iter().filter(|c| c.pearson.estimate.unwrap() > 0.0).count();
-    let above = study.correlations.iter().filter(|c| c.pearson.shown().unwrap().0.low > 0.0).count();
+    let positive =
+        study.contrasts[0].correlations.iter().filter(|c| c.pearson.estimate.unwrap() > 0.0).count();
+    let above =
+        study.contrasts[0].correlations.iter().filter(|c| c.pearson.shown().unwrap().0.low > 0.0).count();
     let findings = text(&study, "high_level_findings");
     assert!(
         findings.contains(&format!("positive in {positive} of 3 models; of 3 intervals, {above} ")),
@@ -49,7 +54,7 @@ fn counts_in_sentences_are_those_of_the_numbers() {
     assert!(findings.contains("fewer than 4 sizes") && findings.contains("gpt2 (2), opt (1)"), "{findings}");
     let heroes = text(&study, "hero_heads");
     let cards = heroes.lines().filter(|l| l.starts_with("### ")).count();
-    let strong = study.heroes.iter().filter(|h| h.head.category.name() != "weak").count();
+    let strong = study.contrasts[0].heroes.iter().filter(|h| h.head.category != Category::Weak).count();
     assert_eq!(cards, strong);
 }
 
@@ -67,7 +72,11 @@ fn all_weak_is_said() {
 fn a_card_says_where_its_head_attends() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
     let mut extras = common::extras(&study);
-    let hero = study.heroes.iter().find(|h| h.model == "gpt2" && h.head.category.name() != "weak").unwrap();
+    let hero = study.contrasts[0]
+        .heroes
+        .iter()
+        .find(|h| h.model == "gpt2" && h.head.category != Category::Weak)
+        .unwrap();
     let heads = &mut extras.attention[0].tasks[1].heads;
     let head =
         heads.iter_mut().find(|h| (h.layer, h.head) == (hero.head.layer, hero.head.head)).expect("the hero");
@@ -119,7 +128,7 @@ fn hero_heads_are_counted_by_what_they_attend_to() {
     for head in extras.attention[0].tasks.iter_mut().flat_map(|task| &mut task.heads) {
         head.mean = [0.3, 0.6, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
     }
-    let strong = study.heroes.iter().filter(|h| h.head.category.name() != "weak").count();
+    let strong = study.contrasts[0].heroes.iter().filter(|h| h.head.category != Category::Weak).count();
     let findings =
         notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "high_level_findings").unwrap();
     let sentence = format!("On IOI, of {strong} hero heads that are not weak: correct name in {strong}.");
@@ -128,7 +137,8 @@ fn hero_heads_are_counted_by_what_they_attend_to() {
 
 /// The text of a finding.
 fn said(study: &Study, extras: &Extras, title: &str) -> String {
-    let findings = cs_report::notes::findings(study, extras);
+    let contrast = &study.contrasts[0];
+    let findings = cs_report::notes::findings(contrast, &extras.of(contrast.contrast()));
     findings.into_iter().find(|f| f.title == title).unwrap_or_else(|| panic!("{title}")).text
 }
 
@@ -159,7 +169,7 @@ fn verbs_agree_with_counts() {
     let text = said(&study, &Extras::default(), "What the joint table is worth");
     assert!(text.starts_with("1 effect in the joint table is empty, and 1 row holds an exact 0"), "{text}");
     let mut extras = common::ablated(&["gpt2", "other"]);
-    extras.dissociation[1].double_dissociation = None;
+    extras.experiments[0].dissociation[1].double_dissociation = None;
     let text = said(&study, &extras, "Dissociation");
     assert!(
         text.contains("in 1 of 1 model with heads of both kinds to ablate; 1 model lacks such heads."),
@@ -212,7 +222,9 @@ fn traced(model: &str, head: u32, influences: [f64; 2], gap: [f64; 2]) -> Causal
             "provenance": { "program_version": "0.1.0", "weight_hash": "" },
         },
     });
-    serde_json::from_value(value).unwrap()
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), serde_json::json!([value]).to_string()).unwrap();
+    read_results(file.path(), &Contrast::published()).unwrap().remove(0)
 }
 
 /// Where the clean run lies below the corrupted one, an influence towards it is negative in logits and still brings it back;
@@ -225,7 +237,8 @@ fn influences_are_counted_relative_to_the_clean_run() {
         traced("gpt2", 1, [0.3, -0.9], [-1.0, 2.0]),
         traced("opt-125m", 0, [2.0, 3.0], [4.0, 3.0]),
     ];
-    let extras = Extras { traced, ..Extras::default() };
+    let experiments = vec![Experiments { traced, ..Experiments::none(Contrast::published()) }];
+    let extras = Extras { experiments, ..Extras::default() };
     let text = said(&study, &extras, "Causal influence");
     assert!(
         text.contains("On IOI, the interval of the normalised influence")

@@ -33,6 +33,9 @@ pub enum Kind {
     Tokenizer,
     /// A task's TOML file; prompts are drawn from a valid one.
     TaskToml,
+    /// A file of prompts: the first byte says which (`c` CSV, `j` JSON Lines), the rest is its content. The prompts of a valid one
+    /// are chosen.
+    PromptRows,
     /// `study.toml`
     StudyToml,
     /// A scan file.
@@ -47,13 +50,14 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Safetensors,
         Self::ShardIndex,
         Self::Torch,
         Self::Config,
         Self::Tokenizer,
         Self::TaskToml,
+        Self::PromptRows,
         Self::StudyToml,
         Self::ScanJson,
         Self::PerPrompt,
@@ -70,6 +74,7 @@ impl Kind {
             Self::Config => "config",
             Self::Tokenizer => "tokenizer",
             Self::TaskToml => "task_toml",
+            Self::PromptRows => "prompt_rows",
             Self::StudyToml => "study_toml",
             Self::ScanJson => "scan_json",
             Self::PerPrompt => "per_prompt",
@@ -85,7 +90,7 @@ impl Kind {
         let fixed = match self {
             Self::Config | Self::ScanJson | Self::PerPrompt | Self::JointCsv => 1 << 16,
             Self::Safetensors | Self::ShardIndex | Self::Torch | Self::StudyToml | Self::Prompts => 1 << 20,
-            Self::TaskToml | Self::Tokenizer => 4 << 20,
+            Self::TaskToml | Self::PromptRows | Self::Tokenizer => 4 << 20,
         };
         // A byte of JSON can begin a map, whose smallest form is a node of some 600 bytes.
         fixed + 400 * len

@@ -9,7 +9,7 @@ use cs_analysis::joint::{self, import_reader};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::ScanFile;
 use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol};
-use cs_circuits::task::Task;
+use cs_circuits::task::{RowTask, Task};
 use cs_model::config;
 use cs_model::families::Bos;
 use cs_model::tokenizer::Tokenizer;
@@ -43,6 +43,7 @@ pub(crate) fn read(kind: Kind, bytes: &[u8]) -> Outcome {
         Kind::Config => config::parse(bytes, "config.json").map(drop).map_err(message),
         Kind::Tokenizer => tokenizer(room, bytes),
         Kind::TaskToml => task(bytes),
+        Kind::PromptRows => prompt_rows(bytes),
         Kind::StudyToml => room.alone(bytes, study),
         Kind::ScanJson => room.alone(bytes, |path| ScanFile::read(path).map(drop).map_err(message)),
         Kind::PerPrompt => room.alone(bytes, |path| PerPromptScan::read(path).map(drop).map_err(message)),
@@ -80,13 +81,21 @@ fn task(bytes: &[u8]) -> Outcome {
     let text = std::str::from_utf8(bytes).map_err(message)?;
     let task = Task::from_toml(text, "task.toml").map_err(message)?;
     for protocol in [Protocol::Standard, Protocol::Published] {
-        if protocol == Protocol::Published && task.published.is_none() {
+        let has_published = task.names().is_some_and(|task| task.published.is_some());
+        if protocol == Protocol::Published && !has_published {
             continue;
         }
         let options = PromptOptions { protocol, n_prompts: Some(8), ..PromptOptions::default() };
         PromptSet::resolve(&task, &options, &[&Words::default()]).map_err(message)?;
     }
     Ok(())
+}
+
+fn prompt_rows(bytes: &[u8]) -> Outcome {
+    let Some((&which, content)) = bytes.split_first() else { return Err("no file at all".to_owned()) };
+    let file = if which == b'j' { "rows.jsonl" } else { "rows.csv" };
+    let task = Task::Rows(RowTask::from_bytes(content, file).map_err(message)?);
+    PromptSet::resolve(&task, &PromptOptions::default(), &[&Words::default()]).map(drop).map_err(message)
 }
 
 fn study(path: &Path) -> Outcome {

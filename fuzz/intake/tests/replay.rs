@@ -103,7 +103,12 @@ fn tokenizer() {
 
 #[test]
 fn task_toml() {
-    replay(Kind::TaskToml, &["anti_repeat.toml", "ioi.toml"]);
+    replay(Kind::TaskToml, &["anti_repeat.toml", "capitals.toml", "ioi.toml"]);
+}
+
+#[test]
+fn prompt_rows() {
+    replay(Kind::PromptRows, &["csv", "jsonl"]);
 }
 
 #[test]

@@ -13,9 +13,12 @@
 
 use super::evaluate::{Evaluation, KINDS, Task, half_width, not_drawn, total, variance};
 use super::measure::Measure;
-use super::{ComparedSets, CurveArea, MEASURED, Selection, SetKind, SetMeans, SummaryRow};
-use crate::joint::StudyTask;
+use super::{
+    ComparedSets, CurveArea, MEASURED, Selection, SetKind, SetMeans, SummaryRow, TaskSummary, set_type,
+};
+use crate::contrast::Side;
 use crate::model_measures::LEVEL;
+use crate::ranged::Ranged;
 use crate::stats::Seed;
 use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means, weighted_mean};
 use crate::stats::interval::quantile;
@@ -68,31 +71,32 @@ fn estimate(e: &Evaluation, task: &Task, pool: usize, change: impl Fn(&SetMeans)
 
 /// The table [`super::SUMMARY_TABLE`].
 pub(super) fn summary(e: &Evaluation) -> Vec<SummaryRow> {
-    let base = |selection: Selection, k, kind| SummaryRow {
-        family: e.origin.family.clone(),
-        model: e.origin.model.clone(),
-        k,
-        set_type: selection.set_type(kind),
-        selection: selection.name().to_owned(),
-        status: MEASURED.to_owned(),
-        split: Some(e.origin.split),
-        ..SummaryRow::default()
+    let base = |selection: Selection, k, kind| {
+        let selection = selection.name(e.contrast);
+        SummaryRow {
+            family: e.origin.family.clone(),
+            model: e.origin.model.clone(),
+            k,
+            set_type: set_type(&selection, kind),
+            selection,
+            status: MEASURED.to_owned(),
+            split: Some(e.origin.split),
+            ..SummaryRow::default()
+        }
     };
     let intervals = [0, 1].map(|at| hero_intervals(e, at));
     let of_one_set = |mut row: SummaryRow, place: Option<usize>, at: usize| {
         row.n_sets = 1;
-        (row.n_sets_ioi, row.n_sets_anti) = (1, 1);
         row.interval_over = "prompts".to_owned();
-        for (task, intervals) in e.tasks.iter().zip(&intervals).enumerate().map(|(i, (t, b))| ((i, t), b)) {
-            let means = place.map_or(task.1.base, |s| task.1.sets[s]);
+        for ((summary, task), intervals) in row.tasks.iter_mut().zip(&e.tasks).zip(&intervals) {
+            let means = place.map_or(task.base, |s| task.sets[s]);
             let ends = |series: usize| {
                 intervals[3 * at + series].interval.map(|interval| (interval.low, interval.high))
             };
-            let mut figures = Figures { means, ends: [ends(0), ends(1)], ..Figures::default() };
-            if e.sums_compare && place.is_some() {
-                figures.interaction = Some((means.delta - means.sum_delta, ends(2)));
-            }
-            figures.fill(&mut row, task.0);
+            let interaction =
+                (e.sums_compare && place.is_some()).then(|| (means.delta - means.sum_delta, ends(2)));
+            *summary = of_task(means, [ends(0), ends(1)], interaction);
+            summary.n_sets = 1;
         }
         row
     };
@@ -137,13 +141,15 @@ fn hero_intervals(e: &Evaluation, at: usize) -> Vec<BootstrapMean> {
 
 fn of_many_sets(e: &Evaluation, mut row: SummaryRow, pool: usize) -> SummaryRow {
     let counts = [0, 1].map(|at| e.tasks[at].random[pool].len());
-    (row.n_sets_ioi, row.n_sets_anti) = (counts[0], counts[1]);
     row.n_sets = counts[0].max(counts[1]);
+    for (summary, n) in row.tasks.iter_mut().zip(counts) {
+        summary.n_sets = n;
+    }
     if row.n_sets == 0 {
         return SummaryRow { status: not_drawn(), ..row };
     }
     if let Some(missing) = counts.iter().position(|&n| n == 0) {
-        row.status = format!("{}: {}", StudyTask::BOTH[missing].name(), not_drawn());
+        row.status = format!("{}: {}", e.contrast.key(Side::BOTH[missing]), not_drawn());
     }
     row.interval_over = "sets".to_owned();
     for (at, task) in e.tasks.iter().enumerate().filter(|(at, _)| counts[*at] > 0) {
@@ -176,46 +182,28 @@ fn of_many_sets(e: &Evaluation, mut row: SummaryRow, pool: usize) -> SummaryRow 
         };
         let interaction =
             e.sums_compare.then(|| (delta.value - sum_delta, Some(central(&|m| m.delta - m.sum_delta))));
-        Figures { means, ends, interaction, removed: mean_diff.control.removed() }.fill(&mut row, at);
+        row.tasks[at] = TaskSummary {
+            n_sets: counts[at],
+            variance_removed: mean_diff.control.removed(),
+            ..of_task(means, ends, interaction)
+        };
     }
     row
 }
 
-/// One task's figures of a row.
-#[derive(Default)]
-struct Figures {
+/// The figures of a row on one task; `ends` are those of accuracy and of the mean difference.
+fn of_task(
     means: SetMeans,
-    /// Of accuracy and of the mean difference.
     ends: [Option<(f64, f64)>; 2],
     interaction: Option<(f64, Option<(f64, f64)>)>,
-    removed: Option<f64>,
-}
-
-impl Figures {
-    fn fill(self, row: &mut SummaryRow, task: usize) {
-        let apart = |ends: Option<(f64, f64)>| (ends.map(|e| e.0), ends.map(|e| e.1));
-        let means = self.means;
-        let [acc, mean_diff] = self.ends.map(apart);
-        let interaction = self.interaction.map(|i| i.0);
-        let interaction_ends = apart(self.interaction.and_then(|i| i.1));
-        let sum_delta = interaction.map(|_| means.sum_delta);
-        if task == 0 {
-            (row.acc_ioi, row.mean_diff_ioi, row.delta_ioi) =
-                (Some(means.acc), Some(means.mean_diff), Some(means.delta));
-            (row.acc_ioi_low, row.acc_ioi_high) = acc;
-            (row.mean_diff_ioi_low, row.mean_diff_ioi_high) = mean_diff;
-            (row.sum_delta_ioi, row.interaction_ioi) = (sum_delta, interaction);
-            (row.interaction_ioi_low, row.interaction_ioi_high) = interaction_ends;
-            row.variance_removed_ioi = self.removed;
-        } else {
-            (row.acc_anti, row.mean_diff_anti, row.delta_anti) =
-                (Some(means.acc), Some(means.mean_diff), Some(means.delta));
-            (row.acc_anti_low, row.acc_anti_high) = acc;
-            (row.mean_diff_anti_low, row.mean_diff_anti_high) = mean_diff;
-            (row.sum_delta_anti, row.interaction_anti) = (sum_delta, interaction);
-            (row.interaction_anti_low, row.interaction_anti_high) = interaction_ends;
-            row.variance_removed_anti = self.removed;
-        }
+) -> TaskSummary {
+    TaskSummary {
+        acc: Ranged::new(Some(means.acc), ends[0]),
+        mean_diff: Ranged::new(Some(means.mean_diff), ends[1]),
+        delta: Some(means.delta),
+        sum_delta: interaction.map(|_| means.sum_delta),
+        interaction: interaction.map_or_else(Ranged::default, |(value, ends)| Ranged::new(Some(value), ends)),
+        ..TaskSummary::default()
     }
 }
 
@@ -233,8 +221,8 @@ pub(super) fn areas(e: &Evaluation) -> Vec<CurveArea> {
                         .filter(|(.., pool)| !task.random[*pool].is_empty())
                         .collect();
                     let mut area = CurveArea {
-                        selection,
-                        task: StudyTask::BOTH[at].name().to_owned(),
+                        selection: selection.name(e.contrast),
+                        task: e.contrast.key(Side::BOTH[at]).to_owned(),
                         measure: measure.name().to_owned(),
                         against: kind,
                         area: None,

@@ -4,11 +4,11 @@ use super::curves;
 use super::measure::Measure;
 use super::sequential::{compare, is_asked, lowest_p};
 use super::{
-    AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED, ModelAblation,
-    Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
+    ALL_HEADS, AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED,
+    ModelAblation, Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
 };
+use crate::contrast::{Contrast, Side};
 use crate::error::{AnalysisError, Result};
-use crate::joint::StudyTask;
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
 use crate::per_prompt::{Differences, PerPromptScan};
@@ -36,18 +36,19 @@ pub fn evaluate(
     settings: &AblationSettings,
     evidence: Evidence<'_>,
 ) -> Result<ModelAblation> {
-    let Evidence { plan, scans, outcomes: [ioi, anti], .. } = evidence;
-    let tasks = [Task::new(origin, plan, scans[0], ioi)?, Task::new(origin, plan, scans[1], anti)?];
+    let Evidence { contrast, plan, scans, outcomes: [a, b], .. } = evidence;
+    let tasks = [Task::new(origin, plan, scans[0], a)?, Task::new(origin, plan, scans[1], b)?];
     // Sums of single-head effects say nothing of sets that were ablated in another way.
     let meta = &scans[0].meta;
     let sums_compare = meta.ablation == settings.ablation && meta.value_bias == settings.value_bias;
-    let evaluation = Evaluation { origin, settings, plan, tasks, sums_compare };
+    let evaluation = Evaluation { contrast, origin, settings, plan, tasks, sums_compare };
     let caution = origin.caution().map(str::to_owned);
     Ok(ModelAblation {
+        contrast: contrast.clone(),
         origin: origin.clone(),
         settings: settings.clone(),
-        n_candidates: [ioi.n_candidates, anti.n_candidates],
-        n_prompts: [ioi, anti].map(|t| t.weights.iter().map(|&w| u64::from(w)).sum()),
+        n_candidates: [a, b].map(|t| t.n_candidates),
+        n_prompts: [a, b].map(|t| t.weights.iter().map(|&w| u64::from(w)).sum()),
         rows: evaluation.rows(),
         summary: curves::summary(&evaluation),
         tests: evaluation.tests(),
@@ -181,6 +182,7 @@ impl TaskOutcomes {
 
 /// What the parts of a [`ModelAblation`] are made from.
 pub(super) struct Evaluation<'a> {
+    pub contrast: &'a Contrast,
     pub origin: &'a Origin,
     pub settings: &'a AblationSettings,
     pub plan: &'a AblationPlan,
@@ -200,38 +202,36 @@ impl Evaluation<'_> {
     }
 
     fn rows(&self) -> Vec<RawRow> {
-        let [ioi, anti] = &self.tasks;
+        let of_tasks = |means: &dyn Fn(&Task) -> Option<SetMeans>| self.tasks.each_ref().map(|t| means(t));
         let mut rows = vec![RawRow {
-            selection: Selection::All,
+            selection: ALL_HEADS.to_owned(),
             k: 0,
             kind: SetKind::Baseline,
             index: 0,
             heads: HeadSet::new(),
-            ioi: Some(ioi.base),
-            anti: Some(anti.base),
+            tasks: of_tasks(&|task| Some(task.base)),
         }];
         for (selection, k, sets) in self.measured() {
-            let row =
-                |kind, index, heads: &HeadSet, ioi: Option<&SetMeans>, anti: Option<&SetMeans>| RawRow {
-                    selection,
-                    k,
-                    kind,
-                    index,
-                    heads: heads.clone(),
-                    ioi: ioi.copied(),
-                    anti: anti.copied(),
-                };
+            let row = |kind, index, heads: &HeadSet, tasks| RawRow {
+                selection: selection.name(self.contrast),
+                k,
+                kind,
+                index,
+                heads: heads.clone(),
+                tasks,
+            };
             let hero = sets.hero;
-            rows.push(row(SetKind::Hero, 0, &self.plan.sets[hero], ioi.sets.get(hero), anti.sets.get(hero)));
+            let means = of_tasks(&|task| task.sets.get(hero).copied());
+            rows.push(row(SetKind::Hero, 0, &self.plan.sets[hero], means));
             for pool in sets.pools() {
                 let kind = self.plan.pools[pool].kind;
                 if kind == SetKind::Random && selection != Selection::All {
                     continue; // the same sets as for all heads
                 }
-                let of = |task: &Task, at: usize| task.random[pool].get(at).copied();
-                let n_run = ioi.random[pool].len().max(anti.random[pool].len());
+                let n_run = self.tasks.iter().map(|task| task.random[pool].len()).max().unwrap_or(0);
                 for (index, set) in self.plan.pools[pool].sets.iter().take(n_run).enumerate() {
-                    rows.push(row(kind, index, set, of(ioi, index).as_ref(), of(anti, index).as_ref()));
+                    let means = of_tasks(&|task| task.random[pool].get(index).copied());
+                    rows.push(row(kind, index, set, means));
                 }
             }
         }
@@ -249,9 +249,9 @@ impl Evaluation<'_> {
                         let n_possible = self.plan.pools[pool].n_possible;
                         is_worth_it.push(lowest_p(n_possible, self.settings.n_random_sets) <= WORTH_TESTING);
                         let mut test = self.test(task, sets, pool, measure);
-                        test.selection = selection;
+                        test.selection = selection.name(self.contrast);
                         test.k = k;
-                        test.task = StudyTask::BOTH[at].name().to_owned();
+                        test.task = self.contrast.key(Side::BOTH[at]).to_owned();
                         tests.push(test);
                     }
                 }
@@ -281,7 +281,7 @@ impl Evaluation<'_> {
         let on_hero = measure.values(&outcomes.sets[hero].at(&outcomes.subsample));
         let hero_mean = weighted_mean(&on_hero, &task.few);
         let test = SetTest {
-            selection: Selection::All,
+            selection: String::new(),
             k: self.plan.pools[pool].k,
             task: String::new(),
             measure: measure.name().to_owned(),

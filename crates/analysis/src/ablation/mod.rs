@@ -29,13 +29,13 @@ mod sequential;
 mod sets;
 mod tables;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::categories::{Category, ClassifiedModel};
+use crate::contrast::{Contrast, Side};
 use crate::origin::Origin;
 use crate::per_prompt::PerPromptScan;
+use crate::ranged::Ranged;
 use crate::scan_file::Split;
 
 pub use draws::Pool;
@@ -53,32 +53,26 @@ pub const DEFAULT_RANDOM_SETS: usize = 200;
 pub const DEFAULT_RANDOM_PROMPTS: usize = 20;
 
 /// Which heads a hero set is taken from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selection {
     /// All heads.
     All,
     /// Heads of the category `shared`.
     Shared,
-    /// Heads of the category `ioi_only`.
-    IoiOnly,
-    /// Heads of the category `anti_only`.
-    AntiOnly,
+    /// Heads that work on the first task alone.
+    OnlyA,
+    /// Heads that work on the second task alone.
+    OnlyB,
 }
 
 impl Selection {
     /// All four, in the order of the tables.
-    pub const ALL: [Self; 4] = [Self::All, Self::Shared, Self::IoiOnly, Self::AntiOnly];
+    pub const ALL: [Self; 4] = [Self::All, Self::Shared, Self::OnlyA, Self::OnlyB];
 
     /// The name in tables.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Shared => "shared",
-            Self::IoiOnly => "ioi_only",
-            Self::AntiOnly => "anti_only",
-        }
+    pub fn name(self, contrast: &Contrast) -> String {
+        self.category().map_or_else(|| ALL_HEADS.to_owned(), |category| contrast.category(category))
     }
 
     /// The category that heads are taken from; `None` for all of them.
@@ -87,25 +81,18 @@ impl Selection {
         match self {
             Self::All => None,
             Self::Shared => Some(Category::Shared),
-            Self::IoiOnly => Some(Category::IoiOnly),
-            Self::AntiOnly => Some(Category::AntiOnly),
-        }
-    }
-
-    /// What stands under `set_type` for sets of this kind: `hero`, `random_shared`, …
-    #[must_use]
-    pub fn set_type(self, kind: SetKind) -> String {
-        match self {
-            Self::All => kind.name().to_owned(),
-            _ => format!("{}_{}", kind.name(), self.name()),
+            Self::OnlyA => Some(Category::OnlyA),
+            Self::OnlyB => Some(Category::OnlyB),
         }
     }
 }
 
-impl fmt::Display for Selection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// Name of [`Selection::All`] in tables.
+pub const ALL_HEADS: &str = "all";
+
+/// What stands under `set_type` for sets of this kind: `hero`, `random_shared`, …
+pub(crate) fn set_type(selection: &str, kind: SetKind) -> String {
+    if selection == ALL_HEADS { kind.name().to_owned() } else { format!("{}_{selection}", kind.name()) }
 }
 
 /// What a set is.
@@ -188,13 +175,15 @@ impl TaskOutcomes {
 /// What one model was measured by.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
+    /// The two tasks.
+    pub contrast: &'a Contrast,
     /// The model's heads with their categories.
     pub model: &'a ClassifiedModel,
-    /// The side files of both scans, IOI first.
+    /// The side files of both scans.
     pub scans: [&'a PerPromptScan; 2],
     /// Which sets were to be ablated.
     pub plan: &'a AblationPlan,
-    /// What they gave, IOI first.
+    /// What they gave on each task.
     pub outcomes: [&'a TaskOutcomes; 2],
 }
 
@@ -234,11 +223,11 @@ pub struct SetMeans {
 }
 
 /// One set of heads: a row of `hero_vs_random_ablation.csv`. Random sets of all heads stand there once, under
-/// [`Selection::All`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// [`ALL_HEADS`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct RawRow {
-    /// Where the hero set's heads come from.
-    pub selection: Selection,
+    /// Where the hero set's heads come from: `all` or a category.
+    pub selection: String,
     /// Heads in the set; 0 for the baseline.
     pub k: usize,
     /// What the set is.
@@ -247,10 +236,8 @@ pub struct RawRow {
     pub index: usize,
     /// Its heads (layer, head), in order.
     pub heads: Vec<(u32, u32)>,
-    /// Means on indirect object identification, if it was run there.
-    pub ioi: Option<SetMeans>,
-    /// Means on anti-repeat.
-    pub anti: Option<SetMeans>,
+    /// Means on each task, if it was run there.
+    pub tasks: [Option<SetMeans>; 2],
 }
 
 /// A row of `hero_vs_random_ablation_summary.csv`.
@@ -259,7 +246,7 @@ pub struct RawRow {
 /// baseline `low` and `high` are the ends of a 95% bootstrap interval over prompts (`interval_over` says `prompts`), for
 /// random sets they enclose the central 95% of the sets (`sets`). Where a set cannot be had its figures are missing and
 /// `status` says why.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SummaryRow {
     /// Family.
     pub family: String,
@@ -269,80 +256,56 @@ pub struct SummaryRow {
     pub k: usize,
     /// `baseline`, `hero`, `random`, `random_matched`, and the last three followed by `_` and a category.
     pub set_type: String,
-    /// Accuracy among all candidate names on indirect object identification.
-    pub acc_ioi: Option<f64>,
-    /// Mean of (correct − mean of the other candidates) on it.
-    pub mean_diff_ioi: Option<f64>,
-    /// The same accuracy on anti-repeat.
-    pub acc_anti: Option<f64>,
-    /// The same mean on anti-repeat.
-    pub mean_diff_anti: Option<f64>,
+    /// What the sets do on each task.
+    pub tasks: [TaskSummary; 2],
     /// Sets behind the row, on the task where they are more.
     pub n_sets: usize,
-    /// Lower end for `acc_ioi`.
-    pub acc_ioi_low: Option<f64>,
-    /// Upper end for `acc_ioi`.
-    pub acc_ioi_high: Option<f64>,
-    /// Lower end for `mean_diff_ioi`.
-    pub mean_diff_ioi_low: Option<f64>,
-    /// Upper end for `mean_diff_ioi`.
-    pub mean_diff_ioi_high: Option<f64>,
-    /// Lower end for `acc_anti`.
-    pub acc_anti_low: Option<f64>,
-    /// Upper end for `acc_anti`.
-    pub acc_anti_high: Option<f64>,
-    /// Lower end for `mean_diff_anti`.
-    pub mean_diff_anti_low: Option<f64>,
-    /// Upper end for `mean_diff_anti`.
-    pub mean_diff_anti_high: Option<f64>,
     /// What `low` and `high` enclose: `prompts` or `sets`.
     pub interval_over: String,
-    /// Δ of the sets (correct − distractor, minus baseline) on indirect object identification.
-    pub delta_ioi: Option<f64>,
-    /// Δ on anti-repeat.
-    pub delta_anti: Option<f64>,
     /// Where the hero heads come from: `all` or a category.
     pub selection: String,
     /// `measured`, or why not.
     pub status: String,
     /// The prompts that the sets were judged on; unknown in a table without that column.
-    #[serde(default)]
     pub split: Option<Split>,
-    /// Sets behind the figures on indirect object identification.
-    pub n_sets_ioi: usize,
-    /// On anti-repeat.
-    pub n_sets_anti: usize,
-    /// Sum of the heads' Δ in the scan on indirect object identification.
-    pub sum_delta_ioi: Option<f64>,
-    /// `delta_ioi` minus that: what the heads do together beyond what each does alone. Missing where the sets were ablated
-    /// in another way than the scan's heads.
-    pub interaction_ioi: Option<f64>,
-    /// Lower end of its interval.
-    pub interaction_ioi_low: Option<f64>,
-    /// Upper end.
-    pub interaction_ioi_high: Option<f64>,
-    /// Sum of the heads' Δ on anti-repeat.
-    pub sum_delta_anti: Option<f64>,
-    /// The interaction on anti-repeat.
-    pub interaction_anti: Option<f64>,
-    /// Lower end of its interval.
-    pub interaction_anti_low: Option<f64>,
-    /// Upper end.
-    pub interaction_anti_high: Option<f64>,
-    /// Share of the variance between random sets in `mean_diff_ioi` that the sums account for.
-    pub variance_removed_ioi: Option<f64>,
-    /// The same in `mean_diff_anti`.
-    pub variance_removed_anti: Option<f64>,
+}
+
+impl SummaryRow {
+    /// What the sets do on one of the tasks.
+    #[must_use]
+    pub fn on(&self, side: Side) -> &TaskSummary {
+        &self.tasks[side as usize]
+    }
+}
+
+/// What sets do on one task.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TaskSummary {
+    /// Accuracy among all candidate names, with the ends of what surrounds it.
+    pub acc: Ranged,
+    /// Mean of (correct − mean of the other candidates).
+    pub mean_diff: Ranged,
+    /// Δ of the sets (correct − distractor, minus baseline).
+    pub delta: Option<f64>,
+    /// Sets behind the figures.
+    pub n_sets: usize,
+    /// Sum of the heads' Δ in the scan.
+    pub sum_delta: Option<f64>,
+    /// `delta` minus that: what the heads do together beyond what each does alone. Missing where the sets were ablated in
+    /// another way than the scan's heads.
+    pub interaction: Ranged,
+    /// Share of the variance between random sets in `mean_diff` that the sums account for.
+    pub variance_removed: Option<f64>,
 }
 
 /// Hero set against random sets at one k, on one task and measure, over the subsample that both were run on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetTest {
-    /// Where the hero heads come from.
-    pub selection: Selection,
+    /// Where the hero heads come from: `all` or a category.
+    pub selection: String,
     /// Heads in each set.
     pub k: usize,
-    /// `ioi` or `anti`.
+    /// The task's [key](Contrast::key).
     pub task: String,
     /// `acc` or `mean_diff`.
     pub measure: String,
@@ -382,9 +345,9 @@ pub struct SetTest {
 /// The area between the hero curve and the random curve over k.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurveArea {
-    /// Where the hero heads come from.
-    pub selection: Selection,
-    /// `ioi` or `anti`.
+    /// Where the hero heads come from: `all` or a category.
+    pub selection: String,
+    /// The task's [key](Contrast::key).
     pub task: String,
     /// `acc` or `mean_diff`.
     pub measure: String,
@@ -406,13 +369,15 @@ pub struct CurveArea {
 }
 
 /// Everything that ablating sets of heads says of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelAblation {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// The model, its prompts, the program.
     pub origin: Origin,
     /// How sets were ablated and compared.
     pub settings: AblationSettings,
-    /// Candidate names on indirect object identification and on anti-repeat.
+    /// Candidate names on each task.
     pub n_candidates: [usize; 2],
     /// Prompts drawn for each, weights included.
     pub n_prompts: [u64; 2],

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::Selection;
 use super::draws::Pool;
 use crate::categories::{Category, ClassifiedHead, ClassifiedModel};
+use crate::contrast::{Contrast, Side};
 
 /// Heads as (layer, head), in order, each once.
 pub type HeadSet = Vec<(u32, u32)>;
@@ -18,7 +19,7 @@ pub struct AblationPlan {
     pub pools: Vec<Pool>,
     /// Hero against random, for each selection and k.
     pub comparisons: Vec<Comparison>,
-    /// The helping IOI-only heads and as many helping anti-only heads, as places in `sets`; or why there are none. See
+    /// The helping heads of the first task alone and as many of the second alone, as places in `sets`; or why there are none. See
     /// [`crate::dissociation`].
     pub lesions: Result<[usize; 2], String>,
     /// What cannot be had.
@@ -65,7 +66,7 @@ pub fn set_sizes(n_heads_total: usize) -> Vec<usize> {
 ///
 /// Hero sets depend on the strengths alone, random sets on the model's name, the seed, and the hero sets' sizes and layers.
 #[must_use]
-pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> AblationPlan {
+pub fn plan(contrast: &Contrast, model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> AblationPlan {
     let sizes = set_sizes(model.heads.len());
     let all = in_order(model.heads.iter());
     let mut plan = AblationPlan {
@@ -81,10 +82,11 @@ pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> Ablatio
     }
     for selection in Selection::ALL {
         let chosen = model.strongest(|h| selection.category().is_none_or(|c| h.category == c));
+        let name = selection.name(contrast);
         let shortage = match chosen.len() {
-            0 => format!("no head is {selection}"),
-            1 => format!("only 1 head is {selection}"),
-            n => format!("only {n} heads are {selection}"),
+            0 => format!("no head is {name}"),
+            1 => format!("only 1 head is {name}"),
+            n => format!("only {n} heads are {name}"),
         };
         if let Some(missing) = sizes.iter().find(|&&k| k > chosen.len()) {
             plan.notes.push(format!("{shortage}: no set of {missing} or more"));
@@ -107,7 +109,7 @@ pub fn plan(model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> Ablatio
             plan.comparisons.push(Comparison { selection, k, sets });
         }
     }
-    plan.lesions = lesions(model, &mut places, &mut plan.sets);
+    plan.lesions = lesions(contrast, model, &mut places, &mut plan.sets);
     plan
 }
 
@@ -139,21 +141,23 @@ impl Places {
     }
 }
 
-/// The strongest helping heads of `ioi_only` and of `anti_only`: equally many, up to a quarter of the model's heads.
+/// The strongest helping heads of each task alone: equally many, up to a quarter of the model's heads.
 fn lesions(
+    contrast: &Contrast,
     model: &ClassifiedModel,
     places: &mut Places,
     sets: &mut Vec<HeadSet>,
 ) -> Result<[usize; 2], String> {
-    let ioi = model.strongest(|h| h.category == Category::IoiOnly && h.delta_ioi < 0.0);
-    let anti = model.strongest(|h| h.category == Category::AntiOnly && h.delta_anti < 0.0);
-    for (heads, category) in [(&ioi, Category::IoiOnly), (&anti, Category::AntiOnly)] {
+    let helping =
+        |side: Side| model.strongest(|h| h.category.only() == Some(side) && h.deltas[side as usize] < 0.0);
+    let [a, b] = Side::BOTH.map(helping);
+    for (heads, category) in [(&a, Category::OnlyA), (&b, Category::OnlyB)] {
         if heads.is_empty() {
-            return Err(format!("no {category} head helps its task"));
+            return Err(format!("no {} head helps its task", contrast.category(category)));
         }
     }
-    let k = ioi.len().min(anti.len()).min((model.heads.len() / 4).max(1));
-    Ok([ioi, anti].map(|heads| places.of(in_order(heads[..k].iter().copied()), sets)))
+    let k = a.len().min(b.len()).min((model.heads.len() / 4).max(1));
+    Ok([a, b].map(|heads| places.of(in_order(heads[..k].iter().copied()), sets)))
 }
 
 #[cfg(test)]

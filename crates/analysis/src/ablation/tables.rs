@@ -2,16 +2,20 @@
 
 use std::path::Path;
 
-use super::{AblationSettings, CurveArea, ModelAblation, RawRow, SetMeans, SetTest, SummaryRow};
+use super::{
+    AblationSettings, CurveArea, ModelAblation, SetMeans, SetTest, SummaryRow, TaskSummary, set_type,
+};
+use crate::contrast::{Contrast, Side};
 use crate::error::Result;
 use crate::origin::Origin;
-use crate::table::{Table, read_rows};
+use crate::scan_file::Split;
+use crate::table::{Table, read_named_rows};
 
-/// Name of the summary's file, without `.csv`.
+/// What the published pair's summary is called.
 pub const SUMMARY_TABLE: &str = "hero_vs_random_ablation_summary";
-/// Name of the tests' file.
+/// What its tests are called.
 pub const TEST_TABLE: &str = "hero_vs_random_tests";
-/// Name of the areas' file.
+/// What its areas are called.
 pub const AREA_TABLE: &str = "hero_vs_random_area";
 
 /// `L0H1 L2H3`, or nothing.
@@ -48,97 +52,160 @@ fn origin_columns<'a, T: 'a>(
 
 /// The table `hero_vs_random_ablation`: every set with its means.
 #[must_use]
-pub fn raw_table(models: &[ModelAblation]) -> Table {
+pub fn raw_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.rows);
-    type Of = fn(&RawRow) -> Option<SetMeans>;
-    let mean = |of: Of, value: fn(&SetMeans) -> f64| rows().map(move |(_, r)| of(r).as_ref().map(value));
-    let drawn = |of: Of| rows().map(move |(_, r)| of(r).map(|m| m.n_prompts as usize));
-    let (ioi, anti): (Of, Of) = (|r| r.ioi, |r| r.anti);
-    let table = Table::new("hero_vs_random_ablation")
+    let of_task = |table: Table, side: Side, columns: &[(&str, fn(&SetMeans) -> f64)]| {
+        columns.iter().fold(table, |table, (name, value)| {
+            let cells = rows().map(|(_, r)| r.tasks[side as usize].as_ref().map(value));
+            table.float(format!("{name}_{}", contrast.key(side)), cells)
+        })
+    };
+    let mut table = Table::new("hero_vs_random_ablation")
         .text("family", rows().map(|(m, _)| m.origin.family.as_str()))
         .text("model", rows().map(|(m, _)| m.origin.model.as_str()))
         .integer("k", rows().map(|(_, r)| r.k))
-        .text("set_type", rows().map(|(_, r)| r.selection.set_type(r.kind)))
-        .float("acc_ioi", mean(ioi, |m| m.acc))
-        .float("mean_diff_ioi", mean(ioi, |m| m.mean_diff))
-        .float("acc_anti", mean(anti, |m| m.acc))
-        .float("mean_diff_anti", mean(anti, |m| m.mean_diff))
-        .float("delta_ioi", mean(ioi, |m| m.delta))
-        .float("delta_anti", mean(anti, |m| m.delta))
-        .text("selection", rows().map(|(_, r)| r.selection.name()))
+        .text("set_type", rows().map(|(_, r)| set_type(&r.selection, r.kind)));
+    for side in Side::BOTH {
+        table = of_task(table, side, &[("acc", |m| m.acc), ("mean_diff", |m| m.mean_diff)]);
+    }
+    for side in Side::BOTH {
+        table = of_task(table, side, &[("delta", |m| m.delta)]);
+    }
+    table = table
+        .text("selection", rows().map(|(_, r)| r.selection.as_str()))
         .integer("set", rows().map(|(_, r)| r.index))
-        .text("heads", rows().map(|(_, r)| head_list(&r.heads)))
-        .float("sum_delta_ioi", mean(ioi, |m| m.sum_delta))
-        .float("sum_delta_anti", mean(anti, |m| m.sum_delta))
-        .integer("n_prompts_ioi", drawn(ioi))
-        .integer("n_prompts_anti", drawn(anti));
+        .text("heads", rows().map(|(_, r)| head_list(&r.heads)));
+    for side in Side::BOTH {
+        table = of_task(table, side, &[("sum_delta", |m| m.sum_delta)]);
+    }
+    for side in Side::BOTH {
+        let drawn = rows().map(|(_, r)| r.tasks[side as usize].map(|m| m.n_prompts as usize));
+        table = table.integer(format!("n_prompts_{}", contrast.key(side)), drawn);
+    }
     origin_columns(table, rows())
 }
 
-/// The table [`SUMMARY_TABLE`].
+type Figure = for<'a> fn(&'a mut TaskSummary) -> &'a mut Option<f64>;
+
+/// Figures of a summary on a task, `{}` standing for the task. In tables and files each of these lists is there for one task
+/// and then for the other, with what is no task's own between the lists.
+pub(super) const SCORES: [(&str, Figure); 2] =
+    [("acc_{}", |t| &mut t.acc.value), ("mean_diff_{}", |t| &mut t.mean_diff.value)];
+pub(super) const ENDS: [(&str, Figure); 4] = [
+    ("acc_{}_low", |t| &mut t.acc.low),
+    ("acc_{}_high", |t| &mut t.acc.high),
+    ("mean_diff_{}_low", |t| &mut t.mean_diff.low),
+    ("mean_diff_{}_high", |t| &mut t.mean_diff.high),
+];
+pub(super) const DELTA: [(&str, Figure); 1] = [("delta_{}", |t| &mut t.delta)];
+pub(super) const TOGETHER: [(&str, Figure); 4] = [
+    ("sum_delta_{}", |t| &mut t.sum_delta),
+    ("interaction_{}", |t| &mut t.interaction.value),
+    ("interaction_{}_low", |t| &mut t.interaction.low),
+    ("interaction_{}_high", |t| &mut t.interaction.high),
+];
+pub(super) const REMOVED: [(&str, Figure); 1] = [("variance_removed_{}", |t| &mut t.variance_removed)];
+
+/// Names and figures of one of these lists for both tasks of a row.
+pub(super) fn figures<'a>(
+    contrast: &'a Contrast,
+    row: &'a SummaryRow,
+    list: &'a [(&str, Figure)],
+) -> impl Iterator<Item = (String, Option<f64>)> + 'a {
+    let of_task = move |side: Side| {
+        list.iter().map(move |(name, figure)| {
+            (name.replace("{}", contrast.key(side)), *figure(&mut row.on(side).clone()))
+        })
+    };
+    Side::BOTH.into_iter().flat_map(of_task)
+}
+
+/// Reads all lists of figures of a row, by name.
+pub(super) fn read_figures<E>(
+    contrast: &Contrast,
+    mut figure: impl FnMut(&str) -> std::result::Result<Option<f64>, E>,
+) -> std::result::Result<[TaskSummary; 2], E> {
+    let mut tasks = [TaskSummary::default(); 2];
+    for (key, task) in contrast.keys().into_iter().zip(&mut tasks) {
+        for (name, place) in [&SCORES[..], &ENDS, &DELTA, &TOGETHER, &REMOVED].into_iter().flatten() {
+            *place(task) = figure(&name.replace("{}", key))?;
+        }
+    }
+    Ok(tasks)
+}
+
+/// The table [`SUMMARY_TABLE`] of a contrast.
 #[must_use]
-pub fn summary_table(models: &[ModelAblation]) -> Table {
+pub fn summary_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.summary);
-    let table = Table::new(SUMMARY_TABLE)
+    let add = |mut table: Table, list: &[(&str, Figure)]| {
+        for side in Side::BOTH {
+            for (name, figure) in list {
+                let cells = rows().map(|(_, r)| *figure(&mut r.on(side).clone()));
+                table = table.float(name.replace("{}", contrast.key(side)), cells);
+            }
+        }
+        table
+    };
+    let count = |mut table: Table, name: &str, of: fn(&ModelAblation, &SummaryRow, usize) -> usize| {
+        for side in Side::BOTH {
+            let cells = rows().map(|(m, r)| of(m, r, side as usize));
+            table = table.integer(format!("{name}_{}", contrast.key(side)), cells);
+        }
+        table
+    };
+    let table = Table::new(contrast.table(SUMMARY_TABLE))
         .text("family", rows().map(|(_, r)| r.family.as_str()))
         .text("model", rows().map(|(_, r)| r.model.as_str()))
         .integer("k", rows().map(|(_, r)| r.k))
-        .text("set_type", rows().map(|(_, r)| r.set_type.as_str()))
-        .float("acc_ioi", rows().map(|(_, r)| r.acc_ioi))
-        .float("mean_diff_ioi", rows().map(|(_, r)| r.mean_diff_ioi))
-        .float("acc_anti", rows().map(|(_, r)| r.acc_anti))
-        .float("mean_diff_anti", rows().map(|(_, r)| r.mean_diff_anti))
-        .integer("n_sets", rows().map(|(_, r)| r.n_sets))
-        .float("acc_ioi_low", rows().map(|(_, r)| r.acc_ioi_low))
-        .float("acc_ioi_high", rows().map(|(_, r)| r.acc_ioi_high))
-        .float("mean_diff_ioi_low", rows().map(|(_, r)| r.mean_diff_ioi_low))
-        .float("mean_diff_ioi_high", rows().map(|(_, r)| r.mean_diff_ioi_high))
-        .float("acc_anti_low", rows().map(|(_, r)| r.acc_anti_low))
-        .float("acc_anti_high", rows().map(|(_, r)| r.acc_anti_high))
-        .float("mean_diff_anti_low", rows().map(|(_, r)| r.mean_diff_anti_low))
-        .float("mean_diff_anti_high", rows().map(|(_, r)| r.mean_diff_anti_high))
-        .text("interval_over", rows().map(|(_, r)| r.interval_over.as_str()))
-        .float("delta_ioi", rows().map(|(_, r)| r.delta_ioi))
-        .float("delta_anti", rows().map(|(_, r)| r.delta_anti))
+        .text("set_type", rows().map(|(_, r)| r.set_type.as_str()));
+    let table = add(table, &SCORES).integer("n_sets", rows().map(|(_, r)| r.n_sets));
+    let table = add(table, &ENDS).text("interval_over", rows().map(|(_, r)| r.interval_over.as_str()));
+    let table = add(table, &DELTA)
         .text("selection", rows().map(|(_, r)| r.selection.as_str()))
         .text("status", rows().map(|(_, r)| r.status.as_str()));
-    let table = table
-        .integer("n_candidates_ioi", rows().map(|(m, _)| m.n_candidates[0]))
-        .integer("n_candidates_anti", rows().map(|(m, _)| m.n_candidates[1]))
-        .integer("n_prompts_ioi", rows().map(|(m, _)| m.n_prompts[0] as usize))
-        .integer("n_prompts_anti", rows().map(|(m, _)| m.n_prompts[1] as usize))
-        .integer("n_sets_ioi", rows().map(|(_, r)| r.n_sets_ioi))
-        .integer("n_sets_anti", rows().map(|(_, r)| r.n_sets_anti))
-        .float("sum_delta_ioi", rows().map(|(_, r)| r.sum_delta_ioi))
-        .float("interaction_ioi", rows().map(|(_, r)| r.interaction_ioi))
-        .float("interaction_ioi_low", rows().map(|(_, r)| r.interaction_ioi_low))
-        .float("interaction_ioi_high", rows().map(|(_, r)| r.interaction_ioi_high))
-        .float("sum_delta_anti", rows().map(|(_, r)| r.sum_delta_anti))
-        .float("interaction_anti", rows().map(|(_, r)| r.interaction_anti))
-        .float("interaction_anti_low", rows().map(|(_, r)| r.interaction_anti_low))
-        .float("interaction_anti_high", rows().map(|(_, r)| r.interaction_anti_high))
-        .float("variance_removed_ioi", rows().map(|(_, r)| r.variance_removed_ioi))
-        .float("variance_removed_anti", rows().map(|(_, r)| r.variance_removed_anti));
+    let table = count(table, "n_candidates", |m, _, at| m.n_candidates[at]);
+    let table = count(table, "n_prompts", |m, _, at| m.n_prompts[at] as usize);
+    let table = count(table, "n_sets", |_, r, at| r.tasks[at].n_sets);
+    let table = add(add(table, &TOGETHER), &REMOVED);
     origin_columns(table, rows())
 }
 
-/// Reads what [`summary_table`] wrote; columns that it does not know are left alone.
+/// Reads what [`summary_table`] wrote of this contrast; columns that it does not know are left alone.
 ///
 /// # Errors
 /// When the file cannot be read or a row does not hold what the table holds.
-pub fn read_summary(path: &Path) -> Result<Vec<SummaryRow>> {
-    read_rows(path, "make the table again: circuit-scaling ablate")
+pub fn read_summary(path: &Path, contrast: &Contrast) -> Result<Vec<SummaryRow>> {
+    read_named_rows(path, "make the table again: circuit-scaling ablate", |row| {
+        let mut tasks = read_figures(contrast, |name| row.parsed(name))?;
+        for (key, task) in contrast.keys().into_iter().zip(&mut tasks) {
+            task.n_sets = row.needed(&format!("n_sets_{key}"))?;
+        }
+        let split = row.text("split").ok();
+        Ok(SummaryRow {
+            family: row.text("family")?.to_owned(),
+            model: row.text("model")?.to_owned(),
+            k: row.needed("k")?,
+            set_type: row.text("set_type")?.to_owned(),
+            tasks,
+            n_sets: row.needed("n_sets")?,
+            interval_over: row.text("interval_over")?.to_owned(),
+            selection: row.text("selection")?.to_owned(),
+            status: row.text("status")?.to_owned(),
+            split: split.and_then(Split::named),
+        })
+    })
 }
 
-/// The table [`TEST_TABLE`]: hero against random at each k.
+/// The table [`TEST_TABLE`] of a contrast: hero against random at each k.
 #[must_use]
-pub fn test_table(models: &[ModelAblation]) -> Table {
+pub fn test_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.tests);
     let number = |of: fn(&SetTest) -> Option<f64>| rows().map(move |(_, r)| of(r));
-    let table = Table::new(TEST_TABLE)
+    let table = Table::new(contrast.table(TEST_TABLE))
         .text("family", rows().map(|(m, _)| m.origin.family.as_str()))
         .text("model", rows().map(|(m, _)| m.origin.model.as_str()))
-        .text("selection", rows().map(|(_, r)| r.selection.name()))
+        .text("selection", rows().map(|(_, r)| r.selection.as_str()))
         .integer("k", rows().map(|(_, r)| r.k))
         .text("task", rows().map(|(_, r)| r.task.as_str()))
         .text("measure", rows().map(|(_, r)| r.measure.as_str()))
@@ -160,16 +227,16 @@ pub fn test_table(models: &[ModelAblation]) -> Table {
     origin_columns(table, rows())
 }
 
-/// The table [`AREA_TABLE`]: the area between hero and random curves.
+/// The table [`AREA_TABLE`] of a contrast: the area between hero and random curves.
 #[must_use]
-pub fn area_table(models: &[ModelAblation]) -> Table {
+pub fn area_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.areas);
     let number = |of: fn(&CurveArea) -> Option<f64>| rows().map(move |(_, r)| of(r));
     let sizes = |r: &CurveArea| r.sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
-    let table = Table::new(AREA_TABLE)
+    let table = Table::new(contrast.table(AREA_TABLE))
         .text("family", rows().map(|(m, _)| m.origin.family.as_str()))
         .text("model", rows().map(|(m, _)| m.origin.model.as_str()))
-        .text("selection", rows().map(|(_, r)| r.selection.name()))
+        .text("selection", rows().map(|(_, r)| r.selection.as_str()))
         .text("task", rows().map(|(_, r)| r.task.as_str()))
         .text("measure", rows().map(|(_, r)| r.measure.as_str()))
         .text("against", rows().map(|(_, r)| r.against.name()))

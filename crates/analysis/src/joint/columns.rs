@@ -1,13 +1,20 @@
 //! The columns of a joint table, in one place for writing and reading.
 
-use super::{Effect, EffectDetail, JOINT_TABLE, JointTable, ModelInfo, StudyTask};
+use super::{JointTable, ModelInfo};
+use crate::contrast::{Contrast, Side};
+use crate::effect::{Effect, EffectDetail};
 use crate::scan_file::Performance;
 use crate::stats::Interval;
 use crate::stats::correlation_bootstrap::PromptNoise;
 use crate::table::{Table, format_float};
 
-/// The columns every joint table has.
-pub(super) const REQUIRED: [&str; 6] = ["family", "model", "layer", "head", "delta_ioi", "delta_anti"];
+/// The columns every joint table has before those of its two tasks.
+pub(super) const REQUIRED: [&str; 4] = ["family", "model", "layer", "head"];
+
+/// The column with a task's Δ.
+pub(super) fn delta_column(key: &str) -> String {
+    format!("delta_{key}")
+}
 
 type DetailCell = for<'a> fn(&'a mut EffectDetail) -> &'a mut Option<f64>;
 
@@ -34,14 +41,9 @@ pub(super) const DETAIL: [DetailColumn; 13] = [
     DetailColumn { template: "held_out_q_value_{}", cell: |d| &mut d.held_out_q_value },
 ];
 
-/// The column with P(|Δ| ≥ τ) under the bootstrap.
-pub(super) fn probability_column(task: StudyTask, tau: f64) -> String {
-    format!("{}{}", probability_prefix(task), format_float(tau))
-}
-
-/// What the names of those columns begin with.
-pub(super) fn probability_prefix(task: StudyTask) -> String {
-    format!("prob_abs_delta_{}_ge_", task.name())
+/// What the names of the columns with P(|Δ| ≥ τ) under the bootstrap begin with; τ follows.
+pub(super) fn probability_prefix(key: &str) -> String {
+    format!("prob_abs_delta_{key}_ge_")
 }
 
 type InfoText = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<String>;
@@ -58,19 +60,21 @@ pub(super) const INFO_TEXT: [(&str, InfoText); 8] = [
     ("weight_hash", |m| &mut m.weight_hash),
 ];
 
+type PerformanceCell = for<'a> fn(&'a mut Performance) -> &'a mut Option<f64>;
+
+/// Columns that say the same for every head of a model, once for each task: how well the model does it. `{}` is the task.
+pub(super) const PERFORMANCE: [(&str, PerformanceCell); 4] = [
+    ("base_logit_diff_{}", |p| &mut p.logit_diff),
+    ("base_logit_diff_{}_ci_low", |p| &mut p.logit_diff_low),
+    ("base_logit_diff_{}_ci_high", |p| &mut p.logit_diff_high),
+    ("accuracy_{}", |p| &mut p.accuracy),
+];
+
 type NumberCell = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<f64>;
 
-/// Columns that say the same for every head of a model, in numbers: how well it does the tasks, and the correlation between
-/// them without the noise of measurement.
-pub(super) const INFO_NUMBER: [(&str, NumberCell); 10] = [
-    ("base_logit_diff_ioi", |m| &mut m.performance[0].logit_diff),
-    ("base_logit_diff_ioi_ci_low", |m| &mut m.performance[0].logit_diff_low),
-    ("base_logit_diff_ioi_ci_high", |m| &mut m.performance[0].logit_diff_high),
-    ("accuracy_ioi", |m| &mut m.performance[0].accuracy),
-    ("base_logit_diff_anti", |m| &mut m.performance[1].logit_diff),
-    ("base_logit_diff_anti_ci_low", |m| &mut m.performance[1].logit_diff_low),
-    ("base_logit_diff_anti_ci_high", |m| &mut m.performance[1].logit_diff_high),
-    ("accuracy_anti", |m| &mut m.performance[1].accuracy),
+/// Columns that say the same for every head of a model, in numbers: the correlation between the tasks without the noise of
+/// measurement.
+pub(super) const INFO_NUMBER: [(&str, NumberCell); 2] = [
     ("pearson_disattenuated", |m| &mut m.over_prompts.disattenuated.value),
     ("held_out_pearson_disattenuated", |m| &mut m.over_prompts.held_out_disattenuated.value),
 ];
@@ -123,32 +127,33 @@ pub(super) const INFO_PAIR: [PairColumn; 14] = [
 ];
 
 impl JointTable {
-    /// The table `joint_ioi_anti_repeat_all`: `family, model, layer, head, delta_ioi, delta_anti`, then intervals,
+    /// The table [`Contrast::joint_table`]: `family, model, layer, head, delta_<a>, delta_<b>`, then intervals,
     /// p- and q-values, held-out effects, probabilities of reaching each τ, and what is known of the model.
     #[must_use]
     pub fn to_table(&self) -> Table {
-        let mut table = Table::new(JOINT_TABLE)
+        let mut table = Table::new(self.contrast.joint_table())
             .text("family", self.rows().map(|(m, _)| m.family.as_str()))
             .text("model", self.rows().map(|(m, _)| m.model.as_str()))
             .integer("layer", self.rows().map(|(_, h)| h.layer))
-            .integer("head", self.rows().map(|(_, h)| h.head))
-            .float("delta_ioi", self.rows().map(|(_, h)| h.ioi.delta))
-            .float("delta_anti", self.rows().map(|(_, h)| h.anti.delta));
-        for task in StudyTask::BOTH {
+            .integer("head", self.rows().map(|(_, h)| h.head));
+        for side in Side::BOTH {
+            let name = delta_column(self.contrast.key(side));
+            table = table.float(name, self.rows().map(|(_, h)| h.effect(side).delta));
+        }
+        for side in Side::BOTH {
+            let key = self.contrast.key(side);
             for column in &DETAIL {
                 table = table.float(
-                    column.template.replace("{}", task.name()),
-                    self.rows().map(|(_, h)| read_detail(h.effect(task), column.cell)),
+                    column.template.replace("{}", key),
+                    self.rows().map(|(_, h)| read_detail(h.effect(side), column.cell)),
                 );
             }
             for (index, &tau) in self.taus.iter().enumerate() {
                 let probability = |effect: &Effect| {
                     effect.detail.as_ref().and_then(|d| d.prob_abs_delta_ge_tau.get(index).copied().flatten())
                 };
-                table = table.float(
-                    probability_column(task, tau),
-                    self.rows().map(|(_, h)| probability(h.effect(task))),
-                );
+                let name = format!("{}{}", probability_prefix(key), format_float(tau));
+                table = table.float(name, self.rows().map(|(_, h)| probability(h.effect(side))));
             }
         }
         table = table
@@ -161,6 +166,12 @@ impl JointTable {
         for column in INFO_PAIR {
             for (at, name) in column.names.into_iter().enumerate() {
                 table = table.float(name, self.per_model(|info| (column.read)(info).map(|pair| pair[at])));
+            }
+        }
+        for side in Side::BOTH {
+            for (template, cell) in PERFORMANCE {
+                let value = |info: &ModelInfo| *cell(&mut info.performance(side).clone());
+                table = table.float(template.replace("{}", self.contrast.key(side)), self.per_model(value));
             }
         }
         for (name, cell) in INFO_NUMBER {
@@ -184,11 +195,12 @@ fn read_detail(effect: &Effect, cell: DetailCell) -> Option<f64> {
 /// Adds which of the two tasks each row's model does ([`Performance::does_task`]); empty where that is not known.
 pub(crate) fn does_columns<'a>(
     mut table: Table,
+    contrast: &Contrast,
     rows: impl Iterator<Item = &'a [Performance; 2]> + Clone,
 ) -> Table {
-    for task in StudyTask::BOTH {
-        let does = rows.clone().map(|of_tasks| of_tasks[task as usize].does_task());
-        table = table.boolean(format!("does_{}", task.name()), does);
+    for side in Side::BOTH {
+        let does = rows.clone().map(|of_tasks| of_tasks[side as usize].does_task());
+        table = table.boolean(format!("does_{}", contrast.key(side)), does);
     }
     table
 }

@@ -1,12 +1,11 @@
 //! Joining the scans of both tasks.
 
 use super::{
-    CorrelationsOverPrompts, Disattenuated, Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo,
-    OverPrompts,
+    CorrelationsOverPrompts, Disattenuated, HeadRow, JointTable, ModelHeads, ModelInfo, OverPrompts,
 };
+use crate::contrast::Contrast;
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
-use crate::layout::{ANTI_REPEAT, IOI};
 use crate::model_measures::LEVEL;
 use crate::per_prompt::PerPromptScan;
 use crate::scan_file::{HeadDelta, ScanFile, ScanMeta, Split};
@@ -15,13 +14,11 @@ use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::{Measured, prompt_noise};
 use crate::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
 
-/// The two scans of one model.
+/// The scans of one model on both tasks of a contrast.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScanPair {
-    /// Scan on indirect object identification.
-    pub ioi: ScanFile,
-    /// Scan on anti-repeat.
-    pub anti: ScanFile,
+    /// A scan on each task, in the contrast's order.
+    pub scans: [ScanFile; 2],
     /// What their prompts say of the correlation between them; see [`ScanPair::with_prompts`].
     pub over_prompts: CorrelationsOverPrompts,
 }
@@ -29,8 +26,8 @@ pub struct ScanPair {
 impl ScanPair {
     /// Both scans of a model, without what only their side files can tell.
     #[must_use]
-    pub fn new(ioi: ScanFile, anti: ScanFile) -> Self {
-        Self { ioi, anti, over_prompts: CorrelationsOverPrompts::default() }
+    pub fn new(a: ScanFile, b: ScanFile) -> Self {
+        Self { scans: [a, b], over_prompts: CorrelationsOverPrompts::default() }
     }
 
     /// Adds what the prompts say of the correlation between the tasks: its intervals over prompts and templates, the
@@ -38,8 +35,8 @@ impl ScanPair {
     ///
     /// # Errors
     /// When the side files are not those of the scans.
-    pub fn with_prompts(mut self, ioi: &PerPromptScan, anti: &PerPromptScan) -> Result<Self> {
-        for (scan, side) in [(&self.ioi, ioi), (&self.anti, anti)] {
+    pub fn with_prompts(mut self, a: &PerPromptScan, b: &PerPromptScan) -> Result<Self> {
+        for (scan, side) in self.scans.iter().zip([a, b]) {
             side.check()?;
             if (&scan.meta, scan.heads.len(), scan.split)
                 != (&side.meta, side.n_scanned_heads(), side.main_split())
@@ -52,12 +49,12 @@ impl ScanPair {
             }
         }
         let on = |split: Split| {
-            let effects = [ioi, anti].map(|side| side.differences(split));
+            let effects = [a, b].map(|side| side.differences(split));
             let [x, y] =
                 [0, 1].map(|at| Measured { series: &effects[at].heads, weights: &effects[at].weights });
             let over_prompts = |kind: Correlation| {
                 let seeds = |purpose: &str| {
-                    [ioi, anti].map(|side| {
+                    [a, b].map(|side| {
                         let meta = &side.meta;
                         let words = [&meta.model_name, &meta.task, split.as_str(), purpose, kind.name()];
                         Seed::new(meta.seed, &words)
@@ -79,14 +76,14 @@ impl ScanPair {
                 },
             )
         };
-        let ([pearson, spearman], disattenuated) = on(self.ioi.split);
+        let ([pearson, spearman], disattenuated) = on(self.scans[0].split);
         self.over_prompts = CorrelationsOverPrompts {
             pearson,
             spearman,
             disattenuated,
             ..CorrelationsOverPrompts::default()
         };
-        if self.ioi.held_out.is_some() && self.anti.held_out.is_some() {
+        if self.scans.iter().all(|scan| scan.held_out.is_some()) {
             let ([pearson, spearman], disattenuated) = on(Split::HeldOut);
             self.over_prompts.held_out_pearson = pearson;
             self.over_prompts.held_out_spearman = spearman;
@@ -96,20 +93,21 @@ impl ScanPair {
     }
 }
 
-/// The joint table of these models.
+/// The joint table of these models' scans on the tasks of `contrast`.
 ///
 /// # Errors
 /// [`AnalysisError::Inconsistent`] when two scans that should be compared were made differently (model, weights,
 /// protocol, ablation, value bias, program's thresholds), a scan is of another task or of some heads only, or a model is given twice.
-pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
+pub fn from_scans(contrast: &Contrast, pairs: &[ScanPair]) -> Result<JointTable> {
     let mut models: Vec<ModelHeads> = Vec::with_capacity(pairs.len());
     let Some(first) = pairs.first() else {
         return Err(AnalysisError::inconsistent("joint table", "no scans", "scan at least one model first"));
     };
     for pair in pairs {
-        check_pair(pair)?;
-        check_same_study(&first.ioi, &pair.ioi)?;
-        let name = &pair.ioi.meta.model_name;
+        check_pair(contrast, pair)?;
+        check_same_study(&first.scans[0], &pair.scans[0])?;
+        let [a, b] = &pair.scans;
+        let name = &a.meta.model_name;
         if models.iter().any(|m| m.info.model == *name) {
             return Err(AnalysisError::inconsistent(
                 format!("model {name}"),
@@ -117,30 +115,25 @@ pub fn from_scans(pairs: &[ScanPair]) -> Result<JointTable> {
                 "name each model once",
             ));
         }
+        let row = |(a, b): (&HeadDelta, &HeadDelta)| HeadRow {
+            layer: a.layer,
+            head: a.head,
+            effects: [a.into(), b.into()],
+        };
         models.push(ModelHeads {
             info: ModelInfo {
-                performance: [pair.ioi.baseline.performance(), pair.anti.baseline.performance()],
+                performance: [a.baseline.performance(), b.baseline.performance()],
                 over_prompts: pair.over_prompts,
-                ..model_info(&pair.ioi.meta)
+                ..model_info(&a.meta)
             },
-            heads: pair
-                .ioi
-                .heads
-                .iter()
-                .zip(&pair.anti.heads)
-                .map(|(ioi, anti)| HeadRow {
-                    layer: ioi.layer,
-                    head: ioi.head,
-                    ioi: effect(ioi),
-                    anti: effect(anti),
-                })
-                .collect(),
+            heads: a.heads.iter().zip(&b.heads).map(row).collect(),
         });
     }
-    Ok(JointTable::new(models, first.ioi.taus.clone()))
+    Ok(JointTable::new(contrast.clone(), models, first.scans[0].taus.clone()))
 }
 
-fn model_info(scan: &ScanMeta) -> ModelInfo {
+/// What a scan knows of its model, whatever the task.
+pub(crate) fn model_info(scan: &ScanMeta) -> ModelInfo {
     let nominal = known_models::find(&scan.model_name).map(|known| known.params_m);
     // A count of parameters is far below 2^53, so the division is of exact numbers.
     let counted = scan.n_params.map(|n| n as f64 / 1e6);
@@ -172,30 +165,10 @@ fn some_text(text: &str) -> Option<String> {
     Some(text.trim()).filter(|t| !t.is_empty()).map(str::to_owned)
 }
 
-fn effect(head: &HeadDelta) -> Effect {
-    let detail = EffectDetail {
-        ci_low: head.delta_ci_low,
-        ci_high: head.delta_ci_high,
-        low_templates: head.delta_low_templates,
-        high_templates: head.delta_high_templates,
-        p_value: head.p_value,
-        q_value: head.q_value,
-        held_out_delta: head.held_out_delta,
-        held_out_ci_low: head.held_out_ci_low,
-        held_out_ci_high: head.held_out_ci_high,
-        held_out_low_templates: head.held_out_low_templates,
-        held_out_high_templates: head.held_out_high_templates,
-        held_out_p_value: head.held_out_p_value,
-        held_out_q_value: head.held_out_q_value,
-        prob_abs_delta_ge_tau: head.prob_abs_delta_ge_tau.clone(),
-    };
-    Effect { delta: Some(head.delta), detail: Some(Box::new(detail)) }
-}
-
 /// Both scans of a model must differ in the task only.
-fn check_pair(pair: &ScanPair) -> Result<()> {
-    let (ioi, anti) = (&pair.ioi, &pair.anti);
-    for (scan, task) in [(ioi, IOI), (anti, ANTI_REPEAT)] {
+fn check_pair(contrast: &Contrast, pair: &ScanPair) -> Result<()> {
+    let ([a, b], [task_a, task_b]) = (&pair.scans, contrast.tasks());
+    for (scan, task) in [(a, task_a), (b, task_b)] {
         if scan.meta.task != task {
             return Err(AnalysisError::inconsistent(
                 format!("scan of {}", scan.meta.model_name),
@@ -204,7 +177,7 @@ fn check_pair(pair: &ScanPair) -> Result<()> {
             ));
         }
     }
-    for scan in [ioi, anti] {
+    for scan in [a, b] {
         if let Some(only) = &scan.meta.only_heads {
             return Err(AnalysisError::inconsistent(
                 format!("scan of {} on {}", scan.meta.model_name, scan.meta.task),
@@ -217,29 +190,29 @@ fn check_pair(pair: &ScanPair) -> Result<()> {
             ));
         }
     }
-    let same = |field: &str, a: &dyn std::fmt::Display, b: &dyn std::fmt::Display| {
-        let (a, b) = (a.to_string(), b.to_string());
-        if a == b {
+    let same = |field: &str, of_a: &dyn std::fmt::Display, of_b: &dyn std::fmt::Display| {
+        let (of_a, of_b) = (of_a.to_string(), of_b.to_string());
+        if of_a == of_b {
             return Ok(());
         }
         Err(AnalysisError::inconsistent(
-            format!("scans of {}", ioi.meta.model_name),
-            format!("`{field}` is `{a}` for {IOI} and `{b}` for {ANTI_REPEAT}"),
+            format!("scans of {}", a.meta.model_name),
+            format!("`{field}` is `{of_a}` for {task_a} and `{of_b}` for {task_b}"),
             "scan the model again on both tasks with the same options",
         ))
     };
-    same("model_name", &ioi.meta.model_name, &anti.meta.model_name)?;
-    same("family", &ioi.meta.family, &anti.meta.family)?;
-    same("weight_hash", &ioi.meta.provenance.weight_hash, &anti.meta.provenance.weight_hash)?;
-    same("protocol", &ioi.meta.protocol, &anti.meta.protocol)?;
-    same("split", &ioi.split, &anti.split)?;
-    same("seed", &ioi.meta.seed, &anti.meta.seed)?;
-    same("ablation", &ioi.meta.ablation, &anti.meta.ablation)?;
-    same("value_bias", &ioi.meta.value_bias, &anti.meta.value_bias)?;
-    same("reference", &reference(&ioi.meta), &reference(&anti.meta))?;
-    same("n_layers", &ioi.meta.n_layers, &anti.meta.n_layers)?;
-    same("n_heads", &ioi.meta.n_heads, &anti.meta.n_heads)?;
-    same("taus", &format!("{:?}", ioi.taus), &format!("{:?}", anti.taus))
+    same("model_name", &a.meta.model_name, &b.meta.model_name)?;
+    same("family", &a.meta.family, &b.meta.family)?;
+    same("weight_hash", &a.meta.provenance.weight_hash, &b.meta.provenance.weight_hash)?;
+    same("protocol", &a.meta.protocol, &b.meta.protocol)?;
+    same("split", &a.split, &b.split)?;
+    same("seed", &a.meta.seed, &b.meta.seed)?;
+    same("ablation", &a.meta.ablation, &b.meta.ablation)?;
+    same("value_bias", &a.meta.value_bias, &b.meta.value_bias)?;
+    same("reference", &reference(&a.meta), &reference(&b.meta))?;
+    same("n_layers", &a.meta.n_layers, &b.meta.n_layers)?;
+    same("n_heads", &a.meta.n_heads, &b.meta.n_heads)?;
+    same("taus", &format!("{:?}", a.taus), &format!("{:?}", b.taus))
 }
 
 /// Different models must have been asked the same questions in the same way.

@@ -1,12 +1,17 @@
-//! Reading a joint table from CSV: this program's, the published study's, or anybody's with the same six columns.
+//! Reading a joint table from CSV: this program's, the published study's, or anybody's with the same six columns; and that of any
+//! other contrast.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::columns::{DETAIL, INFO_NUMBER, INFO_PAIR, INFO_TEXT, REQUIRED, probability_prefix};
-use super::{Effect, EffectDetail, HeadRow, JointTable, ModelHeads, ModelInfo, StudyTask};
+use super::columns::{
+    DETAIL, INFO_NUMBER, INFO_PAIR, INFO_TEXT, PERFORMANCE, REQUIRED, delta_column, probability_prefix,
+};
+use super::{HeadRow, JointTable, ModelHeads, ModelInfo};
+use crate::contrast::{Contrast, Side};
+use crate::effect::{Effect, EffectDetail};
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
 
@@ -34,7 +39,7 @@ pub struct Import {
     /// Every repeated row after the first of its head.
     pub duplicates: Vec<DuplicateHead>,
     /// Cells that said `NaN` (in any spelling), by model and task. They count as missing.
-    pub n_nan: HashMap<(String, StudyTask), usize>,
+    pub n_nan: HashMap<(String, Side), usize>,
 }
 
 impl Import {
@@ -63,8 +68,9 @@ impl Import {
 
 /// Reads a joint table of at most `max_rows` rows from a CSV file, in any order of rows and columns.
 ///
-/// `family, model, layer, head, delta_ioi, delta_anti` must be there; this program's further columns are used where
-/// they are, all others are left alone. An empty cell (or `NaN`) is a missing value.
+/// `family, model, layer, head` must be there, and a column `delta_<task>` for each of two tasks; this program's further columns
+/// are used where they are, all others are left alone. Where there are `delta_ioi` and `delta_anti` the tasks are those of the
+/// published study, else those of the first two such columns. An empty cell (or `NaN`) is a missing value.
 ///
 /// # Errors
 /// [`AnalysisError::Io`] or [`AnalysisError::Format`], naming line and column.
@@ -100,7 +106,7 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
     if n_rows == 0 {
         return Err(AnalysisError::format(path, "line 2", "no rows after the header", "give one row a head"));
     }
-    Ok(models.finish(columns.taus))
+    Ok(models.finish(columns.contrast, columns.taus))
 }
 
 fn csv_error(path: &Path, error: &csv::Error) -> AnalysisError {
@@ -117,17 +123,23 @@ fn csv_error(path: &Path, error: &csv::Error) -> AnalysisError {
 
 /// Positions of the columns that are used.
 struct Columns {
-    required: [usize; 6],
+    contrast: Contrast,
+    /// Of [`REQUIRED`].
+    required: [usize; 4],
+    /// Of each task's Δ.
+    deltas: [usize; 2],
     /// `(task, index into DETAIL, position)`
-    detail: Vec<(StudyTask, usize, usize)>,
+    detail: Vec<(Side, usize, usize)>,
     /// `(task, index into taus, position)`
-    probabilities: Vec<(StudyTask, usize, usize)>,
+    probabilities: Vec<(Side, usize, usize)>,
     taus: Vec<f64>,
     params_m: Option<usize>,
     n_layers: Option<usize>,
     n_heads: Option<usize>,
     /// `(index into INFO_TEXT, position)`
     info: Vec<(usize, usize)>,
+    /// `(task, index into PERFORMANCE, position)`
+    performance: Vec<(Side, usize, usize)>,
     /// `(index into INFO_NUMBER, position)`
     numbers: Vec<(usize, usize)>,
     /// `(index into INFO_PAIR, positions of both)`
@@ -142,34 +154,40 @@ impl Columns {
                 path,
                 "line 1",
                 "the file is empty",
-                format!("a joint table has the columns {}", REQUIRED.join(",")),
+                format!("a joint table has the columns {}", columns_needed()),
             ));
         }
-        let mut required = [0; 6];
-        for (place, name) in required.iter_mut().zip(REQUIRED) {
+        let place_of = |name: &str| -> Result<usize> {
             let others: Vec<usize> = (0..header.len()).filter(|&i| &header[i] == name).collect();
-            *place = match others[..] {
-                [one] => one,
+            match others[..] {
+                [one] => Ok(one),
                 [] => {
                     let mend = if header.len() == 1 && header[0].contains([';', '\t']) {
                         "separate the columns by commas".to_owned()
                     } else {
-                        format!("a joint table has the columns {}", REQUIRED.join(","))
+                        format!("a joint table has the columns {}", columns_needed())
                     };
-                    return Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), mend));
+                    Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), mend))
                 }
-                _ => {
-                    return Err(AnalysisError::format(
-                        path,
-                        "line 1",
-                        format!("column `{name}` stands there {} times", others.len()),
-                        "keep one of them",
-                    ));
-                }
-            };
+                _ => Err(AnalysisError::format(
+                    path,
+                    "line 1",
+                    format!("column `{name}` stands there {} times", others.len()),
+                    "keep one of them",
+                )),
+            }
+        };
+        let mut required = [0; 4];
+        for (place, name) in required.iter_mut().zip(REQUIRED) {
+            *place = place_of(name)?;
         }
+        let contrast = contrast_of(header);
+        let [a, b] = contrast.keys().map(delta_column);
+        let deltas = [place_of(&a)?, place_of(&b)?];
         let mut found = Self {
+            contrast,
             required,
+            deltas,
             detail: Vec::new(),
             probabilities: Vec::new(),
             taus: Vec::new(),
@@ -181,6 +199,7 @@ impl Columns {
                 .enumerate()
                 .filter_map(|(i, (name, _))| Some((i, position(name)?)))
                 .collect(),
+            performance: Vec::new(),
             numbers: INFO_NUMBER
                 .iter()
                 .enumerate()
@@ -193,30 +212,55 @@ impl Columns {
                 .collect(),
         };
         // In ascending order whatever the order of the columns.
-        found.taus = StudyTask::BOTH
-            .iter()
-            .flat_map(|&task| header.iter().filter_map(move |n| tau_of(task, n)))
-            .collect();
+        let keys = found.contrast.keys().map(str::to_owned);
+        found.taus = keys.iter().flat_map(|key| header.iter().filter_map(move |n| tau_of(key, n))).collect();
         found.taus.sort_by(f64::total_cmp);
         found.taus.dedup();
-        for task in StudyTask::BOTH {
+        for (side, key) in Side::BOTH.into_iter().zip(&keys) {
             for (index, column) in DETAIL.iter().enumerate() {
-                if let Some(place) = position(&column.template.replace("{}", task.name())) {
-                    found.detail.push((task, index, place));
-                }
+                let place = position(&column.template.replace("{}", key));
+                found.detail.extend(place.map(|place| (side, index, place)));
+            }
+            for (index, (template, _)) in PERFORMANCE.iter().enumerate() {
+                let place = position(&template.replace("{}", key));
+                found.performance.extend(place.map(|place| (side, index, place)));
             }
             for (place, name) in header.iter().enumerate() {
-                let index = tau_of(task, name).and_then(|tau| found.taus.iter().position(|&t| t == tau));
-                found.probabilities.extend(index.map(|index| (task, index, place)));
+                let index = tau_of(key, name).and_then(|tau| found.taus.iter().position(|&t| t == tau));
+                found.probabilities.extend(index.map(|index| (side, index, place)));
             }
         }
         Ok(found)
     }
 }
 
+/// The columns of the published pair, for messages.
+fn columns_needed() -> String {
+    let deltas = Contrast::published().keys().map(delta_column);
+    format!("{},{}", REQUIRED.join(","), deltas.join(","))
+}
+
+/// The tasks that a table is of; the published pair where it does not tell.
+fn contrast_of(header: &csv::StringRecord) -> Contrast {
+    let published = Contrast::published();
+    let has = |name: &str| header.iter().any(|column| column == name);
+    if published.keys().iter().any(|key| has(&delta_column(key))) {
+        return published;
+    }
+    // What says how sure a Δ is begins like the Δ itself.
+    let is_detail = |name: &str| {
+        let ends = DETAIL.iter().filter_map(|column| column.template.strip_prefix("delta_{}"));
+        ends.into_iter().any(|end| name.strip_suffix(end).is_some_and(has))
+    };
+    let mut tasks =
+        header.iter().filter(|name| !is_detail(name)).filter_map(|name| name.strip_prefix("delta_"));
+    let pair = tasks.next().zip(tasks.next());
+    pair.and_then(|(a, b)| Contrast::new(a, b).ok()).unwrap_or(published)
+}
+
 /// The τ of a column with probabilities of reaching it.
-fn tau_of(task: StudyTask, column: &str) -> Option<f64> {
-    let tau: f64 = column.strip_prefix(&probability_prefix(task))?.parse().ok()?;
+fn tau_of(key: &str, column: &str) -> Option<f64> {
+    let tau: f64 = column.strip_prefix(&probability_prefix(key))?.parse().ok()?;
     Some(tau).filter(|t| t.is_finite())
 }
 
@@ -291,12 +335,12 @@ struct Models {
     models: Vec<ModelHeads>,
     /// Line of each head, parallel to `models[..].heads`.
     lines: Vec<Vec<u64>>,
-    n_nan: HashMap<(String, StudyTask), usize>,
+    n_nan: HashMap<(String, Side), usize>,
 }
 
 impl Models {
     fn add(&mut self, row: &Row, columns: &Columns) -> Result<()> {
-        let [family, model, layer, head, delta_ioi, delta_anti] = columns.required;
+        let [family, model, layer, head] = columns.required;
         let (family, model) = (row.name(family, "family")?, row.name(model, "model")?);
         let info = read_info(row, columns, family, model)?;
         let index = match self.by_name.get(model) {
@@ -331,28 +375,24 @@ impl Models {
             ));
         }
         let mut effects = [Effect::default(), Effect::default()];
-        for (task, (column, effect)) in
-            StudyTask::BOTH.into_iter().zip([delta_ioi, delta_anti].into_iter().zip(&mut effects))
-        {
-            let (delta, is_nan) = row.number(column, &format!("delta_{}", task.name()))?;
+        for ((side, effect), column) in Side::BOTH.into_iter().zip(&mut effects).zip(columns.deltas) {
+            let (delta, is_nan) = row.number(column, &delta_column(columns.contrast.key(side)))?;
             effect.delta = delta;
             if is_nan {
-                *self.n_nan.entry((model.to_owned(), task)).or_default() += 1;
+                *self.n_nan.entry((model.to_owned(), side)).or_default() += 1;
             }
-            effect.detail = read_detail(row, columns, task)?;
+            effect.detail = read_detail(row, columns, side)?;
         }
-        let [ioi, anti] = effects;
         self.models[index].heads.push(HeadRow {
             layer: row.index(layer, "layer")?,
             head: row.index(head, "head")?,
-            ioi,
-            anti,
+            effects,
         });
         self.lines[index].push(row.line);
         Ok(())
     }
 
-    fn finish(self, taus: Vec<f64>) -> Import {
+    fn finish(self, contrast: Contrast, taus: Vec<f64>) -> Import {
         let mut duplicates = Vec::new();
         for (model, lines) in self.models.iter().zip(&self.lines) {
             let mut first_line: HashMap<(u32, u32), u64> = HashMap::with_capacity(lines.len());
@@ -372,7 +412,7 @@ impl Models {
         for model in &mut models {
             complete_shape(model);
         }
-        Import { table: JointTable::new(models, taus), duplicates, n_nan: self.n_nan }
+        Import { table: JointTable::new(contrast, models, taus), duplicates, n_nan: self.n_nan }
     }
 }
 
@@ -400,6 +440,11 @@ fn read_info(row: &Row, columns: &Columns, family: &str, model: &str) -> Result<
         let text = row.cell(column);
         *INFO_TEXT[index].1(&mut info) = Some(text).filter(|t| !t.is_empty()).map(str::to_owned);
     }
+    for &(side, index, column) in &columns.performance {
+        let (template, cell) = PERFORMANCE[index];
+        let name = template.replace("{}", columns.contrast.key(side));
+        *cell(&mut info.performance[side as usize]) = row.number(column, &name)?.0;
+    }
     for &(index, column) in &columns.numbers {
         let (name, cell) = INFO_NUMBER[index];
         *cell(&mut info) = row.number(column, name)?.0;
@@ -412,18 +457,19 @@ fn read_info(row: &Row, columns: &Columns, family: &str, model: &str) -> Result<
     Ok(info)
 }
 
-fn read_detail(row: &Row, columns: &Columns, task: StudyTask) -> Result<Option<Box<EffectDetail>>> {
+fn read_detail(row: &Row, columns: &Columns, side: Side) -> Result<Option<Box<EffectDetail>>> {
     let mut detail =
         EffectDetail { prob_abs_delta_ge_tau: vec![None; columns.taus.len()], ..EffectDetail::default() };
     let mut has_any = false;
-    for &(of, index, column) in columns.detail.iter().filter(|c| c.0 == task) {
-        let column_name = DETAIL[index].template.replace("{}", of.name());
+    let key = columns.contrast.key(side);
+    for &(_, index, column) in columns.detail.iter().filter(|c| c.0 == side) {
+        let column_name = DETAIL[index].template.replace("{}", key);
         let value = row.number(column, &column_name)?.0;
         has_any |= value.is_some();
         *(DETAIL[index].cell)(&mut detail) = value;
     }
-    for &(_, index, column) in columns.probabilities.iter().filter(|c| c.0 == task) {
-        let value = row.number(column, &format!("{}…", probability_prefix(task)))?.0;
+    for &(_, index, column) in columns.probabilities.iter().filter(|c| c.0 == side) {
+        let value = row.number(column, &format!("{}…", probability_prefix(key)))?.0;
         has_any |= value.is_some();
         detail.prob_abs_delta_ge_tau[index] = value;
     }

@@ -1,94 +1,26 @@
-//! The joint table: every head of every model with its effect on both tasks.
+//! The joint table of a contrast: every head of every model with its effect on both tasks.
 //!
-//! All further tables are functions of this one, whether it was joined from scans ([`from_scans`], [`from_study`]) or read from a
+//! All further tables of the contrast are functions of this one, whether it was joined from scans ([`from_scans`], [`from_study`]) or read from a
 //! CSV ([`import`]), so both ways lead to the same bytes. Models stand in the study's order (known families first,
 //! each by size), heads in order of layer and head, whatever the order of the input.
 
 mod columns;
 mod from_scans;
-mod from_study;
 mod import;
 
 use std::cmp::Ordering;
 
 pub(crate) use columns::does_columns;
+pub(crate) use from_scans::model_info;
 pub use from_scans::{ScanPair, from_scans};
-pub use from_study::{from_study, scanned_models, study_pair};
 pub use import::{DuplicateHead, Import, MAX_ROWS, import, import_reader};
 
+use crate::contrast::{Contrast, Side};
+use crate::effect::Effect;
 use crate::known_models;
 use crate::scan_file::Performance;
 use crate::stats::Interval;
 use crate::stats::correlation_bootstrap::PromptNoise;
-
-/// Name of the table's file, without `.csv`.
-pub const JOINT_TABLE: &str = "joint_ioi_anti_repeat_all";
-
-/// The two tasks that a joint table compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StudyTask {
-    /// Indirect object identification.
-    Ioi,
-    /// Anti-repeat, which asks for copy suppression.
-    Anti,
-}
-
-impl StudyTask {
-    /// Both, in the order of the columns.
-    pub const BOTH: [Self; 2] = [Self::Ioi, Self::Anti];
-
-    /// The task's name in column and table names: `ioi` or `anti`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ioi => "ioi",
-            Self::Anti => "anti",
-        }
-    }
-}
-
-/// How sure one may be of an effect, and what held-out prompts say. Each figure may be missing, as it is in a table
-/// that another program made.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct EffectDetail {
-    /// Lower end of the 95% interval of Δ over prompts.
-    pub ci_low: Option<f64>,
-    /// Upper end of that interval.
-    pub ci_high: Option<f64>,
-    /// Lower end of the 95% interval of Δ over templates.
-    pub low_templates: Option<f64>,
-    /// Upper end of that interval.
-    pub high_templates: Option<f64>,
-    /// Two-sided p-value of Δ = 0.
-    pub p_value: Option<f64>,
-    /// Benjamini–Hochberg q-value over the heads of the model.
-    pub q_value: Option<f64>,
-    /// Δ on held-out prompts.
-    pub held_out_delta: Option<f64>,
-    /// Lower end of its 95% interval over prompts.
-    pub held_out_ci_low: Option<f64>,
-    /// Upper end of that interval.
-    pub held_out_ci_high: Option<f64>,
-    /// Lower end of its 95% interval over templates.
-    pub held_out_low_templates: Option<f64>,
-    /// Upper end of that interval.
-    pub held_out_high_templates: Option<f64>,
-    /// p-value on held-out prompts.
-    pub held_out_p_value: Option<f64>,
-    /// q-value on held-out prompts.
-    pub held_out_q_value: Option<f64>,
-    /// For each of [`JointTable::taus`], the share of bootstrap resamples with |Δ| ≥ τ.
-    pub prob_abs_delta_ge_tau: Vec<Option<f64>>,
-}
-
-/// The effect of ablating one head on one task.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Effect {
-    /// Δ, in logits; `None` where it was not measured.
-    pub delta: Option<f64>,
-    /// Its uncertainty, where known. Boxed: most imported tables have none.
-    pub detail: Option<Box<EffectDetail>>,
-}
 
 /// One head.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,33 +29,27 @@ pub struct HeadRow {
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// Effect on indirect object identification.
-    pub ioi: Effect,
-    /// Effect on anti-repeat.
-    pub anti: Effect,
+    /// Its effect on each task of the contrast.
+    pub effects: [Effect; 2],
 }
 
 impl HeadRow {
     /// The effect on one of the tasks.
     #[must_use]
-    pub fn effect(&self, task: StudyTask) -> &Effect {
-        match task {
-            StudyTask::Ioi => &self.ioi,
-            StudyTask::Anti => &self.anti,
-        }
+    pub fn effect(&self, side: Side) -> &Effect {
+        &self.effects[side as usize]
     }
 
     /// Δ on both tasks, if it was measured on both.
     #[must_use]
     pub fn deltas(&self) -> Option<(f64, f64)> {
-        self.ioi.delta.zip(self.anti.delta)
+        self.effects[0].delta.zip(self.effects[1].delta)
     }
 
     /// Δ on the held-out prompts of both tasks, if there are any.
     #[must_use]
     pub fn held_out_deltas(&self) -> Option<(f64, f64)> {
-        let held_out = |effect: &Effect| effect.detail.as_ref().and_then(|d| d.held_out_delta);
-        held_out(&self.ioi).zip(held_out(&self.anti))
+        self.effects[0].held_out_delta().zip(self.effects[1].held_out_delta())
     }
 }
 
@@ -202,17 +128,14 @@ pub struct Disattenuated {
 impl ModelInfo {
     /// How well the model does one of the tasks.
     #[must_use]
-    pub fn performance(&self, task: StudyTask) -> &Performance {
-        &self.performance[task as usize]
+    pub fn performance(&self, side: Side) -> &Performance {
+        &self.performance[side as usize]
     }
 
     /// The tasks that the model does not do: its rows say little of how they are done.
     #[must_use]
-    pub fn tasks_not_done(&self) -> Vec<StudyTask> {
-        StudyTask::BOTH
-            .into_iter()
-            .filter(|&task| self.performance(task).does_task() == Some(false))
-            .collect()
+    pub fn tasks_not_done(&self) -> Vec<Side> {
+        Side::BOTH.into_iter().filter(|&side| self.performance(side).does_task() == Some(false)).collect()
     }
 
     /// Heads of the whole model, if its shape is known.
@@ -222,7 +145,7 @@ impl ModelInfo {
     }
 
     /// The study's order: known families first, then by size (unknown sizes last), then by name.
-    fn order(&self, other: &Self) -> Ordering {
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
         let size = |info: &Self| info.params_m.unwrap_or(f64::INFINITY);
         known_models::family_rank(&self.family)
             .cmp(&known_models::family_rank(&other.family))
@@ -280,6 +203,8 @@ impl ModelHeads {
 /// All models of a study with their heads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JointTable {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// The models, in the study's order.
     pub models: Vec<ModelHeads>,
     /// Thresholds for which the table holds the probability that |Δ| reaches them.
@@ -288,12 +213,12 @@ pub struct JointTable {
 
 impl JointTable {
     /// Puts models and heads in the study's order.
-    fn new(mut models: Vec<ModelHeads>, taus: Vec<f64>) -> Self {
+    fn new(contrast: Contrast, mut models: Vec<ModelHeads>, taus: Vec<f64>) -> Self {
         models.sort_by(|a, b| a.info.order(&b.info));
         for model in &mut models {
             model.heads.sort_by_key(|h| (h.layer, h.head));
         }
-        Self { models, taus }
+        Self { contrast, models, taus }
     }
 
     /// Every head with its model.

@@ -7,15 +7,14 @@
 //! (clean − corrupted): 0 where nothing comes back, 1 where all does. It is a ratio of means, since that of a single
 //! pair is unbounded where both runs nearly agree.
 
+mod file;
 mod tables;
-
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::categories::ClassifiedHead;
+use crate::categories::{Category, ClassifiedHead};
+use crate::contrast::{Contrast, Side};
 use crate::error::{AnalysisError, Result};
-use crate::files::{read_json, write_atomic};
 use crate::origin::Origin;
 use crate::scan_file::Resampling;
 use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, weighted_mean};
@@ -23,6 +22,7 @@ use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::stats::{Interval, Seed, benjamini_hochberg, bootstrap_means, sign_flip_p_values};
 
+pub use file::{read_results, write_results};
 pub use tables::{InfluenceCorrelation, correlation_table, correlations, summary_table};
 
 /// Fewest pairs per task with which tracing is worth much.
@@ -76,9 +76,24 @@ pub struct Influence {
     pub weights: Vec<u32>,
 }
 
+/// A traced head on one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskInfluence {
+    /// Mean influence, in logits.
+    pub mean: f64,
+    /// Influence on each pair.
+    pub influences: Vec<f32>,
+    /// Δ on the prompts that heads were picked on.
+    pub delta: f64,
+    /// Intervals and tests.
+    pub figures: Influence,
+}
+
 /// One head of one model: an entry of `hero_head_causal_results.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CausalResult {
+    /// The two tasks.
+    pub contrast: Contrast,
     /// Model family.
     pub family: String,
     /// Model.
@@ -86,39 +101,33 @@ pub struct CausalResult {
     /// Hugging Face id or folder.
     pub hf_name: String,
     /// The head's category.
-    pub category: String,
+    pub category: Category,
     /// Block, from 0.
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// Mean influence on indirect object identification, in logits.
-    pub mean_ioi_influence: f64,
-    /// Mean influence on anti-repeat, in logits.
-    pub mean_anti_influence: f64,
-    /// Influence on each pair of indirect object identification.
-    pub ioi_influences: Vec<f32>,
-    /// Influence on each pair of anti-repeat.
-    pub anti_influences: Vec<f32>,
-    /// Δ on indirect object identification, on the prompts that heads were picked on.
-    pub delta_ioi: f64,
-    /// Δ on anti-repeat, on the prompts that heads were picked on.
-    pub delta_anti: f64,
-    /// |Δ_ioi| + |Δ_anti|.
+    /// What it does on each task.
+    pub tasks: [TaskInfluence; 2],
+    /// |Δ_a| + |Δ_b|.
     pub strength: f64,
     /// Place among the hero heads of its model and category, from 0; absent for heads that are no heroes.
     pub rank: Option<usize>,
     /// The stream that was patched: `v`, `z`, `q`, `k` or `pattern`.
     pub stream: String,
-    /// Intervals and tests on indirect object identification.
-    pub ioi: Influence,
-    /// Intervals and tests on anti-repeat.
-    pub anti: Influence,
     /// How intervals and p-values were made.
     pub resampling: Resampling,
     /// Anything the reader should know.
     pub note: String,
     /// What was measured, and by which program.
     pub origin: Origin,
+}
+
+impl CausalResult {
+    /// What the head does on one of the tasks.
+    #[must_use]
+    pub fn on(&self, side: Side) -> &TaskInfluence {
+        &self.tasks[side as usize]
+    }
 }
 
 /// A head to trace.
@@ -132,46 +141,47 @@ pub struct TracedHead {
 
 /// Means, intervals and tests of all traced heads of one model, in their order.
 ///
-/// `ioi` and `anti` hold the influences of `heads`, in that order; `notes` are kept with each head, beside what the
-/// traces themselves call for.
+/// `traces` hold the influences of `heads` on each task of `contrast`, in that order; `notes` are kept with each head, beside
+/// what the traces themselves call for.
 ///
 /// # Errors
 /// When the arrays of a trace do not fit each other, hold numbers that are not finite, or no pairs.
 pub fn summarise(
+    contrast: &Contrast,
     origin: &Origin,
     stream: &str,
     heads: &[TracedHead],
-    ioi: &TaskTrace,
-    anti: &TaskTrace,
+    traces: [&TaskTrace; 2],
     resampling: &Resampling,
     notes: &[String],
 ) -> Result<Vec<CausalResult>> {
-    let of_ioi = influences(origin, stream, heads.len(), ioi, resampling)?;
-    let of_anti = influences(origin, stream, heads.len(), anti, resampling)?;
-    let note = note(origin, [ioi, anti], notes);
-    let results = heads.iter().zip(of_ioi.into_iter().zip(of_anti)).enumerate();
+    let [a, b] = traces.map(|trace| influences(origin, stream, heads.len(), trace, resampling));
+    let note = note(origin, traces, notes);
+    let results = heads.iter().zip(a?.into_iter().zip(b?)).enumerate();
     Ok(results
-        .map(|(at, (traced, ((mean_ioi, of_ioi), (mean_anti, of_anti))))| CausalResult {
-            family: origin.family.clone(),
-            model: origin.model.clone(),
-            hf_name: origin.hf_name.clone(),
-            category: traced.head.category.name().to_owned(),
-            layer: traced.head.layer,
-            head: traced.head.head,
-            mean_ioi_influence: mean_ioi,
-            mean_anti_influence: mean_anti,
-            ioi_influences: ioi.influences[at].iter().map(|&x| x as f32).collect(),
-            anti_influences: anti.influences[at].iter().map(|&x| x as f32).collect(),
-            delta_ioi: traced.head.delta_ioi,
-            delta_anti: traced.head.delta_anti,
-            strength: traced.head.strength,
-            rank: traced.rank,
-            stream: stream.to_owned(),
-            ioi: of_ioi,
-            anti: of_anti,
-            resampling: resampling.clone(),
-            note: note.clone(),
-            origin: origin.clone(),
+        .map(|(at, (traced, (a, b)))| {
+            let on = |side: Side, (mean, figures)| TaskInfluence {
+                mean,
+                influences: traces[side as usize].influences[at].iter().map(|&x| x as f32).collect(),
+                delta: traced.head.deltas[side as usize],
+                figures,
+            };
+            CausalResult {
+                contrast: contrast.clone(),
+                family: origin.family.clone(),
+                model: origin.model.clone(),
+                hf_name: origin.hf_name.clone(),
+                category: traced.head.category,
+                layer: traced.head.layer,
+                head: traced.head.head,
+                tasks: [on(Side::A, a), on(Side::B, b)],
+                strength: traced.head.strength,
+                rank: traced.rank,
+                stream: stream.to_owned(),
+                resampling: resampling.clone(),
+                note: note.clone(),
+                origin: origin.clone(),
+            }
         })
         .collect())
 }
@@ -289,41 +299,4 @@ fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
         }
     }
     notes.join("; ")
-}
-
-/// Writes results, atomically: a JSON list with one head a line.
-///
-/// # Errors
-/// [`AnalysisError::Io`] when the file cannot be written.
-pub fn write_results(path: &Path, results: &[CausalResult]) -> Result<()> {
-    write_atomic(path, |out| {
-        for (at, result) in results.iter().enumerate() {
-            out.write_all(if at == 0 { b"[\n" } else { b",\n" })?;
-            serde_json::to_writer(&mut *out, result)?;
-        }
-        out.write_all(if results.is_empty() { b"[]\n" } else { b"\n]\n" })
-    })
-}
-
-/// Reads what [`write_results`] wrote.
-///
-/// # Errors
-/// When the file cannot be read or is no such list.
-pub fn read_results(path: &Path) -> Result<Vec<CausalResult>> {
-    let mend = "trace again";
-    let results: Vec<CausalResult> = read_json(path, mend)?;
-    for result in &results {
-        let pairs = [
-            ("ioi_influences", result.ioi_influences.len(), result.ioi.weights.len()),
-            ("anti_influences", result.anti_influences.len(), result.anti.weights.len()),
-        ];
-        for (field, found, expected) in pairs {
-            if found != expected {
-                let place = format!("{} L{}H{}: field `{field}`", result.model, result.layer, result.head);
-                let problem = format!("has {found} entries for {expected} pairs");
-                return Err(AnalysisError::format(path, place, problem, mend));
-            }
-        }
-    }
-    Ok(results)
 }

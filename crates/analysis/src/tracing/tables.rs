@@ -1,7 +1,7 @@
 //! Tables of causal tracing.
 
 use super::{CausalResult, Influence};
-use crate::joint::StudyTask;
+use crate::contrast::{Contrast, Side};
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
 use crate::stats::correlation::Correlation;
@@ -9,36 +9,30 @@ use crate::stats::correlation_bootstrap::correlation_interval;
 use crate::stats::{Interval, Seed};
 use crate::table::Table;
 
-impl CausalResult {
-    /// Mean influence, its details, and Δ, on one task.
-    fn on(&self, task: StudyTask) -> (f64, &Influence, f64) {
-        match task {
-            StudyTask::Ioi => (self.mean_ioi_influence, &self.ioi, self.delta_ioi),
-            StudyTask::Anti => (self.mean_anti_influence, &self.anti, self.delta_anti),
-        }
-    }
-}
-
 /// The table `hero_head_causal_summary` (or whatever `name` says): the columns of the hero heads, `hf_name`, mean
 /// influences, then intervals, tests, normalised influences and the baselines.
 #[must_use]
-pub fn summary_table(name: &str, results: &[CausalResult]) -> Table {
+pub fn summary_table(contrast: &Contrast, name: &str, results: &[CausalResult]) -> Table {
     let rows = || results.iter();
-    let mut table = Table::new(name)
+    let mut table = Table::new(contrast.table(name))
         .text("family", rows().map(|r| r.family.as_str()))
         .text("model", rows().map(|r| r.model.as_str()))
-        .text("category", rows().map(|r| r.category.as_str()))
+        .text("category", rows().map(|r| contrast.category(r.category)))
         .integer("layer", rows().map(|r| r.layer))
-        .integer("head", rows().map(|r| r.head))
-        .float("delta_ioi", rows().map(|r| r.delta_ioi))
-        .float("delta_anti", rows().map(|r| r.delta_anti))
+        .integer("head", rows().map(|r| r.head));
+    for side in Side::BOTH {
+        table = table.float(format!("delta_{}", contrast.key(side)), rows().map(|r| r.on(side).delta));
+    }
+    table = table
         .float("strength", rows().map(|r| r.strength))
-        .text("hf_name", rows().map(|r| r.hf_name.as_str()))
-        .float("mean_ioi_influence", rows().map(|r| r.mean_ioi_influence))
-        .float("mean_anti_influence", rows().map(|r| r.mean_anti_influence));
-    for task in StudyTask::BOTH {
-        let column = |of: fn(&Influence) -> Option<f64>| rows().map(move |r| of(r.on(task).1));
-        let name = task.name();
+        .text("hf_name", rows().map(|r| r.hf_name.as_str()));
+    for side in Side::BOTH {
+        let name = format!("mean_{}_influence", contrast.key(side));
+        table = table.float(name, rows().map(|r| r.on(side).mean));
+    }
+    for side in Side::BOTH {
+        let column = |of: fn(&Influence) -> Option<f64>| rows().map(move |r| of(&r.on(side).figures));
+        let name = contrast.key(side);
         table = table
             .float(format!("{name}_influence_ci_low"), column(|i| i.ci_low))
             .float(format!("{name}_influence_ci_high"), column(|i| i.ci_high))
@@ -49,7 +43,7 @@ pub fn summary_table(name: &str, results: &[CausalResult]) -> Table {
             .float(format!("normalised_{name}_influence_ci_high"), column(|i| i.normalised_ci_high))
             .float(format!("{name}_clean_logit_diff_mean"), column(|i| Some(i.clean_logit_diff_mean)))
             .float(format!("{name}_corrupted_logit_diff_mean"), column(|i| Some(i.corrupted_logit_diff_mean)))
-            .integer(format!("n_pairs_{name}"), rows().map(|r| r.on(task).1.n_pairs as usize));
+            .integer(format!("n_pairs_{name}"), rows().map(|r| r.on(side).figures.n_pairs as usize));
     }
     let table = table
         .integer("rank", rows().map(|r| r.rank))
@@ -66,7 +60,7 @@ pub struct InfluenceCorrelation {
     /// Model.
     pub model: String,
     /// The task of the influence.
-    pub task: StudyTask,
+    pub side: Side,
     /// What is correlated with what: see [`correlations`].
     pub relation: &'static str,
     /// Heads.
@@ -77,7 +71,7 @@ pub struct InfluenceCorrelation {
     pub spearman: (Option<f64>, Option<Interval>),
 }
 
-/// For each model and task: `strength_and_size`, the correlation of |Δ_ioi| + |Δ_anti| with |influence|, and
+/// For each model and task: `strength_and_size`, the correlation of |Δ_a| + |Δ_b| with |influence|, and
 /// `delta_and_influence`, that of the task's own Δ with influence, which is negative where heads that hurt when taken
 /// away restore when patched in. Over hero heads, which were picked for their strength, correlations are weaker than over
 /// all heads.
@@ -86,26 +80,25 @@ pub fn correlations(results: &[CausalResult]) -> Vec<InfluenceCorrelation> {
     let mut rows = Vec::new();
     for of_model in results.chunk_by(|a, b| a.model == b.model) {
         let first = &of_model[0];
-        for task in StudyTask::BOTH {
+        for side in Side::BOTH {
             let points = |x: &dyn Fn(&CausalResult) -> f64, y: fn(f64) -> f64| -> (Vec<f64>, Vec<f64>) {
-                of_model.iter().map(|r| (x(r), y(r.on(task).0))).unzip()
+                of_model.iter().map(|r| (x(r), y(r.on(side).mean))).unzip()
             };
             let relations = [
                 ("strength_and_size", points(&|r| r.strength, f64::abs)),
-                ("delta_and_influence", points(&|r| r.on(task).2, |influence| influence)),
+                ("delta_and_influence", points(&|r| r.on(side).delta, |influence| influence)),
             ];
             for (relation, (x, y)) in relations {
                 let of = |kind: Correlation| {
-                    let seed = Seed::new(
-                        first.origin.seed,
-                        &[&first.model, &first.stream, "influence", task.name(), relation, kind.name()],
-                    );
+                    let task = first.contrast.key(side);
+                    let words = [&first.model, &first.stream, "influence", task, relation, kind.name()];
+                    let seed = Seed::new(first.origin.seed, &words);
                     (kind.of(&x, &y), correlation_interval(&x, &y, kind, None, LEVEL, &seed))
                 };
                 rows.push(InfluenceCorrelation {
                     family: first.family.clone(),
                     model: first.model.clone(),
-                    task,
+                    side,
                     relation,
                     n_heads: x.len(),
                     pearson: of(Correlation::Pearson),
@@ -119,12 +112,17 @@ pub fn correlations(results: &[CausalResult]) -> Vec<InfluenceCorrelation> {
 
 /// The table of [`correlations`]; `heads` says over which: `hero` or `all`.
 #[must_use]
-pub fn correlation_table(name: &str, heads: &str, correlations: &[InfluenceCorrelation]) -> Table {
+pub fn correlation_table(
+    contrast: &Contrast,
+    name: &str,
+    heads: &str,
+    correlations: &[InfluenceCorrelation],
+) -> Table {
     let rows = || correlations.iter();
-    let mut table = Table::new(name)
+    let mut table = Table::new(contrast.table(name))
         .text("family", rows().map(|c| c.family.as_str()))
         .text("model", rows().map(|c| c.model.as_str()))
-        .text("task", rows().map(|c| c.task.name()))
+        .text("task", rows().map(|c| contrast.key(c.side)))
         .text("relation", rows().map(|c| c.relation))
         .text("heads", rows().map(|_| heads))
         .integer("n_heads", rows().map(|c| c.n_heads));

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{PairTransfer, size};
-use crate::joint::{HeadRow, JointTable, ModelHeads, StudyTask};
+use crate::contrast::{Contrast, Side};
+use crate::joint::{HeadRow, JointTable, ModelHeads};
 use crate::stats::Seed;
 use crate::stats::resampling::sample_without_replacement;
 use crate::table::Table;
@@ -48,12 +49,13 @@ pub struct IndexTransfer {
 
 /// Looks up the base heads in the target.
 pub(super) fn follow(
+    contrast: &Contrast,
     base: &ModelHeads,
     base_heads: &[&HeadRow],
     target: &ModelHeads,
-    task: StudyTask,
+    side: Side,
 ) -> IndexTransfer {
-    let ranks = Ranks::new(target, task);
+    let ranks = Ranks::new(target, side);
     let heads: Vec<IndexedHead> = base_heads
         .iter()
         .map(|h| {
@@ -62,8 +64,8 @@ pub(super) fn follow(
             IndexedHead {
                 layer: h.layer,
                 head: h.head,
-                base_abs_delta: size(h, task),
-                target_abs_delta: found.and_then(|t| t.effect(task).delta).map(f64::abs),
+                base_abs_delta: size(h, side),
+                target_abs_delta: found.and_then(|t| t.effect(side).delta).map(f64::abs),
                 target_rank: rank,
                 target_frac_rank: rank.map(|r| ranks.fraction(r)),
                 missing: found.is_none(),
@@ -80,7 +82,7 @@ pub(super) fn follow(
             p_value_within_layer: None,
         };
     }
-    let seed = Seed::new(0, &["transfer by index", task.name(), &base.info.model, &target.info.model]);
+    let seed = Seed::new(0, &["transfer by index", contrast.key(side), &base.info.model, &target.info.model]);
     let n = placed.len() as f64;
     let sum: usize = placed.iter().map(|p| p.1).sum();
     let (anywhere, within) = ranks.random_sums_as_low(&placed, sum, &seed);
@@ -102,11 +104,11 @@ struct Ranks {
 }
 
 impl Ranks {
-    fn new(target: &ModelHeads, task: StudyTask) -> Self {
+    fn new(target: &ModelHeads, side: Side) -> Self {
         let mut measured: Vec<&HeadRow> =
-            target.heads.iter().filter(|h| h.effect(task).delta.is_some()).collect();
+            target.heads.iter().filter(|h| h.effect(side).delta.is_some()).collect();
         // Stable: equal sizes keep their order of layer and head.
-        measured.sort_by(|a, b| size(b, task).total_cmp(&size(a, task)));
+        measured.sort_by(|a, b| size(b, side).total_cmp(&size(a, side)));
         let mut in_layer: HashMap<u32, Vec<usize>> = HashMap::new();
         for (rank, head) in measured.iter().enumerate() {
             in_layer.entry(head.layer).or_default().push(rank);
@@ -147,13 +149,13 @@ impl Ranks {
     }
 }
 
-/// The table `<task>_transfer_generic`.
-pub(super) fn table(joint: &JointTable, task: StudyTask, transfers: &[&PairTransfer]) -> Table {
+/// The table `<task>_transfer_generic` of the contrast.
+pub(super) fn table(joint: &JointTable, side: Side, transfers: &[&PairTransfer]) -> Table {
     let rows: Vec<(&PairTransfer, &IndexedHead)> =
         transfers.iter().flat_map(|t| t.by_index.heads.iter().map(move |h| (*t, h))).collect();
     let info = |index: usize| &joint.models[index].info;
-    let task = task.name();
-    Table::new(format!("{task}_transfer_generic"))
+    let task = joint.contrast.key(side);
+    Table::new(joint.contrast.table(&format!("{task}_transfer_generic")))
         .text("base_family", rows.iter().map(|(t, _)| info(t.pair.base).family.as_str()))
         .text("base_model", rows.iter().map(|(t, _)| info(t.pair.base).model.as_str()))
         .text("tgt_family", rows.iter().map(|(t, _)| info(t.pair.target).family.as_str()))

@@ -2,7 +2,8 @@
 //! and in its effects on both tasks, no counterpart twice, the total difference being smallest.
 
 use super::PairTransfer;
-use crate::joint::{HeadRow, JointTable, ModelHeads, StudyTask};
+use crate::contrast::{Contrast, Side};
+use crate::joint::{HeadRow, JointTable, ModelHeads};
 use crate::stats::Seed;
 use crate::stats::assignment::assign;
 use crate::stats::resampling::sample_without_replacement;
@@ -43,10 +44,11 @@ pub struct ProfileTransfer {
 type Profile = [f64; 3];
 
 pub(super) fn match_heads(
+    contrast: &Contrast,
     base: &ModelHeads,
     base_heads: &[&HeadRow],
     target: &ModelHeads,
-    task: StudyTask,
+    side: Side,
 ) -> ProfileTransfer {
     let candidates: Vec<&HeadRow> = target.heads.iter().filter(|h| h.deltas().is_some()).collect();
     // The strongest base heads, if the target has fewer heads than there are base heads.
@@ -67,7 +69,8 @@ pub(super) fn match_heads(
             cost: distance(profile, &of_target[column]),
         })
         .collect();
-    let seed = Seed::new(0, &["transfer by profile", task.name(), &base.info.model, &target.info.model]);
+    let seed =
+        Seed::new(0, &["transfer by profile", contrast.key(side), &base.info.model, &target.info.model]);
     let (mut as_cheap, mut total) = (0, 0.0);
     for permutation in 0..N_PERMUTATIONS as u64 {
         let order =
@@ -89,14 +92,13 @@ pub(super) fn match_heads(
 
 fn profiles(model: &ModelHeads, heads: &[&HeadRow]) -> Vec<Profile> {
     let largest =
-        |task| model.heads.iter().filter_map(|h| h.effect(task).delta).fold(0.0f64, |m, d| m.max(d.abs()));
-    let [ioi, anti] = StudyTask::BOTH.map(largest);
-    let scaled =
-        |delta: Option<f64>, largest: f64| delta.filter(|_| largest > 0.0).map_or(0.0, |d| d / largest);
-    heads
-        .iter()
-        .map(|h| [model.relative_depth(h.layer), scaled(h.ioi.delta, ioi), scaled(h.anti.delta, anti)])
-        .collect()
+        |side| model.heads.iter().filter_map(|h| h.effect(side).delta).fold(0.0f64, |m, d| m.max(d.abs()));
+    let largest = Side::BOTH.map(largest);
+    let scaled = |h: &HeadRow, side: Side| {
+        let largest = largest[side as usize];
+        h.effect(side).delta.filter(|_| largest > 0.0).map_or(0.0, |d| d / largest)
+    };
+    heads.iter().map(|h| [model.relative_depth(h.layer), scaled(h, Side::A), scaled(h, Side::B)]).collect()
 }
 
 fn distance(a: &Profile, b: &Profile) -> f64 {
@@ -111,12 +113,13 @@ fn cheapest(base: &[Profile], target: &[Profile]) -> Option<(Vec<usize>, f64)> {
     Some((assigned, total / base.len() as f64))
 }
 
-/// The table `<task>_transfer_matched`.
-pub(super) fn table(joint: &JointTable, task: StudyTask, transfers: &[&PairTransfer]) -> Table {
+/// The table `<task>_transfer_matched` of the contrast.
+pub(super) fn table(joint: &JointTable, side: Side, transfers: &[&PairTransfer]) -> Table {
     let rows: Vec<(&PairTransfer, &Match)> =
         transfers.iter().flat_map(|t| t.by_profile.matches.iter().map(move |m| (*t, m))).collect();
     let info = |index: usize| &joint.models[index].info;
-    Table::new(format!("{}_transfer_matched", task.name()))
+    let contrast = &joint.contrast;
+    let mut table = Table::new(contrast.table(&format!("{}_transfer_matched", contrast.key(side))))
         .text("base_family", rows.iter().map(|(t, _)| info(t.pair.base).family.as_str()))
         .text("base_model", rows.iter().map(|(t, _)| info(t.pair.base).model.as_str()))
         .text("tgt_family", rows.iter().map(|(t, _)| info(t.pair.target).family.as_str()))
@@ -126,11 +129,14 @@ pub(super) fn table(joint: &JointTable, task: StudyTask, transfers: &[&PairTrans
         .integer("tgt_layer", rows.iter().map(|(_, m)| m.target.0.layer))
         .integer("tgt_head", rows.iter().map(|(_, m)| m.target.0.head))
         .float("relative_depth", rows.iter().map(|(_, m)| m.base.1))
-        .float("tgt_relative_depth", rows.iter().map(|(_, m)| m.target.1))
-        .float("delta_ioi", rows.iter().map(|(_, m)| m.base.0.ioi.delta))
-        .float("tgt_delta_ioi", rows.iter().map(|(_, m)| m.target.0.ioi.delta))
-        .float("delta_anti", rows.iter().map(|(_, m)| m.base.0.anti.delta))
-        .float("tgt_delta_anti", rows.iter().map(|(_, m)| m.target.0.anti.delta))
+        .float("tgt_relative_depth", rows.iter().map(|(_, m)| m.target.1));
+    for of in Side::BOTH {
+        let name = format!("delta_{}", contrast.key(of));
+        table = table
+            .float(name.clone(), rows.iter().map(|(_, m)| m.base.0.effect(of).delta))
+            .float(format!("tgt_{name}"), rows.iter().map(|(_, m)| m.target.0.effect(of).delta));
+    }
+    table
         .float("cost", rows.iter().map(|(_, m)| m.cost))
         .text("relation", rows.iter().map(|(t, _)| t.pair.relation))
 }

@@ -10,11 +10,14 @@ pub use pairs::{ModelPair, Pairs};
 use rayon::prelude::*;
 
 use crate::categories::Classified;
+use crate::contrast::Side;
 use crate::error::Result;
-use crate::joint::{HeadRow, JointTable, ModelHeads, StudyTask};
+use crate::joint::{HeadRow, JointTable, ModelHeads};
 use crate::stats::benjamini_hochberg;
 use crate::table::Table;
 
+/// What the published pair's table of tests is called.
+pub const TRANSFER_TESTS: &str = "transfer_tests";
 /// How many of the base model's heads are followed into the target.
 pub const BASE_HEADS: usize = 20;
 
@@ -22,7 +25,7 @@ pub const BASE_HEADS: usize = 20;
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairTransfer {
     /// The task.
-    pub task: StudyTask,
+    pub side: Side,
     /// Base and target.
     pub pair: ModelPair,
     /// Each base head at the same layer and head number of the target.
@@ -37,54 +40,53 @@ pub struct PairTransfer {
 /// When `pairs` names a model that is not in the table.
 pub fn transfers(joint: &JointTable, classified: &Classified, pairs: &Pairs) -> Result<Vec<PairTransfer>> {
     let pairs = pairs.resolve(joint)?;
-    let work: Vec<(StudyTask, &ModelPair)> =
-        StudyTask::BOTH.into_iter().flat_map(|task| pairs.iter().map(move |pair| (task, pair))).collect();
+    let work: Vec<(Side, &ModelPair)> =
+        Side::BOTH.into_iter().flat_map(|side| pairs.iter().map(move |pair| (side, pair))).collect();
     Ok(work
         .into_par_iter()
-        .map(|(task, pair)| {
+        .map(|(side, pair)| {
             let [base, target] = [pair.base, pair.target].map(|index| &joint.models[index]);
-            let base_heads = base_heads(base, classified, pair.base, task);
+            let base_heads = base_heads(base, classified, pair.base, side);
             PairTransfer {
-                task,
+                side,
                 pair: pair.clone(),
-                by_index: by_index::follow(base, &base_heads, target, task),
-                by_profile: by_profile::match_heads(base, &base_heads, target, task),
+                by_index: by_index::follow(&joint.contrast, base, &base_heads, target, side),
+                by_profile: by_profile::match_heads(&joint.contrast, base, &base_heads, target, side),
             }
         })
         .collect())
 }
 
-/// The [`BASE_HEADS`] strongest heads by |Δ| on `task` among those that work on it, strongest first.
+/// The [`BASE_HEADS`] strongest heads by |Δ| on one of the tasks among those that work on it, strongest first.
 fn base_heads<'a>(
     base: &'a ModelHeads,
     classified: &Classified,
     model: usize,
-    task: StudyTask,
+    side: Side,
 ) -> Vec<&'a HeadRow> {
     let works: std::collections::HashSet<(u32, u32)> = classified.models[model]
         .heads
         .iter()
-        .filter(|h| h.category.works_on(task))
+        .filter(|h| h.category.works_on(side))
         .map(|h| (h.layer, h.head))
         .collect();
     let mut heads: Vec<&HeadRow> = base.heads.iter().filter(|h| works.contains(&(h.layer, h.head))).collect();
-    heads.sort_by(|a, b| size(b, task).total_cmp(&size(a, task)));
+    heads.sort_by(|a, b| size(b, side).total_cmp(&size(a, side)));
     heads.truncate(BASE_HEADS);
     heads
 }
 
 /// |Δ| of a head, 0 where it was not measured.
-fn size(head: &HeadRow, task: StudyTask) -> f64 {
-    head.effect(task).delta.map_or(0.0, f64::abs)
+fn size(head: &HeadRow, side: Side) -> f64 {
+    head.effect(side).delta.map_or(0.0, f64::abs)
 }
 
-/// The tables of transfer: `ioi_transfer_generic`, `anti_transfer_generic`, `ioi_transfer_matched`,
-/// `anti_transfer_matched`, `transfer_tests`.
+/// The tables of transfer: `<task>_transfer_generic` and `<task>_transfer_matched` for each task, and `transfer_tests`.
 #[must_use]
 pub fn tables(joint: &JointTable, transfers: &[PairTransfer]) -> Vec<Table> {
-    let of = |task| transfers.iter().filter(move |t| t.task == task).collect::<Vec<_>>();
-    let mut tables: Vec<Table> = StudyTask::BOTH.map(|task| by_index::table(joint, task, &of(task))).into();
-    tables.extend(StudyTask::BOTH.map(|task| by_profile::table(joint, task, &of(task))));
+    let of = |side| transfers.iter().filter(move |t| t.side == side).collect::<Vec<_>>();
+    let mut tables: Vec<Table> = Side::BOTH.map(|side| by_index::table(joint, side, &of(side))).into();
+    tables.extend(Side::BOTH.map(|side| by_profile::table(joint, side, &of(side))));
     tables.push(tests_table(joint, transfers));
     tables
 }
@@ -98,8 +100,8 @@ fn tests_table(joint: &JointTable, transfers: &[PairTransfer]) -> Table {
         let mut q_values = benjamini_hochberg(&known).into_iter();
         transfers.iter().map(|t| p(t).and_then(|_| q_values.next())).collect::<Vec<_>>()
     };
-    Table::new("transfer_tests")
-        .text("task", rows().map(|t| t.task.name()))
+    Table::new(joint.contrast.table(TRANSFER_TESTS))
+        .text("task", rows().map(|t| joint.contrast.key(t.side)))
         .text("base_family", rows().map(|t| info(t.pair.base).family.as_str()))
         .text("base_model", rows().map(|t| info(t.pair.base).model.as_str()))
         .text("tgt_family", rows().map(|t| info(t.pair.target).family.as_str()))

@@ -1,7 +1,8 @@
 //! Simulated scans for tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use cs_analysis::joint::ScanPair;
+use cs_analysis::contrast::Contrast;
+use cs_analysis::joint::{self, JointTable, ScanPair};
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{Provenance, ScanMeta, Split};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
@@ -68,6 +69,11 @@ pub fn pair(family: &str, model: &str, n_layers: u32, n_heads: u32, seed: u64) -
     let (ioi, anti) = (make("ioi", seed), make("anti_repeat", seed + 1000));
     let file = |side| summarise_scan(side, &quick()).unwrap();
     ScanPair::new(file(&ioi), file(&anti)).with_prompts(&ioi, &anti).unwrap()
+}
+
+/// The joint table of simulated models, of the published pair.
+pub fn from_scans(pairs: &[ScanPair]) -> JointTable {
+    joint::from_scans(&Contrast::published(), pairs).unwrap()
 }
 
 /// Few resamples, where a test does not look at them.

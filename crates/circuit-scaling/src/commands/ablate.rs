@@ -5,15 +5,17 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use cs_analysis::ablation::{
-    AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, ModelAblation, Outcome, Selection,
+    ALL_HEADS, AblationFile, AblationPlan, AblationSettings, Evidence, HeadSet, ModelAblation, Outcome,
     SetKind, TaskOutcomes, area_table, evaluate, plan, raw_table, run_random_sets, summary_table, test_table,
 };
 use cs_analysis::categories::DEFAULT_TOP_K;
+use cs_analysis::contrast::{Category, Contrast, Side};
 use cs_analysis::dissociation::{
-    Dissociation, Ranged, dissociation, dissociation_scaling_table, dissociation_table, scaling,
+    Dissociation, dissociation, dissociation_scaling_table, dissociation_table, scaling,
 };
 use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
+use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
 use cs_circuits::ablate::{ablate_sets, subsample};
 use cs_circuits::prompts::Reference;
@@ -21,7 +23,7 @@ use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 
-use super::experiment::{StudyHeads, TestedModel};
+use super::experiment::{OpenStudy, StudyHeads, TestedModel};
 use crate::args::AblateArgs;
 use crate::error::CliError;
 use crate::progress::Display;
@@ -49,7 +51,8 @@ pub struct AblateOptions {
 
 /// Ablates sets of heads in a study's models and writes the results.
 pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
-    let (heads, subjects) = StudyHeads::open(&args.experiment, DEFAULT_TOP_K, display)?;
+    let study = OpenStudy::open(&args.experiment, DEFAULT_TOP_K, display)?;
+    let contrasts = study.contrasted(&args.experiment.study.out)?;
     let options = AblateOptions {
         ablation: args.ablation,
         value_bias: args.value_bias,
@@ -60,11 +63,16 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
         memory: args.experiment.memory,
     };
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
-    ablate_models(&mut folder, &heads, &subjects, options, display)
+    let mut text = String::new();
+    for heads in contrasts {
+        text +=
+            &heads.titled(contrasts, &ablate_models(&mut folder, heads, &study.subjects, options, display)?);
+    }
+    Ok(text)
 }
 
-/// Ablates sets of heads in these models, but for those that the folder has already, and writes all tables; returns what
-/// they show.
+/// Ablates a contrast's sets of heads in those of these models that have them, but for those that the folder has already, and
+/// writes all tables; returns what they show.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -77,22 +85,25 @@ pub fn ablate_models(
 ) -> Result<String, CliError> {
     let layout = folder.layout.clone();
     let mut files = Vec::new();
-    for subject in subjects {
-        let tested = TestedModel::new(&layout, &heads.classified, subject)?;
-        files.push(ablate_model(folder, &tested, options, display)?);
+    for subject in heads.among(subjects) {
+        files.push(ablate_model(folder, &layout, heads, subject, options, display)?);
     }
-    write_tables(&layout, files)
+    write_tables(&layout, heads.contrast(), files)
 }
 
 /// Ablates one model's sets and keeps the results in its own file; where that file is there already and was made from the
 /// same inputs, it is read instead.
 fn ablate_model(
     folder: &mut StudyFolder,
-    tested: &TestedModel,
+    layout: &Layout,
+    heads: &StudyHeads,
+    subject: &Subject,
     options: AblateOptions,
     display: Display,
 ) -> Result<AblationFile, CliError> {
-    let name = &tested.subject.name;
+    let (tested, model) = TestedModel::in_contrast(layout, heads, subject)?;
+    let (contrast, tested) = (heads.contrast(), &tested);
+    let name = &subject.name;
     let unknown = |why| CliError::ScanOption { model: name.clone(), why };
     let meta = &tested.scans[0].meta;
     let ablation = options.ablation.map_or_else(|| meta.ablation.parse().map_err(unknown), Ok)?;
@@ -111,26 +122,27 @@ fn ablate_model(
         reference: scan.reference_name(),
         n_random_sets: options.random_sets,
         n_random_prompts: options.random_prompts,
-        tau: tested.tau,
+        tau: heads.classified.tau,
         n_resamples: options.resamples,
     };
-    let origin = tested.origin([]);
-    let plan = plan(tested.heads, options.random_sets, meta.seed);
+    let origin = tested.origin(heads.classified.tau, []);
+    let plan = plan(contrast, model, options.random_sets, meta.seed);
     let inputs = Digest256::of(&json!({ "model": tested.inputs(&origin), "settings": settings }));
-    let step = format!("ablate {name}");
-    let path = tested.layout.model_ablation(name);
+    let step = ablate_step(contrast, name);
+    let path = tested.layout.model_ablation(contrast, name);
     if folder.is_done(&step, &inputs) {
         display.detail(&format!("{name:16} sets of heads: done"));
-        return Ok(AblationFile::read(&path)?);
+        return Ok(AblationFile::read(&path, contrast)?);
     }
     let decoder = tested.subject.load()?;
-    let mut partial = folder.partial_ablation(name, &inputs);
+    let mut partial = folder.partial_ablation(contrast, name, &inputs);
     let known = std::mem::take(&mut partial.known);
     let mut runs = Runs { tested, decoder: &decoder, scan, display, partial, known, at: 0 };
     let outcomes = runs.all(&plan, &settings)?;
     let partial = runs.partial;
     let evidence = Evidence {
-        model: tested.heads,
+        contrast,
+        model,
         scans: [&tested.scans[0], &tested.scans[1]],
         plan: &plan,
         outcomes: [&outcomes[0], &outcomes[1]],
@@ -143,6 +155,11 @@ fn ablate_model(
     folder.done(&step, inputs, &[path])?;
     partial.finish();
     Ok(file)
+}
+
+/// The name of a model's ablation in the folder's record.
+pub fn ablate_step(contrast: &Contrast, model: &str) -> String {
+    if contrast.is_published() { format!("ablate {model}") } else { format!("ablate {contrast} {model}") }
 }
 
 /// The runs of one model's sets. What they give is kept as it comes, number after number, so that a run that was killed
@@ -167,24 +184,25 @@ impl Runs<'_> {
         settings: &AblationSettings,
     ) -> Result<[TaskOutcomes; 2], CliError> {
         let start = Instant::now();
-        let [mut ioi, mut anti] = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
-        for (task, of_task) in [&mut ioi, &mut anti].into_iter().enumerate() {
+        let mut outcomes = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
+        for (task, of_task) in outcomes.iter_mut().enumerate() {
             let prompts = &self.tested.prompts[task];
             of_task.subsample =
                 subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan.ablation);
         }
-        let mut outcomes = [ioi, anti];
         let places = outcomes.each_ref().map(|o| o.subsample.clone());
         run_random_sets(plan, settings, &mut outcomes, &mut |task, sets| {
             Ok::<_, CliError>(self.run(task, Some(&places[task]), sets)?.sets)
         })?;
         let n_random = outcomes.each_ref().map(|o| o.random.iter().map(Vec::len).sum::<usize>());
         self.display.note(&format!(
-            "{:16} {} sets of heads, and random ones: {} on ioi, {} on anti_repeat, in {:.1} s",
+            "{:16} {} sets of heads, and random ones: {} on {}, {} on {}, in {:.1} s",
             self.tested.subject.name,
             plan.sets.len(),
             n_random[0],
+            outcomes[0].task,
             n_random[1],
+            outcomes[1].task,
             start.elapsed().as_secs_f64()
         ));
         Ok(outcomes)
@@ -250,16 +268,16 @@ impl Runs<'_> {
 }
 
 /// Writes the tables of all models, and says what they show.
-fn write_tables(layout: &Layout, files: Vec<AblationFile>) -> Result<String, CliError> {
+fn write_tables(layout: &Layout, contrast: &Contrast, files: Vec<AblationFile>) -> Result<String, CliError> {
     let (models, dissociations): (Vec<ModelAblation>, Vec<Dissociation>) =
         files.into_iter().map(|file| (file.ablation, file.dissociation)).unzip();
-    write_bytes(&layout.ablated_sets(), raw_table(&models).to_csv().as_bytes())?;
+    write_bytes(&layout.ablated_sets(contrast), raw_table(contrast, &models).to_csv().as_bytes())?;
     let tables = [
-        summary_table(&models),
-        test_table(&models),
-        area_table(&models),
-        dissociation_table(&dissociations),
-        dissociation_scaling_table(&scaling(&dissociations)),
+        summary_table(contrast, &models),
+        test_table(contrast, &models),
+        area_table(contrast, &models),
+        dissociation_table(contrast, &dissociations),
+        dissociation_scaling_table(contrast, &scaling(&dissociations)),
     ];
     tables.iter().try_for_each(|table| table.write_csv(&layout.tables()))?;
 
@@ -276,7 +294,7 @@ fn write_tables(layout: &Layout, files: Vec<AblationFile>) -> Result<String, Cli
     let _ = writeln!(
         text,
         "Sets are in {}, tables in {}",
-        layout.ablated_sets().display(),
+        layout.ablated_sets(contrast).display(),
         layout.tables().display()
     );
     Ok(text)
@@ -296,14 +314,10 @@ fn describe(text: &mut String, model: &ModelAblation) {
         settings.n_random_sets,
         settings.n_random_prompts
     );
-    let _ = writeln!(
-        text,
-        "  {:>4}  {:>38}  {:>38}",
-        "k", "ioi: accuracy hero, random, p", "anti: accuracy hero, random, p"
-    );
+    let [a, b] = model.contrast.keys().map(|key| format!("{key}: accuracy hero, random, p"));
+    let _ = writeln!(text, "  {:>4}  {a:>38}  {b:>38}", "k");
     for test in &model.tests {
-        let shown =
-            test.selection == Selection::All && test.against == SetKind::Random && test.measure == "acc";
+        let shown = test.selection == ALL_HEADS && test.against == SetKind::Random && test.measure == "acc";
         if !shown {
             continue;
         }
@@ -312,14 +326,11 @@ fn describe(text: &mut String, model: &ModelAblation) {
         };
         let p = test.p_value.map_or("–".to_owned(), |p| format!("{p:.3}"));
         let cells = format!("{}, {}, {p}", cell(test.hero, 100.0, "%"), cell(test.random_mean, 100.0, "%"));
-        match test.task.as_str() {
-            "ioi" => {
-                let _ = write!(text, "  {:4}  {cells:>38}", test.k);
-            }
-            _ => {
-                let _ = writeln!(text, "  {cells:>38}");
-            }
-        }
+        let _ = if test.task == model.contrast.key(Side::A) {
+            write!(text, "  {:4}  {cells:>38}", test.k)
+        } else {
+            writeln!(text, "  {cells:>38}")
+        };
     }
 }
 
@@ -334,12 +345,15 @@ fn describe_dissociation(text: &mut String, dissociation: &Dissociation) {
         None => writeln!(text, "  no dissociation index: {}", dissociation.index_status),
     };
     let d = &dissociation.damage;
+    let contrast = &dissociation.contrast;
+    let [a, b] = contrast.keys();
+    let [only_a, only_b] = [Category::OnlyA, Category::OnlyB].map(|c| contrast.category(c));
     let _ = if dissociation.k == 0 {
         writeln!(text, "  no lesions of either category: {}", dissociation.lesion_status)
     } else {
         writeln!(
             text,
-            "  damage by {} ioi_only heads: ioi {}, anti {}; by as many anti_only: ioi {}, anti {}; interaction {}",
+            "  damage by {} {only_a} heads: {a} {}, {b} {}; by as many {only_b}: {a} {}, {b} {}; interaction {}",
             dissociation.k,
             ranged(d[0][0]),
             ranged(d[0][1]),

@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use cs_analysis::attention::{AttentionFile, HeadAttention, TaskAttention, attention_table};
-use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::effects::HeadEffects;
+use cs_analysis::layout::Layout;
+use cs_circuits::prompts::TokenizedPrompts;
 use serde_json::json;
 
-use super::experiment::{StudyHeads, TestedModel};
+use super::experiment::{OpenStudy, StudyHeads, TestedModel};
 use crate::args::AttendArgs;
 use crate::error::CliError;
 use crate::progress::Display;
@@ -15,30 +17,36 @@ use crate::subject::Subject;
 
 /// Reads the attention of every head of a study's models and writes the results.
 pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
-    let (heads, subjects) = StudyHeads::open(&args.experiment, args.top_k, display)?;
+    let study = OpenStudy::open(&args.experiment, args.top_k, display)?;
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
-    let files = attend_models(&mut folder, &heads, &subjects, args.experiment.memory, display)?;
-    Ok(describe(&folder.layout, &heads, &files))
+    let memory = args.experiment.memory;
+    let files = attend_models(&mut folder, &study.effects, &study.subjects, memory, display)?;
+    let mut text = String::new();
+    for heads in &study.contrasts {
+        text += &heads.titled(&study.contrasts, &describe(heads, &files));
+    }
+    Ok(text + &where_it_is(&folder.layout, &files))
 }
 
-/// Reads the attention of every head of these models, but for those that the folder has already, and writes the table of all
-/// models of the study whose attention is known; returns these.
+/// Reads the attention of every head of these models on all tasks that they were scanned on, but for those that the folder has
+/// already, and writes the table of all models of the study whose attention is known; returns these.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
 pub fn attend_models(
     folder: &mut StudyFolder,
-    heads: &StudyHeads,
+    effects: &HeadEffects,
     subjects: &[Subject],
     memory: usize,
     display: Display,
 ) -> Result<Vec<AttentionFile>, CliError> {
     let layout = folder.layout.clone();
     let mut files = Vec::new();
-    for model in &heads.classified.models {
+    for model in &effects.models {
         let name = &model.info.model;
         if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
-            let tested = TestedModel::new(&layout, &heads.classified, subject)?;
+            let tasks: Vec<&str> = model.tasks.iter().map(|t| t.task.as_str()).collect();
+            let tested = TestedModel::new(&layout, &model.info, &tasks, subject)?;
             files.push(attend_model(folder, &tested, memory, display)?);
         } else if layout.attention(name).exists() {
             files.push(AttentionFile::read(&layout.attention(name))?);
@@ -58,7 +66,8 @@ fn attend_model(
 ) -> Result<AttentionFile, CliError> {
     let name = &tested.subject.name;
     let origin = tested.origin_without_heads();
-    let prompts = [IOI, ANTI_REPEAT].map(|task| Digest256::of_file(&tested.layout.prompts(task, name)));
+    let digest = |prompts: &TokenizedPrompts| Digest256::of_file(&tested.layout.prompts(&prompts.task, name));
+    let prompts: Vec<_> = tested.prompts.iter().map(digest).collect();
     let inputs = Digest256::of(&json!({ "origin": origin, "prompts": prompts }));
     let step = format!("attend {name}");
     let path = tested.layout.attention(name);
@@ -84,7 +93,7 @@ fn attend_model(
         ));
         Ok(attention)
     };
-    let tasks = vec![read(0)?, read(1)?];
+    let tasks = (0..tested.prompts.len()).map(read).collect::<Result<_, _>>()?;
     let file = AttentionFile::new(origin, tasks);
     file.write(&path)?;
     folder.done(&step, inputs, &[path])?;
@@ -95,8 +104,10 @@ fn attend_model(
 const SHOWN: usize = 3;
 
 /// A line per hero head.
-fn describe(layout: &Layout, heads: &StudyHeads, files: &[AttentionFile]) -> String {
-    let mut text = format!("{:16} {:10} {:7} {:52} {}\n", "model", "category", "head", "ioi", "anti_repeat");
+fn describe(heads: &StudyHeads, files: &[AttentionFile]) -> String {
+    let contrast = heads.contrast();
+    let [a, b] = contrast.tasks();
+    let mut text = format!("{:16} {:10} {:7} {a:52} {b}\n", "model", "category", "head");
     for hero in &heads.heroes {
         let Some(file) = files.iter().find(|f| f.origin.model == hero.model) else { continue };
         let cell = |task| file.head(task, hero.head.layer, hero.head.head).map_or_else(String::new, heaviest);
@@ -104,12 +115,18 @@ fn describe(layout: &Layout, heads: &StudyHeads, files: &[AttentionFile]) -> Str
             text,
             "{:16} {:10} {:7} {:52} {}",
             hero.model,
-            hero.head.category.name(),
+            contrast.category(hero.head.category),
             format!("L{}H{}", hero.head.layer, hero.head.head),
-            cell(IOI),
-            cell(ANTI_REPEAT)
+            cell(a),
+            cell(b)
         );
     }
+    text
+}
+
+/// What the numbers are, and where the rest of them lies.
+fn where_it_is(layout: &Layout, files: &[AttentionFile]) -> String {
+    let mut text = String::new();
     if let Some(file) = files.first() {
         let _ = writeln!(
             text,

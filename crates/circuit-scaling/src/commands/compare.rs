@@ -5,31 +5,39 @@ use std::path::Path;
 
 use cs_analysis::compare::{Comparison, compare as compare_tables};
 use cs_analysis::files::write_bytes;
-use cs_analysis::joint::{JOINT_TABLE, JointTable, MAX_ROWS, import};
+use cs_analysis::joint::{JointTable, MAX_ROWS, import};
 use cs_analysis::layout::Layout;
 use cs_report::figures::Format;
 
-use super::tables::read_joint;
+use super::tables::{joint_table_in, read_scans};
 use crate::args::CompareArgs;
 use crate::error::CliError;
 use crate::progress::Display;
 
 /// Compares two joint tables or studies; writes the comparison's tables and figure and prints its key figures.
 pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError> {
-    let read = |path: &Path| -> Result<JointTable, CliError> {
+    let read = |path: &Path| -> Result<Vec<JointTable>, CliError> {
         let layout = Layout::new(path);
         // What `analyze` wrote has a joint table and no scans.
-        let of_analyze = layout.table(JOINT_TABLE);
-        let table = match path.is_dir() {
-            true if layout.results().is_dir() || !of_analyze.exists() => {
-                return read_joint(&layout, args.tau, display);
+        let of_analyze = joint_table_in(&layout);
+        let table = match (path.is_dir(), &of_analyze) {
+            (true, Some(table)) if !layout.results().is_dir() => table,
+            (true, _) => {
+                let (scans, contrasts) = read_scans(&layout, &args.contrasts, display)?;
+                let joint = |contrast| scans.joint(contrast, args.tau);
+                return Ok(contrasts.iter().map(joint).collect::<Result<_, _>>()?);
             }
-            true => &of_analyze,
-            false => path,
+            (false, _) => path,
         };
-        Ok(import(table, MAX_ROWS)?.into_table(table)?)
+        Ok(vec![import(table, MAX_ROWS)?.into_table(table)?])
     };
-    let comparison = compare_tables(&read(&args.a)?, &read(&args.b)?, args.tau)?;
+    let (a, b) = (read(&args.a)?, read(&args.b)?);
+    // Of studies with several contrasts, the first that both have.
+    let same = a.iter().find_map(|a| Some((a, b.iter().find(|b| b.contrast == a.contrast)?)));
+    let Some((a, b)) = same.or_else(|| a.first().zip(b.first())) else {
+        return Err(CliError::NoScans { folder: args.a.clone() });
+    };
+    let comparison = compare_tables(a, b, args.tau)?;
     let layout = Layout::new(&args.out);
     for table in comparison.tables() {
         table.write_csv(&layout.tables())?;
@@ -66,7 +74,7 @@ fn describe(comparison: &Comparison) -> String {
                 text,
                 "{:16} {:5} {:6} {:>9} {:>9.1}% {:>12.6} {:>12.6}  {largest}",
                 model.info.model,
-                task.task.name(),
+                comparison.contrast.key(task.side),
                 task.n,
                 number(task.spearman.0),
                 100.0 * task.sign_agreement,

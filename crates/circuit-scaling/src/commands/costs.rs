@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use cs_analysis::ablation::{
     AblationSettings, HeadSet, Outcome, Pool, TaskOutcomes, plan, run_random_sets, set_sizes,
 };
+use cs_analysis::contrast::Contrast;
 use cs_analysis::head_id::HeadId;
-use cs_analysis::joint::from_study;
-use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
 use cs_analysis::stats::{Seed, sign_flip_p_values};
+use cs_analysis::study_scans::StudyScans;
 use cs_circuits::ablate::{self, subsample};
 use cs_circuits::prompts::{PromptSet, Split, TokenizedPrompts};
 use cs_circuits::scan::{self, ScanOptions};
@@ -74,10 +75,16 @@ pub fn costs(
 ) -> Result<Vec<StageCost>, CliError> {
     let stages = args.stages();
     let layout = Layout::new(&args.tables.study.out);
+    let tasks: Vec<String> = prompts.iter().map(|p| p.task.name().to_owned()).collect();
+    let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
     let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
-    let heads = from_study(&layout, &names, args.tables.tau)
-        .ok()
-        .and_then(|joint| StudyHeads::new(&joint, args.tables.tau, args.tables.top_k).ok());
+    let scans = StudyScans::read_all(&layout, &tasks, &names).ok();
+    let heads = |contrast: &Contrast| {
+        let joint = scans.as_ref()?.joint(contrast, args.tables.tau).ok()?;
+        StudyHeads::new(&joint, args.tables.tau, args.tables.top_k).ok()
+    };
+    let contrasts: Vec<Planned> =
+        contrasts.into_iter().map(|contrast| Planned { heads: heads(&contrast), contrast }).collect();
     // Models of one width run at one rate.
     let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
     let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
@@ -90,9 +97,15 @@ pub fn costs(
             .or_insert_with(|| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32));
         let tokenized =
             prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
-        let model = Model::new(args, subject, &tokenized, &layout, heads.as_ref());
+        let model = Model {
+            args,
+            subject,
+            tokenized: &tokenized,
+            layout: &layout,
+            options: args.measure.scan_options(),
+        };
         for &stage in &stages {
-            let Some((n_branches, cost, resampled)) = model.cost(stage)? else { continue };
+            let Some((n_branches, cost, resampled)) = model.cost(stage, &contrasts)? else { continue };
             let model = subject.name.clone();
             costs.push(StageCost { stage, model, n_branches, cost, resampled, rates, statistics });
         }
@@ -119,48 +132,45 @@ fn resampling_rate(budget: Duration) -> f64 {
 /// Branches, their work, and numbers resampled.
 type Work = (usize, Cost, f64);
 
+/// A contrast of a run, and its heads where the folder has their scans.
+struct Planned {
+    contrast: Contrast,
+    heads: Option<StudyHeads>,
+}
+
 /// One model of a run.
 struct Model<'a> {
     args: &'a RunArgs,
     subject: &'a Subject,
     tokenized: &'a [TokenizedPrompts],
-    /// The side files of its scans, if they are there.
-    scans: Option<[PerPromptScan; 2]>,
-    heads: Option<&'a StudyHeads>,
+    layout: &'a Layout,
     options: ScanOptions,
 }
 
-impl<'a> Model<'a> {
-    fn new(
-        args: &'a RunArgs,
-        subject: &'a Subject,
-        tokenized: &'a [TokenizedPrompts],
-        layout: &Layout,
-        heads: Option<&'a StudyHeads>,
-    ) -> Self {
-        let measure = &args.measure;
-        let options = measure.scan_options();
-        let read = |task| PerPromptScan::read(&layout.per_prompt(task, &subject.name)).ok();
-        let scans = heads.and_then(|_| Some([read(IOI)?, read(ANTI_REPEAT)?]));
-        Self { args, subject, tokenized, scans, heads, options }
-    }
-
+impl Model<'_> {
     fn spec(&self) -> &ModelSpec {
         self.subject.spec()
     }
 
-    /// The prompts of the two tasks that experiments are made on.
-    fn of_pair(&self) -> impl Iterator<Item = &TokenizedPrompts> {
-        [IOI, ANTI_REPEAT].into_iter().filter_map(|task| self.tokenized.iter().find(|p| p.task == task))
+    /// The prompts of the two tasks of a contrast.
+    fn of_pair(&self, planned: &Planned) -> impl Iterator<Item = &TokenizedPrompts> {
+        let tasks = planned.contrast.tasks().map(str::to_owned);
+        tasks.into_iter().filter_map(|task| self.tokenized.iter().find(|p| p.task == task))
     }
 
     /// What a stage takes, if it runs the model.
-    fn cost(&self, stage: Stage) -> Result<Option<Work>, CliError> {
+    fn cost(&self, stage: Stage, contrasts: &[Planned]) -> Result<Option<Work>, CliError> {
+        let of_contrasts = |of: &dyn Fn(&Planned) -> Result<Work, CliError>| {
+            contrasts.iter().try_fold((0, Cost::default(), 0.0), |(n, cost, resampled), planned| {
+                let (n_own, own, own_resampled) = of(planned)?;
+                Ok((n + n_own, cost.and(own), resampled + own_resampled))
+            })
+        };
         match stage {
             Stage::Scan => self.scan().map(Some),
             Stage::Attend => self.attend().map(Some),
-            Stage::Trace => self.trace().map(Some),
-            Stage::Ablate => self.ablate().map(Some),
+            Stage::Trace => of_contrasts(&|planned| self.trace(planned)).map(Some),
+            Stage::Ablate => of_contrasts(&|planned| self.ablate(planned)).map(Some),
             Stage::Tables | Stage::Figures | Stage::Notes | Stage::Report => Ok(None),
         }
     }
@@ -183,7 +193,7 @@ impl<'a> Model<'a> {
 
     fn attend(&self) -> Result<Work, CliError> {
         let mut cost = Cost::default();
-        for prompts in self.of_pair() {
+        for prompts in self.tokenized {
             let held_out = prompts.restricted_to(prompts.protocol.held_out_split());
             let of_task = attention::cost(self.spec(), &held_out, self.options.engine)
                 .map_err(|source| self.attention_error(source))?;
@@ -192,9 +202,9 @@ impl<'a> Model<'a> {
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }
 
-    fn trace(&self) -> Result<Work, CliError> {
+    fn trace(&self, planned: &Planned) -> Result<Work, CliError> {
         let all: Vec<(u32, u32)> = self.all_heads();
-        let heads = match self.heads {
+        let heads = match &planned.heads {
             Some(study) => {
                 let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
                 own.map(|h| (h.head.layer, h.head.head)).collect()
@@ -202,7 +212,7 @@ impl<'a> Model<'a> {
             None => spread(&all, TRACED_CATEGORIES * self.args.tables.top_k),
         };
         let (mut cost, mut resampled) = (Cost::default(), 0.0);
-        for prompts in self.of_pair() {
+        for prompts in self.of_pair(planned) {
             let pairs = prompts.tracing_pairs(prompts.protocol.held_out_split());
             if pairs.pairs.is_empty() {
                 continue;
@@ -215,13 +225,13 @@ impl<'a> Model<'a> {
         Ok((2 * heads.len(), cost, resampled))
     }
 
-    fn ablate(&self) -> Result<Work, CliError> {
-        let (heroes, random) = match self.planned_sets() {
+    fn ablate(&self, planned: &Planned) -> Result<Work, CliError> {
+        let (heroes, random) = match self.planned_sets(planned) {
             Some(planned) => planned,
             None => self.expected_sets(),
         };
         let (mut cost, mut n_sets, mut resampled) = (Cost::default(), 0, 0.0);
-        for (prompts, rounds) in self.of_pair().zip(&random) {
+        for (prompts, rounds) in self.of_pair(planned).zip(&random) {
             let split = prompts.protocol.held_out_split();
             let places = self.places(prompts, split);
             let mut add = |places: Option<&[usize]>, sets: &[HeadSet]| -> Result<(), CliError> {
@@ -255,12 +265,14 @@ impl<'a> Model<'a> {
 
     /// Hero sets, and each task's rounds of random sets, as the scans let expect them: a set is taken to do what its heads do
     /// one by one.
-    fn planned_sets(&self) -> Option<PlannedSets> {
-        let heads = self.heads?.classified.models.iter().find(|m| m.info.model == self.subject.name)?;
-        let scans = self.scans.as_ref()?;
-        let plan = plan(heads, self.n_random_sets(), self.args.measure.seed);
+    fn planned_sets(&self, planned: &Planned) -> Option<PlannedSets> {
+        let heads = planned.heads.as_ref()?.of_model(&self.subject.name)?;
+        let read = |task| PerPromptScan::read(&self.layout.per_prompt(task, &self.subject.name)).ok();
+        let [a, b] = planned.contrast.tasks();
+        let scans = [read(a)?, read(b)?];
+        let plan = plan(&planned.contrast, heads, self.n_random_sets(), self.args.measure.seed);
         let mut outcomes = Vec::new();
-        for (prompts, scan) in self.of_pair().zip(scans) {
+        for (prompts, scan) in self.of_pair(planned).zip(&scans) {
             let split = prompts.protocol.held_out_split();
             let sums = Sums::new(scan, split, (0..prompts.of_split(split).count()).collect())?;
             outcomes.push(TaskOutcomes {
@@ -274,7 +286,7 @@ impl<'a> Model<'a> {
             });
         }
         let mut outcomes: [TaskOutcomes; 2] = outcomes.try_into().ok()?;
-        let on_few: Vec<Sums> = (outcomes.iter().zip(scans).zip(self.of_pair()))
+        let on_few: Vec<Sums> = (outcomes.iter().zip(&scans).zip(self.of_pair(planned)))
             .map(|((o, scan), prompts)| {
                 Sums::new(scan, prompts.protocol.held_out_split(), o.subsample.clone())
             })

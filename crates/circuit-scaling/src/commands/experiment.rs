@@ -1,9 +1,13 @@
 //! What experiments on a study's hero heads have in common: its scans, its models, and the prompts they were asked.
 
+use std::path::Path;
+
 use cs_analysis::categories::{Category, Classified, ClassifiedModel, HeroHead, classify};
-use cs_analysis::joint::JointTable;
+use cs_analysis::contrast::Contrast;
+use cs_analysis::effects::{HeadEffects, ModelEffects};
+use cs_analysis::joint::{JointTable, ModelInfo};
 use cs_analysis::known_models::split_revision;
-use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::layout::Layout;
 use cs_analysis::origin::Origin;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{Provenance, ScanFile};
@@ -11,7 +15,7 @@ use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use serde_json::{Map, Value, json};
 
 use super::scan::prompts_folder;
-use super::tables::read_joint;
+use super::tables::read_scans;
 use crate::args::ExperimentArgs;
 use crate::downloads;
 use crate::error::CliError;
@@ -20,7 +24,7 @@ use crate::scan_meta::COMMIT;
 use crate::study_folder::Digest256;
 use crate::subject::Subject;
 
-/// A study's heads by category, as its scans have them.
+/// The heads of a study's models in one contrast, as its scans have them.
 pub struct StudyHeads {
     /// Every head's category.
     pub classified: Classified,
@@ -39,39 +43,91 @@ impl StudyHeads {
         Ok(Self { classified, heroes })
     }
 
-    /// Those of a study's folder, and the models to experiment on: the ones named, else all that were scanned, in the
-    /// study's order. Models of the Hub are downloaded if need be.
+    /// The two tasks.
+    pub fn contrast(&self) -> &Contrast {
+        &self.classified.contrast
+    }
+
+    /// Those of some models that the contrast has heads of.
+    pub fn among<'a>(&'a self, subjects: &'a [Subject]) -> impl Iterator<Item = &'a Subject> {
+        subjects.iter().filter(|s| self.of_model(&s.name).is_some())
+    }
+
+    /// What is said of the contrast, under its name where it is one of several.
+    pub fn titled(&self, all: &[Self], text: &str) -> String {
+        if all.len() > 1 { format!("{}\n{text}", self.contrast()) } else { text.to_owned() }
+    }
+
+    /// The heads of a model that is among them.
+    pub fn of_model(&self, model: &str) -> Option<&ClassifiedModel> {
+        self.classified.models.iter().find(|m| m.info.model == model)
+    }
+}
+
+/// A study to experiment on.
+pub struct OpenStudy {
+    /// What its scans found.
+    pub effects: HeadEffects,
+    /// Its heads in each contrast.
+    pub contrasts: Vec<StudyHeads>,
+    /// The models to experiment on, in the study's order.
+    pub subjects: Vec<Subject>,
+}
+
+impl OpenStudy {
+    /// The study in a folder, and the models to experiment on: the ones named, else all that were scanned. Models of the Hub are
+    /// downloaded if need be.
     ///
     /// # Errors
     /// A folder without scans; a model that was not scanned, is no longer where it was, or cannot be had.
-    pub fn open(
-        args: &ExperimentArgs,
-        top_k: usize,
-        display: Display,
-    ) -> Result<(Self, Vec<Subject>), CliError> {
+    pub fn open(args: &ExperimentArgs, top_k: usize, display: Display) -> Result<Self, CliError> {
         let layout = Layout::new(&args.study.out);
-        let heads = Self::new(&read_joint(&layout, args.tau, display)?, args.tau, top_k)?;
-        let models = &heads.classified.models;
+        let (scans, contrasts) = read_scans(&layout, &args.contrasts, display)?;
+        let heads = |contrast: &Contrast| StudyHeads::new(&scans.joint(contrast, args.tau)?, args.tau, top_k);
+        let contrasts = contrasts.iter().map(heads).collect::<Result<Vec<_>, CliError>>()?;
+        let mut effects = scans.effects()?;
+        // Of a study that contrasts tasks, the models that have any.
+        let is_contrasted = |model: &str| contrasts.iter().any(|heads| heads.of_model(model).is_some());
+        effects.models.retain(|m| contrasts.is_empty() || is_contrasted(&m.info.model));
+        let models = &effects.models;
         if args.models.is_empty() {
-            let subjects =
-                models.iter().map(|m| reopen(&layout, &m.info.model, display)).collect::<Result<_, _>>()?;
-            return Ok((heads, subjects));
+            let reopened = models.iter().map(|m| reopen(&layout, m, display));
+            let subjects = reopened.collect::<Result<_, _>>()?;
+            return Ok(Self { effects, contrasts, subjects });
         }
         downloads::fetch(&args.models, display)?;
         let mut subjects = Subject::open_all(&args.models, display)?;
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
         if let Some(unknown) = subjects.iter().find(|s| place(&s.name).is_none()) {
-            let folder = layout.root().to_owned();
-            return Err(CliError::NotScanned { model: unknown.name.clone(), folder });
+            let tasks: Vec<&str> = match contrasts.first() {
+                Some(heads) => heads.contrast().tasks().to_vec(),
+                None => effects.tasks.iter().map(String::as_str).collect(),
+            };
+            return Err(CliError::not_scanned(&unknown.name, &tasks, layout.root()));
         }
         subjects.sort_by_key(|s| place(&s.name));
-        Ok((heads, subjects))
+        Ok(Self { effects, contrasts, subjects })
+    }
+
+    /// The contrasts, of which there must be one.
+    ///
+    /// # Errors
+    /// A study of one task.
+    pub fn contrasted(&self, folder: &Path) -> Result<&[StudyHeads], CliError> {
+        if self.contrasts.is_empty() {
+            let task = self.effects.tasks.join(", ");
+            return Err(CliError::OneTask { folder: folder.to_owned(), task });
+        }
+        Ok(&self.contrasts)
     }
 }
 
 /// The model that a scan was made of, from where it lay then (a model of the Hub: at that commit), else by its name.
-fn reopen(layout: &Layout, model: &str, display: Display) -> Result<Subject, CliError> {
-    let scan = ScanFile::read(&layout.scan(IOI, model))?;
+fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<Subject, CliError> {
+    let model = scanned.info.model.as_str();
+    let moved = |from: &str| CliError::ModelMoved { model: model.to_owned(), from: from.to_owned() };
+    let task = scanned.tasks.first().ok_or_else(|| moved(""))?;
+    let scan = ScanFile::read(&layout.scan(&task.task, model))?;
     let from = scan.meta.hf_name;
     if let Some(commit) = scan.meta.provenance.options.get(COMMIT).and_then(Value::as_str) {
         let then = format!("{from}@{commit}");
@@ -90,25 +146,23 @@ fn reopen(layout: &Layout, model: &str, display: Display) -> Result<Subject, Cli
             Err(error) => return Err(error),
         }
     }
-    Err(CliError::ModelMoved { model: model.to_owned(), from })
+    Err(moved(&from))
 }
 
-/// A model with its scans, its heads' categories, and the prompts that it was asked.
+/// A model with its scans on some tasks, and the prompts that it was asked.
 pub struct TestedModel<'a> {
     /// The study's folder.
     pub layout: Layout,
     /// The model.
     pub subject: &'a Subject,
-    /// Its heads.
-    pub heads: &'a ClassifiedModel,
-    /// Threshold of the categories.
-    pub tau: f64,
-    /// Logit differences per prompt, IOI first.
-    pub scans: [PerPromptScan; 2],
-    /// Prompts, IOI first.
-    pub prompts: [TokenizedPrompts; 2],
+    /// What the study knows of it.
+    info: &'a ModelInfo,
+    /// Logit differences per prompt on each task.
+    pub scans: Vec<PerPromptScan>,
+    /// Prompts of each task.
+    pub prompts: Vec<TokenizedPrompts>,
     /// The same as the study recorded them.
-    pub sets: [PromptSet; 2],
+    pub sets: Vec<PromptSet>,
     /// The split that heads are judged on.
     pub split: Split,
     /// Hashes that results carry.
@@ -116,39 +170,61 @@ pub struct TestedModel<'a> {
 }
 
 impl<'a> TestedModel<'a> {
-    /// Reads a scanned model's side files and prompts.
+    /// Reads a scanned model's side files and prompts on these tasks, of which there must be one.
     ///
     /// # Errors
     /// A model that was not scanned, or with other weights or another tokenizer than now; files that cannot be read.
-    pub fn new(layout: &Layout, classified: &'a Classified, subject: &'a Subject) -> Result<Self, CliError> {
+    pub fn new(
+        layout: &Layout,
+        info: &'a ModelInfo,
+        tasks: &[&str],
+        subject: &'a Subject,
+    ) -> Result<Self, CliError> {
         let name = &subject.name;
-        let not_scanned = || CliError::NotScanned { model: name.clone(), folder: layout.root().to_owned() };
-        let heads = classified.models.iter().find(|m| m.info.model == *name).ok_or_else(not_scanned)?;
-        let scan = |task| PerPromptScan::read(&layout.per_prompt(task, name));
-        let scans = [scan(IOI)?, scan(ANTI_REPEAT)?];
+        let scan = |task: &&str| PerPromptScan::read(&layout.per_prompt(task, name));
+        let scans = tasks.iter().map(scan).collect::<Result<Vec<_>, _>>()?;
         if scans.iter().any(|s| s.meta.provenance.weight_hash != subject.info.checkpoint.weight_hash()) {
             return Err(CliError::OtherWeights { model: name.clone() });
         }
         let mut provenance = Map::new();
         provenance.insert("tokenizer_hash".into(), subject.hash().into());
-        let ioi = RecordedPrompts::load(layout, IOI, subject)?;
-        let anti = RecordedPrompts::load(layout, ANTI_REPEAT, subject)?;
-        for of_task in [&ioi, &anti] {
+        let (mut prompts, mut sets) = (Vec::new(), Vec::new());
+        for task in tasks {
+            let of_task = RecordedPrompts::load(layout, task, subject)?;
             let task = &of_task.tokenized.task;
             provenance.insert(format!("prompts_{task}"), of_task.set.n_prompts.into());
             provenance.insert(format!("task_hash_{task}"), of_task.set.task.hash().into());
+            prompts.push(of_task.tokenized);
+            sets.push(of_task.set);
         }
-        let split = ioi.tokenized.protocol.held_out_split();
-        let (prompts, sets) = ([ioi.tokenized, anti.tokenized], [ioi.set, anti.set]);
+        let first =
+            prompts.first().ok_or_else(|| CliError::not_scanned(name, &["any task"], layout.root()))?;
+        let split = first.protocol.held_out_split();
         let layout = layout.clone();
-        Ok(Self { layout, subject, heads, tau: classified.tau, scans, prompts, sets, split, provenance })
+        Ok(Self { layout, subject, info, scans, prompts, sets, split, provenance })
     }
 
-    /// Where an experiment's results come from; `options` are the experiment's own.
-    pub fn origin(&self, options: impl IntoIterator<Item = (&'static str, Value)>) -> Origin {
+    /// The same for the tasks of a contrast, with the model's heads in it.
+    ///
+    /// # Errors
+    /// As [`TestedModel::new`].
+    pub fn in_contrast(
+        layout: &Layout,
+        heads: &'a StudyHeads,
+        subject: &'a Subject,
+    ) -> Result<(Self, &'a ClassifiedModel), CliError> {
+        let tasks = heads.contrast().tasks();
+        let model = heads
+            .of_model(&subject.name)
+            .ok_or_else(|| CliError::not_scanned(&subject.name, &tasks, layout.root()))?;
+        Ok((Self::new(layout, &model.info, &tasks, subject)?, model))
+    }
+
+    /// Where the results of an experiment on heads that were classed at `tau` come from; `options` are the experiment's own.
+    pub fn origin(&self, tau: f64, options: impl IntoIterator<Item = (&'static str, Value)>) -> Origin {
         let mut origin = self.origin_without_heads();
         let all = &mut origin.provenance.options;
-        all.insert("tau".into(), self.tau.into());
+        all.insert("tau".into(), tau.into());
         all.extend(options.into_iter().map(|(name, value)| (name.to_owned(), value)));
         origin
     }
@@ -160,22 +236,24 @@ impl<'a> TestedModel<'a> {
             weight_hash: self.subject.info.checkpoint.weight_hash().to_owned(),
             options: self.provenance.clone(),
         };
-        Origin::new(self.heads, &self.scans[0], provenance)
+        Origin::new(self.info, &self.scans[0], provenance)
     }
 
     /// All that an experiment's results depend on, beside the experiment's own options.
     pub fn inputs(&self, origin: &Origin) -> Value {
-        let scans = [IOI, ANTI_REPEAT]
-            .map(|task| Digest256::of_file(&self.layout.per_prompt(task, &self.subject.name)));
-        json!({ "origin": origin, "scans": scans })
+        let digest = |prompts: &TokenizedPrompts| {
+            Digest256::of_file(&self.layout.per_prompt(&prompts.task, &self.subject.name))
+        };
+        json!({ "origin": origin, "scans": self.prompts.iter().map(digest).collect::<Vec<_>>() })
     }
+}
 
-    /// What to say of categories without heads.
-    pub fn empty_categories(&self) -> Vec<String> {
-        let is_empty = |category: &Category| self.heads.heads.iter().all(|h| h.category != *category);
-        let working = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
-        working.iter().filter(|c| is_empty(c)).map(|category| format!("no head is {category}")).collect()
-    }
+/// What to say of categories without heads.
+pub fn empty_categories(contrast: &Contrast, model: &ClassifiedModel) -> Vec<String> {
+    let is_empty = |category: &Category| model.heads.iter().all(|h| h.category != *category);
+    let working = [Category::Shared, Category::OnlyA, Category::OnlyB];
+    let empty = working.into_iter().filter(is_empty);
+    empty.map(|category| format!("no head is {}", contrast.category(category))).collect()
 }
 
 /// The prompts of one task as the study recorded them.

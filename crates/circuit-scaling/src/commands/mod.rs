@@ -15,4 +15,5 @@ pub mod run;
 pub mod scan;
 pub mod shell;
 pub mod tables;
+pub mod task;
 pub mod trace;

@@ -1,13 +1,13 @@
 //! `plot`, `notes` and `report`: what people look at, from the numbers in a study's folder.
 
-use cs_analysis::joint::{JOINT_TABLE, MAX_ROWS};
+use cs_analysis::joint::MAX_ROWS;
 use cs_analysis::layout::Layout;
 use cs_analysis::study::{Study, analyse_csv};
 use cs_report::Extras;
 use cs_report::figures::{Format, draw_all};
 
 use super::drawn::drawn_text;
-use super::tables::from_folder;
+use super::tables::{from_folder, joint_table_in};
 use crate::args::{PlotArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;
@@ -38,10 +38,9 @@ pub fn report(args: &TableArgs, display: Display) -> Result<String, CliError> {
 /// The study in a folder: from its scans, or from its joint table where there are none.
 fn open_study(args: &TableArgs, display: Display) -> Result<(Layout, Study, Extras), CliError> {
     let layout = Layout::new(&args.study.out);
-    let table = layout.table(JOINT_TABLE);
-    let study = match from_folder(args, display) {
-        Err(CliError::NoScans { .. }) if table.exists() => analyse_csv(&table, MAX_ROWS, &args.options()?)?,
-        from_scans => from_scans?.1,
+    let study = match (from_folder(args, display), joint_table_in(&layout)) {
+        (Err(CliError::NoScans { .. }), Some(table)) => analyse_csv(&table, MAX_ROWS, &args.options()?)?,
+        (from_scans, _) => from_scans?.1,
     };
     let extras = Extras::read(&layout, &study)?;
     Ok((layout, study, extras))

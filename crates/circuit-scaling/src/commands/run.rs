@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cs_analysis::contrast::Contrast;
 use cs_analysis::files::write_bytes;
-use cs_analysis::joint::{ScanPair, from_scans, from_study, study_pair};
-use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
-use cs_analysis::study::{Study, analyse};
+use cs_analysis::layout::Layout;
+use cs_analysis::study::Study;
+use cs_analysis::study_scans::StudyScans;
 use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
 use cs_circuits::task::Task;
 use cs_engine::intervention::Stream;
@@ -15,14 +16,14 @@ use cs_report::Extras;
 use cs_report::figures::{Format, draw_all};
 use serde_json::json;
 
-use super::ablate::{AblateOptions, ablate_models};
+use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
-use super::scan::{ModelScan, check_memory, check_references, prompts_folder, resolve, step};
-use super::tables::summary_text;
-use super::trace::{TraceOptions, trace_models};
+use super::scan::{ModelScan, note_left_out, check_memory, check_references, prompts_folder, resolve, step};
+use super::tables::study_text;
+use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
 use crate::progress::{Display, Step, Whole};
@@ -42,13 +43,16 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     args.tables.options()?;
     let tasks: Vec<Task> = args.tasks.iter().map(|task| Task::load(task)).collect::<Result<_, _>>()?;
     let stages = args.stages();
-    if stages != [Stage::Scan] {
-        for task in [IOI, ANTI_REPEAT] {
-            if !tasks.iter().any(|t| t.name == task) {
-                return Err(CliError::TaskNeeded { task });
-            }
-        }
+    let names: Vec<String> = tasks.iter().map(|task| task.name().to_owned()).collect();
+    if let Some(task) =
+        names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+    {
+        return Err(CliError::SameTask { task: task.clone() });
     }
+    if stages.contains(&Stage::Trace) {
+        require_corrupted(&tasks)?;
+    }
+    let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &names)?;
     args.measure.fetch_models(display)?;
     let subjects = Subject::open_all(&args.measure.models, display)?;
     let folder = StudyFolder::open(&args.tables.study.out)?;
@@ -61,7 +65,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         args.measure.models.clone()
     };
     StudyFile::of(&args, models).write(&folder.layout.root().join("study.toml"))?;
-    let mut run = Run { args: &args, tasks, subjects, folder, display, study: None };
+    let mut run = Run { args: &args, tasks, contrasts, subjects, folder, display, study: None };
     run.say_what_it_takes(&stages);
     let mut text = String::new();
     for (index, stage) in stages.iter().enumerate() {
@@ -78,6 +82,18 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         }
     }
     Ok(text + &where_to_look(&run.folder.layout, &stages))
+}
+
+/// Refuses files of prompts that cannot be traced, before anything is measured.
+fn require_corrupted(tasks: &[Task]) -> Result<(), CliError> {
+    let has_none = |task: &&Task| match task {
+        Task::Rows(file) => file.rows.iter().all(|row| row.corrupted.is_empty()),
+        Task::Names(_) | Task::Words(_) => false,
+    };
+    let Some(task) = tasks.iter().find(has_none) else { return Ok(()) };
+    let others: Vec<&str> =
+        Stage::ALL.iter().filter(|stage| **stage != Stage::Trace).map(|stage| stage.name()).collect();
+    Err(CliError::NoCorrupted { task: task.name().to_owned(), stages: others.join(",") })
 }
 
 /// A line for each thing that these stages leave.
@@ -97,11 +113,13 @@ fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
 }
 
 /// What the stages before the presentation have written so far: each file's path and content.
-fn found(layout: &Layout) -> Vec<(PathBuf, Option<Digest256>)> {
-    let causal = layout.causal_results("v");
-    let own = [layout.tables(), layout.attention_folder(), layout.ablation_folder()];
-    let folders = own.into_iter().chain(causal.parent().map(Path::to_owned));
-    let entries = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+fn found(layout: &Layout, contrasts: &[Contrast]) -> Vec<(PathBuf, Option<Digest256>)> {
+    let mut folders = vec![layout.tables(), layout.attention_folder()];
+    for contrast in contrasts {
+        folders.push(layout.ablation_folder(contrast));
+        folders.extend(layout.causal_results(contrast, "v").parent().map(Path::to_owned));
+    }
+    let entries = folders.into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     let with_digest = |path: PathBuf| {
@@ -115,6 +133,8 @@ fn found(layout: &Layout) -> Vec<(PathBuf, Option<Digest256>)> {
 struct Run<'a> {
     args: &'a RunArgs,
     tasks: Vec<Task>,
+    /// Pairs of them that are compared.
+    contrasts: Vec<Contrast>,
     subjects: Vec<Subject>,
     folder: StudyFolder,
     display: Display,
@@ -128,13 +148,16 @@ impl Run<'_> {
     fn say_what_it_takes(&mut self, stages: &[Stage]) {
         let prompts = |task| match stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
-            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), &task.name)).ok(),
+            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok(),
         };
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
         let Ok(costs) = costs(self.args, &self.subjects, &prompts, CALIBRATION) else { return };
         let is_done = |cost: &StageCost| match cost.stage {
-            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(&task.name, &cost.model))),
-            Stage::Trace => self.folder.has_done("trace v"),
+            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model))),
+            Stage::Trace => self.contrasts.iter().all(|c| self.folder.has_done(&trace_step(c, "v"))),
+            Stage::Ablate => {
+                self.contrasts.iter().all(|c| self.folder.has_done(&ablate_step(c, &cost.model)))
+            }
             stage => self.folder.has_done(&format!("{} {}", stage.name(), cost.model)),
         };
         let steps: Vec<Step> = costs
@@ -161,12 +184,15 @@ impl Run<'_> {
     fn scan(&mut self) -> Result<(), CliError> {
         let measure = &self.args.measure;
         let prompts = self.tasks.iter().map(|task| self.resolve(task)).collect::<Result<Vec<_>, _>>()?;
+        for (task, prompts) in self.tasks.iter().zip(&prompts) {
+            note_left_out(task, prompts, self.display);
+        }
         for subject in &self.subjects {
             let mut todo = Vec::new();
             for prompts in &prompts {
                 let scan = ModelScan::new(&self.folder.layout, subject, prompts, measure, None)?;
                 if scan.is_done(&self.folder) {
-                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name));
+                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name()));
                 } else {
                     todo.push(scan);
                 }
@@ -189,7 +215,7 @@ impl Run<'_> {
         let result = resolve(layout, task, measure, &self.subjects);
         let Err(CliError::Prompts(error)) = &result else { return result };
         let PromptError::Mismatch { field, recorded, asked, .. } = &**error else { return result };
-        let record = PromptSet::path(&prompts_folder(layout), &task.name);
+        let record = PromptSet::path(&prompts_folder(layout), task.name());
         let is_ours = |model: &str| self.subjects.iter().any(|subject| subject.name == model);
         if !PromptSet::load(&record)?.tokenizers.iter().all(|t| is_ours(&t.model)) {
             return result;
@@ -198,7 +224,7 @@ impl Run<'_> {
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
             "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
-            task.name
+            task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
         resolve(layout, task, measure, &self.subjects)
@@ -213,14 +239,12 @@ impl Run<'_> {
             return std::fs::read_to_string(&summary)
                 .map_err(|source| CliError::Out { path: summary, source });
         }
-        let pair = |s: &Subject| study_pair(&layout, &s.name, self.args.tables.tau);
-        let pairs: Vec<ScanPair> = self.subjects.iter().map(pair).collect::<Result<_, _>>()?;
-        let study = analyse(from_scans(&pairs)?, &self.args.tables.options()?)?;
+        let study = self.make_study()?;
         let mut outputs = study.write(&layout)?;
-        write_bytes(&summary, summary_text(&study, Some(&pairs)).as_bytes())?;
-        outputs.push(summary.clone());
+        let text = study_text(&study);
+        write_bytes(&summary, text.as_bytes())?;
+        outputs.push(summary);
         self.folder.done("tables", inputs, &outputs)?;
-        let text = summary_text(&study, Some(&pairs));
         self.study = Some(study);
         Ok(text)
     }
@@ -231,23 +255,33 @@ impl Run<'_> {
         let scans: Vec<_> = self
             .subjects
             .iter()
-            .flat_map(|subject| [IOI, ANTI_REPEAT].map(|task| (task, &subject.name)))
+            .flat_map(|subject| self.tasks.iter().map(move |task| (task.name(), &subject.name)))
             .flat_map(|(task, model)| [layout.scan(task, model), layout.per_prompt(task, model)])
             .map(|path| Digest256::of_file(&path))
             .collect();
         let tables = &self.args.tables;
         Digest256::of(&json!({
-            "version": env!("CARGO_PKG_VERSION"), "scans": scans,
+            "version": env!("CARGO_PKG_VERSION"), "scans": scans, "contrasts": self.contrast_names(),
             "tau": tables.tau, "top_k": tables.top_k, "pairs": tables.pairs,
         }))
     }
 
+    fn contrast_names(&self) -> Vec<String> {
+        self.contrasts.iter().map(ToString::to_string).collect()
+    }
+
     /// The tables of this run's models, from its scans.
+    fn make_study(&self) -> Result<Study, CliError> {
+        let models: Vec<String> = self.subjects.iter().map(|s| s.name.clone()).collect();
+        let tasks: Vec<String> = self.tasks.iter().map(|task| task.name().to_owned()).collect();
+        let scans = StudyScans::read_all(&self.folder.layout, &tasks, &models)?;
+        Ok(Study::new(&scans, &self.contrasts, &self.args.tables.options()?)?)
+    }
+
+    /// The same, made once.
     fn study(&mut self) -> Result<&Study, CliError> {
         if self.study.is_none() {
-            let models: Vec<String> = self.subjects.iter().map(|s| s.name.clone()).collect();
-            let joint = from_study(&self.folder.layout, &models, self.args.tables.tau)?;
-            self.study = Some(analyse(joint, &self.args.tables.options()?)?);
+            self.study = Some(self.make_study()?);
         }
         // It was put there above if it was missing.
         self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
@@ -255,14 +289,14 @@ impl Run<'_> {
 
     /// Reads where every head attends at the last token.
     fn attend(&mut self) -> Result<(), CliError> {
-        let heads = self.hero_heads()?;
+        let effects = self.study()?.effects.clone();
         let memory = self.args.measure.memory;
-        attend_models(&mut self.folder, &heads, &self.subjects, memory, self.display).map(drop)
+        attend_models(&mut self.folder, &effects, &self.subjects, memory, self.display).map(drop)
     }
 
     /// Patches the hero heads' values from clean into corrupted prompts.
     fn trace(&mut self) -> Result<(), CliError> {
-        let heads = self.hero_heads()?;
+        let contrasts = self.hero_heads()?;
         let measure = &self.args.measure;
         let options = TraceOptions {
             stream: Stream::V,
@@ -270,12 +304,15 @@ impl Run<'_> {
             resampling: measure.effort.resampling(),
             memory: measure.memory,
         };
-        trace_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)
+        for heads in &contrasts {
+            trace_models(&mut self.folder, heads, &self.subjects, options.clone(), self.display)?;
+        }
+        Ok(())
     }
 
     /// Ablates sets of hero heads against random sets.
     fn ablate(&mut self) -> Result<(), CliError> {
-        let heads = self.hero_heads()?;
+        let contrasts = self.hero_heads()?;
         let effort = &self.args.measure.effort;
         let options = AblateOptions {
             ablation: None,
@@ -286,12 +323,16 @@ impl Run<'_> {
             resamples: effort.resampling().n_resamples,
             memory: self.args.measure.memory,
         };
-        ablate_models(&mut self.folder, &heads, &self.subjects, options, self.display).map(drop)
+        for heads in &contrasts {
+            ablate_models(&mut self.folder, heads, &self.subjects, options, self.display)?;
+        }
+        Ok(())
     }
 
-    fn hero_heads(&mut self) -> Result<StudyHeads, CliError> {
+    /// The heads of each contrast.
+    fn hero_heads(&mut self) -> Result<Vec<StudyHeads>, CliError> {
         let (tau, top_k) = (self.args.tables.tau, self.args.tables.top_k);
-        StudyHeads::new(&self.study()?.joint, tau, top_k)
+        self.study()?.contrasts.iter().map(|c| StudyHeads::new(&c.joint, tau, top_k)).collect()
     }
 
     /// Draws the figures.
@@ -326,7 +367,9 @@ impl Run<'_> {
         make: impl FnOnce(&Study, &Extras, &Layout) -> Result<(Vec<PathBuf>, Vec<String>), CliError>,
     ) -> Result<(), CliError> {
         let layout = self.folder.layout.clone();
-        let inputs = Digest256::of(&json!({ "tables": self.inputs_of_tables(), "found": found(&layout) }));
+        let inputs = Digest256::of(
+            &json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.contrasts) }),
+        );
         if self.folder.is_done(stage, &inputs) {
             self.display.detail(&format!("{stage}: done"));
             return Ok(());

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
+use crate::left_out::left_out;
 use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
 use crate::study_folder::{Digest256, StudyFolder};
@@ -31,16 +32,17 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let mut folder = StudyFolder::open(&args.study.out)?;
     check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
+    note_left_out(&task, &prompts, display);
     let mut text = String::new();
     for subject in &subjects {
         let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
         let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure, only)?;
         if scan.is_done(&folder) {
-            display.note(&format!("{:16} {:12} is done", subject.name, task.name));
+            display.note(&format!("{:16} {:12} is done", subject.name, task.name()));
         } else {
             scan.run(&mut folder, &subject.load()?, display)?;
         }
-        describe(&mut text, &ScanFile::read(&folder.layout.scan(&task.name, &subject.name))?);
+        describe(&mut text, &ScanFile::read(&folder.layout.scan(task.name(), &subject.name))?);
     }
     let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
@@ -61,10 +63,15 @@ pub fn resolve(
 ) -> Result<PromptSet, CliError> {
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let (folder, options) = (prompts_folder(layout), measure.prompt_options());
-    if !PromptSet::path(&folder, &task.name).exists() {
+    if !PromptSet::path(&folder, task.name()).exists() {
         check_references(task, measure, &tokenizers)?;
     }
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
+}
+
+/// Says what of a task takes no part.
+pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
+    left_out(task, prompts).iter().for_each(|line| display.note(line));
 }
 
 /// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
@@ -93,7 +100,7 @@ pub fn check_references(
 /// [`cs_model::error::LoadError::Memory`]
 pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
     for subject in subjects {
-        if tasks.iter().any(|task| !folder.has_done(&step(&task.name, &subject.name))) {
+        if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &subject.name))) {
             subject.info.checkpoint.check_memory()?;
         }
     }
@@ -129,7 +136,7 @@ impl<'a> ModelScan<'a> {
         measure: &MeasureArgs,
         only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
-        let path = layout.scan(&prompts.task.name, &subject.name);
+        let path = layout.scan(prompts.task.name(), &subject.name);
         let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
         // What every table needs is not overwritten by less.
         if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {

@@ -2,63 +2,72 @@
 //! `correlate`, `transfer`), or from a joint table alone (`analyze`).
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use cs_analysis::audit::{ModelAudit, audit_csv};
-use cs_analysis::categories::{Category, RELATIVE_TAU};
-use cs_analysis::joint::{Disattenuated, JointTable, ScanPair, from_scans, scanned_models, study_pair};
-use cs_analysis::layout::{ANTI_REPEAT, IOI, Layout};
+use cs_analysis::categories::RELATIVE_TAU;
+use cs_analysis::contrast::{Category, Contrast, Side};
+use cs_analysis::joint::Disattenuated;
+use cs_analysis::layout::Layout;
 use cs_analysis::model_measures::{IntervalOver, TaskCorrelation};
-use cs_analysis::scan_file::ACCURACY;
+use cs_analysis::scan_file::{ACCURACY, Performance};
 use cs_analysis::stats::Interval;
-use cs_analysis::study::{Study, analyse, analyse_csv};
+use cs_analysis::study::{ContrastStudy, Study, analyse_csv};
+use cs_analysis::study_scans::{StudyScans, scanned_models, scanned_tasks};
+use cs_analysis::transfer::TRANSFER_TESTS;
 
 use cs_report::Extras;
 use cs_report::figures::{Format, draw_all};
 
 use super::drawn::drawn_text;
-use crate::args::{AnalyzeArgs, TableArgs};
+use crate::args::{AnalyzeArgs, ContrastArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;
 
 /// Writes the joint table and its audit.
 pub fn joint(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study) = from_folder(args, display)?;
-    write_tables(&layout, &study, &["joint_ioi_anti_repeat_all", "audit"])?;
-    let mut text = format!("{} heads of {} models are in ", study.joint.n_rows(), study.joint.models.len());
-    let _ = writeln!(text, "{}", layout.table("joint_ioi_anti_repeat_all").display());
-    Ok(text + &audit_text(&study.audits))
+    let mut text = String::new();
+    for contrast in contrasted(&layout, &study)? {
+        let names = [contrast.contrast().joint_table(), contrast.contrast().table("audit")];
+        write_tables(&layout, contrast, &names)?;
+        let (heads, models) = (contrast.joint.n_rows(), contrast.joint.models.len());
+        let _ =
+            writeln!(text, "{heads} heads of {models} models are in {}", layout.table(&names[0]).display());
+        text += &audit_text(&contrast.audits);
+    }
+    Ok(text)
 }
 
 /// Writes every head's category, and prints the counts.
 pub fn classify(args: &TableArgs, display: Display) -> Result<String, CliError> {
-    written(args, display, &["joint_ioi_anti_repeat_heads", "tau_sweep"], |study| summary_text(study, None))
+    let names = |c: &Contrast| vec![c.heads_table(), c.table("tau_sweep")];
+    written(args, display, names, |study| summary_text(study, false))
 }
 
 /// Writes and prints the counts per category.
 pub fn summarize(args: &TableArgs, display: Display) -> Result<String, CliError> {
-    written(args, display, &["head_category_summary"], |study| summary_text(study, None))
+    let names = |c: &Contrast| vec![c.table("head_category_summary")];
+    written(args, display, names, |study| summary_text(study, false))
 }
 
 /// Writes and prints the strongest heads of each model and category.
 pub fn heroes(args: &TableArgs, display: Display) -> Result<String, CliError> {
-    written(args, display, &["hero_heads_for_paper"], heroes_text)
+    written(args, display, |c| vec![c.table("hero_heads_for_paper")], heroes_text)
 }
 
 /// Writes and prints the correlation between the tasks in each model.
 pub fn correlate(args: &TableArgs, display: Display) -> Result<String, CliError> {
-    written(args, display, &["corr_vs_scale_cross_family"], correlation_text)
+    written(args, display, |c| vec![c.table("corr_vs_scale_cross_family")], correlation_text)
 }
 
 /// Writes where each model's strongest heads are in other models, and prints whether that beats chance.
 pub fn transfer(args: &TableArgs, display: Display) -> Result<String, CliError> {
-    let tables = [
-        "ioi_transfer_generic",
-        "anti_transfer_generic",
-        "ioi_transfer_matched",
-        "anti_transfer_matched",
-        "transfer_tests",
-    ];
-    written(args, display, &tables, transfer_text)
+    let names = |c: &Contrast| {
+        let of = |kind: &str| c.keys().map(|key| c.table(&format!("{key}_transfer_{kind}")));
+        of("generic").into_iter().chain(of("matched")).chain([c.table(TRANSFER_TESTS)]).collect()
+    };
+    written(args, display, names, transfer_text)
 }
 
 /// Makes every table, figure and note, and the page, from a joint table alone.
@@ -75,9 +84,12 @@ pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
         }
     };
     study.write(&layout)?;
-    let mut text = summary_text(&study, None);
-    text += &correlation_text(&study);
-    text += &audit_text(&study.audits);
+    let mut text = String::new();
+    for contrast in &study.contrasts {
+        text += &summary_text(contrast, false);
+        text += &correlation_text(contrast);
+        text += &audit_text(&contrast.audits);
+    }
     let _ = writeln!(text, "{} tables are in {}", study.tables.len(), layout.tables().display());
     let extras = Extras::read(&layout, &study)?;
     let drawn = draw_all(&study, &extras, &layout.figures(), &[Format::Png, Format::Svg])?;
@@ -89,24 +101,43 @@ pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Makes the study's tables from its scans, writes some of them and says where they are.
+/// The contrasts of a study, of which there must be one.
+fn contrasted<'a>(layout: &Layout, study: &'a Study) -> Result<&'a [ContrastStudy], CliError> {
+    if study.contrasts.is_empty() {
+        let task = study.effects.tasks.join(", ");
+        return Err(CliError::OneTask { folder: layout.root().to_owned(), task });
+    }
+    Ok(&study.contrasts)
+}
+
+/// Makes the study's tables from its scans, writes some of each contrast's and says where they are.
 fn written(
     args: &TableArgs,
     display: Display,
-    names: &[&str],
-    show: impl Fn(&Study) -> String,
+    names: impl Fn(&Contrast) -> Vec<String>,
+    show: impl Fn(&ContrastStudy) -> String,
 ) -> Result<String, CliError> {
     let (layout, study) = from_folder(args, display)?;
-    write_tables(&layout, &study, names)?;
-    let mut text = show(&study);
-    for name in names {
-        let _ = writeln!(text, "Written to {}", layout.table(name).display());
+    let contrasts = contrasted(&layout, &study)?;
+    let mut text = String::new();
+    for contrast in contrasts {
+        let names = names(contrast.contrast());
+        write_tables(&layout, contrast, &names)?;
+        text += &titled(contrast, contrasts.len(), &show(contrast));
+        for name in &names {
+            let _ = writeln!(text, "Written to {}", layout.table(name).display());
+        }
     }
     Ok(text)
 }
 
-fn write_tables(layout: &Layout, study: &Study, names: &[&str]) -> Result<(), CliError> {
-    for table in names.iter().filter_map(|name| study.table(name)) {
+/// What is said of a contrast, under its name where there are several.
+fn titled(study: &ContrastStudy, n_contrasts: usize, text: &str) -> String {
+    if n_contrasts > 1 { format!("{}\n{text}", study.contrast()) } else { text.to_owned() }
+}
+
+fn write_tables(layout: &Layout, study: &ContrastStudy, names: &[String]) -> Result<(), CliError> {
+    for table in study.tables.iter().filter(|table| names.contains(&table.name)) {
         table.write_csv(&layout.tables())?;
     }
     Ok(())
@@ -115,36 +146,73 @@ fn write_tables(layout: &Layout, study: &Study, names: &[&str]) -> Result<(), Cl
 /// The study of all scans in a folder.
 pub fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study), CliError> {
     let layout = Layout::new(&args.study.out);
-    let study = analyse(read_joint(&layout, args.tau, display)?, &args.options()?)?;
+    let options = args.options()?;
+    let (scans, contrasts) = read_scans(&layout, &args.contrasts, display)?;
+    let study = Study::new(&scans, &contrasts, &options)?;
     Ok((layout, study))
 }
 
-/// The joint table of all models scanned on both tasks; says which were scanned on one only.
-pub fn read_joint(layout: &Layout, tau: f64, display: Display) -> Result<JointTable, CliError> {
+/// The scans in a folder and the contrasts to make of them; says which models a contrast leaves out for want of a scan.
+pub fn read_scans(
+    layout: &Layout,
+    args: &ContrastArgs,
+    display: Display,
+) -> Result<(StudyScans, Vec<Contrast>), CliError> {
     let no_scans = || CliError::NoScans { folder: layout.root().to_owned() };
     if !layout.results().is_dir() {
         return Err(no_scans());
     }
-    let [ioi, anti] = [scanned_models(layout, IOI)?, scanned_models(layout, ANTI_REPEAT)?];
-    for (models, others, task) in [(&ioi, &anti, "ioi"), (&anti, &ioi, "anti-repeat")] {
-        for model in models.iter().filter(|model| !others.contains(model)) {
-            display.note(&format!("left out: {model}, which was scanned on {task} only"));
-        }
-    }
-    let both: Vec<&String> = ioi.iter().filter(|model| anti.contains(model)).collect();
-    if both.is_empty() {
+    let tasks = scanned_tasks(layout)?;
+    if tasks.is_empty() {
         return Err(no_scans());
     }
-    let pairs: Vec<ScanPair> =
-        both.into_iter().map(|model| study_pair(layout, model, tau)).collect::<Result<_, _>>()?;
-    Ok(from_scans(&pairs)?)
+    let models = |task: &String| Ok::<_, CliError>((task.clone(), scanned_models(layout, task)?));
+    let models_of_tasks = tasks.iter().map(models).collect::<Result<Vec<_>, _>>()?;
+    let contrasts = Contrast::choose(&args.contrast, &tasks)?;
+    for contrast in &contrasts {
+        let of = |task: &str| models_of_tasks.iter().find(|(name, _)| name == task).map_or(&[][..], |m| &m.1);
+        let [a, b] = contrast.tasks();
+        let is_on = |task: &str, model: &String| of(task).contains(model);
+        for (task, other) in [(a, b), (b, a)] {
+            for model in of(task).iter().filter(|model| !is_on(other, model)) {
+                let task = task.replace('_', "-");
+                display.note(&format!("left out: {model}, which was scanned on {task} only"));
+            }
+        }
+        if !of(a).iter().any(|model| is_on(b, model)) && args.contrast.is_empty() {
+            return Err(no_scans());
+        }
+    }
+    Ok((StudyScans::read(layout, &models_of_tasks)?, contrasts))
+}
+
+/// The joint table of a folder that has no scans, such as `analyze` leaves it: the published pair's, else the first by name.
+pub fn joint_table_in(layout: &Layout) -> Option<PathBuf> {
+    let published = layout.table(&Contrast::published().joint_table());
+    if published.exists() {
+        return Some(published);
+    }
+    let entries = std::fs::read_dir(layout.tables()).ok()?;
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("joint_") && name.ends_with("_all.csv")
+    });
+    paths.into_iter().min()
 }
 
 /// A line per hero head.
-fn heroes_text(study: &Study) -> String {
+fn heroes_text(study: &ContrastStudy) -> String {
+    let contrast = study.contrast();
+    let delta = |side| format!("Δ {}", contrast.key(side));
     let mut text = format!(
         "{:16} {:10} {:7} {:>9} {:>9} {:>9}\n",
-        "model", "category", "head", "Δ ioi", "Δ anti", "strength"
+        "model",
+        "category",
+        "head",
+        delta(Side::A),
+        delta(Side::B),
+        "strength"
     );
     for hero in &study.heroes {
         let head = format!("L{}H{}", hero.head.layer, hero.head.head);
@@ -152,9 +220,9 @@ fn heroes_text(study: &Study) -> String {
             text,
             "{:16} {:10} {head:7} {:+9.3} {:+9.3} {:9.3}",
             marked(study, &hero.model),
-            hero.head.category.name(),
-            hero.head.delta_ioi,
-            hero.head.delta_anti,
+            contrast.category(hero.head.category),
+            hero.head.deltas[0],
+            hero.head.deltas[1],
             hero.head.strength
         );
     }
@@ -165,19 +233,19 @@ fn heroes_text(study: &Study) -> String {
 const MARK: &str = "*";
 
 /// A model's name, marked if it does not do one of the tasks.
-fn marked(study: &Study, model: &str) -> String {
+fn marked(study: &ContrastStudy, model: &str) -> String {
     let is_marked = study.joint.model(model).is_some_and(|m| !m.info.tasks_not_done().is_empty());
     if is_marked { format!("{model}{MARK}") } else { model.to_owned() }
 }
 
 /// Which tasks the marked models do not do; nothing where none is marked.
-fn what_marks_mean(study: &Study) -> String {
-    let not_done = cs_report::words::not_done(study.joint.models.iter().map(|m| &m.info));
+fn what_marks_mean(study: &ContrastStudy) -> String {
+    let not_done = cs_report::words::not_done(study.contrast(), study.joint.models.iter().map(|m| &m.info));
     not_done.map_or(String::new(), |text| format!("{MARK} {text}\n"))
 }
 
 /// A line per model: both correlations with their intervals.
-fn correlation_text(study: &Study) -> String {
+fn correlation_text(study: &ContrastStudy) -> String {
     let with_ends = |r: Option<f64>, interval: Option<Interval>| match (r, interval) {
         (Some(r), Some(i)) => format!("{r:+.3} [{:+.3}, {:+.3}]", i.low, i.high),
         (Some(r), None) => format!("{r:+.3}"),
@@ -224,7 +292,7 @@ fn correlation_text(study: &Study) -> String {
 }
 
 /// A line per task and pair: does following heads by index or by profile beat chance?
-fn transfer_text(study: &Study) -> String {
+fn transfer_text(study: &ContrastStudy) -> String {
     let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.3}"));
     let mut text = format!(
         "{:5} {:34} {:>5} {:>9} {:>9} {:>7} {:>7}\n",
@@ -235,7 +303,7 @@ fn transfer_text(study: &Study) -> String {
         let _ = writeln!(
             text,
             "{:5} {:34} {:5} {:>9} {:>9} {:>7} {:>7}",
-            transfer.task.name(),
+            study.contrast().key(transfer.side),
             format!("{} -> {}", name(transfer.pair.base), name(transfer.pair.target)),
             transfer.by_index.heads.len(),
             number(transfer.by_index.mean_frac_rank),
@@ -254,28 +322,30 @@ fn audit_text(audits: &[ModelAudit]) -> String {
     audits.iter().map(|audit| audit.sentence() + "\n").collect()
 }
 
-/// A line per model: how well it does the tasks (where the scans are at hand), and its heads per category.
-pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
+/// A line per model: how well it does the tasks of a contrast (where the scans are at hand), and its heads per category.
+pub fn summary_text(study: &ContrastStudy, with_scans: bool) -> String {
+    let contrast = study.contrast();
     let mut text = format!("{:16} {:>6}", "model", "heads");
-    if scans.is_some() {
-        let _ = write!(text, "  {:>14}  {:>14}", "ioi acc  diff", "anti acc  diff");
+    if with_scans {
+        for key in contrast.keys() {
+            let _ = write!(text, "  {:>14}", format!("{key} acc  diff"));
+        }
     }
     for category in Category::ALL {
-        let _ = write!(text, "  {:>9}", category.name());
+        let _ = write!(text, "  {:>9}", contrast.category(category));
     }
     for category in [Category::Shared, Category::Weak] {
-        let _ = write!(text, "  {:>15}", format!("relative {category}"));
+        let _ = write!(text, "  {:>15}", format!("relative {}", contrast.category(category)));
     }
     text.push('\n');
     for model in &study.classified.models {
         let _ = write!(text, "{:16} {:6}", marked(study, &model.info.model), model.heads.len());
-        let pair = scans.and_then(|s| s.iter().find(|p| p.ioi.meta.model_name == model.info.model));
-        for scan in pair.iter().flat_map(|p| [&p.ioi, &p.anti]) {
-            let base = &scan.baseline;
-            let _ = write!(text, "  {:6.1}% {:+6.2}", 100.0 * base.base_accuracy, base.base_logit_diff_mean);
+        for performance in model.info.performance.iter().filter(|_| with_scans) {
+            text += &performance_text(performance);
         }
-        for count in model.counts() {
-            let _ = write!(text, "  {count:9}");
+        for (category, count) in Category::ALL.into_iter().zip(model.counts()) {
+            let width = contrast.category(category).len().max(9);
+            let _ = write!(text, "  {count:width$}");
         }
         for category in [Category::Shared, Category::Weak] {
             let count = model.relative_counts().map(|counts| counts[category as usize]);
@@ -291,8 +361,54 @@ pub fn summary_text(study: &Study, scans: Option<&[ScanPair]>) -> String {
         study.options.tau,
         100.0 * RELATIVE_TAU
     );
-    if scans.is_some() {
+    if with_scans {
         text += &format!("{ACCURACY} diff: the mean logit difference.\n");
     }
+    text
+}
+
+/// Accuracy and mean logit difference, under a title of 14 characters.
+fn performance_text(performance: &Performance) -> String {
+    match (performance.accuracy, performance.logit_diff) {
+        (Some(accuracy), Some(difference)) => format!("  {:6.1}% {difference:+6.2}", 100.0 * accuracy),
+        _ => format!("  {:>14}", "-"),
+    }
+}
+
+/// What a run's tables show: of each contrast; of a study with more to it, first of every task by itself.
+pub fn study_text(study: &Study) -> String {
+    let mut text = String::new();
+    if cs_report::figures::shows_tasks(study) {
+        text += &tasks_text(study);
+    }
+    for contrast in &study.contrasts {
+        text += &titled(contrast, study.contrasts.len(), &summary_text(contrast, true));
+    }
+    text
+}
+
+/// A line per model and task: how well it is done, and how many heads work on it.
+fn tasks_text(study: &Study) -> String {
+    let mut text =
+        format!("{:16} {:20} {:>14}  {:>6}  {:>8}\n", "model", "task", "acc  diff", "heads", "strong");
+    for measures in &study.task_measures {
+        let model = study.effects.model(&measures.info.model);
+        let performance = model.and_then(|m| m.on(&measures.task)).map(|t| t.performance).unwrap_or_default();
+        let mark = if performance.does_task() == Some(false) { MARK } else { "" };
+        let _ = writeln!(
+            text,
+            "{:16} {:19}{} {:6}  {:8}",
+            measures.info.model,
+            format!("{}{mark}", measures.task),
+            performance_text(&performance),
+            measures.n_heads,
+            measures.n_strong
+        );
+    }
+    let _ = writeln!(
+        text,
+        "strong: heads with |Δ| of {} logits or more; {MARK} the model does not do the task. {ACCURACY} diff: the mean logit difference.",
+        study.options.tau
+    );
     text
 }

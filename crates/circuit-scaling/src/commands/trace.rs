@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use cs_analysis::categories::HeroHead;
+use cs_analysis::categories::ClassifiedModel;
+use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::layout::{Layout, stream_name};
 use cs_analysis::origin::Origin;
 use cs_analysis::scan_file::Resampling;
@@ -15,7 +16,7 @@ use cs_analysis::tracing::{
 use cs_engine::intervention::Stream;
 use serde_json::json;
 
-use super::experiment::{StudyHeads, TestedModel};
+use super::experiment::{OpenStudy, StudyHeads, TestedModel, empty_categories};
 use crate::args::TraceArgs;
 use crate::error::CliError;
 use crate::progress::Display;
@@ -45,7 +46,8 @@ struct TracedModel {
 
 /// Traces the heads of a study's models and writes the results.
 pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
-    let (heads, subjects) = StudyHeads::open(&args.experiment, args.top_k, display)?;
+    let study = OpenStudy::open(&args.experiment, args.top_k, display)?;
+    let contrasts = study.contrasted(&args.experiment.study.out)?;
     let options = TraceOptions {
         stream: args.stream,
         all_heads: args.all_heads,
@@ -53,10 +55,15 @@ pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
         memory: args.experiment.memory,
     };
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
-    trace_models(&mut folder, &heads, &subjects, options, display)
+    let mut text = String::new();
+    for heads in contrasts {
+        let of_contrast = trace_models(&mut folder, heads, &study.subjects, options.clone(), display)?;
+        text += &heads.titled(contrasts, &of_contrast);
+    }
+    Ok(text)
 }
 
-/// Traces the heads of these models and writes pairs, results and tables, unless the folder has them already; returns what
+/// Traces a contrast's heads of those of these models that have them and writes pairs, results and tables, unless the folder has them already; returns what
 /// they show.
 ///
 /// # Errors
@@ -70,29 +77,30 @@ pub fn trace_models(
 ) -> Result<String, CliError> {
     let layout = folder.layout.clone();
     let stream = options.stream.as_str();
-    let tested: Vec<TestedModel> = subjects
-        .iter()
-        .map(|subject| TestedModel::new(&layout, &heads.classified, subject))
+    let (contrast, tau) = (heads.contrast(), heads.classified.tau);
+    let tested: Vec<(TestedModel, &ClassifiedModel)> = heads
+        .among(subjects)
+        .map(|subject| TestedModel::in_contrast(&layout, heads, subject))
         .collect::<Result<_, _>>()?;
     let n_heroes: Vec<_> = heads.heroes.iter().map(|h| (&h.model, h.head.layer, h.head.head)).collect();
-    let models: Vec<_> = tested.iter().map(|t| t.inputs(&origin(t, options.stream))).collect();
+    let models: Vec<_> = tested.iter().map(|(t, _)| t.inputs(&origin(t, tau, options.stream))).collect();
     let inputs = Digest256::of(&json!({
         "models": models, "heroes": n_heroes, "all_heads": options.all_heads, "resampling": options.resampling,
     }));
-    let step = format!("trace {stream}");
-    let path = layout.causal_results(stream);
+    let step = trace_step(contrast, stream);
+    let path = layout.causal_results(contrast, stream);
     if folder.is_done(&step, &inputs) {
         display.detail("tracing is done");
-        return Ok(describe(&layout, stream, &read_results(&path)?));
+        return Ok(describe(&layout, contrast, stream, &read_results(&path, contrast)?));
     }
     let (mut heroes, mut all) = (Vec::new(), Vec::new());
-    for tested in &tested {
-        let traced = trace_model(tested, &heads.heroes, &options, display)?;
+    for (tested, model) in &tested {
+        let traced = trace_model(tested, heads, model, &options, display)?;
         heroes.extend(traced.heroes);
         all.extend(traced.all);
     }
     let mut outputs = write(
-        &layout,
+        (&layout, contrast),
         &path,
         [&stream_name("hero_head_causal_summary", stream), &stream_name("causal_correlation", stream)],
         "hero",
@@ -100,8 +108,8 @@ pub fn trace_models(
     )?;
     if options.all_heads {
         outputs.extend(write(
-            &layout,
-            &layout.causal_results_of_all_heads(stream),
+            (&layout, contrast),
+            &layout.causal_results_of_all_heads(contrast, stream),
             [
                 &stream_name("all_head_causal_summary", stream),
                 &stream_name("causal_correlation_all_heads", stream),
@@ -111,48 +119,55 @@ pub fn trace_models(
         )?);
     }
     folder.done(&step, inputs, &outputs)?;
-    Ok(describe(&layout, stream, &heroes))
+    Ok(describe(&layout, contrast, stream, &heroes))
+}
+
+/// The name of a contrast's tracing in the folder's record.
+pub fn trace_step(contrast: &Contrast, stream: &str) -> String {
+    if contrast.is_published() { format!("trace {stream}") } else { format!("trace {stream} {contrast}") }
 }
 
 /// Writes results, and the summary and correlations made of them; returns the paths.
 fn write(
-    layout: &Layout,
+    (layout, contrast): (&Layout, &Contrast),
     path: &Path,
     tables: [&str; 2],
     heads: &str,
     results: &[CausalResult],
 ) -> Result<Vec<PathBuf>, CliError> {
     write_results(path, results)?;
-    summary_table(tables[0], results).write_csv(&layout.tables())?;
-    correlation_table(tables[1], heads, &correlations(results)).write_csv(&layout.tables())?;
-    Ok(vec![path.to_owned(), layout.table(tables[0]), layout.table(tables[1])])
+    let made = [
+        summary_table(contrast, tables[0], results),
+        correlation_table(contrast, tables[1], heads, &correlations(results)),
+    ];
+    made.iter().try_for_each(|table| table.write_csv(&layout.tables()))?;
+    Ok(std::iter::once(path.to_owned()).chain(made.iter().map(|table| layout.table(&table.name))).collect())
 }
 
-fn origin(tested: &TestedModel, stream: Stream) -> Origin {
-    tested.origin([("stream", stream.as_str().into())])
+fn origin(tested: &TestedModel, tau: f64, stream: Stream) -> Origin {
+    tested.origin(tau, [("stream", stream.as_str().into())])
 }
 
-/// Traces one model's hero heads among `heroes`, and all its heads if asked to; writes its pairs.
+/// Traces one model's hero heads in a contrast, and all its heads if asked to; writes its pairs.
 fn trace_model(
     tested: &TestedModel,
-    heroes: &[HeroHead],
+    study: &StudyHeads,
+    model: &ClassifiedModel,
     options: &TraceOptions,
     display: Display,
 ) -> Result<TracedModel, CliError> {
     let name = &tested.subject.name;
-    let heroes: Vec<TracedHead> = heroes
+    let heroes: Vec<TracedHead> = study
+        .heroes
         .iter()
         .filter(|hero| hero.model == *name)
         .map(|hero| TracedHead { head: hero.head.clone(), rank: Some(hero.rank) })
         .collect();
     let rank = |layer, head| heroes.iter().find(|h| (h.head.layer, h.head.head) == (layer, head))?.rank;
     let all: Vec<TracedHead> = match options.all_heads {
-        true => tested
-            .heads
-            .heads
-            .iter()
-            .map(|h| TracedHead { head: h.clone(), rank: rank(h.layer, h.head) })
-            .collect(),
+        true => {
+            model.heads.iter().map(|h| TracedHead { head: h.clone(), rank: rank(h.layer, h.head) }).collect()
+        }
         false => heroes.clone(),
     };
     let places: Vec<(u32, u32)> = all.iter().map(|h| (h.head.layer, h.head.head)).collect();
@@ -173,14 +188,16 @@ fn trace_model(
         display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
         Ok(trace)
     };
-    let [ioi, anti] = [run(0)?, run(1)?];
-    let origin = origin(tested, options.stream);
-    let notes = tested.empty_categories();
-    let results = |heads: &[TracedHead], ioi: &TaskTrace, anti: &TaskTrace| {
-        summarise(&origin, options.stream.as_str(), heads, ioi, anti, &options.resampling, &notes)
+    let traces = [run(0)?, run(1)?];
+    let contrast = study.contrast();
+    let origin = origin(tested, study.classified.tau, options.stream);
+    let notes = empty_categories(contrast, model);
+    let results = |heads: &[TracedHead], traces: &[TaskTrace; 2]| {
+        let stream = options.stream.as_str();
+        summarise(contrast, &origin, stream, heads, traces.each_ref(), &options.resampling, &notes)
     };
     if !options.all_heads {
-        return Ok(TracedModel { heroes: results(&heroes, &ioi, &anti)?, all: Vec::new() });
+        return Ok(TracedModel { heroes: results(&heroes, &traces)?, all: Vec::new() });
     }
     let of_heroes = |trace: &TaskTrace| {
         let place = |hero: &TracedHead| places.iter().position(|p| *p == (hero.head.layer, hero.head.head));
@@ -189,38 +206,35 @@ fn trace_model(
         TaskTrace { influences, ..trace.clone() }
     };
     Ok(TracedModel {
-        heroes: results(&heroes, &of_heroes(&ioi), &of_heroes(&anti))?,
-        all: results(&all, &ioi, &anti)?,
+        heroes: results(&heroes, &traces.each_ref().map(of_heroes))?,
+        all: results(&all, &traces)?,
     })
 }
 
 /// A line per hero head.
-fn describe(layout: &Layout, stream: &str, heroes: &[CausalResult]) -> String {
+fn describe(layout: &Layout, contrast: &Contrast, stream: &str, heroes: &[CausalResult]) -> String {
+    let titled = |before: &str, after: &str| contrast.keys().map(|key| format!("{before} {key}{after}"));
+    let [deltas, influences] = [titled("Δ", ""), titled("influence", " (normalised)")];
     let mut text = format!(
         "{:16} {:10} {:7} {:>8} {:>8}  {:>27}  {:>27}\n",
-        "model",
-        "category",
-        "head",
-        "Δ ioi",
-        "Δ anti",
-        "influence ioi (normalised)",
-        "influence anti (normalised)"
+        "model", "category", "head", deltas[0], deltas[1], influences[0], influences[1]
     );
     for result in heroes {
-        let influence = |mean: f64, normalised: Option<f64>| {
-            let normalised = normalised.map_or("–".to_owned(), |n| format!("{n:+.3}"));
-            format!("{mean:+.3} ({normalised})")
+        let influence = |side: Side| {
+            let on = result.on(side);
+            let normalised = on.figures.normalised.map_or("–".to_owned(), |n| format!("{n:+.3}"));
+            format!("{:+.3} ({normalised})", on.mean)
         };
         let _ = writeln!(
             text,
             "{:16} {:10} {:7} {:+8.3} {:+8.3}  {:>27}  {:>27}",
             result.model,
-            result.category,
+            contrast.category(result.category),
             format!("L{}H{}", result.layer, result.head),
-            result.delta_ioi,
-            result.delta_anti,
-            influence(result.mean_ioi_influence, result.ioi.normalised),
-            influence(result.mean_anti_influence, result.anti.normalised)
+            result.on(Side::A).delta,
+            result.on(Side::B).delta,
+            influence(Side::A),
+            influence(Side::B)
         );
     }
     for of_model in heroes.chunk_by(|a, b| a.model == b.model) {
@@ -232,7 +246,7 @@ fn describe(layout: &Layout, stream: &str, heroes: &[CausalResult]) -> String {
         text,
         "Influence: logit difference with `{stream}` patched from the clean run, minus the corrupted run's; normalised: 0 \
          as corrupted, 1 as clean.\nResults are in {}, tables in {}",
-        layout.causal_results(stream).display(),
+        layout.causal_results(contrast, stream).display(),
         layout.tables().display()
     );
     text

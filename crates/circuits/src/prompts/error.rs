@@ -78,6 +78,29 @@ pub enum PromptError {
         /// What to do.
         mend: String,
     },
+    /// Too few rows of a file of prompts can be used.
+    #[error("{task}: {problem}; {mend}")]
+    TooFewRows {
+        /// The task's name.
+        task: String,
+        /// How many are left, and why.
+        problem: String,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// The words of a template give too few different prompts for two splits.
+    #[error(
+        "{task}: the template {template:?} gives no prompt that the other split does not have, after {n}: add words, or ask for \
+         fewer prompts (--prompts)"
+    )]
+    TooFewTexts {
+        /// The task's name.
+        task: String,
+        /// The template's id.
+        template: String,
+        /// Prompts drawn for the split before.
+        n: usize,
+    },
     /// A prompt breaks the one-token rule.
     #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {mend}")]
     OneToken {
@@ -127,8 +150,7 @@ pub enum PromptError {
     },
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
-        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: no other names give as many tokens as in \
-         {example:?}; use {mend}"
+        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}; use {mend}"
     )]
     NoReference {
         /// The task's name.
@@ -141,6 +163,8 @@ pub enum PromptError {
         prompts: usize,
         /// One that has none.
         example: String,
+        /// What it lacks.
+        reason: &'static str,
         /// What to use instead.
         mend: &'static str,
     },

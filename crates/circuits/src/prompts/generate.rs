@@ -1,4 +1,4 @@
-//! Draws the texts of a study. Nothing here asks a tokenizer, except for twins and reference prompts of equal length.
+//! Draws the texts of a study of names. Nothing here asks a tokenizer, except for twins and reference prompts of equal length.
 //!
 //! `standard`, for `n` prompts with a seed:
 //!
@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::draw::Draw;
 use super::tokenize::{Tokenize, encode};
 use super::{HoldOut, Prompt, PromptError, Protocol, REFERENCES_PER_TEMPLATE, ReferencePrompt, Split, Twin};
-use crate::task::{Names, Order, Pattern, Published, Task, Template};
+use crate::task::{NameTask, Names, Order, Pattern, Published};
 
 /// Two names, in order of mention.
 type Pair<'a> = (&'a str, &'a str);
@@ -36,7 +36,7 @@ const MAX_TRIES: usize = 1000;
 
 /// Prompts of the protocol `standard`, equal texts merged.
 pub(super) fn standard(
-    task: &Task,
+    task: &NameTask,
     names: &Names,
     seed: u64,
     hold_out: HoldOut,
@@ -45,7 +45,7 @@ pub(super) fn standard(
     let mut pairs = unordered_pairs(names, &task.names);
     Draw::new(&task.name, seed, "pairs").shuffle(&mut pairs);
     let every_second = |start| pairs.iter().copied().skip(start).step_by(2).collect::<Vec<_>>();
-    let [of_discovery, of_held_out] = templates_of_splits(task, seed, hold_out);
+    let [of_discovery, of_held_out] = templates_of_splits(&task.name, &task.templates, seed, hold_out);
     let mut prompts = Vec::new();
     for (split, own, templates, n) in [
         (Split::Discovery, every_second(0), of_discovery, n.div_ceil(2)),
@@ -81,7 +81,7 @@ pub(super) fn standard(
             drawn.extend(prompt(task, &form, order, (first, second), fillers, twin));
         }
         let mut distinct = merged(drawn);
-        add_references(task, seed, &mut distinct, |draw, prompt| {
+        add_references(&task.name, seed, &mut distinct, |draw, prompt| {
             let template = task.templates.iter().find(|template| template.id == prompt.template);
             let abc = three_names(draw, &own, &pairs, names, (&prompt.first, &prompt.second));
             Ok(template.zip(abc).and_then(|(template, abc)| reference(&template.text, abc, &prompt.fillers)))
@@ -92,18 +92,23 @@ pub(super) fn standard(
 }
 
 /// The templates of discovery and of held-out prompts.
-fn templates_of_splits(task: &Task, seed: u64, hold_out: HoldOut) -> [Vec<&Template>; 2] {
-    let mut templates: Vec<&Template> = task.templates.iter().collect();
+pub(super) fn templates_of_splits<'t, T>(
+    task: &str,
+    templates: &'t [T],
+    seed: u64,
+    hold_out: HoldOut,
+) -> [Vec<&'t T>; 2] {
+    let mut templates: Vec<&T> = templates.iter().collect();
     if hold_out == HoldOut::Pairs {
         return [templates.clone(), templates];
     }
-    Draw::new(&task.name, seed, "templates").shuffle(&mut templates);
+    Draw::new(task, seed, "templates").shuffle(&mut templates);
     [0, 1].map(|start| templates.iter().copied().skip(start).step_by(2).collect())
 }
 
 /// Prompts of the protocol `published`, equal texts merged.
 pub(super) fn published(
-    task: &Task,
+    task: &NameTask,
     published: &Published,
     seed: u64,
     n: usize,
@@ -128,7 +133,7 @@ pub(super) fn published(
         prompt.resample = fitting_twin(&form, prompt, &twins, tokenizers)?;
     }
     let mut known: HashMap<String, Vec<usize>> = HashMap::new();
-    add_references(task, seed, &mut prompts, |draw, prompt| {
+    add_references(&task.name, seed, &mut prompts, |draw, prompt| {
         let own = lengths(tokenizers, &prompt.text)?;
         let mut pool = names.clone();
         pool.retain(|name| *name != prompt.first && *name != prompt.second);
@@ -156,8 +161,8 @@ pub(super) fn published(
 }
 
 /// Draws reference prompts for each of a split's distinct prompts, until `draw_one` has no more.
-fn add_references(
-    task: &Task,
+pub(super) fn add_references(
+    task: &str,
     seed: u64,
     prompts: &mut [Prompt],
     mut draw_one: impl FnMut(&mut Draw, &Prompt) -> Result<Option<ReferencePrompt>, PromptError>,
@@ -167,7 +172,7 @@ fn add_references(
         *of_template.entry(prompt.template.clone()).or_default() += 1;
     }
     for (i, prompt) in prompts.iter_mut().enumerate() {
-        let mut draw = Draw::new(&task.name, seed, &format!("{} reference {i}", prompt.split.as_str()));
+        let mut draw = Draw::new(task, seed, &format!("{} reference {i}", prompt.split.as_str()));
         for _ in 0..REFERENCES_PER_TEMPLATE.div_ceil(of_template[&prompt.template]) {
             let Some(reference) = draw_one(&mut draw, prompt)? else { break };
             prompt.references.push(reference);
@@ -221,7 +226,9 @@ fn fitting_twin(
 ) -> Result<Option<Twin>, PromptError> {
     let lens = lengths(tokenizers, &prompt.text)?;
     'pairs: for &pair in pairs.iter().filter(|pair| share_no_name(**pair, (&prompt.first, &prompt.second))) {
-        let Some(twin) = form.twin(prompt.order, pair, &prompt.fillers) else { continue };
+        let Some(twin) = prompt.order.and_then(|order| form.twin(order, pair, &prompt.fillers)) else {
+            continue;
+        };
         for (tokenizer, &len) in tokenizers.iter().zip(&lens) {
             if encode(*tokenizer, &twin.text)?.len() != len {
                 continue 'pairs;
@@ -252,9 +259,9 @@ impl Form<'_> {
     }
 }
 
-/// One prompt of weight 1. `None` only where a filler is missing, which [`Task::validate`] rules out.
+/// One prompt of weight 1. `None` only where a filler is missing, which [`crate::task::Task::validate`] rules out.
 fn prompt(
-    task: &Task,
+    task: &NameTask,
     form: &Form<'_>,
     order: Order,
     (first, second): Pair<'_>,
@@ -263,25 +270,21 @@ fn prompt(
 ) -> Option<Prompt> {
     let (repeated, other) = order.repeated_and_other(first, second);
     let (correct, distractor) = task.correct.correct_and_distractor(repeated, other);
+    let text = form.pattern.render(first, second, repeated, &fillers)?.text;
+    let answers = [correct, distractor].map(str::to_owned);
     Some(Prompt {
-        text: form.pattern.render(first, second, repeated, &fillers)?.text,
-        correct: correct.to_owned(),
-        distractor: distractor.to_owned(),
-        weight: 1,
-        split: form.split,
-        template: form.id.to_owned(),
-        order,
+        order: Some(order),
         first: first.to_owned(),
         second: second.to_owned(),
-        corrupted_text: form.pattern.render(first, second, other, &fillers)?.text,
+        corrupted_text: Some(form.pattern.render(first, second, other, &fillers)?.text),
         resample: twin.and_then(|pair| form.twin(order, pair, &fillers)),
-        references: vec![],
         fillers,
+        ..Prompt::of_text(text, answers, form.split, form.id)
     })
 }
 
 /// Equal texts become one prompt with the sum of their weights, where the first of them stood.
-fn merged(drawn: Vec<Prompt>) -> Vec<Prompt> {
+pub(super) fn merged(drawn: Vec<Prompt>) -> Vec<Prompt> {
     let mut place: BTreeMap<String, usize> = BTreeMap::new();
     let mut distinct: Vec<Prompt> = Vec::new();
     for prompt in drawn {

@@ -1,4 +1,5 @@
-//! The prompts of a study: names chosen for all compared models together, texts drawn with a seed, tokens per model.
+//! The prompts of a study: names, words or rows chosen for all compared models together, texts drawn with a seed, tokens per
+//! model.
 //!
 //! ```text
 //! Task + options + every compared tokenizer ──resolve──▶ PromptSet ──tokenize──▶ TokenizedPrompts, one per model
@@ -14,10 +15,12 @@ mod one_token;
 mod record;
 mod reference;
 mod roles;
+mod rows;
 mod tokenize;
 mod tokenized;
+mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -33,7 +36,7 @@ pub use tokenized::{
     Candidate, TokenizedPrompt, TokenizedPrompts, TokenizedReference, TracingPair, TracingPairs,
 };
 
-use crate::task::{Names, Order, Pattern, Task};
+use crate::task::{NameTask, Names, Order, Pattern, Task, WordTask};
 
 /// Prompts drawn per task under `standard`, both splits together.
 ///
@@ -150,7 +153,8 @@ pub struct PromptOptions {
     pub protocol: Protocol,
     /// Seed of every draw.
     pub seed: u64,
-    /// Prompts drawn, all splits together; by default [`DEFAULT_PROMPTS`], or the published number.
+    /// Prompts drawn, all splits together; by default [`DEFAULT_PROMPTS`], or the published number. Of a file of prompts, the
+    /// most distinct prompts that are taken; by default all.
     pub n_prompts: Option<usize>,
     /// What only held-out prompts have.
     pub hold_out: HoldOut,
@@ -161,11 +165,20 @@ pub struct PromptOptions {
 impl PromptOptions {
     /// Whether a task's templates can be divided between two splits.
     fn check_hold_out(&self, task: &Task) -> Result<(), PromptError> {
-        if self.protocol == Protocol::Published {
-            return Err(PromptError::NothingHeldOut { task: task.name.clone() });
+        let name = || task.name().to_owned();
+        if self.hold_out == HoldOut::Pairs {
+            return Ok(());
         }
-        if task.templates.len() < 2 {
-            return Err(PromptError::TooFewTemplates { task: task.name.clone() });
+        if self.protocol == Protocol::Published {
+            return Err(PromptError::NothingHeldOut { task: name() });
+        }
+        let n_templates = match task {
+            Task::Names(task) => task.templates.len(),
+            Task::Words(task) => task.templates.len(),
+            Task::Rows(task) => task.rows.iter().map(|row| &row.group).collect::<BTreeSet<_>>().len(),
+        };
+        if n_templates < 2 {
+            return Err(PromptError::TooFewTemplates { task: name() });
         }
         Ok(())
     }
@@ -177,59 +190,111 @@ impl PromptOptions {
 pub struct Prompt {
     /// The prompt, without BOS and without its answer.
     pub text: String,
-    /// The correct name.
+    /// The correct answer, without the space that stands before it.
     pub correct: String,
-    /// The other name.
+    /// The other answer.
     pub distractor: String,
+    /// Whether the answers follow the text without a space; so in files of prompts only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub glued: bool,
     /// How many times it was drawn.
     pub weight: u32,
     /// Its split.
     pub split: Split,
-    /// Its template's id.
+    /// Its template's id; the group of a prompt from a file.
     pub template: String,
-    /// Which of the two mentions is repeated.
-    pub order: Order,
-    /// The name mentioned first.
+    /// Which of the two mentions is repeated; `None` where a prompt is not made of names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// The name mentioned first; empty where a prompt is not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name mentioned second.
+    /// The name mentioned second; empty where a prompt is not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
-    /// The words that fill the template's other places.
+    /// The words that fill the other places of a template of names.
+    #[serde(default)]
     pub fillers: BTreeMap<String, String>,
-    /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one.
-    pub corrupted_text: String,
-    /// The prompt with two other names, for resample ablation with [`Reference::Same`].
+    /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one, or what the template of words or
+    /// the file says. `None` where the file has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted_text: Option<String>,
+    /// Another prompt of the task, for resample ablation with [`Reference::Same`]: with two other names, other words, or another
+    /// row of the file of the same group and length.
     ///
-    /// Always there under `standard`. Under `published` it is missing where no two other names give as many tokens
-    /// in every compared tokenizer.
+    /// Always there under `standard`, but for files of prompts. Under `published` it is missing where no two other names give as
+    /// many tokens in every compared tokenizer.
     pub resample: Option<Twin>,
-    /// The prompt with three different names, for mean and resample ablation with [`Reference::Abc`]: one or more, see
-    /// [`REFERENCES_PER_TEMPLATE`].
+    /// The prompt with three different names, the template's reference prompts, or the file's corrupted ones, for mean and
+    /// resample ablation with [`Reference::Abc`]: one or more, see [`REFERENCES_PER_TEMPLATE`].
     ///
-    /// Under `published` there are none where no three names that were tried give as many tokens in every compared tokenizer.
+    /// Under `published` there are none where no three names that were tried give as many tokens in every compared tokenizer;
+    /// nor in a file that has no corrupted prompts.
     pub references: Vec<ReferencePrompt>,
 }
 
-/// A prompt's twin: same template, fillers and order, two other names.
+impl Prompt {
+    /// A prompt of weight 1 that is not made of names.
+    fn of_text(text: String, [correct, distractor]: [String; 2], split: Split, template: &str) -> Self {
+        Self {
+            text,
+            correct,
+            distractor,
+            glued: false,
+            weight: 1,
+            split,
+            template: template.to_owned(),
+            order: None,
+            first: String::new(),
+            second: String::new(),
+            fillers: BTreeMap::new(),
+            corrupted_text: None,
+            resample: None,
+            references: Vec::new(),
+        }
+    }
+
+    /// What the text goes on by where `answer` answers it.
+    fn continuation(&self, answer: &str) -> String {
+        continuation(answer, self.glued)
+    }
+}
+
+/// What follows a prompt where `answer` answers it.
+fn continuation(answer: &str, glued: bool) -> String {
+    if glued { answer.to_owned() } else { format!(" {answer}") }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A prompt's twin: same template, fillers and order, two other names; or another prompt of the task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Twin {
-    /// The name mentioned first.
+    /// The name mentioned first; empty where prompts are not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name mentioned second.
+    /// The name mentioned second; empty where prompts are not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
     /// The text.
     pub text: String,
 }
 
-/// A reference prompt: same template and fillers, but three different names, so that none is repeated.
+/// A reference prompt: same template and fillers, but three different names, so that none is repeated; or the task's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferencePrompt {
-    /// The name at `{first}`.
+    /// The name at `{first}`; empty where prompts are not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name at `{second}`.
+    /// The name at `{second}`; empty where prompts are not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
-    /// The name at `{repeated}`.
+    /// The name at `{repeated}`; empty where prompts are not made of names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub third: String,
     /// The text.
     pub text: String,
@@ -245,7 +310,7 @@ pub struct TokenizerRecord {
     pub tokenizer_hash: String,
 }
 
-/// The names and prompts of one task for all models of a study.
+/// The prompts of one task for all models of a study.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptSet {
     /// The task, whole, so that a record of the prompts needs no other file.
@@ -258,9 +323,11 @@ pub struct PromptSet {
     pub hold_out: HoldOut,
     /// Prompts drawn: the sum of all weights.
     pub n_prompts: usize,
-    /// Names that take part, each a candidate answer of every prompt.
+    /// The most rows that were asked of a file of prompts, where it has more; `None` where all were taken, and for other tasks.
+    pub limit: Option<usize>,
+    /// Names that take part, each a candidate answer of every prompt; none in a task that is not made of names.
     pub names: Names,
-    /// Names that some tokenizer refuses.
+    /// Names, words or lines of a file that some tokenizer refuses.
     pub refused: Vec<RefusedName>,
     /// The models that names were chosen for.
     pub tokenizers: Vec<TokenizerRecord>,
@@ -269,9 +336,9 @@ pub struct PromptSet {
 }
 
 impl PromptSet {
-    /// Chooses the names that every tokenizer accepts and draws the prompts.
+    /// Chooses the names, words or rows that every tokenizer accepts and draws the prompts.
     ///
-    /// The result depends on the tokenizers through the set of usable names alone (under `published`: through the
+    /// The result depends on the tokenizers through the set of usable names, words or rows alone (under `published`: through the
     /// lengths of resampled twins and reference prompts), and not on their order.
     ///
     /// # Errors
@@ -283,30 +350,15 @@ impl PromptSet {
         tokenizers: &[&dyn Tokenize],
     ) -> Result<Self, PromptError> {
         if tokenizers.is_empty() {
-            return Err(PromptError::NoModels { task: task.name.clone() });
+            return Err(PromptError::NoModels { task: task.name().to_owned() });
         }
-        let n_prompts = Self::n_prompts(task, options)?;
-        let (seed, hold_out) = (options.seed, options.hold_out);
-        if hold_out == HoldOut::Templates {
-            options.check_hold_out(task)?;
-        }
+        options.check_hold_out(task)?;
         let mut tokenizers = tokenizers.to_vec();
         tokenizers.sort_by(|a, b| a.model().cmp(b.model()));
-        let distinct: Vec<&dyn Tokenize> =
-            one_token::distinct(&tokenizers).into_iter().map(|group| group.tokenizer).collect();
-        let (names, refused, prompts) = match options.protocol {
-            Protocol::Standard => {
-                let (names, refused) = one_token::usable_names(task, options, &tokenizers)?;
-                let prompts = generate::standard(task, &names, seed, hold_out, n_prompts)?;
-                (names, refused, prompts)
-            }
-            Protocol::Published => {
-                let form = published_form(task)?;
-                let prompts = generate::published(task, form, seed, n_prompts, &distinct)?;
-                let names =
-                    Names { pool: form.names.clone(), partner_pool: Vec::new(), pair_step: 1, min_usable: 0 };
-                (names, Vec::new(), prompts)
-            }
+        let chosen = match task {
+            Task::Names(task) => Chosen::names(task, options, &tokenizers)?,
+            Task::Words(task) => Chosen::words(task, options, &tokenizers)?,
+            Task::Rows(task) => rows::choose(task, options, &tokenizers)?,
         };
         let records = tokenizers
             .iter()
@@ -318,45 +370,101 @@ impl PromptSet {
         let set = Self {
             task: task.clone(),
             protocol: options.protocol,
-            seed,
-            hold_out,
-            n_prompts,
-            names,
-            refused,
+            seed: options.seed,
+            hold_out: options.hold_out,
+            n_prompts: chosen.prompts.iter().map(|prompt| prompt.weight as usize).sum(),
+            limit: chosen.limit,
+            names: chosen.names,
+            refused: chosen.refused,
             tokenizers: records,
-            prompts,
+            prompts: chosen.prompts,
         };
-        for tokenizer in distinct {
-            set.tokenize(tokenizer)?;
+        for group in one_token::distinct(&tokenizers) {
+            set.tokenize(group.tokenizer)?;
         }
         Ok(set)
     }
 
-    /// Prompts to draw: what `options` ask for, or the protocol's default.
-    fn n_prompts(task: &Task, options: &PromptOptions) -> Result<usize, PromptError> {
-        let (default, needed) = match options.protocol {
-            Protocol::Standard => (DEFAULT_PROMPTS, 2),
-            Protocol::Published => (published_form(task)?.n_prompts, 1),
-        };
-        let asked = options.n_prompts.unwrap_or(default);
-        if asked < needed {
-            return Err(PromptError::TooFewPrompts { task: task.name.clone(), asked, needed });
-        }
-        if asked > MAX_PROMPTS {
-            return Err(PromptError::TooManyPrompts { task: task.name.clone(), asked, most: MAX_PROMPTS });
-        }
-        Ok(asked)
-    }
-
-    /// The text of the template with this id, under this set's protocol.
+    /// The text of the template with this id, under this set's protocol, of a task of names.
     pub fn pattern(&self, template: &str) -> Option<&Pattern> {
+        let task = self.task.names()?;
         match self.protocol {
-            Protocol::Published => self.task.published.as_ref().map(|published| &published.text),
-            Protocol::Standard => self.task.templates.iter().find(|t| t.id == template).map(|t| &t.text),
+            Protocol::Published => task.published.as_ref().map(|published| &published.text),
+            Protocol::Standard => task.templates.iter().find(|t| t.id == template).map(|t| &t.text),
         }
     }
 }
 
-fn published_form(task: &Task) -> Result<&crate::task::Published, PromptError> {
+/// What [`PromptSet::resolve`] chooses for a task.
+struct Chosen {
+    names: Names,
+    refused: Vec<RefusedName>,
+    prompts: Vec<Prompt>,
+    limit: Option<usize>,
+}
+
+impl Chosen {
+    fn names(
+        task: &NameTask,
+        options: &PromptOptions,
+        tokenizers: &[&dyn Tokenize],
+    ) -> Result<Self, PromptError> {
+        let (seed, hold_out) = (options.seed, options.hold_out);
+        let (names, refused, prompts) = match options.protocol {
+            Protocol::Standard => {
+                let n = options.drawn(&task.name, DEFAULT_PROMPTS)?;
+                let (names, refused) = one_token::usable_names(task, options, tokenizers)?;
+                let prompts = generate::standard(task, &names, seed, hold_out, n)?;
+                (names, refused, prompts)
+            }
+            Protocol::Published => {
+                let form = published_form(task)?;
+                let n = options.drawn(&task.name, form.n_prompts)?;
+                let distinct: Vec<&dyn Tokenize> =
+                    one_token::distinct(tokenizers).into_iter().map(|group| group.tokenizer).collect();
+                let prompts = generate::published(task, form, seed, n, &distinct)?;
+                (Names { pool: form.names.clone(), min_usable: 0, ..Names::none() }, Vec::new(), prompts)
+            }
+        };
+        Ok(Self { names, refused, prompts, limit: None })
+    }
+
+    fn words(
+        task: &WordTask,
+        options: &PromptOptions,
+        tokenizers: &[&dyn Tokenize],
+    ) -> Result<Self, PromptError> {
+        options.no_published_form(&task.name)?;
+        let n = options.drawn(&task.name, DEFAULT_PROMPTS)?;
+        let (words, refused) = words::usable(task, tokenizers)?;
+        let prompts = words::draw(task, &words, options.seed, options.hold_out, n)?;
+        Ok(Self { names: Names::none(), refused, prompts, limit: None })
+    }
+}
+
+impl PromptOptions {
+    /// Prompts to draw: what the options ask for, or the protocol's `default`.
+    fn drawn(&self, task: &str, default: usize) -> Result<usize, PromptError> {
+        let needed = if self.protocol == Protocol::Standard { 2 } else { 1 };
+        let asked = self.n_prompts.unwrap_or(default);
+        if asked < needed {
+            return Err(PromptError::TooFewPrompts { task: task.to_owned(), asked, needed });
+        }
+        if asked > MAX_PROMPTS {
+            return Err(PromptError::TooManyPrompts { task: task.to_owned(), asked, most: MAX_PROMPTS });
+        }
+        Ok(asked)
+    }
+
+    /// Refuses the protocol `published` for tasks that have no published form.
+    fn no_published_form(&self, task: &str) -> Result<(), PromptError> {
+        match self.protocol {
+            Protocol::Standard => Ok(()),
+            Protocol::Published => Err(PromptError::NotPublished { task: task.to_owned() }),
+        }
+    }
+}
+
+fn published_form(task: &NameTask) -> Result<&crate::task::Published, PromptError> {
     task.published.as_ref().ok_or_else(|| PromptError::NotPublished { task: task.name.clone() })
 }

@@ -4,24 +4,24 @@
 //! Without it a name may be two tokens in one family and one in another, or, after a stray double space, another
 //! token at its second mention: families would be compared on different tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::tokenize::{Tokenize, encode, show};
 use super::{PromptError, PromptOptions, Token};
-use crate::task::{Names, Rendered, Task};
+use crate::task::{NameTask, Names, Rendered};
 
-/// Why some tokenizers refuse a name.
+/// Why some tokenizers refuse a name, a word or a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefusedName {
-    /// The name.
+    /// The name or word, or `line N` of a file of prompts.
     pub name: String,
     /// The models that share the tokenizer.
     pub models: Vec<String>,
-    /// What the tokenizer makes of the name.
+    /// What the tokenizer makes of it.
     pub reason: String,
 }
 
@@ -62,24 +62,55 @@ impl<'a> Answers<'a> {
         self.text
     }
 
-    /// The tokens by which `" NAME"` continues those of the text; none where it changes them.
-    fn tokens_of(&self, name: &str) -> Result<Vec<Token>, PromptError> {
-        let mut tokens = encode(self.tokenizer, &format!("{} {name}", self.text))?;
+    /// Tokens of the text.
+    pub(super) fn n_before(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The tokens by which `answer`, its space included, continues those of the text; none where it changes them.
+    fn tokens_of(&self, answer: &str) -> Result<Vec<Token>, PromptError> {
+        let mut tokens = encode(self.tokenizer, &format!("{}{answer}", self.text))?;
         let goes_on = tokens.len() > self.tokens.len()
             && tokens.iter().zip(&self.tokens).all(|(token, before)| token.id == before.id);
         Ok(if goes_on { tokens.split_off(self.tokens.len()) } else { Vec::new() })
     }
 
-    /// The token that answers for a name, or why there is none: the only token of `" NAME"` under the one-token rule, the
-    /// last one without it.
-    pub(super) fn of(&self, name: &str, one_token: bool) -> Result<Result<u32, String>, PromptError> {
-        Ok(match self.tokens_of(name)?.as_slice() {
-            [] => Err(format!("' {name}' changes the tokens before it")),
+    /// The token of `answer`, its space included, or why there is none: the only token under the one-token rule, the last one
+    /// without it.
+    pub(super) fn of(&self, answer: &str, one_token: bool) -> Result<Result<u32, String>, PromptError> {
+        Ok(match self.tokens_of(answer)?.as_slice() {
+            [] => Err(format!("'{answer}' changes the tokens before it")),
             [token] => Ok(token.id),
             [.., last] if !one_token => Ok(last.id),
-            several => Err(format!("' {name}' is split into {}", show(self.tokenizer, several)?)),
+            several => Err(format!("'{answer}' is split into {}", show(self.tokenizer, several)?)),
         })
     }
+}
+
+/// The token of each word, a space before it, or why it has none of its own.
+pub(super) fn one_token_each(
+    answers: &Answers<'_>,
+    words: &[&str],
+) -> Result<Vec<Result<u32, String>>, PromptError> {
+    let of_word = |word: &&str| answers.of(&format!(" {word}"), true);
+    let tokens = words.iter().map(of_word).collect::<Result<Vec<_>, _>>()?;
+    let mut first: HashMap<u32, usize> = HashMap::new();
+    let mut shared: HashMap<usize, usize> = HashMap::new();
+    for (i, token) in tokens.iter().enumerate() {
+        // One token for several words is also what a tokenizer with a token for unknown words makes of them.
+        if let Ok(token) = token {
+            let of_first = *first.entry(*token).or_insert(i);
+            if of_first != i {
+                shared.insert(i, of_first);
+                shared.entry(of_first).or_insert(i);
+            }
+        }
+    }
+    let alone = tokens.into_iter().enumerate().map(|(i, token)| match shared.get(&i) {
+        Some(&other) => Err(format!("' {}' is the same token as ' {}'", words[i], words[other])),
+        None => token,
+    });
+    Ok(alone.collect())
 }
 
 /// The first mention for which `token_of` gives a token that does not stand there alone, as a reason.
@@ -119,7 +150,7 @@ pub(super) fn broken_mention(
 /// # Errors
 /// [`PromptError::TooFewNames`] where fewer are left than the task or `options` demand.
 pub(super) fn usable_names(
-    task: &Task,
+    task: &NameTask,
     options: &PromptOptions,
     tokenizers: &[&dyn Tokenize],
 ) -> Result<(Names, Vec<RefusedName>), PromptError> {
@@ -132,14 +163,10 @@ pub(super) fn usable_names(
     for group in &groups {
         let answers = Answers::after(group.tokenizer, &context)?;
         let names: Vec<&str> = task.names.all().collect();
-        let tokens = names.iter().map(|name| answers.of(name, true)).collect::<Result<Vec<_>, _>>()?;
-        for (i, (&name, token)) in names.iter().zip(&tokens).enumerate() {
-            // One token for several names is also what a tokenizer with a token for unknown words makes of them.
-            let same = (0..names.len()).find(|&other| other != i && token.is_ok() && tokens[other] == *token);
-            let reason = match (token, same) {
-                (Err(reason), _) => Some(reason.clone()),
-                (Ok(_), Some(other)) => Some(format!("' {name}' is the same token as ' {}'", names[other])),
-                (Ok(token), None) => refusal(task, group.tokenizer, name, i, *token)?,
+        for (i, (&name, token)) in names.iter().zip(one_token_each(&answers, &names)?).enumerate() {
+            let reason = match token {
+                Err(reason) => Some(reason),
+                Ok(token) => refusal(task, group.tokenizer, name, i, token)?,
             };
             if let Some(reason) = reason {
                 refused.push(RefusedName { name: name.to_owned(), models: group.models.clone(), reason });
@@ -160,13 +187,13 @@ pub(super) fn usable_names(
 }
 
 /// The first word of each list of fillers.
-fn first_fillers(task: &Task) -> BTreeMap<String, String> {
+fn first_fillers(task: &NameTask) -> BTreeMap<String, String> {
     task.fillers.iter().filter_map(|(key, list)| Some((key.clone(), list.first()?.clone()))).collect()
 }
 
 /// Why `name`, whose token is `token`, does not stand as that token somewhere.
 fn refusal(
-    task: &Task,
+    task: &NameTask,
     tokenizer: &dyn Tokenize,
     name: &str,
     index: usize,
@@ -196,7 +223,7 @@ fn refusal(
 
 /// Whether enough names are left, in all and in each list.
 fn enough(
-    task: &Task,
+    task: &NameTask,
     left: &Names,
     groups: &[SharedTokenizer<'_>],
     refused: &[RefusedName],
@@ -213,6 +240,25 @@ fn enough(
     else {
         return Ok(());
     };
+    let (reasons, mend) = match reasons(groups, refused) {
+        None => ("the task lists no more".to_owned(), "add names, or lower names.min_usable in the task"),
+        Some(reasons) => {
+            (reasons, "reword the template, add names, or compare models that share a tokenizer")
+        }
+    };
+    Err(PromptError::TooFewNames {
+        task: task.name.clone(),
+        scope: scope.to_owned(),
+        usable,
+        listed,
+        needed,
+        reasons,
+        mend: mend.to_owned(),
+    })
+}
+
+/// Which tokenizers refuse how many, with an example of each of the three strictest; `None` where none does.
+pub(super) fn reasons(groups: &[SharedTokenizer<'_>], refused: &[RefusedName]) -> Option<String> {
     let mut by_group: Vec<(usize, String)> = groups
         .iter()
         .filter_map(|group| {
@@ -228,19 +274,6 @@ fn enough(
         })
         .collect();
     by_group.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let (reasons, mend) = if by_group.is_empty() {
-        ("the task lists no more".to_owned(), "add names, or lower names.min_usable in the task")
-    } else {
-        let reasons: Vec<String> = by_group.into_iter().take(3).map(|(_, reason)| reason).collect();
-        (reasons.join("; "), "reword the template, add names, or compare models that share a tokenizer")
-    };
-    Err(PromptError::TooFewNames {
-        task: task.name.clone(),
-        scope: scope.to_owned(),
-        usable,
-        listed,
-        needed,
-        reasons,
-        mend: mend.to_owned(),
-    })
+    let shown: Vec<String> = by_group.into_iter().take(3).map(|(_, reason)| reason).collect();
+    (!shown.is_empty()).then(|| shown.join("; "))
 }

@@ -12,10 +12,10 @@ use cs_analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt, RefusedName, Tokenize,
-    TokenizerRecord, Twin,
+    DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt,
+    RefusedName, Tokenize, TokenizerRecord, Twin, published_form,
 };
-use crate::task::{Names, Rendered, Task};
+use crate::task::{NameTask, Names, Rendered, Task};
 
 /// Changed whenever the record's fields change.
 const FORMAT: u32 = 2;
@@ -31,6 +31,8 @@ struct Record {
     hold_out: HoldOut,
     n_prompts: usize,
     n_distinct_prompts: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<usize>,
     names: Names,
     refused: Vec<RefusedName>,
     tokenizers: Vec<TokenizerRecord>,
@@ -42,7 +44,7 @@ struct Record {
 /// A prompt's texts with the places of their names.
 pub(super) struct PromptTexts {
     pub(super) clean: Rendered,
-    pub(super) corrupted: Rendered,
+    pub(super) corrupted: Option<Rendered>,
     pub(super) resample: Option<Rendered>,
     pub(super) references: Vec<Rendered>,
 }
@@ -67,7 +69,7 @@ impl PromptSet {
         options: &PromptOptions,
         tokenizers: &[&dyn Tokenize],
     ) -> Result<Self, PromptError> {
-        let path = Self::path(folder, &task.name);
+        let path = Self::path(folder, task.name());
         if !path.exists() {
             let set = Self::resolve(task, options, tokenizers)?;
             set.save(folder)?;
@@ -90,7 +92,7 @@ impl PromptSet {
     /// # Errors
     /// [`PromptError::File`].
     pub fn save(&self, folder: &Path) -> Result<PathBuf, PromptError> {
-        let path = Self::path(folder, &self.task.name);
+        let path = Self::path(folder, self.task.name());
         let record = Record {
             format: FORMAT,
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -99,6 +101,7 @@ impl PromptSet {
             hold_out: self.hold_out,
             n_prompts: self.n_prompts,
             n_distinct_prompts: self.prompts.len(),
+            limit: self.limit,
             names: self.names.clone(),
             refused: self.refused.clone(),
             tokenizers: self.tokenizers.clone(),
@@ -113,7 +116,7 @@ impl PromptSet {
         Ok(path)
     }
 
-    /// Reads a record and checks it: every text must be what its template, names and fillers give.
+    /// Reads a record and checks it: every text of a task of names must be what its template, names and fillers give.
     ///
     /// # Errors
     /// [`PromptError::File`] and [`PromptError::Record`].
@@ -140,6 +143,7 @@ impl PromptSet {
             seed: record.seed,
             hold_out: record.hold_out,
             n_prompts: record.n_prompts,
+            limit: record.limit,
             names: record.names,
             refused: record.refused,
             tokenizers: record.tokenizers,
@@ -164,12 +168,31 @@ impl PromptSet {
 
     /// Whether a prompt's texts and answers are what its other fields give, and its split one of the protocol's.
     fn fits(&self, prompt: &Prompt) -> bool {
+        let is_of_split = [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split);
+        is_of_split
+            && match &self.task {
+                Task::Names(task) => self.fits_names(task, prompt),
+                Task::Words(_) | Task::Rows(_) => {
+                    let texts = prompt.resample.iter().map(|twin| &twin.text);
+                    let texts = texts.chain(prompt.references.iter().map(|r| &r.text));
+                    prompt.order.is_none()
+                        && prompt.weight > 0
+                        && ![&prompt.text, &prompt.correct, &prompt.distractor].iter().any(|t| t.is_empty())
+                        && prompt.correct != prompt.distractor
+                        && texts.chain(&prompt.corrupted_text).all(|text| !text.is_empty())
+                }
+            }
+    }
+
+    fn fits_names(&self, task: &NameTask, prompt: &Prompt) -> bool {
+        let Some(order) = prompt.order else { return false };
         let named = |name: &str| self.names.all().any(|other| other == name);
         let Some(texts) = self.render(prompt) else { return false };
-        let (repeated, other) = prompt.order.repeated_and_other(&prompt.first, &prompt.second);
-        let (correct, distractor) = self.task.correct.correct_and_distractor(repeated, other);
+        let (repeated, other) = order.repeated_and_other(&prompt.first, &prompt.second);
+        let (correct, distractor) = task.correct.correct_and_distractor(repeated, other);
         texts.clean.text == prompt.text
-            && texts.corrupted.text == prompt.corrupted_text
+            && !prompt.glued
+            && texts.corrupted.map(|corrupted| corrupted.text) == prompt.corrupted_text
             && texts.resample.map(|twin| twin.text) == prompt.resample.as_ref().map(|twin| twin.text.clone())
             && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
             && prompt.references.iter().all(|r| {
@@ -180,18 +203,31 @@ impl PromptSet {
             && prompt.first != prompt.second
             && named(&prompt.first)
             && named(&prompt.second)
-            && [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split)
     }
 
-    /// Renders a prompt, its twins and its references anew. `None` if the task lacks its template or a filler is missing.
-    pub(super) fn render(&self, prompt: &Prompt) -> Option<PromptTexts> {
-        let pattern = self.pattern(&prompt.template)?;
+    /// A prompt, its twins and its references: rendered anew in a task of names, else as they were drawn, without mentions. `None`
+    /// if the task lacks its template or a filler is missing.
+    pub(super) fn texts(&self, prompt: &Prompt) -> Option<PromptTexts> {
+        if self.task.names().is_some() {
+            return self.render(prompt);
+        }
+        let as_drawn = |text: &String| Rendered { text: text.clone(), mentions: Vec::new() };
+        Some(PromptTexts {
+            clean: as_drawn(&prompt.text),
+            corrupted: prompt.corrupted_text.as_ref().map(as_drawn),
+            resample: prompt.resample.as_ref().map(|twin| as_drawn(&twin.text)),
+            references: prompt.references.iter().map(|reference| as_drawn(&reference.text)).collect(),
+        })
+    }
+
+    fn render(&self, prompt: &Prompt) -> Option<PromptTexts> {
+        let (pattern, order) = (self.pattern(&prompt.template)?, prompt.order?);
         let (first, second) = (prompt.first.as_str(), prompt.second.as_str());
-        let (repeated, other) = prompt.order.repeated_and_other(first, second);
+        let (repeated, other) = order.repeated_and_other(first, second);
         let resample = match &prompt.resample {
             None => None,
             Some(Twin { first, second, .. }) => {
-                let (repeated, _) = prompt.order.repeated_and_other(first, second);
+                let (repeated, _) = order.repeated_and_other(first, second);
                 Some(pattern.render(first, second, repeated, &prompt.fillers)?)
             }
         };
@@ -199,7 +235,7 @@ impl PromptSet {
             |r: &ReferencePrompt| pattern.render(&r.first, &r.second, &r.third, &prompt.fillers);
         Some(PromptTexts {
             clean: pattern.render(first, second, repeated, &prompt.fillers)?,
-            corrupted: pattern.render(first, second, other, &prompt.fillers)?,
+            corrupted: Some(pattern.render(first, second, other, &prompt.fillers)?),
             resample,
             references: prompt.references.iter().map(of_reference).collect::<Option<_>>()?,
         })
@@ -212,24 +248,40 @@ impl PromptSet {
             protocol: self.protocol,
             seed: self.seed,
             hold_out: self.hold_out,
-            n_prompts: Some(self.n_prompts),
+            n_prompts: if matches!(self.task, Task::Rows(_)) { self.limit } else { Some(self.n_prompts) },
             min_names: None,
         }
     }
 
     /// Checks that the record answers what is asked now.
     fn expect(&self, path: &Path, task: &Task, options: &PromptOptions) -> Result<(), PromptError> {
-        let n_prompts = Self::n_prompts(task, options)?;
+        let (recorded, asked) = self.n_recorded_and_asked(options)?;
         let settings = [
             ("task hash", self.task.hash(), task.hash()),
             ("protocol", self.protocol.to_string(), options.protocol.to_string()),
             ("seed", self.seed.to_string(), options.seed.to_string()),
-            ("prompts", self.n_prompts.to_string(), n_prompts.to_string()),
+            ("prompts", recorded, asked),
             ("held-out", self.hold_out.to_string(), options.hold_out.to_string()),
         ];
         settings.into_iter().try_for_each(|(field, recorded, asked)| {
             if recorded == asked { Ok(()) } else { Err(mismatch(path, field, recorded, asked)) }
         })
+    }
+
+    /// How many prompts the record has, and how many are asked for now, as messages show them.
+    fn n_recorded_and_asked(&self, options: &PromptOptions) -> Result<(String, String), PromptError> {
+        let name = self.task.name();
+        let asked = match (&self.task, options.protocol) {
+            (Task::Names(task), Protocol::Published) => options.drawn(name, published_form(task)?.n_prompts)?,
+            (Task::Names(_) | Task::Words(_), _) => options.drawn(name, DEFAULT_PROMPTS)?,
+            (Task::Rows(_), _) => {
+                // As many as there are is all of them.
+                let limit = options.n_prompts.filter(|&n| self.limit.is_some() || n < self.prompts.len());
+                let shown = |limit: Option<usize>| limit.map_or_else(|| "all of the file".to_owned(), |n| n.to_string());
+                return Ok((shown(self.limit), shown(limit)));
+            }
+        };
+        Ok((self.n_prompts.to_string(), asked.to_string()))
     }
 
     /// Adds a model to the record once its tokenizer reads the prompts as it must.

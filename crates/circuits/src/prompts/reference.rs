@@ -48,6 +48,9 @@ impl FromStr for Reference {
     }
 }
 
+/// What prompts of names lack that have no reference prompt.
+const NO_NAMES: &str = "no other names give as many tokens";
+
 impl TokenizedPrompts {
     /// Places in [`Self::prompts`] of the prompts of a split that share a mean; see [`TokenizedPrompt::mean_group`].
     pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
@@ -77,8 +80,12 @@ impl TokenizedPrompts {
             Reference::Abc => {
                 let missing = groups.iter().map(Vec::len).sum();
                 let (prompts, example) = (self.of_split(split).count(), example.text.clone());
-                let mend = "--reference same, --protocol standard or --ablation zero";
-                PromptError::NoReference { task, model, missing, prompts, example, mend }
+                let (reason, mend) = if self.from_file {
+                    ("no `corrupted` is as long", "--reference same, or --ablation zero")
+                } else {
+                    (NO_NAMES, "--reference same, --protocol standard or --ablation zero")
+                };
+                PromptError::NoReference { task, model, missing, prompts, example, reason, mend }
             }
             Reference::Same => PromptError::NothingToAverage {
                 task,
@@ -93,6 +100,7 @@ impl TokenizedPrompts {
                 prompts: self.n_drawn(Split::All),
                 needed: self.needed_for_means(),
                 mend: match self.protocol {
+                    Protocol::Standard if self.from_file => "--ablation zero, or merge groups of the file",
                     Protocol::Standard => "--reference abc",
                     // However many are drawn, there may be one pair of names of a length.
                     Protocol::Published => "--protocol standard where no other names are as long",
@@ -124,7 +132,15 @@ impl TokenizedPrompts {
                 missing: missing.len(),
                 prompts: self.of_split(split).count(),
                 example: example.text.clone(),
-                mend: "--protocol standard, or --ablation zero or mean",
+                reason: match (self.from_file, reference) {
+                    (false, _) => NO_NAMES,
+                    (true, Reference::Abc) => "no `corrupted` is as long",
+                    (true, Reference::Same) => "no other prompt of its group and split is as long",
+                },
+                mend: match self.from_file {
+                    false => "--protocol standard, or --ablation zero or mean",
+                    true => "--ablation zero, or give each row a `corrupted` of as many tokens",
+                },
             }),
         }
     }

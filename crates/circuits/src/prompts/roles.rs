@@ -1,9 +1,10 @@
-//! What each token of a prompt is: a name, the token after it, BOS, …
+//! What each token of a prompt is: a name or an answer, the token after it, BOS, …
 
 use cs_analysis::attention::TokenRole;
 
 use super::tokenize::{Tokenize, encode, with_bos};
 use super::{Prompt, PromptError, PromptSet, TokenizedPrompt, TokenizedPrompts};
+use crate::task::{Mention, Role, whole_words};
 
 impl PromptSet {
     /// The role of every token, BOS included, of every prompt in `tokenized`, which are this set's as tokens of the model of
@@ -27,7 +28,7 @@ impl PromptSet {
     }
 
     fn no_such(&self, prompt: &TokenizedPrompt) -> PromptError {
-        PromptError::Template { task: self.task.name.clone(), template: prompt.template.clone() }
+        PromptError::Template { task: self.task.name().to_owned(), template: prompt.template.clone() }
     }
 
     fn roles_of(
@@ -36,9 +37,12 @@ impl PromptSet {
         prompt: &Prompt,
         tokenized: &TokenizedPrompt,
     ) -> Result<Vec<TokenRole>, PromptError> {
-        let rendered = self.render(prompt).ok_or_else(|| self.no_such(tokenized))?.clean;
+        let mut rendered = self.texts(prompt).ok_or_else(|| self.no_such(tokenized))?.clean;
+        if self.task.names().is_none() {
+            rendered.mentions = mentions_of_answers(prompt);
+        }
         let broken_rule = |reason: String| PromptError::OneToken {
-            task: self.task.name.clone(),
+            task: self.task.name().to_owned(),
             model: tokenizer.model().to_owned(),
             text: prompt.text.clone(),
             reason,
@@ -86,4 +90,18 @@ impl PromptSet {
         };
         Ok((0..ids.len()).map(role).collect())
     }
+}
+
+/// Where a prompt that is not made of names has its answers as whole words, in order.
+fn mentions_of_answers(prompt: &Prompt) -> Vec<Mention> {
+    let mut mentions: Vec<Mention> = [(Role::First, &prompt.correct), (Role::Second, &prompt.distractor)]
+        .into_iter()
+        .flat_map(|(role, answer)| {
+            let answer = answer.trim();
+            whole_words(&prompt.text, answer)
+                .map(move |start| Mention { role, span: start..start + answer.len() })
+        })
+        .collect();
+    mentions.sort_by_key(|mention| mention.span.start);
+    mentions
 }

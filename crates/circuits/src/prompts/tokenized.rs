@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::one_token::{Answers, broken_mention};
 use super::record::write_lines;
 use super::tokenize::{Tokenize, encode, with_bos};
-use super::{Prompt, PromptError, PromptSet, Protocol, Split, Token};
-use crate::task::{Order, Rendered};
+use super::{Prompt, PromptError, PromptSet, Protocol, Split, Token, continuation};
+use crate::task::{Candidates, Order, Rendered, Task};
 
 /// One distinct prompt as a model runs it: a line of `<task>_<model>.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +19,11 @@ pub struct TokenizedPrompt {
     pub text: String,
     /// Its tokens, one BOS in front where the model has one.
     pub token_ids: Vec<u32>,
-    /// The correct name.
+    /// The correct answer.
     pub correct: String,
     /// The token of the correct answer.
     pub correct_id: u32,
-    /// The other name.
+    /// The other answer.
     pub distractor: String,
     /// The token of the other answer.
     pub distractor_id: u32,
@@ -33,20 +33,21 @@ pub struct TokenizedPrompt {
     pub split: Split,
     /// Its template's id.
     pub template: String,
-    /// Which of the two mentions is repeated.
-    pub order: Order,
+    /// Which of the two mentions is repeated; `None` where a prompt is not made of names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
     /// The words that fill the template's other places.
     pub fillers: BTreeMap<String, String>,
-    /// The text with two other names; see [`Prompt::resample`].
+    /// Another prompt of the task; see [`Prompt::resample`].
     pub resample_text: Option<String>,
     /// Its tokens, as many as in `token_ids`.
     pub resample_token_ids: Option<Vec<u32>>,
-    /// The text with the repeated name swapped for the other one, for causal tracing.
-    pub corrupted_text: String,
-    /// Its tokens, as many as in `token_ids`; missing where the names differ in length, under `published` only.
+    /// The corrupted text, for causal tracing; `None` where a file of prompts has none.
+    pub corrupted_text: Option<String>,
+    /// Its tokens, as many as in `token_ids`; missing where the two differ in length, under `published` and in files only.
     pub corrupted_token_ids: Option<Vec<u32>>,
-    /// The text with three different names, for mean and resample ablation; see [`Prompt::references`]. Those that differ in
-    /// length are left out, under `published` only.
+    /// What mean and resample ablation take values from; see [`Prompt::references`]. Those that differ in length are left out,
+    /// under `published` and in files only.
     pub references: Vec<TokenizedReference>,
 }
 
@@ -59,10 +60,10 @@ pub struct TokenizedReference {
     pub token_ids: Vec<u32>,
 }
 
-/// A name that could be the answer, and the token that answers for it.
+/// What could be the answer, and the token that answers for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The name.
+    /// The name or word.
     pub name: String,
     /// Its token; under `published` the last one of `" NAME"`.
     pub id: u32,
@@ -83,29 +84,32 @@ pub struct TokenizedPrompts {
     pub prompts: Vec<TokenizedPrompt>,
     /// Templates that prompts can have under the protocol.
     pub n_templates: usize,
-    /// Every name that takes part, in the order of the task's lists.
+    /// Every answer of the task: the names that take part, in the order of the task's lists, or the answers of all prompts. Empty
+    /// where a prompt's own two answers are all that count.
     pub candidates: Vec<Candidate>,
+    /// Whether the prompts come from a file.
+    pub from_file: bool,
 }
 
 /// A clean and a corrupted prompt of equal length: a line of `<task>_pairs_<model>.jsonl`.
 ///
-/// In the corrupted one the repeated name is swapped for the other. Correct and distractor are the clean prompt's, in
+/// In the corrupted one the distractor is right, or no longer wrong. Correct and distractor are the clean prompt's, in
 /// both runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracingPair {
     /// The prompt.
     pub clean_text: String,
-    /// The prompt with the repeated name swapped.
+    /// The corrupted prompt.
     pub corrupted_text: String,
     /// Tokens of the prompt, one BOS in front.
     pub clean_token_ids: Vec<u32>,
     /// Tokens of the corrupted prompt, as many.
     pub corrupted_token_ids: Vec<u32>,
-    /// The clean prompt's correct name.
+    /// The clean prompt's correct answer.
     pub correct: String,
     /// Its token.
     pub correct_id: u32,
-    /// The clean prompt's other name.
+    /// The clean prompt's other answer.
     pub distractor: String,
     /// Its token.
     pub distractor_id: u32,
@@ -115,8 +119,9 @@ pub struct TracingPair {
     pub split: Split,
     /// The template's id.
     pub template: String,
-    /// Which of the two mentions the clean prompt repeats.
-    pub order: Order,
+    /// Which of the two mentions the clean prompt repeats, of a prompt made of names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
 }
 
 /// The tracing pairs of one split.
@@ -128,52 +133,72 @@ pub struct TracingPairs {
     pub model: String,
     /// One pair for each distinct prompt that has a corrupted twin of equal length.
     pub pairs: Vec<TracingPair>,
-    /// Texts of the prompts that have none; empty under `standard`.
+    /// Texts of the prompts that have none; under `published` and in files only.
     pub left_out: Vec<String>,
+    /// Whether the prompts come from a file.
+    pub from_file: bool,
 }
 
 impl PromptSet {
-    /// The prompts as a model's tokens. The model need not be one that the names were chosen for.
+    /// The prompts as a model's tokens. The model need not be one that the prompts were chosen for.
     ///
     /// # Errors
-    /// Under `standard`, [`PromptError::OneToken`] where a name is not one token at each of its mentions; under
-    /// `published`, [`PromptError::SameAnswer`] where both answers are the same token; a tokenizer that fails.
+    /// Under `standard`, [`PromptError::OneToken`] where an answer is not one token, or a name not one token at each of its
+    /// mentions; [`PromptError::SameAnswer`] where both answers are the same token; a tokenizer that fails.
     pub fn tokenize(&self, tokenizer: &dyn Tokenize) -> Result<TokenizedPrompts, PromptError> {
         let one_token = self.protocol == Protocol::Standard;
         let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
         let context = self.prompts.first().map_or("", |prompt| &prompt.text);
         let answers = Answers::after(tokenizer, context)?;
         for name in self.names.all() {
+            let answer = continuation(name, false);
             let id = answers
-                .of(name, one_token)?
-                .map_err(|reason| self.broken_rule(tokenizer, &format!(" {name}"), reason))?;
+                .of(&answer, one_token)?
+                .map_err(|reason| self.broken_rule(tokenizer, &answer, reason))?;
             ids.insert(name, id);
         }
         let reader = Reader { set: self, tokenizer, ids: &ids, one_token };
-        let prompts = self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<_, _>>()?;
-        let candidates = self
-            .names
-            .all()
-            .filter_map(|name| Some(Candidate { name: name.to_owned(), id: *ids.get(name)? }))
-            .collect();
+        let prompts =
+            self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let candidate = |name: &str, id: u32| Candidate { name: name.to_owned(), id };
+        let candidates = match &self.task {
+            Task::Names(_) => {
+                self.names.all().filter_map(|name| Some(candidate(name, *ids.get(name)?))).collect()
+            }
+            Task::Words(task) if task.candidates == Candidates::Pair => Vec::new(),
+            Task::Words(_) | Task::Rows(_) => {
+                let answers = |p: &TokenizedPrompt| {
+                    [(p.correct_id, p.correct.clone()), (p.distractor_id, p.distractor.clone())]
+                };
+                let all: BTreeSet<(u32, String)> = prompts.iter().flat_map(answers).collect();
+                all.into_iter().map(|(id, name)| Candidate { name, id }).collect()
+            }
+        };
+        let n_templates = match &self.task {
+            Task::Names(task) if one_token => task.templates.len(),
+            Task::Names(_) => 1,
+            Task::Words(task) => task.templates.len(),
+            Task::Rows(_) => prompts.iter().map(|prompt| &prompt.template).collect::<BTreeSet<_>>().len(),
+        };
         Ok(TokenizedPrompts {
-            task: self.task.name.clone(),
+            task: self.task.name().to_owned(),
             protocol: self.protocol,
             model: tokenizer.model().to_owned(),
             tokenizer_hash: tokenizer.hash().to_owned(),
             prompts,
-            n_templates: if one_token { self.task.templates.len() } else { 1 },
+            n_templates,
             candidates,
+            from_file: matches!(self.task, Task::Rows(_)),
         })
     }
 
     fn broken_rule(&self, tokenizer: &dyn Tokenize, text: &str, reason: String) -> PromptError {
         PromptError::OneToken {
-            task: self.task.name.clone(),
+            task: self.task.name().to_owned(),
             model: tokenizer.model().to_owned(),
             text: text.to_owned(),
             reason,
-            mend: "names are chosen once for all models of a study: scan all of them in a new --out, or leave this \
+            mend: "prompts are chosen once for all models of a study: scan all of them in a new --out, or leave this \
                    one out"
                 .to_owned(),
         }
@@ -190,16 +215,16 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&self, prompt: &Prompt) -> Result<TokenizedPrompt, PromptError> {
-        let texts = self.set.render(prompt).ok_or_else(|| PromptError::Template {
-            task: self.set.task.name.clone(),
+        let texts = self.set.texts(prompt).ok_or_else(|| PromptError::Template {
+            task: self.set.task.name().to_owned(),
             template: prompt.template.clone(),
         })?;
         let tokens = self.tokens(&texts.clean)?;
-        let corrupted = self.twin(&prompt.text, tokens.len(), &texts.corrupted)?;
-        let resample = match &texts.resample {
-            Some(twin) => self.twin(&prompt.text, tokens.len(), twin)?,
-            None => None,
+        let as_long = |twin: &Option<Rendered>| match twin {
+            Some(twin) => self.twin(&prompt.text, tokens.len(), twin),
+            None => Ok(None),
         };
+        let (corrupted, resample) = (as_long(&texts.corrupted)?, as_long(&texts.resample)?);
         let mut references = Vec::new();
         for rendered in &texts.references {
             if let Some(tokens) = self.twin(&prompt.text, tokens.len(), rendered)? {
@@ -208,11 +233,11 @@ impl Reader<'_> {
             }
         }
         let answers = Answers::after(self.tokenizer, &prompt.text)?;
-        let correct_id = self.answer(&answers, &prompt.correct)?;
-        let distractor_id = self.answer(&answers, &prompt.distractor)?;
+        let correct_id = self.answer(&answers, prompt, &prompt.correct)?;
+        let distractor_id = self.answer(&answers, prompt, &prompt.distractor)?;
         if correct_id == distractor_id {
             return Err(PromptError::SameAnswer {
-                task: self.set.task.name.clone(),
+                task: self.set.task.name().to_owned(),
                 model: self.tokenizer.model().to_owned(),
                 text: prompt.text.clone(),
                 correct: prompt.correct.clone(),
@@ -251,14 +276,14 @@ impl Reader<'_> {
         Ok(tokens)
     }
 
-    /// Tokens of a text that must be `len` long: an error under the one-token rule, `None` without it.
+    /// Tokens of a text that must be `len` long: an error where names or words are one token each, `None` in other prompts.
     fn twin(&self, text: &str, len: usize, twin: &Rendered) -> Result<Option<Vec<Token>>, PromptError> {
         let tokens = self.tokens(twin)?;
         if tokens.len() == len {
             Ok(Some(tokens))
-        } else if self.one_token {
+        } else if self.one_token && !matches!(self.set.task, Task::Rows(_)) {
             Err(PromptError::UnequalLength {
-                task: self.set.task.name.clone(),
+                task: self.set.task.name().to_owned(),
                 model: self.tokenizer.model().to_owned(),
                 text: text.to_owned(),
                 len,
@@ -270,15 +295,15 @@ impl Reader<'_> {
         }
     }
 
-    /// The token of a name, which must be the same after every prompt.
-    fn answer(&self, answers: &Answers, name: &str) -> Result<u32, PromptError> {
-        let broken = |reason| self.set.broken_rule(self.tokenizer, name, reason);
-        let Some(&id) = self.ids.get(name) else {
-            return Err(broken(format!("{name:?} is not one of the study's names")));
-        };
-        match answers.of(name, self.one_token)?.map_err(broken)? {
-            here if here == id => Ok(id),
-            _ => Err(broken(format!("' {name}' is another token after {:?}", answers.text()))),
+    /// The token of an answer; that of a name must be the same after every prompt.
+    fn answer(&self, answers: &Answers, prompt: &Prompt, answer: &str) -> Result<u32, PromptError> {
+        let broken = |reason| self.set.broken_rule(self.tokenizer, &prompt.text, reason);
+        let id = answers.of(&prompt.continuation(answer), self.one_token)?.map_err(broken)?;
+        match self.ids.get(answer) {
+            _ if self.set.task.names().is_none() => Ok(id),
+            None => Err(broken(format!("{answer:?} is not one of the study's names"))),
+            Some(&same) if same == id => Ok(id),
+            Some(_) => Err(broken(format!("' {answer}' is another token after {:?}", answers.text()))),
         }
     }
 }
@@ -309,11 +334,11 @@ impl TokenizedPrompts {
         let mut pairs = Vec::new();
         let mut left_out = Vec::new();
         for (_, prompt) in self.of_split(split) {
-            match &prompt.corrupted_token_ids {
+            match prompt.corrupted_text.as_ref().zip(prompt.corrupted_token_ids.as_ref()) {
                 None => left_out.push(prompt.text.clone()),
-                Some(corrupted) => pairs.push(TracingPair {
+                Some((text, corrupted)) => pairs.push(TracingPair {
                     clean_text: prompt.text.clone(),
-                    corrupted_text: prompt.corrupted_text.clone(),
+                    corrupted_text: text.clone(),
                     clean_token_ids: prompt.token_ids.clone(),
                     corrupted_token_ids: corrupted.clone(),
                     correct: prompt.correct.clone(),
@@ -327,7 +352,13 @@ impl TokenizedPrompts {
                 }),
             }
         }
-        TracingPairs { task: self.task.clone(), model: self.model.clone(), pairs, left_out }
+        TracingPairs {
+            task: self.task.clone(),
+            model: self.model.clone(),
+            pairs,
+            left_out,
+            from_file: self.from_file,
+        }
     }
 
     /// Writes the prompts to their place in a study, [`Layout::prompts`], and returns it.

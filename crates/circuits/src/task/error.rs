@@ -5,9 +5,10 @@ use thiserror::Error;
 /// A task that cannot be used.
 #[derive(Debug, Error)]
 pub enum TaskError {
-    /// Neither a built-in task nor a path to a `.toml` file.
+    /// Neither a built-in task nor a path to a `.toml`, `.csv` or `.jsonl` file.
     #[error(
-        "unknown task `{name}`: the built-in tasks are {known}; a task of your own is a file ending in .toml"
+        "unknown task `{name}`: the built-in tasks are {known}; a task of your own is a file ending in .toml (templates), .csv or \
+         .jsonl (prompts): `circuit-scaling task --example` prints one of each"
     )]
     Unknown {
         /// What was asked for.
@@ -24,7 +25,7 @@ pub enum TaskError {
         source: std::io::Error,
     },
     /// Not TOML, or not the fields that a task has.
-    #[error("{file}: line {line}: {message}; compare with the format in crates/circuits/tasks/README.md")]
+    #[error("{file}: line {line}: {message}; `circuit-scaling task --example` prints such files")]
     Syntax {
         /// Path, or the built-in task's file name.
         file: String,
@@ -45,4 +46,36 @@ pub enum TaskError {
         /// What to do about it.
         mend: String,
     },
+    /// A file of prompts that is none.
+    #[error("{file}: {problem}; {mend}")]
+    Rows {
+        /// Path.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        mend: String,
+    },
+    /// A row of a file of prompts.
+    #[error("{file}: line {line}: {problem}; {mend}")]
+    Row {
+        /// Path.
+        file: String,
+        /// The line where the row begins, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        mend: String,
+    },
+}
+
+impl TaskError {
+    pub(super) fn rows(file: &str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self::Rows { file: file.to_owned(), problem: problem.into(), mend: mend.into() }
+    }
+
+    pub(super) fn row(file: &str, line: usize, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self::Row { file: file.to_owned(), line, problem: problem.into(), mend: mend.into() }
+    }
 }

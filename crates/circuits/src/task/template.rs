@@ -60,30 +60,43 @@ impl TryFrom<String> for Pattern {
     type Error = PatternError;
 
     fn try_from(source: String) -> Result<Self, PatternError> {
-        let fail = |what: &str| PatternError(what.to_owned(), source.clone());
-        let mut pieces = Vec::new();
-        let mut rest = source.as_str();
-        while !rest.is_empty() {
-            let text_end = rest.find(['{', '}']).unwrap_or(rest.len());
-            if text_end > 0 {
-                pieces.push(Piece::Text(rest[..text_end].to_owned()));
-                rest = &rest[text_end..];
-                continue;
-            }
-            let inner = rest.strip_prefix('{').ok_or_else(|| fail("'}' closes nothing"))?;
-            let end = inner.find('}').ok_or_else(|| fail("'{' is never closed"))?;
-            let word = &inner[..end];
-            if !is_word(word) {
-                return Err(fail(&format!("bad placeholder {{{word}}}")));
-            }
-            pieces.push(match Role::ALL.into_iter().find(|role| role.as_str() == word) {
-                Some(role) => Piece::Name(role),
-                None => Piece::Filler(word.to_owned()),
-            });
-            rest = &inner[end + 1..];
-        }
+        let pieces = cut(&source, is_word)?
+            .into_iter()
+            .map(|(text, is_place)| match Role::ALL.into_iter().find(|role| role.as_str() == text) {
+                Some(role) if is_place => Piece::Name(role),
+                _ if is_place => Piece::Filler(text.to_owned()),
+                _ => Piece::Text(text.to_owned()),
+            })
+            .collect();
         Ok(Self { source, pieces })
     }
+}
+
+/// A text cut at its placeholders: each piece, and whether it stood in braces, where it must be `allowed`.
+pub(super) fn cut(
+    source: &str,
+    allowed: impl Fn(&str) -> bool,
+) -> Result<Vec<(&str, bool)>, PatternError> {
+    let fail = |what: &str| PatternError(what.to_owned(), source.to_owned());
+    let mut pieces = Vec::new();
+    let mut rest = source;
+    while !rest.is_empty() {
+        let text_end = rest.find(['{', '}']).unwrap_or(rest.len());
+        if text_end > 0 {
+            pieces.push((&rest[..text_end], false));
+            rest = &rest[text_end..];
+            continue;
+        }
+        let inner = rest.strip_prefix('{').ok_or_else(|| fail("'}' closes nothing"))?;
+        let end = inner.find('}').ok_or_else(|| fail("'{' is never closed"))?;
+        let word = &inner[..end];
+        if !allowed(word) {
+            return Err(fail(&format!("bad placeholder {{{word}}}")));
+        }
+        pieces.push((word, true));
+        rest = &inner[end + 1..];
+    }
+    Ok(pieces)
 }
 
 /// Lower-case ASCII letters, digits and underscores, starting with a letter.

@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::template::is_word;
-use super::{Pattern, Piece, Role, Task, TaskError};
-
-/// Longest task name: file names built from it stay far below any file system's limit.
-const MAX_NAME_LEN: usize = 40;
+use super::{MAX_NAME_LEN, NameTask, Pattern, Piece, Role, Task, TaskError};
 
 /// Fewest names that leave every prompt two others to be resampled with: two in each list, or four in the only one.
 const MIN_PER_LIST: usize = 2;
@@ -18,15 +15,32 @@ const MAX_NAMES: usize = 1000;
 /// Most words in all lists of fillers, each of which is compared with every name.
 const MAX_FILLERS: usize = 10_000;
 
+/// What can be said of any task's name and title.
+pub(super) fn name(task: &Task, file: &str) -> Result<(), TaskError> {
+    let name = task.name();
+    let (field, problem, mend) = if !is_word(name) || name.len() > MAX_NAME_LEN {
+        let mend =
+            format!("use at most {MAX_NAME_LEN} lower-case letters, digits and underscores, a letter first");
+        ("name", format!("{name:?} cannot be part of a file name"), mend)
+    } else if name == "copy_suppression" || name.ends_with("_pairs") {
+        // These names would make files that another task or another kind of file already has.
+        ("name", format!("{name:?} is the name of other result files"), "choose another name".to_owned())
+    } else if task.title().trim().is_empty() {
+        ("title", "is empty".to_owned(), "write what tables and figures should call the task".to_owned())
+    } else {
+        return Ok(());
+    };
+    Err(TaskError::Invalid { file: file.to_owned(), field: field.to_owned(), problem, mend })
+}
+
 struct Checker<'a> {
-    task: &'a Task,
+    task: &'a NameTask,
     file: &'a str,
 }
 
 /// Every check, in the order of the file.
-pub(super) fn task(task: &Task, file: &str) -> Result<(), TaskError> {
+pub(super) fn task(task: &NameTask, file: &str) -> Result<(), TaskError> {
     let checker = Checker { task, file };
-    checker.name()?;
     checker.names()?;
     checker.fillers()?;
     checker.templates()?;
@@ -50,31 +64,6 @@ impl Checker<'_> {
 
     fn too_many(&self, field: &str, n: usize, most: usize) -> Result<(), TaskError> {
         self.fail(field, format!("has {n} entries"), format!("{most} is the most: leave some out"))
-    }
-
-    fn name(&self) -> Result<(), TaskError> {
-        let name = self.task.name.as_str();
-        if !is_word(name) || name.len() > MAX_NAME_LEN {
-            return self.fail(
-                "name",
-                format!("{name:?} cannot be part of a file name"),
-                format!(
-                    "use at most {MAX_NAME_LEN} lower-case letters, digits and underscores, a letter first"
-                ),
-            );
-        }
-        // These names would make files that another task or another kind of file already has.
-        if name == "copy_suppression" || name.ends_with("_pairs") {
-            return self.fail(
-                "name",
-                format!("{name:?} is the name of other result files"),
-                "choose another name",
-            );
-        }
-        if self.task.title.trim().is_empty() {
-            return self.fail("title", "is empty", "write what tables and figures should call the task");
-        }
-        Ok(())
     }
 
     fn names(&self) -> Result<(), TaskError> {
@@ -286,26 +275,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// A list of words: none empty, padded, with braces, or there twice.
     fn words(&self, field: &str, list: &[String]) -> Result<(), TaskError> {
-        let mut seen = BTreeSet::new();
-        for word in list {
-            if word.is_empty()
-                || word.trim() != word
-                || word.contains(['{', '}'])
-                || word.contains(char::is_control)
-            {
-                return self.fail(
-                    field,
-                    format!("{word:?} is empty, or has space around it, braces or control characters"),
-                    "write the bare word",
-                );
-            }
-            if !seen.insert(word) {
-                return self.fail(field, format!("{word:?} is there twice"), "remove one of them");
-            }
-        }
-        Ok(())
+        words(list).or_else(|(problem, mend)| self.fail(field, problem, mend))
     }
 
     fn no_name_in_pattern<'n>(
@@ -338,13 +309,34 @@ impl Checker<'_> {
     }
 }
 
-/// Whether `word` occurs in `text` with no letter or digit on either side.
-fn has_whole_word(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(start, _)| {
+/// A list of words: none empty, padded, with braces, or there twice. Else the problem and the mend.
+pub(super) fn words(list: &[String]) -> Result<(), (String, &'static str)> {
+    let mut seen = BTreeSet::new();
+    for word in list {
+        if word.is_empty() || word.trim() != word || word.contains(['{', '}']) || word.contains(char::is_control)
+        {
+            let problem = format!("{word:?} is empty, or has space around it, braces or control characters");
+            return Err((problem, "write the bare word"));
+        }
+        if !seen.insert(word) {
+            return Err((format!("{word:?} is there twice"), "remove one of them"));
+        }
+    }
+    Ok(())
+}
+
+/// Where `word` occurs in `text` with no letter or digit on either side, as byte offsets.
+pub(crate) fn whole_words(text: &str, word: &str) -> impl Iterator<Item = usize> {
+    text.match_indices(word).map(|(start, _)| start).filter(move |&start| {
         let before = text[..start].chars().next_back();
         let after = text[start + word.len()..].chars().next();
         !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
     })
+}
+
+/// Whether `word` occurs in `text` with no letter or digit on either side.
+pub(crate) fn has_whole_word(text: &str, word: &str) -> bool {
+    whole_words(text, word).next().is_some()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use cs_analysis::ablation::{
     AblationPlan, AblationSettings, Evidence, ModelAblation, TaskOutcomes, evaluate, plan, run_random_sets,
 };
 use cs_analysis::categories::{Classified, DEFAULT_TAU, classify};
+use cs_analysis::contrast::Contrast;
 use cs_analysis::dissociation::{Dissociation, dissociation};
 use cs_analysis::joint::{ScanPair, from_scans};
 use cs_analysis::origin::Origin;
@@ -41,20 +42,20 @@ impl<'a> Scanned<'a> {
         let scans = prompts.map(|prompts| plain_scan(decoder, prompts));
         let options = SummaryOptions { resampling: RESAMPLING, taus: vec![DEFAULT_TAU] };
         let [ioi, anti] = scans.each_ref().map(|scan| summarise_scan(scan, &options).expect("a scan file"));
-        let joint = from_scans(&[ScanPair::new(ioi, anti)]).expect("a joint table");
+        let joint = from_scans(&Contrast::published(), &[ScanPair::new(ioi, anti)]).expect("a joint table");
         let classified = classify(&joint, tau).expect("categories");
         let provenance = Provenance {
             program_version: String::new(),
             weight_hash: String::new(),
             options: Default::default(),
         };
-        let origin = Origin::new(&classified.models[0], &scans[0], provenance);
+        let origin = Origin::new(&classified.models[0].info, &scans[0], provenance);
         Self { decoder, prompts, scans, classified, origin }
     }
 
     /// The sets to ablate, with another seed for each model.
     pub fn plan(&self, n_random_sets: usize, seed: u64) -> AblationPlan {
-        plan(&self.classified.models[0], n_random_sets, seed)
+        plan(&self.classified.contrast, &self.classified.models[0], n_random_sets, seed)
     }
 
     pub fn settings(&self, n_random_sets: usize) -> AblationSettings {
@@ -92,6 +93,7 @@ impl<'a> Scanned<'a> {
         let settings = self.settings(n_random_sets);
         let outcomes = self.outcomes(&plan, &settings);
         let evidence = Evidence {
+            contrast: &self.classified.contrast,
             model: &self.classified.models[0],
             scans: [&self.scans[0], &self.scans[1]],
             plan: &plan,

@@ -77,7 +77,7 @@ pub fn failures(planted: &Planted, found: [&[f64]; 2], tau: f64) -> Vec<Failure>
 }
 
 fn fault(found: [f64; 2], planted: [f64; 2], category: Category, tau: f64) -> Option<FailureKind> {
-    let found_category = Category::of(found[0], found[1], tau);
+    let found_category = Category::of(found, tau);
     let pairs = || found.into_iter().zip(planted);
     let far = |(found, planted): (f64, f64)| {
         // The negation also catches NaN.

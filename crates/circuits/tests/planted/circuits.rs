@@ -8,7 +8,7 @@
 //! ablating what its choice of IO rests on leaves it attending to IO, S1 and S2 alike, and its share of the logit
 //! difference goes from `m` to `m/3 − 2m/3 = −m/3`.
 
-use cs_analysis::categories::Category::{self, AntiOnly, IoiOnly, Shared, Weak};
+use cs_analysis::categories::Category::{self, OnlyA, OnlyB, Shared, Weak};
 
 use super::features::{Feature, N_CTX};
 use super::world::World;
@@ -61,20 +61,20 @@ pub fn full_circuit(world: &World) -> Vec<Role> {
         // `two_faced` on anti-repeat turns from −0.4 to +0.4/3.
         role("duplicate", &[], Shared, [-1.0 + 0.8 / 3.0 - 3.6, -2.0 / 3.0 + 1.2 + 0.4 / 3.0 - 2.2], duplicate(world)),
         // Tells each position the token before it: only `anti_suppressor` asks.
-        role("previous", &[], AntiOnly, [0.0, -1.2], previous(world)),
+        role("previous", &[], OnlyB, [0.0, -1.2], previous(world)),
         // Attends to S2, and tells the last position not to answer S.
         role("s_inhibition", &["duplicate"], Shared,
             [(-3.0 + 0.8) / 3.0 - 2.2, (-2.0 + 0.4) / 3.0 - 1.6], s_inhibition(world, Constant, Duplicate)),
         // Attends from " to" to the name that is not inhibited, and answers it.
         // `bias` stands before it and `anti_mover`, so that taking the bias away would show.
-        role("ioi_mover", &["s_inhibition", "bias"], IoiOnly, [-3.0, 0.0], mover(world, to, 3.0)),
+        role("ioi_mover", &["s_inhibition", "bias"], OnlyA, [-3.0, 0.0], mover(world, to, 3.0)),
         // The same, but speaks against it: harm.
-        role("ioi_negative_mover", &["s_inhibition"], IoiOnly, [0.8, 0.0], mover(world, to, -0.8)),
+        role("ioi_negative_mover", &["s_inhibition"], OnlyA, [0.8, 0.0], mover(world, to, -0.8)),
         // Attends from " to" to S2, and speaks against it.
-        role("ioi_suppressor", &["duplicate"], IoiOnly, [-1.6, 0.0], suppressor(world, to, Duplicate, 1.6)),
-        role("anti_mover", &["s_inhibition", "bias"], AntiOnly, [0.0, -2.0], mover(world, with, 2.0)),
+        role("ioi_suppressor", &["duplicate"], OnlyA, [-1.6, 0.0], suppressor(world, to, Duplicate, 1.6)),
+        role("anti_mover", &["s_inhibition", "bias"], OnlyB, [0.0, -2.0], mover(world, with, 2.0)),
         // Attends from " with" to the name after the full stop, and speaks against it.
-        role("anti_suppressor", &["previous"], AntiOnly, [0.0, -1.2], suppressor(world, with, stop, 1.2)),
+        role("anti_suppressor", &["previous"], OnlyB, [0.0, -1.2], suppressor(world, with, stop, 1.2)),
         // Attends to S2 and answers it: harm on both tasks.
         role("repeater", &["duplicate"], Shared, [0.6, 0.6], suppressor(world, Constant, Duplicate, -0.6)),
         // Speaks against S on IOI, which helps, and against IO on anti-repeat, which harms.
@@ -98,16 +98,16 @@ pub fn separate_circuit(world: &World) -> Vec<Role> {
     let (comma, stop) = (world.id(","), world.id("."));
     #[rustfmt::skip]
     let table = [
-        role("ioi_previous", &[], IoiOnly, [-2.0 / 3.0 - 3.6, 0.0], previous_mark(comma)),
-        role("ioi_inhibition", &["ioi_previous"], IoiOnly, [-2.0 / 3.0 - 2.0, 0.0],
+        role("ioi_previous", &[], OnlyA, [-2.0 / 3.0 - 3.6, 0.0], previous_mark(comma)),
+        role("ioi_inhibition", &["ioi_previous"], OnlyA, [-2.0 / 3.0 - 2.0, 0.0],
             s_inhibition(world, to, Previous(comma))),
-        role("ioi_mover", &["ioi_inhibition"], IoiOnly, [-2.0, 0.0], mover(world, to, 2.0)),
-        role("ioi_suppressor", &["ioi_previous"], IoiOnly, [-1.6, 0.0], suppressor(world, to, Previous(comma), 1.6)),
-        role("anti_previous", &[], AntiOnly, [0.0, -2.4 / 3.0 - 3.6], previous_mark(stop)),
-        role("anti_inhibition", &["anti_previous"], AntiOnly, [0.0, -2.4 / 3.0 - 2.4],
+        role("ioi_mover", &["ioi_inhibition"], OnlyA, [-2.0, 0.0], mover(world, to, 2.0)),
+        role("ioi_suppressor", &["ioi_previous"], OnlyA, [-1.6, 0.0], suppressor(world, to, Previous(comma), 1.6)),
+        role("anti_previous", &[], OnlyB, [0.0, -2.4 / 3.0 - 3.6], previous_mark(stop)),
+        role("anti_inhibition", &["anti_previous"], OnlyB, [0.0, -2.4 / 3.0 - 2.4],
             s_inhibition(world, with, Previous(stop))),
-        role("anti_mover", &["anti_inhibition"], AntiOnly, [0.0, -2.4], mover(world, with, 2.4)),
-        role("anti_suppressor", &["anti_previous"], AntiOnly, [0.0, -1.2],
+        role("anti_mover", &["anti_inhibition"], OnlyB, [0.0, -2.4], mover(world, with, 2.4)),
+        role("anti_suppressor", &["anti_previous"], OnlyB, [0.0, -1.2],
             suppressor(world, with, Previous(stop), 1.2)),
     ];
     Vec::from(table)

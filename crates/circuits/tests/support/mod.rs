@@ -5,6 +5,12 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_circuits::task::{NameTask, Task};
+
+/// A built-in task of names.
+pub fn name_task(name: &str) -> NameTask {
+    Task::load(name).unwrap().names().unwrap().clone()
+}
 
 /// Hugging Face's own tokenizer, as a model has it.
 pub struct Real {

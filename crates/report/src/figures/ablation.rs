@@ -1,45 +1,28 @@
 //! Sets of heads ablated at once: hero heads against random ones, and what each set does to either task.
 
 use cs_analysis::ablation::{SetKind, SummaryRow};
+use cs_analysis::contrast::{Category, Side};
 use cs_analysis::dissociation::DissociationRow;
-use cs_analysis::joint::StudyTask;
+use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
-use cs_analysis::study::Study;
+use cs_analysis::study::ContrastStudy;
 use plotters::style::RGBColor;
 
 use super::page::{DrawError, Entry, Sheet, Symbol, grid};
-use super::palette::{FAINT, Families, INK, Marker, task_color, task_label};
+use super::palette::{FAINT, Families, INK, Marker, category_label, side_color, side_label};
 use super::panel::Panel;
 use super::rows::rows;
 use super::scale::{Axis, Scale};
 use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
-use crate::extras::Extras;
+use crate::extras::ContrastExtras;
 use crate::words;
 
 /// Which heads hero sets are taken from in the figures: all of a model.
 const SELECTION: &str = "all";
 
-/// A figure of a set on a task: its value and the ends of what surrounds it.
-type Value = (Option<f64>, Option<f64>, Option<f64>);
-
-/// Correct − mean of the other candidates.
-fn mean_diff(row: &SummaryRow, task: StudyTask) -> Value {
-    match task {
-        StudyTask::Ioi => (row.mean_diff_ioi, row.mean_diff_ioi_low, row.mean_diff_ioi_high),
-        StudyTask::Anti => (row.mean_diff_anti, row.mean_diff_anti_low, row.mean_diff_anti_high),
-    }
-}
-
-fn accuracy(row: &SummaryRow, task: StudyTask) -> Value {
-    match task {
-        StudyTask::Ioi => (row.acc_ioi, row.acc_ioi_low, row.acc_ioi_high),
-        StudyTask::Anti => (row.acc_anti, row.acc_anti_low, row.acc_anti_high),
-    }
-}
-
 /// The rows of a model and kind of set, by k, that were measured.
-fn curve<'a>(extras: &'a Extras, model: &'a str, kind: SetKind) -> Vec<&'a SummaryRow> {
+fn curve<'a>(extras: &'a ContrastExtras<'a>, model: &'a str, kind: SetKind) -> Vec<&'a SummaryRow> {
     let is_ours = |r: &&SummaryRow| {
         r.model == model
             && r.set_type == kind.name()
@@ -49,7 +32,7 @@ fn curve<'a>(extras: &'a Extras, model: &'a str, kind: SetKind) -> Vec<&'a Summa
         .ablated
         .iter()
         .filter(is_ours)
-        .filter(|r| r.mean_diff_ioi.is_some() && r.mean_diff_anti.is_some())
+        .filter(|r| r.tasks.iter().all(|task| task.mean_diff.value.is_some()))
         .collect();
     rows.sort_by_key(|r| r.k);
     rows
@@ -83,8 +66,13 @@ pub(super) fn not_ablated(name: &str) -> NotDrawn {
 }
 
 /// `hero_vs_random_ablation`: a row of panels for each family, a column for each task.
-pub(super) fn overview(study: &Study, extras: &Extras, families: &Families) -> Result<Drawing> {
+pub(super) fn overview(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    families: &Families,
+) -> Result<Drawing> {
     let name = "hero_vs_random_ablation";
+    let contrast = study.contrast();
     let models: Vec<(&str, &str)> = study
         .joint
         .models
@@ -110,11 +98,11 @@ pub(super) fn overview(study: &Study, extras: &Extras, families: &Families) -> R
     let sheet = Sheet { name, title: "", body_mm: 12.0 + 32.0 * shown.len() as f64, legend, caption };
     let figure = sheet.draw(|body| {
         for (index, area) in grid(body, shown.len(), 2).iter().enumerate() {
-            let (family, task) = (shown[index / 2], StudyTask::BOTH[index % 2]);
+            let (family, task) = (shown[index / 2], Side::BOTH[index % 2]);
             let own: Vec<&str> = models.iter().filter(|m| m.0 == family).map(|m| m.1).collect();
             family_panel(
                 area,
-                &format!("{family}, {}", task_label(task)),
+                &format!("{family}, {}", side_label(contrast, task)),
                 task,
                 &own,
                 extras,
@@ -128,33 +116,36 @@ pub(super) fn overview(study: &Study, extras: &Extras, families: &Families) -> R
     Ok(Ok(figure))
 }
 
-/// Change of a set's value from the baseline of its model.
-fn change(row: &SummaryRow, base: f64, task: StudyTask) -> Value {
-    let (value, low, high) = mean_diff(row, task);
+/// Change of a set's (correct − mean of the other candidates) from the baseline of its model.
+fn change(row: &SummaryRow, base: f64, task: Side) -> Ranged {
+    let Ranged { value, low, high } = row.on(task).mean_diff;
     let less = |v: Option<f64>| v.map(|v| v - base);
-    (less(value), less(low), less(high))
+    Ranged { value: less(value), low: less(low), high: less(high) }
 }
 
 #[allow(clippy::too_many_arguments, reason = "one panel of one figure")]
 fn family_panel(
     area: &super::page::Area,
     title: &str,
-    task: StudyTask,
+    task: Side,
     models: &[&str],
-    extras: &Extras,
+    extras: &ContrastExtras,
     families: &Families,
     family: &str,
     [with_y_title, with_x_title]: [bool; 2],
 ) -> std::result::Result<(), DrawError> {
     let base = |model: &str| {
-        curve(extras, model, SetKind::Baseline).first().and_then(|r| mean_diff(r, task).0).unwrap_or(0.0)
+        curve(extras, model, SetKind::Baseline)
+            .first()
+            .and_then(|r| r.on(task).mean_diff.value)
+            .unwrap_or(0.0)
     };
     let all: Vec<&SummaryRow> = models
         .iter()
         .flat_map(|m| [SetKind::Hero, SetKind::Random].into_iter().flat_map(|kind| curve(extras, m, kind)))
         .collect();
     let values = all.iter().flat_map(|r| {
-        let (value, low, high) = change(r, base(&r.model), task);
+        let Ranged { value, low, high } = change(r, base(&r.model), task);
         // Of random sets the mean alone is drawn.
         if r.set_type == SetKind::Hero.name() { [value, low, high] } else { [value, None, None] }
     });
@@ -170,25 +161,25 @@ fn family_panel(
     panel.across(0.0, super::palette::GROUND)?;
     for (place, model) in models.iter().enumerate() {
         let color = lightened(families.color(family), 0.6 * (1.0 - (place + 1) as f64 / models.len() as f64));
-        let points = |kind| -> Vec<(f64, Value)> {
+        let points = |kind| -> Vec<(f64, Ranged)> {
             curve(extras, model, kind)
                 .into_iter()
                 .map(|r| (r.k as f64, change(r, base(model), task)))
                 .collect()
         };
         let random: Vec<(f64, f64)> =
-            points(SetKind::Random).iter().filter_map(|(k, v)| Some((*k, v.0?))).collect();
+            points(SetKind::Random).iter().filter_map(|(k, v)| Some((*k, v.value?))).collect();
         for ends in random.windows(2) {
             panel.dashed(ends[0], ends[1], color)?;
         }
         let hero = points(SetKind::Hero);
-        let line: Vec<(f64, f64)> = hero.iter().filter_map(|(k, v)| Some((*k, v.0?))).collect();
+        let line: Vec<(f64, f64)> = hero.iter().filter_map(|(k, v)| Some((*k, v.value?))).collect();
         panel.line(&line, color, 0.7)?;
-        for (k, (value, low, high)) in hero {
-            if let Some((low, high)) = low.zip(high) {
+        for (k, change) in hero {
+            if let Some((low, high)) = change.ends() {
                 panel.interval(k, low, high, color, 0.6)?;
             }
-            if let Some(value) = value {
+            if let Some(value) = change.value {
                 panel.marker(families.marker(family), (k, value), 1.5, color, 1.0)?;
             }
         }
@@ -202,7 +193,8 @@ fn lightened(color: RGBColor, share: f64) -> RGBColor {
 }
 
 /// `hero_vs_random_ablation_<model>`: both measures on both tasks.
-pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<Drawing> {
+pub(super) fn of_model(study: &ContrastStudy, extras: &ContrastExtras, index: usize) -> Result<Drawing> {
+    let contrast = study.contrast();
     let model = study.joint.models[index].info.model.as_str();
     let name = model_figure("hero_vs_random_ablation", model);
     let [baseline, hero, random] =
@@ -211,15 +203,13 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
         return Ok(Err(not_ablated(&name)));
     }
     let n_sets = random.iter().map(|r| r.n_sets).max().unwrap_or(0);
-    let legend = vec![
-        Entry::new(Symbol::Marker(Marker::Circle, task_color(StudyTask::Ioi), true), "hero heads, IOI"),
-        Entry::new(
-            Symbol::Marker(Marker::Circle, task_color(StudyTask::Anti), true),
-            "hero heads, anti-repeat",
-        ),
-        Entry::new(Symbol::Line(FAINT), "random heads"),
-        Entry::new(Symbol::Dashed(INK), "nothing ablated"),
-    ];
+    let of_task = |task| {
+        let symbol = Symbol::Marker(Marker::Circle, side_color(task), true);
+        Entry::new(symbol, format!("hero heads, {}", side_label(contrast, task)))
+    };
+    let mut legend: Vec<Entry> = Side::BOTH.map(of_task).into();
+    legend.push(Entry::new(Symbol::Line(FAINT), "random heads"));
+    legend.push(Entry::new(Symbol::Dashed(INK), "nothing ablated"));
     let caption = format!(
         "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy. Over {}. Hero: 95% \
          intervals over prompts; random: mean and central 95% of up to n = {} of as many of all heads. {ACCURACY}",
@@ -229,8 +219,9 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
     let sheet = Sheet { name: &name, title: model, body_mm: 76.0, legend, caption };
     let figure = sheet.draw(|body| {
         for (place, area) in grid(body, 2, 2).iter().enumerate() {
-            let task = StudyTask::BOTH[place % 2];
-            let of: fn(&SummaryRow, StudyTask) -> Value = if place < 2 { mean_diff } else { accuracy };
+            let task = Side::BOTH[place % 2];
+            let of: fn(&SummaryRow, Side) -> Ranged =
+                if place < 2 { |r, task| r.on(task).mean_diff } else { |r, task| r.on(task).acc };
             let all = || baseline.iter().chain(&hero).chain(&random).map(|r| of(r, task));
             let title = match (place < 2, place % 2) {
                 (_, 1) => "",
@@ -238,7 +229,7 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
                 (false, _) => "accuracy",
             };
             let y = if place < 2 {
-                Axis::linear(title, all().flat_map(|v| [v.0, v.1, v.2]).flatten(), 4)
+                Axis::linear(title, all().flat_map(|v| [v.value, v.low, v.high]).flatten(), 4)
             } else {
                 Axis::linear_between(title, -0.03, 1.03, 4)
             };
@@ -246,13 +237,14 @@ pub(super) fn of_model(study: &Study, extras: &Extras, index: usize) -> Result<D
             if place < 2 {
                 x.title.clear();
             }
-            let panel = Panel::new(area, if place < 2 { task_label(task) } else { "" }, x, y)?;
-            if let Some(base) = baseline.first().and_then(|r| of(r, task).0) {
+            let title = if place < 2 { side_label(contrast, task) } else { String::new() };
+            let panel = Panel::new(area, &title, x, y)?;
+            if let Some(base) = baseline.first().and_then(|r| of(r, task).value) {
                 panel.across(base, INK)?;
             }
             // A little apart, so that intervals at the same number of heads do not hide each other.
             set_lines(&panel, &random, FAINT, 0.98, |r| of(r, task))?;
-            set_lines(&panel, &hero, task_color(task), 1.02, |r| of(r, task))?;
+            set_lines(&panel, &hero, side_color(task), 1.02, |r| of(r, task))?;
         }
         Ok(())
     })?;
@@ -264,73 +256,65 @@ fn set_lines(
     rows: &[&SummaryRow],
     color: RGBColor,
     shift: f64,
-    of: impl Fn(&SummaryRow) -> Value,
+    of: impl Fn(&SummaryRow) -> Ranged,
 ) -> std::result::Result<(), DrawError> {
-    let line: Vec<(f64, f64)> = rows.iter().filter_map(|r| Some((shift * r.k as f64, of(r).0?))).collect();
+    let line: Vec<(f64, f64)> =
+        rows.iter().filter_map(|r| Some((shift * r.k as f64, of(r).value?))).collect();
     panel.line(&line, color, 0.8)?;
     for row in rows {
-        let (value, low, high) = of(row);
-        if let Some((low, high)) = low.zip(high) {
+        let figure = of(row);
+        if let Some((low, high)) = figure.ends() {
             panel.interval(shift * row.k as f64, low, high, color, 0.8)?;
         }
-        if let Some(value) = value {
+        if let Some(value) = figure.value {
             panel.marker(Marker::Circle, (shift * row.k as f64, value), 1.5, color, 1.0)?;
         }
     }
     Ok(())
 }
 
-/// The damage of a set to a task, with its interval.
-fn damage(row: &DissociationRow) -> [(StudyTask, f64, Value); 4] {
-    // Above each row: the IOI-only set; below: the anti-only set. Its two tasks lie a little apart, so that their intervals do
-    // not hide each other.
-    let (upper, lower, apart) = (-0.2, 0.2, 0.075);
-    [
-        (
-            StudyTask::Ioi,
-            upper - apart,
-            (row.ioi_only_damage_ioi, row.ioi_only_damage_ioi_ci_low, row.ioi_only_damage_ioi_ci_high),
-        ),
-        (
-            StudyTask::Anti,
-            upper + apart,
-            (row.ioi_only_damage_anti, row.ioi_only_damage_anti_ci_low, row.ioi_only_damage_anti_ci_high),
-        ),
-        (
-            StudyTask::Ioi,
-            lower - apart,
-            (row.anti_only_damage_ioi, row.anti_only_damage_ioi_ci_low, row.anti_only_damage_ioi_ci_high),
-        ),
-        (
-            StudyTask::Anti,
-            lower + apart,
-            (row.anti_only_damage_anti, row.anti_only_damage_anti_ci_low, row.anti_only_damage_anti_ci_high),
-        ),
-    ]
+/// The damage of each set to each task, and how far from its row it is drawn.
+fn damage(row: &DissociationRow) -> impl Iterator<Item = (Side, f64, Ranged)> {
+    // Above each row: the set of the first task; below: that of the second. Its two tasks lie a little apart, so that their
+    // intervals do not hide each other.
+    let (from_row, apart) = (0.2, 0.075);
+    let signs = [-1.0, 1.0];
+    let place = move |set: usize, task: usize| signs[set] * from_row + signs[task] * apart;
+    let damage = row.damage;
+    (0..2).flat_map(move |set| {
+        Side::BOTH.map(|task| (task, place(set, task as usize), damage[set][task as usize]))
+    })
 }
 
-/// `dissociation`: what ablating IOI-only heads and as many anti-only heads does to either task.
-pub(super) fn dissociation(extras: &Extras) -> Result<Drawing> {
+/// `dissociation`: what ablating heads of the first task alone and as many of the second alone does to either task.
+pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras) -> Result<Drawing> {
     let name = "dissociation";
+    let contrast = study.contrast();
+    let [only_a, only_b] = [Category::OnlyA, Category::OnlyB].map(|c| category_label(contrast, c));
     if extras.dissociation.is_empty() {
         return Ok(Err(not_ablated(name)));
     }
     let measured: Vec<&DissociationRow> =
-        extras.dissociation.iter().filter(|r| r.ioi_only_damage_ioi.is_some()).collect();
+        extras.dissociation.iter().filter(|r| r.damage[0][0].value.is_some()).collect();
     if measured.is_empty() {
-        let why = "no model has heads of both kinds to ablate: IOI-only heads and anti-only heads that help their task";
+        let why = format!(
+            "no model has heads of both kinds to ablate: {only_a} heads and {only_b} heads that help their task"
+        );
         return Ok(Err(NotDrawn::new(name, why)));
     }
-    let values = measured.iter().flat_map(|r| damage(r)).flat_map(|(_, _, v)| [v.0, v.1, v.2]).flatten();
+    let values =
+        measured.iter().flat_map(|r| damage(r)).flat_map(|(_, _, v)| [v.value, v.low, v.high]).flatten();
     let x = Axis::linear("damage (logits)", values.chain([0.0]), 5);
-    let legend = vec![
-        Entry::new(Symbol::Marker(Marker::Circle, task_color(StudyTask::Ioi), true), "to IOI"),
-        Entry::new(Symbol::Marker(Marker::Diamond, task_color(StudyTask::Anti), true), "to anti-repeat"),
-    ];
+    let marker = |task| if task == Side::A { Marker::Circle } else { Marker::Diamond };
+    let of_task = |task| {
+        let symbol = Symbol::Marker(marker(task), side_color(task), true);
+        Entry::new(symbol, format!("to {}", side_label(contrast, task)))
+    };
+    let legend = Side::BOTH.map(of_task).into();
     let double = measured.iter().filter(|r| r.double_dissociation == Some(true)).count();
     let others = extras.dissociation.len() - measured.len();
     let mut caption = format!(
-        "Loss of logit difference when helping IOI-only heads (upper two lines of each model) or as many helping anti-only heads (lower two) \
+        "Loss of logit difference when helping {only_a} heads (upper two lines of each model) or as many helping {only_b} heads (lower two) \
          are ablated together. Lines: 95% intervals over prompts. n = {}, of which {double} with double dissociation.",
         words::counted(measured.len(), "model", "models"),
     );
@@ -346,14 +330,13 @@ pub(super) fn dissociation(extras: &Extras) -> Result<Drawing> {
         rows(body, &labels, x, |panel| {
             panel.upright(0.0, FAINT)?;
             for (row, of_model) in measured.iter().enumerate() {
-                for (task, shift, (value, low, high)) in damage(of_model) {
-                    let (y, color) = (row as f64 + shift, task_color(task));
-                    if let Some((low, high)) = low.zip(high) {
+                for (task, shift, figure) in damage(of_model) {
+                    let (y, color) = (row as f64 + shift, side_color(task));
+                    if let Some((low, high)) = figure.ends() {
                         panel.interval_along(y, low, high, color, 0.8)?;
                     }
-                    let marker = if task == StudyTask::Ioi { Marker::Circle } else { Marker::Diamond };
-                    if let Some(value) = value {
-                        panel.marker(marker, (value, y), 1.8, color, 1.0)?;
+                    if let Some(value) = figure.value {
+                        panel.marker(marker(task), (value, y), 1.8, color, 1.0)?;
                     }
                 }
             }

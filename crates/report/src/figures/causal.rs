@@ -1,30 +1,23 @@
 //! What hero heads bring back in causal tracing.
 
 use cs_analysis::categories::Category;
-use cs_analysis::joint::StudyTask;
-use cs_analysis::study::Study;
-use cs_analysis::tracing::{CausalResult, Influence};
+use cs_analysis::contrast::Side;
+use cs_analysis::study::ContrastStudy;
+use cs_analysis::tracing::CausalResult;
 
 use super::page::{Entry, Sheet, Symbol};
-use super::palette::{FAINT, Marker, category_color, category_label, task_label};
+use super::palette::{FAINT, Marker, category_color, category_label, side_label};
 use super::rows::rows;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
-use crate::extras::Extras;
+use crate::extras::ContrastExtras;
 use crate::words;
 
-/// A head's influence on a task: its mean, and what is known of it.
-pub fn of_task(result: &CausalResult, task: StudyTask) -> (f64, &Influence) {
-    match task {
-        StudyTask::Ioi => (result.mean_ioi_influence, &result.ioi),
-        StudyTask::Anti => (result.mean_anti_influence, &result.anti),
-    }
-}
-
-/// `causal_ioi` and `causal_anti`: the influence of each traced head on a task, model by model.
-pub(super) fn influence(study: &Study, extras: &Extras, task: StudyTask) -> Result<Drawing> {
-    let name = format!("causal_{}", task.name());
+/// `causal_<task>`: the influence of each traced head on a task, model by model.
+pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras, task: Side) -> Result<Drawing> {
+    let contrast = study.contrast();
+    let name = format!("causal_{}", contrast.key(task));
     if extras.traced.is_empty() {
         return Ok(Err(NotDrawn::new(&name, "no head was traced: run circuit-scaling trace")));
     }
@@ -35,19 +28,24 @@ pub(super) fn influence(study: &Study, extras: &Extras, task: StudyTask) -> Resu
         .map(|m| m.info.model.as_str())
         .filter(|model| extras.traced.iter().any(|r| r.model == *model))
         .collect();
-    let category = |r: &CausalResult| Category::ALL.into_iter().position(|c| c.name() == r.category);
     let ends = extras.traced.iter().flat_map(|r| {
-        let (mean, influence) = of_task(r, task);
-        [Some(mean), influence.ci_low, influence.ci_high].into_iter().flatten()
+        let on = r.on(task);
+        [Some(on.mean), on.figures.ci_low, on.figures.ci_high].into_iter().flatten()
     });
-    let x = Axis::effects(&format!("influence on {} (logits)", task_label(task)), ends, study.options.tau);
-    let occurs = |i: &usize| extras.traced.iter().any(|r| category(r) == Some(*i));
-    let legend = (0..Category::ALL.len())
+    let x = Axis::effects(
+        &format!("influence on {} (logits)", side_label(contrast, task)),
+        ends,
+        study.options.tau,
+    );
+    let occurs = |c: &Category| extras.traced.iter().any(|r| r.category == *c);
+    let legend = Category::ALL
+        .into_iter()
         .filter(occurs)
-        .map(|i| Category::ALL[i])
-        .map(|c| Entry::new(Symbol::Marker(Marker::Circle, category_color(c), true), category_label(c)))
+        .map(|c| {
+            Entry::new(Symbol::Marker(Marker::Circle, category_color(c), true), category_label(contrast, c))
+        })
         .collect();
-    let pairs = extras.traced.iter().map(|r| of_task(r, task).1.n_pairs);
+    let pairs = extras.traced.iter().map(|r| r.on(task).figures.n_pairs);
     let (fewest, most) = pairs.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
     let n_pairs = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
     let caption = format!(
@@ -66,14 +64,13 @@ pub(super) fn influence(study: &Study, extras: &Extras, task: StudyTask) -> Resu
             for (row, model) in models.iter().enumerate() {
                 let own: Vec<&CausalResult> = extras.traced.iter().filter(|r| r.model == *model).collect();
                 for (place, result) in own.iter().enumerate() {
-                    let Some(category) = category(result) else { continue };
-                    let color = category_color(Category::ALL[category]);
-                    let (mean, influence) = of_task(result, task);
+                    let color = category_color(result.category);
+                    let on = result.on(task);
                     let y = row as f64 + spread(place, own.len());
-                    if let Some((low, high)) = influence.ci_low.zip(influence.ci_high) {
+                    if let Some((low, high)) = on.figures.ci_low.zip(on.figures.ci_high) {
                         panel.interval_along(y, low, high, color, 0.5)?;
                     }
-                    panel.marker(Marker::Circle, (mean, y), 1.3, color, 1.0)?;
+                    panel.marker(Marker::Circle, (on.mean, y), 1.3, color, 1.0)?;
                 }
             }
             Ok(())

@@ -2,10 +2,10 @@
 
 use cs_analysis::categories::Category;
 use cs_analysis::compare::Comparison;
-use cs_analysis::joint::StudyTask;
+use cs_analysis::contrast::Side;
 
 use super::page::{Entry, Sheet, Symbol, grid};
-use super::palette::{FAINT, Families, INK, category_color, category_label, task_label};
+use super::palette::{FAINT, Families, INK, category_color, category_label, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
 use super::{Figure, NotDrawn};
@@ -18,6 +18,7 @@ use crate::words;
 /// When the drawing library refuses something.
 pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure, NotDrawn>> {
     let name = "comparison";
+    let contrast = &comparison.contrast;
     let heads = || comparison.models.iter().flat_map(|m| m.heads.iter().map(move |pair| (&m.info, pair)));
     let n = heads().count();
     if n == 0 {
@@ -26,10 +27,10 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
     let families = Families::new(comparison.models.iter().map(|m| m.info.family.as_str()));
     let tau = comparison.tau;
     let category = |row: &cs_analysis::joint::HeadRow| {
-        row.deltas().map_or(Category::Weak, |(ioi, anti)| Category::of(ioi, anti, tau))
+        row.deltas().map_or(Category::Weak, |deltas| Category::of(deltas.into(), tau))
     };
     let occurs = |c: &Category| heads().any(|(_, (a, _))| category(a) == *c);
-    let swatch = |c| Entry::new(Symbol::Swatch(category_color(c)), category_label(c));
+    let swatch = |c| Entry::new(Symbol::Swatch(category_color(c)), category_label(contrast, c));
     let mut legend: Vec<Entry> = Category::ALL.into_iter().filter(occurs).map(swatch).collect();
     legend.push(Entry::new(Symbol::Dashed(FAINT), "equal in both"));
     legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
@@ -40,7 +41,7 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
     );
     let sheet = Sheet { name, title: "", body_mm: 130.0, legend, caption };
     let figure = sheet.draw(|body| {
-        for (area, task) in grid(body, 2, 1).iter().zip(StudyTask::BOTH) {
+        for (area, task) in grid(body, 2, 1).iter().zip(Side::BOTH) {
             let both = || {
                 heads().filter_map(move |(info, (a, b))| {
                     Some((info, category(a), (a.effect(task).delta?, b.effect(task).delta?)))
@@ -51,7 +52,7 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
             let x = Axis::effects("Δ in the first table (logits)", values(), tau);
             let y = Axis::effects("Δ in the second table (logits)", values(), tau);
             let ends = (x.low.max(y.low), x.high.min(y.high));
-            let panel = Panel::new(area, task_label(task), x, y)?;
+            let panel = Panel::new(area, &side_label(contrast, task), x, y)?;
             panel.dashed((ends.0, ends.0), (ends.1, ends.1), FAINT)?;
             for is_weak in [true, false] {
                 for (info, category, at) in both().filter(|(_, c, _)| (*c == Category::Weak) == is_weak) {

@@ -1,9 +1,9 @@
 //! `head_map_<task>_<model>`: Δ of every head of one scan, by layer and head.
 
-use cs_analysis::layout::file_safe_name;
 use cs_analysis::scan_file::ScanFile;
 
 use super::layers::{color_bar, indices, shade};
+use super::model_figure;
 use super::page::{Area, DrawError, Entry, Figure, Sheet, Symbol, mm};
 use super::palette::{FAINT, GROUND, diverging};
 use super::panel::Panel;
@@ -20,7 +20,7 @@ const BAR_MM: f64 = 11.0;
 pub fn head_map(scan: &ScanFile) -> Result<Figure> {
     let (n_layers, n_heads) = (scan.meta.n_layers as usize, scan.meta.n_heads as usize);
     let limit = scan.heads.iter().fold(0.0f64, |most, head| most.max(head.delta.abs()));
-    let name = format!("head_map_{}_{}", scan.meta.task, file_safe_name(&scan.meta.model_name));
+    let name = model_figure(&format!("head_map_{}", scan.meta.task), &scan.meta.model_name);
     let title = format!("{}, {}", scan.meta.model_name, scan.meta.task);
     let all_scanned = scan.heads.len() == n_layers * n_heads;
     let legend =

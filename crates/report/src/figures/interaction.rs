@@ -1,43 +1,42 @@
 //! Sets of heads against the sums of their heads: what heads do together beyond what each does alone.
 
 use cs_analysis::ablation::{SetKind, SummaryRow};
-use cs_analysis::joint::StudyTask;
-use cs_analysis::study::Study;
+use cs_analysis::contrast::Side;
+use cs_analysis::study::ContrastStudy;
 
 use super::ablation::not_ablated;
 use super::page::{Entry, Sheet, Symbol, grid};
-use super::palette::{FAINT, Families, INK, Marker, task_label};
+use super::palette::{FAINT, Families, INK, Marker, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
-use crate::extras::Extras;
+use crate::extras::ContrastExtras;
 use crate::words;
 
 /// A set's sum of single-head Δ, its own Δ, and the ends of that.
 type Point = (f64, f64, Option<(f64, f64)>);
 
-fn point(row: &SummaryRow, task: StudyTask) -> Option<Point> {
-    let (sum, interaction, low, high) = match task {
-        StudyTask::Ioi => {
-            (row.sum_delta_ioi?, row.interaction_ioi?, row.interaction_ioi_low, row.interaction_ioi_high)
-        }
-        StudyTask::Anti => {
-            (row.sum_delta_anti?, row.interaction_anti?, row.interaction_anti_low, row.interaction_anti_high)
-        }
-    };
-    Some((sum, sum + interaction, low.zip(high).map(|(low, high)| (sum + low, sum + high))))
+fn point(row: &SummaryRow, task: Side) -> Option<Point> {
+    let on = row.on(task);
+    let (sum, interaction) = (on.sum_delta?, on.interaction.value?);
+    Some((sum, sum + interaction, on.interaction.ends().map(|(low, high)| (sum + low, sum + high))))
 }
 
 /// `set_interaction`: Δ of every set of 2 or more heads against the sum of its heads' Δ, a panel for each task.
-pub(super) fn of_sets(study: &Study, extras: &Extras, families: &Families) -> Result<Drawing> {
+pub(super) fn of_sets(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    families: &Families,
+) -> Result<Drawing> {
     let name = "set_interaction";
+    let contrast = study.contrast();
     if extras.ablated.is_empty() {
         return Ok(Err(not_ablated(name)));
     }
     let of_kind = |kind: SetKind| {
         let rows = extras.ablated.iter().filter(move |r| r.set_type == kind.name() && r.k > 1);
-        rows.filter(|r| study.joint.model(&r.model).is_some() && r.sum_delta_ioi.is_some())
+        rows.filter(|r| study.joint.model(&r.model).is_some() && r.on(Side::A).sum_delta.is_some())
     };
     let n_sets = of_kind(SetKind::Hero).count();
     if n_sets == 0 {
@@ -64,14 +63,14 @@ pub(super) fn of_sets(study: &Study, extras: &Extras, families: &Families) -> Re
     let sheet = Sheet { name, title: "", body_mm: 46.0, legend, caption };
     let figure = sheet.draw(|body| {
         for (place, area) in grid(body, 1, 2).iter().enumerate() {
-            let task = StudyTask::BOTH[place];
+            let task = Side::BOTH[place];
             let points = |kind| of_kind(kind).filter_map(move |row| Some((row, point(row, task)?)));
             let all = || points(SetKind::Hero).chain(points(SetKind::Random));
             let x = Axis::linear("sum of Δ (logits)", all().map(|(_, p)| p.0).chain([0.0]), 3);
             let ends = all().flat_map(|(_, p)| [Some(p.1), p.2.map(|e| e.0), p.2.map(|e| e.1)]).flatten();
             let y = Axis::linear(if place == 0 { "Δ of the set (logits)" } else { "" }, ends.chain([0.0]), 4);
             let (low, high) = (x.low.max(y.low), x.high.min(y.high));
-            let panel = Panel::new(area, task_label(task), x, y)?;
+            let panel = Panel::new(area, &side_label(contrast, task), x, y)?;
             if low < high {
                 panel.dashed((low, low), (high, high), INK)?;
             }

@@ -1,12 +1,12 @@
 //! Heads by where they lie: how many of each category in each layer, and the effect of each.
 
 use cs_analysis::categories::Category;
-use cs_analysis::joint::{ModelHeads, StudyTask};
-use cs_analysis::study::Study;
+use cs_analysis::contrast::Side;
+use cs_analysis::study::ContrastStudy;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::page::{Area, DrawError, Entry, SMALL_PT, Sheet, Symbol, line_height, mm, pt, say, text};
-use super::palette::{FAINT, GROUND, INK, category_color, category_label, diverging, task_label};
+use super::palette::{FAINT, GROUND, INK, category_color, category_label, diverging, side_label};
 use super::panel::Panel;
 use super::scale::{Axis, Scale, decimal};
 use super::{Drawing, NotDrawn, model_figure};
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::words;
 
 /// The categories that a histogram stacks, from the bottom.
-const STACKED: [Category; 3] = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
+const STACKED: [Category; 3] = [Category::Shared, Category::OnlyA, Category::OnlyB];
 
 /// Whole numbers from 0 to `n` − 1, each in the middle of its cell, with at most `most` labels.
 pub(super) fn indices(title: &str, n: usize, most: usize) -> Axis {
@@ -25,7 +25,8 @@ pub(super) fn indices(title: &str, n: usize, most: usize) -> Axis {
 }
 
 /// `layer_histogram_<model>`: heads of each category in each layer.
-pub(super) fn histogram(study: &Study, index: usize) -> Result<Drawing> {
+pub(super) fn histogram(study: &ContrastStudy, index: usize) -> Result<Drawing> {
+    let contrast = study.contrast();
     let model = &study.classified.models[index];
     let n_layers = study.joint.models[index].n_layers() as usize;
     let name = model_figure("layer_histogram", &model.info.model);
@@ -43,7 +44,7 @@ pub(super) fn histogram(study: &Study, index: usize) -> Result<Drawing> {
     let weak = model.heads.iter().filter(|h| h.category == Category::Weak).count();
     let legend = STACKED
         .into_iter()
-        .map(|c| Entry::new(Symbol::Swatch(category_color(c)), category_label(c)))
+        .map(|c| Entry::new(Symbol::Swatch(category_color(c)), category_label(contrast, c)))
         .collect();
     let caption = format!(
         "n = {} that are not weak at τ = {} logits, of {} measured on both tasks ({} weak, not shown).",
@@ -74,10 +75,11 @@ pub(super) fn histogram(study: &Study, index: usize) -> Result<Drawing> {
 }
 
 /// `heatmap_<model>`: Δ of every head on both tasks, by layer and head.
-pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
+pub(super) fn heatmap(study: &ContrastStudy, index: usize) -> Result<Drawing> {
+    let contrast = study.contrast();
     let model = &study.joint.models[index];
     let name = model_figure("heatmap", &model.info.model);
-    let effects = || model.heads.iter().flat_map(|h| StudyTask::BOTH.map(|task| h.effect(task).delta));
+    let effects = || model.heads.iter().flat_map(|h| Side::BOTH.map(|task| h.effect(task).delta));
     let limit = effects().flatten().fold(0.0f64, |m, d| m.max(d.abs()));
     if effects().flatten().next().is_none() {
         return Ok(Err(NotDrawn::new(&name, "no head was measured")));
@@ -85,14 +87,17 @@ pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
     let seen = model.heads.iter().map(|h| h.head as usize + 1).max().unwrap_or(0);
     let n_heads = model.info.n_heads.map_or(seen, |n| n as usize).max(seen);
     let n_layers = model.n_layers() as usize;
-    let measured = StudyTask::BOTH
+    let measured = Side::BOTH
         .map(|task| words::count(model.heads.iter().filter(|h| h.effect(task).delta.is_some()).count()));
     let missing = n_layers * n_heads * 2 > effects().flatten().count();
     let legend = if missing { vec![Entry::new(Symbol::Swatch(GROUND), "not measured")] } else { Vec::new() };
     let caption = format!(
-        "n = {} (IOI) and {} (anti-repeat) heads. Blue: the head helps the task; red: it hinders. The colour follows √|Δ|, to the \
+        "n = {} ({}) and {} ({}) heads. Blue: the head helps the task; red: it hinders. The colour follows √|Δ|, to the \
          largest |Δ| of the model.",
-        measured[0], measured[1]
+        measured[0],
+        side_label(contrast, Side::A),
+        measured[1],
+        side_label(contrast, Side::B),
     );
     let rows_mm = (n_layers as f64 * 2.2).clamp(30.0, 96.0);
     let bar_mm = 11.0;
@@ -102,8 +107,10 @@ pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
         let (width, height) = body.dim_in_pixel();
         let (upper, lower) = body.split_vertically(height as i32 - mm(bar_mm));
         let halves = upper.split_horizontally(width as i32 / 2 + mm(2.0));
-        for (area, task) in [&halves.0, &halves.1].into_iter().zip(StudyTask::BOTH) {
-            cells(area, model, task, n_layers, n_heads, limit)?;
+        for (area, task) in [&halves.0, &halves.1].into_iter().zip(Side::BOTH) {
+            let heads = model.heads.iter().filter_map(|h| Some((h.layer, h.head, h.effect(task).delta?)));
+            let titles = [side_label(contrast, task), "head".to_owned(), y_title(task == Side::A)];
+            cells(area, titles, heads, (n_layers, n_heads), limit)?;
         }
         color_bar(&lower, limit)
     })?;
@@ -115,21 +122,23 @@ pub(super) fn shade(delta: f64, limit: f64) -> f64 {
     if limit > 0.0 { delta.signum() * (delta.abs() / limit).sqrt() } else { 0.0 }
 }
 
-fn cells(
+/// The title of the axis of layers, which panels beside each other share.
+pub(super) fn y_title(is_first: bool) -> String {
+    if is_first { "layer".to_owned() } else { String::new() }
+}
+
+/// A map of effects (layer, head, Δ) in a model of so many layers and heads, with titles of its own and of both axes.
+pub(super) fn cells(
     area: &Area,
-    model: &ModelHeads,
-    task: StudyTask,
-    n_layers: usize,
-    n_heads: usize,
+    [title, x_title, y_title]: [String; 3],
+    heads: impl Iterator<Item = (u32, u32, f64)>,
+    (n_layers, n_heads): (usize, usize),
     limit: f64,
 ) -> std::result::Result<(), DrawError> {
-    let y_title = if task == StudyTask::Ioi { "layer" } else { "" };
-    let panel =
-        Panel::new(area, task_label(task), indices("head", n_heads, 8), indices(y_title, n_layers, 12))?;
+    let panel = Panel::new(area, &title, indices(&x_title, n_heads, 8), indices(&y_title, n_layers, 12))?;
     panel.block((-0.5, n_layers as f64 - 0.5), (n_heads as f64 - 0.5, -0.5), GROUND, 1.0)?;
-    for head in &model.heads {
-        let Some(delta) = head.effect(task).delta else { continue };
-        let (x, y) = (f64::from(head.head), f64::from(head.layer));
+    for (layer, head, delta) in heads {
+        let (x, y) = (f64::from(head), f64::from(layer));
         panel.block((x - 0.5, y + 0.5), (x + 0.5, y - 0.5), diverging(shade(delta, limit)), 1.0)?;
     }
     let (right, top) = (n_heads as f64 - 0.5, n_layers as f64 - 0.5);

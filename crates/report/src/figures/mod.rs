@@ -10,6 +10,7 @@ pub mod export;
 mod head_map;
 mod interaction;
 mod layers;
+mod overlap;
 pub mod page;
 pub mod palette;
 mod panel;
@@ -17,15 +18,16 @@ mod phase;
 mod rows;
 pub mod scale;
 mod scaling;
+mod tasks;
 mod transfer;
 
 use std::path::{Path, PathBuf};
 
 use cs_analysis::categories::{Category, ClassifiedModel};
+use cs_analysis::contrast::Side;
+use cs_analysis::file_name::file_safe_name;
 use cs_analysis::files::write_bytes;
-use cs_analysis::joint::StudyTask;
-use cs_analysis::layout::file_safe_name;
-use cs_analysis::study::Study;
+use cs_analysis::study::{ContrastStudy, Study};
 use rayon::prelude::*;
 
 pub use comparison::comparison;
@@ -35,7 +37,7 @@ pub use page::Figure;
 use palette::Families;
 
 use crate::error::Result;
-use crate::extras::Extras;
+use crate::extras::{ContrastExtras, Extras};
 
 /// A figure that a study has no numbers for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,7 @@ type Drawing = std::result::Result<Figure, NotDrawn>;
 pub struct Drawn {
     /// Files written, in the order of the figures.
     pub files: Vec<PathBuf>,
-    /// Stems of the figures' names, in order.
+    /// Paths of the figures inside their folder, without the format's extension, in order.
     pub names: Vec<String>,
     /// Figures that the study has no numbers for.
     pub not_drawn: Vec<NotDrawn>,
@@ -69,12 +71,43 @@ pub struct Drawn {
 /// One figure to make.
 type Job<'a> = Box<dyn Fn() -> Result<Drawing> + Sync + Send + 'a>;
 
-/// Describes every figure of a study, in the order in which a paper shows them.
+/// Describes every figure of a study, in the order in which a paper shows them: those of all tasks first, then those of each
+/// contrast, whose names begin with the contrast's folder.
 ///
 /// # Errors
 /// When the drawing library refuses something.
 pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
-    let families = &Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
+    let families = &Families::new(study.models().map(|m| m.family.as_str()));
+    let mut jobs: Vec<Job> = Vec::new();
+    if shows_tasks(study) {
+        jobs.extend(of_tasks(study, families));
+    }
+    let all = jobs.par_iter().map(|job| job()).collect::<Result<Vec<Drawing>>>()?;
+    let of_contrasts = study.contrasts.iter().map(|contrast| describe_contrast(contrast, extras, families));
+    let of_contrasts: Vec<Vec<Drawing>> = of_contrasts.collect::<Result<_>>()?;
+    Ok(all.into_iter().chain(of_contrasts.into_iter().flatten()).collect())
+}
+
+/// Whether a study has more to show than one contrast of its only two tasks.
+#[must_use]
+pub fn shows_tasks(study: &Study) -> bool {
+    !(study.contrasts.len() == 1 && study.effects.tasks.len() == 2)
+}
+
+/// The figures of all tasks, each by itself or with every other.
+fn of_tasks<'a>(study: &'a Study, families: &'a Families) -> Vec<Job<'a>> {
+    let mut jobs: Vec<Job> = vec![Box::new(move || tasks::against_size(study, families))];
+    for index in 0..study.effects.models.len() {
+        jobs.push(Box::new(move || tasks::heatmap(study, index)));
+        if !study.overlaps.is_empty() {
+            jobs.push(Box::new(move || overlap::matrix(study, index)));
+        }
+    }
+    jobs
+}
+
+fn describe_contrast(study: &ContrastStudy, extras: &Extras, families: &Families) -> Result<Vec<Drawing>> {
+    let extras = &extras.of(study.contrast());
     let mut jobs = of_all_models(study, extras, families);
     for index in 0..study.joint.models.len() {
         jobs.push(Box::new(move || phase::scatter(study, index, families)));
@@ -84,14 +117,22 @@ pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
             jobs.push(Box::new(move || ablation::of_model(study, extras, index)));
         }
     }
-    jobs.par_iter().map(|job| job()).collect()
+    let drawings = jobs.par_iter().map(|job| job()).collect::<Result<Vec<Drawing>>>()?;
+    let Some(folder) = study.contrast().folder() else { return Ok(drawings) };
+    let within = |name: &str| format!("{folder}/{name}");
+    let place = |drawing: Drawing| {
+        drawing
+            .map(|figure| Figure { name: within(&figure.name), ..figure })
+            .map_err(|missing| NotDrawn { name: within(&missing.name), ..missing })
+    };
+    Ok(drawings.into_iter().map(place).collect())
 }
 
-/// Names of the figures of all models together that this study has numbers for.
+/// Names of the figures of all models together that a contrast has numbers for, without its folder.
 ///
 /// # Errors
 /// When the drawing library refuses something.
-pub fn names_of_all_models(study: &Study, extras: &Extras) -> Result<Vec<String>> {
+pub fn names_of_all_models(study: &ContrastStudy, extras: &ContrastExtras) -> Result<Vec<String>> {
     let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
     let drawings: Vec<Drawing> =
         of_all_models(study, extras, &families).par_iter().map(|job| job()).collect::<Result<_>>()?;
@@ -99,7 +140,11 @@ pub fn names_of_all_models(study: &Study, extras: &Extras) -> Result<Vec<String>
 }
 
 /// The figures that show all models together.
-fn of_all_models<'a>(study: &'a Study, extras: &'a Extras, families: &'a Families) -> Vec<Job<'a>> {
+fn of_all_models<'a>(
+    study: &'a ContrastStudy,
+    extras: &'a ContrastExtras<'a>,
+    families: &'a Families,
+) -> Vec<Job<'a>> {
     vec![
         Box::new(move || scaling::correlation_vs_scale(study, families)),
         Box::new(move || scaling::strong_heads(study, families)),
@@ -108,11 +153,11 @@ fn of_all_models<'a>(study: &'a Study, extras: &'a Extras, families: &'a Familie
         Box::new(move || phase::all_heads(study, families)),
         Box::new(move || phase::family_grid(study, families)),
         Box::new(move || transfer::transfer(study)),
-        Box::new(move || causal::influence(study, extras, StudyTask::Ioi)),
-        Box::new(move || causal::influence(study, extras, StudyTask::Anti)),
+        Box::new(move || causal::influence(study, extras, Side::A)),
+        Box::new(move || causal::influence(study, extras, Side::B)),
         Box::new(move || ablation::overview(study, extras, families)),
         Box::new(move || interaction::of_sets(study, extras, families)),
-        Box::new(move || ablation::dissociation(extras)),
+        Box::new(move || ablation::dissociation(study, extras)),
     ]
 }
 

@@ -3,8 +3,7 @@
 //! Categories and tasks take their colours from Okabe and Ito's palette, families from Paul Tol's "muted": both stay apart
 //! under the common colour-vision deficiencies, and no colour means two things.
 
-use cs_analysis::categories::Category;
-use cs_analysis::joint::StudyTask;
+use cs_analysis::contrast::{Category, Contrast, IOI, Side};
 use cs_analysis::known_models::family_rank;
 use plotters::style::RGBColor;
 
@@ -19,40 +18,60 @@ pub const GROUND: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 #[must_use]
 pub fn category_color(category: Category) -> RGBColor {
     match category {
-        Category::AntiOnly => RGBColor(0xd5, 0x5e, 0x00),
-        Category::IoiOnly => RGBColor(0x00, 0x72, 0xb2),
+        Category::OnlyB => RGBColor(0xd5, 0x5e, 0x00),
+        Category::OnlyA => RGBColor(0x00, 0x72, 0xb2),
         Category::Shared => RGBColor(0xcc, 0x79, 0xa7),
         Category::Weak => RGBColor(0x99, 0x99, 0x99),
     }
 }
 
-/// What a category is called in figures, notes and the page.
+/// What a category of a contrast is called in figures, notes and the page.
 #[must_use]
-pub fn category_label(category: Category) -> &'static str {
-    match category {
-        Category::AntiOnly => "anti-only",
-        Category::IoiOnly => "IOI-only",
-        Category::Shared => "shared",
-        Category::Weak => "weak",
+pub fn category_label(contrast: &Contrast, category: Category) -> String {
+    match category.only() {
+        // The published pair's short names.
+        Some(Side::B) if contrast.is_published() => "anti-only".to_owned(),
+        Some(side) => format!("{}-only", side_label(contrast, side)),
+        None if category == Category::Shared => "shared".to_owned(),
+        None => "weak".to_owned(),
     }
 }
 
-/// The colour of a task: that of the heads which work on it alone.
+/// The colour of a task in its contrast: that of the heads which work on it alone.
 #[must_use]
-pub fn task_color(task: StudyTask) -> RGBColor {
-    match task {
-        StudyTask::Ioi => category_color(Category::IoiOnly),
-        StudyTask::Anti => category_color(Category::AntiOnly),
+pub fn side_color(side: Side) -> RGBColor {
+    match side {
+        Side::A => category_color(Category::OnlyA),
+        Side::B => category_color(Category::OnlyB),
     }
 }
 
-/// What a task is called in figures, notes and the page.
+/// What a task of a contrast is called in figures, notes and the page.
 #[must_use]
-pub fn task_label(task: StudyTask) -> &'static str {
-    match task {
-        StudyTask::Ioi => "IOI",
-        StudyTask::Anti => "anti-repeat",
-    }
+pub fn side_label(contrast: &Contrast, side: Side) -> String {
+    task_label(contrast.task(side))
+}
+
+/// What a task is called in figures, notes and the page, by its name in files.
+#[must_use]
+pub fn task_label(task: &str) -> String {
+    if task == IOI { "IOI".to_owned() } else { task.replace('_', "-") }
+}
+
+/// Colours of tasks, each by itself: Okabe and Ito's, in an order in which neighbours stay apart.
+const TASK_COLORS: [RGBColor; 6] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0xcc, 0x79, 0xa7),
+];
+
+/// The colour of a study's task, by its place among them.
+#[must_use]
+pub fn task_color(place: usize) -> RGBColor {
+    TASK_COLORS[place % TASK_COLORS.len()]
 }
 
 /// A marker's shape.

@@ -1,20 +1,25 @@
 //! Heads as points: the effect on one task against the effect on the other.
 
 use cs_analysis::categories::{Category, ClassifiedHead, ClassifiedModel};
-use cs_analysis::joint::{Effect, ModelHeads, StudyTask};
-use cs_analysis::study::Study;
+use cs_analysis::contrast::{Contrast, Side};
+use cs_analysis::effect::Effect;
+use cs_analysis::joint::ModelHeads;
+use cs_analysis::study::ContrastStudy;
 use plotters::style::RGBColor;
 
 use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid};
-use super::palette::{FAINT, Families, INK, Marker, category_color, category_label};
+use super::palette::{FAINT, Families, INK, Marker, category_color, category_label, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn, all_weak, model_figure};
 use crate::error::Result;
 use crate::words;
 
-const X_TITLE: &str = "Δ IOI (logits)";
-const Y_TITLE: &str = "Δ anti-repeat (logits)";
+/// Titles of the axes of a contrast.
+fn titles(contrast: &Contrast) -> [String; 2] {
+    Side::BOTH.map(|side| format!("Δ {} (logits)", side_label(contrast, side)))
+}
+
 /// What the axes of [`effect_axes`] are.
 const AXES: &str = "Axes show asinh(Δ / τ): nearly linear within ±τ, logarithmic beyond.";
 /// More strong heads than this, and their intervals would hide the heads.
@@ -23,10 +28,14 @@ const MOST_INTERVALS: usize = 150;
 const NAMED: usize = 6;
 
 /// The categories that occur, as a legend, weak first as it is drawn first.
-fn category_entries(models: &[&ClassifiedModel], symbol: impl Fn(RGBColor) -> Symbol) -> Vec<Entry> {
+fn category_entries(
+    contrast: &Contrast,
+    models: &[&ClassifiedModel],
+    symbol: impl Fn(RGBColor) -> Symbol,
+) -> Vec<Entry> {
     let occurs = |c: Category| models.iter().any(|m| m.heads.iter().any(|h| h.category == c));
     let categories = Category::ALL.into_iter().filter(|c| occurs(*c));
-    categories.map(|c| Entry::new(symbol(category_color(c)), category_label(c))).collect()
+    categories.map(|c| Entry::new(symbol(category_color(c)), category_label(contrast, c))).collect()
 }
 
 fn tau_entry(tau: f64) -> Entry {
@@ -50,7 +59,7 @@ fn points<'a>(
         for (head, marker) in heads.clone().filter(|(h, _)| (h.category == Category::Weak) == is_weak) {
             let (size, opacity) = if is_weak { (size * 0.7, 0.45) } else { (size, 0.8) };
             let color = category_color(head.category);
-            panel.marker(marker, (head.delta_ioi, head.delta_anti), size, color, opacity)?;
+            panel.marker(marker, (head.deltas[0], head.deltas[1]), size, color, opacity)?;
         }
     }
     Ok(())
@@ -65,11 +74,11 @@ fn intervals(
     for head in model.heads.iter().filter(|h| h.category != Category::Weak) {
         let Some(row) = measured.head(head.layer, head.head) else { continue };
         let color = category_color(head.category);
-        if let Some((low, high)) = ends(&row.ioi) {
-            panel.interval_along(head.delta_anti, low, high, color, 0.4)?;
+        if let Some((low, high)) = ends(row.effect(Side::A)) {
+            panel.interval_along(head.deltas[1], low, high, color, 0.4)?;
         }
-        if let Some((low, high)) = ends(&row.anti) {
-            panel.interval(head.delta_ioi, low, high, color, 0.4)?;
+        if let Some((low, high)) = ends(row.effect(Side::B)) {
+            panel.interval(head.deltas[0], low, high, color, 0.4)?;
         }
     }
     Ok(())
@@ -80,34 +89,35 @@ fn ends(effect: &Effect) -> Option<(f64, f64)> {
     detail.ci_low.zip(detail.ci_high)
 }
 
-fn n_heads(study: &Study) -> usize {
+fn n_heads(study: &ContrastStudy) -> usize {
     study.classified.models.iter().map(|m| m.heads.len()).sum()
 }
 
 /// Ends of the intervals on one task, of a model's heads that are not weak.
-fn reach(model: &ClassifiedModel, measured: &ModelHeads, task: StudyTask) -> Vec<f64> {
+fn reach(model: &ClassifiedModel, measured: &ModelHeads, task: Side) -> Vec<f64> {
     let strong = model.heads.iter().filter(|h| h.category != Category::Weak);
     let rows = strong.filter_map(|h| measured.head(h.layer, h.head));
     rows.filter_map(|row| ends(row.effect(task))).flat_map(|(low, high)| [low, high]).collect()
 }
 
 /// Axes over all heads, and over their intervals if those are drawn.
-fn effect_axes(study: &Study, with_intervals: bool) -> (Axis, Axis) {
+fn effect_axes(study: &ContrastStudy, with_intervals: bool) -> (Axis, Axis) {
     let heads = || study.classified.models.iter().flat_map(|m| &m.heads);
     let intervals = |task| -> Vec<f64> {
         let models = study.classified.models.iter().zip(&study.joint.models).filter(|_| with_intervals);
         models.flat_map(|(model, measured)| reach(model, measured, task)).collect()
     };
     let tau = study.options.tau;
-    let (x, y) = (heads().map(|h| h.delta_ioi), heads().map(|h| h.delta_anti));
+    let (x, y) = (heads().map(|h| h.deltas[0]), heads().map(|h| h.deltas[1]));
+    let [x_title, y_title] = titles(study.contrast());
     (
-        Axis::effects(X_TITLE, x.chain(intervals(StudyTask::Ioi)), tau),
-        Axis::effects(Y_TITLE, y.chain(intervals(StudyTask::Anti)), tau),
+        Axis::effects(&x_title, x.chain(intervals(Side::A)), tau),
+        Axis::effects(&y_title, y.chain(intervals(Side::B)), tau),
     )
 }
 
 /// `phase_space_all_heads`: every head of every model.
-pub(super) fn all_heads(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn all_heads(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
     let name = "phase_space_all_heads";
     let models: Vec<&ClassifiedModel> = study.classified.models.iter().collect();
     if n_heads(study) == 0 {
@@ -115,9 +125,9 @@ pub(super) fn all_heads(study: &Study, families: &Families) -> Result<Drawing> {
     }
     let tau = study.options.tau;
     let n_strong = models.iter().flat_map(|m| &m.heads).filter(|h| h.category != Category::Weak).count();
-    let has_intervals = study.joint.rows().any(|(_, h)| ends(&h.ioi).is_some() || ends(&h.anti).is_some());
+    let has_intervals = study.joint.rows().any(|(_, h)| h.effects.iter().any(|e| ends(e).is_some()));
     let draw_intervals = has_intervals && n_strong <= MOST_INTERVALS;
-    let mut legend = category_entries(&models, Symbol::Swatch);
+    let mut legend = category_entries(study.contrast(), &models, Symbol::Swatch);
     legend.push(tau_entry(tau));
     legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
     let about_intervals = match (has_intervals, draw_intervals) {
@@ -151,7 +161,7 @@ pub(super) fn all_heads(study: &Study, families: &Families) -> Result<Drawing> {
 }
 
 /// `family_grid`: the same, a panel for each family, on the same axes.
-pub(super) fn family_grid(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn family_grid(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
     let name = "family_grid";
     if n_heads(study) == 0 {
         return Ok(Err(NotDrawn::new(name, "no head was measured on both tasks")));
@@ -159,7 +169,7 @@ pub(super) fn family_grid(study: &Study, families: &Families) -> Result<Drawing>
     let models: Vec<&ClassifiedModel> = study.classified.models.iter().collect();
     let columns = if families.len() == 1 { 1 } else { 2 };
     let rows = families.len().div_ceil(columns);
-    let mut legend = category_entries(&models, Symbol::Swatch);
+    let mut legend = category_entries(study.contrast(), &models, Symbol::Swatch);
     legend.push(tau_entry(study.options.tau));
     let per_family = |family: &str| {
         let models: Vec<&ClassifiedModel> =
@@ -219,7 +229,8 @@ fn family_panel(
 }
 
 /// `scatter_<model>`: one model on linear axes, its strongest heads by name, with intervals.
-pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Result<Drawing> {
+pub(super) fn scatter(study: &ContrastStudy, index: usize, families: &Families) -> Result<Drawing> {
+    let contrast = study.contrast();
     let model = &study.classified.models[index];
     let measured = &study.joint.models[index];
     let tau = study.options.tau;
@@ -231,12 +242,13 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
     let mut strongest: Vec<&ClassifiedHead> = strong().collect();
     strongest.sort_by(|a, b| b.strength.total_cmp(&a.strength));
     strongest.truncate(NAMED);
-    let point = |h: &ClassifiedHead| (h.delta_ioi, h.delta_anti);
+    let point = |h: &ClassifiedHead| (h.deltas[0], h.deltas[1]);
     let names: Vec<_> = strongest.iter().map(|h| (point(h), words::head(h.layer, h.head))).collect();
-    let mut legend =
-        category_entries(&[model], |color| Symbol::Marker(families.marker(&model.info.family), color, true));
+    let mut legend = category_entries(contrast, &[model], |color| {
+        Symbol::Marker(families.marker(&model.info.family), color, true)
+    });
     legend.push(tau_entry(tau));
-    let has_intervals = measured.heads.iter().any(|h| ends(&h.ioi).is_some() || ends(&h.anti).is_some());
+    let has_intervals = measured.heads.iter().any(|h| h.effects.iter().any(|e| ends(e).is_some()));
     let correlations = &study.correlations[index];
     let over = words::intervals_over(std::iter::once(&correlations.pearson));
     let mut caption = format!(
@@ -250,7 +262,7 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
     } else if has_intervals {
         caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
     }
-    if let Some(not_done) = words::not_done(std::iter::once(&measured.info)) {
+    if let Some(not_done) = words::not_done(contrast, std::iter::once(&measured.info)) {
         caption += &format!(" {not_done}");
     }
     if !names.is_empty() {
@@ -263,16 +275,17 @@ pub(super) fn scatter(study: &Study, index: usize, families: &Families) -> Resul
     // Intervals may reach beyond the points.
     let reach = |task| reach(model, measured, task);
     let guide = [-1.3 * tau, 1.3 * tau];
-    let x_values = model.heads.iter().map(|h| h.delta_ioi).chain(reach(StudyTask::Ioi)).chain(guide);
-    let y_values = model.heads.iter().map(|h| h.delta_anti).chain(reach(StudyTask::Anti)).chain(guide);
-    let (x, y) = (Axis::linear(X_TITLE, x_values, 5), Axis::linear(Y_TITLE, y_values, 5));
+    let x_values = model.heads.iter().map(|h| h.deltas[0]).chain(reach(Side::A)).chain(guide);
+    let y_values = model.heads.iter().map(|h| h.deltas[1]).chain(reach(Side::B)).chain(guide);
+    let [x_title, y_title] = titles(contrast);
+    let (x, y) = (Axis::linear(&x_title, x_values, 5), Axis::linear(&y_title, y_values, 5));
     // What names must not cover: the points, and their intervals.
     let taken: Vec<[(f64, f64); 2]> = strong()
         .flat_map(|h| {
             let (x, y) = point(h);
             let row = measured.head(h.layer, h.head);
-            let along = row.and_then(|r| ends(&r.ioi)).map(|(low, high)| [(low, y), (high, y)]);
-            let up = row.and_then(|r| ends(&r.anti)).map(|(low, high)| [(x, low), (x, high)]);
+            let along = row.and_then(|r| ends(r.effect(Side::A))).map(|(low, high)| [(low, y), (high, y)]);
+            let up = row.and_then(|r| ends(r.effect(Side::B))).map(|(low, high)| [(x, low), (x, high)]);
             [Some([(x, y), (x, y)]), along, up].into_iter().flatten()
         })
         .collect();

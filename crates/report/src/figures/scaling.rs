@@ -1,12 +1,13 @@
 //! What changes with the size of a model.
 
 use cs_analysis::categories::{Category, RELATIVE_TAU, relative_taus};
-use cs_analysis::joint::{ModelInfo, StudyTask};
+use cs_analysis::contrast::Side;
+use cs_analysis::joint::ModelInfo;
 use cs_analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
-use cs_analysis::study::Study;
+use cs_analysis::study::ContrastStudy;
 
 use super::page::{DrawError, Entry, Sheet, Symbol, grid};
-use super::palette::{FAINT, Families, category_label, task_label};
+use super::palette::{FAINT, Families, category_label, side_label};
 use super::panel::Panel;
 use super::scale::{Axis, decimal};
 use super::{Drawing, NotDrawn, all_weak};
@@ -17,7 +18,7 @@ use crate::words;
 const DODGE: f64 = 0.018;
 
 /// Models whose size is known, and a sentence about the others.
-fn sized(study: &Study) -> (Vec<usize>, String) {
+fn sized(study: &ContrastStudy) -> (Vec<usize>, String) {
     let models = &study.joint.models;
     let known = |i: &usize| models[*i].info.params_m.is_some_and(|p| p > 0.0);
     let sized: Vec<usize> = (0..models.len()).filter(known).collect();
@@ -29,7 +30,7 @@ fn sized(study: &Study) -> (Vec<usize>, String) {
     (sized, words)
 }
 
-fn no_sizes(name: &str) -> NotDrawn {
+pub(super) fn no_sizes(name: &str) -> NotDrawn {
     NotDrawn::new(
         name,
         "the size of no model is known: add a column `params_m` (millions) to the joint table",
@@ -40,11 +41,11 @@ fn size_of(info: &ModelInfo) -> f64 {
     info.params_m.unwrap_or(f64::NAN)
 }
 
-fn size_axis(study: &Study, sized: &[usize]) -> Axis {
+fn size_axis(study: &ContrastStudy, sized: &[usize]) -> Axis {
     Axis::sizes(sized.iter().map(|&i| size_of(&study.joint.models[i].info)))
 }
 
-fn family_legend(families: &Families, study: &Study, sized: &[usize]) -> Vec<Entry> {
+fn family_legend(families: &Families, study: &ContrastStudy, sized: &[usize]) -> Vec<Entry> {
     let shown = |f: &str| sized.iter().any(|&i| study.joint.models[i].info.family == f);
     let entry = |f: &str| Entry::new(Symbol::Marker(families.marker(f), families.color(f), true), f);
     families.names().filter(|f| shown(f)).map(entry).collect()
@@ -60,7 +61,7 @@ struct Point {
 /// The points of each family joined by a line, with their intervals.
 fn family_lines(
     panel: &Panel,
-    study: &Study,
+    study: &ContrastStudy,
     families: &Families,
     points: &[Point],
 ) -> std::result::Result<(), DrawError> {
@@ -87,7 +88,7 @@ fn family_lines(
 }
 
 /// `cross_family_correlation_vs_scale`: the correlation between the tasks over each model's heads.
-pub(super) fn correlation_vs_scale(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn correlation_vs_scale(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
     let name = "cross_family_correlation_vs_scale";
     let (sized, not_shown) = sized(study);
     if sized.is_empty() {
@@ -106,8 +107,9 @@ pub(super) fn correlation_vs_scale(study: &Study, families: &Families) -> Result
     let undefined = sized.len() - points(main[0].1).len();
     let over = words::intervals_over(sized.iter().map(|&i| &study.correlations[i].pearson));
     let heads: usize = sized.iter().map(|&i| study.correlations[i].n_heads).sum();
+    let [a, b] = Side::BOTH.map(|side| side_label(study.contrast(), side));
     let mut caption = format!(
-        "Correlation of Δ IOI with Δ anti-repeat over the heads of a model. n = {} of {}.{}",
+        "Correlation of Δ {a} with Δ {b} over the heads of a model. n = {} of {}.{}",
         words::counted(heads, "head", "heads"),
         words::counted(sized.len(), "model", "models"),
         over.map_or(String::new(), |over| format!(" Bars: 95% intervals over {over}.")),
@@ -144,15 +146,19 @@ struct Measure {
 }
 
 /// `strong_head_scaling`: the share of heads that work on something, in all and per category.
-pub(super) fn strong_heads(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn strong_heads(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
     let measure = |title: &str, column: String| Measure { title: title.into(), unit: "% of heads", column };
-    let categories = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
+    let contrast = study.contrast();
+    let categories = [Category::Shared, Category::OnlyA, Category::OnlyB];
     let mut panels = vec![measure("not weak", "frac_strong".into())];
-    panels.extend(categories.map(|c| measure(category_label(c), format!("frac_{c}"))));
+    panels.extend(
+        categories.map(|c| measure(&category_label(contrast, c), format!("frac_{}", contrast.category(c)))),
+    );
     let mut about = format!(
         "Share of a model's heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
-         head_category_summary.csv counts the heads whose category is not stable.",
+         {}.csv counts the heads whose category is not stable.",
         study.options.tau,
+        contrast.table("head_category_summary"),
     );
     if all_weak(&study.classified.models) {
         about += " No head reaches τ on either task: all are weak.";
@@ -161,7 +167,7 @@ pub(super) fn strong_heads(study: &Study, families: &Families) -> Result<Drawing
 }
 
 /// `relative_head_scaling`: the same shares at thresholds relative to what each model does on each task.
-pub(super) fn relative_heads(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn relative_heads(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
     let name = "relative_head_scaling";
     let models = &study.classified.models;
     let (with, without): (Vec<_>, Vec<_>) = models.iter().partition(|m| relative_taus(&m.info).is_some());
@@ -172,9 +178,14 @@ pub(super) fn relative_heads(study: &Study, families: &Families) -> Result<Drawi
         )));
     }
     let measure = |title: &str, column: String| Measure { title: title.into(), unit: "% of heads", column };
-    let categories = [Category::Shared, Category::IoiOnly, Category::AntiOnly];
+    let contrast = study.contrast();
+    let categories = [Category::Shared, Category::OnlyA, Category::OnlyB];
     let mut panels = vec![measure("not weak", "frac_relative_strong".into())];
-    panels.extend(categories.map(|c| measure(category_label(c), format!("frac_relative_{c}"))));
+    panels.extend(
+        categories.map(|c| {
+            measure(&category_label(contrast, c), format!("frac_relative_{}", contrast.category(c)))
+        }),
+    );
     let mut about = format!(
         "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
          no interval.",
@@ -189,7 +200,8 @@ pub(super) fn relative_heads(study: &Study, families: &Families) -> Result<Drawi
 }
 
 /// `concentration_scaling`: how much of the effect few heads hold.
-pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn concentration(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+    let contrast = study.contrast();
     let rows = [
         ("top 5%", "% of Σ|Δ|", "top_5pct_share"),
         ("participation", "% of heads", "participation_fraction"),
@@ -197,10 +209,10 @@ pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawin
     let panels: Vec<Measure> = rows
         .into_iter()
         .flat_map(|(title, unit, column)| {
-            StudyTask::BOTH.map(|task| Measure {
-                title: format!("{title}, {}", task_label(task)),
+            Side::BOTH.map(|task| Measure {
+                title: format!("{title}, {}", side_label(contrast, task)),
                 unit,
-                column: format!("{column}_{}", task.name()),
+                column: format!("{column}_{}", contrast.key(task)),
             })
         })
         .collect();
@@ -211,7 +223,7 @@ pub(super) fn concentration(study: &Study, families: &Families) -> Result<Drawin
 
 /// Four measures against size, in percent; panels of a row share their axis.
 fn measures(
-    study: &Study,
+    study: &ContrastStudy,
     families: &Families,
     name: &str,
     panels: &[Measure],
@@ -221,7 +233,7 @@ fn measures(
     if sized.is_empty() {
         return Ok(Err(no_sizes(name)));
     }
-    let names = measure_names();
+    let names = measure_names(study.contrast());
     let points = |measure: &Measure| -> Vec<Point> {
         let Some(column) = names.iter().position(|n| *n == measure.column) else { return Vec::new() };
         let value = |&model: &usize| study.measures[model].values[column].map(|v| v * 100.0);
@@ -255,7 +267,7 @@ fn measures(
 }
 
 /// Leaves at most three labels on an axis of half a column.
-fn thin(axis: &mut Axis) {
+pub(super) fn thin(axis: &mut Axis) {
     let n = axis.ticks.len();
     if n > 3 {
         let step = n.div_ceil(3);

@@ -1,11 +1,11 @@
 //! Do heads with the same layer and number work on the same task in another model?
 
-use cs_analysis::joint::StudyTask;
-use cs_analysis::study::Study;
-use cs_analysis::transfer::PairTransfer;
+use cs_analysis::contrast::Side;
+use cs_analysis::study::ContrastStudy;
+use cs_analysis::transfer::{PairTransfer, TRANSFER_TESTS};
 
 use super::page::{Entry, Sheet, Symbol};
-use super::palette::{FAINT, Marker, task_color, task_label};
+use super::palette::{FAINT, Marker, side_color, side_label};
 use super::rows::rows;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn};
@@ -17,8 +17,9 @@ use crate::words;
 const MOST_PAIRS: usize = 40;
 
 /// `transfer`: for each pair of models and task, the mean rank of the base model's heads in the target.
-pub(super) fn transfer(study: &Study) -> Result<Drawing> {
+pub(super) fn transfer(study: &ContrastStudy) -> Result<Drawing> {
     let name = "transfer";
+    let contrast = study.contrast();
     let n_all = study.transfers.len() / 2;
     let pairs: Vec<&PairTransfer> = study.transfers.iter().take(n_all.min(MOST_PAIRS)).collect();
     let placed = study.transfers.iter().filter(|t| t.by_index.mean_frac_rank.is_some()).count();
@@ -31,33 +32,34 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
             "no head that works on a task in one model has a counterpart of the same layer and number in another",
         )));
     }
-    let q_values = numbers(study, "transfer_tests", "q_value_index");
+    let q_values = numbers(study, TRANSFER_TESTS, "q_value_index");
     let model = |i: usize| study.joint.models[i].info.model.as_str();
     let labels: Vec<String> =
         pairs.iter().map(|t| format!("{} → {}", model(t.pair.base), model(t.pair.target))).collect();
-    let mut legend: Vec<Entry> = StudyTask::BOTH
+    let mut legend: Vec<Entry> = Side::BOTH
         .into_iter()
         .map(|task| {
             Entry::new(
-                Symbol::Marker(marker(task), task_color(task), true),
-                format!("{}, q ≤ {SIGNIFICANT}", task_label(task)),
+                Symbol::Marker(marker(task), side_color(task), true),
+                format!("{}, q ≤ {SIGNIFICANT}", side_label(contrast, task)),
             )
         })
         .collect();
-    legend.extend(StudyTask::BOTH.into_iter().map(|task| {
+    legend.extend(Side::BOTH.into_iter().map(|task| {
         Entry::new(
-            Symbol::Marker(marker(task), task_color(task), false),
-            format!("{}, q > {SIGNIFICANT}", task_label(task)),
+            Symbol::Marker(marker(task), side_color(task), false),
+            format!("{}, q > {SIGNIFICANT}", side_label(contrast, task)),
         )
     }));
     legend.push(Entry::new(Symbol::Dashed(FAINT), "chance"));
     let mut caption = format!(
         "Mean rank, in the target, of the heads with the layer and number of the base model's up to {} strongest, by |Δ|, as a share of \
          the target's heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
-         (transfer_tests.csv).",
+         ({}.csv).",
         cs_analysis::transfer::BASE_HEADS,
         words::counted(placed, "test", "tests"),
         words::counted(n_all, "pair", "pairs"),
+        contrast.table(TRANSFER_TESTS),
     );
     if n_all > pairs.len() {
         caption += &format!(" The first {} pairs are shown.", pairs.len());
@@ -72,18 +74,18 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
                 let Some(rank) = transfer.by_index.mean_frac_rank.filter(|_| row < pairs.len()) else {
                     continue;
                 };
-                let side = if transfer.task == StudyTask::Ioi { -1.0 } else { 1.0 };
+                let side = if transfer.side == Side::A { -1.0 } else { 1.0 };
                 let middle = row as f64;
                 // With few heads in the target, chance is more than a half.
                 if let Some(chance) = transfer.by_index.chance_frac_rank {
                     panel.dashed((chance, middle), (chance, middle + 0.5 * side), FAINT)?;
                 }
-                let (at, color) = ((rank, middle + 0.16 * side), task_color(transfer.task));
+                let (at, color) = ((rank, middle + 0.16 * side), side_color(transfer.side));
                 let beats_chance = q_values.get(index).copied().flatten().is_some_and(|q| q <= SIGNIFICANT);
                 if beats_chance {
-                    panel.marker(marker(transfer.task), at, 2.0, color, 1.0)?;
+                    panel.marker(marker(transfer.side), at, 2.0, color, 1.0)?;
                 } else {
-                    panel.hollow(marker(transfer.task), at, 2.0, color)?;
+                    panel.hollow(marker(transfer.side), at, 2.0, color)?;
                 }
             }
             Ok(())
@@ -92,9 +94,9 @@ pub(super) fn transfer(study: &Study) -> Result<Drawing> {
     Ok(Ok(figure))
 }
 
-fn marker(task: StudyTask) -> Marker {
+fn marker(task: Side) -> Marker {
     match task {
-        StudyTask::Ioi => Marker::Circle,
-        StudyTask::Anti => Marker::Diamond,
+        Side::A => Marker::Circle,
+        Side::B => Marker::Diamond,
     }
 }

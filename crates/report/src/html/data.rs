@@ -4,26 +4,30 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cs_analysis::ablation::SummaryRow;
+use cs_analysis::ablation::{SummaryRow, TaskSummary};
 use cs_analysis::attention::TokenRole;
-use cs_analysis::categories::{Category, ClassifiedModel, RELATIVE_TAU};
-use cs_analysis::joint::{Effect, EffectDetail, HeadRow, ModelHeads, StudyTask};
+use cs_analysis::categories::{ClassifiedHead, ClassifiedModel, RELATIVE_TAU};
+use cs_analysis::contrast::{Category, Side};
+use cs_analysis::effect::{Effect, EffectDetail};
+use cs_analysis::effects::{HEAD_EFFECTS, ModelEffects};
 use cs_analysis::model_measures::{TaskCorrelation, measure_names};
+use cs_analysis::overlap::Overlap;
+use cs_analysis::ranged::Ranged;
 use cs_analysis::scaling::POOLED;
 use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::stats::Interval;
-use cs_analysis::study::Study;
+use cs_analysis::study::{ContrastStudy, Study};
 use cs_analysis::table::{Column, Table, Values};
-use cs_analysis::tracing::{CausalResult, Influence};
+use cs_analysis::tracing::{CausalResult, TaskInfluence};
 use flate2::{Compression, GzBuilder};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
 
 use super::PLOTTING_LIBRARY;
-use crate::extras::Extras;
-use crate::figures::causal::of_task;
+use crate::extras::{ContrastExtras, Extras};
 use crate::figures::palette::{Families, Marker, category_color, category_label, task_color, task_label};
-use crate::notes;
+use crate::figures::shows_tasks;
+use crate::notes::{self, Finding};
 use crate::words;
 
 /// Bytes of compressed tables that the page carries, so that it stays small enough to be sent.
@@ -33,11 +37,20 @@ const TABLE_DIGITS: usize = 7;
 
 /// Everything the page shows.
 pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
-    let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
-    let models: Vec<Value> = (0..study.joint.models.len()).map(|index| model(study, extras, index)).collect();
+    let families = Families::new(study.models().map(|m| m.family.as_str()));
+    let models: Vec<Value> = study.effects.models.iter().map(|m| model(study, extras, m)).collect();
     let mut room = ROOM_FOR_TABLES;
-    let tables = study.tables.iter().chain(&extras.tables).map(|t| table(t, &mut room));
-    let tables = tables.collect::<std::io::Result<Vec<Value>>>()?;
+    let all: Vec<&Table> = study.tables.iter().chain(&extras.tables).collect();
+    // The long table gets the room that the others leave, which say more in less.
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|&at| all[at].name == HEAD_EFFECTS);
+    let mut tables = vec![Value::Null; all.len()];
+    for at in order {
+        tables[at] = table(all[at], &mut room)?;
+    }
+    let task = |(place, name): (usize, &String)| json!({ "name": name, "label": task_label(name), "color": hex(task_color(place)) });
+    let shows_tasks = shows_tasks(study);
+    let findings = if shows_tasks { notes::task_findings(study, extras) } else { Vec::new() };
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "plotting": PLOTTING_LIBRARY,
@@ -47,28 +60,68 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         "families": families.names().map(|f| json!({
             "name": f, "color": hex(families.color(f)), "symbol": symbol(families.marker(f)),
         })).collect::<Vec<_>>(),
-        "categories": Category::ALL.map(|c| json!({ "label": category_label(c), "color": hex(category_color(c)) })),
-        "tasks": StudyTask::BOTH.map(|t| json!({ "label": task_label(t), "color": hex(task_color(t)) })),
+        "tasks": study.effects.tasks.iter().enumerate().map(task).collect::<Vec<_>>(),
         "models": models,
-        "measures": measure_names(),
-        "laws": laws(study),
-        "ablation": curves(extras),
-        "ablation_prompts": extras.ablation_prompts(),
-        "findings": notes::findings(study, extras).into_iter().map(|f| json!({
-            "title": f.title, "text": f.text, "sources": f.sources,
-        })).collect::<Vec<_>>(),
-        "limits": notes::limits(study, extras),
+        "contrasts": study.contrasts.iter().map(|c| contrast(study, c, extras)).collect::<Vec<_>>(),
+        "overlaps": overlaps(study),
+        "findings": finding_list(findings),
+        "limits": notes::all_limits(study, extras),
         "accuracy": ACCURACY,
-        "intervals_over": words::intervals_over(study.correlations.iter().map(|c| &c.pearson)),
-        "not_done": words::not_done(study.joint.models.iter().map(|m| &m.info)),
         "relative_tau": RELATIVE_TAU,
-        "missing": extras.missing(),
         "attention_roles": TokenRole::ALL.map(TokenRole::label),
         "tables": tables,
         "raw": extras.raw.iter().map(|file| json!({
             "path": file.path, "what": file.what, "bytes": file.bytes,
         })).collect::<Vec<_>>(),
     }))
+}
+
+fn finding_list(findings: Vec<Finding>) -> Vec<Value> {
+    findings.into_iter().map(|f| json!({ "title": f.title, "text": f.text, "sources": f.sources })).collect()
+}
+
+/// Every two tasks of every model: places among models and tasks, then the figures.
+fn overlaps(study: &Study) -> Vec<Value> {
+    let task = |name: &str| study.effects.tasks.iter().position(|t| t == name);
+    let model = |name: &str| study.models().position(|m| m.model == name);
+    let ranged = |r: &Ranged| json!([number(r.value), number(r.low), number(r.high)]);
+    let of = |o: &Overlap| {
+        json!({
+            "model": model(&o.info.model), "tasks": o.contrast.tasks().map(task), "n_heads": o.n_heads,
+            "pearson": correlation(&o.pearson), "spearman": correlation(&o.spearman),
+            "n_strong": o.n_strong, "n_shared": ranged(&o.n_shared), "jaccard": ranged(&o.jaccard),
+        })
+    };
+    study.overlaps.iter().map(of).collect()
+}
+
+/// A contrast: its tasks, what its categories are called, and what it adds to every model; null for models that lack it.
+fn contrast(study: &Study, contrast: &ContrastStudy, extras: &Extras) -> Value {
+    let (pair, own) = (contrast.contrast(), &extras.of(contrast.contrast()));
+    let place = |task: &str| study.effects.tasks.iter().position(|t| t == task);
+    let models: Vec<Value> = study
+        .effects
+        .models
+        .iter()
+        .map(|model| {
+            let index = contrast.joint.models.iter().position(|m| m.info.model == model.info.model);
+            index.map_or(Value::Null, |index| contrasted_model(contrast, own, index, model))
+        })
+        .collect();
+    json!({
+        "name": pair.to_string(), "sides": pair.tasks().map(place), "keys": pair.keys(),
+        "categories": Category::ALL.map(|c| json!({
+            "name": pair.category(c), "label": category_label(pair, c), "color": hex(category_color(c)),
+        })),
+        "models": models,
+        "measures": measure_names(pair),
+        "laws": laws(contrast),
+        "ablation": curves(own),
+        "ablation_prompts": own.ablation_prompts(),
+        "findings": finding_list(notes::findings(contrast, own)),
+        "intervals_over": words::intervals_over(contrast.correlations.iter().map(|c| &c.pearson)),
+        "not_done": words::not_done(pair, contrast.joint.models.iter().map(|m| &m.info)),
+    })
 }
 
 fn hex(color: RGBColor) -> String {
@@ -102,29 +155,16 @@ fn correlation(correlation: &TaskCorrelation) -> Value {
     with_ends(correlation.estimate, correlation.shown().map(|(interval, _)| interval))
 }
 
-fn model(study: &Study, extras: &Extras, index: usize) -> Value {
-    let (measured, classified) = (&study.joint.models[index], &study.classified.models[index]);
-    let info = &measured.info;
+/// What a contrast knows of a model and its heads, in the order of the model's rows.
+fn contrasted_model(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    index: usize,
+    model: &ModelEffects,
+) -> Value {
+    let classified = &study.classified.models[index];
     let correlations = &study.correlations[index];
-    let seen = measured.heads.iter().map(|h| h.head + 1).max().unwrap_or(0);
-    let baselines = StudyTask::BOTH.map(|task| {
-        extras.baseline(&info.model, task).map(|b| {
-            json!({
-                "accuracy": number(Some(b.main.base_accuracy)), "logit_diff": number(Some(b.main.base_logit_diff_mean)),
-                "n_prompts": b.main.n_prompts,
-                "held_out_accuracy": number(b.held_out.as_ref().map(|h| h.base_accuracy)),
-            })
-        })
-    });
     json!({
-        "name": info.model, "family": info.family, "params_m": info.params_m,
-        "n_layers": measured.n_layers(), "n_heads": info.n_heads.unwrap_or(0).max(seen),
-        "provenance": {
-            "Hugging Face id or folder": info.hf_name, "weights": info.weight_hash, "protocol": info.protocol,
-            "ablation": info.ablation, "value bias": info.value_bias,
-            "reference prompts": info.reference, "seed": info.seed,
-            "measured by version": info.program_version,
-        },
         "counts": classified.counts(), "n_unstable": classified.n_unstable(), "n_unclassified": classified.n_unclassified,
         "pearson": correlation(&correlations.pearson), "spearman": correlation(&correlations.spearman),
         "held_out_pearson": correlation(&correlations.held_out_pearson),
@@ -132,24 +172,72 @@ fn model(study: &Study, extras: &Extras, index: usize) -> Value {
         "pearson_templates": with_ends(correlations.pearson.estimate, correlations.pearson.templates),
         "disattenuated": with_ends(correlations.disattenuated.value, correlations.disattenuated.interval),
         "relative_counts": classified.relative_counts(),
-        "not_done": info.tasks_not_done().into_iter().map(task_label).collect::<Vec<_>>(),
-        "baselines": baselines,
         "values": study.measures[index].values.iter().map(|v| number(*v)).collect::<Vec<_>>(),
-        "heads": heads(measured, classified, extras),
-        "attention": attention(extras, measured),
+        "heads": contrasted_heads(&rows(model), classified, extras),
+    })
+}
+
+/// The heads of a model that were measured on any task, in order.
+fn rows(model: &ModelEffects) -> Vec<(u32, u32)> {
+    let mut rows: Vec<(u32, u32)> =
+        model.tasks.iter().flat_map(|t| &t.heads).map(|h| (h.layer, h.head)).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}
+
+fn model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
+    let info = &model.info;
+    let (n_layers, n_heads) = model.shape();
+    let baseline = |task: &String| {
+        extras.baseline(&info.model, task).map(|b| {
+            json!({
+                "accuracy": number(Some(b.main.base_accuracy)), "logit_diff": number(Some(b.main.base_logit_diff_mean)),
+                "n_prompts": b.main.n_prompts,
+                "held_out_accuracy": number(b.held_out.as_ref().map(|h| h.base_accuracy)),
+            })
+        })
+    };
+    let tasks = || study.effects.tasks.iter();
+    let lacks = |task: &&String| model.on(task).is_some_and(|t| t.performance.does_task() == Some(false));
+    let measures = |task: &String| {
+        let own = study.task_measures.iter().find(|m| m.info.model == info.model && m.task == *task);
+        own.map(|m| {
+            json!({
+                "n_strong": m.n_strong, "n_heads": m.n_heads,
+                "frac_strong": number(Some(m.n_strong as f64 / m.n_heads as f64)),
+                "top_5pct_share": number(m.concentration[1]),
+                "participation_fraction": number(m.concentration[3]),
+            })
+        })
+    };
+    json!({
+        "name": info.model, "family": info.family, "params_m": info.params_m,
+        "n_layers": n_layers, "n_heads": n_heads,
+        "provenance": {
+            "Hugging Face id or folder": info.hf_name, "weights": info.weight_hash, "protocol": info.protocol,
+            "ablation": info.ablation, "value bias": info.value_bias,
+            "reference prompts": info.reference, "seed": info.seed,
+            "measured by version": info.program_version,
+        },
+        "not_done": tasks().filter(lacks).map(|task| task_label(task)).collect::<Vec<_>>(),
+        "baselines": tasks().map(baseline).collect::<Vec<_>>(),
+        "measures": tasks().map(measures).collect::<Vec<_>>(),
+        "heads": heads(study, model),
+        "attention": attention(study, extras, model),
     })
 }
 
 /// Where a model's heads attend, in thousandths, head by head in the order of its rows; null where it was not read.
-fn attention(extras: &Extras, measured: &ModelHeads) -> Value {
-    let model = &measured.info.model;
-    let Some(file) = extras.attention_file(model) else { return Value::Null };
+fn attention(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
+    let Some(file) = extras.attention_file(&model.info.model) else { return Value::Null };
+    let rows = rows(model);
     let thousandths = |x: f32| (f64::from(x) * 1000.0).round() as i64;
     // Texts stand in a list, since the same few are met again and again.
     let mut texts: Vec<&str> = Vec::new();
-    let mut of_task = |task: StudyTask| -> Vec<Value> {
-        let of_head = |row: &HeadRow| -> Option<Value> {
-            let head = extras.attention_of(model, row.layer, row.head, task)?;
+    let mut of_task = |task: &String| -> Vec<Value> {
+        let of_head = |&(layer, head): &(u32, u32)| -> Option<Value> {
+            let head = file.head(task, layer, head)?;
             let mut shares: Vec<i64> = head.mean.map(thousandths).to_vec();
             if let Some(top) = head.texts.first() {
                 let at = texts.iter().position(|text| *text == top.text).unwrap_or_else(|| {
@@ -160,23 +248,30 @@ fn attention(extras: &Extras, measured: &ModelHeads) -> Value {
             }
             Some(json!(shares))
         };
-        measured.heads.iter().map(of_head).map(|shares| json!(shares)).collect()
+        rows.iter().map(of_head).map(|shares| json!(shares)).collect()
     };
-    let [ioi, anti] = StudyTask::BOTH.map(&mut of_task);
-    json!({ "prompts": words::prompts_of(file.origin.split), "texts": texts, "ioi": ioi, "anti": anti })
+    let tasks: Vec<Vec<Value>> = study.effects.tasks.iter().map(&mut of_task).collect();
+    json!({ "prompts": words::prompts_of(file.origin.split), "texts": texts, "tasks": tasks })
 }
 
-/// A model's heads, column by column; details that no head has are left out.
-fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -> Value {
-    let rows = &measured.heads;
-    let mut columns = serde_json::Map::new();
-    let mut put = |name: &str, column: Vec<Value>| {
+/// Columns by name; a column that holds nothing is left out.
+#[derive(Default)]
+struct Columns(serde_json::Map<String, Value>);
+
+impl Columns {
+    fn put(&mut self, name: &str, column: Vec<Value>) {
         if column.iter().any(|v| !v.is_null()) {
-            columns.insert(name.to_owned(), Value::Array(column));
+            self.0.insert(name.to_owned(), Value::Array(column));
         }
-    };
-    put("layer", rows.iter().map(|h| json!(h.layer)).collect());
-    put("head", rows.iter().map(|h| json!(h.head)).collect());
+    }
+}
+
+/// A model's heads, column by column; those of a task begin with its place among the study's tasks.
+fn heads(study: &Study, model: &ModelEffects) -> Value {
+    let rows = rows(model);
+    let mut columns = Columns::default();
+    columns.put("layer", rows.iter().map(|h| json!(h.0)).collect());
+    columns.put("head", rows.iter().map(|h| json!(h.1)).collect());
     type Of = fn(&EffectDetail) -> Option<f64>;
     let details: [(&str, Of); 9] = [
         ("low", |d| d.ci_low),
@@ -189,87 +284,82 @@ fn heads(measured: &ModelHeads, classified: &ClassifiedModel, extras: &Extras) -
         ("held_out_high", |d| d.held_out_ci_high),
         ("held_out_q", |d| d.held_out_q_value),
     ];
-    for (task, name) in StudyTask::BOTH.into_iter().zip(["ioi", "anti"]) {
-        put(&format!("{name}_delta"), rows.iter().map(|h| number(h.effect(task).delta)).collect());
+    for (place, task) in study.effects.tasks.iter().enumerate() {
+        let Some(of_task) = model.on(task) else { continue };
+        let effects: Vec<Option<&Effect>> = rows.iter().map(|&(l, h)| of_task.effect(l, h)).collect();
+        let deltas = effects.iter().map(|e| number(e.and_then(|e| e.delta))).collect();
+        columns.put(&format!("t{place}_delta"), deltas);
         for (detail, of) in details {
-            let value = |effect: &Effect| number(effect.detail.as_deref().and_then(of));
-            put(&format!("{name}_{detail}"), rows.iter().map(|h| value(h.effect(task))).collect());
+            let value = |e: &Option<&Effect>| number(e.and_then(|e| e.detail.as_deref()).and_then(of));
+            columns.put(&format!("t{place}_{detail}"), effects.iter().map(value).collect());
         }
     }
+    Value::Object(columns.0)
+}
+
+/// What a contrast adds to the heads of a model; the influence on its tasks begins with `a` and `b`.
+fn contrasted_heads(rows: &[(u32, u32)], classified: &ClassifiedModel, extras: &ContrastExtras) -> Value {
+    let mut columns = Columns::default();
     if !extras.traced.is_empty() {
-        type Of = fn((f64, &Influence)) -> Option<f64>;
+        type Of = fn(&TaskInfluence) -> Option<f64>;
         let figures: [(&str, Of); 3] =
-            [("", |t| Some(t.0)), ("_low", |t| t.1.ci_low), ("_high", |t| t.1.ci_high)];
+            [("", |t| Some(t.mean)), ("_low", |t| t.figures.ci_low), ("_high", |t| t.figures.ci_high)];
         let traced: Vec<Option<&CausalResult>> =
-            rows.iter().map(|h| extras.influence(&measured.info.model, h.layer, h.head)).collect();
-        for (task, name) in StudyTask::BOTH.into_iter().zip(["ioi", "anti"]) {
+            rows.iter().map(|&(l, h)| extras.influence(&classified.info.model, l, h)).collect();
+        for (side, name) in Side::BOTH.into_iter().zip(["a", "b"]) {
             for (end, of) in figures {
-                let value = |r: &Option<&CausalResult>| number(r.and_then(|r| of(of_task(r, task))));
-                put(&format!("{name}_influence{end}"), traced.iter().map(value).collect());
+                let value = |r: &Option<&CausalResult>| number(r.and_then(|r| of(r.on(side))));
+                columns.put(&format!("{name}_influence{end}"), traced.iter().map(value).collect());
             }
         }
     }
     // Heads without a category are not among the classified.
-    let mut known = classified.heads.iter().peekable();
-    let of_row: Vec<_> =
-        rows.iter().map(|row| known.next_if(|h| (h.layer, h.head) == (row.layer, row.head))).collect();
-    put("category", of_row.iter().map(|h| json!(h.map(|h| h.category as usize))).collect());
-    put(
-        "probability",
-        of_row
-            .iter()
-            .map(|h| number(h.and_then(|h| h.probabilities.map(|p| p[h.category as usize]))))
-            .collect(),
-    );
-    put(
-        "relative_category",
-        of_row.iter().map(|h| json!(h.and_then(|h| h.relative_category.map(|c| c as usize)))).collect(),
-    );
-    put(
-        "held_out_category",
-        of_row.iter().map(|h| json!(h.and_then(|h| h.held_out_category.map(|c| c as usize)))).collect(),
-    );
-    Value::Object(columns)
+    let of_row: Vec<Option<&ClassifiedHead>> = rows
+        .iter()
+        .map(|place| {
+            let found = classified.heads.binary_search_by_key(place, |h| (h.layer, h.head)).ok()?;
+            Some(&classified.heads[found])
+        })
+        .collect();
+    let category = |of: fn(&ClassifiedHead) -> Option<Category>| {
+        of_row.iter().map(|h| json!(h.and_then(of).map(|c| c as usize))).collect::<Vec<_>>()
+    };
+    columns.put("category", category(|h| Some(h.category)));
+    let probability = |h: &ClassifiedHead| h.probabilities.map(|p| p[h.category as usize]);
+    columns.put("probability", of_row.iter().map(|h| number(h.and_then(probability))).collect());
+    columns.put("relative_category", category(|h| h.relative_category));
+    columns.put("held_out_category", category(|h| h.held_out_category));
+    Value::Object(columns.0)
 }
 
 /// The curves of ablated sets: for each model, selection and kind of set, columns over the number of heads.
-fn curves(extras: &Extras) -> Value {
+fn curves(extras: &ContrastExtras) -> Value {
     let mut curves: Vec<(String, String, &str, Vec<&SummaryRow>)> = Vec::new();
-    for row in extras.ablated.iter().filter(|r| r.mean_diff_ioi.is_some() || r.mean_diff_anti.is_some()) {
+    let is_known = |r: &&SummaryRow| r.tasks.iter().any(|task| task.mean_diff.value.is_some());
+    for row in extras.ablated.iter().filter(is_known) {
         let kind = row.set_type.strip_suffix(&format!("_{}", row.selection)).unwrap_or(&row.set_type);
         match curves.iter_mut().find(|c| (&c.0, &c.1, c.2) == (&row.model, &row.selection, kind)) {
             Some(curve) => curve.3.push(row),
             None => curves.push((row.model.clone(), row.selection.clone(), kind, vec![row])),
         }
     }
-    type Of = fn(&SummaryRow) -> Option<f64>;
-    let columns: [(&str, Of); 18] = [
-        ("mean_diff_ioi", |r| r.mean_diff_ioi),
-        ("mean_diff_ioi_low", |r| r.mean_diff_ioi_low),
-        ("mean_diff_ioi_high", |r| r.mean_diff_ioi_high),
-        ("mean_diff_anti", |r| r.mean_diff_anti),
-        ("mean_diff_anti_low", |r| r.mean_diff_anti_low),
-        ("mean_diff_anti_high", |r| r.mean_diff_anti_high),
-        ("acc_ioi", |r| r.acc_ioi),
-        ("acc_ioi_low", |r| r.acc_ioi_low),
-        ("acc_ioi_high", |r| r.acc_ioi_high),
-        ("acc_anti", |r| r.acc_anti),
-        ("acc_anti_low", |r| r.acc_anti_low),
-        ("acc_anti_high", |r| r.acc_anti_high),
-        ("interaction_ioi", |r| r.interaction_ioi),
-        ("interaction_ioi_low", |r| r.interaction_ioi_low),
-        ("interaction_ioi_high", |r| r.interaction_ioi_high),
-        ("interaction_anti", |r| r.interaction_anti),
-        ("interaction_anti_low", |r| r.interaction_anti_low),
-        ("interaction_anti_high", |r| r.interaction_anti_high),
-    ];
+    type Of = fn(&TaskSummary) -> Ranged;
+    let figures: [(&str, Of); 3] =
+        [("mean_diff", |t| t.mean_diff), ("acc", |t| t.acc), ("interaction", |t| t.interaction)];
     let curve = |(model, selection, kind, mut rows): (String, String, &str, Vec<&SummaryRow>)| {
         rows.sort_by_key(|r| r.k);
         let mut curve = json!({
             "model": model, "selection": selection, "kind": kind, "k": rows.iter().map(|r| r.k).collect::<Vec<_>>(),
         });
-        for (name, of) in columns {
-            curve[name] = rows.iter().map(|r| number(of(r))).collect();
+        for (name, of) in figures {
+            for (side, task) in Side::BOTH.into_iter().zip(["a", "b"]) {
+                let column = |end: fn(Ranged) -> Option<f64>| -> Value {
+                    rows.iter().map(|r| number(end(of(r.on(side))))).collect()
+                };
+                curve[format!("{name}_{task}")] = column(|r| r.value);
+                curve[format!("{name}_{task}_low")] = column(|r| r.low);
+                curve[format!("{name}_{task}_high")] = column(|r| r.high);
+            }
         }
         curve
     };
@@ -277,7 +367,7 @@ fn curves(extras: &Extras) -> Value {
 }
 
 /// The pooled line of every measure.
-fn laws(study: &Study) -> Value {
+fn laws(study: &ContrastStudy) -> Value {
     let pooled = study.scaling_laws.iter().filter(|l| l.family == POOLED);
     let law = |l: &cs_analysis::scaling::ScalingLaw| match &l.line {
         Ok(line) => json!({

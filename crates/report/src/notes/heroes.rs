@@ -1,29 +1,75 @@
-//! `hero_heads.md`: a card for each hero head.
+//! `hero_heads.md`: a card for each hero head of each contrast; for one task alone, its strongest heads.
 
 use cs_analysis::attention::{ATTENTION_TABLE, HeadAttention};
 use cs_analysis::categories::{Category, HeroHead, RELATIVE_TAU};
-use cs_analysis::joint::{Effect, StudyTask};
+use cs_analysis::contrast::Side;
+use cs_analysis::effect::Effect;
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
-use cs_analysis::study::Study;
+use cs_analysis::study::{ContrastStudy, Study};
 
-use super::heading;
-use crate::extras::Extras;
-use crate::figures::causal::of_task;
-use crate::figures::palette::{category_label, task_label};
+use super::{contrast_title, heading};
+use crate::extras::{ContrastExtras, Extras};
+use crate::figures::palette::{category_label, side_label, task_label};
 use crate::figures::scale::decimal;
 use crate::words;
 
 pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
     let mut text = heading("Hero heads", study);
-    text += &format!(
-        "The up to {} strongest heads (|Δ IOI| + |Δ anti-repeat|) of each model and category at τ = {} logits \
-         [`hero_heads_for_paper.csv`]. They were picked for being strong, so their Δ tends to be too large; held-out values, where there are \
+    match &study.contrasts[..] {
+        [] => text += &of_tasks(study),
+        [only] => text += &of_contrast(only, &extras.of(only.contrast()), "##"),
+        several => {
+            for contrast in several {
+                text += &format!("## {}\n\n", contrast_title(contrast.contrast()));
+                text += &of_contrast(contrast, &extras.of(contrast.contrast()), "###");
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+/// The strongest heads of each model on each task.
+fn of_tasks(study: &Study) -> String {
+    let mut text = format!(
+        "The {} heads of each model with the largest |Δ| on each task [`head_effects.csv`]. They were picked for being strong, so their Δ \
+         tends to be too large; held-out values, where there are any, are free of that. q is the p-value of Δ = 0, adjusted over the heads \
+         of a model and task (Benjamini–Hochberg). Intervals in brackets are over prompts.\n",
+        study.options.top_k
+    );
+    for model in &study.effects.models {
+        text += &format!("\n## {}\n", model.info.model);
+        for task in &model.tasks {
+            text += &format!("\n{}:\n\n", task_label(&task.task));
+            let mut heads: Vec<_> = task.heads.iter().filter_map(|h| Some((h, h.effect.delta?))).collect();
+            heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+            for (head, delta) in heads.into_iter().take(study.options.top_k) {
+                let place = words::head(head.layer, head.head);
+                text += &format!("- {place}: Δ = {}{}\n", words::signed(delta), evidence(Some(&head.effect)));
+            }
+            if task.performance.does_task() == Some(false) {
+                text += &format!("- The model does not do {}\n", task_label(&task.task));
+            }
+        }
+    }
+    text
+}
+
+/// The cards of a contrast; `level` begins the headings of models.
+fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> String {
+    let contrast = study.contrast();
+    let mut text = format!(
+        "The up to {} strongest heads ({}) of each model and category at τ = {} logits \
+         [`{}.csv`]. They were picked for being strong, so their Δ tends to be too large; held-out values, where there are \
          any, are free of that. The strongest weak heads are named too: they show what lies just below τ. q is \
          the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg). Intervals in brackets are over prompts: what \
          other prompts of the same templates would give; those over templates say what other templates would.\n",
-        study.options.top_k, study.options.tau
+        study.options.top_k,
+        words::strength(contrast),
+        study.options.tau,
+        contrast.table("hero_heads_for_paper"),
     );
-    if let Some(file) = extras.attention.first() {
+    if let Some(file) = extras.all.attention.first() {
         text += &format!(
             "\nAttention is the mean share of a head's attention at the last token, from which the answer is read, that goes to each kind \
              of token, ± its standard deviation over prompts, with nothing ablated; over {} [`{ATTENTION_TABLE}.csv`]. At most {SHOWN_ROLES} \
@@ -35,27 +81,27 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
         text += &format!("\nNot measured in this run: {missing}.\n");
     }
     for model in &study.classified.models {
-        text += &format!("\n## {}\n", model.info.model);
+        text += &format!("\n{level} {}\n", model.info.model);
         let own: Vec<&HeroHead> = study.heroes.iter().filter(|h| h.model == model.info.model).collect();
         if own.is_empty() {
             text += "\nNo head was measured on both tasks.\n";
         }
-        if !extras.attention.is_empty() && extras.attention_file(&model.info.model).is_none() {
+        if !extras.all.attention.is_empty() && extras.all.attention_file(&model.info.model).is_none() {
             text += "\nWhere its heads attend was not measured in this run (`circuit-scaling attend`).\n";
         }
         for hero in own.iter().filter(|h| h.head.category != Category::Weak) {
-            text += &card(hero, extras);
+            text += &card(hero, extras, level);
         }
         let weak: Vec<String> = own
             .iter()
             .filter(|h| h.head.category == Category::Weak)
             .map(|h| {
-                format!(
-                    "{} (Δ IOI {}, Δ anti-repeat {})",
-                    words::head(h.head.layer, h.head.head),
-                    words::signed(h.head.delta_ioi),
-                    words::signed(h.head.delta_anti)
-                )
+                let effect = |side: Side| {
+                    let delta = words::signed(h.head.deltas[side as usize]);
+                    format!("Δ {} {delta}", side_label(contrast, side))
+                };
+                let effects = Side::BOTH.map(effect).join(", ");
+                format!("{} ({effects})", words::head(h.head.layer, h.head.head))
             })
             .collect();
         if weak.len() == own.len() && !own.is_empty() {
@@ -68,63 +114,69 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
     text
 }
 
-fn card(hero: &HeroHead, extras: &Extras) -> String {
+fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
+    let contrast = extras.contrast;
     let head = &hero.head;
     let mut text = format!(
-        "\n### {} {}: {}, place {} of its category\n\n",
+        "\n{level}# {} {}: {}, place {} of its category\n\n",
         hero.model,
         words::head(head.layer, head.head),
-        category_label(head.category),
+        category_label(contrast, head.category),
         hero.rank + 1
     );
-    for task in StudyTask::BOTH {
-        let delta = if task == StudyTask::Ioi { head.delta_ioi } else { head.delta_anti };
+    for task in Side::BOTH {
+        let delta = head.deltas[task as usize];
         let effect = hero.evidence.as_ref().map(|row| row.effect(task));
-        text += &format!("- {}: Δ = {}{}\n", task_label(task), words::signed(delta), evidence(effect));
+        text +=
+            &format!("- {}: Δ = {}{}\n", side_label(contrast, task), words::signed(delta), evidence(effect));
         if hero.performance[task as usize].does_task() == Some(false) {
-            text += &format!("- The model does not do {}\n", task_label(task));
+            text += &format!("- The model does not do {}\n", side_label(contrast, task));
         }
     }
     text += &match (head.probabilities, head.held_out_category) {
         (Some(probabilities), held_out) => {
             let probability = probabilities[head.category as usize];
             let stable = if head.is_stable() == Some(true) { "stable" } else { "not stable" };
-            let held_out =
-                held_out.map_or(String::new(), |c| format!("; on held-out prompts: {}", category_label(c)));
+            let held_out = held_out
+                .map_or(String::new(), |c| format!("; on held-out prompts: {}", category_label(contrast, c)));
             format!(
                 "- Category: {stable} (probability {} under resampled prompts{held_out})\n",
                 decimal(probability, 2)
             )
         }
-        (None, Some(c)) => format!("- Category on held-out prompts: {}\n", category_label(c)),
+        (None, Some(c)) => format!("- Category on held-out prompts: {}\n", category_label(contrast, c)),
         (None, None) => "- Category: its stability is not known\n".to_owned(),
     };
     if let Some(relative) = head.relative_category {
         text += &format!(
             "- Category at {}% of the model's own logit differences: {}\n",
             decimal(100.0 * RELATIVE_TAU, 0),
-            category_label(relative)
+            category_label(contrast, relative)
         );
     }
     if let Some(traced) = extras.influence(&hero.model, head.layer, head.head) {
-        for task in StudyTask::BOTH {
-            let (mean, influence) = of_task(traced, task);
+        for task in Side::BOTH {
+            let on = traced.on(task);
+            let influence = &on.figures;
             let ends = words::signed_range(influence.ci_low, influence.ci_high);
             let share = influence.normalised.map_or(String::new(), |n| {
                 format!("; {} of the difference between clean and corrupted runs", decimal(n, 2))
             });
             text += &format!(
                 "- Causal influence on {}: {}{}{share}\n",
-                task_label(task),
-                words::signed(mean),
+                side_label(contrast, task),
+                words::signed(on.mean),
                 ends.unwrap_or_else(|| " (no interval)".into())
             );
         }
     }
-    for task in StudyTask::BOTH {
+    for task in Side::BOTH {
         if let Some(attention) = extras.attention_of(&hero.model, head.layer, head.head, task) {
-            text +=
-                &format!("- Attention at the last token, {}: {}\n", task_label(task), attended(attention));
+            text += &format!(
+                "- Attention at the last token, {}: {}\n",
+                side_label(contrast, task),
+                attended(attention)
+            );
         }
     }
     text

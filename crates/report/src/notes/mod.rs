@@ -9,14 +9,16 @@ mod outline;
 
 use std::path::{Path, PathBuf};
 
+use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::files::write_bytes;
 use cs_analysis::study::Study;
 
-pub use findings::{Finding, findings, limits};
+pub use findings::{Finding, findings, limits, task_findings, task_limits};
 
 use crate::error::Result;
 use crate::extras::Extras;
-use crate::figures::names_of_all_models;
+use crate::figures::palette::side_label;
+use crate::figures::shows_tasks;
 
 /// A note: the stem of its file name, and its text in Markdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +34,8 @@ pub struct Note {
 /// # Errors
 /// When a figure that a note would name cannot be drawn.
 pub fn notes(study: &Study, extras: &Extras) -> Result<Vec<Note>> {
-    let figures = names_of_all_models(study, extras)?;
     Ok(vec![
-        Note { name: "results_outline", text: outline::outline(study, extras, &figures) },
+        Note { name: "results_outline", text: outline::outline(study, extras)? },
         Note { name: "high_level_findings", text: high_level(study, extras) },
         Note { name: "hero_heads", text: heroes::hero_heads(study, extras) },
     ])
@@ -55,22 +56,51 @@ pub fn write_all(study: &Study, extras: &Extras, folder: &Path) -> Result<Vec<Pa
         .collect()
 }
 
-/// `high_level_findings.md`.
+/// `high_level_findings.md`: of one contrast, or of all tasks and then of each contrast.
 fn high_level(study: &Study, extras: &Extras) -> String {
     let mut text = heading("High-level findings", study);
-    for finding in findings(study, extras) {
-        text += &format!("- **{}.** {} {}\n", finding.title, finding.text, finding.cited());
+    if shows_tasks(study) {
+        text += &bullets(&task_findings(study, extras));
+    }
+    for contrast in &study.contrasts {
+        if shows_tasks(study) {
+            text += &format!("\n## {}\n\n", contrast_title(contrast.contrast()));
+        }
+        text += &bullets(&findings(contrast, &extras.of(contrast.contrast())));
     }
     text += "\n## Limits\n\n";
-    for limit in limits(study, extras) {
+    for limit in all_limits(study, extras) {
         text += &format!("- {limit}\n");
     }
     text
 }
 
+/// What a study cannot say, each thing once.
+#[must_use]
+pub fn all_limits(study: &Study, extras: &Extras) -> Vec<String> {
+    let of_tasks = if shows_tasks(study) { task_limits(study, extras) } else { Vec::new() };
+    let of_contrasts = study.contrasts.iter().flat_map(|c| limits(c, &extras.of(c.contrast())));
+    let mut all: Vec<String> = Vec::new();
+    for limit in of_tasks.into_iter().chain(of_contrasts) {
+        if !all.contains(&limit) {
+            all.push(limit);
+        }
+    }
+    all
+}
+
+fn bullets(findings: &[Finding]) -> String {
+    findings.iter().map(|f| format!("- **{}.** {} {}\n", f.title, f.text, f.cited())).collect()
+}
+
+/// What a contrast is called in headings.
+fn contrast_title(contrast: &Contrast) -> String {
+    Side::BOTH.map(|side| side_label(contrast, side)).join(" and ")
+}
+
 /// Title of a note, and what it was written from.
 fn heading(title: &str, study: &Study) -> String {
-    let models: Vec<&str> = study.joint.models.iter().map(|m| m.info.model.as_str()).collect();
+    let models: Vec<&str> = study.models().map(|m| m.model.as_str()).collect();
     format!(
         "# {title}\n\nWritten by circuit-scaling {} from the tables of this run (`paper/tables`, named in brackets), for {}. Δ is the \
          mean logit difference with a head ablated minus without, in logits: a negative Δ means that the head helps the task. \

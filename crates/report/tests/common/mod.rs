@@ -5,18 +5,19 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use cs_analysis::ablation::SummaryRow;
+use cs_analysis::ablation::{SummaryRow, TaskSummary};
 use cs_analysis::attention::{AttentionFile, HeadAttention, TaskAttention, TextAttention, attention_table};
-use cs_analysis::dissociation::read_dissociation;
+use cs_analysis::contrast::{ANTI_REPEAT, Contrast, IOI};
+use cs_analysis::dissociation::DissociationRow;
 use cs_analysis::joint;
 use cs_analysis::known_models::{KNOWN_MODELS, KnownModel};
-use cs_analysis::layout::{ANTI_REPEAT, IOI};
 use cs_analysis::origin::Origin;
+use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::{Provenance, Split};
-use cs_analysis::study::{Study, StudyOptions, analyse};
+use cs_analysis::study::{ContrastStudy, Study, StudyOptions};
 use cs_analysis::table::Table;
 use cs_report::Extras;
-use cs_report::extras::RawFile;
+use cs_report::extras::{Experiments, RawFile};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -79,7 +80,7 @@ pub fn study(csv: &str) -> Study {
     let path = Path::new("joint.csv");
     let table =
         joint::import_reader(csv.as_bytes(), path, joint::MAX_ROWS).unwrap().into_table(path).unwrap();
-    analyse(table, &StudyOptions::default()).unwrap()
+    Study::of_contrast(ContrastStudy::new(table, &StudyOptions::default()).unwrap())
 }
 
 /// Simulated attention of every head of a study, and further tables as large as a full run's.
@@ -99,7 +100,8 @@ pub fn extras(study: &Study) -> Extras {
             texts: texts.map(|(text, mean)| TextAttention { text: text.into(), mean: mean as f32 }).to_vec(),
         }
     };
-    let files = study.joint.models.iter().map(|model| {
+    let joint = &study.contrasts[0].joint;
+    let files = joint.models.iter().map(|model| {
         let origin = Origin {
             family: model.info.family.clone(),
             model: model.info.model.clone(),
@@ -127,14 +129,14 @@ pub fn extras(study: &Study) -> Extras {
     });
     let attention: Vec<AttentionFile> = files.collect();
     // Ablated sets: for each model, up to eight sizes of five selections and their random counterparts.
-    let n_rows = 120 * study.joint.models.len();
+    let n_rows = 120 * joint.models.len();
     let mut rng = ChaCha8Rng::seed_from_u64(6);
     let mut summary = Table::new("hero_vs_random_ablation_summary").integer("k", 0..n_rows);
     for column in 0..24 {
         let cells: Vec<f64> = (0..n_rows).map(|_| normal(&mut rng)).collect();
         summary = summary.float(format!("figure_{column}"), cells);
     }
-    let names: Vec<&str> = study.joint.models.iter().map(|m| m.info.model.as_str()).collect();
+    let names: Vec<&str> = joint.models.iter().map(|m| m.info.model.as_str()).collect();
     let raw = RawFile {
         path: "results/ablation/hero_vs_random_ablation.csv".into(),
         what: "every ablated set with its means",
@@ -150,53 +152,60 @@ pub fn extras(study: &Study) -> Extras {
 
 /// Made-up curves of ablated sets and damages for these models.
 pub fn ablated(models: &[&str]) -> Extras {
-    let row = |model: &str, k: usize, set_type: &str, value: f64| SummaryRow {
-        family: "any".into(),
-        model: model.into(),
-        k,
-        set_type: set_type.into(),
-        acc_ioi: Some(0.5),
-        acc_ioi_low: Some(0.4),
-        acc_ioi_high: Some(0.6),
-        acc_anti: Some(0.7),
-        mean_diff_ioi: Some(value),
-        mean_diff_ioi_low: Some(value - 0.4),
-        mean_diff_ioi_high: Some(value + 0.3),
-        mean_diff_anti: Some(0.5 * value),
-        sum_delta_ioi: Some(0.8 * value - 3.0),
-        interaction_ioi: Some(0.05 * k as f64),
-        interaction_ioi_low: Some(0.04 * k as f64),
-        interaction_ioi_high: Some(0.06 * k as f64),
-        sum_delta_anti: Some(0.4 * value - 1.5),
-        interaction_anti: Some(-0.01 * k as f64),
-        selection: "all".into(),
-        status: "measured".into(),
-        split: Some(Split::HeldOut),
-        ..SummaryRow::default()
-    };
-    let mut extras = Extras::default();
-    for model in models {
-        extras.ablated.push(row(model, 0, "baseline", 4.0));
-        for k in [1, 2, 5, 10, 20, 50] {
-            extras.ablated.push(row(model, k, "hero", 4.0 - (k as f64).sqrt()));
-            extras.ablated.push(row(model, k, "random", 4.0 - 0.02 * k as f64));
+    let ranged = |value: f64, low: f64, high: f64| Ranged::new(Some(value), Some((low, high)));
+    let row = |model: &str, k: usize, set_type: &str, value: f64| {
+        let k_heads = k as f64;
+        let first = TaskSummary {
+            acc: ranged(0.5, 0.4, 0.6),
+            mean_diff: ranged(value, value - 0.4, value + 0.3),
+            sum_delta: Some(0.8 * value - 3.0),
+            interaction: ranged(0.05 * k_heads, 0.04 * k_heads, 0.06 * k_heads),
+            ..TaskSummary::default()
+        };
+        let second = TaskSummary {
+            acc: Ranged::new(Some(0.7), None),
+            mean_diff: Ranged::new(Some(0.5 * value), None),
+            sum_delta: Some(0.4 * value - 1.5),
+            interaction: Ranged::new(Some(-0.01 * k_heads), None),
+            ..TaskSummary::default()
+        };
+        SummaryRow {
+            family: "any".into(),
+            model: model.into(),
+            k,
+            set_type: set_type.into(),
+            tasks: [first, second],
+            selection: "all".into(),
+            status: "measured".into(),
+            split: Some(Split::HeldOut),
+            ..SummaryRow::default()
         }
-    }
-    let damage = "ioi_only_damage_ioi,ioi_only_damage_anti,anti_only_damage_ioi,anti_only_damage_anti";
-    let ends: String = damage.split(',').map(|c| format!(",{c}_ci_low,{c}_ci_high")).collect();
-    let mut csv = format!(
-        "family,model,params_m,index,index_ci_low,index_ci_high,index_status,k,{damage}{ends},interaction,interaction_p_value,double_dissociation,lesion_status\n"
-    );
+    };
+    let mut made = Experiments::none(Contrast::published());
     for model in models {
-        csv += &format!(
-            "any,{model},124,0.3,0.1,0.5,measured,5,1.5,0.2,0.1,2.5,1,2,0,0.4,-0.2,0.4,2,3,3.7,0.001,true,measured\n"
-        );
+        made.ablated.push(row(model, 0, "baseline", 4.0));
+        for k in [1, 2, 5, 10, 20, 50] {
+            made.ablated.push(row(model, k, "hero", 4.0 - (k as f64).sqrt()));
+            made.ablated.push(row(model, k, "random", 4.0 - 0.02 * k as f64));
+        }
+        made.dissociation.push(DissociationRow {
+            family: "any".into(),
+            model: (*model).into(),
+            params_m: Some(124.0),
+            index: ranged(0.3, 0.1, 0.5),
+            index_status: "measured".into(),
+            k: 5,
+            damage: [
+                [ranged(1.5, 1.0, 2.0), ranged(0.2, 0.0, 0.4)],
+                [ranged(0.1, -0.2, 0.4), ranged(2.5, 2.0, 3.0)],
+            ],
+            interaction: Some(3.7),
+            interaction_p_value: Some(0.001),
+            double_dissociation: Some(true),
+            lesion_status: "measured".into(),
+        });
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dissociation.csv");
-    std::fs::write(&path, csv).unwrap();
-    extras.dissociation = read_dissociation(&path).unwrap();
-    extras
+    Extras { experiments: vec![made], ..Extras::default() }
 }
 
 /// Known models by name.

@@ -1,0 +1,134 @@
+//! Files of prompts: each row is a prompt with its two answers, and perhaps its corrupted twin.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use cs_analysis::scan_file::Split;
+use serde::{Deserialize, Serialize};
+
+use super::template::is_word;
+use super::{MAX_NAME_LEN, Task, TaskError, hex_hash, read};
+
+/// The group of all rows of a file that names none.
+pub const ONE_GROUP: &str = "all";
+
+/// A file of prompts. Its record holds the hash of its rows, and the rows themselves only where they were asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowTask {
+    /// Short name, made from the file's.
+    pub name: String,
+    /// Name for tables and figures: the file's, without its ending.
+    pub title: String,
+    /// SHA-256 of the rows, in hex.
+    pub rows_hash: String,
+    /// Distinct prompts in the file.
+    pub n_rows: usize,
+    /// The rows, equal ones once; empty in a task that was read from a study's record.
+    #[serde(skip)]
+    pub rows: Vec<Row>,
+    /// Columns of the file that mean nothing here.
+    #[serde(skip)]
+    pub unused_columns: Vec<String>,
+}
+
+/// A prompt of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Line of the file, from 1.
+    #[serde(skip)]
+    pub line: usize,
+    /// The prompt, without BOS and without its answer.
+    pub clean: String,
+    /// The corrupted prompts, different ones; the first is traced. Empty where the file has none.
+    pub corrupted: Vec<String>,
+    /// The correct answer, without the space that stands before it.
+    pub correct: String,
+    /// The other answer.
+    pub distractor: String,
+    /// Whether the answers follow the prompt without a space.
+    pub glued: bool,
+    /// The stratum and cluster that the prompt belongs to, as a template is one; [`ONE_GROUP`] where the file names none.
+    pub group: String,
+    /// The split, where the file says so.
+    pub split: Option<Split>,
+    /// How many times the prompt counts.
+    pub weight: u32,
+}
+
+impl RowTask {
+    /// Reads a file of prompts: JSON Lines where `file` ends in `.jsonl`, else CSV.
+    ///
+    /// # Errors
+    /// [`TaskError::Rows`] and [`TaskError::Row`], which name the line.
+    pub fn from_bytes(bytes: &[u8], file: &str) -> Result<Self, TaskError> {
+        let stem = Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let title = stem.unwrap_or_default();
+        let name = short_name(&title, file)?;
+        let (rows, unused_columns) = read::rows(bytes, file)?;
+        let rows = merged(rows, file)?;
+        let hash = serde_json::to_vec(&rows).map(|bytes| hex_hash(&bytes));
+        let rows_hash = hash.map_err(|error| TaskError::rows(file, error.to_string(), "report this"))?;
+        Ok(Self { name, title, rows_hash, n_rows: rows.len(), rows, unused_columns })
+    }
+
+    /// Whether the file names groups.
+    pub fn has_groups(&self) -> bool {
+        self.rows.iter().any(|row| row.group != ONE_GROUP)
+    }
+}
+
+/// The task's name: the file's in lower case, what cannot be part of a name as `_`.
+fn short_name(stem: &str, file: &str) -> Result<String, TaskError> {
+    let name: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    let fail = |problem: String| Err(TaskError::rows(file, problem, "rename the file: the task is named after it"));
+    if !is_word(&name) || name.len() > MAX_NAME_LEN {
+        return fail(format!(
+            "{stem:?} does not begin with a letter from a to z, or has more than {MAX_NAME_LEN} characters"
+        ));
+    }
+    if Task::built_in().contains(&name.as_str()) || name == "copy_suppression" || name.ends_with("_pairs") {
+        return fail(format!("results under the name {name:?} belong to something else"));
+    }
+    Ok(name)
+}
+
+/// Rows with the same prompt become one, with the sum of their weights and all their corrupted prompts.
+fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
+    let mut places: HashMap<String, usize> = HashMap::with_capacity(rows.len());
+    let mut distinct: Vec<Row> = Vec::with_capacity(rows.len());
+    // Corrupted prompts of a row beside its first.
+    let mut further: HashSet<(usize, String)> = HashSet::new();
+    for row in rows {
+        let Some(&place) = places.get(&row.clean) else {
+            places.insert(row.clean.clone(), distinct.len());
+            distinct.push(row);
+            continue;
+        };
+        let first = &mut distinct[place];
+        let differs = [
+            ("answers", (&first.correct, &first.distractor, first.glued) != (&row.correct, &row.distractor, row.glued)),
+            ("group", first.group != row.group),
+            ("split", first.split != row.split),
+        ];
+        if let Some((field, _)) = differs.iter().find(|(_, differs)| *differs) {
+            let problem = format!("has the prompt of line {} with another {field}", first.line);
+            let mend = "a prompt has one correct answer, one distractor, one group and one split: keep one of the rows";
+            return Err(TaskError::row(file, row.line, problem, mend));
+        }
+        let Some(weight) = first.weight.checked_add(row.weight) else {
+            let problem = "brings the weight of its prompt above 4,294,967,295".to_owned();
+            return Err(TaskError::row(file, row.line, problem, "use smaller weights"));
+        };
+        first.weight = weight;
+        for corrupted in row.corrupted {
+            if first.corrupted.first() != Some(&corrupted) && further.insert((place, corrupted.clone())) {
+                first.corrupted.push(corrupted);
+            }
+        }
+    }
+    Ok(distinct)
+}

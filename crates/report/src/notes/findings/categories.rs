@@ -1,0 +1,161 @@
+//! Which heads work on which task, how strongly, and where they lie.
+
+use cs_analysis::categories::{Category, ClassifiedHead, RELATIVE_TAU};
+use cs_analysis::contrast::Side;
+use cs_analysis::study::ContrastStudy;
+
+use super::size::range;
+use super::{Finding, csv, heads, models};
+use crate::figures::palette::{category_label, side_label};
+use crate::figures::scale::decimal;
+use crate::words;
+
+pub(super) fn categories(study: &ContrastStudy) -> Finding {
+    let contrast = study.contrast();
+    let classified = &study.classified;
+    let all: usize = classified.models.iter().map(|m| m.heads.len()).sum();
+    let share = |n: usize| {
+        if all > 0 { format!("{}%", decimal(100.0 * n as f64 / all as f64, 1)) } else { "–".into() }
+    };
+    let counts = classified.models.iter().fold([0; 4], |mut sum, m| {
+        sum.iter_mut().zip(m.counts()).for_each(|(sum, n)| *sum += n);
+        sum
+    });
+    let parts: Vec<String> = Category::ALL
+        .into_iter()
+        .zip(counts)
+        .map(|(c, n)| format!("{} {} ({})", words::count(n), category_label(contrast, c), share(n)))
+        .collect();
+    let with_shared = classified.models.iter().filter(|m| m.counts()[Category::Shared as usize] > 0).count();
+    let all_weak =
+        classified.models.iter().filter(|m| m.heads.iter().all(|h| h.category == Category::Weak)).count();
+    let mut text = format!(
+        "At τ = {} logits, {} are {}. {} of {} {} at least one shared head; in {} all heads are weak.",
+        study.options.tau,
+        heads(all),
+        words::list(&parts),
+        with_shared,
+        models(classified.models.len()),
+        if with_shared == 1 || classified.models.len() == 1 { "has" } else { "have" },
+        all_weak,
+    );
+    let unstable: Option<Vec<usize>> = classified.models.iter().map(|m| m.n_unstable()).collect();
+    text += &match unstable {
+        Some(unstable) => format!(
+            " The category of {} of {} is not stable: when the prompts are resampled it changes with a probability above 5%.",
+            words::count(unstable.iter().sum()),
+            heads(all)
+        ),
+        None => {
+            " How stable these categories are cannot be said: the table holds no probabilities for this τ."
+                .to_owned()
+        }
+    };
+    text += &relative_sentence(study);
+    Finding::new(
+        "Categories of heads",
+        text,
+        ["head_category_summary", "tau_sweep"].map(|name| csv(&contrast.table(name))),
+    )
+}
+
+/// The categories at thresholds relative to what each model does, and who has none.
+fn relative_sentence(study: &ContrastStudy) -> String {
+    let contrast = study.contrast();
+    let classified = &study.classified.models;
+    let counted: Vec<[usize; 4]> = classified.iter().filter_map(|m| m.relative_counts()).collect();
+    let percent = decimal(100.0 * RELATIVE_TAU, 0);
+    let mut text = match counted.len() {
+        0 => format!(
+            " No model has categories relative to its own logit differences (|Δ| ≥ {percent}% of them): none is known to do both tasks."
+        ),
+        n => {
+            let sums = counted.iter().fold([0; 4], |mut sums, counts| {
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+                sums
+            });
+            let named = Category::ALL.into_iter().zip(sums);
+            let parts: Vec<String> =
+                named.map(|(c, n)| format!("{} {}", words::count(n), category_label(contrast, c))).collect();
+            format!(
+                " Relative to a model's own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
+                 {} are {}.",
+                models(n),
+                words::list(&parts)
+            )
+        }
+    };
+    let without = classified.iter().filter(|m| m.relative_counts().is_none());
+    let names: Vec<String> = without.map(|m| m.info.model.clone()).collect();
+    if !names.is_empty() && !counted.is_empty() {
+        text += &format!(" Without, for not doing both tasks as far as is known: {}.", words::list(&names));
+    }
+    text
+}
+
+/// Heads that the finding on strongest heads names.
+const NAMED: usize = 5;
+
+pub(super) fn strongest(study: &ContrastStudy) -> Finding {
+    let contrast = study.contrast();
+    let mut top: Vec<(&str, &ClassifiedHead)> = study
+        .classified
+        .models
+        .iter()
+        .filter_map(|m| {
+            let head = m.heads.iter().max_by(|a, b| a.strength.total_cmp(&b.strength))?;
+            Some((m.info.model.as_str(), head))
+        })
+        .collect();
+    top.sort_by(|a, b| b.1.strength.total_cmp(&a.1.strength));
+    let of = top.len();
+    top.truncate(NAMED);
+    let named: Vec<String> = top
+        .iter()
+        .map(|(model, head)| {
+            let measured = study.joint.model(model).and_then(|m| m.head(head.layer, head.head));
+            let effects = Side::BOTH.map(|task| {
+                let interval = measured
+                    .and_then(|row| row.effect(task).detail.as_deref())
+                    .and_then(|detail| words::signed_range(detail.ci_low, detail.ci_high));
+                let delta = head.deltas[task as usize];
+                format!(
+                    "Δ {} {}{}",
+                    side_label(contrast, task),
+                    words::signed(delta),
+                    interval.unwrap_or_default()
+                )
+            });
+            format!("{model} {} ({})", words::head(head.layer, head.head), effects.join(", "))
+        })
+        .collect();
+    let strength = words::strength(contrast);
+    let text = match named.len() {
+        0 => "No head was measured on both tasks.".to_owned(),
+        n if n < of => format!(
+            "By {strength}, the strongest heads of the {n} models whose strongest are largest: {}.",
+            named.join("; ")
+        ),
+        _ => format!("The strongest head of each model by {strength}: {}.", named.join("; ")),
+    };
+    Finding::new("Strongest heads", text, [csv(&contrast.table("hero_heads_for_paper"))])
+}
+
+pub(super) fn depth(study: &ContrastStudy) -> Finding {
+    let contrast = study.contrast();
+    let parts: Vec<String> = [Category::OnlyA, Category::OnlyB, Category::Shared]
+        .into_iter()
+        .map(|c| match range(study, &format!("mean_relative_depth_{}", contrast.category(c))) {
+            Some((low, high, n)) => format!(
+                "{} heads lie at a mean depth of {} in the {} that {} some",
+                category_label(contrast, c),
+                words::from_to(low, high, 2, ""),
+                models(n),
+                if n == 1 { "has" } else { "have" },
+            ),
+            None => format!("no model has {} heads", category_label(contrast, c)),
+        })
+        .collect();
+    let text = format!("With 0 the first layer and 1 the last: {}.", parts.join("; "));
+    Finding::new("Depth", text, [csv(&contrast.table("model_measures"))])
+}
