@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use circuit_scaling::args::memory;
 use circuit_scaling::prelude::{
-    HeadEdit, HeadId, HoldOut, Model, Options, PromptOptions, Protocol, Resampling, ScanOptions, Setup,
+    HeadEdit, HeadId, HoldOut, Model, Options, PromptOptions, Protocol, Resampling, RowTask, ScanOptions, Setup,
     Split, Stream, Task, Value,
 };
 use pyo3::exceptions::PyTypeError;
@@ -109,6 +109,7 @@ pub fn engine_options(given: &Bound<'_, PyAny>) -> PyResult<Options> {
 #[pyo3(from_item_all)]
 pub struct SetupArg<'py> {
     task: String,
+    rows: Option<Vec<u8>>,
     prompts: Option<i64>,
     seed: u64,
     protocol: String,
@@ -125,7 +126,11 @@ impl SetupArg<'_> {
     pub fn setup(self) -> PyResult<Setup> {
         let n_prompts = self.prompts.map(usize::try_from).transpose();
         let n_prompts = n_prompts.map_err(|_| input("prompts is below 0: ask for two or more"))?;
-        let mut setup = Setup::new(Task::load(&self.task).map_err(|e| exception(e.into()))?);
+        let task = match &self.rows {
+            None => Task::load(&self.task),
+            Some(rows) => RowTask::from_bytes(rows, &format!("{}.jsonl", self.task)).map(Task::Rows),
+        };
+        let mut setup = Setup::new(task.map_err(|e| exception(e.into()))?);
         setup.prompts = PromptOptions {
             protocol: parse::<Protocol>(&self.protocol)?,
             seed: self.seed,

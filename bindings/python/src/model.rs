@@ -139,9 +139,10 @@ impl Model {
         let model = self.model.clone();
         let scan =
             background::run(py, progress, move |observe| model.scan(&setup, heads.as_deref(), observe))?;
-        let HeadScan { file, per_prompt, prompts } = scan;
+        let HeadScan { file, per_prompt, prompts, notes } = scan;
         let shape = [per_prompt.n_scanned_heads(), per_prompt.n_distinct()];
         let found = PyDict::new(py);
+        found.set_item("notes", notes)?;
         found.set_item("file", json(&file)?)?;
         found.set_item("prompts", json(&prompts.prompts)?)?;
         found.set_item("base", per_prompt.base.into_pyarray(py))?;
@@ -168,6 +169,7 @@ impl Model {
         let ablated =
             background::run(py, progress, move |observe| model.ablate(&setup, &sets, split, observe))?;
         let (outcomes, prompts) = (ablated.outcomes, ablated.prompts);
+        let task = outcomes.task.clone();
         let weights = outcomes.weights.clone();
         let all: Vec<Outcome> = std::iter::once(outcomes.base).chain(outcomes.sets).collect();
         let (n_runs, n_prompts) = (all.len(), weights.len());
@@ -175,6 +177,8 @@ impl Model {
         let wide = |values: &[f32]| mean(values.iter().map(|&x| f64::from(x)).collect());
         let correct = |o: &Outcome| o.correct.iter().map(|&c| f64::from(u8::from(c))).collect();
         let found = PyDict::new(py);
+        found.set_item("task", task)?;
+        found.set_item("notes", ablated.notes)?;
         found.set_item("prompts", json(&prompts.prompts)?)?;
         found.set_item("accuracy", all.iter().map(|o| mean(correct(o))).collect::<Vec<_>>())?;
         found.set_item("logit_diff", all.iter().map(|o| wide(&o.logit_diff)).collect::<Vec<_>>())?;
@@ -207,6 +211,8 @@ impl Model {
             trace.influences.iter().map(|of_pairs| weighted_mean(of_pairs, &trace.weights)).collect();
         let shape = [traced.heads.len(), trace.clean.len()];
         let found = PyDict::new(py);
+        found.set_item("task", trace.task)?;
+        found.set_item("notes", traced.notes)?;
         found.set_item("heads", traced.heads.iter().map(|h| (h.layer, h.head)).collect::<Vec<_>>())?;
         found.set_item("pairs", json(&traced.pairs.pairs)?)?;
         found.set_item("clean_mean", weighted_mean(&trace.clean, &trace.weights))?;

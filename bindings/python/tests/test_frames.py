@@ -1,9 +1,13 @@
 """Results and tables as data frames."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas
 import polars
 import pytest
+from conftest import program
 
 import circuit_scaling as cs
 
@@ -60,3 +64,46 @@ def test_a_library_that_is_not_there(model: cs.Model, monkeypatch: pytest.Monkey
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
     with pytest.raises(cs.CircuitScalingError, match=r"pip install circuit-scaling\[polars\]"):
         scan.to_polars()
+
+
+NAMES = ["Mary", "John", "Tom", "Anna", "Paul", "Kate"]
+
+
+def prompts() -> list[dict]:
+    """Prompts of one's own, their twins, and one column that means nothing."""
+    rows = []
+    for i, first in enumerate(NAMES):
+        for second in NAMES[i + 1 :]:
+            start = f"When {first} and {second} went to the store,"
+            clean, corrupted = (f"{start} {name} gave a gift to" for name in (first, second))
+            rows.append({"clean": clean, "corrupted": corrupted, "correct": second, "distractor": first, "n": i})
+    return rows
+
+
+@pytest.mark.filterwarnings("ignore:mine. columns that are not used")
+def test_a_frame_is_a_task(tmp_path: Path) -> None:
+    model = cs.load("mini-gpt2-m")
+    frame = pandas.DataFrame(prompts())
+    options = {"resamples": 100, "name": "mine"}
+    scan = model.scan(frame, **options)
+    assert scan.task == "mine" and np.isfinite(scan.delta).all()
+    # As a file, and as a frame of polars, it is the same task.
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    done = program("scan", "--models", model.name, "--task", tmp_path / "mine.csv", "--resamples", 100, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "results").glob("mine_logitdiff_scan_*.json")
+    assert json.loads(path.read_text())["heads"] == scan.file["heads"]
+    for same in (polars.DataFrame(prompts()), prompts(), tmp_path / "mine.csv"):
+        assert model.scan(same, **options).file == scan.file
+    trace = model.trace(frame, name="mine")
+    assert trace.influences.shape == (len(trace.heads), len(frame)) and trace.n_left_out == 0
+    assert model.ablate([["L1H0"]], frame, name="mine").correct.shape == (2, len(frame))
+
+
+def test_what_a_frame_holds_beside_is_said(model: cs.Model) -> None:
+    rows = [*prompts(), {"clean": "Alice met", "correct": "Bartholomew", "distractor": "Wilhelmina"}]
+    with pytest.warns(UserWarning) as said:
+        scan = model.scan(pandas.DataFrame(rows), resamples=100)
+    lines = [str(warning.message) for warning in said]
+    assert any("1 rows left out" in line for line in lines) and any("not used: n" in line for line in lines)
+    assert len(scan.prompts) == len(rows) - 1 and all(warning.filename == __file__ for warning in said)

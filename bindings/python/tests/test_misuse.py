@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pandas
+import polars
 import pytest
 from conftest import IOI
 
@@ -73,6 +75,21 @@ WRONG_CALLS = {
     "sets of one": (lambda m: m.ablate(["L0H0"]), cs.InputError, "sets are lists of heads"),
     "no sets": (lambda m: m.ablate([]), cs.InputError, "sets is empty"),
     "set of no head": (lambda m: m.ablate([["L9H9"]], prompts=4), cs.InputError, "no head L9H9"),
+    "empty frame": (lambda m: m.scan(pandas.DataFrame({"clean": []})), cs.InputError, "the frame has no rows"),
+    "empty list": (lambda m: m.scan([]), cs.InputError, "the frame has no rows"),
+    "no frame": (lambda m: m.scan([1, 2]), cs.InputError, "`list` is no frame of prompts"),
+    "numbers for text": (
+        lambda m: m.scan(pandas.DataFrame({"clean": [1, 2], "correct": ["a", "b"], "distractor": ["b", "a"]})),
+        cs.InputError,
+        "row 0, column 'clean': 1 is no text but of type int",
+    ),
+    "columns without names": (lambda m: m.scan(polars.DataFrame({"clean": ["a"]}).to_pandas().T), cs.InputError, "name"),
+    "other columns": (lambda m: m.scan(polars.DataFrame({"a": ["b"]})), cs.TaskError, "clean"),
+    "dates": (
+        lambda m: m.scan([{"clean": "a", "correct": Path("b"), "distractor": "c"}]),
+        cs.InputError,
+        "row 0, column 'correct'",
+    ),
     "unknown split": (lambda m: m.trace("ioi", split="half"), cs.InputError, "unknown split `half`"),
     "no study": (lambda m: cs.Study("/nowhere"), cs.StudyError, "holds no study"),
     "no model to run": (lambda m: cs.run("nobody"), cs.CircuitScalingError, "no model or folder `nobody`"),

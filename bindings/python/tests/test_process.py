@@ -12,6 +12,7 @@ import circuit_scaling as cs
 
 SETUP = {
     "task": "ioi",
+    "rows": None,
     "prompts": 2000,
     "seed": 0,
     "protocol": "standard",

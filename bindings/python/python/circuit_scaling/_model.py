@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import _native, _progress
+from . import _frames, _native, _progress
 from ._native import InputError
 from ._results import Ablation, Scan, Trace
 
@@ -143,16 +144,22 @@ class Model:
         reference: Literal["abc", "same"] = "abc",
         resamples: int = 10_000,
         memory: str | int = "1G",
+        name: str = "prompts",
         progress: bool | None = None,
     ) -> Scan:
         """Ablates every head, or each of ``heads``, by itself on a task's prompts.
 
-        ``task`` is ``"ioi"``, ``"anti-repeat"`` or a task's file. Options are those of ``circuit-scaling scan``, with its
-        defaults; ``prompts`` is how many are drawn, both splits together (480 by default). ``progress`` shows a bar; by
-        default where it can be seen.
+        ``task`` is a built-in one (``"ioi"``, ``"anti-repeat"``, …), a file of templates (TOML) or of prompts (CSV, JSONL), or a
+        frame of prompts, of pandas or polars or a list of dicts: columns ``clean``, ``correct`` and ``distractor``, and
+        perhaps ``corrupted``, ``group`` (in the place of a template), ``split`` and ``weight``. A frame's task is called
+        ``name``. What of it takes no part, such as rows whose answers are several tokens, is said in a warning.
+
+        Options are those of ``circuit-scaling scan``, with its defaults; ``prompts`` is how many are drawn, both splits together
+        (480 by default, or all of a smaller frame). ``progress`` shows a bar; by default where it can be seen.
         """
         setup = _setup(
             task,
+            name=name,
             prompts=prompts,
             seed=seed,
             protocol=protocol,
@@ -163,8 +170,9 @@ class Model:
             reference=reference,
             resamples=resamples,
         )
-        with _progress.bar(f"{self.name} · {_title(task)}", progress) as report:
+        with _progress.bar(f"{self.name} · {setup['task']}", progress) as report:
             found = self._native.scan(setup, _names(heads), report)
+        _say(found["notes"])
         file = json.loads(found["file"])
         arrays = {key: found[key] for key in ("base", "ablated", "base_correct")}
         return Scan(self.name, file["task"], file, json.loads(found["prompts"]), **arrays)
@@ -183,11 +191,13 @@ class Model:
         value_bias: Literal["folded", "in-head"] = "folded",
         reference: Literal["abc", "same"] = "abc",
         memory: str | int = "1G",
+        name: str = "prompts",
         progress: bool | None = None,
     ) -> Ablation:
         """Ablates each of ``sets``, lists of heads, together on the prompts of one split. Options are those of ``scan``."""
         setup = _setup(
             task,
+            name=name,
             prompts=prompts,
             seed=seed,
             protocol=protocol,
@@ -202,12 +212,13 @@ class Model:
         named = [tuple(heads) for heads in sets]
         if not named:
             raise InputError('sets is empty: give one or more lists of heads, such as [["L9H6", "L9H9"]]')
-        with _progress.bar(f"{self.name} · {_title(task)} · sets", progress) as report:
+        with _progress.bar(f"{self.name} · {setup['task']} · sets", progress) as report:
             found = self._native.ablate(setup, [list(heads) for heads in named], split, report)
+        _say(found["notes"])
         means = {key: found[key] for key in ("accuracy", "logit_diff", "mean_diff")}
         return Ablation(
             model=self.name,
-            task=_title(task),
+            task=found["task"],
             sets=named,
             prompts=json.loads(found["prompts"]),
             base={key: values[0] for key, values in means.items()},
@@ -228,6 +239,7 @@ class Model:
         protocol: Literal["standard", "published"] = "standard",
         hold_out: Literal["pairs", "templates"] = "pairs",
         memory: str | int = "1G",
+        name: str = "prompts",
         progress: bool | None = None,
     ) -> Trace:
         """Patches ``stream`` of every head, or of each of ``heads``, by itself from clean into corrupted prompts of one split.
@@ -236,14 +248,16 @@ class Model:
         """
         setup = _setup(
             task,
+            name=name,
             prompts=prompts,
             seed=seed,
             protocol=protocol,
             hold_out=hold_out,
             memory=memory,
         )
-        with _progress.bar(f"{self.name} · {_title(task)} · {stream}", progress) as report:
+        with _progress.bar(f"{self.name} · {setup['task']} · {stream}", progress) as report:
             found = self._native.trace(setup, _names(heads), (stream, split), report)
+        _say(found["notes"])
         import numpy as np
 
         influence = np.full((self.n_layers, self.n_heads), np.nan)
@@ -252,7 +266,7 @@ class Model:
         same = ("clean", "corrupted", "clean_mean", "corrupted_mean", "influences", "n_left_out")
         return Trace(
             model=self.name,
-            task=_title(task),
+            task=found["task"],
             stream=stream,
             heads=[f"L{layer}H{head}" for layer, head in found["heads"]],
             pairs=json.loads(found["pairs"]),
@@ -264,6 +278,7 @@ class Model:
 def _setup(
     task: Any,
     *,
+    name: str,
     prompts: int | None,
     seed: int,
     protocol: str,
@@ -275,8 +290,10 @@ def _setup(
     resamples: int = 10_000,
 ) -> dict[str, Any]:
     """What a call asks about a task, as the native half takes it."""
+    rows = _frames.json_lines(task) if _frames.is_frame(task) else None
     return {
-        "task": _task(task),
+        "task": _task(task) if rows is None else name,
+        "rows": rows,
         "prompts": prompts,
         "seed": seed,
         "protocol": protocol,
@@ -294,11 +311,13 @@ def _task(task: Any) -> str:
 
     if isinstance(task, (str, os.PathLike)):
         return str(task)
-    raise InputError(f"a task is a name or a file, not `{type(task).__name__}`")
+    raise InputError(f"a task is a name, a file or a frame of prompts, not `{type(task).__name__}`")
 
 
-def _title(task: Any) -> str:
-    return str(task)
+def _say(notes: Sequence[str]) -> None:
+    """What of the task took no part: nothing is left out in silence."""
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
 
 
 def _names(heads: str | Sequence[str] | None) -> list[str] | None:
