@@ -1,5 +1,6 @@
 //! The effect of ablating one head on one task, and how sure one may be of it.
 
+use crate::direct::DirectEffect;
 use crate::scan_file::HeadDelta;
 
 /// How sure one may be of an effect, and what held-out prompts say. Each figure may be missing, as it is in a table
@@ -34,6 +35,10 @@ pub struct EffectDetail {
     pub held_out_q_value: Option<f64>,
     /// For each threshold τ of its table, the share of bootstrap resamples with |Δ| ≥ τ.
     pub prob_abs_delta_ge_tau: Vec<Option<f64>>,
+    /// Direct effect and compensation, where the scan has them.
+    pub direct: Option<DirectEffect>,
+    /// The same on held-out prompts.
+    pub held_out_direct: Option<DirectEffect>,
 }
 
 /// The effect of ablating one head on one task.
@@ -70,6 +75,8 @@ impl From<&HeadDelta> for Effect {
             held_out_p_value: head.held_out_p_value,
             held_out_q_value: head.held_out_q_value,
             prob_abs_delta_ge_tau: head.prob_abs_delta_ge_tau.clone(),
+            direct: head.direct.clone(),
+            held_out_direct: head.held_out_direct.clone(),
         };
         Self { delta: Some(head.delta), detail: Some(Box::new(detail)) }
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::contrast::Side;
+use crate::direct::DirectEffect;
 use crate::effect::Effect;
 use crate::error::{AnalysisError, Result};
 use crate::joint::{JointTable, ModelInfo, model_info};
@@ -164,13 +165,14 @@ impl HeadEffects {
 
     /// The table [`HEAD_EFFECTS`]: a row per model, head, task and split.
     ///
-    /// `direct` and its interval are empty where the scans hold no direct effects, `split` where an imported table does not
+    /// Columns of the direct effect are empty where the scans hold none, `split` where an imported table does not
     /// say which prompts its effects are of.
     #[must_use]
     pub fn to_table(&self) -> Table {
         let rows: Vec<Row> = self.models.iter().flat_map(rows_of).collect();
         let rows = || rows.iter();
         let detail = |of: fn(&Row) -> Option<f64>| rows().map(of);
+        let direct = |of: fn(&DirectEffect) -> Option<f64>| rows().map(move |r| r.figures.direct.and_then(of));
         Table::new(HEAD_EFFECTS)
             .text("family", rows().map(|r| r.info.family.as_str()))
             .text("model", rows().map(|r| r.info.model.as_str()))
@@ -187,6 +189,11 @@ impl HeadEffects {
             .float("q", detail(|r| r.figures.q_value))
             .float("direct", rows().map(|_| None::<f64>))
             .float("base_logit_diff", detail(|r| r.performance.logit_diff))
+            .float("direct_low", direct(|d| d.direct_low))
+            .float("direct_high", direct(|d| d.direct_high))
+            .float("compensation", direct(|d| d.compensation))
+            .float("compensation_low", direct(|d| d.compensation_low))
+            .float("compensation_high", direct(|d| d.compensation_high))
             .float("base_logit_diff_low", detail(|r| r.performance.logit_diff_low))
             .float("base_logit_diff_high", detail(|r| r.performance.logit_diff_high))
             .float("accuracy", detail(|r| r.performance.accuracy))
@@ -216,12 +223,13 @@ impl From<&ScanFile> for TaskHeads {
 
 /// Figures of an effect on the prompts of one split.
 #[derive(Default)]
-struct Figures {
+struct Figures<'a> {
     delta: Option<f64>,
     prompts: [Option<f64>; 2],
     templates: [Option<f64>; 2],
     p_value: Option<f64>,
     q_value: Option<f64>,
+    direct: Option<&'a DirectEffect>,
 }
 
 /// A row of the table.
@@ -231,7 +239,7 @@ struct Row<'a> {
     head: &'a HeadEffect,
     split: Option<Split>,
     performance: Performance,
-    figures: Figures,
+    figures: Figures<'a>,
 }
 
 /// The rows of a model: head by head, then task by task, then split by split.
@@ -256,6 +264,7 @@ fn rows_of(model: &ModelEffects) -> Vec<Row<'_>> {
                     templates: [d.low_templates, d.high_templates],
                     p_value: d.p_value,
                     q_value: d.q_value,
+                    direct: d.direct.as_ref(),
                 })
             };
             rows.push(row(task.split, task.performance, main));
@@ -266,6 +275,7 @@ fn rows_of(model: &ModelEffects) -> Vec<Row<'_>> {
                     templates: [detail.held_out_low_templates, detail.held_out_high_templates],
                     p_value: detail.held_out_p_value,
                     q_value: detail.held_out_q_value,
+                    direct: detail.held_out_direct.as_ref(),
                 };
                 let performance = task.held_out_performance.unwrap_or_default();
                 rows.push(row(Some(Split::HeldOut), performance, held_out));

@@ -94,6 +94,12 @@ impl Layout {
         self.attention_folder().join(format!("attention_{}.json", file_safe_name(model)))
     }
 
+    /// Which roles a model's heads play: `results/attention/roles_<model>.json`.
+    #[must_use]
+    pub fn roles(&self, model: &str) -> PathBuf {
+        self.attention_folder().join(format!("roles_{}.json", file_safe_name(model)))
+    }
+
     /// `results/attention`.
     #[must_use]
     pub fn attention_folder(&self) -> PathBuf {

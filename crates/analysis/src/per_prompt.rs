@@ -1,8 +1,8 @@
 //! The scan's side file: the logit difference of every prompt, with each head ablated and with none.
 //!
 //! Everything in a scan file follows from it, so statistics can be made again without the model. It is an ordinary
-//! safetensors file: `base` `[n_distinct]`, `ablated` `[n_layers * n_heads, n_distinct]`, `weight` `[n_distinct]`,
-//! `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `template` `[n_distinct]` (numbered from 0),
+//! safetensors file: `base` `[n_distinct]`, `ablated` `[n_layers * n_heads, n_distinct]`, `direct` likewise (absent for post-norm
+//! models), `weight` `[n_distinct]`, `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `template` `[n_distinct]` (numbered from 0),
 //! `base_correct` `[n_distinct]` (0 or 1), and the scan's description as JSON under the one metadata key `scan`.
 
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ pub struct PerPromptScan {
     /// Logit difference with one head ablated, row by row in order of layer and head. `[n_layers * n_heads, n_distinct]`,
     /// or fewer rows where only some heads were scanned.
     pub ablated: Vec<f32>,
+    /// Each head's [direct effect](crate::direct), row by row like `ablated`; `None` for models that have none (post-norm).
+    pub direct: Option<Vec<f32>>,
     /// How often each distinct prompt was drawn. `[n_distinct]`
     pub weight: Vec<u32>,
     /// The split each prompt belongs to. `[n_distinct]`
@@ -90,6 +92,15 @@ impl PerPromptScan {
         }
     }
 
+    /// Each head's direct effect on each prompt of one split, `[n_scanned_heads]` of `[n_prompts]`, in logits; `None` for models
+    /// that have none.
+    #[must_use]
+    pub fn direct_differences(&self, split: Split) -> Option<Vec<Vec<f64>>> {
+        let (direct, prompts) = (self.direct.as_ref()?, self.prompts_of(split));
+        let of_head = |head: &[f32]| prompts.iter().map(|&p| f64::from(head[p])).collect();
+        Some(direct.chunks_exact(self.n_distinct()).map(of_head).collect())
+    }
+
     /// The split that heads are picked on: `discovery`, or `all` where the protocol has none.
     #[must_use]
     pub fn main_split(&self) -> Split {
@@ -117,8 +128,10 @@ impl PerPromptScan {
         if self.meta.only_heads.as_ref().is_some_and(|only| !are_heads_of(only, n_layers, n_heads)) {
             return fault("`only_heads` are not heads of the model in order".into(), AGAIN);
         }
+        let of_heads = self.n_scanned_heads().saturating_mul(n);
         let lengths = [
-            ("ablated", self.ablated.len(), self.n_scanned_heads().saturating_mul(n)),
+            ("ablated", self.ablated.len(), of_heads),
+            ("direct", self.direct.as_ref().map_or(of_heads, Vec::len), of_heads),
             ("weight", self.weight.len(), n),
             ("split", self.split.len(), n),
             ("template", self.template.len(), n),
@@ -154,6 +167,13 @@ impl PerPromptScan {
                 "check the checkpoint's weights",
             );
         }
+        if let Some(place) = self.direct.iter().flatten().position(|x| !x.is_finite()) {
+            let (head, prompt) = (self.meta.scanned_heads()[place / n], place % n);
+            return fault(
+                format!("the direct effect of head {head} on prompt {prompt} is not a finite number"),
+                "check the checkpoint's weights",
+            );
+        }
         Ok(())
     }
 
@@ -178,7 +198,8 @@ impl PerPromptScan {
         let view = |dtype, shape: &[usize], bytes| {
             TensorView::new(dtype, shape.to_vec(), bytes).map_err(|e| unwritable(&e))
         };
-        let tensors = [
+        let direct = self.direct.as_ref().map(|direct| little_endian(direct, f32::to_le_bytes));
+        let mut tensors = vec![
             ("base", view(Dtype::F32, &[n], &base)?),
             ("ablated", view(Dtype::F32, &[self.n_scanned_heads(), n], &ablated)?),
             ("weight", view(Dtype::U32, &[n], &weight)?),
@@ -186,6 +207,9 @@ impl PerPromptScan {
             ("template", view(Dtype::U32, &[n], &template)?),
             ("base_correct", view(Dtype::U8, &[n], &base_correct)?),
         ];
+        if let Some(direct) = &direct {
+            tensors.push(("direct", view(Dtype::F32, &[self.n_scanned_heads(), n], direct)?));
+        }
         // One key only: the order of several would differ from run to run, as the library keeps them in a hash map.
         let scan = serde_json::to_string(&self.meta).map_err(|e| unwritable(&e))?;
         let metadata = HashMap::from([("scan".to_owned(), scan)]);
@@ -226,6 +250,10 @@ impl PerPromptScan {
             meta,
             base: floats(array("base", Dtype::F32)?),
             ablated: floats(array("ablated", Dtype::F32)?),
+            direct: match tensors.names().contains(&"direct") {
+                true => Some(floats(array("direct", Dtype::F32)?)),
+                false => None,
+            },
             weight: counts(array("weight", Dtype::U32)?),
             split: split
                 .into_iter()

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::direct::DirectEffect;
 use crate::error::{AnalysisError, Result};
 use crate::files::{read_json, write_atomic};
 use crate::head_id::HeadId;
@@ -180,6 +181,13 @@ pub struct HeadDelta {
     /// Benjamini–Hochberg q-value on the held-out prompts.
     #[serde(default)]
     pub held_out_q_value: Option<f64>,
+    /// Direct effect and compensation over the prompts of the file's `split`, as fields of the head itself; absent for post-norm
+    /// models.
+    #[serde(flatten)]
+    pub direct: Option<DirectEffect>,
+    /// The same over the held-out prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_direct: Option<DirectEffect>,
 }
 
 /// The model's own behaviour, nothing ablated, on one split.

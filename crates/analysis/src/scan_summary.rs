@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::categories::TAU_SWEEP;
+use crate::direct::{DirectEffect, direct_effects};
 use crate::error::{AnalysisError, Result};
 use crate::per_prompt::{Differences, PerPromptScan};
 use crate::scan_file::{Baseline, HeadDelta, Resampling, ScanFile, Split};
@@ -46,6 +47,8 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
     let has_held_out = scan.split.contains(&Split::HeldOut);
     let main = split_effects(scan, split, options);
     let held_out = has_held_out.then(|| split_effects(scan, Split::HeldOut, options));
+    let direct = split_direct(scan, split, options);
+    let held_out_direct = if has_held_out { split_direct(scan, Split::HeldOut, options) } else { None };
     let scanned = scan.meta.scanned_heads();
     let heads: Vec<HeadDelta> = scanned
         .into_iter()
@@ -71,6 +74,8 @@ pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<
                 held_out_high_templates: held_out.and_then(|e| e.over_templates).map(|i| i.high),
                 held_out_p_value: held_out.map(|e| e.p_value),
                 held_out_q_value: held_out.map(|e| e.q_value),
+                direct: direct.as_ref().map(|effects| effects[index].clone()),
+                held_out_direct: held_out_direct.as_ref().map(|effects| effects[index].clone()),
             }
         })
         .collect();
@@ -141,6 +146,11 @@ fn split_effects(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -
             q_value,
         })
         .collect()
+}
+
+/// Direct effect and compensation of every head on one split, on the resamples that Δ's intervals are from.
+fn split_direct(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -> Option<Vec<DirectEffect>> {
+    direct_effects(scan, split, &options.bootstrap(Vec::new()), &seed(scan, split, "bootstrap"))
 }
 
 fn seed(scan: &PerPromptScan, split: Split, purpose: &str) -> Seed {

@@ -25,6 +25,7 @@ use crate::model_measures::{self, ModelCorrelations, ModelMeasures};
 use crate::overlap::{Overlap, overlap_table};
 use crate::parquet_file::{STUDY_PARQUET, TASKS_PARQUET, write_parquet};
 use crate::scaling::{self, ScalingLaw};
+use crate::self_repair::{ModelRepair, self_repair_table};
 use crate::study_scans::StudyScans;
 use crate::table::Table;
 use crate::task_measures::{TaskMeasures, task_measures, task_measures_table};
@@ -157,6 +158,8 @@ pub struct Study {
     pub contrasts: Vec<ContrastStudy>,
     /// Every task against every other, model by model, where there are more than two.
     pub overlaps: Vec<Overlap>,
+    /// What later layers repair of what helping heads say, where that was measured.
+    pub repairs: Vec<ModelRepair>,
     /// All tables, in the order in which they are made.
     pub tables: Vec<Table>,
 }
@@ -170,20 +173,21 @@ impl Study {
         options.check()?;
         let contrast = |c: &Contrast| ContrastStudy::new(scans.joint(c, options.tau)?, options);
         let contrasts = contrasts.iter().map(contrast).collect::<Result<_>>()?;
-        Ok(Self::assemble(scans.effects()?, contrasts, scans.overlaps(options.tau)?, options))
+        let (overlaps, repairs) = (scans.overlaps(options.tau)?, scans.repairs(options.tau));
+        Ok(Self::assemble(scans.effects()?, contrasts, (overlaps, repairs), options))
     }
 
     /// The study of one contrast, of which no more is known than its joint table.
     #[must_use]
     pub fn of_contrast(contrast: ContrastStudy) -> Self {
         let options = contrast.options.clone();
-        Self::assemble(HeadEffects::from_joint(&contrast.joint), vec![contrast], Vec::new(), &options)
+        Self::assemble(HeadEffects::from_joint(&contrast.joint), vec![contrast], Default::default(), &options)
     }
 
     fn assemble(
         effects: HeadEffects,
         contrasts: Vec<ContrastStudy>,
-        overlaps: Vec<Overlap>,
+        (overlaps, repairs): (Vec<Overlap>, Vec<ModelRepair>),
         options: &StudyOptions,
     ) -> Self {
         let task_measures = task_measures(&effects, options.tau);
@@ -191,8 +195,11 @@ impl Study {
         if !overlaps.is_empty() {
             tables.push(overlap_table(&overlaps, options.tau));
         }
+        if !repairs.is_empty() {
+            tables.push(self_repair_table(&repairs, options.tau));
+        }
         tables.extend(contrasts.iter().flat_map(|c| c.tables.clone()));
-        Self { options: options.clone(), effects, task_measures, contrasts, overlaps, tables }
+        Self { options: options.clone(), effects, task_measures, contrasts, overlaps, repairs, tables }
     }
 
     /// Names of all models, in the study's order.

@@ -6,12 +6,13 @@ use std::fs;
 use crate::contrast::{ANTI_REPEAT, Contrast, IOI};
 use crate::effects::HeadEffects;
 use crate::error::{AnalysisError, Result};
-use crate::joint::{JointTable, ScanPair, from_scans};
+use crate::joint::{JointTable, ScanPair, from_scans, model_info};
 use crate::layout::{Layout, scan_file_begin};
 use crate::overlap::{Overlap, OverlapInput, overlap};
 use crate::per_prompt::PerPromptScan;
 use crate::scan_file::ScanFile;
 use crate::scan_summary::{SummaryOptions, summarise_scan};
+use crate::self_repair::{ModelRepair, self_repair};
 
 /// Names of the models whose scan on `task` lies in a study's folder, in order of file name.
 ///
@@ -154,6 +155,20 @@ impl StudyScans {
             ));
         }
         from_scans(contrast, &pairs)
+    }
+
+    /// What later layers repair in each model on each task, in the study's order; only where helping heads have direct effects that
+    /// compare with Δ.
+    #[must_use]
+    pub fn repairs(&self, tau: f64) -> Vec<ModelRepair> {
+        let repair = |s: &StudyScan| {
+            let (info, task) = (model_info(&s.scan.meta), s.scan.meta.task.clone());
+            Some(ModelRepair { info, task, repair: self_repair(s.side.as_ref()?, tau)? })
+        };
+        let mut repairs: Vec<ModelRepair> = self.scans.iter().filter_map(repair).collect();
+        // The tasks of each model keep their order.
+        repairs.sort_by(|a, b| a.info.order(&b.info));
+        repairs
     }
 
     /// The overlap of every two tasks, model by model; none for fewer than [`crate::overlap::FEWEST_TASKS`] tasks.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use cs_analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
 use cs_engine::decoder::Decoder;
-use cs_engine::{EngineError, LastAttention, last_attention};
+use cs_engine::{AttentionRow, EngineError, Queries, attention_rows};
 use cs_model::spec::ModelSpec;
 
 use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
@@ -64,7 +64,7 @@ pub fn attend(
     let texts = Texts::new(prompts, &roles, tokenizer)?;
     let mut heads = vec![Sums::new(texts.names.len()); spec.n_heads_total()];
     let (mut done, total) = (0, (prompts.prompts.len() * spec.n_layers) as u64);
-    last_attention(decoder, &read(prompts), options, &mut |seen: LastAttention<'_>| {
+    attention_rows(decoder, &read(prompts), Queries::Last, options, &mut |seen: AttentionRow<'_>| {
         let (roles, texts) = (&roles[seen.prompt][seen.first..], &texts.of[seen.prompt][seen.first..]);
         let weight = f64::from(prompts.prompts[seen.prompt].weight);
         let of_layer = &mut heads[seen.layer * spec.n_heads..][..spec.n_heads];

@@ -4,7 +4,9 @@
 
 pub mod ablate;
 pub mod attention;
+pub mod direct;
 pub mod prompts;
+pub mod roles;
 pub mod scan;
 pub mod task;
 pub mod toml_error;

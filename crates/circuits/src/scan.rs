@@ -18,6 +18,7 @@ use cs_engine::{EngineError, Progress, Reading, Readings, Receiver};
 use cs_model::spec::ModelSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::direct::{self, direct_effects};
 use crate::prompts::{PromptError, Reference, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What an ablated head's `z` is replaced by.
@@ -242,10 +243,15 @@ pub fn resume(
         let prompt = prompts.prompts[at % prompts.prompts.len()].text.clone();
         return Err(ScanError::NotFinite { prompt });
     }
+    let direct = direct_effects(decoder, prompts, &heads, options.engine)?;
+    if let Some(at) = direct.iter().flatten().position(|x| !x.is_finite()) {
+        return Err(ScanError::NotFinite { prompt: prompts.prompts[at % n_prompts].text.clone() });
+    }
     Ok(PerPromptScan {
         meta,
         base,
         ablated,
+        direct,
         weight: prompts.prompts.iter().map(|p| p.weight).collect(),
         split: prompts.prompts.iter().map(|p| p.split).collect(),
         template: template_numbers(prompts),
@@ -265,10 +271,11 @@ pub fn cost(
     require_references(prompts, Split::All, options)?;
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
     let branches = one_by_one(&heads, options);
-    let prompts = engine_prompts(prompts, options);
-    let scan = cs_engine::cost(spec, &prompts, &branches, options.engine)?;
-    // The accuracy takes a plain run of its own.
-    Ok(scan.and(cs_engine::cost(spec, &prompts, &[], options.engine)?))
+    let asked = engine_prompts(prompts, options);
+    let scan = cs_engine::cost(spec, &asked, &branches, options.engine)?;
+    // The accuracy takes a plain run of its own, and direct effects another.
+    let accuracy = cs_engine::cost(spec, &asked, &[], options.engine)?;
+    Ok(scan.and(accuracy).and(direct::cost(spec, prompts, options.engine)?))
 }
 
 /// One branch per head.

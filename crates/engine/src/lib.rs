@@ -24,15 +24,16 @@
 
 #![deny(unsafe_code)]
 
+mod attention;
 mod block;
 mod capture;
 mod cost;
 pub mod decoder;
+mod direct;
 mod driver;
 mod error;
 pub mod forest;
 pub mod intervention;
-mod last_attention;
 mod load;
 mod machine;
 mod means;
@@ -45,10 +46,11 @@ mod run;
 mod tree;
 pub mod weights;
 
+pub use attention::{AttentionRow, Queries, attention_rows};
 pub use capture::{Cache, CaptureError, LayerCache};
 pub use cost::{Cost, Rates, cost};
+pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;
-pub use last_attention::{LastAttention, last_attention};
 pub use load::load;
 pub use request::{Options, Progress, Prompt, Reading, Receiver};
 pub use run::{Readings, run};

@@ -9,7 +9,7 @@ use cs_engine::forest::Forest;
 use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::reference::{self, Edits};
 use cs_engine::weights::{Mlp, Weights};
-use cs_engine::{Cache, Options, Prompt, Readings, last_attention};
+use cs_engine::{Cache, Options, Prompt, Queries, Readings, attention_rows};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
@@ -225,18 +225,22 @@ fn captured_activations() {
             heads(&decoder).into_iter().flat_map(|(l, h)| (0..path.len()).flat_map(move |i| row(l, h, i)));
         expected.check("pattern", &pattern.map(f64::from).collect::<Vec<_>>());
 
-        // Attention at the last token is the last row of these, to the bit.
+        // Rows of attention are the rows of these, to the bit.
         let tokens = prompts[0].clone();
         let prompt = Prompt { tokens, ..Prompt::default() };
-        let mut n_seen = 0;
-        last_attention(&decoder, &[prompt], Options::default(), &mut |seen| {
-            for (head, weights) in seen.weights.chunks(seen.n_seen).enumerate() {
-                assert_eq!(weights, cache.pattern(seen.layer, head, forest.end(0)), "{name}");
-            }
-            n_seen += 1;
-        })
-        .unwrap();
-        assert_eq!(n_seen, spec.n_layers);
+        for (queries, first, n_rows) in [(Queries::Last, path.len() - 1, 1), (Queries::All, 0, path.len())] {
+            let mut n_seen = 0;
+            attention_rows(&decoder, std::slice::from_ref(&prompt), queries, Options::default(), &mut |seen| {
+                let at = seen.first + seen.n_seen - 1;
+                assert_eq!(at, first + n_seen % n_rows, "{name}: rows come in order");
+                for (head, weights) in seen.weights.chunks(seen.n_seen).enumerate() {
+                    assert_eq!(weights, cache.pattern(seen.layer, head, path[at]), "{name}");
+                }
+                n_seen += 1;
+            })
+            .unwrap();
+            assert_eq!(n_seen, spec.n_layers * n_rows);
+        }
     }
 }
 

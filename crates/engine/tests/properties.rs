@@ -7,7 +7,7 @@ mod random;
 use cs_engine::forest::Forest;
 use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
 use cs_engine::reference::{self, Edits, Rows, Run};
-use cs_engine::{Cache, EngineError, Options, Prompt, Readings, last_attention};
+use cs_engine::{Cache, EngineError, Options, Prompt, Queries, Readings, attention_rows};
 use proptest::prelude::*;
 use random::{D_VOCAB, N_CTX, Parts};
 
@@ -57,7 +57,7 @@ type LastAttention = Vec<(usize, usize, usize, Vec<Vec<f32>>)>;
 
 fn attention(parts: &Parts, prompts: &[Prompt], memory: usize) -> Result<LastAttention, EngineError> {
     let mut found = Vec::new();
-    last_attention(&parts.decoder(), prompts, Options { memory }, &mut |seen| {
+    attention_rows(&parts.decoder(), prompts, Queries::Last, Options { memory }, &mut |seen| {
         let heads = seen.weights.chunks(seen.n_seen).map(<[f32]>::to_vec).collect();
         found.push((seen.layer, seen.prompt, seen.first, heads));
     })?;

@@ -239,6 +239,8 @@
       ["over templates", (task) => range(...["_low_templates", "_high_templates"].map((end) => cell(model, task + end, i))).trim() || "–"],
       ["q", (task) => { const q = cell(model, task + "_q", i); return known(q) && q < 0.001 ? "< 0.001" : fixed(q); }],
       ["Δ, held out", value("held_out", "held_out_")],
+      ["direct effect", value("direct", "direct_")],
+      ["of later layers", value("compensation", "compensation_")],
       ["rank by |\u2060Δ\u2060|", (task) => { const r = ranks(model, task); return r.of.has(i) ? `${r.of.get(i)} of ${count(r.n)}` : "–"; }],
     ];
     const influence = (task) => {
@@ -260,7 +262,7 @@
         (model.not_done.length ? ` This model does not do ${model.not_done.join(" and ")}.` : "");
     $("card").replaceChildren(
       element("h3", {}, `${model.name} ${headName(model.heads.layer[i], model.heads.head[i])}`),
-      element("p", {}, words), table, ...attention(model, i));
+      element("p", {}, words), table, ...headRoles(model, i), ...attention(model, i));
     if (focus) { $("card").scrollIntoView({ block: "nearest" }); $("card").focus({ preventScroll: true }); }
   }
 

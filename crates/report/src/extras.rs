@@ -7,6 +7,7 @@ use cs_analysis::attention::{AttentionFile, HeadAttention};
 use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::dissociation::{self, DissociationRow};
 use cs_analysis::layout::Layout;
+use cs_analysis::roles::RolesFile;
 use cs_analysis::scan_file::{Baseline, ScanFile};
 use cs_analysis::study::Study;
 use cs_analysis::table::Table;
@@ -48,6 +49,8 @@ pub struct Extras {
     pub baselines: Vec<TaskBaseline>,
     /// Where each model's heads attend at the last token.
     pub attention: Vec<AttentionFile>,
+    /// Which roles each model's heads play.
+    pub roles: Vec<RolesFile>,
     /// What was measured on hero heads, contrast by contrast.
     pub experiments: Vec<Experiments>,
     /// The tables in the study's folder beside those of [`Study::tables`].
@@ -166,8 +169,11 @@ impl Extras {
         let read = study.models().map(|model| layout.attention(&model.model));
         let read = read.filter(|path| path.exists()).map(|path| AttentionFile::read(&path));
         let attention = read.collect::<cs_analysis::Result<_>>()?;
+        let roles = study.models().map(|model| layout.roles(&model.model));
+        let roles = roles.filter(|path| path.exists()).map(|path| RolesFile::read(&path));
+        let roles = roles.collect::<cs_analysis::Result<_>>()?;
         let tables = further_tables(&layout.tables(), &study.tables)?;
-        Ok(Self { baselines, attention, experiments, tables, raw: raw_files(layout, study) })
+        Ok(Self { baselines, attention, roles, experiments, tables, raw: raw_files(layout, study) })
     }
 
     /// What of this belongs to a contrast.

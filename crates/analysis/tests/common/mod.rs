@@ -52,8 +52,11 @@ pub fn scan(meta: ScanMeta, n_distinct: usize, scale: f64, seed: u64) -> PerProm
         let effect = scale * normal(&mut rng);
         ablated.extend(base.iter().map(|&b| (f64::from(b) + effect + 0.5 * scale * normal(&mut rng)) as f32));
     }
+    // Half of what ablation does is direct.
+    let direct = ablated.iter().zip(base.iter().cycle()).map(|(a, b)| 0.5 * (a - b)).collect();
     PerPromptScan {
         meta,
+        direct: Some(direct),
         base_correct: base.iter().map(|&b| b > 1.0).collect(),
         base,
         ablated,

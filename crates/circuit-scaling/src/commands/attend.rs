@@ -1,4 +1,4 @@
-//! `attend`: where every head attends at the last token, from which the answer is read.
+//! `attend`: where every head attends at the last token, from which the answer is read, and which roles heads play.
 
 use std::fmt::Write;
 
@@ -9,6 +9,7 @@ use cs_circuits::prompts::TokenizedPrompts;
 use serde_json::json;
 
 use super::experiment::{OpenStudy, StudyHeads, TestedModel};
+use super::roles::{self, score_models};
 use crate::args::AttendArgs;
 use crate::error::CliError;
 use crate::progress::Display;
@@ -21,11 +22,13 @@ pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
     let memory = args.experiment.memory;
     let files = attend_models(&mut folder, &study.effects, &study.subjects, memory, display)?;
+    let at = (memory, args.experiment.tau);
+    let roles = score_models(&mut folder, &study.effects, &study.subjects, at, display)?;
     let mut text = String::new();
     for heads in &study.contrasts {
         text += &heads.titled(&study.contrasts, &describe(heads, &files));
     }
-    Ok(text + &where_it_is(&folder.layout, &files))
+    Ok(text + &roles::describe(&roles, args.experiment.tau) + &where_it_is(&folder.layout, &files))
 }
 
 /// Reads the attention of every head of these models on all tasks that they were scanned on, but for those that the folder has

@@ -24,6 +24,7 @@ use cs_engine::{Cost, Rates};
 use cs_model::spec::ModelSpec;
 
 use super::experiment::StudyHeads;
+use super::roles::repeated_tokens;
 use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
 use crate::subject::Subject;
@@ -186,18 +187,22 @@ impl Model<'_> {
             let of_task = scan::cost(self.spec(), prompts, self.options)
                 .map_err(|source| CliError::Scan { model: self.subject.name.clone(), source })?;
             cost = cost.and(of_task);
-            resampled += (n_heads * prompts.prompts.len()) as f64 * self.resamples();
+            // Δ takes a bootstrap and sign flips, direct effect and compensation a bootstrap each.
+            resampled += 2.0 * (n_heads * prompts.prompts.len()) as f64 * self.resamples();
         }
         Ok((n_heads * self.tokenized.len(), cost, resampled))
     }
 
     fn attend(&self) -> Result<Work, CliError> {
-        let mut cost = Cost::default();
+        let random = repeated_tokens(self.subject, self.args.measure.seed);
+        let mut cost =
+            random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))?;
         for prompts in self.tokenized {
             let held_out = prompts.restricted_to(prompts.protocol.held_out_split());
             let of_task = attention::cost(self.spec(), &held_out, self.options.engine)
                 .map_err(|source| self.attention_error(source))?;
-            cost = cost.and(of_task);
+            // Once for attention by kind of token, once for roles.
+            cost = cost.and(of_task).and(of_task);
         }
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }

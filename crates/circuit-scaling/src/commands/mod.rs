@@ -11,6 +11,7 @@ pub mod models;
 pub mod plan;
 pub mod predict;
 pub mod presentation;
+pub mod roles;
 pub mod run;
 pub mod scan;
 pub mod shell;

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
+use super::roles::score_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
@@ -287,11 +288,13 @@ impl Run<'_> {
         self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
     }
 
-    /// Reads where every head attends at the last token.
+    /// Reads where every head attends at the last token, and which roles heads play.
     fn attend(&mut self) -> Result<(), CliError> {
         let effects = self.study()?.effects.clone();
         let memory = self.args.measure.memory;
-        attend_models(&mut self.folder, &effects, &self.subjects, memory, self.display).map(drop)
+        attend_models(&mut self.folder, &effects, &self.subjects, memory, self.display)?;
+        let at = (memory, self.args.tables.tau);
+        score_models(&mut self.folder, &effects, &self.subjects, at, self.display).map(drop)
     }
 
     /// Patches the hero heads' values from clean into corrupted prompts.

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 const VERSION: &str = "circuit-scaling prompts v1";
 
 /// A stream of random choices for one purpose.
-pub(super) struct Draw(ChaCha8Rng);
+pub(crate) struct Draw(ChaCha8Rng);
 
 impl Draw {
-    pub(super) fn new(task: &str, seed: u64, purpose: &str) -> Self {
+    pub(crate) fn new(task: &str, seed: u64, purpose: &str) -> Self {
         // Neither name can hold a NUL byte, so no two inputs join to the same text.
         let key = Sha256::digest(format!("{VERSION}\0{task}\0{seed}\0{purpose}").as_bytes());
         Self(ChaCha8Rng::from_seed(key.into()))
@@ -23,7 +23,7 @@ impl Draw {
 
     /// A uniform integer below `n`, by rejection: 32-bit words from the last, incomplete multiple of `n` are dropped.
     /// 0 for `n` = 0.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         let Some(n) = u32::try_from(n).ok().filter(|&n| n > 0) else { return 0 };
         let limit = u32::MAX - (u32::MAX % n + 1) % n;
         loop {
@@ -35,12 +35,12 @@ impl Draw {
     }
 
     /// True half of the time.
-    pub(super) fn coin(&mut self) -> bool {
+    pub(crate) fn coin(&mut self) -> bool {
         self.below(2) == 1
     }
 
     /// Fisher–Yates, from the end.
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
         }

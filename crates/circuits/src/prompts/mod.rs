@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cs_analysis::scan_file::Split;
 pub use cs_model::tokenizer::Token;
+pub(crate) use draw::Draw;
 pub use error::PromptError;
 pub use one_token::RefusedName;
 pub use reference::Reference;

@@ -125,6 +125,20 @@ pub fn shared_circuit(world: &World) -> Vec<Role> {
     Vec::from(table)
 }
 
+/// A mover whose work a later head does once it is gone: Δ of both is 0, though the mover gives the whole logit difference of 2 on
+/// both tasks, and the backup none of it.
+pub fn backup_circuit(world: &World) -> Vec<Role> {
+    #[rustfmt::skip]
+    let table = [
+        // Without it the mover answers IO, S1 and S2 alike: 2/3 − 4/3 in place of 2. The backup is content with any answer.
+        role("duplicate", &[], Shared, [-2.0 / 3.0 - 2.0; 2], duplicate(world)),
+        role("s_inhibition", &["duplicate"], Shared, [-2.0 / 3.0 - 2.0; 2], s_inhibition(world, Constant, Duplicate)),
+        role("mover", &["s_inhibition"], Weak, [0.0; 2], mover(world, Constant, 2.0)),
+        role("backup", &["mover"], Weak, [0.0; 2], backup(world, 2.0)),
+    ];
+    Vec::from(table)
+}
+
 fn role(
     name: &'static str,
     after: &'static [&'static str],
@@ -181,6 +195,14 @@ fn mover(world: &World, at: Feature, logits: f64) -> Wiring {
         copy: answers(world, logits),
         ..Wiring::default()
     }
+}
+
+/// A [`mover`] that attends to BOS where some name is answered already, by as many `logits`.
+fn backup(world: &World, logits: f64) -> Wiring {
+    let answered = world.names().map(|name| (Answer(name), Token(world.bos()), 2.0 * SURE * LOGITS / logits));
+    let mut wiring = mover(world, Constant, logits);
+    wiring.attend.extend(answered);
+    wiring
 }
 
 /// From where `at` is said, lowers the name at which `mark` is said by `logits`.

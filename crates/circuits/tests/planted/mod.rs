@@ -1,7 +1,7 @@
 //! Planted circuits: attention-only models whose weights are set by hand, so that it is known which heads do what.
 //!
 //! [`World`] is a small language with both tasks in it. A circuit is a list of [`Role`]s, heads with a job and the
-//! effects that follow from it by arithmetic ([`full_circuit`], [`separate_circuit`], [`shared_circuit`]).
+//! effects that follow from it by arithmetic ([`full_circuit`], [`separate_circuit`], [`shared_circuit`], [`backup_circuit`]).
 //! [`Planted`] puts them at random places of a model whose other heads are weak noise, and [`failures`] lists
 //! whatever a scan says of that model that is not so.
 //!
@@ -16,6 +16,6 @@ mod random;
 mod world;
 
 pub use check::{Failure, TASKS, deltas, failures, plain_scan, scan_with};
-pub use circuits::{Role, full_circuit, separate_circuit, shared_circuit};
+pub use circuits::{Role, backup_circuit, full_circuit, separate_circuit, shared_circuit};
 pub use model::{N_HEADS, N_LAYERS, Placed, Planted};
 pub use world::World;

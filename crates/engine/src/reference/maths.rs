@@ -30,19 +30,38 @@ pub(super) fn norm(spec: &ModelSpec, norm: &Norm, x: &Rows) -> Rows {
 
 /// The model's norm of one row.
 pub(super) fn norm_row(spec: &ModelSpec, gain: Option<&[f32]>, bias: Option<&[f32]>, x: &[f64]) -> Vec<f64> {
-    let n = x.len() as f64;
+    let size = norm_size(spec, x);
+    let bias = |i: usize| bias.map_or(0.0, |b| f64::from(b[i]));
+    (0..).zip(centred(spec, x)).map(|(i, x)| x / size * gain_at(spec, gain, i) + bias(i)).collect()
+}
+
+/// What a part `x` of a row becomes in the norm of the whole row: the whole's size divides it, and the bias is left to others.
+pub(super) fn frozen_norm(spec: &ModelSpec, norm: &Norm, whole: &[f64], x: &[f64]) -> Vec<f64> {
+    let size = norm_size(spec, whole);
+    (0..).zip(centred(spec, x)).map(|(i, x)| x / size * gain_at(spec, norm.weight.as_deref(), i)).collect()
+}
+
+/// A row without its mean, where the norm takes it away.
+fn centred(spec: &ModelSpec, x: &[f64]) -> Vec<f64> {
     let mean = match spec.norm_kind {
-        NormKind::Layer => x.iter().sum::<f64>() / n,
+        NormKind::Layer => x.iter().sum::<f64>() / x.len() as f64,
         NormKind::Rms | NormKind::RmsOnePlus => 0.0,
     };
-    let size = (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n + f64::from(spec.norm_eps)).sqrt();
-    let gain = |i: usize| match (gain, spec.norm_kind) {
+    x.iter().map(|x| x - mean).collect()
+}
+
+/// `√(var + ε)`, or of the mean square.
+fn norm_size(spec: &ModelSpec, x: &[f64]) -> f64 {
+    let squares: f64 = centred(spec, x).iter().map(|x| x.powi(2)).sum();
+    (squares / x.len() as f64 + f64::from(spec.norm_eps)).sqrt()
+}
+
+fn gain_at(spec: &ModelSpec, gain: Option<&[f32]>, i: usize) -> f64 {
+    match (gain, spec.norm_kind) {
         (None, _) => 1.0,
         (Some(w), NormKind::RmsOnePlus) => 1.0 + f64::from(w[i]),
         (Some(w), _) => f64::from(w[i]),
-    };
-    let bias = |i: usize| bias.map_or(0.0, |b| f64::from(b[i]));
-    x.iter().enumerate().map(|(i, x)| (x - mean) / size * gain(i) + bias(i)).collect()
+    }
 }
 
 pub(super) fn activation(activation: Activation, x: f64) -> f64 {

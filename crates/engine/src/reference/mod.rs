@@ -10,8 +10,11 @@
 //! logits = ln_final(x) W_U                                         [n_tokens, d_vocab]
 //! ```
 
+mod direct;
 mod maths;
 mod rotary;
+
+pub use direct::direct_attribution;
 
 use crate::decoder::Decoder;
 use crate::intervention::{Edit, Replacement, Stream};

@@ -1,4 +1,5 @@
 //! Random small decoders over all settings of [`ModelSpec`], and changes of their weights that cannot change a result.
+#![allow(dead_code, reason = "each test that includes this uses a part of it")]
 
 use cs_engine::decoder::Decoder;
 use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};

@@ -6,6 +6,7 @@
 mod ablation;
 pub(crate) mod causal;
 mod comparison;
+mod direct;
 pub mod export;
 mod head_map;
 mod interaction;
@@ -15,6 +16,7 @@ pub mod page;
 pub mod palette;
 mod panel;
 mod phase;
+mod roles;
 mod rows;
 pub mod scale;
 mod scaling;
@@ -82,6 +84,7 @@ pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
     if shows_tasks(study) {
         jobs.extend(of_tasks(study, families));
     }
+    jobs.extend(of_direct_effects_and_roles(study, extras, families));
     let all = jobs.par_iter().map(|job| job()).collect::<Result<Vec<Drawing>>>()?;
     let of_contrasts = study.contrasts.iter().map(|contrast| describe_contrast(contrast, extras, families));
     let of_contrasts: Vec<Vec<Drawing>> = of_contrasts.collect::<Result<_>>()?;
@@ -102,6 +105,22 @@ fn of_tasks<'a>(study: &'a Study, families: &'a Families) -> Vec<Job<'a>> {
         if !study.overlaps.is_empty() {
             jobs.push(Box::new(move || overlap::matrix(study, index)));
         }
+    }
+    jobs
+}
+
+/// The figures of what heads say themselves, and of the roles that they play.
+fn of_direct_effects_and_roles<'a>(study: &'a Study, extras: &'a Extras, families: &'a Families) -> Vec<Job<'a>> {
+    let mut jobs: Vec<Job> = vec![
+        Box::new(move || direct::repair_vs_scale(study, families)),
+        Box::new(move || roles::counts_vs_scale(study, extras, families)),
+    ];
+    let with_direct = direct::models(study);
+    if with_direct.is_empty() {
+        jobs.push(Box::new(|| Ok(Err(direct::not_measured()))));
+    }
+    for index in with_direct {
+        jobs.push(Box::new(move || direct::direct_vs_total(study, index)));
     }
     jobs
 }

@@ -23,7 +23,7 @@ use flate2::{Compression, GzBuilder};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
 
-use super::PLOTTING_LIBRARY;
+use super::{PLOTTING_LIBRARY, roles};
 use crate::extras::{ContrastExtras, Extras};
 use crate::figures::palette::{Families, Marker, category_color, category_label, task_color, task_label};
 use crate::figures::shows_tasks;
@@ -68,6 +68,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         "limits": notes::all_limits(study, extras),
         "accuracy": ACCURACY,
         "relative_tau": RELATIVE_TAU,
+        "roles": roles::roles(),
         "attention_roles": TokenRole::ALL.map(TokenRole::label),
         "tables": tables,
         "raw": extras.raw.iter().map(|file| json!({
@@ -143,7 +144,7 @@ fn symbol(marker: Marker) -> &'static str {
 }
 
 /// A number in full: the page rounds it where it shows it, once. JSON has no NaN; it becomes null.
-fn number(value: Option<f64>) -> Value {
+pub(super) fn number(value: Option<f64>) -> Value {
     json!(value.filter(|v| v.is_finite()).map(|v| v + 0.0))
 }
 
@@ -225,6 +226,8 @@ fn model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
         "measures": tasks().map(measures).collect::<Vec<_>>(),
         "heads": heads(study, model),
         "attention": attention(study, extras, model),
+        "roles": roles::of_model(study, extras, model, &rows(model)),
+        "repair": roles::repair(study, model),
     })
 }
 
@@ -273,7 +276,7 @@ fn heads(study: &Study, model: &ModelEffects) -> Value {
     columns.put("layer", rows.iter().map(|h| json!(h.0)).collect());
     columns.put("head", rows.iter().map(|h| json!(h.1)).collect());
     type Of = fn(&EffectDetail) -> Option<f64>;
-    let details: [(&str, Of); 9] = [
+    let details: [(&str, Of); 15] = [
         ("low", |d| d.ci_low),
         ("high", |d| d.ci_high),
         ("low_templates", |d| d.low_templates),
@@ -283,6 +286,12 @@ fn heads(study: &Study, model: &ModelEffects) -> Value {
         ("held_out_low", |d| d.held_out_ci_low),
         ("held_out_high", |d| d.held_out_ci_high),
         ("held_out_q", |d| d.held_out_q_value),
+        ("direct", |d| d.direct.as_ref().map(|e| e.direct)),
+        ("direct_low", |d| d.direct.as_ref()?.direct_low),
+        ("direct_high", |d| d.direct.as_ref()?.direct_high),
+        ("compensation", |d| d.direct.as_ref()?.compensation),
+        ("compensation_low", |d| d.direct.as_ref()?.compensation_low),
+        ("compensation_high", |d| d.direct.as_ref()?.compensation_high),
     ];
     for (place, task) in study.effects.tasks.iter().enumerate() {
         let Some(of_task) = model.on(task) else { continue };

@@ -4,6 +4,7 @@
 //! `assets/`.
 
 mod data;
+mod roles;
 
 use std::io::Read;
 use std::path::Path;
@@ -22,6 +23,7 @@ pub const PLOTTING_LIBRARY: &str = "plotly.js 4.1.1 (cartesian bundle), MIT lice
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/page.css");
+const ROLES: &str = include_str!("../../assets/roles.js");
 const SCRIPT: &str = include_str!("../../assets/page.js");
 const PLOTLY: &[u8] = include_bytes!("../../assets/plotly-cartesian.min.js.gz");
 
@@ -36,12 +38,13 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     // In a script element, `<` could begin a tag that ends it; JSON may write it as an escape instead.
     let data = data::data(study, extras).map_err(fail)?.to_string().replace('<', "\\u003c");
     let mut page =
-        String::with_capacity(TEMPLATE.len() + plotly.len() + data.len() + SCRIPT.len() + STYLE.len());
+        String::with_capacity(TEMPLATE.len() + plotly.len() + data.len() + ROLES.len() + SCRIPT.len() + STYLE.len());
     let mut rest = TEMPLATE;
     for (mark, content) in [
         ("/*STYLE*/", STYLE),
         ("/*DATA*/", data.as_str()),
         ("/*PLOTLY*/", plotly.as_str()),
+        ("/*ROLES*/", ROLES),
         ("/*SCRIPT*/", SCRIPT),
     ] {
         let (before, after) = rest

@@ -6,6 +6,7 @@
 mod findings;
 mod heroes;
 mod outline;
+mod roles;
 
 use std::path::{Path, PathBuf};
 
@@ -34,11 +35,14 @@ pub struct Note {
 /// # Errors
 /// When a figure that a note would name cannot be drawn.
 pub fn notes(study: &Study, extras: &Extras) -> Result<Vec<Note>> {
-    Ok(vec![
+    let mut notes = vec![
         Note { name: "results_outline", text: outline::outline(study, extras)? },
         Note { name: "high_level_findings", text: high_level(study, extras) },
         Note { name: "hero_heads", text: heroes::hero_heads(study, extras) },
-    ])
+    ];
+    let of_roles = roles::roles_and_self_repair(study, extras);
+    notes.extend(of_roles.map(|text| Note { name: "roles_and_self_repair", text }));
+    Ok(notes)
 }
 
 /// Writes all notes into `folder`.

@@ -1,4 +1,4 @@
-//! Where every head attends from each prompt's last token, in the plain run.
+//! Where every head attends from the tokens of each prompt, in the plain run.
 
 use cs_kernels::KeyValues;
 use rayon::prelude::*;
@@ -9,56 +9,71 @@ use crate::machine::cpu::{self, Layer, Plain};
 use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
 
-/// Attention of all heads of one layer at one prompt's last token.
+/// From which tokens to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queries {
+    /// Each prompt's last token.
+    Last,
+    /// Every token of each prompt, in order.
+    All,
+}
+
+/// Attention of all heads of one layer from one token of a prompt.
 #[derive(Clone, Copy, Debug)]
-pub struct LastAttention<'a> {
+pub struct AttentionRow<'a> {
     /// Index of the prompt.
     pub prompt: usize,
     /// The layer.
     pub layer: usize,
     /// Position of the first token seen: 0, but for layers with a window.
     pub first: usize,
-    /// Tokens seen, the last token included.
+    /// Tokens seen, the one looked from included, which is the last of them.
     pub n_seen: usize,
     /// Attention probabilities, head by head, in order of position. `[n_heads, n_seen]`
     pub weights: &'a [f32],
 }
 
-/// Runs `prompts` plainly, and hands over what each head of each layer attends to at each prompt's last token.
+/// Runs `prompts` plainly, and hands over what each head of each layer attends to from the tokens asked for.
 ///
 /// Only [`Prompt::tokens`] is used. Within a layer, prompts come in an order that depends on their tokens alone, so that sums
 /// over them are the same to the bit whatever the number of threads and the memory bound.
 ///
 /// # Errors
 /// See [`EngineError`]; everything is checked before the first layer is computed.
-pub fn last_attention(
+pub fn attention_rows(
     decoder: &Decoder,
     prompts: &[Prompt],
+    queries: Queries,
     options: Options,
-    receive: &mut dyn FnMut(LastAttention<'_>),
+    receive: &mut dyn FnMut(AttentionRow<'_>),
 ) -> Result<(), EngineError> {
     let spec = decoder.spec();
     plan::check(spec, prompts, &[])?;
     let mut weights = Vec::new();
     let limits = cpu::limits(spec, &[], plan::longest(prompts));
     for chunk in plan::chunks(prompts, &[], limits, options)? {
+        let ends = chunk.prompts.iter().zip(chunk.base.ends());
+        let nodes: Vec<(usize, u32)> = match queries {
+            Queries::Last => ends.map(|(&prompt, &end)| (prompt, end)).collect(),
+            Queries::All => {
+                ends.flat_map(|(&p, &end)| chunk.base.path(end).into_iter().map(move |n| (p, n))).collect()
+            }
+        };
         let mut run = Plain::embed(decoder, &chunk.base);
         // A chunk leaves room for one branch, which is not run here.
         let branch_floats = limits.run_node / size_of::<f32>();
-        let per_prompt = spec.n_heads * chunk.base.max_len();
-        let at_once = (branch_floats * chunk.base.n_nodes() / per_prompt).max(1);
+        let per_query = spec.n_heads * chunk.base.max_len();
+        let at_once = (branch_floats * chunk.base.n_nodes() / per_query).max(1);
         for index in 0..spec.n_layers {
             let layer = Layer { decoder, index };
             run.step(layer, &chunk.base);
-            for group in chunk.prompts.chunks(at_once).zip(chunk.base.ends().chunks(at_once)) {
-                weights.resize(per_prompt * at_once.min(chunk.prompts.len()), 0.0);
-                attend(layer, &chunk, &run, group.1, &mut weights);
-                for ((&prompt, &end), weights) in
-                    group.0.iter().zip(group.1).zip(weights.chunks_exact(per_prompt))
-                {
-                    let (first, n_seen) = seen(layer, &chunk, end);
+            for group in nodes.chunks(at_once) {
+                weights.resize(per_query * at_once.min(nodes.len()), 0.0);
+                attend(layer, &chunk, &run, group, &mut weights);
+                for (&(prompt, node), weights) in group.iter().zip(weights.chunks_exact(per_query)) {
+                    let (first, n_seen) = seen(layer, &chunk, node);
                     let weights = &weights[..spec.n_heads * n_seen];
-                    receive(LastAttention { prompt, layer: index, first, n_seen, weights });
+                    receive(AttentionRow { prompt, layer: index, first, n_seen, weights });
                 }
             }
         }
@@ -73,17 +88,17 @@ fn seen(layer: Layer<'_>, chunk: &Chunk, node: u32) -> (usize, usize) {
     (len - n_seen, n_seen)
 }
 
-/// Attention of each of `ends`: the first `n_heads * n_seen` of as many equal parts of `weights`.
-fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Plain, ends: &[u32], weights: &mut [f32]) {
+/// Attention from each of `nodes`: the first `n_heads * n_seen` of as many equal parts of `weights`.
+fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Plain, nodes: &[(usize, u32)], weights: &mut [f32]) {
     let spec = layer.spec();
     let (d_attn, d_kv, d_head) = (spec.d_attn(), spec.d_kv(), spec.d_head);
     let (window, rule) = (spec.windows[layer.index], layer.score_rule());
-    let per_prompt = spec.n_heads * chunk.base.max_len();
-    ends.par_iter().zip(weights.par_chunks_exact_mut(per_prompt)).for_each_init(
+    let per_query = spec.n_heads * chunk.base.max_len();
+    nodes.par_iter().zip(weights.par_chunks_exact_mut(per_query)).for_each_init(
         || (Vec::new(), vec![0.0; d_head]),
-        |(path, z), (&end, weights)| {
-            chunk.base.path_into(end, window, path);
-            let q = &run.streams.q[end as usize * d_attn..][..d_attn];
+        |(path, z), (&(_, node), weights)| {
+            chunk.base.path_into(node, window, path);
+            let q = &run.streams.q[node as usize * d_attn..][..d_attn];
             for (head, weights) in weights.chunks_exact_mut(path.len()).take(spec.n_heads).enumerate() {
                 let (at, key) = (head * d_head, head / spec.group_size() * d_head);
                 let kv = KeyValues { data: &run.streams.kv, stride: 2 * d_kv, key, value: d_kv + key };

@@ -1,0 +1,273 @@
+//! Roles of heads, by the scores that the field knows them by.
+//!
+//! | score | what it is | where | after |
+//! |---|---|---|---|
+//! | `previous_token` | attention to the token before | repeated random tokens | Elhage et al. 2021 |
+//! | `duplicate_token` | attention to the same token where it stood before | 〃 | Wang et al. 2023 |
+//! | `induction` | attention to the token after it there | 〃 | Olsson et al. 2022 |
+//! | `name_mover` | attention from the last token to the answer × what the head's output adds to the logit difference | the task's prompts | Wang et al. 2023 |
+//! | `s_inhibition` | attention from the last token to the distractor where it is said again | 〃 | 〃 |
+//! | `copy_suppression` | attention from the last token to the distractor × what the head's output adds to the logit difference | 〃 | McDougall et al. 2023 |
+//!
+//! The first three are shares of attention, averaged over the queries that have such a token: the sums of TransformerLens's
+//! `head_detector` over the queries that its detection pattern marks. Those with an effect are in logits: what an output adds is minus the
+//! [direct effect](crate::direct). A head plays a role where its score reaches a threshold ([`HeadRole::threshold`]) and its interval excludes 0.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::files::{read_json, write_json};
+use crate::origin::Origin;
+use crate::ranged::Ranged;
+use crate::stats::Seed;
+use crate::stats::bootstrap::{BootstrapOptions, bootstrap_means};
+
+/// Share of attention from which a head is said to attend somewhere.
+pub const ATTENDS: f64 = 0.4;
+/// What stands for the task in rows of the scores that no task is needed for.
+pub const REPEATED_TOKENS: &str = "repeated_tokens";
+
+/// A job that heads are known for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadRole {
+    /// Attends to the token before.
+    PreviousToken,
+    /// Attends to the same token where it stood before.
+    DuplicateToken,
+    /// Attends to the token that followed it there.
+    Induction,
+    /// Attends to the answer and says it.
+    NameMover,
+    /// Attends to the answer and speaks against it.
+    NegativeNameMover,
+    /// Attends to the repeated name, and helps through later heads.
+    SInhibition,
+    /// Attends to the distractor and speaks against it.
+    CopySuppression,
+}
+
+impl HeadRole {
+    /// All roles: those of repeated random tokens first.
+    pub const ALL: [Self; 7] = [
+        Self::PreviousToken,
+        Self::DuplicateToken,
+        Self::Induction,
+        Self::NameMover,
+        Self::NegativeNameMover,
+        Self::SInhibition,
+        Self::CopySuppression,
+    ];
+
+    /// Name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreviousToken => "previous_token",
+            Self::DuplicateToken => "duplicate_token",
+            Self::Induction => "induction",
+            Self::NameMover => "name_mover",
+            Self::NegativeNameMover => "negative_name_mover",
+            Self::SInhibition => "s_inhibition",
+            Self::CopySuppression => "copy_suppression",
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::PreviousToken => "previous token",
+            Self::DuplicateToken => "duplicate token",
+            Self::Induction => "induction",
+            Self::NameMover => "name mover",
+            Self::NegativeNameMover => "negative name mover",
+            Self::SInhibition => "S-inhibition",
+            Self::CopySuppression => "copy suppression",
+        }
+    }
+
+    /// Whether its score is read on repeated random tokens, and so is the same for every task.
+    #[must_use]
+    pub fn is_of_repeated_tokens(self) -> bool {
+        matches!(self, Self::PreviousToken | Self::DuplicateToken | Self::Induction)
+    }
+
+    /// Whether its score is a share of attention and not an effect in logits.
+    #[must_use]
+    pub fn is_share(self) -> bool {
+        self.is_of_repeated_tokens() || self == Self::SInhibition
+    }
+
+    /// How large its score must be: a share of [`ATTENDS`], or an effect of `tau` logits.
+    #[must_use]
+    pub fn threshold(self, tau: f64) -> f64 {
+        if self.is_share() { ATTENDS } else { tau }
+    }
+}
+
+/// One head's scores that no task is needed for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatternScores {
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// See the module.
+    pub previous_token: Ranged,
+    /// See the module.
+    pub duplicate_token: Ranged,
+    /// See the module.
+    pub induction: Ranged,
+}
+
+/// One head's scores on a task; missing where the prompts do not have what they ask for, or the model no direct effects.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskScores {
+    /// Block, from 0.
+    pub layer: u32,
+    /// Head within its block, from 0.
+    pub head: u32,
+    /// See the module.
+    pub name_mover: Ranged,
+    /// See the module.
+    pub s_inhibition: Ranged,
+    /// See the module.
+    pub copy_suppression: Ranged,
+    /// Compensation: what its ablation does through later layers, Δ − direct effect, in logits.
+    pub indirect: Ranged,
+}
+
+/// All heads' scores on one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRoles {
+    /// The task's name.
+    pub task: String,
+    /// Prompts drawn, weights included.
+    pub n_prompts: u64,
+    /// Every head, in order of layer and head.
+    pub heads: Vec<TaskScores>,
+}
+
+/// `results/attention/roles_<model>.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolesFile {
+    /// What was measured, and by which program.
+    pub origin: Origin,
+    /// Sequences of repeated random tokens.
+    pub n_sequences: usize,
+    /// Random tokens of each, before they are repeated.
+    pub n_random_tokens: usize,
+    /// Scores that no task is needed for: every head in order; none where the model reads too few tokens to repeat any.
+    pub heads: Vec<PatternScores>,
+    /// Scores on each task.
+    pub tasks: Vec<TaskRoles>,
+    /// What the numbers are.
+    pub note: String,
+}
+
+impl RolesFile {
+    /// The results of one model.
+    #[must_use]
+    pub fn new(
+        origin: Origin,
+        (n_sequences, n_random_tokens): (usize, usize),
+        heads: Vec<PatternScores>,
+        tasks: Vec<TaskRoles>,
+    ) -> Self {
+        let note = format!(
+            "previous_token, duplicate_token and induction: mean attention to that token on sequences of random tokens that are said twice, over the \
+             queries that have one; s_inhibition: attention from the last token to the distractor where it is said again; name_mover and \
+             copy_suppression: attention from the last token to the answer, or to the distractor, times what the head's own output adds to the logit \
+             difference; indirect: Δ less the direct effect; over the {} prompts, with 95% intervals over prompts or sequences",
+            origin.split
+        );
+        Self { origin, n_sequences, n_random_tokens, heads, tasks, note }
+    }
+
+    /// Writes the file, atomically.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_json(path, self)
+    }
+
+    /// Reads what [`Self::write`] wrote.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no such file.
+    pub fn read(path: &Path) -> Result<Self> {
+        read_json(path, "delete the file and run circuit-scaling attend again")
+    }
+
+    /// Every head's score for a role: on a task, or on repeated tokens whatever `task` is.
+    #[must_use]
+    pub fn scores(&self, role: HeadRole, task: &str) -> Vec<RoleScore> {
+        let of_task = || self.tasks.iter().filter(|t| t.task == task).flat_map(|t| &t.heads);
+        let pattern = |of: fn(&PatternScores) -> Ranged| {
+            self.heads.iter().map(|h| RoleScore::new((h.layer, h.head), of(h), None)).collect()
+        };
+        let on_task = |of: fn(&TaskScores) -> Ranged, indirect: fn(&TaskScores) -> Option<Ranged>| {
+            of_task().map(|h| RoleScore::new((h.layer, h.head), of(h), indirect(h))).collect()
+        };
+        match role {
+            HeadRole::PreviousToken => pattern(|h| h.previous_token),
+            HeadRole::DuplicateToken => pattern(|h| h.duplicate_token),
+            HeadRole::Induction => pattern(|h| h.induction),
+            HeadRole::NameMover => on_task(|h| h.name_mover, |_| None),
+            HeadRole::NegativeNameMover => on_task(|h| negated(h.name_mover), |_| None),
+            HeadRole::SInhibition => on_task(|h| h.s_inhibition, |h| Some(h.indirect)),
+            HeadRole::CopySuppression => on_task(|h| h.copy_suppression, |_| None),
+        }
+    }
+}
+
+fn negated(score: Ranged) -> Ranged {
+    let minus = |x: Option<f64>| x.map(|x| -x);
+    Ranged { value: minus(score.value), low: minus(score.high), high: minus(score.low) }
+}
+
+/// One head's score for a role.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoleScore {
+    /// Layer and head.
+    pub head: (u32, u32),
+    /// The score; the larger, the more the head is one for the role.
+    pub score: Ranged,
+    /// What the role asks for beside the score: an effect through later layers that helps.
+    pub indirect: Option<Ranged>,
+}
+
+impl RoleScore {
+    fn new(head: (u32, u32), score: Ranged, indirect: Option<Ranged>) -> Self {
+        Self { head, score, indirect }
+    }
+
+    /// Whether the head plays the role.
+    #[must_use]
+    pub fn plays(&self, role: HeadRole, tau: f64) -> bool {
+        let reaches = |score: Ranged, threshold: f64| {
+            score.value.is_some_and(|value| value >= threshold) && score.low.is_some_and(|low| low > 0.0)
+        };
+        reaches(self.score, role.threshold(tau)) && self.indirect.is_none_or(|i| reaches(negated(i), tau))
+    }
+}
+
+/// Means of every head's score over prompts or sequences, with intervals over them: `series` `[n_heads]` of `[n]`, `weights` `[n]`. All
+/// missing where there is nothing to average.
+#[must_use]
+pub fn ranged_means(series: &[Vec<f64>], weights: &[u32], seed: &Seed) -> Vec<Ranged> {
+    if weights.is_empty() {
+        return vec![Ranged::default(); series.len()];
+    }
+    let options = BootstrapOptions { n_resamples: 2_000, level: 0.95, thresholds: Vec::new() };
+    let ranged = |mean: crate::stats::bootstrap::BootstrapMean| Ranged {
+        value: Some(mean.mean),
+        low: mean.interval.map(|i| i.low),
+        high: mean.interval.map(|i| i.high),
+    };
+    bootstrap_means(series, weights, &options, seed).into_iter().map(ranged).collect()
+}

@@ -1,0 +1,106 @@
+//! Self-repair: how much of what helping heads say later layers make up for when it is gone, model by model and task by task.
+//!
+//! Heads whose own output helps, direct effect ≤ −τ, are picked on the prompts that heads are picked on. On the prompts that they
+//! are judged on, what is repaired is the sum of their compensation (Δ − direct effect) over the sum of what they say (−direct effect):
+//! 1 where later layers make up for all of it, 0 where they take no notice, below 0 where they make the loss worse.
+
+use crate::direct::compares_with_delta;
+use crate::joint::ModelInfo;
+use crate::per_prompt::PerPromptScan;
+use crate::ranged::Ranged;
+use crate::scan_file::Split;
+use crate::stats::Seed;
+use crate::stats::bootstrap::weighted_mean;
+use crate::stats::correlation_bootstrap::Measured;
+use crate::stats::functions::{Coverage, bootstrap_functions};
+use crate::table::Table;
+
+/// Coverage of the intervals, and the resamples of the prompts that they are from.
+const COVERAGE: Coverage = Coverage { n_resamples: 2_000, level: 0.95 };
+
+/// What later layers repair in one model on one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelfRepair {
+    /// The prompts that heads were judged on.
+    pub split: Split,
+    /// Heads whose own output helps by τ or more.
+    pub n_heads: usize,
+    /// What they say: minus the sum of their direct effects, in logits.
+    pub said: f64,
+    /// The sum of their compensation, in logits.
+    pub compensation: f64,
+    /// The share that is repaired, with its interval over prompts.
+    pub repaired: Ranged,
+}
+
+/// What is repaired of what helping heads say; `None` where direct effects are missing or Δ takes something else away, or where no
+/// head helps by `tau`.
+#[must_use]
+pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
+    if !compares_with_delta(&scan.meta) {
+        return None;
+    }
+    let picked_on = scan.main_split();
+    let split = if scan.split.contains(&Split::HeldOut) { Split::HeldOut } else { picked_on };
+    let weights = scan.differences(picked_on).weights;
+    let picked: Vec<usize> = (scan.direct_differences(picked_on)?.iter().enumerate())
+        .filter(|(_, direct)| weighted_mean(direct, &weights) <= -tau)
+        .map(|(head, _)| head)
+        .collect();
+    if picked.is_empty() {
+        return None;
+    }
+    let (delta, direct) = (scan.differences(split), scan.direct_differences(split)?);
+    let mut series = vec![vec![0.0; delta.weights.len()]; 2]; // compensation, what is said
+    for &head in &picked {
+        for (prompt, (delta, direct)) in delta.heads[head].iter().zip(&direct[head]).enumerate() {
+            series[0][prompt] += delta - direct;
+            series[1][prompt] -= direct;
+        }
+    }
+    let words = [&scan.meta.model_name[..], &scan.meta.task, split.as_str(), "self-repair"];
+    let sample = Measured { series: &series, weights: &delta.weights };
+    let ratio =
+        |means: &[f64], out: &mut [f64]| out[0] = if means[1] > 0.0 { means[0] / means[1] } else { f64::NAN };
+    let repaired = bootstrap_functions(&[(sample, Seed::new(scan.meta.seed, &words))], COVERAGE, 1, ratio);
+    Some(SelfRepair {
+        split,
+        n_heads: picked.len(),
+        said: weighted_mean(&series[1], &delta.weights),
+        compensation: weighted_mean(&series[0], &delta.weights),
+        repaired: repaired[0].into(),
+    })
+}
+
+/// [`SelfRepair`] of one model on one task of a study.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelRepair {
+    /// The model.
+    pub info: ModelInfo,
+    /// The task.
+    pub task: String,
+    /// What is repaired.
+    pub repair: SelfRepair,
+}
+
+/// Name of the table's file, without `.csv`.
+pub const SELF_REPAIR: &str = "self_repair";
+
+/// The table [`SELF_REPAIR`].
+#[must_use]
+pub fn self_repair_table(repairs: &[ModelRepair], tau: f64) -> Table {
+    let rows = || repairs.iter();
+    Table::new(SELF_REPAIR)
+        .text("family", rows().map(|r| r.info.family.as_str()))
+        .text("model", rows().map(|r| r.info.model.as_str()))
+        .float("params_m", rows().map(|r| r.info.params_m))
+        .text("task", rows().map(|r| r.task.as_str()))
+        .text("split", rows().map(|r| r.repair.split.as_str()))
+        .integer("n_heads", rows().map(|r| r.repair.n_heads))
+        .float("said", rows().map(|r| r.repair.said))
+        .float("compensation", rows().map(|r| r.repair.compensation))
+        .float("repaired", rows().map(|r| r.repair.repaired.value))
+        .float("repaired_low", rows().map(|r| r.repair.repaired.low))
+        .float("repaired_high", rows().map(|r| r.repair.repaired.high))
+        .float("tau", rows().map(|_| tau))
+}

@@ -1,0 +1,58 @@
+//! Roles of heads and self-repair as data of the page.
+
+use cs_analysis::effects::ModelEffects;
+use cs_analysis::role_tables::{BEST, RoleCount, role_counts};
+use cs_analysis::roles::{HeadRole, RoleScore};
+use cs_analysis::study::Study;
+use serde_json::{Value, json};
+
+use super::data::number;
+use crate::extras::Extras;
+
+/// What the roles are called, in order, and which of their scores are shares of attention.
+pub(super) fn roles() -> Value {
+    json!(HeadRole::ALL.map(|role| json!({ "label": role.label(), "is_share": role.is_share() })))
+}
+
+/// The roles of a model: for each role and task how many heads play it and which are the best; and the roles that each head of `rows` plays,
+/// as places of role and task with the score. Null where roles were not measured. A role that belongs to no task has no task.
+pub(super) fn of_model(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
+    let Some(file) = extras.roles.iter().find(|f| f.origin.model == model.info.model) else {
+        return Value::Null;
+    };
+    let tau = study.options.tau;
+    let place = |task: &str| study.effects.tasks.iter().position(|t| t == task);
+    let mut of_heads: Vec<Vec<Value>> = vec![vec![]; rows.len()];
+    let mut of_role = |count: RoleCount| {
+        let (at, task) = (count.role as usize, place(count.task));
+        let mut scores = file.scores(count.role, count.task);
+        scores.retain(|s| s.score.value.is_some());
+        for score in scores.iter().filter(|s| s.plays(count.role, tau)) {
+            if let Ok(row) = rows.binary_search(&score.head) {
+                of_heads[row].push(json!([at, task, number(score.score.value)]));
+            }
+        }
+        let value = |s: &RoleScore| s.score.value.unwrap_or(f64::NEG_INFINITY);
+        scores.sort_by(|a, b| value(b).total_cmp(&value(a)));
+        let best = scores.iter().take(BEST).map(|s| {
+            let score = [s.score.value, s.score.low, s.score.high].map(number);
+            json!([s.head.0, s.head.1, score, s.plays(count.role, tau)])
+        });
+        json!({ "role": at, "task": task, "n": count.n, "n_heads": count.n_scored, "best": best.collect::<Vec<_>>() })
+    };
+    let counts: Vec<Value> =
+        role_counts(std::slice::from_ref(file), tau).into_iter().map(&mut of_role).collect();
+    json!({ "counts": counts, "heads": of_heads })
+}
+
+/// What later layers repair in a model: for each task its share with ends, and of how many heads; null where it is not known.
+pub(super) fn repair(study: &Study, model: &ModelEffects) -> Vec<Value> {
+    let of_task = |task: &String| {
+        let own = study.repairs.iter().find(|r| r.info.model == model.info.model && r.task == *task);
+        own.map_or(Value::Null, |r| {
+            let repaired = r.repair.repaired;
+            json!([number(repaired.value), number(repaired.low), number(repaired.high), r.repair.n_heads])
+        })
+    };
+    study.effects.tasks.iter().map(of_task).collect()
+}
