@@ -21,6 +21,8 @@ def test_a_scan_as_a_frame(model: cs.Model) -> None:
     other = scan.to_polars()
     assert isinstance(other, polars.DataFrame) and other.columns == frame.columns.tolist()
     assert other["delta"].to_list() == frame["delta"].tolist()
+    # Δ is what a head does by itself and what later layers do about it.
+    assert np.allclose(scan.direct + scan.compensation, scan.delta) and (scan.compensation[-1] != scan.delta[-1]).all()
     # What was not measured is missing, not a number.
     few = model.scan("ioi", prompts=4, resamples=100, heads=["L0H1"])
     assert np.isnan(few.delta).sum() == few.delta.size - 1 and np.isnan(few.delta_low).all()

@@ -133,6 +133,18 @@ class Scan(_Table):
         """Δ of every head on the held-out prompts, in logits; NaN where there are none. ``[n_layers, n_heads]``"""
         return self._of("held_out_delta")
 
+    @cached_property
+    def direct(self) -> NDArray[np.float64]:
+        """Direct effect of every head, in logits: what taking its output away would change if nothing after it took notice; NaN
+        for models with norms on the residual stream. ``[n_layers, n_heads]``"""
+        return self._of("direct")
+
+    @cached_property
+    def compensation(self) -> NDArray[np.float64]:
+        """Δ − direct effect, in logits: what later layers change because a head is gone; NaN under other ablations than folded
+        zero. ``[n_layers, n_heads]``"""
+        return self._of("compensation")
+
     @property
     def base_logit_diff(self) -> float:
         """Mean logit difference, nothing ablated, on the prompts that heads are picked on."""
@@ -149,7 +161,7 @@ class Scan(_Table):
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
         rows = self.file["heads"]
-        keys = [key for key in rows[0] if key != "prob_abs_delta_ge_tau"]
+        keys = [key for key, value in rows[0].items() if not isinstance(value, (list, dict))]
         return {key: [row.get(key) for row in rows] for key in keys}
 
 

@@ -194,7 +194,7 @@ impl Model<'_> {
     }
 
     fn attend(&self) -> Result<Work, CliError> {
-        let random = repeated_tokens(self.subject, self.args.measure.seed);
+        let random = repeated_tokens(self.subject, self.args.measure.seed)?;
         let mut cost =
             random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))?;
         for prompts in self.tokenized {
