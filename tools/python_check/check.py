@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import circuit_scaling as cs
 import numpy as np
 import psutil
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
-import circuit_scaling as cs
 
 TOLERANCE = 2e-5
 

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import circuit_scaling as cs
 import numpy as np
 import pytest
-
-import circuit_scaling as cs
 
 REPOSITORY = Path(os.environ.get("CIRCUIT_SCALING_REPOSITORY", Path(__file__).parents[3]))
 GOLDEN = REPOSITORY / "crates" / "engine" / "tests" / "golden"

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
+import circuit_scaling as cs
 import numpy as np
 import pytest
 from conftest import program, read_safetensors
-
-import circuit_scaling as cs
 
 PROMPTS = 60
 

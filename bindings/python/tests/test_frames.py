@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
+import circuit_scaling as cs
 import numpy as np
 import pandas
 import polars
 import pytest
 from conftest import program
-
-import circuit_scaling as cs
 
 
 def test_a_scan_as_a_frame(model: cs.Model) -> None:
@@ -91,7 +90,9 @@ def test_a_frame_is_a_task(tmp_path: Path) -> None:
     assert scan.task == "mine" and np.isfinite(scan.delta).all()
     # As a file, and as a frame of polars, it is the same task.
     frame.to_csv(tmp_path / "mine.csv", index=False)
-    done = program("scan", "--models", model.name, "--task", tmp_path / "mine.csv", "--resamples", 100, "--out", tmp_path)
+    done = program(
+        "scan", "--models", model.name, "--task", tmp_path / "mine.csv", "--resamples", 100, "--out", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "results").glob("mine_logitdiff_scan_*.json")
     assert json.loads(path.read_text())["heads"] == scan.file["heads"]

@@ -2,11 +2,10 @@
 
 import json
 
+import circuit_scaling as cs
 import numpy as np
 import pytest
 from conftest import GOLDEN, read_safetensors
-
-import circuit_scaling as cs
 
 TOLERANCE = 2e-5
 NAMES = [

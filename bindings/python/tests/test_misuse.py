@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+import circuit_scaling as cs
 import numpy as np
 import pandas
 import polars
 import pytest
 from conftest import IOI
-
-import circuit_scaling as cs
 
 WRONG_CALLS = {
     "unknown model": (lambda m: cs.load("nobody"), cs.ModelError, "no model or folder `nobody`"),
@@ -83,7 +82,11 @@ WRONG_CALLS = {
         cs.InputError,
         "row 0, column 'clean': 1 is no text but of type int",
     ),
-    "columns without names": (lambda m: m.scan(polars.DataFrame({"clean": ["a"]}).to_pandas().T), cs.InputError, "name"),
+    "columns without names": (
+        lambda m: m.scan(polars.DataFrame({"clean": ["a"]}).to_pandas().T),
+        cs.InputError,
+        "name",
+    ),
     "other columns": (lambda m: m.scan(polars.DataFrame({"a": ["b"]})), cs.TaskError, "clean"),
     "dates": (
         lambda m: m.scan([{"clean": "a", "correct": Path("b"), "distractor": "c"}]),

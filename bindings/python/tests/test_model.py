@@ -4,11 +4,10 @@ import gc
 import threading
 import time
 
+import circuit_scaling as cs
 import numpy as np
 import pytest
 from conftest import IOI
-
-import circuit_scaling as cs
 
 
 def test_tokens_have_one_bos(model: cs.Model) -> None:

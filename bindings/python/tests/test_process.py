@@ -6,9 +6,8 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 import circuit_scaling as cs
+import pytest
 
 SETUP = {
     "task": "ioi",

@@ -71,7 +71,9 @@ def _rows(frame: Any) -> Sequence[Mapping[Any, Any]]:
         return frame.to_dict(orient="records")
     if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
         return frame
-    raise InputError(f"`{type(frame).__name__}` is no frame of prompts: give one of pandas or polars, or a list of dicts")
+    raise InputError(
+        f"`{type(frame).__name__}` is no frame of prompts: give one of pandas or polars, or a list of dicts"
+    )
 
 
 def _cell(row: int, column: str, value: Any) -> Any:

@@ -407,5 +407,7 @@ class Cache(Sequence[PromptCache]):
 
         lengths = {len(prompt.tokens) for prompt in self}
         if len(lengths) > 1:
-            raise InputError(f"prompts of {min(lengths)} to {max(lengths)} tokens cannot be stacked: take cache[i][{name!r}]")
+            raise InputError(
+                f"prompts of {min(lengths)} to {max(lengths)} tokens cannot be stacked: take cache[i][{name!r}]"
+            )
         return np.stack([prompt[name] for prompt in self])
