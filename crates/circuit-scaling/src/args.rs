@@ -704,7 +704,7 @@ fn n_parts(text: &str) -> Result<usize, String> {
 }
 
 /// Bytes from a number with an optional K, M or G (powers of 1,024).
-fn memory(text: &str) -> Result<usize, String> {
+pub fn memory(text: &str) -> Result<usize, String> {
     let unsupported =
         || format!("`{text}` is no amount of memory: write a number with K, M or G, such as 512M");
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

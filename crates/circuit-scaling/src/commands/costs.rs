@@ -208,7 +208,7 @@ impl Model<'_> {
 
     /// The run on random tokens that roles are told by.
     pub(super) fn random_tokens(&self) -> Result<Cost, CliError> {
-        let random = repeated_tokens(self.subject, self.args.measure.seed);
+        let random = repeated_tokens(self.subject, self.args.measure.seed)?;
         random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))
     }
 

@@ -90,7 +90,7 @@ pub fn measure_roles(
     let options = cs_engine::Options { memory };
     let fault =
         |source: cs_engine::EngineError| CliError::Attend { model: name.clone(), source: source.into() };
-    let tokens = repeated_tokens(tested.subject, origin.seed);
+    let tokens = repeated_tokens(tested.subject, origin.seed)?;
     let bar = display.bar("roles", name, "", (tested.scans.len() + 1) as u64, "passes");
     let heads = pattern_scores(decoder, &tokens, (origin.seed, name), options).map_err(fault)?;
     let total = tested.scans.len() as u64 + 1;
@@ -109,11 +109,14 @@ pub fn measure_roles(
 }
 
 /// The random tokens that a model's heads are shown twice.
-pub fn repeated_tokens(subject: &Subject, seed: u64) -> RepeatedTokens {
-    let (tokenizer, bos) = (subject.tokenizer(), subject.bos_id());
+///
+/// # Errors
+/// A model without a tokenizer.
+pub fn repeated_tokens(subject: &Subject, seed: u64) -> Result<RepeatedTokens, CliError> {
+    let (tokenizer, bos) = (subject.tokenizer()?, subject.bos_id());
     let ids: Vec<u32> =
         (0..subject.spec().d_vocab as u32).filter(|&id| tokenizer.is_real(id) && Some(id) != bos).collect();
-    RepeatedTokens::draw(seed, bos, &ids, subject.spec().n_ctx)
+    Ok(RepeatedTokens::draw(seed, bos, &ids, subject.spec().n_ctx))
 }
 
 /// The best heads of each role, model by model.

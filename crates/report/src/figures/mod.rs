@@ -8,6 +8,7 @@ pub(crate) mod causal;
 mod comparison;
 mod direct;
 pub mod export;
+mod head_map;
 mod interaction;
 mod layers;
 mod overlap;
@@ -33,6 +34,7 @@ use rayon::prelude::*;
 
 pub use comparison::comparison;
 pub use export::Format;
+pub use head_map::head_map;
 pub use page::Figure;
 use palette::Families;
 

@@ -174,8 +174,8 @@ impl Bench<'_> {
     /// The held-out prompts of a task that a unit's sets are run on, where it is not all of them.
     fn places(&self, unit: &Unit, task: usize) -> Option<Vec<usize>> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
-        let ablation = self.args.measure.ablation;
-        let of_task = || subsample(&self.tested.prompts[task], self.tested.split, n, ablation);
+        let options = self.args.measure.scan_options();
+        let of_task = || subsample(&self.tested.prompts[task], self.tested.split, n, options);
         (unit.kind == UnitKind::RandomSets).then(of_task)
     }
 
