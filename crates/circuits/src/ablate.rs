@@ -85,6 +85,22 @@ pub fn ablate_sets(
     options: ScanOptions,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskOutcomes, AblateError> {
+    resume(decoder, prompts, (split, places), sets, options, vec![], &mut |u| observe(u.progress))
+}
+
+/// [`ablate_sets`] that leaves out what `known` has: the [`Underway::sets`] of an earlier run of the same sets, or nothing.
+///
+/// # Errors
+/// See [`AblateError`].
+pub fn resume(
+    decoder: &Decoder,
+    prompts: &TokenizedPrompts,
+    (split, places): (Split, Option<&[usize]>),
+    sets: &[HeadSet],
+    options: ScanOptions,
+    known: Vec<Outcome>,
+    observe: &mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
+) -> Result<TaskOutcomes, AblateError> {
     require_references(prompts, split, options)?;
     let candidates = prompts.candidate_ids();
     if candidates.len() < 2 {
@@ -108,23 +124,51 @@ pub fn ablate_sets(
         logit_diff: vec![f32::NAN; n_prompts],
         correct: vec![false; n_prompts],
     };
+    let fits = known.len() == sets.len() && known.iter().all(|of_set| of_set.n_prompts() == n_prompts);
     let mut outcomes = Outcomes {
         n_candidates: candidates.len(),
         base: empty.clone(),
-        sets: vec![empty; sets.len()],
+        sets: if fits { known } else { vec![empty; sets.len()] },
         observe,
     };
     cs_engine::run(decoder, &read, &branches, options.engine, &mut outcomes)?;
     let Outcomes { base, sets, .. } = outcomes;
-    Ok(TaskOutcomes {
+    Ok(of_task(&prompts, &places, base, sets))
+}
+
+/// What [`ablate_sets`] gives, made of outcomes that are known already.
+#[must_use]
+pub fn recalled(
+    prompts: &TokenizedPrompts,
+    (split, places): (Split, Option<&[usize]>),
+    base: Outcome,
+    sets: Vec<Outcome>,
+) -> TaskOutcomes {
+    let prompts = prompts.restricted_to(split);
+    let places = asked(&prompts, places);
+    of_task(&prompts, &places, base, sets)
+}
+
+/// Outcomes on the prompts of these places, which are those that were asked.
+fn of_task(prompts: &TokenizedPrompts, places: &[usize], base: Outcome, sets: Vec<Outcome>) -> TaskOutcomes {
+    TaskOutcomes {
         task: prompts.task.clone(),
         weights: places.iter().map(|&place| prompts.prompts[place].weight).collect(),
-        n_candidates: candidates.len(),
+        n_candidates: prompts.candidate_ids().len(),
         base,
         sets,
         subsample: vec![],
         random: vec![],
-    })
+    }
+}
+
+/// How far a run of sets is.
+#[derive(Clone, Copy, Debug)]
+pub struct Underway<'a> {
+    /// Work done and in all.
+    pub progress: Progress,
+    /// What each set gave so far; NaN on prompts where it was not run yet. Given to [`resume`], nothing of it is run again.
+    pub sets: &'a [Outcome],
 }
 
 /// What [`ablate_sets`] costs on a model of this shape, without running it.
@@ -160,7 +204,7 @@ struct Outcomes<'a> {
     n_candidates: usize,
     base: Outcome,
     sets: Vec<Outcome>,
-    observe: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+    observe: &'a mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 }
 
 impl Receiver for Outcomes<'_> {
@@ -179,6 +223,10 @@ impl Receiver for Outcomes<'_> {
     }
 
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
-        (self.observe)(progress)
+        (self.observe)(Underway { progress, sets: &self.sets })
+    }
+
+    fn is_known(&self, set: usize, prompts: &[usize]) -> bool {
+        prompts.iter().all(|&prompt| self.sets[set].mean_diff[prompt].is_finite())
     }
 }

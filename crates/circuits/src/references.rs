@@ -1,6 +1,8 @@
 //! Whether prompts can be ablated as asked, and if not, what to ask for instead.
 
-use crate::prompts::{MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
+use crate::prompts::{
+    MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize,
+};
 use crate::scan::{ScanOptions, require_references};
 use crate::task::Task;
 
@@ -30,7 +32,8 @@ pub fn check_references(
         _ => return Err(error),
     };
     let (mut ways, mut before) = (Vec::new(), "");
-    if let (Some(now), Some(numbers)) = (now, now.and_then(|now| numbers_to_try(task, options.protocol, now))) {
+    if let (Some(now), Some(numbers)) = (now, now.and_then(|now| numbers_to_try(task, options.protocol, now)))
+    {
         let with = |n: usize| PromptOptions { n_prompts: Some(n), ..options.clone() };
         match numbers.into_iter().find(|&n| check(&with(n), scan).is_ok()) {
             Some(n) => ways.push(format!("ask for {n} prompts instead of {now} (--prompts)")),

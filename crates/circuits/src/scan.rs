@@ -268,9 +268,22 @@ pub fn cost(
     prompts: &TokenizedPrompts,
     options: ScanOptions,
 ) -> Result<cs_engine::Cost, ScanError> {
-    require_references(prompts, Split::All, options)?;
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
-    let branches = one_by_one(&heads, options);
+    cost_of_heads(spec, prompts, &heads, options)
+}
+
+/// The same for some heads alone.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn cost_of_heads(
+    spec: &ModelSpec,
+    prompts: &TokenizedPrompts,
+    heads: &[HeadId],
+    options: ScanOptions,
+) -> Result<cs_engine::Cost, ScanError> {
+    require_references(prompts, Split::All, options)?;
+    let branches = one_by_one(heads, options);
     let asked = engine_prompts(prompts, options);
     let scan = cs_engine::cost(spec, &asked, &branches, options.engine)?;
     // The accuracy takes a plain run of its own, and direct effects another.

@@ -5,6 +5,7 @@
 //! the end, as many at a time as a stack may hold. What computes is a [`Machine`].
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use crate::error::EngineError;
 use crate::intervention::{Branch, Edit};
@@ -129,6 +130,7 @@ impl<'a, M: Machine> Driver<'a, M> {
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         for layer in layer..self.n_layers {
+            self.report(receiver)?;
             let (stage, is_last) = (self.stage(way, layer), layer + 1 == self.n_layers);
             let edits: Vec<&[Edit]> = stack.runs.iter().map(|run| self.edits(run, layer)).collect();
             let children: Vec<(usize, &[usize])> = (stack.runs.iter().enumerate())
@@ -187,9 +189,14 @@ impl<'a, M: Machine> Driver<'a, M> {
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         self.progress.done += work(chunk, self.n_layers, layer, n_branches);
-        match n_branches > 0 && receiver.progress(self.progress).is_break() {
-            true => Err(EngineError::Stopped),
-            false => Ok(()),
+        if n_branches == 0 { Ok(()) } else { self.report(receiver) }
+    }
+
+    /// Tells how far the run is, and hears whether it is to go on.
+    fn report(&self, receiver: &mut dyn Receiver) -> Result<(), EngineError> {
+        match receiver.progress(self.progress) {
+            ControlFlow::Break(()) => Err(EngineError::Stopped),
+            ControlFlow::Continue(()) => Ok(()),
         }
     }
 }

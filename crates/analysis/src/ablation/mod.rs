@@ -140,6 +140,29 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Prompts that it is of.
+    #[must_use]
+    pub fn n_prompts(&self) -> usize {
+        self.mean_diff.len()
+    }
+
+    /// All numbers in one row: mean differences, logit differences, and 1 or 0 for correct. `[3 * n_prompts]`
+    pub fn numbers(&self) -> impl Iterator<Item = f32> {
+        let correct = self.correct.iter().map(|&c| f32::from(u8::from(c)));
+        self.mean_diff.iter().chain(&self.logit_diff).copied().chain(correct)
+    }
+
+    /// What [`Self::numbers`] gave.
+    #[must_use]
+    pub fn from_numbers(numbers: &[f32]) -> Self {
+        let n_prompts = numbers.len() / 3;
+        Self {
+            mean_diff: numbers[..n_prompts].to_vec(),
+            logit_diff: numbers[n_prompts..2 * n_prompts].to_vec(),
+            correct: numbers[2 * n_prompts..].iter().map(|&c| c == 1.0).collect(),
+        }
+    }
+
     /// The same on some of the prompts.
     #[must_use]
     pub fn at(&self, prompts: &[usize]) -> Self {

@@ -35,12 +35,12 @@ pub enum PromptError {
         most: usize,
     },
     /// The protocol `published` was asked of a task that has no published form.
-    #[error(
-        "{task}: the task has no published form; use --protocol standard, or add a [published] table to it"
-    )]
+    #[error("{task}: the task has no published form; use --protocol standard{}", if *can_have_one { ", or add a [published] table to it" } else { "" })]
     NotPublished {
         /// The task's name.
         task: String,
+        /// Whether tasks of this form can have one.
+        can_have_one: bool,
     },
     /// Templates to be held out of a protocol that holds nothing out.
     #[error(
@@ -100,6 +100,22 @@ pub enum PromptError {
         template: String,
         /// Prompts drawn for the split before.
         n: usize,
+    },
+    /// A prompt of a file is longer than a model reads.
+    #[error(
+        "{task}: the prompt {start:?}… has {len} tokens, and {model} reads at most {n_ctx}: shorten it, or remove its row"
+    )]
+    TooLong {
+        /// The task's name.
+        task: String,
+        /// How the prompt begins.
+        start: String,
+        /// Its tokens, BOS included.
+        len: usize,
+        /// The model.
+        model: String,
+        /// The most tokens that it reads.
+        n_ctx: usize,
     },
     /// A prompt breaks the one-token rule.
     #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {mend}")]

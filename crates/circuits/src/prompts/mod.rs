@@ -462,11 +462,14 @@ impl PromptOptions {
     fn no_published_form(&self, task: &str) -> Result<(), PromptError> {
         match self.protocol {
             Protocol::Standard => Ok(()),
-            Protocol::Published => Err(PromptError::NotPublished { task: task.to_owned() }),
+            Protocol::Published => {
+                Err(PromptError::NotPublished { task: task.to_owned(), can_have_one: false })
+            }
         }
     }
 }
 
 fn published_form(task: &NameTask) -> Result<&crate::task::Published, PromptError> {
-    task.published.as_ref().ok_or_else(|| PromptError::NotPublished { task: task.name.clone() })
+    let none = || PromptError::NotPublished { task: task.name.clone(), can_have_one: true };
+    task.published.as_ref().ok_or_else(none)
 }

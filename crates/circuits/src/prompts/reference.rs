@@ -89,7 +89,15 @@ impl TokenizedPrompts {
                 } else {
                     (NO_NAMES, MEND)
                 };
-                PromptError::NoReference { task, model, missing, prompts, example, reason, mend: mend.to_owned() }
+                PromptError::NoReference {
+                    task,
+                    model,
+                    missing,
+                    prompts,
+                    example,
+                    reason,
+                    mend: mend.to_owned(),
+                }
             }
             Reference::Same => PromptError::NothingToAverage {
                 task,
@@ -132,7 +140,9 @@ impl TokenizedPrompts {
                 },
                 mend: match self.from_file {
                     false => MEND.to_owned(),
-                    true => "give each row a `corrupted` of as many tokens, or use --ablation zero".to_owned(),
+                    true => {
+                        "give each row a `corrupted` of as many tokens, or use --ablation zero".to_owned()
+                    }
                 },
             }),
         }
