@@ -26,11 +26,6 @@ const headRoles = (() => {
 
   const measured = models.filter((model) => model.roles);
   const repaired = models.filter((model) => model.repair.some((r) => r));
-  const section = $("roles");
-  if (!measured.length && !repaired.length) {
-    section.remove();
-    document.querySelector('a[href="#roles"]')?.remove();
-  }
   if (measured.length) {
     const show = (model) => table($("role-table"), ["role", "read on", "score", "heads", "of", "best heads"], model.roles.counts.map((c) => [
       roles[c.role].label, taskLabel(c.task), roles[c.role].is_share ? "share of attention" : "logits",
@@ -52,6 +47,11 @@ const headRoles = (() => {
     );
   } else {
     $("repair-note").textContent = "Direct effects that compare with Δ were not measured in this run.";
+  }
+
+  if (!measured.length && !repaired.length) {
+    $("roles").remove();
+    document.querySelector('a[href="#roles"]').remove();
   }
 
   /** The roles that head `i` of a model plays, as a paragraph for its card; nothing where roles were not measured. */

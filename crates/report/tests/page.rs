@@ -194,7 +194,7 @@ fn the_page_is_whole_small_and_always_the_same() {
     // Nothing is loaded from anywhere: no element names a source.
     let own = html.split("<script>").next().unwrap();
     assert!(!own.contains("src=") && !own.contains("http:") && !own.contains("https:"));
-    for mark in ["/*STYLE*/", "/*DATA*/", "/*PLOTLY*/", "/*SCRIPT*/"] {
+    for mark in ["/*STYLE*/", "/*DATA*/", "/*PLOTLY*/", "/*ROLES*/", "/*SCRIPT*/"] {
         assert!(!html.contains(mark), "{mark}");
     }
 }
