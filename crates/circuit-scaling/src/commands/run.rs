@@ -18,10 +18,10 @@ use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
-use super::roles::score_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
+use super::roles::score_models;
 use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
@@ -149,12 +149,16 @@ impl Run<'_> {
     fn say_what_it_takes(&mut self, stages: &[Stage]) {
         let prompts = |task| match stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
-            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok(),
+            false => {
+                PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok()
+            }
         };
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
         let Ok(costs) = costs(self.args, &self.subjects, &prompts, CALIBRATION) else { return };
         let is_done = |cost: &StageCost| match cost.stage {
-            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model))),
+            Stage::Scan => {
+                self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
+            }
             Stage::Trace => self.contrasts.iter().all(|c| self.folder.has_done(&trace_step(c, "v"))),
             Stage::Ablate => {
                 self.contrasts.iter().all(|c| self.folder.has_done(&ablate_step(c, &cost.model)))
