@@ -1,7 +1,7 @@
 //! What a shell completes: the registration scripts that call this program back, and the values that the grammar alone does
 //! not list (models, tasks).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
@@ -19,9 +19,15 @@ const VARIABLE: &str = "CIRCUIT_SCALING_COMPLETE";
 /// The program's name in a shell.
 const NAME: &str = "circuit-scaling";
 
-/// Answers a shell that asks for candidates, and ends the process; does nothing otherwise.
-pub fn answer() {
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
+/// Answers a shell that asks for candidates with these arguments, and ends the process; does nothing otherwise.
+pub fn answer(args: &[OsString]) {
+    let (shells, here) =
+        (CompleteEnv::with_factory(Cli::command).var(VARIABLE), std::env::current_dir().ok());
+    match shells.try_complete(args.to_vec(), here.as_deref()) {
+        Ok(true) => std::process::exit(0),
+        Ok(false) => {}
+        Err(error) => error.exit(),
+    }
 }
 
 /// The names of the shells that have a script.

@@ -12,6 +12,8 @@ use cs_circuits::task::TaskError;
 use cs_circuits::trace::TraceError;
 use cs_model::error::LoadError;
 
+use crate::commands::parts::PartsError;
+
 /// An error that ends the program with exit code 1.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -143,6 +145,29 @@ pub enum CliError {
     /// A prompt that the model cannot run.
     #[error(transparent)]
     Capture(#[from] cs_engine::CaptureError),
+    /// A run that is impossible.
+    #[error(transparent)]
+    Engine(#[from] cs_engine::EngineError),
+    /// An edit that does not fit its prompts.
+    #[error("edit of {head}: {problem}; {mend}")]
+    Edit {
+        /// The head.
+        head: cs_analysis::head_id::HeadId,
+        /// What is wrong.
+        problem: String,
+        /// What the user can do.
+        mend: String,
+    },
+    /// Activations that do not fit into memory.
+    #[error(
+        "the activations of these prompts take {need} bytes and {available} are free: cache fewer prompts at a time"
+    )]
+    CacheMemory {
+        /// Bytes needed.
+        need: u64,
+        /// Bytes free.
+        available: u64,
+    },
     /// A prompt that makes no forest.
     #[error(transparent)]
     Forest(#[from] cs_engine::forest::ForestError),
@@ -220,6 +245,9 @@ pub enum CliError {
         /// The task.
         task: String,
     },
+    /// A study in parts.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
     /// A manual page that cannot be made.
     #[error("the manual page cannot be made: {0}")]
     Man(std::io::Error),

@@ -1,21 +1,33 @@
-//! The command line of Circuit-Scaling: arguments, progress, and the study's folder. See `circuit-scaling --help`.
+//! Circuit-Scaling: what every attention head of a transformer does for a task.
 //!
-//! A library so that what it reads from files can be tried in tests of other crates; the program is [`main`].
+//! Two front doors. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling --help`).
+//! [`prelude`] is for programs of your own: a model, its logits with heads edited, its activations, and scans, ablated sets
+//! and tracing on a task.
 
 #![forbid(unsafe_code)]
 
+pub mod activations;
 pub mod args;
 mod commands;
 mod complete;
 mod downloads;
+pub mod edit;
 pub mod effort;
 pub mod error;
+pub mod experiment;
+mod left_out;
+mod measured;
 mod miniatures;
+pub mod model;
+pub mod prelude;
 mod progress;
+mod scan_meta;
+mod stop;
 pub mod study_file;
 mod study_folder;
 mod subject;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -28,18 +40,30 @@ use progress::{Display, Mode};
 
 /// The whole program, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
-    complete::answer();
-    let matches = Cli::command().get_matches();
+    run_with(std::env::args_os()).into()
+}
+
+/// The whole program with these arguments, of which the first is its own name: its exit code, 0 where all went well. Help, and
+/// arguments that do not parse, end the process.
+pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    complete::answer(&args);
+    let matches = Cli::command().get_matches_from(args);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    stop::watch();
     match dispatch(cli, &matches) {
         Ok(text) => {
             // A closed pipe (`| head`) is no failure of ours.
             let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            0
+        }
+        Err(_) if let Some(code) = stop::asked() => {
+            eprintln!("circuit-scaling: {}", stop::MESSAGE);
+            code
         }
         Err(error) => {
             eprintln!("circuit-scaling: {}", error::one_line(&error));
-            ExitCode::FAILURE
+            1
         }
     }
 }
@@ -54,7 +78,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         (_, true) => Mode::Json,
         _ => Mode::Bars,
     };
-    let display = Display { mode, verbose: cli.verbose, whole: None };
+    let display = Display { mode, verbose: cli.verbose, whole: None, share: None };
     let options = matches.subcommand().map(|(_, options)| options);
     let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
     match &cli.command {
@@ -77,6 +101,11 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, is_given, display),
+        Command::Parts(args) => commands::parts::parts(args, is_given, display),
+        Command::Part(args) => commands::parts::part(args, display),
+        Command::Gather(args) => commands::parts::gather(args, display),
+        Command::Slurm(args) => commands::parts::slurm(args, is_given, display),
+        Command::Status(args) => commands::parts::status(args),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),

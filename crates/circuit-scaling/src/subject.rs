@@ -1,5 +1,6 @@
 //! A model that a command works on: from the name a user gives to a checkpoint ready to load.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
@@ -27,12 +28,14 @@ pub struct Subject {
     pub commit: Option<String>,
     /// Its files, read as far as their headers.
     pub info: ModelInfo,
-    tokenizer: Tokenizer,
+    tokenizer: Option<Tokenizer>,
 }
 
 impl Subject {
     /// How the `hf_name` of a shipped miniature begins.
     pub const BUILT_IN: &str = "built-in/";
+    /// How the `hf_name` of a model that the caller had in memory begins.
+    pub const IN_MEMORY: &str = "in-memory/";
 
     /// The model of this name: a shipped miniature, else a folder, else a model of the Hub that is in the cache
     /// ([`crate::downloads::fetch`] brings it there).
@@ -41,12 +44,21 @@ impl Subject {
     /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
     pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
         let subject = Self::find(name)?;
-        let notes = subject.info.checkpoint.notes().iter().chain(subject.tokenizer.notes());
-        notes.for_each(|note| display.note(&one_line(note)));
+        subject.tokenizer()?;
+        subject.notes().for_each(|note| display.note(&one_line(note)));
         Ok(subject)
     }
 
-    fn find(name: &str) -> Result<Self, CliError> {
+    /// What a user should know of the files, a line each.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.info.checkpoint.notes().iter().chain(self.tokenizer.iter().flat_map(Tokenizer::notes))
+    }
+
+    /// As [`Self::open`], but for a model that need not have a tokenizer, and without saying its notes.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn find(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
             return Self::from_files(&miniature.files(), hf_name, Some(miniature.family));
@@ -71,10 +83,13 @@ impl Subject {
         Ok(subject)
     }
 
-    fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
+    /// The model of these files; `family` is the one in tables where it is not the architecture's own.
+    ///
+    /// # Errors
+    /// Files that are no checkpoint of a supported architecture.
+    pub fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
         let mut info = ModelInfo::open(files)?;
-        let no_tokenizer = || CliError::NoTokenizer { model: files.label("") };
-        let tokenizer = info.tokenizer.take().ok_or_else(no_tokenizer)?;
+        let tokenizer = info.tokenizer.take();
         let family = family.unwrap_or(info.config.family.name);
         Ok(Self {
             name: info.name.clone(),
@@ -111,14 +126,44 @@ impl Subject {
         Ok(Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?))
     }
 
+    /// The weights, loaded when they are first asked for.
+    pub fn lazy(&self) -> LazyDecoder<'_> {
+        LazyDecoder { subject: self, loaded: OnceCell::new() }
+    }
+
     /// What the model computes.
     pub fn spec(&self) -> &ModelSpec {
         &self.info.config.spec
     }
 
     /// The tokenizer itself.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+    ///
+    /// # Errors
+    /// A model without one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
+        self.tokenizer.as_ref().ok_or_else(|| CliError::NoTokenizer { model: self.hf_name.clone() })
+    }
+}
+
+/// A model whose weights may never be needed.
+pub struct LazyDecoder<'a> {
+    subject: &'a Subject,
+    loaded: OnceCell<Decoder>,
+}
+
+impl LazyDecoder<'_> {
+    /// The loaded model.
+    ///
+    /// # Errors
+    /// As [`Subject::load`].
+    pub fn get(&self) -> Result<&Decoder, LoadError> {
+        match self.loaded.get() {
+            Some(decoder) => Ok(decoder),
+            None => {
+                let decoder = self.subject.load()?;
+                Ok(self.loaded.get_or_init(|| decoder))
+            }
+        }
     }
 }
 
@@ -128,18 +173,18 @@ impl Tokenize for Subject {
     }
 
     fn hash(&self) -> &str {
-        self.tokenizer.hash()
+        self.tokenizer.as_ref().map_or("", Tokenizer::hash)
     }
 
     fn bos_id(&self) -> Option<u32> {
-        self.tokenizer.bos_id()
+        self.tokenizer.as_ref().and_then(Tokenizer::bos_id)
     }
 
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
-        Ok(self.tokenizer.encode_with_spans(text)?)
+        Ok(self.tokenizer()?.encode_with_spans(text)?)
     }
 
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError> {
-        Ok(self.tokenizer.decode(ids)?)
+        Ok(self.tokenizer()?.decode(ids)?)
     }
 }

@@ -5,8 +5,8 @@
 //! the end, as many at a time as a stack may hold. What computes is a [`Machine`].
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use crate::decoder::Decoder;
 use crate::error::EngineError;
 use crate::intervention::{Branch, Edit};
 use crate::machine::{Child, Limits, Machine, Rows, Stage};
@@ -52,13 +52,12 @@ struct Stack<'w, R> {
 impl<'a, M: Machine> Driver<'a, M> {
     pub fn new(
         machine: &'a mut M,
-        decoder: &Decoder,
+        n_layers: usize,
         branches: &'a [Branch],
         means: Option<&'a GroupMeans>,
         (limits, options): (Limits, Options),
         chunks: &[Chunk],
     ) -> Self {
-        let n_layers = decoder.spec().n_layers;
         let tree = Tree::new(branches);
         let by_first_layer = tree.by_first_layer();
         let total = |chunk| -> u64 {
@@ -131,6 +130,7 @@ impl<'a, M: Machine> Driver<'a, M> {
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         for layer in layer..self.n_layers {
+            self.report(receiver)?;
             let (stage, is_last) = (self.stage(way, layer), layer + 1 == self.n_layers);
             let edits: Vec<&[Edit]> = stack.runs.iter().map(|run| self.edits(run, layer)).collect();
             let children: Vec<(usize, &[usize])> = (stack.runs.iter().enumerate())
@@ -189,9 +189,14 @@ impl<'a, M: Machine> Driver<'a, M> {
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         self.progress.done += work(chunk, self.n_layers, layer, n_branches);
-        match n_branches > 0 && receiver.progress(self.progress).is_break() {
-            true => Err(EngineError::Stopped),
-            false => Ok(()),
+        if n_branches == 0 { Ok(()) } else { self.report(receiver) }
+    }
+
+    /// Tells how far the run is, and hears whether it is to go on.
+    fn report(&self, receiver: &mut dyn Receiver) -> Result<(), EngineError> {
+        match receiver.progress(self.progress) {
+            ControlFlow::Break(()) => Err(EngineError::Stopped),
+            ControlFlow::Continue(()) => Ok(()),
         }
     }
 }

@@ -70,7 +70,7 @@ pub trait Receiver {
     /// Takes one run's logits for one chunk of prompts. Calls come in no promised order.
     fn reading(&mut self, reading: Reading<'_>);
 
-    /// Called after every stack of branches; breaking ends the run with [`EngineError::Stopped`].
+    /// Called at every layer of a stack of branches, and after it; breaking ends the run with [`EngineError::Stopped`].
     fn progress(&mut self, _progress: Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }

@@ -1,10 +1,15 @@
-//! Where a model's files come from: a folder, or files compiled into the program.
+//! Where a model's files come from: a folder, files compiled into the program, or a model that is in memory already.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::Dtype;
 
 use crate::error::LoadError;
 
@@ -20,6 +25,38 @@ pub enum ModelFiles {
         /// File names and contents.
         files: &'static [(&'static str, &'static [u8])],
     },
+    /// A model in memory, such as one that another library has just trained.
+    Memory(Arc<InMemory>),
+}
+
+/// A model in memory: its small files as they would lie in a folder, and its parameters as they lie where they are.
+#[derive(Clone, Debug)]
+pub struct InMemory {
+    /// The model's name.
+    pub name: String,
+    /// `config.json`, `tokenizer.json` and the like, by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// The parameters.
+    pub tensors: Vec<InMemoryTensor>,
+}
+
+/// A parameter in memory.
+#[derive(Clone)]
+pub struct InMemoryTensor {
+    /// The name that a checkpoint would give it.
+    pub name: String,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Sizes of its dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Its elements, row-major and little-endian. Tensors that share these share a parameter.
+    pub bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+}
+
+impl fmt::Debug for InMemoryTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {:?}", self.name, self.dtype, self.shape)
+    }
 }
 
 impl ModelFiles {
@@ -52,6 +89,7 @@ impl ModelFiles {
                     .unwrap_or_else(|| path.display().to_string())
             }
             ModelFiles::Embedded { name, .. } => (*name).to_owned(),
+            ModelFiles::Memory(model) => model.name.clone(),
         }
     }
 
@@ -60,6 +98,7 @@ impl ModelFiles {
         match self {
             ModelFiles::Folder(path) => path.join(file).display().to_string(),
             ModelFiles::Embedded { name, .. } => format!("{name}/{file}"),
+            ModelFiles::Memory(model) => format!("{}/{file}", model.name),
         }
     }
 
@@ -68,6 +107,7 @@ impl ModelFiles {
         match self {
             ModelFiles::Folder(path) => path.join(file).is_file(),
             ModelFiles::Embedded { .. } => self.embedded_bytes(file).is_some(),
+            ModelFiles::Memory(model) => model.files.contains_key(file),
         }
     }
 
@@ -84,6 +124,7 @@ impl ModelFiles {
                 Ok(Some(Cow::Owned(content)))
             }
             ModelFiles::Embedded { .. } => Ok(self.embedded_bytes(file).map(Cow::Borrowed)),
+            ModelFiles::Memory(model) => Ok(model.files.get(file).cloned().map(Cow::Owned)),
         }
     }
 
@@ -103,6 +144,16 @@ impl ModelFiles {
                 Ok(Some(FileBytes::Mapped(map)))
             }
             ModelFiles::Embedded { .. } => Ok(self.embedded_bytes(file).map(FileBytes::Static)),
+            // Weights in memory are no file: see `in_memory`.
+            ModelFiles::Memory(_) => Ok(None),
+        }
+    }
+
+    /// The parameters, where they are in memory.
+    pub(crate) fn in_memory(&self) -> Option<&InMemory> {
+        match self {
+            ModelFiles::Memory(model) => Some(model),
+            _ => None,
         }
     }
 
@@ -173,6 +224,7 @@ const SHARED_BLOBS: &str = ".huggingface-shared-blobs";
 pub(crate) enum FileBytes {
     Mapped(memmap2::Mmap),
     Static(&'static [u8]),
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl Deref for FileBytes {
@@ -182,6 +234,7 @@ impl Deref for FileBytes {
         match self {
             FileBytes::Mapped(map) => map,
             FileBytes::Static(bytes) => bytes,
+            FileBytes::Shared(bytes) => (**bytes).as_ref(),
         }
     }
 }

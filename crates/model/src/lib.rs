@@ -15,9 +15,9 @@ mod files;
 mod hex;
 mod info;
 mod keys;
-mod memory;
+pub mod memory;
 pub mod spec;
 pub mod tokenizer;
 
-pub use files::ModelFiles;
+pub use files::{InMemory, InMemoryTensor, ModelFiles};
 pub use info::ModelInfo;

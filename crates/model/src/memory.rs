@@ -1,9 +1,9 @@
-//! How much memory a model may take.
+//! How much memory there is.
 
 use std::fs;
 
 /// Bytes that the system can still give to this process; `None` where it does not tell.
-pub(crate) fn available() -> Option<u64> {
+pub fn available() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let free = field(&info, "MemAvailable:")? + field(&info, "SwapFree:").unwrap_or(0);
     // A container may be allowed less than the machine has.

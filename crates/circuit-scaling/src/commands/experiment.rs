@@ -14,12 +14,13 @@ use cs_analysis::scan_file::{Provenance, ScanFile};
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use serde_json::{Map, Value, json};
 
-use super::scan::{COMMIT, prompts_folder};
+use super::scan::prompts_folder;
 use super::tables::read_scans;
 use crate::args::ExperimentArgs;
 use crate::downloads;
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::scan_meta::COMMIT;
 use crate::study_folder::Digest256;
 use crate::subject::Subject;
 

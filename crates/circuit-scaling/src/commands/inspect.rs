@@ -19,6 +19,7 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
     let subject = Subject::open(&model[0], display)?;
+    let tokenizer = subject.tokenizer()?;
     let (spec, checkpoint) = (subject.spec(), &subject.info.checkpoint);
     let mut text = String::new();
     let mut line = |key: &str, value: String| {
@@ -39,7 +40,7 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     line("d_model", spec.d_model.to_string());
     line("d_head", spec.d_head.to_string());
     line("d_mlp", spec.d_mlp.to_string());
-    line("d_vocab", vocabulary(spec, subject.tokenizer().vocab_size()));
+    line("d_vocab", vocabulary(spec, tokenizer.vocab_size()));
     line("d_embed", spec.d_embed.to_string());
     line("n_ctx", spec.n_ctx.to_string());
     line("positions", positions(spec));
@@ -59,10 +60,10 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     line("embedding scale", or_none(spec.embed_scale));
     line("biases", biases(&subject.info.config.parameters));
     line("tied unembedding", yes_no(spec.tied_unembed).into());
-    let bos = |id| format!("{id} {:?}", subject.tokenizer().token_text(id).unwrap_or_default());
-    line("BOS", subject.tokenizer().bos_id().map_or_else(|| "none".to_owned(), bos));
+    let bos = |id| format!("{id} {:?}", tokenizer.token_text(id).unwrap_or_default());
+    line("BOS", tokenizer.bos_id().map_or_else(|| "none".to_owned(), bos));
     line("weights (sha-256)", checkpoint.weight_hash().to_owned());
-    line("tokenizer (sha-256)", subject.tokenizer().hash().to_owned());
+    line("tokenizer (sha-256)", tokenizer.hash().to_owned());
     Ok(text)
 }
 

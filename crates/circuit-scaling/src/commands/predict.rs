@@ -16,7 +16,7 @@ pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError>
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
     let subject = Subject::open(&model[0], display)?;
-    let tokenizer = subject.tokenizer();
+    let tokenizer = subject.tokenizer()?;
     let tokens = tokenizer.encode_with_bos(&args.prompt)?;
     let decoder = subject.load()?;
     let forest = Forest::new(&[&tokens])?;

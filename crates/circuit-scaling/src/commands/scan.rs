@@ -1,16 +1,16 @@
 //! `scan`: every head of some models on one task.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use cs_analysis::head_id::HeadId;
 use cs_analysis::layout::Layout;
-use cs_analysis::scan_file::{ACCURACY, Provenance, ScanFile, ScanMeta};
+use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::scan_file::{ACCURACY, ScanFile, ScanMeta};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use cs_circuits::references;
 use cs_circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use cs_circuits::task::Task;
 use cs_engine::decoder::Decoder;
@@ -18,8 +18,10 @@ use serde_json::json;
 
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::error::CliError;
+use crate::left_out::left_out;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::scan_meta::{COMMIT, scan_meta};
+use crate::study_folder::{Digest256, Partial, StudyFolder};
 use crate::subject::Subject;
 
 /// Scans and lists each model's strongest heads.
@@ -48,9 +50,6 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// The option under which results keep the commit on the Hub that a model's files belong to.
-pub const COMMIT: &str = "commit";
-
 /// Where prompts as they were run, and the study's record of them, lie.
 pub fn prompts_folder(layout: &Layout) -> PathBuf {
     layout.results().join("prompts")
@@ -77,39 +76,15 @@ pub fn resolve(
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
 
-/// Says which words, or rows and columns of a file, take no part.
+/// Says what of a task takes no part.
 pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
-    let name = task.name();
-    let names: BTreeSet<&str> = prompts.refused.iter().map(|refused| refused.name.as_str()).collect();
-    if let Some(first) = prompts.refused.first().filter(|_| task.names().is_none()) {
-        let what = if matches!(task, Task::Rows(_)) { "rows" } else { "words" };
-        let listed: Vec<&str> = names.iter().copied().take(LISTED).collect();
-        let more = names.len().saturating_sub(listed.len());
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        display.note(&format!(
-            "{name}: {} {what} left out, as their answers or words are not one token each: {}{more}; {}, {}",
-            names.len(),
-            listed.join(", "),
-            first.models.join(", "),
-            first.reason
-        ));
-    }
-    let Task::Rows(file) = task else { return };
-    if !file.unused_columns.is_empty() {
-        display.note(&format!("{name}: columns that are not used: {}", file.unused_columns.join(", ")));
-    }
-    if let Some(limit) = prompts.limit {
-        display.note(&format!("{name}: {limit} of the file's {} prompts are asked (--prompts)", file.n_rows));
-    }
+    left_out(task, prompts).iter().for_each(|line| display.note(line));
 }
-
-/// Rows or words that are listed by name.
-const LISTED: usize = 8;
 
 /// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
 ///
 /// # Errors
-/// Those of [`PromptSet::resolve`] and [`require_references`].
+/// Those of [`references::check_references`].
 pub fn check_references(
     task: &Task,
     measure: &MeasureArgs,
@@ -118,11 +93,7 @@ pub fn check_references(
     if measure.ablation == Ablation::Zero {
         return Ok(());
     }
-    let set = PromptSet::resolve(task, &measure.prompt_options(), tokenizers)?;
-    for &tokenizer in tokenizers {
-        require_references(&set.tokenize(tokenizer)?, Split::All, measure.scan_options())?;
-    }
-    Ok(())
+    Ok(references::check_references(task, &measure.prompt_options(), tokenizers, measure.scan_options())?)
 }
 
 /// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
@@ -178,46 +149,14 @@ impl<'a> ModelScan<'a> {
         tokenized.require_fit(subject.spec().n_ctx)?;
         require_references(&tokenized, Split::All, measure.scan_options())?;
         let written = tokenized.write(layout)?;
-        let spec = subject.spec();
-        let scan_options = measure.scan_options();
-        let mut options = serde_json::Map::new();
-        options.insert("prompts".into(), prompts.n_prompts.into());
-        options.insert("hold_out".into(), prompts.hold_out.as_str().into());
-        options.insert("task_hash".into(), prompts.task.hash().into());
-        options.insert("tokenizer_hash".into(), subject.hash().into());
-        options.insert("bos_id".into(), subject.tokenizer().bos_id().into());
-        if let Some(commit) = &subject.commit {
-            options.insert(COMMIT.into(), commit.as_str().into());
-        }
-        let meta = ScanMeta {
-            model_name: subject.name.clone(),
-            hf_name: subject.hf_name.clone(),
-            family: subject.family.clone(),
-            task: prompts.task.name().to_owned(),
-            protocol: prompts.protocol.to_string(),
-            seed: prompts.seed,
-            value_bias: measure.value_bias.to_string(),
-            ablation: measure.ablation.to_string(),
-            reference: scan_options.reference_name(),
-            n_layers: spec.n_layers as u32,
-            n_heads: spec.n_heads as u32,
-            n_params: Some(subject.info.checkpoint.n_params() as u64),
-            only_heads: only_heads
-                .map(|heads| heads.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()),
-            note: String::new(),
-            provenance: Provenance {
-                program_version: env!("CARGO_PKG_VERSION").to_owned(),
-                weight_hash: subject.info.checkpoint.weight_hash().to_owned(),
-                options,
-            },
-        };
+        let meta = scan_meta(subject, prompts, measure.scan_options(), only_heads);
         let prompts_hash = Digest256::of_file(&written);
         let summary = SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
         let inputs = Digest256::of(
             &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
         );
         let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
-        Ok(Self { subject, tokenized, meta, options: scan_options, summary, inputs, other })
+        Ok(Self { subject, tokenized, meta, options: measure.scan_options(), summary, inputs, other })
     }
 
     /// Whether the folder has this very scan already.
@@ -234,9 +173,7 @@ impl<'a> ModelScan<'a> {
     /// # Errors
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
-        let step = self.step();
-        let (task, model) = (&self.meta.task.clone(), &self.subject.name);
-        let n_heads = self.meta.scanned_heads().len();
+        let (task, model) = (&self.meta.task, &self.subject.name);
         if let Some(other) = &self.other {
             display.note(&format!(
                 "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
@@ -244,30 +181,12 @@ impl<'a> ModelScan<'a> {
                 origin(other)
             ));
         }
-        let mut partial = folder.partial_scan(task, model, &self.inputs);
-        let known = std::mem::take(&mut partial.known);
-        if !known.is_empty() {
-            let n_known = known.iter().filter(|x| x.is_finite()).count();
-            let share = 100.0 * n_known as f64 / known.len() as f64;
-            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
-        }
-        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
-        let mut observe = |underway: Underway<'_>| {
-            bar.advance(underway.progress.done, underway.progress.total);
-            partial.keep(underway.ablated);
-            ControlFlow::Continue(())
-        };
-        let per_prompt =
-            cs_circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
-                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
-        let seconds = bar.finish();
-        let scan = summarise_scan(&per_prompt, &self.summary)?;
-        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
-        per_prompt.write(&paths[0])?;
-        scan.write(&paths[1])?;
-        folder.done(&step, self.inputs, &paths)?;
+        let n_heads = self.meta.scanned_heads().len();
+        let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
+        let note = format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s");
+        let scan = self.keep(folder, &per_prompt)?;
         partial.finish();
-        display.note(&format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s"));
+        display.note(&note);
         display.detail(&format!(
             "{:16} {:12} {} prompts ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
             "",
@@ -278,6 +197,73 @@ impl<'a> ModelScan<'a> {
             scan.baseline.base_logit_diff_mean
         ));
         Ok(())
+    }
+
+    /// Scans some heads as a part of a study, going on where an interrupted run left off, and writes per-prompt results alone:
+    /// the scan file is of all heads.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_part(
+        self,
+        folder: &mut StudyFolder,
+        decoder: &Decoder,
+        display: Display,
+    ) -> Result<(), CliError> {
+        let (per_prompt, partial, _) = self.ablate(folder, decoder, display)?;
+        let path = folder.layout.per_prompt(&self.meta.task, &self.subject.name);
+        per_prompt.write(&path)?;
+        folder.done(&self.step(), self.inputs, &[path])?;
+        partial.finish();
+        Ok(())
+    }
+
+    /// Whether this is how a scan was made, but for the heads.
+    pub fn is_of(&self, meta: &ScanMeta) -> bool {
+        ScanMeta { only_heads: None, ..meta.clone() } == ScanMeta { only_heads: None, ..self.meta.clone() }
+    }
+
+    /// Writes a scan's per-prompt results and scan file.
+    ///
+    /// # Errors
+    /// Results that do not fit each other, or files that cannot be written.
+    pub fn keep(self, folder: &mut StudyFolder, per_prompt: &PerPromptScan) -> Result<ScanFile, CliError> {
+        let (task, model) = (&self.meta.task, &self.subject.name);
+        let scan = summarise_scan(per_prompt, &self.summary)?;
+        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
+        per_prompt.write(&paths[0])?;
+        scan.write(&paths[1])?;
+        folder.done(&self.step(), self.inputs, &paths)?;
+        Ok(scan)
+    }
+
+    /// Ablates the heads; returns what that gave, the file that keeps it until it is written, and the seconds it took.
+    fn ablate(
+        &self,
+        folder: &StudyFolder,
+        decoder: &Decoder,
+        display: Display,
+    ) -> Result<(PerPromptScan, Partial, f64), CliError> {
+        let (task, model) = (&self.meta.task, &self.subject.name);
+        let n_heads = self.meta.scanned_heads().len();
+        let mut partial = folder.partial_scan(task, model, &self.inputs);
+        let known = std::mem::take(&mut partial.known);
+        if !known.is_empty() {
+            let n_known = known.iter().filter(|x| x.is_finite()).count();
+            let share = 100.0 * n_known as f64 / known.len() as f64;
+            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
+        }
+        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
+        let mut observe = |underway: Underway<'_>| {
+            partial.keep(underway.ablated);
+            bar.advance(underway.progress.done, underway.progress.total)
+        };
+        let meta = self.meta.clone();
+        let per_prompt =
+            cs_circuits::scan::resume(decoder, &self.tokenized, meta, self.options, known, &mut observe)
+                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
+        let seconds = bar.finish();
+        Ok((per_prompt, partial, seconds))
     }
 }
 

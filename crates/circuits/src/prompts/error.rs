@@ -166,7 +166,7 @@ pub enum PromptError {
     },
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
-        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}; use {mend}"
+        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}: {mend}"
     )]
     NoReference {
         /// The task's name.
@@ -181,13 +181,12 @@ pub enum PromptError {
         example: String,
         /// What it lacks.
         reason: &'static str,
-        /// What to use instead.
-        mend: &'static str,
+        /// What to do.
+        mend: String,
     },
     /// Mean ablation where a prompt has no other to average over.
     #[error(
-        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: ask for at least {needed} \
-         prompts instead of {prompts} (--prompts), or use {mend}"
+        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {mend}"
     )]
     NothingToAverage {
         /// The task's name.
@@ -198,10 +197,8 @@ pub enum PromptError {
         alone: String,
         /// Prompts drawn.
         prompts: u64,
-        /// Prompts to ask for.
-        needed: u64,
-        /// What to use instead.
-        mend: &'static str,
+        /// What to do.
+        mend: String,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

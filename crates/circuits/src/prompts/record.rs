@@ -11,6 +11,7 @@ use cs_analysis::error::AnalysisError;
 use cs_analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use super::fitting::is_further;
 use super::{
     DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt,
     RefusedName, Tokenize, TokenizerRecord, Twin, published_form,
@@ -188,6 +189,11 @@ impl PromptSet {
     fn fits_names(&self, task: &NameTask, prompt: &Prompt) -> bool {
         let Some(order) = prompt.order else { return false };
         let named = |name: &str| self.names.all().any(|other| other == name);
+        let stands_in = |name: &str| {
+            named(name)
+                || self.protocol == Protocol::Published
+                    && (is_further(name) || task.names.all().any(|other| other == name))
+        };
         let Some(texts) = self.render(prompt) else { return false };
         let (repeated, other) = order.repeated_and_other(&prompt.first, &prompt.second);
         let (correct, distractor) = task.correct.correct_and_distractor(repeated, other);
@@ -198,7 +204,9 @@ impl PromptSet {
             && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
             && prompt.references.iter().all(|r| {
                 let names = [&r.first, &r.second, &r.third];
-                names.iter().all(|name| named(name)) && r.first != r.second && !names[..2].contains(&&r.third)
+                names.iter().all(|name| stands_in(name))
+                    && r.first != r.second
+                    && !names[..2].contains(&&r.third)
             })
             && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
             && prompt.first != prompt.second

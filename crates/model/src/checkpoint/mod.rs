@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 pub use plan::{LayerPlan, LinearPlan, MlpPlan, NormPlan, Order, Part, Plan};
+pub use safetensors::Dtype;
 pub use tensors::{Tensor, TensorId, TensorStore};
 
 use rayon::prelude::*;
@@ -109,6 +110,13 @@ impl Checkpoint {
                 .collect();
             hex(&Sha256::digest(lines.concat()))
         })
+    }
+
+    /// Lets go of the values once they are loaded and hashed, so that whoever lent them can have their memory back; names,
+    /// shapes and [`Self::weight_hash`] stay.
+    pub fn let_go(&mut self) {
+        self.weight_hash();
+        self.store.let_go();
     }
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::torch::{self, PickleError, TorchError};
 use crate::error::LoadError;
-use crate::files::{FileBytes, ModelFiles};
+use crate::files::{FileBytes, InMemory, ModelFiles};
 
 /// A tensor by its place in [`TensorStore::tensors`].
 pub type TensorId = usize;
@@ -88,6 +88,10 @@ impl TensorStore {
     /// Maps a model's weight files and reads their headers.
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         let mut store = TensorStore { files: Vec::new(), tensors: Vec::new(), label: String::new() };
+        if let Some(model) = files.in_memory() {
+            store.add_in_memory(model)?;
+            return Ok(store);
+        }
         for format in FORMATS {
             if let Some(bytes) = files.map(format.single)? {
                 store.label = files.label(format.single);
@@ -106,6 +110,42 @@ impl TensorStore {
                    their index)"
                 .to_owned(),
         })
+    }
+
+    /// Takes the parameters of a model in memory, each its own file; those that share their bytes share a file.
+    fn add_in_memory(&mut self, model: &InMemory) -> Result<(), LoadError> {
+        self.label.clone_from(&model.name);
+        let mut file_at: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for tensor in &model.tensors {
+            let bytes = FileBytes::Shared(tensor.bytes.clone());
+            let size = tensor.shape.iter().try_fold(tensor.dtype.bitsize() / 8, |n, &d| n.checked_mul(d));
+            if size != Some(bytes.len()) {
+                return Err(LoadError::Malformed {
+                    file: model.name.clone(),
+                    problem: format!(
+                        "tensor {:?} of type {} and shape {:?} has {} bytes",
+                        tensor.name,
+                        tensor.dtype,
+                        tensor.shape,
+                        bytes.len()
+                    ),
+                    mend: "hand over each parameter whole".to_owned(),
+                });
+            }
+            let range = 0..bytes.len();
+            let file = *file_at.entry((bytes.as_ptr().addr(), bytes.len())).or_insert(self.files.len());
+            if file == self.files.len() {
+                self.files.push(WeightFile { label: model.name.clone(), bytes });
+            }
+            let (name, shape, dtype) = (tensor.name.clone(), tensor.shape.clone(), tensor.dtype);
+            self.tensors.push(Tensor { name, shape, dtype, file, range, strides: None });
+        }
+        Ok(())
+    }
+
+    /// Lets go of all values; none may be read afterwards.
+    pub(crate) fn let_go(&mut self) {
+        self.files.iter_mut().for_each(|file| file.bytes = FileBytes::Static(&[]));
     }
 
     fn add_shards(&mut self, files: &ModelFiles, format: Format, index: &[u8]) -> Result<(), LoadError> {

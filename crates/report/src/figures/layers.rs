@@ -17,7 +17,7 @@ use crate::words;
 const STACKED: [Category; 3] = [Category::Shared, Category::OnlyA, Category::OnlyB];
 
 /// Whole numbers from 0 to `n` − 1, each in the middle of its cell, with at most `most` labels.
-fn indices(title: &str, n: usize, most: usize) -> Axis {
+pub(super) fn indices(title: &str, n: usize, most: usize) -> Axis {
     let step = [1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 100].into_iter().find(|s| n.div_ceil(*s) <= most);
     let step = step.unwrap_or_else(|| n.div_ceil(most));
     let ticks = (0..n).step_by(step).map(|i| (i as f64, i.to_string())).collect();
@@ -118,7 +118,7 @@ pub(super) fn heatmap(study: &ContrastStudy, index: usize) -> Result<Drawing> {
 }
 
 /// Place on the colour scale: signed square root, so that the many small effects stay apart.
-fn shade(delta: f64, limit: f64) -> f64 {
+pub(super) fn shade(delta: f64, limit: f64) -> f64 {
     if limit > 0.0 { delta.signum() * (delta.abs() / limit).sqrt() } else { 0.0 }
 }
 

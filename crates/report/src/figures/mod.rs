@@ -8,6 +8,7 @@ pub(crate) mod causal;
 mod comparison;
 mod direct;
 pub mod export;
+mod head_map;
 mod interaction;
 mod layers;
 mod overlap;
@@ -33,6 +34,7 @@ use rayon::prelude::*;
 
 pub use comparison::comparison;
 pub use export::Format;
+pub use head_map::head_map;
 pub use page::Figure;
 use palette::Families;
 
@@ -108,7 +110,11 @@ fn of_tasks<'a>(study: &'a Study, families: &'a Families) -> Vec<Job<'a>> {
 }
 
 /// The figures of what heads say themselves, and of the roles that they play.
-fn of_direct_effects_and_roles<'a>(study: &'a Study, extras: &'a Extras, families: &'a Families) -> Vec<Job<'a>> {
+fn of_direct_effects_and_roles<'a>(
+    study: &'a Study,
+    extras: &'a Extras,
+    families: &'a Families,
+) -> Vec<Job<'a>> {
     let mut jobs: Vec<Job> = vec![
         Box::new(move || direct::repair_vs_scale(study, families)),
         Box::new(move || roles::counts_vs_scale(study, extras, families)),

@@ -1,0 +1,249 @@
+"""What scans, ablated sets and traces give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _frames
+from ._native import StudyError, head_map
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas
+    import polars
+    from numpy.typing import NDArray
+
+
+class _Table:
+    """A result that is a table."""
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        raise NotImplementedError
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table as a pandas data frame; needs pandas."""
+        return _frames.to_pandas(self._columns())
+
+    def to_polars(self) -> polars.DataFrame:
+        """The table as a polars data frame; needs polars."""
+        return _frames.to_polars(self._columns())
+
+
+class Picture:
+    """A figure as SVG, which notebooks show."""
+
+    def __init__(self, name: str, svg: str) -> None:
+        self.name = name
+        self.svg = svg
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Picture {self.name}: {len(self.svg)} bytes of SVG; .save(path) writes it>"
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the figure to ``path`` and returns it."""
+        path = Path(path)
+        path.write_text(self.svg, encoding="utf-8")
+        return path
+
+
+def _grid(n_layers: int, n_heads: int, rows: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    """One number of every head, ``[n_layers, n_heads]``; NaN where there is none."""
+    import numpy as np
+
+    grid = np.full((n_layers, n_heads), np.nan)
+    for row in rows:
+        value = row.get(key)
+        if value is not None:
+            grid[row["layer"], row["head"]] = value
+    return grid
+
+
+@dataclass(frozen=True)
+class Scan(_Table):
+    """What ablating each head does to a task. Numbers are those of ``circuit-scaling scan`` with the same options."""
+
+    model: str
+    """The model's name."""
+    task: str
+    """The task's name."""
+    file: Mapping[str, Any] = field(repr=False)
+    """Everything that the program writes to ``results/…_logitdiff_scan_<model>.json``."""
+    prompts: Sequence[Mapping[str, Any]] = field(repr=False)
+    """The distinct prompts as they were run: text, token ids, answers, weight, split, template."""
+    base: NDArray[np.float32] = field(repr=False)
+    """Logit difference of each prompt, nothing ablated. ``[n_prompts]``"""
+    ablated: NDArray[np.float32] = field(repr=False)
+    """Logit difference of each prompt with each scanned head ablated, in the order of ``heads``. ``[n_scanned, n_prompts]``"""
+    base_correct: NDArray[np.bool_] = field(repr=False)
+    """Whether the correct answer is first among all candidates, nothing ablated. ``[n_prompts]``"""
+
+    @property
+    def n_layers(self) -> int:
+        """Blocks of the model."""
+        return self.file["n_layers"]
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads of each block."""
+        return self.file["n_heads"]
+
+    @cached_property
+    def heads(self) -> list[str]:
+        """The scanned heads, in order of layer and head."""
+        return [f"L{row['layer']}H{row['head']}" for row in self.file["heads"]]
+
+    def _of(self, key: str) -> NDArray[np.float64]:
+        return _grid(self.n_layers, self.n_heads, self.file["heads"], key)
+
+    @cached_property
+    def delta(self) -> NDArray[np.float64]:
+        """Δ of every head on the prompts that heads are picked on, in logits; NaN where not scanned. ``[n_layers, n_heads]``"""
+        return self._of("delta")
+
+    @cached_property
+    def delta_low(self) -> NDArray[np.float64]:
+        """Lower end of the 95% interval of ``delta`` over prompts; NaN for too few of them. ``[n_layers, n_heads]``"""
+        return self._of("delta_ci_low")
+
+    @cached_property
+    def delta_high(self) -> NDArray[np.float64]:
+        """Upper end of that interval. ``[n_layers, n_heads]``"""
+        return self._of("delta_ci_high")
+
+    @cached_property
+    def p_value(self) -> NDArray[np.float64]:
+        """Two-sided sign-flip p-value of Δ = 0. ``[n_layers, n_heads]``"""
+        return self._of("p_value")
+
+    @cached_property
+    def q_value(self) -> NDArray[np.float64]:
+        """Benjamini–Hochberg q-value over the scanned heads. ``[n_layers, n_heads]``"""
+        return self._of("q_value")
+
+    @cached_property
+    def held_out_delta(self) -> NDArray[np.float64]:
+        """Δ of every head on the held-out prompts, in logits; NaN where there are none. ``[n_layers, n_heads]``"""
+        return self._of("held_out_delta")
+
+    @cached_property
+    def direct(self) -> NDArray[np.float64]:
+        """Direct effect of every head, in logits: what taking its output away would change if nothing after it took notice; NaN
+        for models with norms on the residual stream. ``[n_layers, n_heads]``"""
+        return self._of("direct")
+
+    @cached_property
+    def compensation(self) -> NDArray[np.float64]:
+        """Δ − direct effect, in logits: what later layers change because a head is gone; NaN under other ablations than folded
+        zero. ``[n_layers, n_heads]``"""
+        return self._of("compensation")
+
+    @property
+    def base_logit_diff(self) -> float:
+        """Mean logit difference, nothing ablated, on the prompts that heads are picked on."""
+        return self.file["base_logit_diff_mean"]
+
+    @property
+    def base_accuracy(self) -> float:
+        """Share of those prompts whose correct answer is first among all candidates."""
+        return self.file["base_accuracy"]
+
+    def plot(self) -> Picture:
+        """The program's own figure of a scan: Δ of every head, by layer and head."""
+        return Picture(*head_map(json.dumps(self.file)))
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        rows = self.file["heads"]
+        keys = [key for key, value in rows[0].items() if not isinstance(value, (list, dict))]
+        return {key: [row.get(key) for row in rows] for key in keys}
+
+
+@dataclass(frozen=True)
+class Ablation(_Table):
+    """What ablating sets of heads together does to a task."""
+
+    model: str
+    """The model's name."""
+    task: str
+    """The task's name."""
+    sets: Sequence[tuple[str, ...]]
+    """The sets, as they were given."""
+    prompts: Sequence[Mapping[str, Any]] = field(repr=False)
+    """The distinct prompts as they were run."""
+    base: Mapping[str, float]
+    """``accuracy``, ``logit_diff`` and ``mean_diff`` with nothing ablated."""
+    accuracy: Sequence[float]
+    """For each set, the share of prompts whose correct answer is first among all candidates. ``[n_sets]``"""
+    logit_diff: Sequence[float]
+    """For each set, the mean logit difference (correct − distractor). ``[n_sets]``"""
+    mean_diff: Sequence[float]
+    """For each set, the mean of the correct answer's logit minus the mean of all other candidates'. ``[n_sets]``"""
+    logit_diffs: NDArray[np.float32] = field(repr=False)
+    """The logit difference of each prompt: with nothing ablated, then under each set. ``[1 + n_sets, n_prompts]``"""
+    correct: NDArray[np.bool_] = field(repr=False)
+    """Whether the correct answer is first, likewise. ``[1 + n_sets, n_prompts]``"""
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        named = [" ".join(heads) for heads in self.sets]
+        columns: dict[str, Sequence[Any]] = {"set": ["", *named], "n_heads": [0, *map(len, self.sets)]}
+        for key in ("accuracy", "logit_diff", "mean_diff"):
+            columns[key] = [self.base[key], *getattr(self, key)]
+        return columns
+
+
+@dataclass(frozen=True)
+class Trace(_Table):
+    """What a head's stream from the clean run brings back in the corrupted run."""
+
+    model: str
+    """The model's name."""
+    task: str
+    """The task's name."""
+    stream: str
+    """The stream that was patched."""
+    heads: Sequence[str]
+    """The traced heads."""
+    pairs: Sequence[Mapping[str, Any]] = field(repr=False)
+    """The distinct pairs of a clean and a corrupted prompt."""
+    influence: NDArray[np.float64] = field(repr=False)
+    """Mean influence of each head: logit difference with its stream patched in, minus the corrupted run's; NaN where not traced.
+    ``[n_layers, n_heads]``"""
+    influences: NDArray[np.float64] = field(repr=False)
+    """Influence of each of ``heads`` on each pair. ``[n_traced, n_pairs]``"""
+    clean: NDArray[np.float64] = field(repr=False)
+    """Logit difference of each clean run. ``[n_pairs]``"""
+    corrupted: NDArray[np.float64] = field(repr=False)
+    """Logit difference of each corrupted run, of the clean prompt's answers. ``[n_pairs]``"""
+    clean_mean: float
+    """Its mean over pairs as they were drawn."""
+    corrupted_mean: float
+    """Its mean over pairs as they were drawn."""
+    n_left_out: int
+    """Prompts without a corrupted twin of equal length."""
+
+    @property
+    def normalised(self) -> NDArray[np.float64]:
+        """Influence as a share of what lies between the runs: 0 as corrupted, 1 as clean. ``[n_layers, n_heads]``"""
+        return self.influence / (self.clean_mean - self.corrupted_mean)
+
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        import numpy as np
+
+        layers, heads = np.nonzero(~np.isnan(self.influence))
+        return {
+            "layer": layers.tolist(),
+            "head": heads.tolist(),
+            "influence": self.influence[layers, heads].tolist(),
+            "normalised": self.normalised[layers, heads].tolist(),
+        }
+
+
+def not_a_study(path: Path) -> StudyError:
+    return StudyError(f"{path} holds no study: name the folder that `circuit-scaling run --out` or cs.run wrote")

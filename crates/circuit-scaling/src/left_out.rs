@@ -1,0 +1,37 @@
+//! What of a task takes no part, in words: nothing is left out in silence.
+
+use std::collections::BTreeSet;
+
+use cs_circuits::prompts::PromptSet;
+use cs_circuits::task::Task;
+
+/// Rows or words that are listed by name.
+const LISTED: usize = 8;
+
+/// Which words, or rows and columns of a file, take no part, a line each.
+pub fn left_out(task: &Task, prompts: &PromptSet) -> Vec<String> {
+    let name = task.name();
+    let mut lines = Vec::new();
+    let names: BTreeSet<&str> = prompts.refused.iter().map(|refused| refused.name.as_str()).collect();
+    if let Some(first) = prompts.refused.first().filter(|_| task.names().is_none()) {
+        let what = if matches!(task, Task::Rows(_)) { "rows" } else { "words" };
+        let listed: Vec<&str> = names.iter().copied().take(LISTED).collect();
+        let more = names.len().saturating_sub(listed.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        lines.push(format!(
+            "{name}: {} {what} left out, as their answers or words are not one token each: {}{more}; {}, {}",
+            names.len(),
+            listed.join(", "),
+            first.models.join(", "),
+            first.reason
+        ));
+    }
+    let Task::Rows(file) = task else { return lines };
+    if !file.unused_columns.is_empty() {
+        lines.push(format!("{name}: columns that are not used: {}", file.unused_columns.join(", ")));
+    }
+    if let Some(limit) = prompts.limit {
+        lines.push(format!("{name}: {limit} of the file's {} prompts are asked (--prompts)", file.n_rows));
+    }
+    lines
+}

@@ -1,0 +1,183 @@
+//! A model to ask: tokens, logits with edits, and activations. [`crate::experiment`] asks it about tasks.
+
+use std::ops::ControlFlow;
+
+use cs_analysis::head_id::HeadId;
+use cs_circuits::scan::ScanError;
+use cs_engine::decoder::Decoder;
+use cs_engine::intervention::Branch;
+use cs_engine::{Options, Progress, Reading, Receiver};
+use cs_model::ModelFiles;
+use cs_model::spec::ModelSpec;
+use cs_model::tokenizer::Tokenizer;
+
+use crate::downloads;
+use crate::edit::{self, HeadEdit};
+use crate::error::CliError;
+use crate::progress::{Display, Mode};
+use crate::subject::Subject;
+
+/// Hears how far a computation is, and may stop it.
+pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+
+/// An [`Observer`] that hears nothing: `&mut silent`.
+pub fn silent(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A model in memory, ready to run.
+pub struct Model {
+    pub(crate) subject: Subject,
+    pub(crate) decoder: Decoder,
+}
+
+impl Model {
+    /// The model of this name: a shipped miniature, a folder with a checkpoint, a published model or a Hugging Face id, with
+    /// `@` and a revision if need be. Downloaded where it is not in the Hugging Face cache.
+    ///
+    /// # Errors
+    /// A name that means nothing, a download that fails, files that are no checkpoint of a supported architecture.
+    pub fn load(name: &str) -> Result<Self, CliError> {
+        // Bars of downloads show themselves on terminals only.
+        downloads::fetch(
+            &[name.to_owned()],
+            Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
+        )?;
+        let subject = Subject::find(name)?;
+        let decoder = subject.load()?;
+        Ok(Self { subject, decoder })
+    }
+
+    /// A model whose files or parameters the caller has; it keeps no hold of them.
+    ///
+    /// # Errors
+    /// Files that are no checkpoint of a supported architecture.
+    pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
+        let hf_name = format!("{}{}", Subject::IN_MEMORY, files.name());
+        let mut subject = Subject::from_files(files, hf_name, None)?;
+        let decoder = subject.load()?;
+        subject.info.checkpoint.let_go();
+        Ok(Self { subject, decoder })
+    }
+
+    /// Name in tables and files.
+    pub fn name(&self) -> &str {
+        &self.subject.name
+    }
+
+    /// Hugging Face id, the folder, or `built-in/` or `in-memory/` and the name.
+    pub fn hf_name(&self) -> &str {
+        &self.subject.hf_name
+    }
+
+    /// Family in tables.
+    pub fn family(&self) -> &str {
+        &self.subject.family
+    }
+
+    /// Parameters; a tied unembedding counts once.
+    pub fn n_params(&self) -> usize {
+        self.subject.info.checkpoint.n_params()
+    }
+
+    /// SHA-256 of the parameters, in hexadecimal.
+    pub fn weight_hash(&self) -> &str {
+        self.subject.info.checkpoint.weight_hash()
+    }
+
+    /// What a user should know of the model's files, a line each.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.subject.notes()
+    }
+
+    /// What it computes.
+    pub fn spec(&self) -> &ModelSpec {
+        self.decoder.spec()
+    }
+
+    /// Its tokenizer, which token ids do without.
+    ///
+    /// # Errors
+    /// A model without one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
+        self.subject.tokenizer()
+    }
+
+    /// All heads, in order of layer and head.
+    pub fn heads(&self) -> Vec<HeadId> {
+        HeadId::all(self.spec().n_layers as u32, self.spec().n_heads as u32).collect()
+    }
+
+    /// Token ids of a text, one BOS in front where the model has one.
+    ///
+    /// # Errors
+    /// A text that the tokenizer refuses, a model without one.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
+        Ok(self.tokenizer()?.encode_with_bos(text)?)
+    }
+
+    /// Logits after each prompt's last token, with all `edits` in force: `[n_prompts]` of `[n_read]`, in the order of `read`
+    /// (token ids), or of the whole vocabulary. Each prompt is token ids, the BOS in front, as [`Self::tokens`] gives.
+    ///
+    /// # Errors
+    /// No prompts; a head, token or edit that the model has not; sources or references that do not fit the prompts.
+    pub fn logits(
+        &self,
+        prompts: &[Vec<u32>],
+        edits: &[HeadEdit],
+        read: Option<&[u32]>,
+        options: Options,
+        observe: Observer<'_>,
+    ) -> Result<Vec<Vec<f64>>, CliError> {
+        self.check_heads(edits.iter().map(|edit| edit.head))?;
+        let (mut asked, branch) = edit::branch(prompts, edits)?;
+        let whole: Vec<u32> = (0..self.spec().d_vocab as u32).collect();
+        let read = read.unwrap_or(&whole);
+        asked.iter_mut().for_each(|prompt| prompt.read = read.to_vec());
+        // Without edits there is the plain run alone.
+        let branches: Vec<Branch> = if edits.is_empty() { vec![] } else { vec![branch] };
+        let branch = branches.first().map(|_| 0);
+        let of = vec![Vec::new(); prompts.len()];
+        let mut logits = LogitsOf { branch, n_read: read.len(), of, observe };
+        cs_engine::run(&self.decoder, &asked, &branches, options, &mut logits)?;
+        Ok(logits.of)
+    }
+
+    /// Refuses heads that the model has not.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check_heads(&self, heads: impl IntoIterator<Item = HeadId>) -> Result<(), CliError> {
+        let (n_layers, n_heads) = (self.spec().n_layers as u32, self.spec().n_heads as u32);
+        match heads.into_iter().find(|head| head.layer >= n_layers || head.head >= n_heads) {
+            None => Ok(()),
+            Some(head) => Err(CliError::Scan {
+                model: self.name().to_owned(),
+                source: ScanError::NoSuchHead { head, n_layers, n_heads },
+            }),
+        }
+    }
+}
+
+/// Keeps one run's logits and leaves the others.
+struct LogitsOf<'a> {
+    branch: Option<usize>,
+    n_read: usize,
+    of: Vec<Vec<f64>>, // [n_prompts] of [n_read]
+    observe: Observer<'a>,
+}
+
+impl Receiver for LogitsOf<'_> {
+    fn reading(&mut self, reading: Reading<'_>) {
+        if reading.branch != self.branch || self.n_read == 0 {
+            return;
+        }
+        for (&prompt, logits) in reading.prompts.iter().zip(reading.logits.chunks_exact(self.n_read)) {
+            self.of[prompt] = logits.to_vec();
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        (self.observe)(progress)
+    }
+}
