@@ -299,6 +299,7 @@
     choice.querySelector("select").value = contrast.name;
     $("contrast-choice").append(choice);
   }
+  $("contrast-note").hidden = !contrast;
   for (const id of contrast ? [] : ["phase", "ablation"]) {
     $(id).hidden = true;
     document.querySelector(`nav a[href="#${id}"]`).hidden = true;

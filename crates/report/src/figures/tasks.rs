@@ -90,11 +90,12 @@ pub(super) fn against_size(study: &Study, families: &Families) -> Result<Drawing
     models.dedup();
     let caption = format!(
         "Top: share of a model's heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \
-         interpolated between whole heads. n = {}, {}. No intervals. Tasks stand a little apart sideways. Where a model does not do a task \
+         interpolated between whole heads. n = {}, {}. No intervals.{} Where a model does not do a task \
          (task_measures.csv), the effects of its heads say little about how it is done.",
         study.options.tau,
         words::counted(models.len(), "model", "models"),
         words::counted(tasks.len(), "task", "tasks"),
+        if tasks.len() > 1 { " Tasks stand a little apart sideways." } else { "" },
     );
     let sheet = Sheet { name, title: "", body_mm: 92.0, legend, caption };
     let figure = sheet.draw(|body| {
