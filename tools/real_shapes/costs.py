@@ -22,12 +22,11 @@ STAGES = ["scan", "attend", "trace", "ablate"]
 CORES = [2, 16, 64]
 
 
-def write_header(folder, name, tokenizers):
-    """The checkpoint of a model without its numbers."""
+def write_header(folder, name):
+    """The checkpoint of a model without its numbers and its tokenizer."""
     config, tensors, _, dtype, _, _ = models.describe(name)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
-    run.write_tokenizer(folder, name, tokenizers)
     header, at = {}, 0
     for tensor, shape in tensors:
         size = BYTES[dtype]
@@ -63,7 +62,8 @@ def main():
     print("|---|" + "--:|" * (len(STAGES) + len(CORES)))
     for name in args.models.split(","):
         folder = args.scratch / name
-        write_header(folder, name, args.tokenizers)
+        write_header(folder, name)
+        run.write_tokenizer(folder, name, args.tokenizers)
         command = [args.program, "-q", "plan", "--models", folder, "--out", args.scratch / "study", *args.options]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         shutil.rmtree(folder)

@@ -25,9 +25,9 @@ mod _native {
     use super::{run_program, version};
 }
 
-/// The program with these arguments, the first of which is its name; whether all went well.
+/// The program with these arguments, the first of which is its name: its exit code.
 #[pyfunction]
-fn run_program(py: Python<'_>, args: Vec<OsString>) -> bool {
+fn run_program(py: Python<'_>, args: Vec<OsString>) -> u8 {
     py.detach(|| circuit_scaling::run_with(args))
 }
 

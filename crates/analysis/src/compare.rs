@@ -130,11 +130,21 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
     if models.is_empty() {
         let names =
             |t: &JointTable| t.models.iter().map(|m| m.info.model.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(AnalysisError::inconsistent(
-            "the two tables",
-            format!("no model in common: {} against {}", names(a), names(b)),
-            "compare tables of the same models, under the same names",
-        ));
+        let without_revision = |m: &ModelHeads| m.info.model.split('@').next().map(str::to_owned);
+        let of_b: Vec<_> = b.models.iter().map(without_revision).collect();
+        let shared: Vec<String> =
+            a.models.iter().map(without_revision).filter(|name| of_b.contains(name)).flatten().collect();
+        let against = format!("{} against {}", names(a), names(b));
+        let (problem, mend) = if shared.is_empty() {
+            ("no model in common".to_owned(), "compare tables of the same models, under the same names")
+        } else {
+            let problem = format!(
+                "different weights of the same model, {}: they hold other revisions of it",
+                shared.join(", ")
+            );
+            (problem, "compare tables of one revision, or scan both revisions in one study")
+        };
+        return Err(AnalysisError::inconsistent("the two tables", format!("{problem}: {against}"), mend));
     }
     Ok(Comparison { contrast: a.contrast.clone(), tau, models, only: [only(a, b), only(b, a)] })
 }

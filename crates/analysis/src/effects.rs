@@ -172,7 +172,8 @@ impl HeadEffects {
         let rows: Vec<Row> = self.models.iter().flat_map(rows_of).collect();
         let rows = || rows.iter();
         let detail = |of: fn(&Row) -> Option<f64>| rows().map(of);
-        let direct = |of: fn(&DirectEffect) -> Option<f64>| rows().map(move |r| r.figures.direct.and_then(of));
+        let direct =
+            |of: fn(&DirectEffect) -> Option<f64>| rows().map(move |r| r.figures.direct.and_then(of));
         Table::new(HEAD_EFFECTS)
             .text("family", rows().map(|r| r.info.family.as_str()))
             .text("model", rows().map(|r| r.info.model.as_str()))
@@ -187,7 +188,7 @@ impl HeadEffects {
             .float("delta_high_templates", detail(|r| r.figures.templates[1]))
             .float("p", detail(|r| r.figures.p_value))
             .float("q", detail(|r| r.figures.q_value))
-            .float("direct", rows().map(|_| None::<f64>))
+            .float("direct", direct(|d| Some(d.direct)))
             .float("base_logit_diff", detail(|r| r.performance.logit_diff))
             .float("direct_low", direct(|d| d.direct_low))
             .float("direct_high", direct(|d| d.direct_high))

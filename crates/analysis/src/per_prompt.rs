@@ -177,6 +177,33 @@ impl PerPromptScan {
         Ok(())
     }
 
+    /// Scans of some heads each, in order, as one scan of all heads; `None` where they are not of the same prompts, method
+    /// and model, or leave a head out.
+    #[must_use]
+    pub fn join(pieces: &[Self]) -> Option<Self> {
+        let first = pieces.first()?;
+        let common = |scan: &Self| ScanMeta { only_heads: None, ..scan.meta.clone() };
+        let direct = first.direct.as_ref().map(|_| vec![]);
+        let mut whole = Self { meta: common(first), ablated: vec![], direct, ..first.clone() };
+        for piece in pieces {
+            let alike = common(piece) == whole.meta
+                && piece.base == whole.base
+                && (&piece.weight, &piece.split, &piece.template, &piece.base_correct)
+                    == (&whole.weight, &whole.split, &whole.template, &whole.base_correct);
+            if !alike {
+                return None;
+            }
+            whole.ablated.extend(&piece.ablated);
+            match (&mut whole.direct, &piece.direct) {
+                (Some(whole), Some(piece)) => whole.extend(piece),
+                (None, None) => {}
+                _ => return None,
+            }
+        }
+        let heads: Vec<_> = pieces.iter().flat_map(|piece| piece.meta.scanned_heads()).collect();
+        (heads == whole.meta.scanned_heads() && whole.check().is_ok()).then_some(whole)
+    }
+
     /// Writes the side file, atomically. The same scan always gives the same bytes.
     ///
     /// # Errors

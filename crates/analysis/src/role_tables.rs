@@ -124,6 +124,8 @@ fn head_roles_table(files: &[RolesFile], tau: f64) -> Table {
             .float(format!("{name}_high"), rows().map(|r| of(r).high));
     }
     table = table
+        .float("attention_to_answer", rows().map(|r| r.scores.attention[0]))
+        .float("attention_to_distractor", rows().map(|r| r.scores.attention[1]))
         .text("roles", rows().map(|r| Some(r.roles.as_str()).filter(|roles| !roles.is_empty())))
         .float("tau", rows().map(|_| tau))
         .integer("n_prompts", rows().map(|r| r.n_prompts as usize));

@@ -5,13 +5,15 @@
 //! | `previous_token` | attention to the token before | repeated random tokens | Elhage et al. 2021 |
 //! | `duplicate_token` | attention to the same token where it stood before | 〃 | Wang et al. 2023 |
 //! | `induction` | attention to the token after it there | 〃 | Olsson et al. 2022 |
-//! | `name_mover` | attention from the last token to the answer × what the head's output adds to the logit difference | the task's prompts | Wang et al. 2023 |
+//! | `name_mover` | mean attention from the last token to the answer × what the head's output adds to the logit difference on average | the task's prompts | Wang et al. 2023 |
 //! | `s_inhibition` | attention from the last token to the distractor where it is said again | 〃 | 〃 |
-//! | `copy_suppression` | attention from the last token to the distractor × what the head's output adds to the logit difference | 〃 | McDougall et al. 2023 |
+//! | `copy_suppression` | mean attention from the last token to the distractor × what the head's output adds on average | 〃 | McDougall et al. 2023 |
 //!
 //! The first three are shares of attention, averaged over the queries that have such a token: the sums of TransformerLens's
 //! `head_detector` over the queries that its detection pattern marks. Those with an effect are in logits: what an output adds is minus the
-//! [direct effect](crate::direct). A head plays a role where its score reaches a threshold ([`HeadRole::threshold`]) and its interval excludes 0.
+//! [direct effect](crate::direct). A head plays a role where its score reaches a threshold ([`HeadRole::threshold`]) and its interval excludes 0;
+//! name movers attend more to the answer than to the distractor, copy suppressors more to the distractor, and S-inhibition heads help through
+//! later layers.
 
 use std::path::Path;
 
@@ -23,6 +25,8 @@ use crate::origin::Origin;
 use crate::ranged::Ranged;
 use crate::stats::Seed;
 use crate::stats::bootstrap::{BootstrapOptions, bootstrap_means};
+use crate::stats::correlation_bootstrap::Measured;
+use crate::stats::functions::{Coverage, bootstrap_functions};
 
 /// Share of attention from which a head is said to attend somewhere.
 pub const ATTENDS: f64 = 0.4;
@@ -138,6 +142,8 @@ pub struct TaskScores {
     pub copy_suppression: Ranged,
     /// Compensation: what its ablation does through later layers, Δ − direct effect, in logits.
     pub indirect: Ranged,
+    /// Mean attention from the last token to the answer, and to the distractor.
+    pub attention: [f64; 2],
 }
 
 /// All heads' scores on one task.
@@ -208,19 +214,23 @@ impl RolesFile {
     pub fn scores(&self, role: HeadRole, task: &str) -> Vec<RoleScore> {
         let of_task = || self.tasks.iter().filter(|t| t.task == task).flat_map(|t| &t.heads);
         let pattern = |of: fn(&PatternScores) -> Ranged| {
-            self.heads.iter().map(|h| RoleScore::new((h.layer, h.head), of(h), None)).collect()
+            let score =
+                |h: &PatternScores| RoleScore { head: (h.layer, h.head), score: of(h), also: Also::Nothing };
+            self.heads.iter().map(score).collect()
         };
-        let on_task = |of: fn(&TaskScores) -> Ranged, indirect: fn(&TaskScores) -> Option<Ranged>| {
-            of_task().map(|h| RoleScore::new((h.layer, h.head), of(h), indirect(h))).collect()
+        let on_task = |of: fn(&TaskScores) -> Ranged, also: fn(&TaskScores) -> Also| {
+            of_task().map(|h| RoleScore { head: (h.layer, h.head), score: of(h), also: also(h) }).collect()
         };
+        let to_answer = |h: &TaskScores| Also::Attention(h.attention);
+        let to_distractor = |h: &TaskScores| Also::Attention([h.attention[1], h.attention[0]]);
         match role {
             HeadRole::PreviousToken => pattern(|h| h.previous_token),
             HeadRole::DuplicateToken => pattern(|h| h.duplicate_token),
             HeadRole::Induction => pattern(|h| h.induction),
-            HeadRole::NameMover => on_task(|h| h.name_mover, |_| None),
-            HeadRole::NegativeNameMover => on_task(|h| negated(h.name_mover), |_| None),
-            HeadRole::SInhibition => on_task(|h| h.s_inhibition, |h| Some(h.indirect)),
-            HeadRole::CopySuppression => on_task(|h| h.copy_suppression, |_| None),
+            HeadRole::NameMover => on_task(|h| h.name_mover, to_answer),
+            HeadRole::NegativeNameMover => on_task(|h| negated(h.name_mover), to_answer),
+            HeadRole::SInhibition => on_task(|h| h.s_inhibition, |h| Also::Indirect(h.indirect)),
+            HeadRole::CopySuppression => on_task(|h| h.copy_suppression, to_distractor),
         }
     }
 }
@@ -230,6 +240,16 @@ fn negated(score: Ranged) -> Ranged {
     Ranged { value: minus(score.value), low: minus(score.high), high: minus(score.low) }
 }
 
+/// What a role asks for beside a score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Also {
+    Nothing,
+    /// An effect through later layers that helps.
+    Indirect(Ranged),
+    /// More attention to its own token than to the other.
+    Attention([f64; 2]),
+}
+
 /// One head's score for a role.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoleScore {
@@ -237,24 +257,27 @@ pub struct RoleScore {
     pub head: (u32, u32),
     /// The score; the larger, the more the head is one for the role.
     pub score: Ranged,
-    /// What the role asks for beside the score: an effect through later layers that helps.
-    pub indirect: Option<Ranged>,
+    also: Also,
 }
 
 impl RoleScore {
-    fn new(head: (u32, u32), score: Ranged, indirect: Option<Ranged>) -> Self {
-        Self { head, score, indirect }
-    }
-
     /// Whether the head plays the role.
     #[must_use]
     pub fn plays(&self, role: HeadRole, tau: f64) -> bool {
         let reaches = |score: Ranged, threshold: f64| {
             score.value.is_some_and(|value| value >= threshold) && score.low.is_some_and(|low| low > 0.0)
         };
-        reaches(self.score, role.threshold(tau)) && self.indirect.is_none_or(|i| reaches(negated(i), tau))
+        let also = match self.also {
+            Also::Nothing => true,
+            Also::Indirect(indirect) => reaches(negated(indirect), tau),
+            Also::Attention([own, other]) => own > other,
+        };
+        also && reaches(self.score, role.threshold(tau))
     }
 }
+
+/// Resamples of prompts or sequences, and coverage of the intervals.
+const COVERAGE: Coverage = Coverage { n_resamples: 2_000, level: 0.95 };
 
 /// Means of every head's score over prompts or sequences, with intervals over them: `series` `[n_heads]` of `[n]`, `weights` `[n]`. All
 /// missing where there is nothing to average.
@@ -263,11 +286,31 @@ pub fn ranged_means(series: &[Vec<f64>], weights: &[u32], seed: &Seed) -> Vec<Ra
     if weights.is_empty() {
         return vec![Ranged::default(); series.len()];
     }
-    let options = BootstrapOptions { n_resamples: 2_000, level: 0.95, thresholds: Vec::new() };
+    let Coverage { n_resamples, level } = COVERAGE;
+    let options = BootstrapOptions { n_resamples, level, thresholds: Vec::new() };
     let ranged = |mean: crate::stats::bootstrap::BootstrapMean| Ranged {
         value: Some(mean.mean),
         low: mean.interval.map(|i| i.low),
         high: mean.interval.map(|i| i.high),
     };
     bootstrap_means(series, weights, &options, seed).into_iter().map(ranged).collect()
+}
+
+/// For every head the product of its means of `a` and of `b` over prompts, with intervals over them: both `[n_heads]` of `[n]`, `weights` `[n]`. A
+/// product of means, not a mean of products: a head that follows its attention to the answer here and to the distractor there adds nothing on average.
+#[must_use]
+pub fn ranged_products(a: &[Vec<f64>], b: &[Vec<f64>], weights: &[u32], seed: &Seed) -> Vec<Ranged> {
+    if weights.is_empty() {
+        return vec![Ranged::default(); a.len()];
+    }
+    let series = [a, b].concat();
+    let products = |means: &[f64], out: &mut [f64]| {
+        let (a, b) = means.split_at(out.len());
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a * b);
+    };
+    let sample = Measured { series: &series, weights };
+    bootstrap_functions(&[(sample, *seed)], COVERAGE, a.len(), products)
+        .into_iter()
+        .map(Ranged::from)
+        .collect()
 }

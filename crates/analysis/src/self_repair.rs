@@ -1,8 +1,16 @@
 //! Self-repair: how much of what helping heads say later layers make up for when it is gone, model by model and task by task.
 //!
-//! Heads whose own output helps, direct effect ≤ −τ, are picked on the prompts that heads are picked on. On the prompts that they
-//! are judged on, what is repaired is the sum of their compensation (Δ − direct effect) over the sum of what they say (−direct effect):
-//! 1 where later layers make up for all of it, 0 where they take no notice, below 0 where they make the loss worse.
+//! Heads whose own output helps, direct effect ≤ −τ and its 95% interval below 0, are picked on the prompts that heads are picked on.
+//! On the prompts that they are judged on, what is repaired is the slope of their compensation (Δ − direct effect) on what they say (−direct
+//! effect), through 0:
+//!
+//! ```text
+//! repaired = Σ w_h compensation_h / Σ w_h said_h      w_h: what head h says on the prompts that heads are picked on
+//! ```
+//!
+//! 1 where later layers make up for all of it, 0 where they take no notice, below 0 where they make the loss worse: later heads read most heads, and lose
+//! by their absence. A head counts by what it says itself, so that one which says little, and acts through others, hardly does. Weights from other
+//! prompts keep noise from biasing the slope.
 
 use crate::direct::compares_with_delta;
 use crate::joint::ModelInfo;
@@ -13,6 +21,7 @@ use crate::stats::Seed;
 use crate::stats::bootstrap::weighted_mean;
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, bootstrap_functions};
+use crate::stats::interval::student_quantile;
 use crate::table::Table;
 
 /// Coverage of the intervals, and the resamples of the prompts that they are from.
@@ -29,7 +38,7 @@ pub struct SelfRepair {
     pub said: f64,
     /// The sum of their compensation, in logits.
     pub compensation: f64,
-    /// The share that is repaired, with its interval over prompts.
+    /// The share that is repaired, with its interval over prompts; missing where they do not help on the prompts that they are judged on.
     pub repaired: Ranged,
 }
 
@@ -43,19 +52,28 @@ pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
     let picked_on = scan.main_split();
     let split = if scan.split.contains(&Split::HeldOut) { Split::HeldOut } else { picked_on };
     let weights = scan.differences(picked_on).weights;
-    let picked: Vec<usize> = (scan.direct_differences(picked_on)?.iter().enumerate())
-        .filter(|(_, direct)| weighted_mean(direct, &weights) <= -tau)
-        .map(|(head, _)| head)
+    // Each head picked, and what it says there.
+    let picked: Vec<(usize, f64)> = (scan.direct_differences(picked_on)?.iter().enumerate())
+        .filter(|(_, direct)| {
+            mean_and_upper_end(direct, &weights).is_some_and(|(mean, high)| mean <= -tau && high < 0.0)
+        })
+        .map(|(head, direct)| (head, -weighted_mean(direct, &weights)))
         .collect();
     if picked.is_empty() {
         return None;
     }
     let (delta, direct) = (scan.differences(split), scan.direct_differences(split)?);
-    let mut series = vec![vec![0.0; delta.weights.len()]; 2]; // compensation, what is said
-    for &head in &picked {
+    let mean_of = |series: &dyn Fn(usize, usize) -> f64| -> f64 {
+        let of_prompt = |p: usize| picked.iter().map(|&(head, _)| series(head, p)).sum::<f64>();
+        weighted_mean(&(0..delta.weights.len()).map(of_prompt).collect::<Vec<_>>(), &delta.weights)
+    };
+    let compensation = mean_of(&|head, p| delta.heads[head][p] - direct[head][p]);
+    let said = mean_of(&|head, p| -direct[head][p]);
+    let mut series = vec![vec![0.0; delta.weights.len()]; 2]; // weighted compensation, weighted what is said
+    for &(head, weight) in &picked {
         for (prompt, (delta, direct)) in delta.heads[head].iter().zip(&direct[head]).enumerate() {
-            series[0][prompt] += delta - direct;
-            series[1][prompt] -= direct;
+            series[0][prompt] += weight * (delta - direct);
+            series[1][prompt] -= weight * direct;
         }
     }
     let words = [&scan.meta.model_name[..], &scan.meta.task, split.as_str(), "self-repair"];
@@ -63,13 +81,16 @@ pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
     let ratio =
         |means: &[f64], out: &mut [f64]| out[0] = if means[1] > 0.0 { means[0] / means[1] } else { f64::NAN };
     let repaired = bootstrap_functions(&[(sample, Seed::new(scan.meta.seed, &words))], COVERAGE, 1, ratio);
-    Some(SelfRepair {
-        split,
-        n_heads: picked.len(),
-        said: weighted_mean(&series[1], &delta.weights),
-        compensation: weighted_mean(&series[0], &delta.weights),
-        repaired: repaired[0].into(),
-    })
+    Some(SelfRepair { split, n_heads: picked.len(), said, compensation, repaired: repaired[0].into() })
+}
+
+/// The weighted mean, and the upper end of its 95% interval by Student's t; `None` for a single draw.
+fn mean_and_upper_end(values: &[f64], weights: &[u32]) -> Option<(f64, f64)> {
+    let n: f64 = weights.iter().copied().map(f64::from).sum();
+    let mean = weighted_mean(values, weights);
+    let squares: f64 = values.iter().zip(weights).map(|(x, &w)| f64::from(w) * (x - mean).powi(2)).sum();
+    let error = (squares / (n - 1.0) / n).sqrt();
+    (n > 1.0).then(|| (mean, mean + student_quantile(0.975, n - 1.0) * error))
 }
 
 /// [`SelfRepair`] of one model on one task of a study.

@@ -125,4 +125,10 @@ fn disagreements_are_listed_largest_first() {
     assert_eq!(names, ["compare_models", "compare_categories", "compare_heads"]);
     let nothing = compare(&a, &table(&format!("{HEADER}f,z,0,0,1,1\n")), 0.05).unwrap_err().to_string();
     assert!(nothing.contains("no model in common: m, x against z"), "{nothing}");
+    let of = |name: &str| table(&format!("{HEADER}f,{name},0,0,1,1\n"));
+    for (a, b) in [("p@step1", "p@step2"), ("p", "p@step2")] {
+        let other = compare(&of(a), &of(b), 0.05).unwrap_err().to_string();
+        assert!(other.contains("different weights of the same model, p"), "{other}");
+        assert!(other.contains(&format!("{a} against {b}")) && !other.contains("in common"), "{other}");
+    }
 }

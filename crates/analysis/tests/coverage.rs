@@ -9,7 +9,8 @@ use cs_analysis::categories::{Category, STABLE_PROBABILITY};
 use cs_analysis::contrast::Side;
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
 use cs_analysis::stats::correlation::Correlation;
-use cs_analysis::stats::correlation_bootstrap::{Measured, correlation_interval, prompt_noise};
+use cs_analysis::stats::correlation_bootstrap::{Measured, correlation_interval};
+use cs_analysis::stats::correlation_prompts::{Over, resampled};
 use cs_analysis::stats::ols::ols;
 use cs_analysis::stats::{Interval, Seed, benjamini_hochberg, sign_flip_p_values};
 use rand_chacha::ChaCha8Rng;
@@ -174,7 +175,7 @@ fn intervals_of_correlations_cover_the_truth() {
             let (ioi, anti) = (measure(|e| e.0), measure(|e| e.1));
             let seed = |word| Seed::new(trial, &[word]);
             let [x, y] = [&ioi, &anti].map(|series| Measured { series, weights: &weights });
-            let noise = prompt_noise(x, y, Correlation::Pearson, &[seed("ioi"), seed("anti")]);
+            let [pearson, _] = resampled(x, y, Over::Prompts, 0.95, &[seed("ioi"), seed("anti")]);
             let means = |series: &[Vec<f64>]| -> Vec<f64> {
                 series.iter().map(|s| weighted_mean(s, &weights)).collect()
             };
@@ -182,7 +183,7 @@ fn intervals_of_correlations_cover_the_truth() {
                 &means(&ioi),
                 &means(&anti),
                 Correlation::Pearson,
-                noise,
+                pearson.noise,
                 0.95,
                 &seed("heads"),
             )

@@ -9,7 +9,7 @@ use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_
 use cs_analysis::stats::clusters::cluster_interval;
 use cs_analysis::stats::correlation::Correlation;
 use cs_analysis::stats::correlation_bootstrap::Measured;
-use cs_analysis::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
+use cs_analysis::stats::correlation_prompts::{Over, disattenuated, resampled};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_analysis::stats::{Interval, Seed};
 use rand_chacha::ChaCha8Rng;
@@ -210,8 +210,10 @@ impl Prompts {
 struct CorrelationCoverage {
     /// Over prompts or templates: what other samples of the same size give on average. Pearson, Spearman.
     repeated: [f64; 2],
-    /// The corrected correlation: that of the true effects.
+    /// The corrected correlation, where it has an interval: that of the true effects.
     corrected: f64,
+    /// The share of trials in which it has none.
+    uncorrected: f64,
     /// Mean of the plain correlation, of the corrected one, and the true one.
     means: [f64; 3],
 }
@@ -227,61 +229,74 @@ fn correlation_coverage(
     let weights = vec![1; prompts.templates.len()];
     let means =
         |series: &[Vec<f64>]| -> Vec<f64> { series.iter().map(|s| weighted_mean(s, &weights)).collect() };
-    let mut found = CorrelationCoverage { repeated: [0.0; 2], corrected: 0.0, means: [0.0; 3] };
+    let mut found =
+        CorrelationCoverage { repeated: [0.0; 2], corrected: 0.0, uncorrected: 0.0, means: [0.0; 3] };
     let share = 1.0 / (models * trials) as f64;
     for m in 0..models {
+        // Dense and sparse effects have noise of their own, lest one unlucky draw speak for both.
+        let of_model = 2 * m + u64::from(matches!(effects, Effects::Sparse));
         let model = Model::new(effects, n_heads, 1_000 + m);
         let true_r = Correlation::Pearson.of(&model.x, &model.y).unwrap();
         // What fresh samples give on average, on Fisher's scale.
         let fresh: Vec<[f64; 2]> = (0..1_000u64)
             .into_par_iter()
             .map(|draw| {
-                let [x, y] = model.measure(prompts, &mut rng(2_000 + m, draw));
+                let [x, y] = model.measure(prompts, &mut rng(2_000 + of_model, draw));
                 Correlation::BOTH.map(|kind| kind.of(&means(&x), &means(&y)).unwrap().atanh())
             })
             .collect();
         let expected =
             [0, 1].map(|at| (fresh.iter().map(|z| z[at]).sum::<f64>() / fresh.len() as f64).tanh());
         let of_trial = |trial: u64| {
-            let [x, y] = model.measure(prompts, &mut rng(3_000 + m, trial));
+            let [x, y] = model.measure(prompts, &mut rng(3_000 + of_model, trial));
             let [of_x, of_y] = [&x, &y].map(|series| Measured { series, weights: &weights });
             let over = match over_templates {
                 true => Over::Templates([&prompts.templates, &prompts.templates]),
                 false => Over::Prompts,
             };
             let seeds = ["x", "y"].map(|task| Seed::new(trial, &[task]));
-            let held = [0, 1].map(|at| {
-                let interval = interval_over_prompts(of_x, of_y, over, Correlation::BOTH[at], 0.95, &seeds);
-                holds(interval, expected[at])
-            });
+            let repeated = resampled(of_x, of_y, over, 0.95, &seeds);
+            let held = [0, 1].map(|at| holds(repeated[at].interval, expected[at]));
             let corrected = disattenuated(of_x, of_y, 0.95);
             let plain = Correlation::Pearson.of(&means(&x), &means(&y)).unwrap();
             let value = corrected.map_or(plain, |c| c.value);
-            (held, holds(corrected.and_then(|c| c.interval), true_r), [plain, value])
+            let interval = corrected.and_then(|c| c.interval);
+            (held, interval.map(|i| holds(Some(i), true_r)), [plain, value])
         };
         let of_trials: Vec<_> = (0..trials).into_par_iter().map(of_trial).collect();
         for (held, corrected, values) in of_trials {
             (0..2).for_each(|at| found.repeated[at] += share * f64::from(u8::from(held[at])));
-            found.corrected += share * f64::from(u8::from(corrected));
+            found.corrected += share * f64::from(u8::from(corrected == Some(true)));
+            found.uncorrected += share * f64::from(u8::from(corrected.is_none()));
             (0..2).for_each(|at| found.means[at] += share * values[at]);
         }
         found.means[2] += true_r / models as f64;
     }
+    found.corrected /= 1.0 - found.uncorrected;
     found
 }
 
-/// Nominal 95%; over 400 trials the standard error is 1.1%.
+/// Nominal 95%. Over 1,000 trials a coverage has a standard error of 0.7%, so one of 95% stays between 93 and 97% but in one
+/// case of 300.
 #[test]
 fn intervals_of_correlations_over_prompts_cover_the_truth() {
-    let prompts = Prompts::new(40, 1, 2.0, 0.0);
-    for effects in [Effects::Dense, Effects::Sparse] {
-        let found = correlation_coverage(effects, 50, &prompts, false, [4, 100]);
-        for coverage in found.repeated.into_iter().chain([found.corrected]) {
-            assert!((0.915..=0.985).contains(&coverage), "{found:?}");
+    for (effects, prompts) in [
+        (Effects::Dense, Prompts::new(40, 1, 2.0, 0.0)),
+        (Effects::Sparse, Prompts::new(40, 1, 2.0, 0.0)),
+        // As few prompts as have an interval, and noise as large as the strong heads.
+        (Effects::Sparse, Prompts::new(FEWEST_PROMPTS, 1, 10.0, 0.0)),
+    ] {
+        let found = correlation_coverage(effects, 24, &prompts, false, [20, 50]);
+        println!("{} prompts, noise {}: {found:?}", prompts.templates.len(), prompts.noise);
+        for coverage in found.repeated {
+            assert!((0.93..=0.97).contains(&coverage), "{found:?}");
         }
-        println!("{found:?}");
+        // The corrected one is on the wide side where noise is large, and has no interval where it is larger still.
+        let is_noisy = prompts.noise > 5.0;
+        assert!((0.93..=if is_noisy { 1.0 } else { 0.97 }).contains(&found.corrected), "{found:?}");
+        assert!(is_noisy || found.uncorrected == 0.0, "{found:?}");
         let [plain, corrected, truth] = found.means;
-        assert!((corrected - truth).abs() < 0.02, "{found:?}");
+        assert!(is_noisy || (corrected - truth).abs() < 0.02, "{found:?}");
         assert!(truth - plain > 0.02 || matches!(effects, Effects::Sparse), "{found:?}");
     }
 }
@@ -290,33 +305,39 @@ fn intervals_of_correlations_over_prompts_cover_the_truth() {
 fn intervals_of_correlations_over_templates_cover_the_truth() {
     let prompts = Prompts::new(40, 8, 1.0, 0.5);
     for effects in [Effects::Dense, Effects::Sparse] {
-        let found = correlation_coverage(effects, 50, &prompts, true, [4, 100]);
+        let found = correlation_coverage(effects, 24, &prompts, true, [20, 50]);
         println!("{found:?}");
-        let pearson = found.repeated[0];
-        assert!((0.915..=0.985).contains(&pearson), "{found:?}");
-        assert!(found.repeated[1] >= 0.92, "{found:?}");
+        for coverage in found.repeated {
+            assert!((0.93..=0.97).contains(&coverage), "{found:?}");
+        }
     }
 }
 
 #[test]
 #[ignore = "takes many minutes"]
 fn table_of_correlations() {
-    println!("| heads | effects | over | Pearson | Spearman | corrected | mean r | corrected | true |");
-    for n_heads in [48, 144, 384] {
-        for (name, effects) in [("dense", Effects::Dense), ("sparse", Effects::Sparse)] {
-            for (over, over_templates, prompts) in [
-                ("60 prompts, noise 1", false, Prompts::new(60, 1, 1.0, 0.0)),
-                ("60 prompts, noise 4", false, Prompts::new(60, 1, 4.0, 0.0)),
-                ("8 templates", true, Prompts::new(40, 8, 1.0, 0.5)),
-                ("10 templates", true, Prompts::new(60, 10, 1.0, 0.5)),
-            ] {
-                let found = correlation_coverage(effects, n_heads, &prompts, over_templates, [10, 200]);
-                let [p, s, c] = [found.repeated[0], found.repeated[1], found.corrected].map(|x| 100.0 * x);
-                let [plain, corrected, truth] = found.means;
-                println!(
-                    "| {n_heads} | {name} | {over} | {p:.1}% | {s:.1}% | {c:.1}% | {plain:.3} | {corrected:.3} | {truth:.3} |"
-                );
-            }
+    println!(
+        "| heads | effects | over | Pearson | Spearman | corrected | none | mean r | corrected | true |"
+    );
+    for (name, effects) in [("dense", Effects::Dense), ("sparse", Effects::Sparse)] {
+        for (n_heads, over, over_templates, prompts) in [
+            (48, "10 prompts, noise 2", false, Prompts::new(10, 1, 2.0, 0.0)),
+            (48, "20 prompts, noise 4", false, Prompts::new(20, 1, 4.0, 0.0)),
+            (48, "60 prompts, noise 1", false, Prompts::new(60, 1, 1.0, 0.0)),
+            (48, "60 prompts, noise 4", false, Prompts::new(60, 1, 4.0, 0.0)),
+            (48, "4 templates", true, Prompts::new(40, 4, 1.0, 0.5)),
+            (48, "8 templates", true, Prompts::new(40, 8, 1.0, 0.5)),
+            (48, "10 templates", true, Prompts::new(60, 10, 1.0, 0.5)),
+            (144, "60 prompts, noise 4", false, Prompts::new(60, 1, 4.0, 0.0)),
+            (144, "8 templates", true, Prompts::new(40, 8, 1.0, 0.5)),
+        ] {
+            let found = correlation_coverage(effects, n_heads, &prompts, over_templates, [20, 100]);
+            let [pearson, spearman] = found.repeated;
+            let [p, s, c, none] = [pearson, spearman, found.corrected, found.uncorrected].map(|x| 100.0 * x);
+            let [plain, corrected, truth] = found.means;
+            println!(
+                "| {n_heads} | {name} | {over} | {p:.1}% | {s:.1}% | {c:.1}% | {none:.1}% | {plain:.3} | {corrected:.3} | {truth:.3} |"
+            );
         }
     }
 }

@@ -36,7 +36,8 @@ fn compensation_is_what_is_not_direct() {
     let repair = self_repair(&side, 0.05).unwrap();
     assert_eq!(repair.split, Split::HeldOut);
     let helping = file.heads.iter().filter(|h| h.direct.as_ref().unwrap().direct <= -0.05).count();
-    assert!(helping > 0 && repair.n_heads == helping, "{repair:?}");
+    // Their intervals must lie below 0, too.
+    assert!(repair.n_heads > 0 && repair.n_heads <= helping, "{repair:?}");
     assert!(
         (repair.repaired.value.unwrap() + 1.0).abs() < 1e-6,
         "the loss is made twice as large: {repair:?}"

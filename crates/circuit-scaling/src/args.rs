@@ -144,6 +144,30 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --effort thorough\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000 --stages scan"
     )]
     Plan(PlanArgs),
+    /// Cut a study into parts of equal cost, for many machines: its prompts are drawn once, and parts/plan.json says who does what
+    #[command(
+        after_help = "Examples:\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --out my-study\n  circuit-scaling parts --study study.toml --parts 64 --out my-study\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --dry-run"
+    )]
+    Parts(PartsArgs),
+    /// Do a part of a study that was cut with `parts`, on any machine that has its folder
+    ///
+    /// A part that was stopped, however it was stopped, goes on where it was when it is started again. On SIGTERM it keeps what it
+    /// found and ends with exit code 99.
+    #[command(
+        after_help = "Examples:\n  circuit-scaling part 3 --out my-study\n  circuit-scaling part 5-9,12 --out my-study       # one after the other\n  circuit-scaling part --out my-study              # in an array job of SLURM, PBS, Grid Engine or Kubernetes"
+    )]
+    Part(PartArgs),
+    /// Join the parts of a study: after the first wave cut the second, after the second go on with every later stage
+    #[command(after_help = "Example:\n  circuit-scaling gather --out my-study")]
+    Gather(GatherArgs),
+    /// Write SLURM job scripts for a study in parts, and submit them
+    #[command(
+        after_help = "Examples:\n  circuit-scaling slurm --models gpt2,pythia-160m --parts 16 --out my-study --dry-run\n  circuit-scaling slurm --study study.toml --parts 64 --cpus 32 --sbatch \"--partition=long --account=me\" --out my-study"
+    )]
+    Slurm(SlurmArgs),
+    /// Say how far the parts of a study are: done, running, failed, time left
+    #[command(after_help = "Example:\n  circuit-scaling status --out my-study")]
+    Status(StatusArgs),
     /// List the models that can be named
     #[command(after_help = "Example:\n  circuit-scaling models")]
     Models,
@@ -423,6 +447,73 @@ pub struct PlanArgs {
     pub run: RunArgs,
 }
 
+/// Options of `parts`.
+#[derive(Debug, Args)]
+pub struct PartsArgs {
+    /// The study
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How many parts
+    #[arg(long, value_name = "N", value_parser = n_parts)]
+    pub parts: usize,
+    /// Say what the parts would cost, and how many machines they are good for, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `part`.
+#[derive(Debug, Args)]
+pub struct PartArgs {
+    /// Which part, from 1, or which ones: 3, or 2-5,9; by default the index of the array job that this is
+    #[arg(value_name = "PART")]
+    pub part: Option<String>,
+    /// Where the study lies
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Working memory beside the weights, such as 512M or 2G; by default as the plan says
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<usize>,
+}
+
+/// Options of `gather`.
+#[derive(Debug, Args)]
+pub struct GatherArgs {
+    /// Where the study lies
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Working memory beside the weights, such as 512M or 2G; by default as the plan says
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<usize>,
+}
+
+/// Options of `slurm`.
+#[derive(Debug, Args)]
+pub struct SlurmArgs {
+    /// The study
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// How many parts: tasks of the job array
+    #[arg(long, value_name = "N", value_parser = n_parts)]
+    pub parts: usize,
+    /// Cores of each task
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub cpus: u32,
+    /// Further options for sbatch, such as "--partition=long --account=me"; may be given again
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+    /// Write the scripts and print them and how they would be submitted, but submit nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Where the study lies
+    #[command(flatten)]
+    pub study: StudyArgs,
+}
+
 /// Options of `run`.
 #[derive(Debug, Args, Clone)]
 pub struct RunArgs {
@@ -553,6 +644,11 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Whether it runs models on what the scans found.
+    pub fn runs_experiments(self) -> bool {
+        matches!(self, Self::Attend | Self::Trace | Self::Ablate)
+    }
+
     /// All stages, in order.
     pub const ALL: [Self; 8] = [
         Self::Scan,
@@ -597,6 +693,14 @@ pub fn threshold(text: &str) -> Result<f64, String> {
     } else {
         Err("give a number of logits that is not negative".into())
     }
+}
+
+/// A number of parts that schedulers take.
+fn n_parts(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=100_000).contains(n))
+        .ok_or_else(|| "give a whole number from 1 to 100000".into())
 }
 
 /// Bytes from a number with an optional K, M or G (powers of 1,024).

@@ -12,6 +12,8 @@ use cs_circuits::task::TaskError;
 use cs_circuits::trace::TraceError;
 use cs_model::error::LoadError;
 
+use crate::commands::parts::PartsError;
+
 /// An error that ends the program with exit code 1.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -243,6 +245,9 @@ pub enum CliError {
         /// The task.
         task: String,
     },
+    /// A study in parts.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
     /// A manual page that cannot be made.
     #[error("the manual page cannot be made: {0}")]
     Man(std::io::Error),

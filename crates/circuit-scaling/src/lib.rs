@@ -16,11 +16,13 @@ pub mod effort;
 pub mod error;
 pub mod experiment;
 mod left_out;
+mod measured;
 mod miniatures;
 pub mod model;
 pub mod prelude;
 mod progress;
 mod scan_meta;
+mod stop;
 pub mod study_file;
 mod study_folder;
 mod subject;
@@ -38,28 +40,30 @@ use progress::{Display, Mode};
 
 /// The whole program, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
-    match run_with(std::env::args_os()) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    run_with(std::env::args_os()).into()
 }
 
-/// The whole program with these arguments, of which the first is its own name; whether all went well. Help, and arguments that
-/// do not parse, end the process.
-pub fn run_with(args: impl IntoIterator<Item = OsString>) -> bool {
+/// The whole program with these arguments, of which the first is its own name: its exit code, 0 where all went well. Help, and
+/// arguments that do not parse, end the process.
+pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     complete::answer(&args);
     let matches = Cli::command().get_matches_from(args);
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    stop::watch();
     match dispatch(cli, &matches) {
         Ok(text) => {
             // A closed pipe (`| head`) is no failure of ours.
             let _ = std::io::stdout().write_all(text.as_bytes());
-            true
+            0
+        }
+        Err(_) if let Some(code) = stop::asked() => {
+            eprintln!("circuit-scaling: {}", stop::MESSAGE);
+            code
         }
         Err(error) => {
             eprintln!("circuit-scaling: {}", error::one_line(&error));
-            false
+            1
         }
     }
 }
@@ -74,7 +78,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         (_, true) => Mode::Json,
         _ => Mode::Bars,
     };
-    let display = Display { mode, verbose: cli.verbose, whole: None };
+    let display = Display { mode, verbose: cli.verbose, whole: None, share: None };
     let options = matches.subcommand().map(|(_, options)| options);
     let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
     match &cli.command {
@@ -97,6 +101,11 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, is_given, display),
+        Command::Parts(args) => commands::parts::parts(args, is_given, display),
+        Command::Part(args) => commands::parts::part(args, display),
+        Command::Gather(args) => commands::parts::gather(args, display),
+        Command::Slurm(args) => commands::parts::slurm(args, is_given, display),
+        Command::Status(args) => commands::parts::status(args),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),

@@ -39,7 +39,10 @@ impl Model {
     /// A name that means nothing, a download that fails, files that are no checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
         // Bars of downloads show themselves on terminals only.
-        downloads::fetch(&[name.to_owned()], Display { mode: Mode::Bars, verbose: false, whole: None })?;
+        downloads::fetch(
+            &[name.to_owned()],
+            Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
+        )?;
         let subject = Subject::find(name)?;
         let decoder = subject.load()?;
         Ok(Self { subject, decoder })

@@ -1,11 +1,14 @@
 //! Progress on standard error: bars on a terminal, lines of JSON for programs, or nothing.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
+
+use crate::stop;
 
 /// How progress is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,43 @@ pub struct Display {
     pub verbose: bool,
     /// What the whole run is expected to take, if it was counted.
     pub whole: Option<&'static Whole>,
+    /// Hears how much of a part of a study is done.
+    pub share: Option<&'static Share>,
+}
+
+/// How much of something is done that is made of steps of known size.
+#[derive(Default)]
+pub struct Share(Mutex<ShareOf>);
+
+#[derive(Default, Clone, Copy)]
+struct ShareOf {
+    /// What the steps before came to, and what the step under way will.
+    before: f64,
+    step: f64,
+    /// How much of that is done.
+    done: f64,
+}
+
+impl Share {
+    /// A step begins, after steps that come to `before` of the whole, and comes to `step` of it.
+    pub fn begin(&self, before: f64, step: f64) {
+        *self.lock() = ShareOf { before, step, done: 0.0 };
+    }
+
+    /// So much of the step is done.
+    fn advance(&self, done: f64) {
+        self.lock().done = done;
+    }
+
+    /// How much of the whole is done.
+    pub fn get(&self) -> f64 {
+        let of = self.lock();
+        of.before + of.step * of.done
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ShareOf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A run's steps, each a stage of a model, with the time that each is expected to take.
@@ -90,7 +130,8 @@ impl Display {
         let labels = json!({ "stage": stage, "model": model, "task": task, "unit": unit });
         let (start, last_line) = (Instant::now(), Cell::new(None));
         let model = model.to_owned();
-        Bar { bar, total, mode: self.mode, labels, start, last_line, whole: self.whole, stage, model }
+        let (whole, share) = (self.whole, self.share);
+        Bar { bar, total, mode: self.mode, labels, start, last_line, whole, share, stage, model }
     }
 
     /// A stage begins: `number` of `of`.
@@ -143,14 +184,19 @@ pub struct Bar {
     start: Instant,
     last_line: Cell<Option<Instant>>,
     whole: Option<&'static Whole>,
+    share: Option<&'static Share>,
     stage: &'static str,
     model: String,
 }
 
 impl Bar {
-    /// Shows that `done` of `work` is done, as so many units' worth: heads of early layers are more work than others.
-    pub fn advance(&self, done: u64, work: u64) {
+    /// Shows that `done` of `work` is done, as so many units' worth: heads of early layers are more work than others. Returns
+    /// whether to go on.
+    pub fn advance(&self, done: u64, work: u64) -> ControlFlow<()> {
         let share = done as f64 / work.max(1) as f64;
+        if let Some(of_part) = self.share {
+            of_part.advance(share);
+        }
         let units = self.total as f64 * share;
         self.bar.set_position(units as u64);
         let seconds = self.start.elapsed().as_secs_f64();
@@ -172,6 +218,7 @@ impl Bar {
             line["whole_seconds_left"] = json!(whole);
             eprintln!("{line}");
         }
+        stop::check()
     }
 
     /// Ends the bar and returns the seconds it stood.

@@ -17,13 +17,17 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::CliError;
+use crate::measured::Measured;
+use crate::stop;
 
 /// A folder that this process alone writes to.
 pub struct StudyFolder {
     /// Where things lie in it.
     pub layout: Layout,
+    /// What was found of it on other machines.
+    pub measured: Measured,
     steps: BTreeMap<String, Step>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What a finished step was made from, and what it made.
@@ -66,16 +70,30 @@ impl StudyFolder {
     /// # Errors
     /// A folder that cannot be written; another run in it.
     pub fn open(out: &Path) -> Result<Self, CliError> {
+        Self::open_or(out, |source| Err(CliError::Out { path: out.to_owned(), source }))
+    }
+
+    /// The same; `without_locks` says whether to go on where the file system has no locks.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and those of `without_locks`.
+    pub fn open_or(
+        out: &Path,
+        without_locks: impl FnOnce(std::io::Error) -> Result<(), CliError>,
+    ) -> Result<Self, CliError> {
         let fail = |source| CliError::Out { path: out.to_owned(), source };
         let own = out.join(OWN);
         fs::create_dir_all(&own).map_err(fail)?;
         let lock =
-            File::options().create(true).truncate(false).write(true).open(own.join("lock")).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => {}
+            File::options().create(true).truncate(false).write(true).open(own.join(LOCK)).map_err(fail)?;
+        let lock = match lock.try_lock() {
+            Ok(()) => Some(lock),
             Err(TryLockError::WouldBlock) => return Err(CliError::InUse { path: out.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(fail(source)),
-        }
+            Err(TryLockError::Error(source)) => {
+                without_locks(source)?;
+                None
+            }
+        };
         let layout = Layout::new(out);
         fs::create_dir_all(layout.results()).map_err(fail)?;
         // A record that cannot be read says nothing: everything is made anew.
@@ -83,7 +101,7 @@ impl StudyFolder {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        Ok(Self { layout, steps, _lock: lock })
+        Ok(Self { layout, measured: Measured::default(), steps, _lock: lock })
     }
 
     /// Whether this step was done with these inputs, and what it made is still there, unchanged.
@@ -129,6 +147,32 @@ impl StudyFolder {
         Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
     }
 
+    /// Removes all results and all record of them.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn forget(&mut self) -> Result<(), CliError> {
+        let root = self.layout.root();
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            |source| CliError::Out { path, source }
+        };
+        for folder in [root.to_owned(), root.join(OWN)] {
+            for entry in fs::read_dir(&folder).map_err(fail(&folder))? {
+                let path = entry.map_err(fail(&folder))?.path();
+                let stays = path.ends_with(OWN) || path.ends_with(Path::new(OWN).join(LOCK));
+                let removed = match (stays, path.is_dir()) {
+                    (true, _) => Ok(()),
+                    (_, true) => fs::remove_dir_all(&path),
+                    (_, false) => fs::remove_file(&path),
+                };
+                removed.map_err(fail(&path))?;
+            }
+        }
+        self.steps.clear();
+        Ok(())
+    }
+
     /// A file of the program's own inside the folder.
     pub fn own(&self, name: &str) -> PathBuf {
         self.layout.root().join(OWN).join(name)
@@ -152,6 +196,7 @@ impl StudyFolder {
 
 const OWN: &str = ".circuit-scaling";
 const STEPS: &str = "steps.json";
+const LOCK: &str = "lock";
 
 /// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
 /// where it was.
@@ -166,7 +211,8 @@ pub struct Partial {
 }
 
 impl Partial {
-    fn read(path: PathBuf, inputs: &Digest256) -> Self {
+    /// What is known under these inputs, in this file.
+    pub fn read(path: PathBuf, inputs: &Digest256) -> Self {
         let bytes = fs::read(&path).unwrap_or_default();
         let known = match bytes.strip_prefix(inputs.as_str().as_bytes()) {
             Some(numbers) => numbers.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
@@ -178,15 +224,27 @@ impl Partial {
     /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
     pub fn keep(&mut self, found: &[f32]) {
         let start = Instant::now();
-        if start < self.next_write {
-            return;
+        if self.is_due() {
+            // A disk that is full now may have room when the step is done; that write reports what goes wrong.
+            let _ = self.save(found);
+            self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
         }
-        // A disk that is full now may have room when the step is done; that write reports what goes wrong.
-        let _ = write_atomic(&self.path, |out| {
+    }
+
+    /// Whether it is time to write again, or the program is about to end.
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.next_write || stop::asked().is_some()
+    }
+
+    /// Writes what is known now.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, found: &[f32]) -> Result<(), CliError> {
+        Ok(write_atomic(&self.path, |out| {
             out.write_all(self.inputs.as_str().as_bytes())?;
             found.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))
-        });
-        self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
+        })?)
     }
 
     /// Removes the file: the result itself is on disk.

@@ -1,5 +1,6 @@
 //! A model that a command works on: from the name a user gives to a checkpoint ready to load.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
@@ -125,6 +126,11 @@ impl Subject {
         Ok(Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?))
     }
 
+    /// The weights, loaded when they are first asked for.
+    pub fn lazy(&self) -> LazyDecoder<'_> {
+        LazyDecoder { subject: self, loaded: OnceCell::new() }
+    }
+
     /// What the model computes.
     pub fn spec(&self) -> &ModelSpec {
         &self.info.config.spec
@@ -136,6 +142,28 @@ impl Subject {
     /// A model without one.
     pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
         self.tokenizer.as_ref().ok_or_else(|| CliError::NoTokenizer { model: self.hf_name.clone() })
+    }
+}
+
+/// A model whose weights may never be needed.
+pub struct LazyDecoder<'a> {
+    subject: &'a Subject,
+    loaded: OnceCell<Decoder>,
+}
+
+impl LazyDecoder<'_> {
+    /// The loaded model.
+    ///
+    /// # Errors
+    /// As [`Subject::load`].
+    pub fn get(&self) -> Result<&Decoder, LoadError> {
+        match self.loaded.get() {
+            Some(decoder) => Ok(decoder),
+            None => {
+                let decoder = self.subject.load()?;
+                Ok(self.loaded.get_or_init(|| decoder))
+            }
+        }
     }
 }
 

@@ -21,6 +21,10 @@ const RUN: &[&str] = &["run", "--models", "model", "--prompts", "40"];
 const AFTER: &[&str] = &["run", "--models", "mini-gpt2-m,model"];
 const SCAN: &[&str] = &["scan", "--models", "model", "--task", "ioi"];
 const TASK: &[&str] = &["scan", "--models", "mini-gpt2-m", "--task", "task.toml", "--prompts", "20"];
+const PROMPTS: &[&str] = &["scan", "--models", "mini-gpt2-m", "--task", "prompts.csv"];
+const RESAMPLE: &[&str] =
+    &["scan", "--models", "mini-gpt2-m", "--task", "prompts.csv", "--ablation", "resample"];
+const TRACE: &[&str] = &["run", "--models", "mini-gpt2-m", "--tasks", "ioi,prompts.csv", "--effort", "quick"];
 const STUDY: &[&str] = &["run", "--study", "study.toml"];
 const ANALYZE: &[&str] = &["analyze", "joint.csv"];
 
@@ -81,6 +85,14 @@ id = "saw"
 text = "In the morning {first} saw {second} and {repeated} greeted"
 "#;
     write(folder, "task.toml", change(good.to_owned()));
+}
+
+const ROWS: &str = "clean,corrupted,correct,distractor\n\
+                    \"When Mary and John went home, John gave a gift to\",\"When Mary and John went home, Mary gave a gift to\",Mary,John\n\
+                    On Monday Paul met Kate. Kate talked to,On Monday Paul met Kate. Paul talked to,Paul,Kate\n";
+
+fn rows(folder: &Path, change: impl FnOnce(&str) -> String) {
+    write(folder, "prompts.csv", change(ROWS));
 }
 
 const JOINT: &str =
@@ -282,6 +294,67 @@ const CASES: &[Case] = &[
             })
         },
         TASK,
+    ),
+    // Files of prompts
+    ("prompts: empty", |f| write(f, "prompts.csv", ""), PROMPTS),
+    ("prompts: other columns", |f| rows(f, |r| r.replace("distractor", "other")), PROMPTS),
+    (
+        "prompts: ids of a tokenizer",
+        |f| rows(f, |r| r.replace("correct,distractor", "correct_idx,incorrect_idx")),
+        PROMPTS,
+    ),
+    ("prompts: not UTF-8", |f| write(f, "prompts.csv", [ROWS.as_bytes(), b"\xff,,a,b\n"].concat()), PROMPTS),
+    ("prompts: a NUL byte", |f| rows(f, |r| r.replace("On Monday", "On\0Monday")), PROMPTS),
+    (
+        "prompts: a comma without quotation marks",
+        |f| rows(f, |r| r.replace("Kate talked", "Later, Kate talked")),
+        PROMPTS,
+    ),
+    ("prompts: no answer", |f| rows(f, |r| r.replace(",Paul,Kate", ",,Kate")), PROMPTS),
+    (
+        "prompts: one prompt with two answers",
+        |f| rows(f, |r| r.to_owned() + "On Monday Paul met Kate. Kate talked to,,Paul,Mary\n"),
+        PROMPTS,
+    ),
+    (
+        "prompts: one row",
+        |f| rows(f, |r| r.lines().take(2).map(|line| line.to_owned() + "\n").collect()),
+        PROMPTS,
+    ),
+    (
+        "prompts: answers of several tokens",
+        |f| {
+            rows(f, |r| r.replace(",Paul,Kate", ",Paulina,Katerina").replace(",Mary,John", ",Marylou,Johnny"))
+        },
+        PROMPTS,
+    ),
+    (
+        "prompts: longer than the model reads",
+        |f| rows(f, |r| r.replace("On Monday", &"On Monday ".repeat(200))),
+        PROMPTS,
+    ),
+    ("prompts: nothing to resample with", |f| rows(f, |r| r.replace("corrupted", "note")), RESAMPLE),
+    ("prompts: nothing to trace with", |f| rows(f, |r| r.replace("corrupted", "note")), TRACE),
+    (
+        "prompts: corrupted ones of other lengths",
+        |f| rows(f, |r| r.replace("Kate. Paul talked", "Kate. Then Paul talked")),
+        RESAMPLE,
+    ),
+    (
+        "prompts: no published form",
+        |f| rows(f, str::to_owned),
+        &["scan", "--models", "mini-gpt2-m", "--task", "prompts.csv", "--protocol", "published"],
+    ),
+    ("prompts: another kind of file", nothing, &["scan", "--models", "model", "--task", "prompts.json"]),
+    (
+        "prompts: a built-in task's name",
+        |f| write(f, "ioi.csv", ROWS),
+        &["scan", "--models", "mini-gpt2-m", "--task", "ioi.csv"],
+    ),
+    (
+        "task: words that a tokenizer does not know",
+        nothing,
+        &["scan", "--models", "mini-gpt2-m", "--task", "greater-than"],
     ),
     // A study's file
     ("study: no such file", nothing, STUDY),

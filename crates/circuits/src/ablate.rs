@@ -10,8 +10,8 @@ use cs_engine::intervention::Branch;
 use cs_engine::{EngineError, Progress, Reading, Receiver};
 use cs_model::spec::ModelSpec;
 
-use crate::prompts::{PromptError, Split, TokenizedPrompts};
-use crate::scan::{Ablation, ScanOptions, candidates_to_read, engine_prompts, require_references};
+use crate::prompts::{PromptError, Reference, Split, TokenizedPrompts};
+use crate::scan::{Ablation, ScanOptions, candidates_to_read, require_references, some_engine_prompts};
 use crate::task::Order;
 
 /// Why sets cannot be ablated.
@@ -49,9 +49,9 @@ impl From<PromptError> for AblateError {
 /// The held-out prompts that random sets are run on: places among the prompts of a split, in order, at most `n` of them.
 ///
 /// Prompts are taken in turn from each template and order, so every pair of the two occurs equally often, to within one.
-/// Under [`Ablation::Mean`] they are all prompts, since a head's mean is one over all of them.
+/// Where prompts are their own references of a mean they are all prompts.
 #[must_use]
-pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: Ablation) -> Vec<usize> {
+pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, options: ScanOptions) -> Vec<usize> {
     let mut strata: Vec<((&str, Option<Order>), Vec<usize>)> = Vec::new();
     for (place, (_, prompt)) in prompts.of_split(split).enumerate() {
         let key = (prompt.template.as_str(), prompt.order);
@@ -60,7 +60,8 @@ pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, ablation: A
             None => strata.push((key, vec![place])),
         }
     }
-    let n = if ablation == Ablation::Mean { usize::MAX } else { n };
+    let is_own_reference = options.ablation == Ablation::Mean && options.reference == Reference::Same;
+    let n = if is_own_reference { usize::MAX } else { n };
     let turns = strata.iter().map(|(_, places)| places.len()).max().unwrap_or(0);
     let in_turn =
         (0..turns).flat_map(|turn| strata.iter().filter_map(move |(_, places)| places.get(turn).copied()));
@@ -84,6 +85,22 @@ pub fn ablate_sets(
     options: ScanOptions,
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskOutcomes, AblateError> {
+    resume(decoder, prompts, (split, places), sets, options, vec![], &mut |u| observe(u.progress))
+}
+
+/// [`ablate_sets`] that leaves out what `known` has: the [`Underway::sets`] of an earlier run of the same sets, or nothing.
+///
+/// # Errors
+/// See [`AblateError`].
+pub fn resume(
+    decoder: &Decoder,
+    prompts: &TokenizedPrompts,
+    (split, places): (Split, Option<&[usize]>),
+    sets: &[HeadSet],
+    options: ScanOptions,
+    known: Vec<Outcome>,
+    observe: &mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
+) -> Result<TaskOutcomes, AblateError> {
     require_references(prompts, split, options)?;
     let candidates = prompts.candidate_ids();
     if candidates.len() < 2 {
@@ -94,35 +111,64 @@ pub fn ablate_sets(
             names: prompts.candidates.len(),
         });
     }
-    let prompts = asked(prompts, split, places);
-    let mut read = engine_prompts(&prompts, options);
-    for (read, prompt) in read.iter_mut().zip(&prompts.prompts) {
-        read.read = candidates_to_read(&candidates, prompt);
+    let prompts = prompts.restricted_to(split);
+    let places = asked(&prompts, places);
+    let mut read = some_engine_prompts(&prompts, &places, options);
+    for (read, &place) in read.iter_mut().zip(&places) {
+        read.read = candidates_to_read(&candidates, &prompts.prompts[place]);
     }
     let branches = branches(sets, options);
-    let n_prompts = prompts.prompts.len();
+    let n_prompts = places.len();
     let empty = Outcome {
         mean_diff: vec![f32::NAN; n_prompts],
         logit_diff: vec![f32::NAN; n_prompts],
         correct: vec![false; n_prompts],
     };
+    let fits = known.len() == sets.len() && known.iter().all(|of_set| of_set.n_prompts() == n_prompts);
     let mut outcomes = Outcomes {
         n_candidates: candidates.len(),
         base: empty.clone(),
-        sets: vec![empty; sets.len()],
+        sets: if fits { known } else { vec![empty; sets.len()] },
         observe,
     };
     cs_engine::run(decoder, &read, &branches, options.engine, &mut outcomes)?;
     let Outcomes { base, sets, .. } = outcomes;
-    Ok(TaskOutcomes {
+    Ok(of_task(&prompts, &places, base, sets))
+}
+
+/// What [`ablate_sets`] gives, made of outcomes that are known already.
+#[must_use]
+pub fn recalled(
+    prompts: &TokenizedPrompts,
+    (split, places): (Split, Option<&[usize]>),
+    base: Outcome,
+    sets: Vec<Outcome>,
+) -> TaskOutcomes {
+    let prompts = prompts.restricted_to(split);
+    let places = asked(&prompts, places);
+    of_task(&prompts, &places, base, sets)
+}
+
+/// Outcomes on the prompts of these places, which are those that were asked.
+fn of_task(prompts: &TokenizedPrompts, places: &[usize], base: Outcome, sets: Vec<Outcome>) -> TaskOutcomes {
+    TaskOutcomes {
         task: prompts.task.clone(),
-        weights: prompts.prompts.iter().map(|p| p.weight).collect(),
-        n_candidates: candidates.len(),
+        weights: places.iter().map(|&place| prompts.prompts[place].weight).collect(),
+        n_candidates: prompts.candidate_ids().len(),
         base,
         sets,
         subsample: vec![],
         random: vec![],
-    })
+    }
+}
+
+/// How far a run of sets is.
+#[derive(Clone, Copy, Debug)]
+pub struct Underway<'a> {
+    /// Work done and in all.
+    pub progress: Progress,
+    /// What each set gave so far; NaN on prompts where it was not run yet. Given to [`resume`], nothing of it is run again.
+    pub sets: &'a [Outcome],
 }
 
 /// What [`ablate_sets`] costs on a model of this shape, without running it.
@@ -136,17 +182,14 @@ pub fn cost(
     sets: &[HeadSet],
     options: ScanOptions,
 ) -> Result<cs_engine::Cost, EngineError> {
-    let prompts = engine_prompts(&asked(prompts, split, places), options);
-    cs_engine::cost(spec, &prompts, &branches(sets, options), options.engine)
+    let prompts = prompts.restricted_to(split);
+    let asked = some_engine_prompts(&prompts, &asked(&prompts, places), options);
+    cs_engine::cost(spec, &asked, &branches(sets, options), options.engine)
 }
 
-/// The prompts of a split, or some of them.
-fn asked(prompts: &TokenizedPrompts, split: Split, places: Option<&[usize]>) -> TokenizedPrompts {
-    let mut asked = prompts.restricted_to(split);
-    if let Some(places) = places {
-        asked.prompts = places.iter().map(|&place| asked.prompts[place].clone()).collect();
-    }
-    asked
+/// The places of the prompts to run: some, or all.
+fn asked(prompts: &TokenizedPrompts, places: Option<&[usize]>) -> Vec<usize> {
+    places.map_or_else(|| (0..prompts.prompts.len()).collect(), <[usize]>::to_vec)
 }
 
 /// One branch per set.
@@ -161,7 +204,7 @@ struct Outcomes<'a> {
     n_candidates: usize,
     base: Outcome,
     sets: Vec<Outcome>,
-    observe: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+    observe: &'a mut dyn FnMut(Underway<'_>) -> ControlFlow<()>,
 }
 
 impl Receiver for Outcomes<'_> {
@@ -180,6 +223,10 @@ impl Receiver for Outcomes<'_> {
     }
 
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
-        (self.observe)(progress)
+        (self.observe)(Underway { progress, sets: &self.sets })
+    }
+
+    fn is_known(&self, set: usize, prompts: &[usize]) -> bool {
+        prompts.iter().all(|&prompt| self.sets[set].mean_diff[prompt].is_finite())
     }
 }

@@ -4,9 +4,10 @@
 use cs_analysis::direct::compares_with_delta;
 use cs_analysis::head_id::HeadId;
 use cs_analysis::per_prompt::PerPromptScan;
-use cs_analysis::roles::{PatternScores, TaskRoles, TaskScores, ranged_means};
+use cs_analysis::roles::{PatternScores, TaskRoles, TaskScores, ranged_means, ranged_products};
 use cs_analysis::scan_file::Split;
 use cs_analysis::stats::Seed;
+use cs_analysis::stats::bootstrap::weighted_mean;
 use cs_engine::decoder::Decoder;
 use cs_engine::{Cost, EngineError, Options, Prompt, Queries, attention_rows};
 use cs_model::spec::ModelSpec;
@@ -205,10 +206,11 @@ pub fn task_roles(
 
     // What a head adds is minus its direct effect. A scan of some heads has no rows for the others.
     let direct = scan.direct_differences(split).filter(|direct| direct.len() == n_heads);
-    let times_added = |attention: &[Vec<f64>]| {
-        let Some(direct) = &direct else { return none() };
-        let product = |(a, d): (&Vec<f64>, &Vec<f64>)| a.iter().zip(d).map(|(a, d)| -a * d).collect();
-        ranged_means(&attention.iter().zip(direct).map(product).collect::<Vec<_>>(), &weights, &seed)
+    let added: Option<Vec<Vec<f64>>> =
+        direct.as_ref().map(|direct| direct.iter().map(|head| head.iter().map(|d| -d).collect()).collect());
+    let times_added = |attention: &[Vec<f64>]| match &added {
+        Some(added) => ranged_products(attention, added, &weights, &seed),
+        None => none(),
     };
     let indirect = match &direct {
         Some(direct) if compares_with_delta(&scan.meta) => {
@@ -240,6 +242,7 @@ pub fn task_roles(
         s_inhibition: s_inhibition[at],
         copy_suppression: copy_suppression[at],
         indirect: indirect[at],
+        attention: [&to_answer, &to_distractor].map(|to| weighted_mean(&to[at], &weights)),
     };
     Ok(TaskRoles {
         task: prompts.task.clone(),

@@ -268,9 +268,22 @@ pub fn cost(
     prompts: &TokenizedPrompts,
     options: ScanOptions,
 ) -> Result<cs_engine::Cost, ScanError> {
-    require_references(prompts, Split::All, options)?;
     let heads: Vec<HeadId> = HeadId::all(spec.n_layers as u32, spec.n_heads as u32).collect();
-    let branches = one_by_one(&heads, options);
+    cost_of_heads(spec, prompts, &heads, options)
+}
+
+/// The same for some heads alone.
+///
+/// # Errors
+/// See [`ScanError`].
+pub fn cost_of_heads(
+    spec: &ModelSpec,
+    prompts: &TokenizedPrompts,
+    heads: &[HeadId],
+    options: ScanOptions,
+) -> Result<cs_engine::Cost, ScanError> {
+    require_references(prompts, Split::All, options)?;
+    let branches = one_by_one(heads, options);
     let asked = engine_prompts(prompts, options);
     let scan = cs_engine::cost(spec, &asked, &branches, options.engine)?;
     // The accuracy takes a plain run of its own, and direct effects another.
@@ -342,19 +355,45 @@ pub fn require_references(
 /// Prompts as the engine takes them, with the groups, references and sources of the ablation; the logits read are the correct
 /// and the distractor's.
 pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -> Vec<cs_engine::Prompt> {
+    let all: Vec<usize> = (0..prompts.prompts.len()).collect();
+    some_engine_prompts(prompts, &all, options)
+}
+
+/// The same for the prompts at some places, where means are over the references of all prompts nevertheless.
+pub(crate) fn some_engine_prompts(
+    prompts: &TokenizedPrompts,
+    places: &[usize],
+    options: ScanOptions,
+) -> Vec<cs_engine::Prompt> {
     let (ablation, reference) = (options.ablation, options.reference);
+    let has_references = ablation == Ablation::Mean && reference == Reference::Abc;
     let as_read = |p: &TokenizedPrompt| cs_engine::Prompt {
         tokens: p.token_ids.clone(),
         source: p.resampled(reference).filter(|_| ablation == Ablation::Resample).map(<[u32]>::to_vec),
         group: 0,
-        references: (ablation == Ablation::Mean && reference == Reference::Abc)
-            .then(|| p.references.iter().map(|reference| reference.token_ids.clone()).collect()),
-        weight: f64::from(p.weight),
+        references: has_references.then(Vec::new),
+        weight: if has_references { 1.0 } else { f64::from(p.weight) },
         read: vec![p.correct_id, p.distractor_id],
     };
-    let mut asked: Vec<cs_engine::Prompt> = prompts.prompts.iter().map(as_read).collect();
+    let mut asked: Vec<cs_engine::Prompt> = places.iter().map(|&p| as_read(&prompts.prompts[p])).collect();
     for (group, members) in prompts.mean_groups(Split::All).into_iter().enumerate() {
-        members.into_iter().for_each(|prompt| asked[prompt].group = group as u32);
+        let mut of_group: Vec<usize> = Vec::new();
+        for (at, place) in places.iter().enumerate() {
+            if members.contains(place) {
+                asked[at].group = group as u32;
+                of_group.push(at);
+            }
+        }
+        // One prompt brings the references of all, each as often as its prompt was drawn, so that their sum is the same to
+        // the bit whichever prompts are asked.
+        if let Some(&first) = of_group.first()
+            && let Some(references) = &mut asked[first].references
+        {
+            for prompt in members.iter().map(|&p| &prompts.prompts[p]) {
+                let drawn = || prompt.references.iter().map(|reference| reference.token_ids.clone());
+                (0..prompt.weight).for_each(|_| references.extend(drawn()));
+            }
+        }
     }
     asked
 }

@@ -10,7 +10,7 @@ use cs_analysis::categories::DEFAULT_TAU;
 use cs_analysis::contrast::{ANTI_REPEAT, Category, IOI, Side};
 use cs_analysis::tracing::{TracedHead, correlations, summarise};
 use cs_circuits::ablate::{AblateError, ablate_sets, subsample};
-use cs_circuits::prompts::{Split, TokenizedPrompts};
+use cs_circuits::prompts::{Reference, Split, TokenizedPrompts};
 use cs_circuits::scan::{Ablation, ScanOptions};
 use cs_circuits::trace::{TraceError, trace};
 use cs_engine::intervention::Stream;
@@ -177,9 +177,11 @@ fn separate_circuits_dissociate() {
         }
         assert!(ablation.notes.iter().any(|n| n.contains("no head is shared")), "{:?}", ablation.notes);
         // On the other task they are no hero heads, so their layers explain nothing there.
-        let matched = row("random_matched_ioi_only", 2);
+        let matched =
+            ablation.tests.iter().filter(|t| t.against == SetKind::RandomMatched && t.task == "anti");
+        let matched: Vec<_> = matched.filter(|t| t.selection == "ioi_only").collect();
         assert!(
-            matched.status.starts_with("anti: not drawn") || matched.on(Side::B).n_sets == 0,
+            !matched.is_empty() && matched.iter().all(|t| t.status.starts_with("not drawn")),
             "{matched:?}"
         );
         let area = ablation.areas.iter().find(|a| {
@@ -287,10 +289,18 @@ fn order_does_not_matter() {
     let world = World::new();
     let model = Planted::new(&world, full_circuit(&world), 4);
     let sets: Vec<HeadSet> = vec![vec![(0, 1), (2, 3), (3, 5)], vec![(1, 1)], vec![(0, 0), (0, 5), (3, 2)]];
-    for ablation in [Ablation::Zero, Ablation::Mean, Ablation::Resample] {
-        let options = ScanOptions { ablation, ..ScanOptions::default() };
+    for (ablation, reference) in [
+        (Ablation::Zero, Reference::Abc),
+        (Ablation::Mean, Reference::Abc),
+        (Ablation::Mean, Reference::Same),
+        (Ablation::Resample, Reference::Abc),
+        (Ablation::Resample, Reference::Same),
+    ] {
+        let options = ScanOptions { ablation, reference, ..ScanOptions::default() };
         // On some prompts alone, each has the value that it has among all.
-        let places = subsample(&world.ioi, Split::HeldOut, 5, ablation);
+        let places = subsample(&world.ioi, Split::HeldOut, 5, options);
+        let all_are_needed = ablation == Ablation::Mean && reference == Reference::Same;
+        assert_eq!(places.len() == 5, !all_are_needed);
         let some = (Split::HeldOut, Some(&places[..]));
         let few = ablate_sets(&model.decoder, &world.ioi, some, &sets, options, &mut go_on).unwrap();
         let all = ablate_sets(&model.decoder, &world.ioi, (Split::HeldOut, None), &sets, options, &mut go_on)

@@ -5,6 +5,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
+use cs_circuits::references::check_references;
+use cs_circuits::scan::{Ablation, ScanOptions};
 use cs_circuits::task::{Names, Task, Template};
 use support::{Real, ids, real};
 
@@ -85,8 +87,9 @@ fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
 
     let accepted = PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2]).unwrap();
     assert!(accepted.names.all().count() > 60);
-    let error =
-        PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2, &pythia]).unwrap_err().to_string();
+    let error = PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2, &pythia])
+        .unwrap_err()
+        .to_string();
     println!("{error}");
     assert!(error.contains("two_spaces: 0 of the"), "{error}");
     assert!(
@@ -127,47 +130,40 @@ fn the_published_prompts_make_the_forest_that_the_study_states() {
     }
 }
 
+/// Lina is two tokens of GPT-2's and the only name of the study that is; Mallory and Heidi are two of Pythia's.
 #[test]
-fn published_prompts_without_twins_are_those_with_rare_lengths() {
+fn published_prompts_have_twins_and_references_as_long_in_both() {
     let Some((gpt2, pythia)) = both() else { return };
     for name in ["ioi", "anti-repeat"] {
         let task = Task::load(name).unwrap();
-        let set = PromptSet::resolve(&task, &published(), &[&gpt2, &pythia]).unwrap();
-        for tokenizer in [&gpt2, &pythia] {
-            let tokens = set.tokenize(tokenizer).unwrap();
-            let missing = tokens.prompts.iter().filter(|prompt| prompt.resample_token_ids.is_none()).count();
-            let pairs = tokens.tracing_pairs(Split::All);
-            println!(
-                "{name}, {}: {} distinct, {missing} without resampled twin, {} without tracing pair",
-                tokenizer.model(),
-                tokens.prompts.len(),
-                pairs.left_out.len()
-            );
-            for prompt in &tokens.prompts {
-                let references = prompt.references.iter().map(|reference| &reference.token_ids);
-                let twins = [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten();
-                for ids in twins.chain(references) {
-                    assert_eq!(ids.len(), prompt.token_ids.len());
+        let tokenizers: [&[&dyn Tokenize]; 3] = [&[&gpt2], &[&pythia], &[&gpt2, &pythia]];
+        for of_study in tokenizers {
+            let set = PromptSet::resolve(&task, &published(), of_study).unwrap();
+            for &tokenizer in of_study {
+                let tokens = set.tokenize(tokenizer).unwrap();
+                tokens.require_means(Split::All, Reference::Abc).unwrap();
+                tokens.require_resample(Split::All, Reference::Abc).unwrap();
+                tokens.require_resample(Split::All, Reference::Same).unwrap();
+                for prompt in &tokens.prompts {
+                    let references = prompt.references.iter().map(|reference| &reference.token_ids);
+                    let twins =
+                        [&prompt.resample_token_ids, &prompt.corrupted_token_ids].into_iter().flatten();
+                    for ids in twins.chain(references) {
+                        assert_eq!(ids.len(), prompt.token_ids.len());
+                    }
                 }
             }
-            assert!(missing < tokens.prompts.len() / 2);
-            // Of some lengths no three names are, and that is said; the other prompts of a length are always there.
-            let without = tokens.prompts.iter().filter(|prompt| prompt.references.is_empty()).count();
-            println!("{without} without reference prompt");
-            assert!(without < tokens.prompts.len() / 2);
-            // " Mallory" met " Heidi" is the one prompt of its length in Pythia's tokens.
-            let alone =
-                tokens.require_means(Split::All, Reference::Same).err().map(|error| error.to_string());
-            let expected = (name, tokenizer.model()) == ("anti-repeat", "pythia");
-            assert_eq!(alone.is_some(), expected, "{alone:?}");
-            assert!(alone.is_none_or(
-                |error| error.contains("for 1 of 5 groups") && error.contains("--protocol standard")
-            ));
-            let error = tokens.require_means(Split::All, Reference::Abc).unwrap_err().to_string();
-            assert!(
-                error.contains("have no reference prompt") && error.contains("--reference same"),
-                "{error}"
-            );
+            // Mallory met Heidi is the one prompt of its length in Pythia's tokens, however many are drawn.
+            let scan = ScanOptions {
+                ablation: Ablation::Mean,
+                reference: Reference::Same,
+                ..ScanOptions::default()
+            };
+            let error = check_references(&task, &published(), of_study, scan).err().map(|e| e.to_string());
+            let alone = name == "anti-repeat" && of_study.iter().any(|t| t.model() == "pythia");
+            assert_eq!(error.is_some(), alone, "{error:?}");
+            let mend = "no number of prompts helps: use --reference abc";
+            assert!(error.is_none_or(|error| error.contains("1 of 5 groups") && error.contains(mend)));
         }
     }
 }

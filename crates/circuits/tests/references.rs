@@ -10,8 +10,9 @@ use std::ops::ControlFlow;
 use cs_analysis::categories::DEFAULT_TAU;
 use cs_circuits::ablate::ablate_sets;
 use cs_circuits::prompts::{
-    PromptOptions, PromptSet, Protocol, REFERENCES_PER_TEMPLATE, Reference, Split, TokenizedPrompts,
+    PromptOptions, PromptSet, Protocol, REFERENCES_PER_TEMPLATE, Reference, Split, Tokenize, TokenizedPrompts,
 };
+use cs_circuits::references::check_references;
 use cs_circuits::scan::{Ablation, ScanOptions};
 use cs_circuits::task::Task;
 use planted::{Planted, World, deltas, failures, full_circuit, scan_with, shared_circuit};
@@ -80,6 +81,23 @@ fn few_prompts_have_as_many_references_as_many() {
     assert!(distinct.len() * 10 > first.len() * 9, "{} of {}", distinct.len(), first.len());
 }
 
+fn refusal(
+    task: &str,
+    n: usize,
+    protocol: Protocol,
+    tokenizers: &[&dyn Tokenize],
+    scan: ScanOptions,
+) -> String {
+    let options = PromptOptions { n_prompts: Some(n), protocol, ..PromptOptions::default() };
+    let error = check_references(&Task::load(task).unwrap(), &options, tokenizers, scan).unwrap_err();
+    assert!(!error.to_string().contains('\n'), "{error}");
+    error.to_string()
+}
+
+fn means(reference: Reference) -> ScanOptions {
+    ScanOptions { ablation: Ablation::Mean, reference, ..ScanOptions::default() }
+}
+
 #[test]
 fn groups_of_one_are_refused_with_the_number_of_prompts_that_helps() {
     let words = Words::new("words");
@@ -87,23 +105,81 @@ fn groups_of_one_are_refused_with_the_number_of_prompts_that_helps() {
         for few in [2, 10, 20, needed - 1] {
             let (_, tokens) = resolve(task, few, Protocol::Standard, &words);
             tokens.require_means(Split::All, Reference::Abc).unwrap();
-            let error = tokens.require_means(Split::All, Reference::Same).unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("at least {needed} prompts instead of {few} (--prompts)")),
-                "{error}"
+            tokens.require_means(Split::All, Reference::Same).unwrap_err();
+            let error = refusal(task, few, Protocol::Standard, &[&words], means(Reference::Same));
+            let mend = format!(
+                "ask for {needed} prompts instead of {few} (--prompts), or use --reference abc, or use --ablation zero"
             );
-            assert!(error.contains("--reference abc") && !error.contains('\n'), "{error}");
+            assert!(error.ends_with(&mend), "{error}");
         }
         let (_, tokens) = resolve(task, needed, Protocol::Standard, &words);
         tokens.require_means(Split::All, Reference::Same).unwrap();
     }
-    let (_, tokens) = resolve("ioi", 1, Protocol::Published, &words);
-    let error = tokens.require_means(Split::All, Reference::Same).unwrap_err().to_string();
-    assert!(error.contains("at least 2 prompts instead of 1"), "{error}");
+    let error = refusal("ioi", 1, Protocol::Published, &[&words], means(Reference::Same));
+    assert!(error.contains("ask for 2 prompts instead of 1"), "{error}");
     // Three draws of one text are one prompt: without it there is nothing left.
     let (_, mut tokens) = resolve("ioi", 1, Protocol::Published, &words);
     tokens.prompts[0].weight = 3;
     assert!(tokens.require_means(Split::All, Reference::Same).is_err());
+}
+
+/// Whatever the names' lengths: the number of prompts that an error asks for is enough, each option that it names helps, and
+/// where it says that no number does, none does.
+#[test]
+fn what_an_error_asks_for_helps() {
+    let published = |task: &str| Task::load(task).unwrap().names().unwrap().published.clone().unwrap();
+    let mut said = BTreeSet::new();
+    for (at, task) in ["ioi", "anti_repeat"].into_iter().cycle().take(24).enumerate() {
+        // Some of the names are two tokens, of which the last is the answer: one letter, and each another.
+        let all = published(task).names;
+        let mut names: Vec<&str> = Vec::new();
+        for (i, name) in all.iter().enumerate().filter(|(i, _)| (at * 37 + i * 11) % 7 < at % 4) {
+            if (i % 5 > 0 || at % 2 == 0)
+                && names.iter().all(|other| other.chars().last() != name.chars().last())
+            {
+                names.push(name);
+            }
+        }
+        let tokenizer = Words { joins_spaces: at % 3 == 0, ..Words::splitting("words", &names) };
+        for (n, ablation, reference) in [
+            (3, Ablation::Mean, Reference::Same),
+            (40, Ablation::Mean, Reference::Same),
+            (200, Ablation::Mean, Reference::Abc),
+            (200, Ablation::Resample, Reference::Same),
+        ] {
+            let task = Task::load(task).unwrap();
+            let with = |n| PromptOptions {
+                n_prompts: Some(n),
+                protocol: Protocol::Published,
+                ..PromptOptions::default()
+            };
+            let scan = ScanOptions { ablation, reference, ..ScanOptions::default() };
+            let check = |n, scan| check_references(&task, &with(n), &[&tokenizer], scan);
+            let Err(error) = check(n, scan) else { continue };
+            let error = error.to_string();
+            if let Some((_, rest)) = error.split_once("ask for ") {
+                let asked: usize = rest.split(' ').next().unwrap().parse().unwrap();
+                assert!(asked > n, "{error}");
+                check(asked, scan).unwrap_or_else(|wrong| panic!("{error}, and then: {wrong}"));
+                said.insert("number");
+            }
+            for other in [Reference::Abc, Reference::Same] {
+                if error.contains(&format!("--reference {other}, or")) {
+                    check(n, ScanOptions { reference: other, ..scan })
+                        .unwrap_or_else(|e| panic!("{error}: {e}"));
+                    said.insert("other");
+                }
+            }
+            if error.contains("no number of prompts helps") {
+                for more in [777, 5000, 20_000] {
+                    check(more, scan).unwrap_err();
+                }
+                said.insert("none");
+            }
+            assert!(error.ends_with("use --ablation zero"), "{error}");
+        }
+    }
+    assert_eq!(said, BTreeSet::from(["none", "number", "other"]), "every kind of error has come up");
 }
 
 #[test]
@@ -112,25 +188,48 @@ fn names_of_a_length_of_their_own_have_no_reference_and_are_refused() {
     let (_, tokens) = resolve("ioi", 200, Protocol::Published, &splitting);
     for prompt in &tokens.prompts {
         assert_eq!(prompt.references.is_empty(), prompt.text.contains("Lina"), "{}", prompt.text);
+        assert_eq!(prompt.resample_token_ids.is_none(), prompt.text.contains("Lina"), "{}", prompt.text);
     }
-    for error in [
-        tokens.require_means(Split::All, Reference::Abc).unwrap_err().to_string(),
-        tokens.require_resample(Split::All, Reference::Abc).unwrap_err().to_string(),
-    ] {
+    for ablation in [Ablation::Mean, Ablation::Resample] {
+        let scan = ScanOptions { ablation, ..ScanOptions::default() };
+        let error = refusal("ioi", 200, Protocol::Published, &[&splitting], scan);
         assert!(error.contains("have no reference prompt") && error.contains("Lina"), "{error}");
-        assert!(error.contains("--protocol standard") && !error.contains('\n'), "{error}");
+        assert_eq!(error.contains("--reference same"), ablation == Ablation::Mean, "{error}");
+        assert!(error.ends_with("use --protocol standard, or use --ablation zero"), "{error}");
     }
-    // Where other names are as long, three of them fit.
-    let (_, tokens) =
-        resolve("ioi", 200, Protocol::Published, &Words::splitting("words", &["Lina", "Omar", "Chen"]));
-    assert!(tokens.prompts.iter().any(|p| p.text.contains("Lina") && !p.references.is_empty()));
-    assert!(
-        tokens
-            .prompts
-            .iter()
-            .flat_map(|p| p.references.iter().map(move |r| (p, r)))
-            .all(|(p, r)| { p.token_ids.len() == r.token_ids.len() && p.text != r.text })
-    );
+}
+
+/// Where the form's own names are too few of a length, others stand in; place by place they are as long as the prompt's.
+#[test]
+fn names_of_the_same_length_stand_in() {
+    let two_tokens = ["Lina", "Nadia", "Farah", "Ravi", "Priya"];
+    let (set, tokens) = resolve("ioi", 200, Protocol::Published, &Words::splitting("words", &two_tokens));
+    tokens.require_means(Split::All, Reference::Abc).unwrap();
+    tokens.require_resample(Split::All, Reference::Abc).unwrap();
+    tokens.require_resample(Split::All, Reference::Same).unwrap();
+    let is_long = |name: &str| two_tokens.contains(&name);
+    let own = Task::load("ioi").unwrap().names().unwrap().published.clone().unwrap().names;
+    for (prompt, tokenized) in set.prompts.iter().zip(&tokens.prompts) {
+        assert_eq!(prompt.references.len(), tokenized.references.len());
+        for r in &prompt.references {
+            let (repeated, _) = prompt.order.unwrap().repeated_and_other(&prompt.first, &prompt.second);
+            for (name, in_place) in
+                [(&r.first, prompt.first.as_str()), (&r.second, &prompt.second), (&r.third, repeated)]
+            {
+                assert_eq!(is_long(name), is_long(in_place), "{} for {}", r.text, prompt.text);
+                // The form's own where there are enough of them.
+                assert!(is_long(name) || own.contains(name), "{}", r.text);
+            }
+            assert!(r.first != r.second && r.third != r.first && r.third != r.second, "{}", r.text);
+        }
+        let twin = prompt.resample.as_ref().unwrap();
+        assert_eq!(
+            (is_long(&twin.first), is_long(&twin.second)),
+            (is_long(&prompt.first), is_long(&prompt.second))
+        );
+    }
+    // Candidates of an answer are the form's names alone.
+    assert_eq!(tokens.candidates.len(), own.len());
 }
 
 /// With three different names nothing is repeated, so that a mean takes from each head just what it says of the task: Δ is that

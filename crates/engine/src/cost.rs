@@ -12,7 +12,7 @@
 //!
 //! floating-point operations (6 d_model d_mlp where MLPs have gates; d_attn for d_head where attention's output passes a
 //! norm of its own), and the plain run costs all layers in full, as do the reference prompts of means up to the last layer that
-//! reads one. Branches that begin alike are counted once until
+//! reads one, and a first plain run up to the last layer that a branch reads of it after its first. Branches that begin alike are counted once until
 //! they part, in the stacks that the run would make. The expected time is the sum over kinds of
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
@@ -104,6 +104,10 @@ impl Cost {
         let branch_nodes = everywhere(&chunk.branch);
         let tree = Tree::new(branches);
         let starting = tree.by_first_layer();
+        // What later edits read of the plain run is kept by a run of its own.
+        if let Some((&last_kept, _)) = tree.sources_read_later().last_key_value() {
+            self.add_plain(spec, &chunk.base, 0..last_kept + 1);
+        }
         let attention_of = |layer: usize| {
             attention(spec, layer, &chunk.branch, if layer == last { &chunk.ends } else { &branch_nodes })
         };

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use crate::decoder::Decoder;
 use crate::error::EngineError;
 use crate::intervention::{Branch, Edit};
 use crate::machine::{Child, Limits, Machine, Rows, Stage};
@@ -53,13 +52,12 @@ struct Stack<'w, R> {
 impl<'a, M: Machine> Driver<'a, M> {
     pub fn new(
         machine: &'a mut M,
-        decoder: &Decoder,
+        n_layers: usize,
         branches: &'a [Branch],
         means: Option<&'a GroupMeans>,
         (limits, options): (Limits, Options),
         chunks: &[Chunk],
     ) -> Self {
-        let n_layers = decoder.spec().n_layers;
         let tree = Tree::new(branches);
         let by_first_layer = tree.by_first_layer();
         let total = |chunk| -> u64 {

@@ -28,7 +28,9 @@ pub fn run(
     let limits = machine.limits(branches, plan::longest(prompts));
     let chunks = plan::chunks(prompts, branches, limits, options)?;
     let means = GroupMeans::compute(&mut machine, decoder, prompts, branches, options)?;
-    let mut driver = Driver::new(&mut machine, decoder, branches, means.as_ref(), (limits, options), &chunks);
+    let n_layers = decoder.spec().n_layers;
+    let mut driver =
+        Driver::new(&mut machine, n_layers, branches, means.as_ref(), (limits, options), &chunks);
     for chunk in &chunks {
         driver.run_chunk(prompts, chunk, receiver)?;
     }

@@ -10,4 +10,4 @@ def main() -> None:
     """Runs the program with this process's arguments and ends the process with its exit code."""
     # The program computes in native code, where Python's own handler would never be heard.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(0 if run_program(["circuit-scaling", *sys.argv[1:]]) else 1)
+    sys.exit(run_program(["circuit-scaling", *sys.argv[1:]]))

@@ -6,6 +6,9 @@ use super::{HeadSet, SetKind};
 use crate::stats::Seed;
 use crate::stats::resampling::sample_without_replacement;
 
+/// p-values up to this are worth a test: a comparison that can reach none counts for no q-value.
+pub(super) const WORTH_TESTING: f64 = 0.05;
+
 /// Random sets of one make, in a random order without repetition.
 ///
 /// Were the hero set's heads like any others, the hero set would be one more of these sets, and a random one: any order of
@@ -75,6 +78,11 @@ impl Pool {
         }
         let k = strata.iter().map(|(_, k)| k).sum();
         Self { kind, k, n_possible, sets, strata }
+    }
+
+    /// Whether a comparison with at most `n_sets` of them can reach a p-value that is worth it.
+    pub(super) fn is_worth_it(&self, n_sets: usize) -> bool {
+        1.0 / ((self.n_possible - 1).min(n_sets as u64) + 1) as f64 <= WORTH_TESTING
     }
 
     /// Mean over all sets of the sum of their heads' `value`.

@@ -1,8 +1,9 @@
 //! From outcomes per prompt to rows and tests.
 
 use super::curves;
+use super::draws::WORTH_TESTING;
 use super::measure::Measure;
-use super::sequential::{compare, is_asked, lowest_p};
+use super::sequential::{compare, is_asked};
 use super::{
     ALL_HEADS, AblationPlan, AblationSettings, ComparedSets, Evidence, HeadSet, MATCHED_LEVEL, MEASURED,
     ModelAblation, Outcome, Pool, RawRow, Selection, SetKind, SetMeans, SetTest, TaskOutcomes,
@@ -12,14 +13,12 @@ use crate::error::{AnalysisError, Result};
 use crate::model_measures::LEVEL;
 use crate::origin::Origin;
 use crate::per_prompt::{Differences, PerPromptScan};
-use crate::stats::benjamini_hochberg;
 use crate::stats::bootstrap::weighted_mean;
 use crate::stats::interval::student_quantile;
+use crate::stats::two_stage;
 
 /// Kinds of random sets, in the order of the tables.
 pub(super) const KINDS: [SetKind; 2] = [SetKind::Random, SetKind::RandomMatched];
-/// p-values up to this are worth a test: a test that can reach none counts for no q-value.
-const WORTH_TESTING: f64 = 0.05;
 
 /// The effect of a set on each prompt: logit difference (correct − distractor) minus that of `base`. `[n_prompts]`
 #[must_use]
@@ -246,8 +245,7 @@ impl Evaluation<'_> {
             for (at, task) in self.tasks.iter().enumerate() {
                 for measure in Measure::BOTH {
                     for pool in sets.pools() {
-                        let n_possible = self.plan.pools[pool].n_possible;
-                        is_worth_it.push(lowest_p(n_possible, self.settings.n_random_sets) <= WORTH_TESTING);
+                        is_worth_it.push(self.plan.pools[pool].is_worth_it(self.settings.n_random_sets));
                         let mut test = self.test(task, sets, pool, measure);
                         test.selection = selection.name(self.contrast);
                         test.k = k;
@@ -257,19 +255,19 @@ impl Evaluation<'_> {
                 }
             }
         }
-        let counted = |tests: &[SetTest]| -> Vec<f64> {
-            let worth = tests.iter().zip(&is_worth_it).filter(|(_, worth)| **worth);
-            worth.map(|(test, _)| test.p_value.unwrap_or(1.0)).collect()
-        };
-        let mut q_values = benjamini_hochberg(&counted(&tests)).into_iter();
-        for (test, is_worth_it) in tests.iter_mut().zip(is_worth_it) {
-            let q_value = if is_worth_it { q_values.next() } else { None };
-            test.q_value = test.p_value.and(q_value);
-            if !is_worth_it && test.p_value.is_some() {
-                let n =
-                    test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
-                test.status = format!("{n} different sets are too few for p ≤ {WORTH_TESTING}");
+        for kind in KINDS {
+            let family: Vec<usize> =
+                (0..tests.len()).filter(|&i| is_worth_it[i] && tests[i].against == kind).collect();
+            let p_values: Vec<f64> = family.iter().map(|&i| tests[i].p_value.unwrap_or(1.0)).collect();
+            for (i, q_value) in family.into_iter().zip(two_stage(&p_values)) {
+                tests[i].q_value = tests[i].p_value.and(Some(q_value));
             }
+        }
+        for (test, _) in
+            tests.iter_mut().zip(is_worth_it).filter(|(test, worth)| !worth && test.p_value.is_some())
+        {
+            let n = test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
+            test.status = format!("{n} different sets are too few for p ≤ {WORTH_TESTING}");
         }
         tests
     }
@@ -332,7 +330,7 @@ impl Evaluation<'_> {
 
 /// Why sets of the same layers were not run.
 pub(super) fn not_drawn() -> String {
-    format!("not drawn: the hero set does not differ from sets of all heads (p > {MATCHED_LEVEL})")
+    format!("not drawn: the hero set goes no further than sets of all heads (p > {MATCHED_LEVEL})")
 }
 
 /// Draws behind weights.

@@ -4,6 +4,9 @@
 //! the scan found on the prompts that heads are picked on, and the [pools](Pool) that random sets are drawn from.
 //! `cs_circuits::ablate` runs them, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
 //!
+//! **What is asked.** Whether a hero set moves a measure further from where it is with nothing ablated than random sets do, in
+//! either direction: heads are picked by the size of their effects, whatever the sign.
+//!
 //! **What is run.** Hero sets are run on every held-out prompt. Random sets are many, and what they show is how much sets
 //! differ, for which few prompts are enough: they are run on a *subsample*, balanced over templates and orders. Tests
 //! compare hero and random sets on that same subsample, so they are exact whatever its size.
@@ -12,8 +15,11 @@
 //! **Which random sets.** They are drawn from *all* heads, the hero set's included: what the hero set would be if its heads
 //! were like any others. Against sets of the other heads alone the test would be too eager: of four equal heads the best one
 //! beats the other three in one case of four, and p would be 1/(1 + sets) each time. Draws from all heads serve every
-//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the largest hero set of each
-//! selection, where it differs from sets of all heads, and say whether its layers alone account for that.
+//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the hero sets that go
+//! further than sets of all heads, and say whether their layers alone account for that.
+//!
+//! **How many are found by chance.** Sets of all heads and matched sets are two questions and two families of tests, all of which
+//! are fixed before anything is run; each has q-values of its own ([`two_stage`](crate::stats::two_stage)).
 //!
 //! **Curves.** The sum of a set's single-head Δ is known from the scan, for every set and every held-out prompt. It serves as
 //! a control variate: the mean of the random sets that were run, on the subsample, is corrected by what the sums tell of the
@@ -134,6 +140,29 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Prompts that it is of.
+    #[must_use]
+    pub fn n_prompts(&self) -> usize {
+        self.mean_diff.len()
+    }
+
+    /// All numbers in one row: mean differences, logit differences, and 1 or 0 for correct. `[3 * n_prompts]`
+    pub fn numbers(&self) -> impl Iterator<Item = f32> {
+        let correct = self.correct.iter().map(|&c| f32::from(u8::from(c)));
+        self.mean_diff.iter().chain(&self.logit_diff).copied().chain(correct)
+    }
+
+    /// What [`Self::numbers`] gave.
+    #[must_use]
+    pub fn from_numbers(numbers: &[f32]) -> Self {
+        let n_prompts = numbers.len() / 3;
+        Self {
+            mean_diff: numbers[..n_prompts].to_vec(),
+            logit_diff: numbers[n_prompts..2 * n_prompts].to_vec(),
+            correct: numbers[2 * n_prompts..].iter().map(|&c| c == 1.0).collect(),
+        }
+    }
+
     /// The same on some of the prompts.
     #[must_use]
     pub fn at(&self, prompts: &[usize]) -> Self {
@@ -325,10 +354,10 @@ pub struct SetTest {
     pub difference_ci_high: Option<f64>,
     /// Difference in standard deviations of the random sets (Glass's Δ).
     pub effect_size: Option<f64>,
-    /// Two-sided [`SequentialP`].
+    /// [`SequentialP`] of how far the hero set moves the measure from the baseline.
     pub p_value: Option<f64>,
-    /// Benjamini–Hochberg q-value over the model's tests that could reach p ≤ 0.05, those that were left out counted as
-    /// p = 1.
+    /// q-value over the model's tests against sets of this kind that could reach p ≤ 0.05, those that were left out counted
+    /// as p = 1.
     pub q_value: Option<f64>,
     /// Random sets that were run.
     pub n_random: usize,

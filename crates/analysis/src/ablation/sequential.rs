@@ -3,23 +3,24 @@
 use super::measure::Measure;
 use super::{AblationPlan, AblationSettings, ComparedSets, HeadSet, Outcome, SetKind, TaskOutcomes};
 
-/// A tail ends when this many random sets lie in it: by then its p-value has a standard error of a third of itself.
+/// A comparison ends when this many random sets have come as far as the hero set: by then its p-value has a standard error of
+/// a third of itself.
 pub const ENOUGH_BEYOND: usize = 10;
 /// Sets of the first round; each later round doubles their number.
 const FIRST_ROUND: usize = 50;
 /// Where a comparison with sets of all heads finds nothing at this level, sets of the same layers are not drawn: they ask
-/// whether its layers alone explain what it found.
+/// whether the hero set's layers alone explain what was found.
 pub const MATCHED_LEVEL: f64 = 0.05;
 
-/// A two-sided sequential Monte Carlo p-value.
+/// A sequential Monte Carlo p-value: how seldom a random set moves a measure as far as the hero set does.
 ///
-/// Sets come one after the other. A tail ends at the set that is the [`ENOUGH_BEYOND`]th in it, `h`, and has p = h / n for
-/// the n sets so far; where it never comes that far, p = (g + 1) / (n + 1) for the g sets of n in it (Besag and Clifford,
-/// Sequential Monte Carlo p-values, Biometrika 1991). Either is valid: P(p ≤ α) ≤ α where every order of the hero set and
-/// the draws is equally likely, whatever α. The two-sided p is twice the smaller tail's, and 1 at most.
+/// Sets come one after the other. The comparison ends at the set that is the [`ENOUGH_BEYOND`]th to come as far, `h`, and has
+/// p = h / n for the n sets so far; where it never comes to that, p = (g + 1) / (n + 1) for the g sets of n that came as far
+/// (Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 1991). Either is valid: P(p ≤ α) ≤ α where every order of
+/// the hero set and the draws is equally likely, whatever α.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SequentialP {
-    /// The p-value, from the sets up to the one at which both tails had ended, or from all.
+    /// The p-value, from the sets up to the one at which the comparison ended, or from all.
     pub p_value: f64,
     /// Those sets.
     pub n_sets: usize,
@@ -28,55 +29,24 @@ pub struct SequentialP {
 }
 
 impl SequentialP {
-    /// Compares a hero set's value with those of random sets, in the order in which they were drawn.
+    /// Compares how far the hero set goes with how far random sets go, in the order in which they were drawn.
     pub fn new(hero: f64, sets: impl Iterator<Item = f64>) -> Self {
         // Equal sets may differ in their last bits.
         let rounding = 1e-12 * (1.0 + hero.abs());
-        let mut tails = [Tail::default(); 2];
-        let mut n_sets = 0;
+        let (mut n_sets, mut n_beyond) = (0, 0);
         for value in sets {
             n_sets += 1;
-            for (tail, is_beyond) in
-                tails.iter_mut().zip([value <= hero + rounding, value >= hero - rounding])
-            {
-                tail.add(n_sets, is_beyond);
-            }
-            if tails.iter().all(|t| t.ended_at.is_some()) {
-                break;
+            n_beyond += usize::from(value >= hero - rounding);
+            if n_beyond == ENOUGH_BEYOND {
+                return Self { p_value: n_beyond as f64 / n_sets as f64, n_sets, is_open: false };
             }
         }
-        let p_value = tails.map(|tail| tail.p_value(n_sets));
-        Self {
-            p_value: (2.0 * p_value[0].min(p_value[1])).min(1.0),
-            n_sets,
-            is_open: tails.iter().any(|t| t.ended_at.is_none()),
-        }
+        Self { p_value: (n_beyond + 1) as f64 / (n_sets + 1) as f64, n_sets, is_open: true }
     }
 }
 
-#[derive(Clone, Copy, Default)]
-struct Tail {
-    n_beyond: usize,
-    ended_at: Option<usize>,
-}
-
-impl Tail {
-    fn add(&mut self, n_sets: usize, is_beyond: bool) {
-        if self.ended_at.is_none() && is_beyond {
-            self.n_beyond += 1;
-            self.ended_at = (self.n_beyond == ENOUGH_BEYOND).then_some(n_sets);
-        }
-    }
-
-    fn p_value(self, n_sets: usize) -> f64 {
-        match self.ended_at {
-            Some(n) => ENOUGH_BEYOND as f64 / n as f64,
-            None => (self.n_beyond + 1) as f64 / (n_sets + 1) as f64,
-        }
-    }
-}
-
-/// A hero set against the sets of a pool that were run on one task. The hero set itself, if it was drawn, is left out.
+/// A hero set against the sets of a pool that were run on one task: how far each moves the measure from where it is with
+/// nothing ablated, either way. The hero set itself, if it was drawn, is left out.
 pub(super) fn compare(
     plan: &AblationPlan,
     outcomes: &TaskOutcomes,
@@ -84,15 +54,11 @@ pub(super) fn compare(
     measure: Measure,
 ) -> SequentialP {
     let weights = outcomes.subsample_weights();
-    let mean = |outcome: &Outcome| measure.mean(outcome, &weights);
+    let base = measure.mean(&outcomes.base.at(&outcomes.subsample), &weights);
+    let moved = |outcome: &Outcome| (measure.mean(outcome, &weights) - base).abs();
     let others = plan.pools[pool].sets.iter().zip(&outcomes.random[pool]);
-    let others = others.filter(|(set, _)| **set != plan.sets[hero]).map(|(_, outcome)| mean(outcome));
-    SequentialP::new(mean(&outcomes.sets[hero].at(&outcomes.subsample)), others)
-}
-
-/// Lowest p-value that a comparison with a pool can reach, with at most `n_sets` sets.
-pub(super) fn lowest_p(n_possible: u64, n_sets: usize) -> f64 {
-    2.0 / ((n_possible - 1).min(n_sets as u64) + 1) as f64
+    let others = others.filter(|(set, _)| **set != plan.sets[hero]).map(|(_, outcome)| moved(outcome));
+    SequentialP::new(moved(&outcomes.sets[hero].at(&outcomes.subsample)), others)
 }
 
 /// Runs some sets on the subsample of a task, by its place.
@@ -182,19 +148,16 @@ mod tests {
     fn p_values_are_those_of_besag_and_clifford() {
         let p = |hero, sets: &[f64]| SequentialP::new(hero, sets.iter().copied());
         let rising: Vec<f64> = (0..99).map(f64::from).collect();
-        // Below all: one tail ends at once, the other never.
-        let below = p(-1.0, &rising);
-        assert_eq!((below.p_value, below.n_sets, below.is_open), (0.02, 99, true));
-        assert_eq!(p(99.0, &rising).p_value, 0.02);
-        // In the middle both tails end, and what follows is not looked at.
-        let sets: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-        let middle = p(0.0, &sets);
-        assert_eq!((middle.p_value, middle.n_sets, middle.is_open), (1.0, 20, false));
-        assert_eq!(p(0.0, &sets[..20]), middle);
-        // The tenth set above comes at the 50th draw: p = 2 · 10 / 50.
-        let sets: Vec<f64> = (1..=60).map(|i| if i % 5 == 0 { 1.0 } else { -1.0 }).collect();
-        assert_eq!((p(0.0, &sets).p_value, p(0.0, &sets).n_sets), (0.4, 50));
-        // Ties count in both tails; no sets decide nothing.
+        // Further than all: only more sets could tell by how much.
+        let above = p(99.0, &rising);
+        assert_eq!((above.p_value, above.n_sets, above.is_open), (0.01, 99, true));
+        assert_eq!(p(95.0, &rising).p_value, 0.05);
+        // Every second set comes as far; what follows the tenth is not looked at.
+        let sets: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 0.0 } else { 2.0 }).collect();
+        let middle = p(1.0, &sets);
+        assert_eq!((middle.p_value, middle.n_sets, middle.is_open), (0.5, 20, false));
+        assert_eq!(p(1.0, &sets[..20]), middle);
+        // Ties count as having come as far; no sets decide nothing.
         assert_eq!(p(1.0, &[1.0; 9]).p_value, 1.0);
         assert_eq!((p(1.0, &[]).p_value, p(1.0, &[]).is_open), (1.0, true));
     }

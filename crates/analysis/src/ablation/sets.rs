@@ -44,8 +44,8 @@ pub struct ComparedSets {
     pub hero: usize,
     /// As many of all heads, as a place in [`AblationPlan::pools`]: the same for every selection.
     pub random: usize,
-    /// As many of each layer's heads as the hero set has; of each selection, its largest hero set alone is asked whether its
-    /// layers account for what it does.
+    /// As many of each layer's heads as the hero set has, where there are enough such sets for a test or the hero set is the
+    /// largest of its selection.
     pub matched: Option<usize>,
 }
 
@@ -98,8 +98,9 @@ pub fn plan(contrast: &Contrast, model: &ClassifiedModel, n_random_sets: usize, 
             } else {
                 let hero = in_order(chosen.iter().copied().take(k));
                 let random = Pool::of_all(&model.info.model, seed, &all, k, n_random_sets);
-                let matched = (Some(&k) == largest)
-                    .then(|| Pool::matched(&model.info.model, seed, &all, &hero, n_random_sets));
+                let matched = Pool::matched(&model.info.model, seed, &all, &hero, n_random_sets);
+                let matched =
+                    Some(matched).filter(|pool| Some(&k) == largest || pool.is_worth_it(n_random_sets));
                 Ok(ComparedSets {
                     hero: places.of(hero, &mut plan.sets),
                     random: place(random, &mut plan.pools),

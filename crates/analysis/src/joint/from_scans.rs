@@ -10,9 +10,8 @@ use crate::model_measures::LEVEL;
 use crate::per_prompt::PerPromptScan;
 use crate::scan_file::{HeadDelta, ScanFile, ScanMeta, Split};
 use crate::stats::Seed;
-use crate::stats::correlation::Correlation;
-use crate::stats::correlation_bootstrap::{Measured, prompt_noise};
-use crate::stats::correlation_prompts::{Over, disattenuated, interval_over_prompts};
+use crate::stats::correlation_bootstrap::Measured;
+use crate::stats::correlation_prompts::{Over, disattenuated, resampled};
 
 /// The scans of one model on both tasks of a contrast.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,24 +51,23 @@ impl ScanPair {
             let effects = [a, b].map(|side| side.differences(split));
             let [x, y] =
                 [0, 1].map(|at| Measured { series: &effects[at].heads, weights: &effects[at].weights });
-            let over_prompts = |kind: Correlation| {
-                let seeds = |purpose: &str| {
-                    [a, b].map(|side| {
-                        let meta = &side.meta;
-                        let words = [&meta.model_name, &meta.task, split.as_str(), purpose, kind.name()];
-                        Seed::new(meta.seed, &words)
-                    })
-                };
-                let templates = Over::Templates([&effects[0].templates, &effects[1].templates]);
-                OverPrompts {
-                    noise: prompt_noise(x, y, kind, &seeds("prompt noise")),
-                    prompts: interval_over_prompts(x, y, Over::Prompts, kind, LEVEL, &seeds("prompts")),
-                    templates: interval_over_prompts(x, y, templates, kind, LEVEL, &seeds("templates")),
-                }
+            let over = |what: Over, purpose: &str| {
+                let seeds = [a, b].map(|side| {
+                    let meta = &side.meta;
+                    Seed::new(meta.seed, &[&meta.model_name, &meta.task, split.as_str(), purpose])
+                });
+                resampled(x, y, what, LEVEL, &seeds)
             };
+            let prompts = over(Over::Prompts, "prompts");
+            let templates = Over::Templates([&effects[0].templates, &effects[1].templates]);
+            let templates = over(templates, "templates");
             let corrected = disattenuated(x, y, LEVEL);
             (
-                Correlation::BOTH.map(over_prompts),
+                [0, 1].map(|kind| OverPrompts {
+                    noise: prompts[kind].noise,
+                    prompts: prompts[kind].interval,
+                    templates: templates[kind].interval,
+                }),
                 Disattenuated {
                     value: corrected.map(|c| c.value),
                     interval: corrected.and_then(|c| c.interval),

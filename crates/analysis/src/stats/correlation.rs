@@ -26,12 +26,38 @@ impl Correlation {
     #[must_use]
     pub fn of(self, x: &[f64], y: &[f64]) -> Option<f64> {
         debug_assert_eq!(x.len(), y.len());
-        if x.len() < 3 {
-            return None;
+        match self {
+            Self::Pearson => of_values(x, y),
+            Self::Spearman => of_values(&ranks(x), &ranks(y)),
         }
-        let ones = vec![1.0; x.len()];
-        Counted::new(x, y).correlation(self, &ones)
     }
+}
+
+/// One side of a correlation, ready for both kinds.
+#[derive(Debug, Clone)]
+pub(crate) struct Ranked<'a> {
+    values: &'a [f64],
+    ranks: Vec<f64>,
+}
+
+impl<'a> Ranked<'a> {
+    pub fn new(values: &'a [f64]) -> Self {
+        Self { values, ranks: ranks(values) }
+    }
+
+    /// As [`Correlation::of`].
+    pub fn correlation(&self, kind: Correlation, other: &Self) -> Option<f64> {
+        match kind {
+            Correlation::Pearson => of_values(self.values, other.values),
+            Correlation::Spearman => of_values(&self.ranks, &other.ranks),
+        }
+    }
+}
+
+/// Pearson's correlation.
+fn of_values(x: &[f64], y: &[f64]) -> Option<f64> {
+    let moments = if x.len() < 3 { None } else { Moments::new(x, y, &vec![1.0; x.len()]) };
+    moments.map(|m| m.correlation())
 }
 
 /// [`Correlation::Pearson`] of `x` and `y`.
@@ -68,12 +94,7 @@ impl<'a> Counted<'a> {
         Self { x, y, order: [ascending(x), ascending(y)] }
     }
 
-    /// The correlation when point `i` counts `counts[i]` times.
-    pub fn correlation(&self, kind: Correlation, counts: &[f64]) -> Option<f64> {
-        self.with_values(kind, counts, |x, y| Moments::new(x, y, counts).map(|m| m.correlation()))
-    }
-
-    /// The same on Fisher's scale, with its standard error.
+    /// The correlation when point `i` counts `counts[i]` times, on Fisher's scale, with its standard error.
     pub fn on_fisher_scale(&self, kind: Correlation, counts: &[f64]) -> Option<OnFisherScale> {
         self.with_values(kind, counts, |x, y| {
             Moments::new(x, y, counts).map(|m| m.on_fisher_scale(x, y, counts))

@@ -21,11 +21,9 @@
 
 use rayon::prelude::*;
 
-use super::bootstrap::{resampled_means, weighted_mean};
 use super::correlation::{Correlation, Counted};
 use super::interval::Interval;
-use super::resampling::{Draws, Seed, index_below};
-use super::weighted_sums::PackedSeries;
+use super::resampling::{Seed, index_below};
 
 /// Resamples, of heads and of prompts: widths are then known to about 2%.
 pub(super) const N_RESAMPLES: usize = 2_000;
@@ -41,37 +39,14 @@ pub struct Measured<'a> {
     pub weights: &'a [u32],
 }
 
-/// What the sample of prompts does to a correlation, on Fisher's scale.
+/// What the sample of prompts does to a correlation, on Fisher's scale; see
+/// [`resampled`](super::correlation_prompts::resampled).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PromptNoise {
     /// Mean of z over resampled prompts, minus z of the prompts themselves.
     pub bias: f64,
     /// Standard deviation of z over resampled prompts.
     pub sd: f64,
-}
-
-/// The effect of resampling the prompts of both tasks (independently: they are different prompts) on the correlation
-/// between the heads' means; `None` where the correlation is not defined, or exactly ±1.
-#[must_use]
-pub fn prompt_noise(x: Measured, y: Measured, kind: Correlation, seed: &[Seed; 2]) -> Option<PromptNoise> {
-    let means = |m: &Measured| -> Vec<f64> { m.series.iter().map(|s| weighted_mean(s, m.weights)).collect() };
-    let observed = fisher(kind.of(&means(&x), &means(&y))?)?;
-    let n_heads = x.series.len();
-    let resampled = |m: &Measured, seed: &Seed| {
-        let packed = PackedSeries::new(m.weights.len(), m.series.iter().map(Vec::as_slice));
-        resampled_means(&packed, &Draws::new(m.weights), m.weights.len(), N_RESAMPLES, seed)
-    };
-    let (x, y) = (resampled(&x, &seed[0]), resampled(&y, &seed[1]));
-    let z: Vec<f64> = x
-        .par_chunks_exact(n_heads)
-        .zip(y.par_chunks_exact(n_heads))
-        .map(|(x, y)| kind.of(x, y).and_then(fisher))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .flatten()
-        .collect();
-    let (mean, sd) = mean_and_sd(&z)?;
-    Some(PromptNoise { bias: mean - observed, sd })
 }
 
 /// The interval of the correlation between `x` and `y` over heads, or over heads and prompts if `noise` tells what the

@@ -2,24 +2,29 @@
 //!
 //! All heads of a model are measured, so they are no sample; the prompts are. Two questions, both about this model:
 //!
-//! - **What would as many other prompts, or prompts of other templates, give?** [`interval_over_prompts`]: on Fisher's
+//! - **What would as many other prompts, or prompts of other templates, give?** [`resampled`]: on Fisher's
 //!   scale, z ± t · √(var_x + var_y), with the variances of z when prompts (or whole templates) of one task are resampled
 //!   and the other's are kept, each times n/(n − 1), and Welch and Satterthwaite's degrees of freedom.
 //! - **What would be left if every effect were measured without noise?** [`disattenuated`]: noise pulls a correlation
 //!   towards 0. Spearman's (1904) correction takes the noise off the variances; here it is the known sampling
 //!   variance of each head's mean, relative to the mean of all heads, since what moves all heads alike moves no correlation.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::bootstrap::weighted_mean;
 use super::clusters::{FEWEST_CLUSTERS, n_clusters, places};
-use super::correlation::Correlation;
-use super::correlation_bootstrap::{Measured, N_RESAMPLES, fisher, mean_and_sd};
+use super::correlation::{Correlation, Ranked};
+use super::correlation_bootstrap::{Measured, N_RESAMPLES, PromptNoise, fisher, mean_and_sd};
 use super::functions::Estimate;
 use super::interval::{FEWEST_PROMPTS, Interval, student_quantile};
 use super::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
 use super::resampling::{Draws, Seed};
 use super::weighted_sums::PackedSeries;
+
+/// Resamples per unit of parallel work.
+const AT_ONCE: usize = 32;
 
 /// What is drawn anew.
 #[derive(Debug, Clone, Copy)]
@@ -30,35 +35,67 @@ pub enum Over<'a> {
     Templates([&'a [u32]; 2]),
 }
 
-/// The interval of the correlation between the heads' means, over other prompts or templates of both tasks.
-///
-/// `None` where it cannot be estimated: fewer than [`FEWEST_PROMPTS`] distinct prompts or [`FEWEST_CLUSTERS`] templates
-/// of a task, no variation, or a correlation of exactly ±1.
+/// What resamples say of one correlation between the heads' means.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Resampled {
+    /// Its interval over other prompts or templates of both tasks. `None` for fewer than [`FEWEST_PROMPTS`] distinct prompts
+    /// or [`FEWEST_CLUSTERS`] templates of a task, no variation, or a correlation of exactly ±1.
+    pub interval: Option<Interval>,
+    /// What resampling both tasks at once does to it; `None` as for the interval, but whatever the number of prompts.
+    pub noise: Option<PromptNoise>,
+}
+
+/// Both correlations ([`Correlation::BOTH`]) between the heads' means, from the same resamples of prompts or templates.
 #[must_use]
-pub fn interval_over_prompts(
-    x: Measured,
-    y: Measured,
-    over: Over,
-    kind: Correlation,
-    level: f64,
-    seeds: &[Seed; 2],
-) -> Option<Interval> {
-    let (mean_x, mean_y) = (means(&x), means(&y));
-    let observed = fisher(kind.of(&mean_x, &mean_y)?)?;
+pub fn resampled(x: Measured, y: Measured, over: Over, level: f64, seeds: &[Seed; 2]) -> [Resampled; 2] {
     let units = match over {
-        Over::Prompts => [Units::prompts(&x)?, Units::prompts(&y)?],
-        Over::Templates([of_x, of_y]) => [Units::templates(&x, of_x)?, Units::templates(&y, of_y)?],
+        Over::Prompts => [Some(Units::prompts(&x)), Some(Units::prompts(&y))],
+        Over::Templates([of_x, of_y]) => [Units::templates(&x, of_x), Units::templates(&y, of_y)],
     };
-    let (mut variance, mut inverse_df) = (0.0, 0.0);
-    for ((units, fixed), seed) in units.iter().zip([&mean_y, &mean_x]).zip(seeds) {
-        let z = units.resampled(seed, |mean| kind.of(mean, fixed).and_then(fisher));
-        let df = units.draws.len() as f64 - 1.0;
-        let own = mean_and_sd(&z)?.1.powi(2) * (df + 1.0) / df;
-        variance += own;
-        inverse_df += own * own / df;
-    }
-    let half = student_quantile(0.5 * (1.0 + level), variance * variance / inverse_df) * variance.sqrt();
-    half.is_finite().then(|| Interval { low: (observed - half).tanh(), high: (observed + half).tanh() })
+    let [Some(of_x), Some(of_y)] = units else { return [Resampled::default(); 2] };
+    let means = [means(&x), means(&y)];
+    let [fixed_x, fixed_y] = means.each_ref().map(|means| Ranked::new(means));
+    let z_of = |x: &Ranked, y: &Ranked| Correlation::BOTH.map(|kind| x.correlation(kind, y).and_then(fisher));
+    let observed = z_of(&fixed_x, &fixed_y);
+    // Where x is resampled, where y is, and where both are. [n_resamples][3][2]
+    let z: Vec<[[Option<f64>; 2]; 3]> = (0..N_RESAMPLES.div_ceil(AT_ONCE))
+        .into_par_iter()
+        .flat_map_iter(|block| {
+            let streams = block * AT_ONCE..N_RESAMPLES.min((block + 1) * AT_ONCE);
+            let [x, y] =
+                [of_x.resample(&seeds[0], streams.clone()), of_y.resample(&seeds[1], streams.clone())];
+            let of_one = |(x, y): (&[f64], &[f64])| {
+                let (x, y) = (Ranked::new(x), Ranked::new(y));
+                [z_of(&x, &fixed_y), z_of(&fixed_x, &y), z_of(&x, &y)]
+            };
+            let n_heads = means[0].len();
+            x.chunks_exact(n_heads).zip(y.chunks_exact(n_heads)).map(of_one).collect::<Vec<_>>()
+        })
+        .collect();
+    let enough =
+        [&x, &y].iter().all(|m| matches!(over, Over::Templates(_)) || m.weights.len() >= FEWEST_PROMPTS);
+    [0, 1].map(|kind| {
+        let spread =
+            |which: usize| mean_and_sd(&z.iter().filter_map(|z| z[which][kind]).collect::<Vec<f64>>());
+        let (Some(observed), Some(of_x_alone), Some(of_y_alone), Some((mean, sd))) =
+            (observed[kind], spread(0), spread(1), spread(2))
+        else {
+            return Resampled::default();
+        };
+        let (mut variance, mut inverse_df) = (0.0, 0.0);
+        for ((_, sd), units) in [of_x_alone, of_y_alone].into_iter().zip([&of_x, &of_y]) {
+            let df = units.draws.len() as f64 - 1.0;
+            let own = sd.powi(2) * (df + 1.0) / df;
+            variance += own;
+            inverse_df += own * own / df;
+        }
+        let half = student_quantile(0.5 * (1.0 + level), variance * variance / inverse_df) * variance.sqrt();
+        Resampled {
+            interval: (enough && half.is_finite())
+                .then(|| Interval { low: (observed - half).tanh(), high: (observed + half).tanh() }),
+            noise: Some(PromptNoise { bias: mean - observed, sd }),
+        }
+    })
 }
 
 /// Pearson's correlation between the heads' effects, corrected for the noise of their measurement, with its interval over
@@ -132,19 +169,16 @@ struct Units {
 
 impl Units {
     /// Every drawn prompt by itself.
-    fn prompts(measured: &Measured) -> Option<Self> {
+    fn prompts(measured: &Measured) -> Self {
         let n_units = measured.weights.len();
-        if n_units < FEWEST_PROMPTS {
-            return None;
-        }
         let ones = vec![1.0; n_units];
         let series = measured.series.iter().chain(std::iter::once(&ones)).map(Vec::as_slice);
         let series: Vec<&[f64]> = series.collect();
-        Some(Self {
+        Self {
             sums: PackedSeries::new(n_units, series.into_iter()),
             n_units,
             draws: Draws::new(measured.weights),
-        })
+        }
     }
 
     /// All prompts of a template together.
@@ -174,18 +208,19 @@ impl Units {
         })
     }
 
-    /// What `of` makes of the heads' means under each resample, where it makes something of them.
-    fn resampled(&self, seed: &Seed, of: impl Fn(&[f64]) -> Option<f64> + Sync) -> Vec<f64> {
-        let one = |resample: u64| {
-            let mut counts = vec![0.0; self.n_units];
-            self.draws.resample(&mut seed.stream(resample), &mut counts);
-            let mut sums = vec![0.0; self.sums.len()];
-            self.sums.weighted_sums(&counts, &mut sums);
-            let total = sums.pop()?;
-            sums.iter_mut().for_each(|sum| *sum /= total);
-            of(&sums)
+    /// The heads' means under some resamples. `[n_resamples, n_heads]`
+    fn resample(&self, seed: &Seed, streams: Range<usize>) -> Vec<f64> {
+        let n_sums = self.sums.len();
+        let mut counts = vec![0.0; streams.len() * self.n_units];
+        for (stream, counts) in streams.clone().zip(counts.chunks_exact_mut(self.n_units)) {
+            self.draws.resample(&mut seed.stream(stream as u64), counts);
+        }
+        let mut sums = vec![0.0; streams.len() * n_sums];
+        self.sums.weighted_sums(&counts, &mut sums);
+        let of_resample = |sums: &[f64]| {
+            let (heads, total) = sums.split_at(n_sums - 1);
+            heads.iter().map(|sum| sum / total[0]).collect::<Vec<f64>>()
         };
-        let values: Vec<Option<f64>> = (0..N_RESAMPLES as u64).into_par_iter().map(one).collect();
-        values.into_iter().flatten().collect()
+        sums.chunks_exact(n_sums).flat_map(of_resample).collect()
     }
 }

@@ -17,3 +17,59 @@ pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
     }
     q_values
 }
+
+/// q-values of the adaptive procedure in two stages (Benjamini, Krieger and Yekutieli, Biometrika 2006): the smallest level
+/// at which it rejects each hypothesis.
+///
+/// At level q the first stage is [`benjamini_hochberg`] at q′ = q / (1 + q); its r rejections leave n − r hypotheses that may be
+/// true, and the second stage is the same at q′ · n / (n − r). Where much is true it finds more, and nothing where the first
+/// stage finds nothing. The rate holds for independent tests, and in simulations for positively dependent ones.
+///
+/// In the order of `p_values`, each in 0..=1.
+#[must_use]
+pub fn two_stage(p_values: &[f64]) -> Vec<f64> {
+    let first = benjamini_hochberg(p_values);
+    let n = first.len() as f64;
+    // The levels at which the first stage rejects more, with how many it then rejects.
+    let rejected = |level: f64| first.iter().filter(|q| **q <= level).count() as f64;
+    let steps: Vec<(f64, f64)> = first.iter().map(|&level| (level, rejected(level))).collect();
+    let q_value = |&own: &f64| {
+        let reached = steps.iter().map(|&(level, r)| level.max(own * (n - r) / n));
+        let level = reached.fold(1.0, f64::min);
+        if level < 0.5 { level / (1.0 - level) } else { 1.0 }
+    };
+    first.iter().map(q_value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The procedure itself at one level.
+    fn rejected(p_values: &[f64], level: f64) -> Vec<bool> {
+        let (n, q) = (p_values.len() as f64, level / (1.0 + level));
+        let first = benjamini_hochberg(p_values);
+        let r = first.iter().filter(|value| **value <= q).count() as f64;
+        let second = if r == 0.0 { 0.0 } else { q * n / (n - r) };
+        first.iter().map(|value| r > 0.0 && *value <= second).collect()
+    }
+
+    #[test]
+    fn two_stages_reject_what_the_procedure_does() {
+        for seed in 0..200u64 {
+            let p_values: Vec<f64> = (0..1 + seed % 30)
+                .map(|i| {
+                    let u = ((seed * 7919 + i * 104_729) % 1009) as f64 / 1009.0;
+                    if i % 3 == 0 { u.powi(6) } else { u }
+                })
+                .collect();
+            let q_values = two_stage(&p_values);
+            for level in [0.01, 0.0503, 0.1207, 0.31] {
+                let found: Vec<bool> = q_values.iter().map(|q| *q <= level).collect();
+                assert_eq!(found, rejected(&p_values, level), "{level}: {p_values:?} {q_values:?}");
+            }
+        }
+        assert_eq!(two_stage(&[]), [0.0; 0]);
+        assert_eq!(two_stage(&[0.9, 1.0]), [1.0, 1.0]);
+    }
+}

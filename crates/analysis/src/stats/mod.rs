@@ -19,7 +19,7 @@ pub mod sign_flip;
 mod weighted_sums;
 
 pub use bootstrap::{BootstrapMean, bootstrap_means};
-pub use fdr::benjamini_hochberg;
+pub use fdr::{benjamini_hochberg, two_stage};
 pub use interval::Interval;
 pub use resampling::Seed;
 pub use sign_flip::sign_flip_p_values;

@@ -1,7 +1,6 @@
 //! `ablate`: sets of hero heads ablated together, against random sets.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use cs_analysis::ablation::{
@@ -17,18 +16,18 @@ use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
-use cs_circuits::ablate::{ablate_sets, subsample};
+use cs_circuits::ablate::{ablate_sets, recalled, subsample};
 use cs_circuits::prompts::Reference;
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
-use cs_engine::decoder::Decoder;
 use serde_json::json;
 
 use super::experiment::{OpenStudy, StudyHeads, TestedModel};
 use crate::args::AblateArgs;
 use crate::error::CliError;
+use crate::measured::{Measured, Sets};
 use crate::progress::Display;
 use crate::study_folder::{Digest256, Partial, StudyFolder};
-use crate::subject::Subject;
+use crate::subject::{LazyDecoder, Subject};
 
 /// How sets are ablated and compared.
 #[derive(Clone, Copy)]
@@ -134,10 +133,11 @@ fn ablate_model(
         display.detail(&format!("{name:16} sets of heads: done"));
         return Ok(AblationFile::read(&path, contrast)?);
     }
-    let decoder = tested.subject.load()?;
+    let decoder = tested.subject.lazy();
     let mut partial = folder.partial_ablation(contrast, name, &inputs);
     let known = std::mem::take(&mut partial.known);
-    let mut runs = Runs { tested, decoder: &decoder, scan, display, partial, known, at: 0 };
+    let measured = &folder.measured;
+    let mut runs = Runs { tested, decoder, measured, scan, display, partial, known, at: 0 };
     let outcomes = runs.all(&plan, &settings)?;
     let partial = runs.partial;
     let evidence = Evidence {
@@ -166,7 +166,9 @@ pub fn ablate_step(contrast: &Contrast, model: &str) -> String {
 /// finds the first of them there and goes on with the others: which run follows which depends on their results alone.
 struct Runs<'a> {
     tested: &'a TestedModel<'a>,
-    decoder: &'a Decoder,
+    decoder: LazyDecoder<'a>,
+    /// What parts of the study found, if it was cut into parts.
+    measured: &'a Measured,
     scan: ScanOptions,
     display: Display,
     partial: Partial,
@@ -187,8 +189,7 @@ impl Runs<'_> {
         let mut outcomes = [self.run(0, None, &plan.sets)?, self.run(1, None, &plan.sets)?];
         for (task, of_task) in outcomes.iter_mut().enumerate() {
             let prompts = &self.tested.prompts[task];
-            of_task.subsample =
-                subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan.ablation);
+            of_task.subsample = subsample(prompts, self.tested.split, settings.n_random_prompts, self.scan);
         }
         let places = outcomes.each_ref().map(|o| o.subsample.clone());
         run_random_sets(plan, settings, &mut outcomes, &mut |task, sets| {
@@ -217,24 +218,62 @@ impl Runs<'_> {
     ) -> Result<TaskOutcomes, CliError> {
         let (tested, name) = (self.tested, &self.tested.subject.name);
         let prompts = &tested.prompts[task];
+        if let Some(found) = self.measured.sets(name, &prompts.task, places.is_some()) {
+            return self.complete(found, task, places, sets);
+        }
         let n_prompts = places.map_or(prompts.of_split(tested.split).count(), <[usize]>::len);
         // The baseline is run again for a few prompts' worth of work: it is what everything else is compared with.
         let todo = if self.is_known(sets.len(), n_prompts) { &[][..] } else { sets };
-        let bar = self.display.bar("ablate", name, &prompts.task, todo.len() as u64, "sets");
-        let mut observe = |progress: cs_engine::Progress| {
-            bar.advance(progress.done, progress.total);
-            ControlFlow::Continue(())
-        };
-        let mut outcomes =
-            ablate_sets(self.decoder, prompts, (tested.split, places), todo, self.scan, &mut observe)
-                .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
-        bar.finish();
+        let mut outcomes = self.ablate(task, places, todo)?;
         if todo.len() < sets.len() {
             outcomes.sets = self.recall(sets.len(), n_prompts);
         } else {
             self.keep(&outcomes.sets);
         }
         Ok(outcomes)
+    }
+
+    /// Ablates sets.
+    fn ablate(
+        &self,
+        task: usize,
+        places: Option<&[usize]>,
+        sets: &[HeadSet],
+    ) -> Result<TaskOutcomes, CliError> {
+        let (tested, name) = (self.tested, &self.tested.subject.name);
+        let prompts = &tested.prompts[task];
+        let decoder = self.decoder.get()?;
+        let bar = self.display.bar("ablate", name, &prompts.task, sets.len() as u64, "sets");
+        let mut observe = |progress: cs_engine::Progress| bar.advance(progress.done, progress.total);
+        let outcomes = ablate_sets(decoder, prompts, (tested.split, places), sets, self.scan, &mut observe)
+            .map_err(|source| CliError::Ablate { model: name.clone(), source })?;
+        bar.finish();
+        Ok(outcomes)
+    }
+
+    /// The outcomes of sets of which parts of the study ran most: which random sets decide something is foreseen from the scans,
+    /// and those that were not foreseen are run here.
+    fn complete(
+        &self,
+        found: &Sets,
+        task: usize,
+        places: Option<&[usize]>,
+        sets: &[HeadSet],
+    ) -> Result<TaskOutcomes, CliError> {
+        let missing: Vec<HeadSet> =
+            sets.iter().filter(|&set| !found.outcomes.contains_key(set)).cloned().collect();
+        let mut others = match missing.is_empty() {
+            true => vec![],
+            false => {
+                self.measured.check_device()?;
+                self.ablate(task, places, &missing)?.sets
+            }
+        }
+        .into_iter();
+        let outcome = |set| found.outcomes.get(set).cloned().or_else(|| others.next()).unwrap_or_default();
+        let sets = sets.iter().map(outcome).collect();
+        let prompts = &self.tested.prompts[task];
+        Ok(recalled(prompts, (self.tested.split, places), found.base.clone(), sets))
     }
 
     /// Whether the next run, of so many sets, was made before.
@@ -246,22 +285,13 @@ impl Runs<'_> {
     fn recall(&mut self, n_sets: usize, n_prompts: usize) -> Vec<Outcome> {
         let numbers = &self.known[self.at..];
         self.at += 3 * n_sets * n_prompts;
-        let of_set = |numbers: &[f32]| Outcome {
-            mean_diff: numbers[..n_prompts].to_vec(),
-            logit_diff: numbers[n_prompts..2 * n_prompts].to_vec(),
-            correct: numbers[2 * n_prompts..].iter().map(|&c| c == 1.0).collect(),
-        };
-        numbers.chunks_exact(3 * n_prompts).take(n_sets).map(of_set).collect()
+        numbers.chunks_exact(3 * n_prompts).take(n_sets).map(Outcome::from_numbers).collect()
     }
 
     /// Adds a run's outcomes to what is known: of each set, the mean differences, logit differences, and 1 or 0 for correct.
     fn keep(&mut self, outcomes: &[Outcome]) {
         self.known.truncate(self.at);
-        for outcome in outcomes {
-            self.known.extend(&outcome.mean_diff);
-            self.known.extend(&outcome.logit_diff);
-            self.known.extend(outcome.correct.iter().map(|&c| f32::from(u8::from(c))));
-        }
+        self.known.extend(outcomes.iter().flat_map(Outcome::numbers));
         self.at = self.known.len();
         self.partial.keep(&self.known);
     }

@@ -35,7 +35,7 @@ pub const CALIBRATION: Duration = Duration::from_secs(2);
 const TRACED_CATEGORIES: usize = 3;
 
 /// Hero sets, and each task's rounds of random sets.
-type PlannedSets = (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]);
+pub(super) type PlannedSets = (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]);
 
 /// One stage of one model.
 pub struct StageCost {
@@ -86,16 +86,9 @@ pub fn costs(
     };
     let contrasts: Vec<Planned> =
         contrasts.into_iter().map(|contrast| Planned { heads: heads(&contrast), contrast }).collect();
-    // Models of one width run at one rate.
-    let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
-    let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
     let statistics = resampling_rate(calibration / 8);
-    let mut rates: HashMap<_, Rates> = HashMap::new();
     let mut costs = Vec::new();
-    for subject in subjects {
-        let rates = *rates
-            .entry(widths(subject))
-            .or_insert_with(|| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32));
+    for (subject, rates) in subjects.iter().zip(rates(subjects, calibration)) {
         let tokenized =
             prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
         let model = Model {
@@ -113,6 +106,16 @@ pub fn costs(
     }
     costs.sort_by_key(|cost| stages.iter().position(|&s| s == cost.stage));
     Ok(costs)
+}
+
+/// Each model's rates on this machine, for which `calibration` is spent.
+pub(super) fn rates(subjects: &[Subject], calibration: Duration) -> Vec<Rates> {
+    // Models of one width run at one rate.
+    let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
+    let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
+    let mut rates: HashMap<_, Rates> = HashMap::new();
+    let measure = |subject: &Subject| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32);
+    subjects.iter().map(|s| *rates.entry(widths(s)).or_insert_with(|| measure(s))).collect()
 }
 
 /// Numbers resampled a second: of bootstrap means and sign flips together.
@@ -134,18 +137,18 @@ fn resampling_rate(budget: Duration) -> f64 {
 type Work = (usize, Cost, f64);
 
 /// A contrast of a run, and its heads where the folder has their scans.
-struct Planned {
-    contrast: Contrast,
-    heads: Option<StudyHeads>,
+pub(super) struct Planned {
+    pub contrast: Contrast,
+    pub heads: Option<StudyHeads>,
 }
 
 /// One model of a run.
-struct Model<'a> {
-    args: &'a RunArgs,
-    subject: &'a Subject,
-    tokenized: &'a [TokenizedPrompts],
-    layout: &'a Layout,
-    options: ScanOptions,
+pub(super) struct Model<'a> {
+    pub args: &'a RunArgs,
+    pub subject: &'a Subject,
+    pub tokenized: &'a [TokenizedPrompts],
+    pub layout: &'a Layout,
+    pub options: ScanOptions,
 }
 
 impl Model<'_> {
@@ -194,28 +197,30 @@ impl Model<'_> {
     }
 
     fn attend(&self) -> Result<Work, CliError> {
-        let random = repeated_tokens(self.subject, self.args.measure.seed)?;
-        let mut cost =
-            random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))?;
+        let mut cost = self.random_tokens()?;
         for prompts in self.tokenized {
-            let held_out = prompts.restricted_to(prompts.protocol.held_out_split());
-            let of_task = attention::cost(self.spec(), &held_out, self.options.engine)
-                .map_err(|source| self.attention_error(source))?;
+            let of_task = self.attention(prompts)?;
             // Once for attention by kind of token, once for roles.
             cost = cost.and(of_task).and(of_task);
         }
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }
 
+    /// The run on random tokens that roles are told by.
+    pub(super) fn random_tokens(&self) -> Result<Cost, CliError> {
+        let random = repeated_tokens(self.subject, self.args.measure.seed)?;
+        random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))
+    }
+
+    /// Attention on the held-out prompts of a task.
+    pub(super) fn attention(&self, prompts: &TokenizedPrompts) -> Result<Cost, CliError> {
+        let held_out = prompts.restricted_to(prompts.protocol.held_out_split());
+        attention::cost(self.spec(), &held_out, self.options.engine)
+            .map_err(|source| self.attention_error(source))
+    }
+
     fn trace(&self, planned: &Planned) -> Result<Work, CliError> {
-        let all: Vec<(u32, u32)> = self.all_heads();
-        let heads = match &planned.heads {
-            Some(study) => {
-                let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
-                own.map(|h| (h.head.layer, h.head.head)).collect()
-            }
-            None => spread(&all, TRACED_CATEGORIES * self.args.tables.top_k),
-        };
+        let heads = self.traced_heads(planned);
         let (mut cost, mut resampled) = (Cost::default(), 0.0);
         for prompts in self.of_pair(planned) {
             let pairs = prompts.tracing_pairs(prompts.protocol.held_out_split());
@@ -230,11 +235,24 @@ impl Model<'_> {
         Ok((2 * heads.len(), cost, resampled))
     }
 
+    /// The heads that are traced, or as many.
+    pub(super) fn traced_heads(&self, planned: &Planned) -> Vec<(u32, u32)> {
+        match &planned.heads {
+            Some(study) => {
+                let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
+                own.map(|h| (h.head.layer, h.head.head)).collect()
+            }
+            None => spread(&self.all_heads(), TRACED_CATEGORIES * self.args.tables.top_k),
+        }
+    }
+
+    /// The sets that are ablated, as far as can be foreseen.
+    pub(super) fn sets(&self, planned: &Planned) -> PlannedSets {
+        self.planned_sets(planned).unwrap_or_else(|| self.expected_sets())
+    }
+
     fn ablate(&self, planned: &Planned) -> Result<Work, CliError> {
-        let (heroes, random) = match self.planned_sets(planned) {
-            Some(planned) => planned,
-            None => self.expected_sets(),
-        };
+        let (heroes, random) = self.sets(planned);
         let (mut cost, mut n_sets, mut resampled) = (Cost::default(), 0, 0.0);
         for (prompts, rounds) in self.of_pair(planned).zip(&random) {
             let split = prompts.protocol.held_out_split();
@@ -254,9 +272,10 @@ impl Model<'_> {
         Ok((n_sets, cost, resampled))
     }
 
-    fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
+    /// The prompts that random sets are run on, among those of a split.
+    pub(super) fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
-        subsample(prompts, split, n, self.options.ablation)
+        subsample(prompts, split, n, self.options)
     }
 
     fn n_random_sets(&self) -> usize {

@@ -8,6 +8,7 @@ pub mod drawn;
 pub mod experiment;
 pub mod inspect;
 pub mod models;
+pub mod parts;
 pub mod plan;
 pub mod predict;
 pub mod presentation;

@@ -7,6 +7,7 @@ use cs_analysis::role_tables::{role_counts, role_tables};
 use cs_analysis::roles::{HeadRole, RoleScore, RolesFile};
 use cs_circuits::prompts::{Tokenize, TokenizedPrompts};
 use cs_circuits::roles::{RepeatedTokens, pattern_scores, task_roles};
+use cs_engine::decoder::Decoder;
 use serde_json::json;
 
 use super::experiment::TestedModel;
@@ -66,18 +67,37 @@ fn score_model(
         display.detail(&format!("{name:16} roles: done"));
         return Ok(RolesFile::read(&path)?);
     }
-    let decoder = tested.subject.load()?;
+    let file = match folder.measured.roles(name) {
+        Some(known) => known.clone(),
+        None => measure_roles(tested, tested.subject.lazy().get()?, memory, display)?,
+    };
+    file.write(&path)?;
+    folder.done(&step, inputs, &[path])?;
+    Ok(file)
+}
+
+/// Scores one model's heads.
+///
+/// # Errors
+/// A model that cannot be run.
+pub fn measure_roles(
+    tested: &TestedModel,
+    decoder: &Decoder,
+    memory: usize,
+    display: Display,
+) -> Result<RolesFile, CliError> {
+    let (name, origin) = (&tested.subject.name, tested.origin_without_heads());
     let options = cs_engine::Options { memory };
     let fault =
         |source: cs_engine::EngineError| CliError::Attend { model: name.clone(), source: source.into() };
     let tokens = repeated_tokens(tested.subject, origin.seed)?;
     let bar = display.bar("roles", name, "", (tested.scans.len() + 1) as u64, "passes");
-    let heads = pattern_scores(&decoder, &tokens, (origin.seed, name), options).map_err(fault)?;
+    let heads = pattern_scores(decoder, &tokens, (origin.seed, name), options).map_err(fault)?;
     let total = tested.scans.len() as u64 + 1;
     let mut tasks = Vec::new();
     for (done, (prompts, scan)) in (1..).zip(tested.prompts.iter().zip(&tested.scans)) {
-        bar.advance(done, total);
-        tasks.push(task_roles(&decoder, prompts, (scan, tested.split), options).map_err(fault)?);
+        let _ = bar.advance(done, total);
+        tasks.push(task_roles(decoder, prompts, (scan, tested.split), options).map_err(fault)?);
     }
     let seconds = bar.finish();
     display.note(&format!(
@@ -85,10 +105,7 @@ fn score_model(
         "",
         decoder.spec().n_heads_total()
     ));
-    let file = RolesFile::new(origin, (tokens.sequences.len(), tokens.n_random), heads, tasks);
-    file.write(&path)?;
-    folder.done(&step, inputs, &[path])?;
-    Ok(file)
+    Ok(RolesFile::new(origin, (tokens.sequences.len(), tokens.n_random), heads, tasks))
 }
 
 /// The random tokens that a model's heads are shown twice.

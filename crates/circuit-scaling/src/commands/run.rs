@@ -18,11 +18,11 @@ use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
-use super::roles::score_models;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
-use super::scan::{ModelScan, note_left_out, check_memory, check_references, prompts_folder, resolve, step};
+use super::roles::score_models;
+use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
@@ -41,48 +41,13 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     if let Some(path) = args.study.clone() {
         StudyFile::read(&path)?.fill(&path, &mut args, is_given)?;
     }
-    args.tables.options()?;
-    let tasks: Vec<Task> = args.tasks.iter().map(|task| Task::load(task)).collect::<Result<_, _>>()?;
-    let stages = args.stages();
-    let names: Vec<String> = tasks.iter().map(|task| task.name().to_owned()).collect();
-    if let Some(task) =
-        names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
-    {
-        return Err(CliError::SameTask { task: task.clone() });
+    let mut run = Run::open(args, display, true)?;
+    if run.stages.contains(&Stage::Scan) {
+        check_memory(&run.folder, &run.subjects, &run.tasks)?;
     }
-    if stages.contains(&Stage::Trace) {
-        require_corrupted(&tasks)?;
-    }
-    let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &names)?;
-    args.measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&args.measure.models, display)?;
-    let folder = StudyFolder::open(&args.tables.study.out)?;
-    if stages.contains(&Stage::Scan) {
-        check_memory(&folder, &subjects, &tasks)?;
-    }
-    let models = if args.measure.models.is_empty() {
-        subjects.iter().map(|s| s.name.clone()).collect()
-    } else {
-        args.measure.models.clone()
-    };
-    StudyFile::of(&args, models).write(&folder.layout.root().join("study.toml"))?;
-    let mut run = Run { args: &args, tasks, contrasts, subjects, folder, display, study: None };
-    run.say_what_it_takes(&stages);
-    let mut text = String::new();
-    for (index, stage) in stages.iter().enumerate() {
-        display.stage(stage.name(), index + 1, stages.len());
-        match stage {
-            Stage::Scan => run.scan()?,
-            Stage::Tables => text += &run.tables()?,
-            Stage::Attend => run.attend()?,
-            Stage::Trace => run.trace()?,
-            Stage::Ablate => run.ablate()?,
-            Stage::Figures => run.figures()?,
-            Stage::Notes => run.notes()?,
-            Stage::Report => run.report()?,
-        }
-    }
-    Ok(text + &where_to_look(&run.folder.layout, &stages))
+    run.write_study()?;
+    run.say_what_it_takes();
+    run.all_stages()
 }
 
 /// Refuses files of prompts that cannot be traced, before anything is measured.
@@ -131,30 +96,117 @@ fn found(layout: &Layout, contrasts: &[Contrast]) -> Vec<(PathBuf, Option<Digest
 }
 
 /// A run under way.
-struct Run<'a> {
-    args: &'a RunArgs,
-    tasks: Vec<Task>,
+pub(super) struct Run {
+    pub args: RunArgs,
+    stages: Vec<Stage>,
+    pub tasks: Vec<Task>,
     /// Pairs of them that are compared.
-    contrasts: Vec<Contrast>,
-    subjects: Vec<Subject>,
-    folder: StudyFolder,
+    pub contrasts: Vec<Contrast>,
+    pub subjects: Vec<Subject>,
+    pub folder: StudyFolder,
     display: Display,
     /// The tables, once a stage needed them.
     study: Option<Study>,
 }
 
-impl Run<'_> {
+impl Run {
+    /// A run of these options in their folder. `may_download` tells whether models may be asked for on the Hub.
+    ///
+    /// # Errors
+    /// Options that do not fit each other, tasks or models that cannot be read, a folder that another run works in.
+    pub fn open(mut args: RunArgs, display: Display, may_download: bool) -> Result<Self, CliError> {
+        args.tables.options()?;
+        let tasks: Vec<Task> = args.tasks.iter().map(|task| Task::load(task)).collect::<Result<_, _>>()?;
+        let stages = args.stages();
+        let names: Vec<String> = tasks.iter().map(|task| task.name().to_owned()).collect();
+        if let Some(task) =
+            names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
+        {
+            return Err(CliError::SameTask { task: task.clone() });
+        }
+        if stages.contains(&Stage::Trace) {
+            require_corrupted(&tasks)?;
+        }
+        let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &names)?;
+        if may_download {
+            args.measure.fetch_models(display)?;
+        }
+        let subjects = Subject::open_all(&args.measure.models, display)?;
+        let folder = StudyFolder::open(&args.tables.study.out)?;
+        Ok(Self { args, stages, tasks, contrasts, subjects, folder, display, study: None })
+    }
+
+    /// The stages to do, in order.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The models' names.
+    pub fn names(&self) -> Vec<String> {
+        self.subjects.iter().map(|s| s.name.clone()).collect()
+    }
+
+    /// The tasks' names.
+    pub fn task_names(&self) -> Vec<String> {
+        self.tasks.iter().map(|task| task.name().to_owned()).collect()
+    }
+
+    /// The study's choices, all of them stated.
+    pub fn study_file(&self) -> StudyFile {
+        let models = if self.args.measure.models.is_empty() {
+            self.subjects.iter().map(|s| s.name.clone()).collect()
+        } else {
+            self.args.measure.models.clone()
+        };
+        StudyFile::of(&self.args, models)
+    }
+
+    /// Writes `study.toml`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_study(&self) -> Result<(), CliError> {
+        self.study_file().write(&self.folder.layout.root().join("study.toml"))
+    }
+
+    /// Does every stage that is not done yet; returns what there is to say of the study.
+    ///
+    /// # Errors
+    /// Whatever keeps a stage from being done.
+    pub fn all_stages(&mut self) -> Result<String, CliError> {
+        let mut text = String::new();
+        let stages = self.stages.clone();
+        for (index, stage) in stages.iter().enumerate() {
+            self.display.stage(stage.name(), index + 1, stages.len());
+            match stage {
+                Stage::Scan => self.scan()?,
+                Stage::Tables => text += &self.tables()?,
+                Stage::Attend => self.attend()?,
+                Stage::Trace => self.trace()?,
+                Stage::Ablate => self.ablate()?,
+                Stage::Figures => self.figures()?,
+                Stage::Notes => self.notes()?,
+                Stage::Report => self.report()?,
+            }
+        }
+        Ok(text + &where_to_look(&self.folder.layout, &stages))
+    }
+
     /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. A run that
     /// cannot be counted says why when it comes there.
-    fn say_what_it_takes(&mut self, stages: &[Stage]) {
-        let prompts = |task| match stages.contains(&Stage::Scan) {
+    fn say_what_it_takes(&mut self) {
+        let prompts = |task| match self.stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
-            false => PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok(),
+            false => {
+                PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok()
+            }
         };
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
-        let Ok(costs) = costs(self.args, &self.subjects, &prompts, CALIBRATION) else { return };
+        let Ok(costs) = costs(&self.args, &self.subjects, &prompts, CALIBRATION) else { return };
         let is_done = |cost: &StageCost| match cost.stage {
-            Stage::Scan => self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model))),
+            Stage::Scan => {
+                self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
+            }
             Stage::Trace => self.contrasts.iter().all(|c| self.folder.has_done(&trace_step(c, "v"))),
             Stage::Ablate => {
                 self.contrasts.iter().all(|c| self.folder.has_done(&ablate_step(c, &cost.model)))
@@ -211,7 +263,7 @@ impl Run<'_> {
 
     /// The prompts of a task. Where the folder's were drawn with other options, and only for models of this run, they are
     /// drawn again, and all scans with them; models that are not part of the run would be left with other questions.
-    fn resolve(&self, task: &Task) -> Result<PromptSet, CliError> {
+    pub fn resolve(&self, task: &Task) -> Result<PromptSet, CliError> {
         let (layout, measure) = (&self.folder.layout, &self.args.measure);
         let result = resolve(layout, task, measure, &self.subjects);
         let Err(CliError::Prompts(error)) = &result else { return result };

@@ -1,15 +1,16 @@
 //! `scan`: every head of some models on one task.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use cs_analysis::head_id::HeadId;
 use cs_analysis::layout::Layout;
+use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{ACCURACY, ScanFile, ScanMeta};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
+use cs_circuits::references;
 use cs_circuits::scan::{Ablation, ScanOptions, Underway, require_references};
 use cs_circuits::task::Task;
 use cs_engine::decoder::Decoder;
@@ -20,7 +21,7 @@ use crate::error::CliError;
 use crate::left_out::left_out;
 use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::{Digest256, Partial, StudyFolder};
 use crate::subject::Subject;
 
 /// Scans and lists each model's strongest heads.
@@ -65,6 +66,12 @@ pub fn resolve(
     let (folder, options) = (prompts_folder(layout), measure.prompt_options());
     if !PromptSet::path(&folder, task.name()).exists() {
         check_references(task, measure, &tokenizers)?;
+        if let Task::Rows(_) = task {
+            let set = PromptSet::resolve(task, &options, &tokenizers)?;
+            for subject in subjects {
+                set.tokenize(subject)?.require_fit(subject.spec().n_ctx)?;
+            }
+        }
     }
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
@@ -77,7 +84,7 @@ pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
 /// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
 ///
 /// # Errors
-/// Those of [`PromptSet::resolve`] and [`require_references`].
+/// Those of [`references::check_references`].
 pub fn check_references(
     task: &Task,
     measure: &MeasureArgs,
@@ -86,11 +93,7 @@ pub fn check_references(
     if measure.ablation == Ablation::Zero {
         return Ok(());
     }
-    let set = PromptSet::resolve(task, &measure.prompt_options(), tokenizers)?;
-    for &tokenizer in tokenizers {
-        require_references(&set.tokenize(tokenizer)?, Split::All, measure.scan_options())?;
-    }
-    Ok(())
+    Ok(references::check_references(task, &measure.prompt_options(), tokenizers, measure.scan_options())?)
 }
 
 /// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
@@ -143,6 +146,7 @@ impl<'a> ModelScan<'a> {
             return Err(CliError::WholeScan { path });
         }
         let tokenized = prompts.tokenize(subject)?;
+        tokenized.require_fit(subject.spec().n_ctx)?;
         require_references(&tokenized, Split::All, measure.scan_options())?;
         let written = tokenized.write(layout)?;
         let meta = scan_meta(subject, prompts, measure.scan_options(), only_heads);
@@ -169,9 +173,7 @@ impl<'a> ModelScan<'a> {
     /// # Errors
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
-        let step = self.step();
-        let (task, model) = (&self.meta.task.clone(), &self.subject.name);
-        let n_heads = self.meta.scanned_heads().len();
+        let (task, model) = (&self.meta.task, &self.subject.name);
         if let Some(other) = &self.other {
             display.note(&format!(
                 "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
@@ -179,30 +181,12 @@ impl<'a> ModelScan<'a> {
                 origin(other)
             ));
         }
-        let mut partial = folder.partial_scan(task, model, &self.inputs);
-        let known = std::mem::take(&mut partial.known);
-        if !known.is_empty() {
-            let n_known = known.iter().filter(|x| x.is_finite()).count();
-            let share = 100.0 * n_known as f64 / known.len() as f64;
-            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
-        }
-        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
-        let mut observe = |underway: Underway<'_>| {
-            bar.advance(underway.progress.done, underway.progress.total);
-            partial.keep(underway.ablated);
-            ControlFlow::Continue(())
-        };
-        let per_prompt =
-            cs_circuits::scan::resume(decoder, &self.tokenized, self.meta, self.options, known, &mut observe)
-                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
-        let seconds = bar.finish();
-        let scan = summarise_scan(&per_prompt, &self.summary)?;
-        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
-        per_prompt.write(&paths[0])?;
-        scan.write(&paths[1])?;
-        folder.done(&step, self.inputs, &paths)?;
+        let n_heads = self.meta.scanned_heads().len();
+        let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
+        let note = format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s");
+        let scan = self.keep(folder, &per_prompt)?;
         partial.finish();
-        display.note(&format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s"));
+        display.note(&note);
         display.detail(&format!(
             "{:16} {:12} {} prompts ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
             "",
@@ -213,6 +197,73 @@ impl<'a> ModelScan<'a> {
             scan.baseline.base_logit_diff_mean
         ));
         Ok(())
+    }
+
+    /// Scans some heads as a part of a study, going on where an interrupted run left off, and writes per-prompt results alone:
+    /// the scan file is of all heads.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_part(
+        self,
+        folder: &mut StudyFolder,
+        decoder: &Decoder,
+        display: Display,
+    ) -> Result<(), CliError> {
+        let (per_prompt, partial, _) = self.ablate(folder, decoder, display)?;
+        let path = folder.layout.per_prompt(&self.meta.task, &self.subject.name);
+        per_prompt.write(&path)?;
+        folder.done(&self.step(), self.inputs, &[path])?;
+        partial.finish();
+        Ok(())
+    }
+
+    /// Whether this is how a scan was made, but for the heads.
+    pub fn is_of(&self, meta: &ScanMeta) -> bool {
+        ScanMeta { only_heads: None, ..meta.clone() } == ScanMeta { only_heads: None, ..self.meta.clone() }
+    }
+
+    /// Writes a scan's per-prompt results and scan file.
+    ///
+    /// # Errors
+    /// Results that do not fit each other, or files that cannot be written.
+    pub fn keep(self, folder: &mut StudyFolder, per_prompt: &PerPromptScan) -> Result<ScanFile, CliError> {
+        let (task, model) = (&self.meta.task, &self.subject.name);
+        let scan = summarise_scan(per_prompt, &self.summary)?;
+        let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
+        per_prompt.write(&paths[0])?;
+        scan.write(&paths[1])?;
+        folder.done(&self.step(), self.inputs, &paths)?;
+        Ok(scan)
+    }
+
+    /// Ablates the heads; returns what that gave, the file that keeps it until it is written, and the seconds it took.
+    fn ablate(
+        &self,
+        folder: &StudyFolder,
+        decoder: &Decoder,
+        display: Display,
+    ) -> Result<(PerPromptScan, Partial, f64), CliError> {
+        let (task, model) = (&self.meta.task, &self.subject.name);
+        let n_heads = self.meta.scanned_heads().len();
+        let mut partial = folder.partial_scan(task, model, &self.inputs);
+        let known = std::mem::take(&mut partial.known);
+        if !known.is_empty() {
+            let n_known = known.iter().filter(|x| x.is_finite()).count();
+            let share = 100.0 * n_known as f64 / known.len() as f64;
+            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
+        }
+        let bar = display.bar("scan", model, task, n_heads as u64, "heads");
+        let mut observe = |underway: Underway<'_>| {
+            partial.keep(underway.ablated);
+            bar.advance(underway.progress.done, underway.progress.total)
+        };
+        let meta = self.meta.clone();
+        let per_prompt =
+            cs_circuits::scan::resume(decoder, &self.tokenized, meta, self.options, known, &mut observe)
+                .map_err(|source| CliError::Scan { model: model.clone(), source })?;
+        let seconds = bar.finish();
+        Ok((per_prompt, partial, seconds))
     }
 }
 

@@ -1,7 +1,6 @@
 //! `trace`: hero heads patched from clean into corrupted prompts.
 
 use std::fmt::Write;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use cs_analysis::categories::ClassifiedModel;
@@ -19,6 +18,7 @@ use serde_json::json;
 use super::experiment::{OpenStudy, StudyHeads, TestedModel, empty_categories};
 use crate::args::TraceArgs;
 use crate::error::CliError;
+use crate::measured::Measured;
 use crate::progress::Display;
 use crate::study_folder::{Digest256, StudyFolder};
 use crate::subject::Subject;
@@ -95,7 +95,7 @@ pub fn trace_models(
     }
     let (mut heroes, mut all) = (Vec::new(), Vec::new());
     for (tested, model) in &tested {
-        let traced = trace_model(tested, heads, model, &options, display)?;
+        let traced = trace_model(tested, heads, model, &options, (&folder.measured, display))?;
         heroes.extend(traced.heroes);
         all.extend(traced.all);
     }
@@ -154,7 +154,7 @@ fn trace_model(
     study: &StudyHeads,
     model: &ClassifiedModel,
     options: &TraceOptions,
-    display: Display,
+    (measured, display): (&Measured, Display),
 ) -> Result<TracedModel, CliError> {
     let name = &tested.subject.name;
     let heroes: Vec<TracedHead> = study
@@ -171,19 +171,19 @@ fn trace_model(
         false => heroes.clone(),
     };
     let places: Vec<(u32, u32)> = all.iter().map(|h| (h.head.layer, h.head.head)).collect();
-    let decoder = tested.subject.load()?;
+    let decoder = tested.subject.lazy();
     let run = |task: usize| -> Result<TaskTrace, CliError> {
         let pairs = tested.prompts[task].tracing_pairs(tested.split);
         pairs.write(&tested.layout)?;
+        if let Some(known) = measured.trace(name, &pairs, &places) {
+            return Ok(known);
+        }
+        let decoder = decoder.get()?;
         let bar = display.bar("trace", name, &pairs.task, places.len() as u64, "heads");
-        let mut observe = |progress: cs_engine::Progress| {
-            bar.advance(progress.done, progress.total);
-            ControlFlow::Continue(())
-        };
+        let mut observe = |progress: cs_engine::Progress| bar.advance(progress.done, progress.total);
         let memory = cs_engine::Options { memory: options.memory };
-        let trace =
-            cs_circuits::trace::trace(&decoder, &pairs, &places, options.stream, memory, &mut observe)
-                .map_err(|source| CliError::Trace { model: name.clone(), source })?;
+        let trace = cs_circuits::trace::trace(decoder, &pairs, &places, options.stream, memory, &mut observe)
+            .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
         display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
         Ok(trace)

@@ -35,12 +35,12 @@ pub enum PromptError {
         most: usize,
     },
     /// The protocol `published` was asked of a task that has no published form.
-    #[error(
-        "{task}: the task has no published form; use --protocol standard, or add a [published] table to it"
-    )]
+    #[error("{task}: the task has no published form; use --protocol standard{}", if *can_have_one { ", or add a [published] table to it" } else { "" })]
     NotPublished {
         /// The task's name.
         task: String,
+        /// Whether tasks of this form can have one.
+        can_have_one: bool,
     },
     /// Templates to be held out of a protocol that holds nothing out.
     #[error(
@@ -101,6 +101,22 @@ pub enum PromptError {
         /// Prompts drawn for the split before.
         n: usize,
     },
+    /// A prompt of a file is longer than a model reads.
+    #[error(
+        "{task}: the prompt {start:?}… has {len} tokens, and {model} reads at most {n_ctx}: shorten it, or remove its row"
+    )]
+    TooLong {
+        /// The task's name.
+        task: String,
+        /// How the prompt begins.
+        start: String,
+        /// Its tokens, BOS included.
+        len: usize,
+        /// The model.
+        model: String,
+        /// The most tokens that it reads.
+        n_ctx: usize,
+    },
     /// A prompt breaks the one-token rule.
     #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {mend}")]
     OneToken {
@@ -150,7 +166,7 @@ pub enum PromptError {
     },
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
-        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}; use {mend}"
+        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}: {mend}"
     )]
     NoReference {
         /// The task's name.
@@ -165,13 +181,12 @@ pub enum PromptError {
         example: String,
         /// What it lacks.
         reason: &'static str,
-        /// What to use instead.
-        mend: &'static str,
+        /// What to do.
+        mend: String,
     },
     /// Mean ablation where a prompt has no other to average over.
     #[error(
-        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: ask for at least {needed} \
-         prompts instead of {prompts} (--prompts), or use {mend}"
+        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {mend}"
     )]
     NothingToAverage {
         /// The task's name.
@@ -182,10 +197,8 @@ pub enum PromptError {
         alone: String,
         /// Prompts drawn.
         prompts: u64,
-        /// Prompts to ask for.
-        needed: u64,
-        /// What to use instead.
-        mend: &'static str,
+        /// What to do.
+        mend: String,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

@@ -15,24 +15,22 @@
 //! 5. A reference prompt has first and second name as a twin has, and as its third a name drawn uniformly from all those that
 //!    neither it nor the prompt has. Each prompt has as many as bring its template to [`REFERENCES_PER_TEMPLATE`].
 //!
-//! `published`: ordered pairs of two different names are drawn uniformly with replacement, orders alternate where the
-//! form has both, and the twin is the first that fits (see [`fitting_twin`]) of the other names' ordered pairs,
-//! shuffled for each prompt. A reference prompt is the first that fits of at most [`MAX_TRIES`] draws of three other names.
+//! `published`: ordered pairs of two different names are drawn uniformly with replacement, and orders alternate where the
+//! form has both. A twin's two names and a reference prompt's three are drawn uniformly from those that are, place by place,
+//! as many tokens as the prompt's (see [`Fitting`]).
 //!
 //! The first prompts of a split, and the first reference of each, do not depend on `n`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::draw::Draw;
-use super::tokenize::{Tokenize, encode};
+use super::fitting::Fitting;
+use super::tokenize::Tokenize;
 use super::{HoldOut, Prompt, PromptError, Protocol, REFERENCES_PER_TEMPLATE, ReferencePrompt, Split, Twin};
 use crate::task::{NameTask, Names, Order, Pattern, Published};
 
 /// Two names, in order of mention.
 type Pair<'a> = (&'a str, &'a str);
-
-/// Triples of names that are tried for one reference prompt under `published`.
-const MAX_TRIES: usize = 1000;
 
 /// Prompts of the protocol `standard`, equal texts merged.
 pub(super) fn standard(
@@ -127,35 +125,24 @@ pub(super) fn published(
         })
         .collect();
     let mut prompts = merged(drawn);
+    let fitting = Fitting::new(&published.text, &published.names, &task.names, tokenizers)?;
     for (i, prompt) in prompts.iter_mut().enumerate() {
-        let mut twins = ordered.clone();
-        Draw::new(&task.name, seed, &format!("published resample {i}")).shuffle(&mut twins);
-        prompt.resample = fitting_twin(&form, prompt, &twins, tokenizers)?;
+        let mut draw = Draw::new(&task.name, seed, &format!("published resample {i}"));
+        let (order, fillers) = (prompt.order.unwrap_or(Order::First), &prompt.fillers);
+        // A name is repeated at the third place.
+        let roles: [&[usize]; 2] = if order == Order::First { [&[0, 2], &[1]] } else { [&[0], &[1, 2]] };
+        let twin = |names: &[&str]| {
+            let twin = form.twin(order, (names[0], names[1]), fillers)?;
+            Some((twin.clone(), twin.text))
+        };
+        prompt.resample = fitting.draw(&mut draw, prompt, &roles, twin)?;
     }
-    let mut known: HashMap<String, Vec<usize>> = HashMap::new();
     add_references(&task.name, seed, &mut prompts, |draw, prompt| {
-        let own = lengths(tokenizers, &prompt.text)?;
-        let mut pool = names.clone();
-        pool.retain(|name| *name != prompt.first && *name != prompt.second);
-        if pool.len() < 3 {
-            pool.clone_from(&names);
-        }
-        for _ in 0..MAX_TRIES {
-            // The first steps of a Fisher–Yates shuffle.
-            for place in 0..3.min(pool.len()) {
-                let other = place + draw.below(pool.len() - place);
-                pool.swap(place, other);
-            }
-            let &[first, second, third, ..] = &pool[..] else { break };
-            let Some(found) = reference(form.pattern, [first, second, third], &prompt.fillers) else { break };
-            if !known.contains_key(&found.text) {
-                known.insert(found.text.clone(), lengths(tokenizers, &found.text)?);
-            }
-            if known[&found.text] == own {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        let abc = |names: &[&str]| {
+            let found = reference(form.pattern, [names[0], names[1], names[2]], &prompt.fillers)?;
+            Some((found.clone(), found.text))
+        };
+        fitting.draw(draw, prompt, &[&[0], &[1], &[2]], abc)
     })?;
     Ok(prompts)
 }
@@ -210,33 +197,6 @@ fn reference(
     let text = pattern.render(first, second, third, fillers)?.text;
     let [first, second, third] = [first, second, third].map(str::to_owned);
     Some(ReferencePrompt { first, second, third, text })
-}
-
-/// Tokens of a text in each tokenizer.
-fn lengths(tokenizers: &[&dyn Tokenize], text: &str) -> Result<Vec<usize>, PromptError> {
-    tokenizers.iter().map(|tokenizer| Ok(encode(*tokenizer, text)?.len())).collect()
-}
-
-/// The first of `pairs` that shares no name with the prompt and gives as many tokens in every tokenizer.
-fn fitting_twin(
-    form: &Form<'_>,
-    prompt: &Prompt,
-    pairs: &[Pair<'_>],
-    tokenizers: &[&dyn Tokenize],
-) -> Result<Option<Twin>, PromptError> {
-    let lens = lengths(tokenizers, &prompt.text)?;
-    'pairs: for &pair in pairs.iter().filter(|pair| share_no_name(**pair, (&prompt.first, &prompt.second))) {
-        let Some(twin) = prompt.order.and_then(|order| form.twin(order, pair, &prompt.fillers)) else {
-            continue;
-        };
-        for (tokenizer, &len) in tokenizers.iter().zip(&lens) {
-            if encode(*tokenizer, &twin.text)?.len() != len {
-                continue 'pairs;
-            }
-        }
-        return Ok(Some(twin));
-    }
-    Ok(None)
 }
 
 /// What a prompt's template fixes.

@@ -10,6 +10,7 @@
 
 mod draw;
 mod error;
+mod fitting;
 mod generate;
 mod one_token;
 mod record;
@@ -223,14 +224,14 @@ pub struct Prompt {
     /// Another prompt of the task, for resample ablation with [`Reference::Same`]: with two other names, other words, or another
     /// row of the file of the same group and length.
     ///
-    /// Always there under `standard`, but for files of prompts. Under `published` it is missing where no two other names give as
-    /// many tokens in every compared tokenizer.
+    /// Always there under `standard`, but for files of prompts. Under `published` it is missing where no two other names are,
+    /// place by place, as many tokens in every compared tokenizer.
     pub resample: Option<Twin>,
     /// The prompt with three different names, the template's reference prompts, or the file's corrupted ones, for mean and
     /// resample ablation with [`Reference::Abc`]: one or more, see [`REFERENCES_PER_TEMPLATE`].
     ///
-    /// Under `published` there are none where no three names that were tried give as many tokens in every compared tokenizer;
-    /// nor in a file that has no corrupted prompts.
+    /// Under `published` there are none where no three names are, place by place, as many tokens in every compared tokenizer; nor
+    /// in a file that has no corrupted prompts.
     pub references: Vec<ReferencePrompt>,
 }
 
@@ -461,11 +462,14 @@ impl PromptOptions {
     fn no_published_form(&self, task: &str) -> Result<(), PromptError> {
         match self.protocol {
             Protocol::Standard => Ok(()),
-            Protocol::Published => Err(PromptError::NotPublished { task: task.to_owned() }),
+            Protocol::Published => {
+                Err(PromptError::NotPublished { task: task.to_owned(), can_have_one: false })
+            }
         }
     }
 }
 
 fn published_form(task: &NameTask) -> Result<&crate::task::Published, PromptError> {
-    task.published.as_ref().ok_or_else(|| PromptError::NotPublished { task: task.name.clone() })
+    let none = || PromptError::NotPublished { task: task.name.clone(), can_have_one: true };
+    task.published.as_ref().ok_or_else(none)
 }

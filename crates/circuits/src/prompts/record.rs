@@ -11,6 +11,7 @@ use cs_analysis::error::AnalysisError;
 use cs_analysis::files::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use super::fitting::is_further;
 use super::{
     DEFAULT_PROMPTS, HoldOut, Prompt, PromptError, PromptOptions, PromptSet, Protocol, ReferencePrompt,
     RefusedName, Tokenize, TokenizerRecord, Twin, published_form,
@@ -168,7 +169,8 @@ impl PromptSet {
 
     /// Whether a prompt's texts and answers are what its other fields give, and its split one of the protocol's.
     fn fits(&self, prompt: &Prompt) -> bool {
-        let is_of_split = [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split);
+        let is_of_split =
+            [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split);
         is_of_split
             && match &self.task {
                 Task::Names(task) => self.fits_names(task, prompt),
@@ -187,6 +189,11 @@ impl PromptSet {
     fn fits_names(&self, task: &NameTask, prompt: &Prompt) -> bool {
         let Some(order) = prompt.order else { return false };
         let named = |name: &str| self.names.all().any(|other| other == name);
+        let stands_in = |name: &str| {
+            named(name)
+                || self.protocol == Protocol::Published
+                    && (is_further(name) || task.names.all().any(|other| other == name))
+        };
         let Some(texts) = self.render(prompt) else { return false };
         let (repeated, other) = order.repeated_and_other(&prompt.first, &prompt.second);
         let (correct, distractor) = task.correct.correct_and_distractor(repeated, other);
@@ -197,7 +204,9 @@ impl PromptSet {
             && texts.references.iter().map(|r| &r.text).eq(prompt.references.iter().map(|r| &r.text))
             && prompt.references.iter().all(|r| {
                 let names = [&r.first, &r.second, &r.third];
-                names.iter().all(|name| named(name)) && r.first != r.second && !names[..2].contains(&&r.third)
+                names.iter().all(|name| stands_in(name))
+                    && r.first != r.second
+                    && !names[..2].contains(&&r.third)
             })
             && (correct, distractor) == (prompt.correct.as_str(), prompt.distractor.as_str())
             && prompt.first != prompt.second
@@ -272,12 +281,16 @@ impl PromptSet {
     fn n_recorded_and_asked(&self, options: &PromptOptions) -> Result<(String, String), PromptError> {
         let name = self.task.name();
         let asked = match (&self.task, options.protocol) {
-            (Task::Names(task), Protocol::Published) => options.drawn(name, published_form(task)?.n_prompts)?,
+            (Task::Names(task), Protocol::Published) => {
+                options.drawn(name, published_form(task)?.n_prompts)?
+            }
             (Task::Names(_) | Task::Words(_), _) => options.drawn(name, DEFAULT_PROMPTS)?,
             (Task::Rows(_), _) => {
                 // As many as there are is all of them.
                 let limit = options.n_prompts.filter(|&n| self.limit.is_some() || n < self.prompts.len());
-                let shown = |limit: Option<usize>| limit.map_or_else(|| "all of the file".to_owned(), |n| n.to_string());
+                let shown = |limit: Option<usize>| {
+                    limit.map_or_else(|| "all of the file".to_owned(), |n| n.to_string())
+                };
                 return Ok((shown(self.limit), shown(limit)));
             }
         };

@@ -6,7 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{PromptError, Protocol, Split, TokenizedPrompt, TokenizedPrompts};
+use super::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
+
+/// What may help prompts that cannot be ablated as asked; [`crate::references`] tries what does.
+const MEND: &str = "use another --reference, --protocol standard or --ablation zero";
 
 /// Which prompts mean and resample ablation take values from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +67,8 @@ impl TokenizedPrompts {
     /// Checks that every group of a split has something to average, beside the prompt itself under [`Reference::Same`].
     ///
     /// # Errors
-    /// [`PromptError::NothingToAverage`] and, under `published` only, [`PromptError::NoReference`].
+    /// [`PromptError::NothingToAverage`] and, under `published` only, [`PromptError::NoReference`];
+    /// [`check_references`](crate::references::check_references) says more.
     pub fn require_means(&self, split: Split, reference: Reference) -> Result<(), PromptError> {
         let is_empty = |group: &Vec<usize>| match reference {
             Reference::Abc => group.iter().all(|&i| self.prompts[i].references.is_empty()),
@@ -81,11 +85,19 @@ impl TokenizedPrompts {
                 let missing = groups.iter().map(Vec::len).sum();
                 let (prompts, example) = (self.of_split(split).count(), example.text.clone());
                 let (reason, mend) = if self.from_file {
-                    ("no `corrupted` is as long", "--reference same, or --ablation zero")
+                    ("no `corrupted` is as long", "use another --reference or --ablation zero")
                 } else {
-                    (NO_NAMES, "--reference same, --protocol standard or --ablation zero")
+                    (NO_NAMES, MEND)
                 };
-                PromptError::NoReference { task, model, missing, prompts, example, reason, mend }
+                PromptError::NoReference {
+                    task,
+                    model,
+                    missing,
+                    prompts,
+                    example,
+                    reason,
+                    mend: mend.to_owned(),
+                }
             }
             Reference::Same => PromptError::NothingToAverage {
                 task,
@@ -98,23 +110,12 @@ impl TokenizedPrompts {
                     example.template
                 ),
                 prompts: self.n_drawn(Split::All),
-                needed: self.needed_for_means(),
-                mend: match self.protocol {
-                    Protocol::Standard if self.from_file => "--ablation zero, or merge groups of the file",
-                    Protocol::Standard => "--reference abc",
-                    // However many are drawn, there may be one pair of names of a length.
-                    Protocol::Published => "--protocol standard where no other names are as long",
+                mend: match self.from_file {
+                    true => "merge groups of the file, or use --ablation zero".to_owned(),
+                    false => format!("ask for more prompts (--prompts), or {MEND}"),
                 },
             },
         })
-    }
-
-    /// Prompts to ask for so that no prompt is alone in its group: two for each template and split, if a template's prompts
-    /// are equally long; where that many are too few, twice as many as now.
-    fn needed_for_means(&self) -> u64 {
-        let splits = if self.protocol == Protocol::Standard { 2 } else { 1 };
-        let (least, now) = (2 * splits * self.n_templates as u64, self.n_drawn(Split::All));
-        if now < least { least } else { 2 * now }
     }
 
     /// Checks that every prompt of a split can be resampled.
@@ -138,8 +139,10 @@ impl TokenizedPrompts {
                     (true, Reference::Same) => "no other prompt of its group and split is as long",
                 },
                 mend: match self.from_file {
-                    false => "--protocol standard, or --ablation zero or mean",
-                    true => "--ablation zero, or give each row a `corrupted` of as many tokens",
+                    false => MEND.to_owned(),
+                    true => {
+                        "give each row a `corrupted` of as many tokens, or use --ablation zero".to_owned()
+                    }
                 },
             }),
         }

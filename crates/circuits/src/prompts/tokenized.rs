@@ -158,8 +158,7 @@ impl PromptSet {
             ids.insert(name, id);
         }
         let reader = Reader { set: self, tokenizer, ids: &ids, one_token };
-        let prompts =
-            self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let prompts = self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<Vec<_>, _>>()?;
         let candidate = |name: &str, id: u32| Candidate { name: name.to_owned(), id };
         let candidates = match &self.task {
             Task::Names(_) => {
@@ -308,6 +307,9 @@ impl Reader<'_> {
     }
 }
 
+/// Characters of a prompt that messages show.
+const SHOWN: usize = 40;
+
 impl TokenizedPrompts {
     /// The prompts of a split, with their places in [`Self::prompts`].
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = (usize, &TokenizedPrompt)> {
@@ -317,6 +319,23 @@ impl TokenizedPrompts {
     /// The same with the prompts of one split alone.
     pub fn restricted_to(&self, split: Split) -> Self {
         Self { prompts: self.of_split(split).map(|(_, prompt)| prompt.clone()).collect(), ..self.clone() }
+    }
+
+    /// Checks that a model which reads `n_ctx` tokens can read every prompt.
+    ///
+    /// # Errors
+    /// [`PromptError::TooLong`], naming the first prompt that is too long.
+    pub fn require_fit(&self, n_ctx: usize) -> Result<(), PromptError> {
+        let Some(prompt) = self.prompts.iter().find(|prompt| prompt.token_ids.len() > n_ctx) else {
+            return Ok(());
+        };
+        Err(PromptError::TooLong {
+            task: self.task.clone(),
+            start: prompt.text.chars().take(SHOWN).collect(),
+            len: prompt.token_ids.len(),
+            model: self.model.clone(),
+            n_ctx,
+        })
     }
 
     /// Prompts drawn for a split: the sum of its weights.

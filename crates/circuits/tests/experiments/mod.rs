@@ -78,7 +78,7 @@ impl<'a> Scanned<'a> {
                 .expect("outcomes")
         };
         let mut outcomes = self.prompts.map(|prompts| TaskOutcomes {
-            subsample: subsample(prompts, Split::HeldOut, settings.n_random_prompts, options.ablation),
+            subsample: subsample(prompts, Split::HeldOut, settings.n_random_prompts, options),
             ..run(prompts, None, &plan.sets)
         });
         let places = outcomes.each_ref().map(|o| o.subsample.clone());

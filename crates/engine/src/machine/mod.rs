@@ -16,6 +16,8 @@
 //! A machine in the delta form (δ beside the plain run) keeps the plain run's activations in its [`Machine::Streams`]; the
 //! driver keeps those for later layers already where edits read them, and hands them to every pass in [`Stage::kept`].
 
+#[cfg(test)]
+mod counting;
 pub(crate) mod cpu;
 mod rows;
 

@@ -8,7 +8,7 @@ use super::page::{Entry, Sheet, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, task_color, task_label};
 use super::panel::Panel;
 use super::scale::Axis;
-use super::scaling::{no_sizes, thin};
+use super::scaling::thin;
 use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
 use crate::words;
@@ -101,16 +101,12 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
 /// `self_repair_vs_scale`: how much of what helping heads say later layers make up for, against size.
 pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Drawing> {
     let name = "self_repair_vs_scale";
-    if study.repairs.is_empty() {
-        return Ok(Err(NotDrawn::new(
-            name,
-            "no model has a head whose own output helps by τ, or direct effects that compare with Δ",
-        )));
-    }
-    let sized: Vec<&ModelRepair> =
-        study.repairs.iter().filter(|r| r.info.params_m.is_some_and(|p| p > 0.0)).collect();
+    let is_shown =
+        |r: &&ModelRepair| r.info.params_m.is_some_and(|p| p > 0.0) && r.repair.repaired.value.is_some();
+    let sized: Vec<&ModelRepair> = study.repairs.iter().filter(is_shown).collect();
     if sized.is_empty() {
-        return Ok(Err(no_sizes(name)));
+        let why = "no model of known size has heads whose own output helps by τ, and direct effects that compare with Δ";
+        return Ok(Err(NotDrawn::new(name, why)));
     }
     let tasks = &study.effects.tasks;
     let place_of = |task: &str| tasks.iter().position(|t| t == task).unwrap_or(0);
@@ -121,7 +117,7 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
     legend.extend(families.names().filter(|f| sized.iter().any(|r| r.info.family == *f)).map(family_entry));
     let heads: usize = sized.iter().map(|r| r.repair.n_heads).sum();
     let caption = format!(
-        "Self-repair: the sum of compensation (Δ − direct effect) over what heads say (minus their direct effect), over the heads of a model whose own \
+        "Self-repair: slope of compensation (Δ − direct effect) on what heads say (minus their direct effect), over the heads of a model whose own \
          output helps a task by τ = {} logits or more. 100%: later layers make up for all of it; 0%: for nothing; below: they make the loss worse. n = {} \
          over models and tasks. Bars: 95% intervals over prompts. Tasks stand a little apart sideways.",
         study.options.tau,

@@ -23,8 +23,8 @@ pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<St
         }
         false => {
             text += &format!(
-                "What later layers make up for when a head whose own output helps by τ = {} logits is ablated: the sum of Δ − direct effect over \
-                 minus the sum of direct effects (`{SELF_REPAIR}.csv`).\n\n",
+                "What later layers make up for when a head whose own output helps by τ = {} logits is ablated: the slope of Δ − direct effect on minus the direct \
+                 effect (`{SELF_REPAIR}.csv`). 100%: all of it; 0%: nothing; below: they make the loss worse.\n\n",
                 study.options.tau
             );
             study.repairs.iter().for_each(|repair| text += &repaired(repair));
@@ -33,7 +33,7 @@ pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<St
     if !extras.roles.is_empty() {
         text += &format!(
             "\n## Roles\n\nHeads that give {ATTENDS} or more of their attention to the token that the role is known for, or whose score is τ or more, where the \
-             interval of the score excludes 0; S-inhibition heads also help by τ through later layers (`{BEST_HEADS}.csv`, `{ROLE_COUNTS}.csv`).\n"
+             interval of the score excludes 0. Name movers attend more to the answer than to the distractor, copy suppressors more to the distractor; S-inhibition heads also help by τ through later layers (`{BEST_HEADS}.csv`, `{ROLE_COUNTS}.csv`).\n"
         );
         extras.roles.iter().for_each(|file| text += &of_model(file, study.options.tau));
     }
@@ -42,17 +42,20 @@ pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<St
 
 fn repaired(of: &ModelRepair) -> String {
     let percent = |x: f64| format!("{:.0}%", 100.0 * x).replace('-', "−");
+    let (model, task) = (&of.info.model, task_label(&of.task));
+    let heads = words::counted(of.repair.n_heads, "head", "heads");
     let repaired = of.repair.repaired;
-    let share = repaired.value.map_or_else(|| "an unknown share".to_owned(), percent);
+    let Some(share) = repaired.value.map(percent) else {
+        return format!(
+            "- {model} on {task}: the {heads} picked do not help on {}.\n",
+            words::prompts_of(of.repair.split)
+        );
+    };
     let interval = repaired.ends().map(|(low, high)| format!(" [{}, {}]", percent(low), percent(high)));
+    let interval = interval.unwrap_or_default();
     format!(
-        "- {} on {}: {share}{} of the {:.2} logits that {} {}.\n",
-        of.info.model,
-        task_label(&of.task),
-        interval.unwrap_or_default(),
-        of.repair.said,
-        words::counted(of.repair.n_heads, "head", "heads"),
-        if of.repair.n_heads == 1 { "adds" } else { "add" },
+        "- {model} on {task}: {share}{interval}, over {heads} that say {:.2} logits together.\n",
+        of.repair.said
     )
 }
 

@@ -1,0 +1,263 @@
+//! `parts`: a study cut into parts, or what that would give.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use cs_analysis::contrast::Contrast;
+use cs_analysis::layout::Layout;
+use cs_circuits::parts::{Piece, cost, cut, makespan};
+use cs_circuits::prompts::{PromptSet, Tokenize};
+use cs_circuits::task::Task;
+
+use super::super::costs::{Model, Planned, rates};
+use super::super::plan::duration;
+use super::super::run::Run;
+use super::super::scan::{ModelScan, prompts_folder};
+use super::error::PartsError;
+use super::experiments::{Experiments, Gathered, tokenize};
+use super::lines::{self, Lines};
+use super::plan::{self, Part, Plan, PlannedModel, PlannedTask, VERSION, Wave, WaveKind};
+use crate::args::{PartsArgs, RunArgs};
+use crate::error::CliError;
+use crate::progress::Display;
+use crate::study_file::StudyFile;
+use crate::study_folder::Digest256;
+use crate::subject::Subject;
+
+/// Time for timing this machine, all models together.
+const CALIBRATION: Duration = Duration::from_secs(1);
+/// Machines that a dry run tries.
+const MACHINES: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+/// Cuts a study and writes the plan, or says what that would give. `is_given` tells which options stand on the command line.
+pub fn parts(
+    args: &PartsArgs,
+    is_given: impl Fn(&str) -> bool,
+    display: Display,
+) -> Result<String, CliError> {
+    let run_args = filled(&args.run, is_given)?;
+    let out = run_args.tables.study.out.clone();
+    if args.dry_run {
+        return dry_run(run_args, args.parts, display);
+    }
+    let plan = cut_study(run_args, args.parts, display)?;
+    let wave = plan.wave(&out)?;
+    let mut text =
+        describe(wave.kind, wave.parts.iter().map(|part| part.tflop).collect::<Vec<_>>().as_slice());
+    let longest = wave.parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
+    let (n, out) = (args.parts, out.display());
+    let _ = writeln!(text, "A part takes up to about {} on a machine like this.", duration(longest));
+    let _ = writeln!(
+        text,
+        "The plan is in {out}/parts/plan.json. Do parts 1 to {n}, on any machines that have the folder:\n  \
+         circuit-scaling part 1 --out {out}\nthen join them:\n  circuit-scaling gather --out {out}"
+    );
+    Ok(text)
+}
+
+/// The options of a run, those of its study file among them.
+pub fn filled(args: &RunArgs, is_given: impl Fn(&str) -> bool) -> Result<RunArgs, CliError> {
+    let mut args = args.clone();
+    if let Some(path) = args.study.clone() {
+        StudyFile::read(&path)?.fill(&path, &mut args, is_given)?;
+    }
+    Ok(args)
+}
+
+/// Resolves and records a study's prompts, and writes the plan of its first wave; leaves the plan that is there already, if it is
+/// the same study's.
+///
+/// # Errors
+/// A study that cannot be run, or the plan of another one in its folder.
+pub fn cut_study(args: RunArgs, n_parts: usize, display: Display) -> Result<Plan, CliError> {
+    let out = args.tables.study.out.clone();
+    let before = match Plan::read(&out) {
+        Err(CliError::Parts(PartsError::NoPlan { .. })) => None,
+        other => Some(other?),
+    };
+    let run = Run::open(args, display, true)?;
+    let prompts = run.tasks.iter().map(|task| run.resolve(task)).collect::<Result<Vec<_>, _>>()?;
+    run.write_study()?;
+    let record = |task: &str| PromptSet::path(&prompts_folder(&run.folder.layout), task);
+    let task = |set: &PromptSet| {
+        let task = set.task.name().to_owned();
+        Digest256::of_file(&record(&task)).map(|prompts| PlannedTask { task, prompts })
+    };
+    let mut plan = Plan {
+        program_version: VERSION.to_owned(),
+        study: run.study_file(),
+        memory: run.args.measure.memory,
+        models: run.subjects.iter().map(planned).collect(),
+        tasks: prompts.iter().filter_map(task).collect(),
+        device: None,
+        waves: vec![],
+    };
+    if let Some(before) = before {
+        let n_before = before.waves.first().map_or(0, |wave| wave.parts.len());
+        let is_same =
+            (&before.study, &before.models, &before.tasks) == (&plan.study, &plan.models, &plan.tasks);
+        if is_same && n_before == n_parts {
+            return Ok(before);
+        }
+        if plan::has_results(&out) {
+            return Err(PartsError::OtherPlan { plan: plan::path(&out) }.into());
+        }
+    }
+    let is_done = |subject: &Subject, set: &PromptSet| {
+        let scan = ModelScan::new(&run.folder.layout, subject, set, &run.args.measure, None)?;
+        Ok(scan.is_done(&run.folder))
+    };
+    let scans = lines::scans((&run.args, &run.subjects), &prompts, is_done)?;
+    let wave = match scans.lines.is_empty() {
+        false => Some(wave(&run.subjects, WaveKind::Scans, &scans, n_parts)),
+        true => experiments(&run, &prompts, n_parts)?,
+    };
+    plan.waves.push(wave.ok_or(PartsError::Nothing)?);
+    plan.write(&out)?;
+    Ok(plan)
+}
+
+fn planned(subject: &Subject) -> PlannedModel {
+    let checkpoint = &subject.info.checkpoint;
+    PlannedModel {
+        name: subject.name.clone(),
+        weight_hash: checkpoint.weight_hash().to_owned(),
+        weight_bytes: checkpoint.weight_bytes(),
+    }
+}
+
+/// The wave of what follows from gathered scans; `None` where the study asks for nothing of it.
+///
+/// # Errors
+/// Scans that are missing.
+pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<Option<Wave>, CliError> {
+    if !run.stages().iter().any(|stage| stage.runs_experiments()) {
+        return Ok(None);
+    }
+    let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
+    let lines = experiment_lines((&run.args, &run.subjects), prompts, &gathered.contrasts)?;
+    let mut wave = wave(&run.subjects, WaveKind::Experiments, &lines, n_parts);
+    let layout = &run.folder.layout;
+    for subject in &run.subjects {
+        for set in prompts {
+            let path = layout.per_prompt(set.task.name(), &subject.name);
+            if let Some(digest) = Digest256::of_file(&path) {
+                wave.scans.insert(path.strip_prefix(layout.root()).unwrap_or(&path).to_owned(), digest);
+            }
+        }
+    }
+    Ok((!lines.lines.is_empty()).then_some(wave))
+}
+
+fn experiment_lines(
+    (args, subjects): (&RunArgs, &[Subject]),
+    prompts: &[PromptSet],
+    contrasts: &[Planned],
+) -> Result<Lines, CliError> {
+    let tokenized = subjects.iter().map(|s| tokenize(prompts, s)).collect::<Result<Vec<_>, _>>()?;
+    let layout = Layout::new(&args.tables.study.out);
+    let options = args.measure.scan_options();
+    let model = |(subject, tokenized)| {
+        let model = Model { args, subject, tokenized, layout: &layout, options };
+        let experiments = Experiments::of(&model, contrasts);
+        (model, experiments)
+    };
+    let models: Vec<(Model<'_>, Experiments)> =
+        subjects.iter().zip(tokenized.iter().map(Vec::as_slice)).map(model).collect();
+    lines::experiments((args, subjects), &models)
+}
+
+/// Lines cut into parts, with the time that each will take.
+fn wave(subjects: &[Subject], kind: WaveKind, lines: &Lines, n_parts: usize) -> Wave {
+    let loading = lines::loading(subjects);
+    let rates = rates(subjects, CALIBRATION);
+    let part = |(index, pieces): (usize, &Vec<Piece>)| {
+        let of_model = |pieces: &[Piece]| cost(pieces, &lines.lines, &loading);
+        let by_model = pieces.chunk_by(|a, b| lines.lines[a.line].model == lines.lines[b.line].model);
+        let seconds = by_model.map(|of| of_model(of) / rates[lines.lines[of[0].line].model].dense).sum();
+        let units = pieces.iter().map(|piece| lines.unit(piece)).collect();
+        Part { part: index + 1, tflop: of_model(pieces) / 1e12, seconds, units }
+    };
+    let parts = cut(&lines.lines, &loading, n_parts).iter().enumerate().map(part).collect();
+    Wave { kind, threads: rayon::current_num_threads(), scans: Default::default(), parts }
+}
+
+/// How equal parts are.
+fn describe(kind: WaveKind, tflop: &[f64]) -> String {
+    let done: Vec<f64> = tflop.iter().copied().filter(|&cost| cost > 0.0).collect();
+    let (low, high) = done.iter().fold((f64::MAX, 0.0f64), |(l, h), &c| (l.min(c), h.max(c)));
+    let empty = match tflop.len() - done.len() {
+        0 => String::new(),
+        n => format!("; {n} more have nothing to do"),
+    };
+    format!(
+        "{}: {} parts of {} to {} TFLOP{empty}\n",
+        kind.name(),
+        done.len(),
+        significant(low),
+        significant(high)
+    )
+}
+
+/// A number with about four digits.
+fn significant(x: f64) -> String {
+    match x {
+        x if x >= 100.0 => format!("{x:.1}"),
+        x if x >= 1.0 => format!("{x:.3}"),
+        x => format!("{x:.6}"),
+    }
+}
+
+/// What parts would cost, and what more machines would bring. Nothing is written, and no weights are read.
+fn dry_run(mut args: RunArgs, n_parts: usize, display: Display) -> Result<String, CliError> {
+    args.measure.fetch_models(display)?;
+    let subjects = Subject::open_all(&args.measure.models, display)?;
+    let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
+    let options = args.measure.prompt_options();
+    let resolve = |task: &String| Ok(PromptSet::resolve(&Task::load(task)?, &options, &tokenizers)?);
+    let prompts = args.tasks.iter().map(resolve).collect::<Result<Vec<_>, CliError>>()?;
+    let loading = lines::loading(&subjects);
+    let of = (&args, &subjects[..]);
+    let tasks: Vec<String> = prompts.iter().map(|set| set.task.name().to_owned()).collect();
+    let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
+    let contrasts: Vec<Planned> =
+        contrasts.into_iter().map(|contrast| Planned { contrast, heads: None }).collect();
+    let waves = [
+        (WaveKind::Scans, lines::scans(of, &prompts, |_, _| Ok(false))?),
+        (WaveKind::Experiments, experiment_lines(of, &prompts, &contrasts)?),
+    ];
+    let mut text = String::new();
+    let (mut one, mut costs) = (0.0, Vec::new());
+    for (kind, lines) in waves.iter().filter(|(_, lines)| !lines.lines.is_empty()) {
+        let parts = cut(&lines.lines, &loading, n_parts);
+        let of_part = |part: &Vec<Piece>| cost(part, &lines.lines, &loading);
+        let of_wave: Vec<f64> = parts.iter().map(of_part).collect();
+        text += &describe(*kind, &of_wave.iter().map(|cost| cost / 1e12).collect::<Vec<_>>());
+        let (low, high) = of_wave.iter().fold((f64::MAX, 0.0f64), |(l, h), &c| (l.min(c), h.max(c)));
+        let total = lines.total(&loading);
+        let again = of_wave.iter().sum::<f64>() / total - 1.0;
+        let _ = writeln!(
+            text,
+            "  the dearest costs {:.1}% more than the cheapest; {:.1}% on top of one machine's {} TFLOP is done again",
+            100.0 * (high / low - 1.0),
+            100.0 * again,
+            significant(total / 1e12)
+        );
+        one += total;
+        costs.push(of_wave);
+    }
+    if costs.is_empty() {
+        return Err(PartsError::Nothing.into());
+    }
+    let _ = writeln!(text, "\n{:>8} {:>9} {:>9}", "machines", "speed-up", "of ideal");
+    for n in MACHINES {
+        let time: f64 = costs.iter().map(|of_wave| makespan(of_wave, n)).sum();
+        let _ = writeln!(text, "{n:8} {:8.1}x {:8.0}%", one / time, 100.0 * one / time / n as f64);
+    }
+    let _ = writeln!(
+        text,
+        "Equal machines, one part each at a time; experiments are counted as where all random sets are run. Gathering is not \
+         counted."
+    );
+    Ok(text)
+}

@@ -1,0 +1,204 @@
+//! A study's work as lines that can be cut.
+
+use cs_analysis::ablation::HeadSet;
+use cs_circuits::parts::{Line, Piece};
+use cs_circuits::prompts::{PromptSet, TokenizedPrompts};
+use cs_circuits::scan::ScanOptions;
+use cs_circuits::{ablate, scan, trace};
+use cs_engine::Cost;
+use cs_engine::intervention::Stream;
+
+use super::super::costs::Model;
+use super::experiments::Experiments;
+use super::plan::{Unit, UnitKind, head_at};
+use crate::args::{RunArgs, Stage};
+use crate::error::CliError;
+use crate::subject::Subject;
+
+/// Operations that loading a byte of float32 weights counts as: reading, checking and packing a gigabyte takes about as long as
+/// 10¹² operations of matrix products.
+pub const LOADING: f64 = 1000.0;
+
+/// Lines, and what each is of.
+#[derive(Default)]
+pub struct Lines {
+    pub lines: Vec<Line>,
+    of: Vec<Of>,
+}
+
+struct Of {
+    kind: UnitKind,
+    model: String,
+    task: String,
+    n_heads: usize,
+}
+
+impl Lines {
+    fn add(
+        &mut self,
+        kind: UnitKind,
+        (index, subject): (usize, &Subject),
+        task: &str,
+        work: (f64, Vec<f64>),
+    ) {
+        let (base, items) = work;
+        self.lines.push(Line { model: index, base, items });
+        let n_heads = subject.spec().n_heads;
+        self.of.push(Of { kind, model: subject.name.clone(), task: task.to_owned(), n_heads });
+    }
+
+    /// The unit that a piece of a line is.
+    pub fn unit(&self, piece: &Piece) -> Unit {
+        let of = &self.of[piece.line];
+        let (from, to) = (piece.items.start, piece.items.end);
+        let all = self.lines[piece.line].items.len();
+        let items = match of.kind {
+            UnitKind::Scan => format!("{} to {}", head_at(from, of.n_heads), head_at(to - 1, of.n_heads)),
+            UnitKind::Attend | UnitKind::Roles => "all heads".to_owned(),
+            UnitKind::Trace => format!("hero heads {} to {to} of {all}", from + 1),
+            UnitKind::HeroSets | UnitKind::RandomSets => format!("sets {} to {to} of {all}", from + 1),
+        };
+        let line = &self.lines[piece.line];
+        let tflop = (line.base + line.items[from..to].iter().sum::<f64>()) / 1e12;
+        Unit { kind: of.kind, model: of.model.clone(), task: of.task.clone(), from, to, items, tflop }
+    }
+
+    /// Operations of all lines, done by one machine that loads each model once.
+    pub fn total(&self, loading: &[f64]) -> f64 {
+        let whole: Vec<Piece> =
+            self.lines.iter().enumerate().map(|(line, l)| Piece { line, items: 0..l.items.len() }).collect();
+        cs_circuits::parts::cost(&whole, &self.lines, loading)
+    }
+}
+
+/// What loading each model counts as.
+pub fn loading(subjects: &[Subject]) -> Vec<f64> {
+    subjects.iter().map(|s| LOADING * s.info.checkpoint.weight_bytes() as f64).collect()
+}
+
+fn flops(cost: Cost) -> f64 {
+    cost.dense + cost.attention
+}
+
+/// What a run without branches costs, and what a branch adds that starts at each layer.
+fn by_layer<E>(n_layers: usize, cost: impl Fn(Option<u32>) -> Result<Cost, E>) -> Result<(f64, Vec<f64>), E> {
+    let base = flops(cost(None)?);
+    let added = (0..n_layers as u32).map(|layer| Ok(flops(cost(Some(layer))?) - base));
+    Ok((base, added.collect::<Result<_, E>>()?))
+}
+
+/// The scans that `is_done` does not have.
+///
+/// # Errors
+/// Prompts that a model cannot read, or a scan that does not fit into memory.
+pub fn scans(
+    (args, subjects): (&RunArgs, &[Subject]),
+    prompts: &[PromptSet],
+    is_done: impl Fn(&Subject, &PromptSet) -> Result<bool, CliError>,
+) -> Result<Lines, CliError> {
+    let mut lines = Lines::default();
+    if !args.stages().contains(&Stage::Scan) {
+        return Ok(lines);
+    }
+    let options = args.measure.scan_options();
+    for (index, subject) in subjects.iter().enumerate() {
+        for set in prompts {
+            if is_done(subject, set)? {
+                continue;
+            }
+            let (tokenized, spec) = (set.tokenize(subject)?, subject.spec());
+            let cost = |layer: Option<u32>| {
+                let head: Vec<_> =
+                    layer.map(|l| head_at(l as usize * spec.n_heads, spec.n_heads)).into_iter().collect();
+                scan::cost_of_heads(spec, &tokenized, &head, options)
+            };
+            let (base, of_layer) = by_layer(spec.n_layers, cost)
+                .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
+            let items = of_layer.into_iter().flat_map(|cost| vec![cost; spec.n_heads]).collect();
+            lines.add(UnitKind::Scan, (index, subject), &tokenized.task, (base, items));
+        }
+    }
+    Ok(lines)
+}
+
+/// Attention, tracing and ablated sets, as far as the study asks for them. `models` are the subjects in order.
+///
+/// # Errors
+/// A run that does not fit into memory.
+pub fn experiments(
+    (args, subjects): (&RunArgs, &[Subject]),
+    models: &[(Model<'_>, Experiments)],
+) -> Result<Lines, CliError> {
+    let mut lines = Lines::default();
+    let (stages, options) = (args.stages(), args.measure.scan_options());
+    for (index, (model, experiments)) in models.iter().enumerate() {
+        let subject = &subjects[index];
+        let (name, spec) = (|| subject.name.clone(), subject.spec());
+        if stages.contains(&Stage::Attend) {
+            let mut roles = flops(model.random_tokens()?);
+            for prompts in model.tokenized {
+                let cost = flops(model.attention(prompts)?);
+                roles += cost;
+                lines.add(UnitKind::Attend, (index, subject), &prompts.task, (0.0, vec![cost]));
+            }
+            lines.add(UnitKind::Roles, (index, subject), "", (0.0, vec![roles]));
+        }
+        for (prompts, of_task) in model.tokenized.iter().zip(&experiments.of_tasks) {
+            let mut add = |kind, work| lines.add(kind, (index, subject), &prompts.task, work);
+            // A task of no contrast is scanned and attended to only.
+            if !of_task.is_contrasted {
+                continue;
+            }
+            let split = prompts.protocol.held_out_split();
+            let pairs = prompts.tracing_pairs(split);
+            if stages.contains(&Stage::Trace) && !pairs.pairs.is_empty() {
+                let (base, of_layer) = by_layer(spec.n_layers, |layer| {
+                    let head: Vec<(u32, u32)> = layer.map(|l| (l, 0)).into_iter().collect();
+                    trace::cost(spec, &pairs, &head, Stream::V, options.engine)
+                })
+                .map_err(|source| CliError::Trace { model: name(), source: source.into() })?;
+                let items = of_task.traced.iter().map(|head| of_layer[head.0 as usize]).collect();
+                add(UnitKind::Trace, (base, at_least_one(items)));
+            }
+            if stages.contains(&Stage::Ablate) {
+                let places = model.places(prompts, split);
+                for (kind, places, sets) in [
+                    (UnitKind::HeroSets, None, &of_task.heroes),
+                    (UnitKind::RandomSets, Some(&places[..]), &of_task.random),
+                ] {
+                    let work = of_sets(subject, (prompts, places), sets, options)?;
+                    add(kind, work);
+                }
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// The cost of ablated sets: a set costs what a branch costs that starts in its first layer, less what it shares with others.
+fn of_sets(
+    subject: &Subject,
+    (prompts, places): (&TokenizedPrompts, Option<&[usize]>),
+    sets: &[HeadSet],
+    options: ScanOptions,
+) -> Result<(f64, Vec<f64>), CliError> {
+    let split = prompts.protocol.held_out_split();
+    let cost = |sets: &[HeadSet]| {
+        ablate::cost(subject.spec(), prompts, (split, places), sets, options)
+            .map_err(|source| CliError::Ablate { model: subject.name.clone(), source: source.into() })
+    };
+    let (base, of_layer) = by_layer(subject.spec().n_layers, |layer| {
+        let set: Vec<HeadSet> = layer.map(|l| vec![(l, 0)]).into_iter().collect();
+        cost(&set)
+    })?;
+    let alone: Vec<f64> =
+        sets.iter().map(|set| set.first().map_or(0.0, |head| of_layer[head.0 as usize])).collect();
+    let together = flops(cost(sets)?) - base;
+    let share = together / alone.iter().sum::<f64>().max(1.0);
+    Ok((base, at_least_one(alone.into_iter().map(|cost| cost * share).collect())))
+}
+
+/// A line without items is run all the same: its plain runs are results.
+fn at_least_one(items: Vec<f64>) -> Vec<f64> {
+    if items.is_empty() { vec![0.0] } else { items }
+}

@@ -1,0 +1,28 @@
+//! What a unit found, on its way to `gather`: the hash of what it was made from, then float64 numbers, little-endian.
+
+use std::fs;
+use std::path::Path;
+
+use cs_analysis::files::write_atomic;
+
+use crate::error::CliError;
+use crate::study_folder::Digest256;
+
+/// Writes numbers.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(path: &Path, inputs: &Digest256, numbers: impl Iterator<Item = f64>) -> Result<(), CliError> {
+    Ok(write_atomic(path, |out| {
+        out.write_all(inputs.as_str().as_bytes())?;
+        numbers.map(f64::to_le_bytes).try_for_each(|bytes| out.write_all(&bytes))
+    })?)
+}
+
+/// The numbers of a file that was made from these inputs, if they are `n`.
+pub fn read(path: &Path, inputs: &Digest256, n: usize) -> Option<Vec<f64>> {
+    let bytes = fs::read(path).ok()?;
+    let numbers = bytes.strip_prefix(inputs.as_str().as_bytes())?;
+    let whole = numbers.len() == 8 * n;
+    whole.then(|| numbers.as_chunks::<8>().0.iter().map(|&b| f64::from_le_bytes(b)).collect())
+}

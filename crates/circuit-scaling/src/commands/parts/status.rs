@@ -1,0 +1,80 @@
+//! `status`: how far the parts of a study are, from its folder alone.
+
+use std::fmt::Write;
+
+use super::super::plan::duration;
+use super::plan::{Part, Plan, part_folder};
+use super::state::{State, ranges};
+use crate::args::StatusArgs;
+use crate::error::CliError;
+
+/// Counts parts, lists those that are neither done nor waiting, and estimates what is left.
+pub fn status(args: &StatusArgs) -> Result<String, CliError> {
+    let out = &args.study.out;
+    let plan = Plan::read(out)?;
+    let wave = plan.wave(out)?;
+    let parts: Vec<(&Part, State)> = wave
+        .parts
+        .iter()
+        .filter(|part| !part.units.is_empty())
+        .map(|part| (part, State::read(&part_folder(out, wave.kind, part.part))))
+        .collect();
+    let of = |is: fn(&State) -> bool| -> Vec<usize> {
+        parts.iter().filter(|(_, state)| is(state)).map(|(part, _)| part.part).collect()
+    };
+    let mut text = format!("wave {} ({}): {} parts\n", plan.waves.len(), wave.kind.name(), parts.len());
+    for (word, parts) in [
+        ("done", of(|s| matches!(s, State::Done(_)))),
+        ("running", of(|s| matches!(s, State::Running(..)))),
+        ("stopped", of(|s| matches!(s, State::Stopped(..)))),
+        ("failed", of(|s| matches!(s, State::Failed(_)))),
+        ("waiting", of(|s| matches!(s, State::Waiting))),
+    ] {
+        if !parts.is_empty() {
+            let _ = writeln!(text, "  {word:8} {:5}   {}", parts.len(), ranges(&parts));
+        }
+    }
+    for (part, state) in &parts {
+        if !matches!(state, State::Done(_) | State::Waiting) {
+            let _ = writeln!(text, "part {}: {}", part.part, state.describe());
+        }
+    }
+    let n_running = of(|s| matches!(s, State::Running(..))).len();
+    let _ = match left(&parts) {
+        0.0 => writeln!(text, "Join them: circuit-scaling gather --out {}", out.display()),
+        seconds if n_running == 0 => writeln!(text, "{} of work for one machine left", duration(seconds)),
+        seconds => writeln!(
+            text,
+            "{} of work left, about {} for the {n_running} at work",
+            duration(seconds),
+            duration(seconds / n_running as f64)
+        ),
+    };
+    Ok(text)
+}
+
+/// Seconds of work that is left, at the pace of what is done.
+fn left(parts: &[(&Part, State)]) -> f64 {
+    let done = parts.iter().filter_map(|(part, state)| match state {
+        State::Done(seconds) => Some((part.seconds, *seconds)),
+        _ => None,
+    });
+    let (expected, taken) = done.fold((0.0, 0.0), |(e, t), (expected, taken)| (e + expected, t + taken));
+    let pace = if expected > 0.0 { taken / expected } else { 1.0 };
+    parts.iter().map(|(part, state)| pace * part.seconds * (1.0 - state.share())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_goes_on_at_the_pace_of_what_is_done() {
+        let part = Part { seconds: 10.0, ..Part::default() };
+        let of = |states: Vec<State>| left(&states.into_iter().map(|s| (&part, s)).collect::<Vec<_>>());
+        assert_eq!(of(vec![State::Waiting, State::Waiting]), 20.0);
+        // A machine that took twice as long as expected will do so again.
+        assert_eq!(of(vec![State::Done(20.0), State::Waiting]), 20.0);
+        assert_eq!(of(vec![State::Done(20.0)]), 0.0);
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether prompts can be ablated as asked, and if not, what to ask for instead.
+
+use crate::prompts::{
+    MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize,
+};
+use crate::scan::{ScanOptions, require_references};
+use crate::task::Task;
+
+/// As many prompts as are tried before it is said that no number helps: by then a task's pairs of names have come up.
+const MOST_TRIED: usize = 16_384;
+
+/// Refuses prompts that cannot be ablated as asked in some tokenizer, before any of them is recorded. What the error says to
+/// ask for has been tried.
+///
+/// # Errors
+/// Those of [`PromptSet::resolve`], [`PromptError::NoReference`] and [`PromptError::NothingToAverage`].
+pub fn check_references(
+    task: &Task,
+    options: &PromptOptions,
+    tokenizers: &[&dyn Tokenize],
+    scan: ScanOptions,
+) -> Result<(), PromptError> {
+    let check = |options: &PromptOptions, scan: ScanOptions| -> Result<(), PromptError> {
+        let set = PromptSet::resolve(task, options, tokenizers)?;
+        let tokenized = tokenizers.iter().map(|&tokenizer| set.tokenize(tokenizer));
+        tokenized.into_iter().try_for_each(|prompts| require_references(&prompts?, Split::All, scan))
+    };
+    let Err(mut error) = check(options, scan) else { return Ok(()) };
+    let now = match &error {
+        PromptError::NothingToAverage { prompts, .. } => Some(*prompts),
+        PromptError::NoReference { .. } => None,
+        _ => return Err(error),
+    };
+    let (mut ways, mut before) = (Vec::new(), "");
+    if let (Some(now), Some(numbers)) = (now, now.and_then(|now| numbers_to_try(task, options.protocol, now)))
+    {
+        let with = |n: usize| PromptOptions { n_prompts: Some(n), ..options.clone() };
+        match numbers.into_iter().find(|&n| check(&with(n), scan).is_ok()) {
+            Some(n) => ways.push(format!("ask for {n} prompts instead of {now} (--prompts)")),
+            None => before = "no number of prompts helps: ",
+        }
+    }
+    let other = match scan.reference {
+        Reference::Abc => Reference::Same,
+        Reference::Same => Reference::Abc,
+    };
+    if check(options, ScanOptions { reference: other, ..scan }).is_ok() {
+        ways.push(format!("use --reference {other}"));
+    }
+    let standard = PromptOptions { protocol: Protocol::Standard, n_prompts: None, ..options.clone() };
+    if options.protocol == Protocol::Published && check(&standard, scan).is_ok() {
+        ways.push("use --protocol standard".to_owned());
+    }
+    if let PromptError::NothingToAverage { mend, .. } | PromptError::NoReference { mend, .. } = &mut error {
+        // Rows of a file can be mended where they are.
+        let last = if matches!(task, Task::Rows(_)) { mend.as_str() } else { "use --ablation zero" };
+        ways.push(last.to_owned());
+        *mend = format!("{before}{}", ways.join(", or "));
+    }
+    Err(error)
+}
+
+/// More prompts than `now`, fewest first: two for each template and split, which is enough where a template's prompts are
+/// equally long, then ever more. `None` for a file, which has as many as it has.
+fn numbers_to_try(task: &Task, protocol: Protocol, now: u64) -> Option<Vec<usize>> {
+    let n_templates = match task {
+        Task::Names(task) => task.templates.len(),
+        Task::Words(task) => task.templates.len(),
+        Task::Rows(_) => return None,
+    };
+    let now = usize::try_from(now).unwrap_or(MAX_PROMPTS);
+    let two_each = if protocol == Protocol::Standard { 4 * n_templates } else { 2 };
+    let doubled = std::iter::successors(Some(2 * now.max(1)), |n| Some(2 * n));
+    let first = Some(two_each).filter(|&n| n > now);
+    Some(first.into_iter().chain(doubled.take_while(|&n| n <= MOST_TRIED)).collect())
+}
