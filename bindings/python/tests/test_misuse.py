@@ -83,7 +83,7 @@ WRONG_CALLS = {
         "row 0, column 'clean': 1 is no text but of type int",
     ),
     "columns without names": (
-        lambda m: m.scan(polars.DataFrame({"clean": ["a"]}).to_pandas().T),
+        lambda m: m.scan(pandas.DataFrame([["a"]])),
         cs.InputError,
         "name",
     ),

@@ -6,6 +6,7 @@ import html
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,7 @@ def _arguments(options: Mapping[str, Any]) -> list[str]:
 
 def _follow(command: list[str], report: _progress.Report | None) -> tuple[int, list[str]]:
     """Runs the program, reports its progress, and returns its exit code and the lines that are none of progress."""
-    lines = []
+    lines, start = [], time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     try:
         for line in process.stderr or ():
@@ -172,7 +173,7 @@ def _follow(command: list[str], report: _progress.Report | None) -> tuple[int, l
             if event is None:
                 lines.append(line.rstrip("\n"))
             elif report and event.get("whole_seconds_left") is not None:
-                gone, left = event["seconds"], event["whole_seconds_left"]
+                gone, left = time.monotonic() - start, event["whole_seconds_left"]
                 report(round(1000 * gone), round(1000 * (gone + left)) or 1)
         return process.wait(), lines
     finally:
