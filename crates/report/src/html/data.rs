@@ -31,7 +31,7 @@ use crate::notes::{self, Finding};
 use crate::words;
 
 /// Bytes of compressed tables that the page carries, so that it stays small enough to be sent.
-const ROOM_FOR_TABLES: usize = 3_000_000;
+const ROOM_FOR_TABLES: usize = 2_350_000;
 /// Significant digits of the numbers in the page's tables: those of the float32 that effects are measured in.
 const TABLE_DIGITS: usize = 7;
 
