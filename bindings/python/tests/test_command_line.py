@@ -1,5 +1,6 @@
 """The module gives what the program gives, to the bit."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -60,16 +61,17 @@ def test_tracing_is_the_programs(study: cs.Study) -> None:
 
 
 def test_ablated_sets_are_the_programs(study: cs.Study) -> None:
-    (file,) = (study.folder / "results" / "ablation").glob("ablation_mini-gpt2-s.json")
-    rows = json.loads(file.read_text())["ablation"]["rows"]
-    heroes = [row for row in rows if row["kind"] == "hero"]
+    path = study.folder / "results" / "ablation" / "hero_vs_random_ablation.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == "mini-gpt2-s"]
+    heroes = [row for row in rows if row["set_type"] == "hero"]
     assert heroes
-    sets = [[f"L{layer}H{head}" for layer, head in row["heads"]] for row in heroes]
+    sets = [row["heads"].split() for row in heroes]
     for task, key in (("ioi", "ioi"), ("anti-repeat", "anti")):
         ablated = cs.load("mini-gpt2-s").ablate(sets, task, split="held_out", prompts=80)
-        assert ablated.accuracy == [row[key]["acc"] for row in heroes]
-        assert ablated.mean_diff == [row[key]["mean_diff"] for row in heroes]
-        assert ablated.to_pandas()["accuracy"][0] == ablated.correct[0].mean()
+        assert ablated.accuracy == [float(row[f"acc_{key}"]) for row in heroes]
+        assert ablated.mean_diff == [float(row[f"mean_diff_{key}"]) for row in heroes]
+        assert ablated.to_pandas()["accuracy"][0] == ablated.base["accuracy"]
 
 
 def test_the_program_ends_as_the_binary_does() -> None:
