@@ -172,7 +172,8 @@ impl HeadEffects {
         let rows: Vec<Row> = self.models.iter().flat_map(rows_of).collect();
         let rows = || rows.iter();
         let detail = |of: fn(&Row) -> Option<f64>| rows().map(of);
-        let direct = |of: fn(&DirectEffect) -> Option<f64>| rows().map(move |r| r.figures.direct.and_then(of));
+        let direct =
+            |of: fn(&DirectEffect) -> Option<f64>| rows().map(move |r| r.figures.direct.and_then(of));
         Table::new(HEAD_EFFECTS)
             .text("family", rows().map(|r| r.info.family.as_str()))
             .text("model", rows().map(|r| r.info.model.as_str()))

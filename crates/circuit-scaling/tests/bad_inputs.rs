@@ -298,26 +298,64 @@ const CASES: &[Case] = &[
     // Files of prompts
     ("prompts: empty", |f| write(f, "prompts.csv", ""), PROMPTS),
     ("prompts: other columns", |f| rows(f, |r| r.replace("distractor", "other")), PROMPTS),
-    ("prompts: ids of a tokenizer", |f| rows(f, |r| r.replace("correct,distractor", "correct_idx,incorrect_idx")), PROMPTS),
+    (
+        "prompts: ids of a tokenizer",
+        |f| rows(f, |r| r.replace("correct,distractor", "correct_idx,incorrect_idx")),
+        PROMPTS,
+    ),
     ("prompts: not UTF-8", |f| write(f, "prompts.csv", [ROWS.as_bytes(), b"\xff,,a,b\n"].concat()), PROMPTS),
     ("prompts: a NUL byte", |f| rows(f, |r| r.replace("On Monday", "On\0Monday")), PROMPTS),
-    ("prompts: a comma without quotation marks", |f| rows(f, |r| r.replace("Kate talked", "Later, Kate talked")), PROMPTS),
+    (
+        "prompts: a comma without quotation marks",
+        |f| rows(f, |r| r.replace("Kate talked", "Later, Kate talked")),
+        PROMPTS,
+    ),
     ("prompts: no answer", |f| rows(f, |r| r.replace(",Paul,Kate", ",,Kate")), PROMPTS),
-    ("prompts: one prompt with two answers", |f| rows(f, |r| r.to_owned() + "On Monday Paul met Kate. Kate talked to,,Paul,Mary\n"), PROMPTS),
-    ("prompts: one row", |f| rows(f, |r| r.lines().take(2).map(|line| line.to_owned() + "\n").collect()), PROMPTS),
-    ("prompts: answers of several tokens", |f| rows(f, |r| r.replace(",Paul,Kate", ",Paulina,Katerina").replace(",Mary,John", ",Marylou,Johnny")), PROMPTS),
-    ("prompts: longer than the model reads", |f| rows(f, |r| r.replace("On Monday", &"On Monday ".repeat(200))), PROMPTS),
+    (
+        "prompts: one prompt with two answers",
+        |f| rows(f, |r| r.to_owned() + "On Monday Paul met Kate. Kate talked to,,Paul,Mary\n"),
+        PROMPTS,
+    ),
+    (
+        "prompts: one row",
+        |f| rows(f, |r| r.lines().take(2).map(|line| line.to_owned() + "\n").collect()),
+        PROMPTS,
+    ),
+    (
+        "prompts: answers of several tokens",
+        |f| {
+            rows(f, |r| r.replace(",Paul,Kate", ",Paulina,Katerina").replace(",Mary,John", ",Marylou,Johnny"))
+        },
+        PROMPTS,
+    ),
+    (
+        "prompts: longer than the model reads",
+        |f| rows(f, |r| r.replace("On Monday", &"On Monday ".repeat(200))),
+        PROMPTS,
+    ),
     ("prompts: nothing to resample with", |f| rows(f, |r| r.replace("corrupted", "note")), RESAMPLE),
     ("prompts: nothing to trace with", |f| rows(f, |r| r.replace("corrupted", "note")), TRACE),
-    ("prompts: corrupted ones of other lengths", |f| rows(f, |r| r.replace("Kate. Paul talked", "Kate. Then Paul talked")), RESAMPLE),
+    (
+        "prompts: corrupted ones of other lengths",
+        |f| rows(f, |r| r.replace("Kate. Paul talked", "Kate. Then Paul talked")),
+        RESAMPLE,
+    ),
     (
         "prompts: no published form",
         |f| rows(f, str::to_owned),
         &["scan", "--models", "mini-gpt2-m", "--task", "prompts.csv", "--protocol", "published"],
     ),
     ("prompts: another kind of file", nothing, &["scan", "--models", "model", "--task", "prompts.json"]),
-    ("prompts: a built-in task's name", |f| write(f, "ioi.csv", ROWS), &["scan", "--models", "mini-gpt2-m", "--task", "ioi.csv"]),
-    ("task: words that a tokenizer does not know", nothing, &["scan", "--models", "mini-gpt2-m", "--task", "greater-than"]),
+    (
+        "prompts: a built-in task's name",
+        |f| write(f, "ioi.csv", ROWS),
+        &["scan", "--models", "mini-gpt2-m", "--task", "ioi.csv"],
+    ),
+    (
+        "task: words that a tokenizer does not know",
+        nothing,
+        &["scan", "--models", "mini-gpt2-m", "--task", "greater-than"],
+    ),
     // A study's file
     ("study: no such file", nothing, STUDY),
     ("study: no TOML", |f| write(f, "study.toml", "seed = "), STUDY),

@@ -80,7 +80,10 @@ fn forms_of_the_same_file_are_the_same_task() {
         (GOOD.replace('\n', "\r\n"), "p.csv"),
         (format!("\u{feff}{GOOD}"), "p.csv"),
         (GOOD.replace('\n', "\n\n"), "p.csv"),
-        (GOOD.replacen("clean,corrupted,correct,distractor", "Prompt, counterfactual ,label,Incorrect", 1), "p.csv"),
+        (
+            GOOD.replacen("clean,corrupted,correct,distractor", "Prompt, counterfactual ,label,Incorrect", 1),
+            "p.csv",
+        ),
         (GOOD.replace(",blue,green", ", blue, green"), "p.csv"),
         (GOOD.replace("The sky is", "\"The sky is\""), "p.csv"),
         (lines.join("\n"), "p.jsonl"),
@@ -107,8 +110,16 @@ fn an_answers_space() {
     let year = row("clean,correct,distractor,space\nfrom 1732 to 17,45,12,no\n");
     assert_eq!((year.correct.as_str(), year.glued), ("45", true));
     let head = "clean,correct,distractor,space\n";
-    refused(format!("{head}to 17, 45,12,no\n"), "p.csv", &["line 2", "`space` says that none stands before \" 45\""]);
-    refused(format!("{head}to 17,45,12,maybe\n"), "p.csv", &["line 2", "\"maybe\"", "true, false or nothing"]);
+    refused(
+        format!("{head}to 17, 45,12,no\n"),
+        "p.csv",
+        &["line 2", "`space` says that none stands before \" 45\""],
+    );
+    refused(
+        format!("{head}to 17,45,12,maybe\n"),
+        "p.csv",
+        &["line 2", "\"maybe\"", "true, false or nothing"],
+    );
     // The token is that of the whole answer.
     let words = Words::new("words");
     let text = "clean,correct,distractor,space\nto (,ab,cd,no\nso (,cd,ab,no\nat,ab,cd,\non,cd,ab,yes\n";
@@ -125,7 +136,11 @@ fn files_that_are_none() {
     refused("", "p.csv", &["is empty", "circuit-scaling task --example"]);
     refused(" \n\n", "p.jsonl", &["is empty"]);
     refused("clean,correct,distractor\n", "p.csv", &["no row"]);
-    refused("a,b\n1,2\n", "p.csv", &["no column `clean`, `correct`, `distractor`", "`a`, `b`", "separated by commas"]);
+    refused(
+        "a,b\n1,2\n",
+        "p.csv",
+        &["no column `clean`, `correct`, `distractor`", "`a`, `b`", "separated by commas"],
+    );
     refused("clean;correct;distractor\nA;b;c\n", "p.csv", &["semicolons", "commas"]);
     refused("clean\tcorrect\tdistractor\nA\tb\tc\n", "p.csv", &["tabs", "commas"]);
     refused(
@@ -133,10 +148,18 @@ fn files_that_are_none() {
         "ioi_eap.csv",
         &["`correct_idx` holds numbers of one tokenizer", "`correct` and `distractor`"],
     );
-    refused("clean,prompt,correct,distractor\nA,B,c,d\n", "p.csv", &["`clean` and `prompt` both mean `clean`"]);
+    refused(
+        "clean,prompt,correct,distractor\nA,B,c,d\n",
+        "p.csv",
+        &["`clean` and `prompt` both mean `clean`"],
+    );
     refused(&b"clean,correct,distractor\nA,b,c\nB\xff,b,c\n"[..], "p.csv", &["line 3", "not UTF-8"]);
     refused("clean,correct,distractor\nA,b,c\nB\0,b,c\n", "p.csv", &["line 3", "NUL"]);
-    refused("{\"clean\": \"A\\u0000\", \"correct\": \"b\", \"distractor\": \"c\"}\n", "p.jsonl", &["line 1", "NUL"]);
+    refused(
+        "{\"clean\": \"A\\u0000\", \"correct\": \"b\", \"distractor\": \"c\"}\n",
+        "p.jsonl",
+        &["line 1", "NUL"],
+    );
     refused("[1]\n", "p.jsonl", &["line 1", "no JSON object"]);
     refused(GOOD, "1st.csv", &["\"1st\"", "rename the file"]);
     refused(GOOD, "ioi.csv", &["\"ioi\" belong to something else", "rename the file"]);
@@ -149,7 +172,9 @@ fn files_that_are_none() {
 
 #[test]
 fn a_broken_row_is_named_by_its_line() {
-    let with = |row: &str| format!("clean,corrupted,correct,distractor,group,split,weight\nA,B,c,d,g,,\n\n{row}\nX,Y,c,d,g,,\n");
+    let with = |row: &str| {
+        format!("clean,corrupted,correct,distractor,group,split,weight\nA,B,c,d,g,,\n\n{row}\nX,Y,c,d,g,,\n")
+    };
     for (row, parts) in [
         (",B,c,d,g,,", ["line 4", "no `clean`"]),
         ("C,B,,d,g,,", ["line 4", "no `correct`"]),
@@ -172,7 +197,11 @@ fn a_broken_row_is_named_by_its_line() {
     }
     let line = r#"{"clean": "A", "correct": "b", "distractor": "c"}"#;
     refused(format!("{line}\n{{\"clean\": \"B\""), "p.jsonl", &["line 2", "no JSON object"]);
-    refused(format!("{line}\n{}", line.replace("\"b\"", "[\"b\", \"d\"]")), "p.jsonl", &["line 2", "list of 2"]);
+    refused(
+        format!("{line}\n{}", line.replace("\"b\"", "[\"b\", \"d\"]")),
+        "p.jsonl",
+        &["line 2", "list of 2"],
+    );
     refused(format!("{line}\n{}", line.replace("\"b\"", "null")), "p.jsonl", &["line 2", "no `correct`"]);
 }
 
@@ -198,7 +227,9 @@ fn splits_are_balanced_within_groups_unless_the_file_says_so() {
     for (split, group) in [(Split::Discovery, "g0"), (Split::Discovery, "g1"), (Split::HeldOut, "g0")] {
         assert_eq!(count(&set, split, group), 10);
     }
-    let seed = |seed| resolve(&many(40), &PromptOptions { seed, ..PromptOptions::default() }, &words).unwrap().prompts;
+    let seed = |seed| {
+        resolve(&many(40), &PromptOptions { seed, ..PromptOptions::default() }, &words).unwrap().prompts
+    };
     assert_eq!(seed(3), seed(3));
     assert_ne!(seed(3), seed(4));
     // Whole groups.
@@ -216,7 +247,10 @@ fn splits_are_balanced_within_groups_unless_the_file_says_so() {
     assert_eq!((all.limit, all.prompts.len()), (None, 40));
     // As given.
     let given = GOOD.replace("distractor\n", "distractor,split\n").replace(",green\n", ",green,test\n");
-    let given = given.replace("green,blue\n", "green,blue,train\n").replace("black\n", "black,\n").replace("black,white\n", "black,white,\n");
+    let given = given
+        .replace("green,blue\n", "green,blue,train\n")
+        .replace("black\n", "black,\n")
+        .replace("black,white\n", "black,white,\n");
     let set = resolve(&given, &PromptOptions::default(), &words).unwrap();
     let of = |text: &str| set.prompts.iter().find(|p| p.text == text).unwrap().split;
     assert_eq!((of("The sky is"), of("The grass is")), (Split::HeldOut, Split::Discovery));
@@ -228,7 +262,8 @@ fn splits_are_balanced_within_groups_unless_the_file_says_so() {
 #[test]
 fn rows_that_a_tokenizer_refuses_are_named_and_too_few_is_an_error() {
     // All four rows have one of these two words.
-    let error = resolve(GOOD, &PromptOptions::default(), &Words::splitting("strict", &["white", "blue"])).unwrap_err();
+    let error = resolve(GOOD, &PromptOptions::default(), &Words::splitting("strict", &["white", "blue"]))
+        .unwrap_err();
     assert!(error.contains("0 of 4 prompts can be used: strict refuses 4"), "{error}");
     assert!(error.contains("in line 2 ' blue' is split into ' blu', 'e'"), "{error}");
     assert!(error.contains("must be one token in every compared tokenizer"), "{error}");
@@ -266,7 +301,8 @@ fn corrupted_prompts_serve_as_references_and_tracing_pairs() {
     let error = uneven.require_resample(Split::All, Reference::Abc).unwrap_err().to_string();
     assert!(error.contains("1 of 4 prompts") && error.contains("no `corrupted` is as long"), "{error}");
     // None at all.
-    let without: String = GOOD.lines().map(|l| format!("{}\n", l.replacen(l.split(',').nth(1).unwrap(), "", 1))).collect();
+    let without: String =
+        GOOD.lines().map(|l| format!("{}\n", l.replacen(l.split(',').nth(1).unwrap(), "", 1))).collect();
     let without = without.replacen("clean,,", "clean,corrupted,", 1);
     let without = tokens(&without, &words);
     for error in [
@@ -287,11 +323,17 @@ fn corrupted_prompts_serve_as_references_and_tracing_pairs() {
 
 #[test]
 fn a_prompt_longer_than_the_model_reads_is_named() {
-    let tokens = tokens(&GOOD.replace("The coal is,", &format!("{}is,", "The coal ".repeat(30))), &Words::new("words"));
+    let tokens = tokens(
+        &GOOD.replace("The coal is,", &format!("{}is,", "The coal ".repeat(30))),
+        &Words::new("words"),
+    );
     let longest = tokens.prompts.iter().map(|p| p.token_ids.len()).max().unwrap();
     tokens.require_fit(longest).unwrap();
     let error = tokens.require_fit(longest - 1).unwrap_err().to_string();
-    assert!(error.contains("\"The coal The coal") && error.contains("reads at most 61: shorten it"), "{error}");
+    assert!(
+        error.contains("\"The coal The coal") && error.contains("reads at most 61: shorten it"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -307,20 +349,24 @@ fn a_record_needs_no_file() {
         assert_eq!((&recorded.prompts, recorded.task.hash()), (&set.prompts, task.hash()));
         let other = Words::new("other");
         let again =
-            PromptSet::load_or_resolve(&folder, &recorded.task, &recorded.options(), &[&words, &other]).unwrap();
+            PromptSet::load_or_resolve(&folder, &recorded.task, &recorded.options(), &[&words, &other])
+                .unwrap();
         assert_eq!((again.prompts, again.tokenizers.len()), (set.prompts, 2));
         let asked = PromptOptions { n_prompts: Some(12), ..options.clone() };
         let error = PromptSet::load_or_resolve(&folder, &task, &asked, &[&words]).unwrap_err().to_string();
         assert!(error.contains("12 is asked for now"), "{error}");
         let changed = Task::Rows(read(many(41), "mine.csv").unwrap());
-        let error = PromptSet::load_or_resolve(&folder, &changed, &options, &[&words]).unwrap_err().to_string();
+        let error =
+            PromptSet::load_or_resolve(&folder, &changed, &options, &[&words]).unwrap_err().to_string();
         assert!(error.contains("task hash"), "{error}");
     }
 }
 
 #[test]
 fn a_hundred_thousand_rows_are_read_in_a_second() {
-    let row = |i| format!("\"When the {i}th guest came in, everybody knew that it was\",The {i},red,blue,g{}\n", i % 9);
+    let row = |i| {
+        format!("\"When the {i}th guest came in, everybody knew that it was\",The {i},red,blue,g{}\n", i % 9)
+    };
     let text: String = (0..100_000).map(row).collect();
     let text = format!("clean,corrupted,correct,distractor,group\n{text}");
     let start = Instant::now();

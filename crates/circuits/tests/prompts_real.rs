@@ -85,8 +85,9 @@ fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
 
     let accepted = PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2]).unwrap();
     assert!(accepted.names.all().count() > 60);
-    let error =
-        PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2, &pythia]).unwrap_err().to_string();
+    let error = PromptSet::resolve(&task.clone().into(), &PromptOptions::default(), &[&gpt2, &pythia])
+        .unwrap_err()
+        .to_string();
     println!("{error}");
     assert!(error.contains("two_spaces: 0 of the"), "{error}");
     assert!(

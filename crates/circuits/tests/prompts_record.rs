@@ -86,7 +86,8 @@ fn another_question_than_the_recorded_one_is_refused() {
     assert!(error.contains("tokenizer") && error.contains("another"), "{error}");
     let mut task = support::name_task("ioi");
     task.title.push('!');
-    let error = PromptSet::load_or_resolve(folder.path(), &task.into(), &options(), &[&a]).unwrap_err().to_string();
+    let error =
+        PromptSet::load_or_resolve(folder.path(), &task.into(), &options(), &[&a]).unwrap_err().to_string();
     assert!(error.contains("task hash"), "{error}");
 }
 

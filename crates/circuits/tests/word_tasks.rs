@@ -60,7 +60,10 @@ fn every_built_in_task_is_drawn_in_balance() {
             texts.iter().any(|text| text.split([' ', '.', ',', '?']).any(|other| other == word))
         };
         for (_, words) in task.words.values().flat_map(|list| list.columns()) {
-            for word in words.iter().filter(|word| !task.templates.iter().any(|t| t.text.as_str().contains(word.as_str()))) {
+            for word in words
+                .iter()
+                .filter(|word| !task.templates.iter().any(|t| t.text.as_str().contains(word.as_str())))
+            {
                 assert!(!(has_one(&texts[0], word) && has_one(&texts[1], word)), "{} {word}", task.name);
             }
         }
@@ -78,11 +81,20 @@ fn every_built_in_task_is_drawn_in_balance() {
 /// The prompts of a built-in task as words.
 fn drawn(name: &str) -> Vec<(Vec<String>, Vec<String>, Vec<String>, String, String)> {
     let Task::Words(task) = Task::load(name).unwrap() else { panic!("{name} is a task of words") };
-    let set = resolve(&task, &PromptOptions { seed: 5, ..PromptOptions::default() }, &Words::new("words")).unwrap();
-    let words = |text: &str| text.split([' ', '.', ',', '?', ':']).filter(|w| !w.is_empty()).map(str::to_owned).collect();
+    let set =
+        resolve(&task, &PromptOptions { seed: 5, ..PromptOptions::default() }, &Words::new("words")).unwrap();
+    let words = |text: &str| {
+        text.split([' ', '.', ',', '?', ':']).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+    };
     let of = |p: &cs_circuits::prompts::Prompt| {
         let corrupted = p.corrupted_text.as_deref().unwrap();
-        (words(&p.text), words(corrupted), words(&p.references[0].text), p.correct.clone(), p.distractor.clone())
+        (
+            words(&p.text),
+            words(corrupted),
+            words(&p.references[0].text),
+            p.correct.clone(),
+            p.distractor.clone(),
+        )
     };
     set.prompts.iter().map(of).collect()
 }
@@ -160,13 +172,21 @@ fn draws_follow_the_seed_and_the_words_that_are_left() {
     assert_eq!(set.refused.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["Paris", "Italy"]);
     assert!(set.prompts.iter().all(|p| !p.text.contains("France") && !p.text.contains("Italy")));
     let held_out = PromptOptions { hold_out: HoldOut::Templates, ..seeded(1) };
-    let split_of = |template: &str| prompts(&task, held_out.clone()).iter().find(|p| p.template == template).unwrap().split;
+    let split_of = |template: &str| {
+        prompts(&task, held_out.clone()).iter().find(|p| p.template == template).unwrap().split
+    };
     assert_ne!(split_of("capital_of"), split_of("flew_to"));
 
     let few: Vec<&str> = task.words["country"].columns()[0].1.iter().map(String::as_str).take(8).collect();
     let error = resolve(&task, &seeded(1), &Words::splitting("strict", &few)).unwrap_err();
-    assert!(error.contains("capitals: 7 of the 15 names in `words.country` are usable and 8 are needed"), "{error}");
-    assert!(error.contains("strict refuses 8") && error.contains("compare models that share a tokenizer"), "{error}");
+    assert!(
+        error.contains("capitals: 7 of the 15 names in `words.country` are usable and 8 are needed"),
+        "{error}"
+    );
+    assert!(
+        error.contains("strict refuses 8") && error.contains("compare models that share a tokenizer"),
+        "{error}"
+    );
     // Ordered pairs of 4 countries in 2 forms: too few for two splits of 1,000 each that share none.
     let mut small = task.clone();
     small.words = small.words.iter().map(|(k, list)| (k.clone(), list.with_rows(&[0, 1, 2, 3]))).collect();
@@ -206,14 +226,42 @@ fn what_is_wrong_with_a_task_of_words_is_named() {
     };
     refused("title =", "heading =", &["unknown field `heading`", "circuit-scaling task --example"]);
     refused("\"capitals\"", "\"my capitals\"", &["`name`"]);
-    refused("of {country.name} is\"\ncorr", "of {country.nom} is\"\ncorr", &["templates[0].text", "no such column", "capital, name"]);
-    refused("of {country.name} is\"\ncorr", "of {land.name} is\"\ncorr", &["templates[0].text", "unknown placeholder {land}", "country"]);
-    refused("of {country.name} is\"\ncorr", "of {country.name.0} is\"\ncorr", &["bad placeholder {country.name.0}"]);
-    refused("of {country.name} is\"\ncorr", "of {country.name} is \"\ncorr", &["templates[0].text", "ends in white space"]);
-    refused("of {country.name} is\"\ncorr", "of '{country.name}' is\"\ncorr", &["no space stands before {country}"]);
-    refused("\"The capital of {country.name} is\"", "\"{country.name} is\"", &["no space stands before {country}"]);
+    refused(
+        "of {country.name} is\"\ncorr",
+        "of {country.nom} is\"\ncorr",
+        &["templates[0].text", "no such column", "capital, name"],
+    );
+    refused(
+        "of {country.name} is\"\ncorr",
+        "of {land.name} is\"\ncorr",
+        &["templates[0].text", "unknown placeholder {land}", "country"],
+    );
+    refused(
+        "of {country.name} is\"\ncorr",
+        "of {country.name.0} is\"\ncorr",
+        &["bad placeholder {country.name.0}"],
+    );
+    refused(
+        "of {country.name} is\"\ncorr",
+        "of {country.name} is \"\ncorr",
+        &["templates[0].text", "ends in white space"],
+    );
+    refused(
+        "of {country.name} is\"\ncorr",
+        "of '{country.name}' is\"\ncorr",
+        &["no space stands before {country}"],
+    );
+    refused(
+        "\"The capital of {country.name} is\"",
+        "\"{country.name} is\"",
+        &["no space stands before {country}"],
+    );
     refused("name.2} is\"", "name} is\"", &["templates[0].corrupted", "is the text itself"]);
-    refused("\"{country.capital.2}\"", "\"{country.capital}\"", &["templates[0].distractor", "is the correct answer"]);
+    refused(
+        "\"{country.capital.2}\"",
+        "\"{country.capital}\"",
+        &["templates[0].distractor", "is the correct answer"],
+    );
     refused("\"{country.capital}\"", "\"the {country.capital}\"", &["templates[0].correct", "not one word"]);
     refused("\"flew_to\"", "\"capital_of\"", &["templates[1].id"]);
     refused("\"France\", ", "", &["words.country", "has 14 words, others 15"]);

@@ -230,14 +230,20 @@ fn captured_activations() {
         let prompt = Prompt { tokens, ..Prompt::default() };
         for (queries, first, n_rows) in [(Queries::Last, path.len() - 1, 1), (Queries::All, 0, path.len())] {
             let mut n_seen = 0;
-            attention_rows(&decoder, std::slice::from_ref(&prompt), queries, Options::default(), &mut |seen| {
-                let at = seen.first + seen.n_seen - 1;
-                assert_eq!(at, first + n_seen % n_rows, "{name}: rows come in order");
-                for (head, weights) in seen.weights.chunks(seen.n_seen).enumerate() {
-                    assert_eq!(weights, cache.pattern(seen.layer, head, path[at]), "{name}");
-                }
-                n_seen += 1;
-            })
+            attention_rows(
+                &decoder,
+                std::slice::from_ref(&prompt),
+                queries,
+                Options::default(),
+                &mut |seen| {
+                    let at = seen.first + seen.n_seen - 1;
+                    assert_eq!(at, first + n_seen % n_rows, "{name}: rows come in order");
+                    for (head, weights) in seen.weights.chunks(seen.n_seen).enumerate() {
+                        assert_eq!(weights, cache.pattern(seen.layer, head, path[at]), "{name}");
+                    }
+                    n_seen += 1;
+                },
+            )
             .unwrap();
             assert_eq!(n_seen, spec.n_layers * n_rows);
         }

@@ -102,7 +102,9 @@ pub enum PromptError {
         n: usize,
     },
     /// A prompt of a file is longer than a model reads.
-    #[error("{task}: the prompt {start:?}… has {len} tokens, and {model} reads at most {n_ctx}: shorten it, or remove its row")]
+    #[error(
+        "{task}: the prompt {start:?}… has {len} tokens, and {model} reads at most {n_ctx}: shorten it, or remove its row"
+    )]
     TooLong {
         /// The task's name.
         task: String,

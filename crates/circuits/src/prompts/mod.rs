@@ -461,7 +461,9 @@ impl PromptOptions {
     fn no_published_form(&self, task: &str) -> Result<(), PromptError> {
         match self.protocol {
             Protocol::Standard => Ok(()),
-            Protocol::Published => Err(PromptError::NotPublished { task: task.to_owned(), can_have_one: false }),
+            Protocol::Published => {
+                Err(PromptError::NotPublished { task: task.to_owned(), can_have_one: false })
+            }
         }
     }
 }

@@ -168,7 +168,8 @@ impl PromptSet {
 
     /// Whether a prompt's texts and answers are what its other fields give, and its split one of the protocol's.
     fn fits(&self, prompt: &Prompt) -> bool {
-        let is_of_split = [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split);
+        let is_of_split =
+            [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split);
         is_of_split
             && match &self.task {
                 Task::Names(task) => self.fits_names(task, prompt),
@@ -272,12 +273,16 @@ impl PromptSet {
     fn n_recorded_and_asked(&self, options: &PromptOptions) -> Result<(String, String), PromptError> {
         let name = self.task.name();
         let asked = match (&self.task, options.protocol) {
-            (Task::Names(task), Protocol::Published) => options.drawn(name, published_form(task)?.n_prompts)?,
+            (Task::Names(task), Protocol::Published) => {
+                options.drawn(name, published_form(task)?.n_prompts)?
+            }
             (Task::Names(_) | Task::Words(_), _) => options.drawn(name, DEFAULT_PROMPTS)?,
             (Task::Rows(_), _) => {
                 // As many as there are is all of them.
                 let limit = options.n_prompts.filter(|&n| self.limit.is_some() || n < self.prompts.len());
-                let shown = |limit: Option<usize>| limit.map_or_else(|| "all of the file".to_owned(), |n| n.to_string());
+                let shown = |limit: Option<usize>| {
+                    limit.map_or_else(|| "all of the file".to_owned(), |n| n.to_string())
+                };
                 return Ok((shown(self.limit), shown(limit)));
             }
         };

@@ -64,10 +64,9 @@ pub(super) fn choose(
     let n_usable = usable.len();
     let splits = splits(task, options, &usable);
     let mut prompts = Vec::new();
-    for (split, of_split, n) in [
-        (Split::Discovery, &splits[0], asked.div_ceil(2)),
-        (Split::HeldOut, &splits[1], asked / 2),
-    ] {
+    for (split, of_split, n) in
+        [(Split::Discovery, &splits[0], asked.div_ceil(2)), (Split::HeldOut, &splits[1], asked / 2)]
+    {
         if of_split.is_empty() {
             let problem = format!("no prompt that can be used is in the split {split}");
             return Err(too_few(problem, "give each split at least one, or leave the column `split` out"));
@@ -127,7 +126,11 @@ fn lengths_or_reason(
             Err(error) => return Err(error),
         };
         let name = format!("line {}", row.line);
-        return Ok(Err(RefusedName { reason: format!("in {name} {reason}"), name, models: group.models.clone() }));
+        return Ok(Err(RefusedName {
+            reason: format!("in {name} {reason}"),
+            name,
+            models: group.models.clone(),
+        }));
     }
     Ok(Ok(lengths))
 }

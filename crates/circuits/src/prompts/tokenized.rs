@@ -158,8 +158,7 @@ impl PromptSet {
             ids.insert(name, id);
         }
         let reader = Reader { set: self, tokenizer, ids: &ids, one_token };
-        let prompts =
-            self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let prompts = self.prompts.iter().map(|prompt| reader.read(prompt)).collect::<Result<Vec<_>, _>>()?;
         let candidate = |name: &str, id: u32| Candidate { name: name.to_owned(), id };
         let candidates = match &self.task {
             Task::Names(_) => {

@@ -50,7 +50,9 @@ impl Field {
                 "counterfactual",
                 "counterfactual_prompt",
             ],
-            Self::Correct => &["correct", "answer", "answers", "label", "target", "correct_answer", "clean_answer"],
+            Self::Correct => {
+                &["correct", "answer", "answers", "label", "target", "correct_answer", "clean_answer"]
+            }
             Self::Distractor => &[
                 "distractor",
                 "incorrect",
@@ -90,8 +92,11 @@ pub(super) fn check(titles: &[&str]) -> Result<(), (String, String)> {
             return Err((problem, "keep one of them".to_owned()));
         }
     }
-    let missing: Vec<&str> =
-        Field::NEEDED.into_iter().filter(|f| !titles.iter().any(|t| Field::of(t) == Some(*f))).map(Field::name).collect();
+    let missing: Vec<&str> = Field::NEEDED
+        .into_iter()
+        .filter(|f| !titles.iter().any(|t| Field::of(t) == Some(*f)))
+        .map(Field::name)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -103,7 +108,12 @@ pub(super) fn check(titles: &[&str]) -> Result<(), (String, String)> {
     let all = Field::ALL.map(Field::name).join(", ");
     let shown: Vec<String> = titles.iter().take(8).map(|title| format!("`{title}`")).collect();
     let problem = format!("no column `{}` (its columns are {})", missing.join("`, `"), shown.join(", "));
-    Err((problem, format!("the first line names the columns {all}, separated by commas; the first, third and fourth must be there")))
+    Err((
+        problem,
+        format!(
+            "the first line names the columns {all}, separated by commas; the first, third and fourth must be there"
+        ),
+    ))
 }
 
 #[cfg(test)]

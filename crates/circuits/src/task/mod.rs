@@ -24,9 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::toml_error;
 
 pub use error::TaskError;
-pub use names::{
-    CorrectRule, DEFAULT_MIN_USABLE, NameTask, Names, Order, Orders, Published, Template,
-};
+pub use names::{CorrectRule, DEFAULT_MIN_USABLE, NameTask, Names, Order, Orders, Published, Template};
 pub use rows::{ONE_GROUP, Row, RowTask};
 pub use template::{Mention, Pattern, PatternError, Piece, Rendered, Role};
 pub(crate) use validate::{has_whole_word, whole_words};
@@ -88,8 +86,7 @@ impl Task {
                 Self::from_toml(&text, &file())
             }
             Some("csv" | "jsonl") => {
-                let bytes =
-                    std::fs::read(path).map_err(|source| TaskError::Read { file: file(), source })?;
+                let bytes = std::fs::read(path).map_err(|source| TaskError::Read { file: file(), source })?;
                 RowTask::from_bytes(&bytes, &file()).map(Self::Rows)
             }
             _ => {

@@ -27,7 +27,12 @@ pub(super) fn rows(bytes: &[u8], file: &str) -> Result<(Vec<Row>, Vec<String>), 
         TaskError::row(file, line, "is not UTF-8", "save the file as UTF-8")
     })?;
     if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
-        return Err(TaskError::row(file, line_of(bytes, at), "has a NUL byte", "save the file as UTF-8 text"));
+        return Err(TaskError::row(
+            file,
+            line_of(bytes, at),
+            "has a NUL byte",
+            "save the file as UTF-8 text",
+        ));
     }
     if text.trim().is_empty() {
         return Err(TaskError::rows(file, "the file is empty", SEE_EXAMPLE));
@@ -60,7 +65,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn fail<T>(&self, line: usize, problem: impl Into<String>, mend: impl Into<String>) -> Result<T, TaskError> {
+    fn fail<T>(
+        &self,
+        line: usize,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Result<T, TaskError> {
         Err(TaskError::row(self.file, line, problem, mend))
     }
 
@@ -107,7 +117,11 @@ impl Reader<'_> {
             }
             self.row(line, values)?;
         }
-        Ok(titles.iter().filter(|title| Field::of(title).is_none()).map(|title| (*title).to_owned()).collect())
+        Ok(titles
+            .iter()
+            .filter(|title| Field::of(title).is_none())
+            .map(|title| (*title).to_owned())
+            .collect())
     }
 
     fn json_lines(&mut self, text: &str) -> Result<Vec<String>, TaskError> {
@@ -118,7 +132,11 @@ impl Reader<'_> {
                 Ok(object) => object,
                 Err(error) => {
                     let problem = format!("is no JSON object: {error}");
-                    return self.fail(i + 1, problem, "write one object a line, with the columns as its keys");
+                    return self.fail(
+                        i + 1,
+                        problem,
+                        "write one object a line, with the columns as its keys",
+                    );
                 }
             };
             if self.rows.is_empty() {
@@ -128,7 +146,9 @@ impl Reader<'_> {
             let mut values = Values::default();
             for (key, value) in object {
                 match Field::of(&key) {
-                    Some(field) => values[field as usize] = self.json_value(i + 1, &key, value)?.map(Cow::Owned),
+                    Some(field) => {
+                        values[field as usize] = self.json_value(i + 1, &key, value)?.map(Cow::Owned)
+                    }
                     None if unused.contains(&key) => (),
                     None => unused.push(key),
                 }
@@ -148,7 +168,11 @@ impl Reader<'_> {
             Value::Array(mut list) if list.len() == 1 => self.json_value(line, key, list.remove(0)),
             Value::Array(list) => {
                 let problem = format!("`{key}` is a list of {} values", list.len());
-                self.fail(line, problem, "a prompt has one correct answer and one distractor: keep one of each")
+                self.fail(
+                    line,
+                    problem,
+                    "a prompt has one correct answer and one distractor: keep one of each",
+                )
             }
             Value::Object(_) => self.fail(line, format!("`{key}` is an object"), "write a text"),
         }
@@ -189,13 +213,23 @@ impl Reader<'_> {
             Some("discovery" | "train") => Some(Split::Discovery),
             Some("held_out" | "held-out" | "test") => Some(Split::HeldOut),
             Some(other) => {
-                return self.fail(line, format!("unknown split {other:?}"), "write discovery or held_out, or nothing");
+                return self.fail(
+                    line,
+                    format!("unknown split {other:?}"),
+                    "write discovery or held_out, or nothing",
+                );
             }
         };
         let weight = match weight.as_deref().map(|weight| weight.trim().parse::<u32>()) {
             None => 1,
             Some(Ok(weight)) if weight > 0 => weight,
-            Some(_) => return self.fail(line, "`weight` is no whole number from 1", "write how often the prompt counts"),
+            Some(_) => {
+                return self.fail(
+                    line,
+                    "`weight` is no whole number from 1",
+                    "write how often the prompt counts",
+                );
+            }
         };
         let corrupted: Vec<String> = corrupted.map(Cow::into_owned).into_iter().collect();
         if corrupted.contains(&clean) {
@@ -221,14 +255,20 @@ impl Reader<'_> {
             let bare = answer.trim();
             if bare.is_empty() || answer.ends_with(char::is_whitespace) || answer.contains(char::is_control) {
                 let mend = "write one word, with or without a space before it";
-                return self.fail(line, format!("the answer {answer:?} is empty, ends in space or has a line break"), mend);
+                return self.fail(
+                    line,
+                    format!("the answer {answer:?} is empty, ends in space or has a line break"),
+                    mend,
+                );
             }
         }
         let glued = match space.map(|space| space.trim().to_lowercase()).as_deref() {
             None => clean.ends_with(char::is_whitespace),
             Some("true" | "yes" | "1") => false,
             Some("false" | "no" | "0") => true,
-            Some(other) => return self.fail(line, format!("`space` is {other:?}"), "write true, false or nothing"),
+            Some(other) => {
+                return self.fail(line, format!("`space` is {other:?}"), "write true, false or nothing");
+            }
         };
         if glued && space.is_none() {
             return Ok((answers, true));

@@ -80,11 +80,10 @@ impl RowTask {
 
 /// The task's name: the file's in lower case, what cannot be part of a name as `_`.
 fn short_name(stem: &str, file: &str) -> Result<String, TaskError> {
-    let name: String = stem
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .collect();
-    let fail = |problem: String| Err(TaskError::rows(file, problem, "rename the file: the task is named after it"));
+    let name: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let fail =
+        |problem: String| Err(TaskError::rows(file, problem, "rename the file: the task is named after it"));
     if !is_word(&name) || name.len() > MAX_NAME_LEN {
         return fail(format!(
             "{stem:?} does not begin with a letter from a to z, or has more than {MAX_NAME_LEN} characters"
@@ -110,7 +109,11 @@ fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
         };
         let first = &mut distinct[place];
         let differs = [
-            ("with other answers", (&first.correct, &first.distractor, first.glued) != (&row.correct, &row.distractor, row.glued)),
+            (
+                "with other answers",
+                (&first.correct, &first.distractor, first.glued)
+                    != (&row.correct, &row.distractor, row.glued),
+            ),
             ("of another group", first.group != row.group),
             ("in another split", first.split != row.split),
         ];

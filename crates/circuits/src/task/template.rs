@@ -73,10 +73,7 @@ impl TryFrom<String> for Pattern {
 }
 
 /// A text cut at its placeholders: each piece, and whether it stood in braces, where it must be `allowed`.
-pub(super) fn cut(
-    source: &str,
-    allowed: impl Fn(&str) -> bool,
-) -> Result<Vec<(&str, bool)>, PatternError> {
+pub(super) fn cut(source: &str, allowed: impl Fn(&str) -> bool) -> Result<Vec<(&str, bool)>, PatternError> {
     let fail = |what: &str| PatternError(what.to_owned(), source.to_owned());
     let mut pieces = Vec::new();
     let mut rest = source;

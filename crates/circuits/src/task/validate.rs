@@ -313,7 +313,10 @@ impl Checker<'_> {
 pub(super) fn words(list: &[String]) -> Result<(), (String, &'static str)> {
     let mut seen = BTreeSet::new();
     for word in list {
-        if word.is_empty() || word.trim() != word || word.contains(['{', '}']) || word.contains(char::is_control)
+        if word.is_empty()
+            || word.trim() != word
+            || word.contains(['{', '}'])
+            || word.contains(char::is_control)
         {
             let problem = format!("{word:?} is empty, or has space around it, braces or control characters");
             return Err((problem, "write the bare word"));

@@ -207,7 +207,9 @@ impl WordText {
 
     /// Its places, in order.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
-        self.pieces.iter().filter_map(|piece| if let WordPiece::Place(place) = piece { Some(place) } else { None })
+        self.pieces
+            .iter()
+            .filter_map(|piece| if let WordPiece::Place(place) = piece { Some(place) } else { None })
     }
 
     /// Fills every place with the words of the rows `drawn`; `None` where there is no such row.
@@ -262,7 +264,8 @@ impl WordTask {
     }
 
     fn check_words(&self) -> Result<(), (String, String, String)> {
-        let fail = |field: &str, problem: String, mend: &str| Err((field.to_owned(), problem, mend.to_owned()));
+        let fail =
+            |field: &str, problem: String, mend: &str| Err((field.to_owned(), problem, mend.to_owned()));
         let n_words: usize = self.words.values().map(|list| list.len() * list.columns().len()).sum();
         if n_words > MAX_WORDS {
             let mend = format!("{MAX_WORDS} is the most: leave some out");
@@ -317,8 +320,9 @@ impl WordTask {
                 return Err((field("id"), problem, mend.to_owned()));
             }
             for (name, text) in template.texts() {
-                self.check_text(name, text)
-                    .map_err(|(problem, mend)| (format!("{} (id {:?})", field(name), template.id), problem, mend))?;
+                self.check_text(name, text).map_err(|(problem, mend)| {
+                    (format!("{} (id {:?})", field(name), template.id), problem, mend)
+                })?;
             }
             if template.text == template.corrupted {
                 let mend = "write the prompt in which the distractor would be right";
@@ -341,7 +345,8 @@ impl WordTask {
                 return fail(format!("unknown placeholder {{{}}}", place.list), &mend);
             };
             if !list.columns().iter().any(|(column, _)| *column == place.column.as_deref()) {
-                let known: Vec<String> = list.columns().iter().filter_map(|(c, _)| c.map(str::to_owned)).collect();
+                let known: Vec<String> =
+                    list.columns().iter().filter_map(|(c, _)| c.map(str::to_owned)).collect();
                 let mend = match known.is_empty() {
                     true => format!("write {{{}}}, or {{{}.2}} for a second word", place.list, place.list),
                     false => format!("name one of its columns: {}", known.join(", ")),
@@ -352,7 +357,10 @@ impl WordTask {
         let is_answer = name == "correct" || name == "distractor";
         if is_answer {
             if text.as_str().is_empty() || text.as_str().contains(char::is_whitespace) {
-                return fail(format!("{:?} is not one word", text.as_str()), "write one word, or one placeholder");
+                return fail(
+                    format!("{:?} is not one word", text.as_str()),
+                    "write one word, or one placeholder",
+                );
             }
             return Ok(());
         }
@@ -367,7 +375,8 @@ impl WordTask {
         for piece in &text.pieces {
             match piece {
                 WordPiece::Place(place) if !before.ends_with(' ') => {
-                    let mend = "words are single tokens after a space: put one before it, and a word before that";
+                    let mend =
+                        "words are single tokens after a space: put one before it, and a word before that";
                     return fail(format!("no space stands before {{{}}}", place.list), mend);
                 }
                 WordPiece::Place(_) => before = "",

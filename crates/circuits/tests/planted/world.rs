@@ -30,7 +30,8 @@ impl World {
         let task = |toml, file| Task::from_toml(toml, file).expect("a valid task");
         let ioi = task(include_str!("ioi.toml"), "ioi.toml");
         let anti = task(include_str!("anti_repeat.toml"), "anti_repeat.toml");
-        let names: Vec<String> = ioi.names().expect("names").names.all().map(|name| format!(" {name}")).collect();
+        let names: Vec<String> =
+            ioi.names().expect("names").names.all().map(|name| format!(" {name}")).collect();
         let n_names = names.len();
         let words = WORDS.iter().map(|word| (*word).to_owned());
         let vocabulary: Vec<String> = std::iter::once(BOS.to_owned()).chain(names).chain(words).collect();

@@ -108,7 +108,11 @@ fn of_tasks<'a>(study: &'a Study, families: &'a Families) -> Vec<Job<'a>> {
 }
 
 /// The figures of what heads say themselves, and of the roles that they play.
-fn of_direct_effects_and_roles<'a>(study: &'a Study, extras: &'a Extras, families: &'a Families) -> Vec<Job<'a>> {
+fn of_direct_effects_and_roles<'a>(
+    study: &'a Study,
+    extras: &'a Extras,
+    families: &'a Families,
+) -> Vec<Job<'a>> {
     let mut jobs: Vec<Job> = vec![
         Box::new(move || direct::repair_vs_scale(study, families)),
         Box::new(move || roles::counts_vs_scale(study, extras, families)),

@@ -37,8 +37,9 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     GzDecoder::new(PLOTLY).read_to_string(&mut plotly).map_err(fail)?;
     // In a script element, `<` could begin a tag that ends it; JSON may write it as an escape instead.
     let data = data::data(study, extras).map_err(fail)?.to_string().replace('<', "\\u003c");
-    let mut page =
-        String::with_capacity(TEMPLATE.len() + plotly.len() + data.len() + ROLES.len() + SCRIPT.len() + STYLE.len());
+    let mut page = String::with_capacity(
+        TEMPLATE.len() + plotly.len() + data.len() + ROLES.len() + SCRIPT.len() + STYLE.len(),
+    );
     let mut rest = TEMPLATE;
     for (mark, content) in [
         ("/*STYLE*/", STYLE),
