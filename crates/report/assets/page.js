@@ -215,7 +215,7 @@
     const n = study.attention_roles.length;
     const texts = shares.map((s, t) => s && s.length > n && s[n + 1] >= 10 ? `on ${tasks[t].label}, “${model.attention.texts[s[n]].trim()}” (${fixed(share(s, n + 1), 2)})` : null).filter(known);
     return [
-      element("table", { class: "attention" }, element("caption", {}, "Attention at the last token"),
+      element("table", { class: tasks.length > 2 ? "attention many" : "attention" }, element("caption", {}, "Attention at the last token"),
         element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
         element("tbody", {}, ...rows.map(({ role, at }) => element("tr", {}, element("th", { scope: "row" }, role), ...cells(at))))),
       element("p", { class: "note" }, `Mean share over ${model.attention.prompts}, nothing ablated` + (texts.length ? `. Of the words that are no names, most goes to: ${texts.join("; ")}.` : ".")),

@@ -210,12 +210,33 @@ fn overlap(study: &Study) -> Option<Finding> {
         });
         format!("{a} and {b}: {r}; {shared}.")
     };
+    // With many tasks the pairs that stand out; the table has all.
+    let mean = |pair: &Contrast| {
+        let own = study.overlaps.iter().filter(|o| o.contrast == *pair);
+        let r: Vec<f64> = own.filter_map(|o| o.pearson.estimate).collect();
+        (!r.is_empty()).then(|| r.iter().sum::<f64>() / r.len() as f64)
+    };
+    let n_pairs = pairs.len();
+    let mut named = String::new();
+    if n_pairs > NAMED_PAIRS {
+        pairs.retain(|pair| mean(pair).is_some());
+        pairs.sort_by(|a, b| mean(b).unwrap_or(0.0).total_cmp(&mean(a).unwrap_or(0.0)));
+        let last = pairs.pop();
+        pairs.truncate(NAMED_PAIRS - 1);
+        pairs.extend(last);
+        named = format!(
+            " Of {n_pairs} pairs of tasks, those with the highest mean r over the models, and the one with the lowest:"
+        );
+    }
     let text = format!(
-        "Pearson's correlation of Δ over a model's heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either. {}",
+        "Pearson's correlation of Δ over a model's heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
         pairs.iter().map(sentence).collect::<Vec<_>>().join(" ")
     );
     Some(Finding::new("Do the same heads do several tasks", text, [csv(TASK_OVERLAP)]))
 }
+
+/// Pairs of tasks that the finding on overlap names at most.
+const NAMED_PAIRS: usize = 3;
 
 /// What a study cannot say of its tasks by themselves.
 #[must_use]
