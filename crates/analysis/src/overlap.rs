@@ -12,6 +12,7 @@ use crate::model_measures::{LEVEL, TaskCorrelation, correlations};
 use crate::per_prompt::PerPromptScan;
 use crate::ranged::Ranged;
 use crate::stats::Seed;
+use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::table::Table;
@@ -142,11 +143,14 @@ pub fn overlap_table(overlaps: &[Overlap], tau: f64) -> Table {
         .text("task_a", rows().map(|o| o.contrast.tasks()[0]))
         .text("task_b", rows().map(|o| o.contrast.tasks()[1]))
         .integer("n_heads", rows().map(|o| o.n_heads));
-    let kinds: [(&str, fn(&Overlap) -> &TaskCorrelation); 2] =
-        [("pearson", |o| &o.pearson), ("spearman", |o| &o.spearman)];
-    for (name, of) in kinds {
+    let kinds = [("pearson", Correlation::Pearson), ("spearman", Correlation::Spearman)];
+    for (name, kind) in kinds {
+        let of = |o: &Overlap| match kind {
+            Correlation::Pearson => o.pearson,
+            Correlation::Spearman => o.spearman,
+        };
         let ends = |over: fn(&TaskCorrelation) -> Option<crate::stats::Interval>| {
-            rows().map(move |o| over(of(o))).collect::<Vec<_>>()
+            rows().map(move |o| over(&of(o))).collect::<Vec<_>>()
         };
         let (prompts, templates) = (ends(|c| c.prompts), ends(|c| c.templates));
         table = table

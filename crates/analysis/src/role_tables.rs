@@ -39,7 +39,7 @@ fn tasks_of(file: &RolesFile, role: HeadRole) -> Vec<&str> {
 }
 
 /// Each role of each model, on each of its tasks, with every head's score.
-fn all_scores<'a>(files: &'a [RolesFile]) -> Vec<(&'a RolesFile, &'a str, HeadRole, Vec<RoleScore>)> {
+fn all_scores(files: &[RolesFile]) -> Vec<(&RolesFile, &str, HeadRole, Vec<RoleScore>)> {
     let mut all = Vec::new();
     for file in files {
         for role in HeadRole::ALL {

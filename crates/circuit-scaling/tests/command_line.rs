@@ -121,6 +121,10 @@ fn a_joint_table_alone_gives_the_tables_of_the_run() {
     // What needs the models beside the scans is in the run's folder only.
     for file in fs::read_dir(tables("b")).unwrap() {
         let name = file.unwrap().file_name();
+        // It holds the tables that need models too.
+        if name == "tasks.parquet" {
+            continue;
+        }
         assert!(
             fs::read(tables("a").join(&name)).unwrap() == fs::read(tables("b").join(&name)).unwrap(),
             "{name:?}"

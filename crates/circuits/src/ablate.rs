@@ -52,7 +52,9 @@ impl From<PromptError> for AblateError {
 /// Where prompts are their own references of a mean they are all prompts.
 #[must_use]
 pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, options: ScanOptions) -> Vec<usize> {
-    let mut strata: Vec<((&str, Option<Order>), Vec<usize>)> = Vec::new();
+    /// Prompts of one template and order.
+    type Stratum<'a> = (&'a str, Option<Order>);
+    let mut strata: Vec<(Stratum<'_>, Vec<usize>)> = Vec::new();
     for (place, (_, prompt)) in prompts.of_split(split).enumerate() {
         let key = (prompt.template.as_str(), prompt.order);
         match strata.iter_mut().find(|(known, _)| *known == key) {

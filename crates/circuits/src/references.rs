@@ -53,9 +53,9 @@ pub fn check_references(
     }
     if let PromptError::NothingToAverage { mend, .. } | PromptError::NoReference { mend, .. } = &mut error {
         // Rows of a file can be mended where they are.
-        let last = if matches!(task, Task::Rows(_)) { mend.as_str() } else { "use --ablation zero" };
+        let last = if matches!(task, Task::Rows(_)) { &**mend } else { "use --ablation zero" };
         ways.push(last.to_owned());
-        *mend = format!("{before}{}", ways.join(", or "));
+        *mend = format!("{before}{}", ways.join(", or ")).into();
     }
     Err(error)
 }

@@ -154,9 +154,10 @@ fn what_an_error_asks_for_helps() {
                 ..PromptOptions::default()
             };
             let scan = ScanOptions { ablation, reference, ..ScanOptions::default() };
-            let check = |n, scan| check_references(&task, &with(n), &[&tokenizer], scan);
+            let check = |n, scan| {
+                check_references(&task, &with(n), &[&tokenizer], scan).map_err(|error| error.to_string())
+            };
             let Err(error) = check(n, scan) else { continue };
-            let error = error.to_string();
             if let Some((_, rest)) = error.split_once("ask for ") {
                 let asked: usize = rest.split(' ').next().unwrap().parse().unwrap();
                 assert!(asked > n, "{error}");

@@ -78,8 +78,11 @@ fn every_built_in_task_is_drawn_in_balance() {
     }
 }
 
+/// Words of a prompt, of its corrupted one and of its reference, and its two answers.
+type Drawn = (Vec<String>, Vec<String>, Vec<String>, String, String);
+
 /// The prompts of a built-in task as words.
-fn drawn(name: &str) -> Vec<(Vec<String>, Vec<String>, Vec<String>, String, String)> {
+fn drawn(name: &str) -> Vec<Drawn> {
     let Task::Words(task) = Task::load(name).unwrap() else { panic!("{name} is a task of words") };
     let set =
         resolve(&task, &PromptOptions { seed: 5, ..PromptOptions::default() }, &Words::new("words")).unwrap();

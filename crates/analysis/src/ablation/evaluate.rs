@@ -201,7 +201,7 @@ impl Evaluation<'_> {
     }
 
     fn rows(&self) -> Vec<RawRow> {
-        let of_tasks = |means: &dyn Fn(&Task) -> Option<SetMeans>| self.tasks.each_ref().map(|t| means(t));
+        let of_tasks = |means: &dyn Fn(&Task) -> Option<SetMeans>| self.tasks.each_ref().map(means);
         let mut rows = vec![RawRow {
             selection: ALL_HEADS.to_owned(),
             k: 0,

@@ -50,11 +50,14 @@ fn origin_columns<'a, T: 'a>(
     Origin::columns(table, rows.map(|(m, _)| &m.origin))
 }
 
+/// One of a set's means.
+type MeanOf = fn(&SetMeans) -> f64;
+
 /// The table `hero_vs_random_ablation`: every set with its means.
 #[must_use]
 pub fn raw_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
     let rows = || of_all(models, |m| &m.rows);
-    let of_task = |table: Table, side: Side, columns: &[(&str, fn(&SetMeans) -> f64)]| {
+    let of_task = |table: Table, side: Side, columns: &[(&str, MeanOf)]| {
         columns.iter().fold(table, |table, (name, value)| {
             let cells = rows().map(|(_, r)| r.tasks[side as usize].as_ref().map(value));
             table.float(format!("{name}_{}", contrast.key(side)), cells)

@@ -244,7 +244,7 @@ fn columns_needed() -> String {
 fn contrast_of(header: &csv::StringRecord) -> Contrast {
     let published = Contrast::published();
     let has = |name: &str| header.iter().any(|column| column == name);
-    if published.keys().iter().any(|key| has(&delta_column(key))) {
+    if published.keys().iter().all(|key| has(&delta_column(key))) {
         return published;
     }
     // What says how sure a Δ is begins like the Δ itself.

@@ -7,7 +7,8 @@ use cs_circuits::task::Task;
 use cs_engine::Cost;
 
 use super::costs::{CALIBRATION, StageCost, costs};
-use crate::args::{PlanArgs, RunArgs};
+use super::scan::check_references;
+use crate::args::{PlanArgs, RunArgs, Stage};
 use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_file::StudyFile;
@@ -26,7 +27,11 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
     let prompts = args
         .tasks
         .iter()
-        .map(|task| Ok(PromptSet::resolve(&Task::load(task)?, &args.measure.prompt_options(), &tokenizers)?))
+        .map(|task| {
+            let task = Task::load(task)?;
+            check_references(&task, &args.measure, &tokenizers)?;
+            Ok(PromptSet::resolve(&task, &args.measure.prompt_options(), &tokenizers)?)
+        })
         .collect::<Result<Vec<_>, CliError>>()?;
     let costs = costs(&args, &subjects, &prompts, CALIBRATION)?;
 
@@ -55,9 +60,13 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
         line(&mut text, "all", "all", &costs.iter().collect::<Vec<_>>(), largest);
     }
     text += "One model in memory at a time; branches: heads or sets of heads, over all tasks; time from a calibration of this \
-             machine as busy as it is now. Which heads are traced and ablated together is known once there are scans: until then \
-             3 × --top-k heads a model are counted, and sets that all go further than random ones; --out with the folder of the scans \
-             counts those that there are.\n";
+             machine as busy as it is now.";
+    if args.stages().iter().any(|stage| matches!(stage, Stage::Trace | Stage::Ablate)) {
+        text += " Which heads are traced and ablated together is known once there are scans: until then \
+                 3 × --top-k heads a model are counted, and sets that all go further than random ones; --out with the folder of \
+                 the scans counts those that there are.";
+    }
+    text.push('\n');
     Ok(text)
 }
 

@@ -178,11 +178,11 @@ pub enum PromptError {
         /// How many distinct prompts there are.
         prompts: usize,
         /// One that has none.
-        example: String,
+        example: Box<str>,
         /// What it lacks.
         reason: &'static str,
         /// What to do.
-        mend: String,
+        mend: Box<str>,
     },
     /// Mean ablation where a prompt has no other to average over.
     #[error(
@@ -194,11 +194,11 @@ pub enum PromptError {
         /// The model.
         model: String,
         /// How many groups of prompts, of how many, and an example.
-        alone: String,
+        alone: Box<str>,
         /// Prompts drawn.
         prompts: u64,
         /// What to do.
-        mend: String,
+        mend: Box<str>,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

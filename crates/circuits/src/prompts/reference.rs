@@ -94,9 +94,9 @@ impl TokenizedPrompts {
                     model,
                     missing,
                     prompts,
-                    example,
+                    example: example.into(),
                     reason,
-                    mend: mend.to_owned(),
+                    mend: mend.into(),
                 }
             }
             Reference::Same => PromptError::NothingToAverage {
@@ -108,11 +108,12 @@ impl TokenizedPrompts {
                     example.split,
                     example.token_ids.len(),
                     example.template
-                ),
+                )
+                .into(),
                 prompts: self.n_drawn(Split::All),
                 mend: match self.from_file {
-                    true => "merge groups of the file, or use --ablation zero".to_owned(),
-                    false => format!("ask for more prompts (--prompts), or {MEND}"),
+                    true => "merge groups of the file, or use --ablation zero".into(),
+                    false => format!("ask for more prompts (--prompts), or {MEND}").into(),
                 },
             },
         })
@@ -132,17 +133,15 @@ impl TokenizedPrompts {
                 model: self.model.clone(),
                 missing: missing.len(),
                 prompts: self.of_split(split).count(),
-                example: example.text.clone(),
+                example: example.text.as_str().into(),
                 reason: match (self.from_file, reference) {
                     (false, _) => NO_NAMES,
                     (true, Reference::Abc) => "no `corrupted` is as long",
                     (true, Reference::Same) => "no other prompt of its group and split is as long",
                 },
                 mend: match self.from_file {
-                    false => MEND.to_owned(),
-                    true => {
-                        "give each row a `corrupted` of as many tokens, or use --ablation zero".to_owned()
-                    }
+                    false => MEND.into(),
+                    true => "give each row a `corrupted` of as many tokens, or use --ablation zero".into(),
                 },
             }),
         }
