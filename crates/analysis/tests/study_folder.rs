@@ -170,10 +170,11 @@ fn a_study_of_three_tasks() {
             assert_eq!(of_model.on(task).unwrap().effect(row.layer, row.head), Some(effect));
         }
     }
-    // It reads back as what it is.
+    // It reads back as what it is; direct effects are no part of it.
     let again =
         analyse_csv(&layout.table("joint_ioi_induction_all"), 1_000, &StudyOptions::default()).unwrap();
-    assert_eq!(again.contrasts[0].joint, study.contrasts[0].joint);
+    let joint = |s: &Study| s.contrasts[0].joint.to_table().to_csv();
+    assert!(joint(&again) == joint(&study));
     let tables =
         |s: &Study| s.contrasts[0].tables.iter().map(|t| (t.name.clone(), t.to_csv())).collect::<Vec<_>>();
     assert!(tables(&again) == tables(&study));

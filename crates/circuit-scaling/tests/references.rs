@@ -100,7 +100,7 @@ fn a_group_of_one_is_refused_with_the_number_of_prompts_that_helps() {
     // What it would cost is no answer to what cannot be done.
     let plan = ["plan", "--models", MODEL, "--ablation", "mean", "--reference", "same", "--prompts", "20"];
     fails(&plan, here, &["nothing to average", "ask for 40"]);
-    fails(&["run", "--reference", "abd"], here, &["abd", "abc or same"]);
+    fails(&["run", "--reference", "abd"], here, &["abd", "abc, same"]);
 }
 
 /// A study keeps its choice, its ablated sets follow it, and another choice is another study.

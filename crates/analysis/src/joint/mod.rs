@@ -1,7 +1,7 @@
 //! The joint table of a contrast: every head of every model with its effect on both tasks.
 //!
-//! All further tables of the contrast are functions of this one, whether it was joined from scans ([`from_scans`], [`from_study`]) or read from a
-//! CSV ([`import`]), so both ways lead to the same bytes. Models stand in the study's order (known families first,
+//! All further tables of the contrast are functions of this one, whether it was joined from scans ([`from_scans`]) or read
+//! from a CSV ([`import`]), so both ways lead to the same bytes. Models stand in the study's order (known families first,
 //! each by size), heads in order of layer and head, whatever the order of the input.
 
 mod columns;
