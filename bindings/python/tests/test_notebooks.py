@@ -37,5 +37,5 @@ def test_the_readme(tmp_path: Path) -> None:
     code = text.split("```python\n")[1].split("```")[0]
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("(") and "held_out_delta" in done.stdout
+    assert done.stdout.startswith("(5, 8)") and "layer" in done.stdout
     assert (tmp_path / "ioi.svg").read_text(encoding="utf-8").lstrip().startswith("<svg")
