@@ -75,6 +75,20 @@ fn every_cache_of_python_is_read_under_the_id_that_python_was_given() {
     }
 }
 
+/// A cache that was filled at different times has one model under a former and under today's id.
+#[test]
+fn the_id_as_typed_comes_before_what_it_is_called_today() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = folder.path().join("home/hub");
+    cache_of_python("0.36.2", &hub);
+    cached_as("models--openai-community--gpt2", &hub, MODEL, "main", '1');
+    for (id, model) in [("gpt2", files().join("folders/plain")), ("openai-community/gpt2", shipped(MODEL))] {
+        let (expected, _) = succeeds(&["inspect", model.to_str().unwrap()], &std::env::temp_dir());
+        let (shown, _) = said(command(folder.path(), &["inspect", id]).output().unwrap());
+        assert_eq!(line(&shown, "weights (sha-256)"), line(&expected, "weights (sha-256)"), "{id}");
+    }
+}
+
 #[test]
 fn links_of_a_cache_lead_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();
@@ -170,9 +184,14 @@ fn a_folder_may_be_called_anything() {
     assert_eq!(found, ["model", "study"]);
 }
 
-/// Puts a shipped model into the cache as what a revision of a model of the Hub is.
+/// Puts a shipped model into the cache as what a revision of Pythia 70M is.
 fn cached_revision(hub: &Path, model: &str, revision: &str, commit_digit: char) {
-    let repo = hub.join("models--EleutherAI--pythia-70m-deduped");
+    cached_as("models--EleutherAI--pythia-70m-deduped", hub, model, revision, commit_digit);
+}
+
+/// The same under the folder of any id.
+fn cached_as(repo: &str, hub: &Path, model: &str, revision: &str, commit_digit: char) {
+    let repo = hub.join(repo);
     let commit: String = std::iter::repeat_n(commit_digit, 40).collect();
     let snapshot = repo.join("snapshots").join(&commit);
     fs::create_dir_all(&snapshot).unwrap();

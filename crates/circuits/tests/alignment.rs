@@ -44,9 +44,12 @@ fn bpe(space: &str, normalizer: Value, pre_tokenizer: Value, in_vocabulary: impl
         "id": 1, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         "special": true,
     }]);
+    // Spaces are taken off spans by the post-processor, as GPT-NeoX's does.
+    let post_processor =
+        if pre_tokenizer["trim_offsets"] == true { pre_tokenizer.clone() } else { Value::Null };
     let json = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
-        "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null,
+        "pre_tokenizer": pre_tokenizer, "post_processor": post_processor, "decoder": null,
         "model": {
             "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "vocab": vocab, "merges": merges,

@@ -200,6 +200,17 @@ fn links_lead_nowhere_but_into_the_folder_or_the_cache() {
         symlink("../../blobs/ab12", snapshot.join(file)).unwrap();
         let files = ModelFiles::folder(&snapshot).unwrap();
         assert!(files.read(file).unwrap().is_some());
+        // A snapshot's links may lead anywhere in its own cache, but not out of it.
+        let anywhere = elsewhere.path().join(format!("anywhere-{file}"));
+        std::fs::copy(&blob, &anywhere).unwrap();
+        for (target, is_read) in [(&anywhere, true), (&good.path().join(file), false)] {
+            std::fs::remove_file(snapshot.join(file)).unwrap();
+            symlink(target, snapshot.join(file)).unwrap();
+            assert_eq!(files.read(file).is_ok(), is_read, "{}", target.display());
+        }
+        // For another folder that is no place of a cache's contents.
+        relink(&anywhere);
+        load(dir.path()).err().expect("a link into a cache, but not to its blobs");
 
         std::fs::copy(&blob, dir.path().join("inside")).unwrap();
         relink("inside".as_ref());
