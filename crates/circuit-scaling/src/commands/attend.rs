@@ -8,7 +8,7 @@ use cs_analysis::layout::Layout;
 use cs_circuits::prompts::TokenizedPrompts;
 use serde_json::json;
 
-use super::experiment::{OpenStudy, StudyHeads, TestedModel};
+use super::experiment::{OpenStudy, StudyHeads, TestedModel, of_each_model};
 use super::roles::{self, score_models};
 use crate::args::AttendArgs;
 use crate::error::CliError;
@@ -44,17 +44,12 @@ pub fn attend_models(
     display: Display,
 ) -> Result<Vec<AttentionFile>, CliError> {
     let layout = folder.layout.clone();
-    let mut files = Vec::new();
-    for model in &effects.models {
-        let name = &model.info.model;
-        if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
-            let tasks: Vec<&str> = model.tasks.iter().map(|t| t.task.as_str()).collect();
-            let tested = TestedModel::new(&layout, &model.info, &tasks, subject)?;
-            files.push(attend_model(folder, &tested, memory, display)?);
-        } else if layout.attention(name).exists() {
-            files.push(AttentionFile::read(&layout.attention(name))?);
-        }
-    }
+    let known = |name: &str| Some(layout.attention(name)).filter(|path| path.exists());
+    let files = of_each_model(
+        (&layout, effects, subjects),
+        |tested| attend_model(folder, tested, memory, display),
+        |name| Ok(known(name).map(|path| AttentionFile::read(&path)).transpose()?),
+    )?;
     attention_table(&files).write_csv(&layout.tables())?;
     Ok(files)
 }

@@ -149,6 +149,29 @@ fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<S
     Err(moved(&from))
 }
 
+/// What `measure` finds for the models at hand, on all tasks that they were scanned on, and what `read` finds in the folder for
+/// the study's others, in the study's order.
+///
+/// # Errors
+/// A model that was not scanned, and whatever `measure` and `read` say.
+pub fn of_each_model<T>(
+    (layout, effects, subjects): (&Layout, &HeadEffects, &[Subject]),
+    mut measure: impl FnMut(&TestedModel<'_>) -> Result<T, CliError>,
+    read: impl Fn(&str) -> Result<Option<T>, CliError>,
+) -> Result<Vec<T>, CliError> {
+    let mut found = Vec::new();
+    for model in &effects.models {
+        let name = &model.info.model;
+        if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
+            let tasks: Vec<&str> = model.tasks.iter().map(|t| t.task.as_str()).collect();
+            found.push(measure(&TestedModel::new(layout, &model.info, &tasks, subject)?)?);
+        } else {
+            found.extend(read(name)?);
+        }
+    }
+    Ok(found)
+}
+
 /// A model with its scans on some tasks, and the prompts that it was asked.
 pub struct TestedModel<'a> {
     /// The study's folder.

@@ -10,7 +10,7 @@ use cs_circuits::roles::{RepeatedTokens, pattern_scores, task_roles};
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 
-use super::experiment::TestedModel;
+use super::experiment::{TestedModel, of_each_model};
 use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::{Digest256, StudyFolder};
@@ -32,17 +32,12 @@ pub fn score_models(
     display: Display,
 ) -> Result<Vec<RolesFile>, CliError> {
     let layout = folder.layout.clone();
-    let mut files = Vec::new();
-    for model in &effects.models {
-        let name = &model.info.model;
-        if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
-            let tasks: Vec<&str> = model.tasks.iter().map(|t| t.task.as_str()).collect();
-            let tested = TestedModel::new(&layout, &model.info, &tasks, subject)?;
-            files.push(score_model(folder, &tested, memory, display)?);
-        } else if layout.roles(name).exists() {
-            files.push(RolesFile::read(&layout.roles(name))?);
-        }
-    }
+    let known = |name: &str| Some(layout.roles(name)).filter(|path| path.exists());
+    let files = of_each_model(
+        (&layout, effects, subjects),
+        |tested| score_model(folder, tested, memory, display),
+        |name| Ok(known(name).map(|path| RolesFile::read(&path)).transpose()?),
+    )?;
     role_tables(&files, tau).iter().try_for_each(|table| table.write_csv(&layout.tables()))?;
     Ok(files)
 }
