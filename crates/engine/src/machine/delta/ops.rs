@@ -18,6 +18,7 @@
 //!
 //! - A row of an output depends on the inputs' rows that belong to it and on nothing else, bit for bit: not on the number of
 //!   rows or runs, nor on a row's place.
+//! - Where `δ` is 0, differences are 0 exactly: `x + δ` goes through the same operations in the same order as `x`.
 //! - Outputs that are given are overwritten in full, whatever they held (NaN included), unless it says otherwise.
 //! - Nothing is returned but values: what fails (memory, the device, an overflow of float16) is remembered, everything after
 //!   it may do nothing, and [`Ops::status`] tells. The driver asks before it hands any number over.
@@ -33,7 +34,7 @@ use crate::machine::Rows;
 /// How a matrix of weights lies on the device, `[d_in, d_out]`: one format for all matrices of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
-    /// float32, for products in float32.
+    /// float32, for products in float32 where the checkpoint holds no halves.
     F32,
     /// float16, which is what the checkpoint holds.
     F16,
@@ -207,8 +208,10 @@ pub(crate) enum Put {
     Bias = 2,
     /// The plain run's, at the node's source.
     Source = 3,
-    /// The mean of [`Values::means`], with its step away from the node's own plain `z`; of `z` alone.
+    /// The mean of [`Values::means`]; of `z` alone.
     Mean = 4,
+    /// The same, a step away from the node's own plain `z`.
+    Others = 5,
 }
 
 /// Attention over again for one head of one run: others of its group see the run's own keys and values.
@@ -251,16 +254,14 @@ pub(crate) struct Values<'a, O: Ops> {
     pub means: Option<MeanRows<'a, O>>,
 }
 
-/// Means of `z`: at a node, `mean + step (mean − z)` with its own plain `z`.
+/// Means of `z`: `mean` at a node, or `mean + step (mean − z)` with its own plain `z`.
 pub(crate) struct MeanRows<'a, O: Ops> {
     /// `[·, d_attn]`
     pub z: &'a O::Floats,
     /// The row of `z` for each branch node. `[n_nodes]`
     pub row: &'a O::Ints,
-    /// `1 / (W − 1)` for means over the others, 0 for means over all. `[n_nodes]`
+    /// `1 / (W − 1)`, `W` the draws of the node's group. `[n_nodes]`
     pub step: &'a O::Floats,
-    /// Whether the step is taken (by [`Put::Mean`] of this call).
-    pub others: bool,
 }
 
 /// The MLP's first half.
@@ -283,7 +284,7 @@ pub(crate) trait Ops: Sized {
     type Ints;
     /// A difference `[rows, cols]`, in [`Ops::parts`].
     type Split;
-    /// A matrix of weights `[d_in, d_out]`, in [`Ops::stored`].
+    /// A matrix of weights `[d_in, d_out]`, as the device was told to store them: see [`Stored`].
     type Matrix;
     /// Queries at some rows of a run, and the nodes that each sees.
     type Tree;
@@ -291,17 +292,14 @@ pub(crate) trait Ops: Sized {
     /// What went wrong since the device was opened, if anything did: memory, the device, an overflow. Waits for what is queued.
     fn status(&mut self) -> Result<(), EngineError>;
 
-    /// Bytes that activations may take.
-    fn memory(&self) -> usize;
+    /// Bytes of its own that activations may take; `None`: it shares the process's memory.
+    fn memory(&self) -> Option<usize>;
 
     /// Rows of a stack beyond which nothing is gained.
     fn enough_rows(&self) -> usize;
 
     /// How differences are cut up.
     fn parts(&self) -> Parts;
-
-    /// How weights lie.
-    fn stored(&self) -> Stored;
 
     // Memory.
 
@@ -314,8 +312,8 @@ pub(crate) trait Ops: Sized {
     /// A copy of all values, in order.
     fn download(&mut self, floats: &Self::Floats) -> Vec<f32>;
 
-    /// `len` floats, whatever they are.
-    fn floats(&mut self, len: usize) -> Self::Floats;
+    /// `len` floats: zeros if `zeroed`, otherwise whatever they are.
+    fn floats(&mut self, len: usize, zeroed: bool) -> Self::Floats;
 
     /// A split `[rows, cols]`: zeros if `zeroed`, otherwise whatever it is.
     fn split(&mut self, rows: usize, cols: usize, zeroed: bool) -> Self::Split;
@@ -331,13 +329,7 @@ pub(crate) trait Ops: Sized {
 
     /// Queries at `queries` of the runs over `forest`. Each sees its own node and its ancestors, or the nearest `window` of them.
     /// `own`: the plain run's row of each node. `[n_nodes]`
-    fn tree(
-        &mut self,
-        forest: &Forest,
-        queries: Rows<'_>,
-        window: Option<usize>,
-        own: &[u32],
-    ) -> Self::Tree;
+    fn tree(&mut self, forest: &Forest, queries: Rows<'_>, window: Option<usize>, own: &[u32]) -> Self::Tree;
 
     // The plain run: everything in float32, products float32-grade (three parts of `x`, or float32).
 
@@ -362,7 +354,13 @@ pub(crate) trait Ops: Sized {
     fn plain_add(&mut self, x: &mut Self::Floats, y: &Self::Floats);
 
     /// Norms and turns `heads` `[per_run, cols]` in place; `cols` is `turned` or twice that.
-    fn plain_heads(&mut self, rule: &HeadsRule<'_, Self>, per_run: usize, cols: usize, heads: &mut Self::Floats);
+    fn plain_heads(
+        &mut self,
+        rule: &HeadsRule<'_, Self>,
+        per_run: usize,
+        cols: usize,
+        heads: &mut Self::Floats,
+    );
 
     /// `z` `[n_base, d_attn]` of all nodes, from `q` and `kv`. The tree's `own` is each node itself.
     fn plain_attend(
@@ -403,9 +401,9 @@ pub(crate) trait Ops: Sized {
     /// Cuts `δ` `[·, cols]` up as it is, where no norm stands before a product.
     fn cut(&mut self, span: &Span<'_, Self>, cols: usize, delta: &Self::Floats, out: &mut Self::Split);
 
-    /// Queries' differences, or keys' and values': `a W[:, columns]`, then what the rule says of the leading `turned` columns.
-    /// `raw` `[n_base, turned]`: the plain run's before their norm, where there is one: `norm(raw + δ) − norm(raw)`; rotation is
-    /// linear. `out` `[rows, columns.len()]`.
+    /// Queries' differences, or keys' and values': `a W[:, columns]`, rows of `a` picked by [`Span::from`], then what the rule says
+    /// of the leading `turned` columns. `raw` `[n_base, columns.len()]`: the plain run's before their norm, where there is one:
+    /// `norm(raw + δ) − norm(raw)`; rotation is linear. `out` `[rows, columns.len()]`.
     #[expect(clippy::too_many_arguments, reason = "a product and what follows it")]
     fn product_heads(
         &mut self,
@@ -451,13 +449,20 @@ pub(crate) trait Ops: Sized {
         out: &mut Z<Self>,
     );
 
-    /// Rows of `z`, `[·, cols]`, at `from` `[rows]`.
-    fn gather_z(&mut self, z: &Z<Self>, cols: usize, rows: usize, from: &Self::Ints) -> Z<Self>;
+    /// Rows of `z`, `[·, cols]`, at `from` `[rows]`; `None`: all, in order.
+    fn gather_z(&mut self, z: &Z<Self>, cols: usize, rows: usize, from: Option<&Self::Ints>) -> Z<Self>;
 
-    /// Rows of a float32 matrix `[·, cols]` at `from` `[rows]`.
-    fn gather(&mut self, x: &Self::Floats, cols: usize, rows: usize, from: &Self::Ints) -> Self::Floats;
+    /// Rows of a float32 matrix `[·, cols]`, likewise.
+    fn gather(
+        &mut self,
+        x: &Self::Floats,
+        cols: usize,
+        rows: usize,
+        from: Option<&Self::Ints>,
+    ) -> Self::Floats;
 
-    /// `out = residual + a W`; `a` `[rows, d_in]`, `out` `[rows, d_out]`. No bias: it cancels.
+    /// `out = residual + a W`; `a` `[rows, d_in]`, `out` `[rows, d_out]`. No bias: it cancels. [`Span::from`] picks the residual's
+    /// rows, not those of `a`.
     fn product(
         &mut self,
         span: &Span<'_, Self>,
@@ -467,7 +472,8 @@ pub(crate) trait Ops: Sized {
         out: &mut Self::Floats,
     );
 
-    /// `act(x + a W) − act(x)`, with gates `act(g + a W_gate) · (x + a W_in) − act(g) · x`, cut up. `[rows, d_mlp]`
+    /// `act(x + a W) − act(x)`, with gates `act(g + a W_gate) · (x + a W_in) − act(g) · x`, cut up. `a` `[rows, d_model]`, `out`
+    /// `[rows, d_mlp]`
     fn product_activate(
         &mut self,
         span: &Span<'_, Self>,
@@ -476,11 +482,11 @@ pub(crate) trait Ops: Sized {
         out: &mut Self::Split,
     );
 
-    /// For each run, products of rows of `x` `[n_runs * per_run, cols]` with rows of `table` `[·, cols]`, summed in float64:
+    /// For each run, `(n_runs, per_run, cols)` being `shape`, products of rows of `x` `[n_runs * per_run, cols]` with rows of `table` `[·, cols]`, summed in float64:
     /// `pairs` are (row of the run, row of the table). `[n_runs, pairs.len()]`
     fn dots(
         &mut self,
-        (n_runs, per_run, cols): (usize, usize, usize),
+        shape: (usize, usize, usize),
         x: &Self::Floats,
         table: &Self::Floats,
         pairs: &[(u32, u32)],
