@@ -20,6 +20,7 @@
 //! all of `z + δz`, in float32-grade.
 
 mod edits;
+mod formats;
 pub(crate) mod host;
 pub(crate) mod ops;
 mod plain;
@@ -45,7 +46,8 @@ use ops::{
 };
 use plain::{Layer, Plain, floats_per_node, scores};
 
-pub(crate) use weights::{ModelOn, formats};
+pub(crate) use formats::formats;
+pub(crate) use weights::ModelOn;
 
 /// A device, and the chunk that is being run on it.
 pub(crate) struct Delta<'a, O: Ops> {

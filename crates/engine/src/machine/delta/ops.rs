@@ -36,9 +36,9 @@ use crate::machine::Rows;
 pub(crate) enum Stored {
     /// float32, for products in float32 where the checkpoint holds no halves.
     F32,
-    /// float16, which is what the checkpoint holds.
+    /// float16, `W = 2^-e hi`: `e = 0` where the checkpoint holds float16, otherwise as in a pair.
     F16,
-    /// bfloat16, likewise.
+    /// bfloat16, which is what the checkpoint holds.
     Bf16,
     /// Two float16 parts of a float32 matrix, `W = 2^-e (hi + lo / 2^11)`: `e` is the matrix's own, such that the largest
     /// entry of `2^e W` lies in `[2^14, 2^15)`; `hi` is rounded to nearest, `lo` is what that leaves, times 2^11.
@@ -50,10 +50,10 @@ pub(crate) enum Stored {
 /// | | parts | product with `W` |
 /// |---|---|---|
 /// | `F32` | `δ` | `δ · W` in float32 |
-/// | `F16`, two | `hi = f16(δ)`, `lo = f16((δ − hi) 2^11)` | `hi · W + (lo · W) / 2^11` |
+/// | `F16`, two | `hi = f16(δ)`, `lo = f16((δ − hi) 2^11)` | `2^-e (hi · W_hi + (lo · W_hi) / 2^11)` |
 /// | the same with [`Stored::F16Pair`] | | `2^-e (hi · W_hi + (lo · W_hi + hi · W_lo) / 2^11)` |
 /// | `Bf16`, two | `hi = bf16(δ)`, `lo = bf16(δ − hi)` | `hi · W + lo · W` |
-/// | one part | `hi` | `hi · W`, or `2^-e (hi · W_hi)` |
+/// | one part | `hi` | `2^-e (hi · W_hi)` |
 ///
 /// Roundings are to nearest, ties to even; subnormal halves count. Products of halves are exact and are summed in float32.
 /// `F16` has no scale: a difference fits wherever the model runs in float16 at all, and two parts reach down to 2^-36. One whose
@@ -318,8 +318,8 @@ pub(crate) trait Ops: Sized {
     /// A split `[rows, cols]`: zeros if `zeroed`, otherwise whatever it is.
     fn split(&mut self, rows: usize, cols: usize, zeroed: bool) -> Self::Split;
 
-    /// A matrix `[d_in, d_out]`. `fill` writes some of its rows as float32, `[rows.len(), d_out]`, and is called for ranges that
-    /// together are all rows, in order.
+    /// A matrix `[d_in, d_out]`. `fill` writes some of its rows as float32, `[rows.len(), d_out]`; it may be called for any rows,
+    /// as often as wanted. [`exponent`](super::formats::exponent) says what `e` is.
     fn matrix(
         &mut self,
         d_in: usize,

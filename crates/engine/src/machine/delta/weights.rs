@@ -2,15 +2,12 @@
 
 use std::ops::Range;
 
-use cs_kernels::PackedMatrix;
 use cs_model::spec::{ModelSpec, NormKind, Positions, QkNorm};
-use half::{bf16, f16};
 
-use super::ops::{HeadsRule, NormWeights, Ops, Parts, Rotation, Stored};
+use super::ops::{HeadsRule, NormWeights, Ops, Rotation};
 use crate::block::{Block, Norms};
 use crate::decoder::Decoder;
-use crate::device::Precision;
-use crate::weights::{Linear, Mlp, Norm, Weights};
+use crate::weights::{Linear, Mlp, Norm};
 
 /// A linear layer on a device.
 pub(super) struct LinearOn<O: Ops> {
@@ -161,42 +158,4 @@ fn rotary_on<O: Ops>(ops: &mut O, decoder: &Decoder) -> Vec<(O::Floats, O::Float
         (ops.upload(&cos), ops.upload(&sin))
     });
     tables.collect()
-}
-
-/// How a model's weights lie on a device, so that no matrix loses a digit, and how differences are cut up beside them.
-pub(crate) fn formats(weights: &Weights, precision: Precision) -> (Stored, Parts) {
-    let is_exact = |to_half: fn(f32) -> f32| matrices(weights).all(|matrix| is_exact(matrix, to_half));
-    let half = if is_exact(|x| f16::from_f32(x).to_f32()) {
-        Some(Stored::F16)
-    } else if is_exact(|x| bf16::from_f32(x).to_f32()) {
-        Some(Stored::Bf16)
-    } else {
-        None
-    };
-    let two = precision == Precision::Split;
-    match (precision, half) {
-        (Precision::F32, half) => (half.unwrap_or(Stored::F32), Parts::F32),
-        (_, Some(Stored::Bf16)) => (Stored::Bf16, Parts::Bf16 { two }),
-        (_, half) => (half.unwrap_or(Stored::F16Pair), Parts::F16 { two }),
-    }
-}
-
-fn matrices(weights: &Weights) -> impl Iterator<Item = &PackedMatrix> {
-    let of_layers = weights.layers.iter().flat_map(|layer| {
-        let (gate, first, second) = match &layer.mlp {
-            None => (None, None, None),
-            Some(mlp) => (mlp.w_gate.as_ref(), Some(&mlp.w_in), Some(&mlp.w_out)),
-        };
-        [Some(&layer.w_qkv), Some(&layer.w_o), gate, first, second].into_iter().flatten()
-    });
-    of_layers.chain(&weights.project_out).map(|linear| &linear.weight)
-}
-
-/// Whether halves hold a matrix exactly.
-fn is_exact(matrix: &PackedMatrix, to_half: fn(f32) -> f32) -> bool {
-    let mut row = vec![0.0; matrix.n()];
-    (0..matrix.k()).all(|i| {
-        matrix.copy_row(i, &mut row);
-        row.iter().all(|&x| to_half(x) == x)
-    })
 }

@@ -2,12 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use half::{bf16, f16};
-
+use crate::machine::delta::formats::{LO, exponent, to_bf16, to_f16};
 use crate::machine::delta::ops::{Parts, Stored};
-
-/// What second float16 parts are multiplied by, so that they stay clear of float16's smallest numbers.
-const LO: f32 = 2048.0;
 
 /// A difference `[rows, cols]` in its parts; the second is zeros where there is one alone.
 pub(crate) struct Split {
@@ -24,14 +20,6 @@ pub(crate) struct Matrix {
     /// Empty but for pairs.
     lo: Vec<f32>,
     scale: f32,
-}
-
-fn to_f16(x: f32) -> f32 {
-    f16::from_f32(x).to_f32()
-}
-
-fn to_bf16(x: f32) -> f32 {
-    bf16::from_f32(x).to_f32()
 }
 
 /// Cuts a value into its parts; notes where a half cannot hold it.
@@ -74,12 +62,18 @@ impl Split {
 impl Matrix {
     /// `values` `[d_in, d_out]` as they are stored.
     pub fn new(stored: Stored, d_in: usize, d_out: usize, values: Vec<f32>) -> Self {
-        if stored != Stored::F16Pair {
-            return Self { d_in, d_out, hi: values, lo: vec![], scale: 1.0 };
-        }
-        let scale = 2f32.powi(exponent(values.iter().fold(0.0, |max, x| max.max(x.abs()))));
-        let hi: Vec<f32> = values.iter().map(|x| to_f16(x * scale)).collect();
-        let lo = values.iter().zip(&hi).map(|(x, hi)| to_f16((x * scale - hi) * LO)).collect();
+        let scale = 2f32.powi(exponent(stored, &values));
+        let (hi, lo): (Vec<f32>, Vec<f32>) = match stored {
+            Stored::F32 | Stored::Bf16 => (values, vec![]),
+            Stored::F16 => (values.iter().map(|x| to_f16(x * scale)).collect(), vec![]),
+            Stored::F16Pair => {
+                let cut = |x: &f32| {
+                    let hi = to_f16(x * scale);
+                    (hi, to_f16((x * scale - hi) * LO))
+                };
+                values.iter().map(cut).unzip()
+            }
+        };
         Self { d_in, d_out, hi, lo, scale: 1.0 / scale }
     }
 
@@ -111,12 +105,6 @@ impl Matrix {
         add(hi, &self.hi, out);
         out.iter_mut().for_each(|out| *out *= self.scale);
     }
-}
-
-/// `e` such that `2^e max` lies in `[2^14, 2^15)`.
-fn exponent(max: f32) -> i32 {
-    let floor_log2 = ((max.to_bits() >> 23) & 255) as i32 - 127;
-    if max == 0.0 { 0 } else { (14 - floor_log2).min(100) }
 }
 
 #[cfg(test)]
