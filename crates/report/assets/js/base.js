@@ -103,7 +103,7 @@ function size(m) {
   const [v, unit] = m >= 1000 ? [m / 1000, "B"] : m >= 1 ? [m, "M"] : [m * 1000, "k"];
   return (v >= 10 ? v.toFixed(0) : v.toFixed(1).replace(/\.0$/, "")) + unit;
 }
-const notDone = (model) => (model.not_done.length ? `does not do ${list(model.not_done)}` : "");
+const notDone = (model) => (model.not_done.length ? `does not do ${model.not_done.join(" or ")}` : "");
 
 // ---- Elements; text never becomes markup --------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ function rugs(model, i) {
     const [delta, direct] = [number(task, "delta", ""), number(task, "direct", "direct_")];
     const r = ranks(model, task);
     return element("div", { class: "effect" }, element("div", {}, element("strong", {}, tasks[t].label), ` Δ ${delta ?? "–"}`,
-      r.of.has(i) ? element("span", { class: "note" }, ` rank ${count(r.of.get(i))} of ${count(r.n)} by |Δ|`) : null,
+      r.of.has(i) ? element("span", { class: "note" }, " · rank ", element("span", { class: "nowrap" }, `${count(r.of.get(i))} of ${count(r.n)}`)) : null,
       direct && element("span", { class: "note" }, ` · direct ${direct}`)), rug(model, task, i));
   });
   return [...rows, element("p", { class: "note" }, "▼ this head, | every head of the model" + (hasDirect ? ", ◇ its direct effect; between them: what later layers do about it" : "") +
@@ -77,11 +77,12 @@ function prompts(model, i, t) {
     const shares = prompt.percent[row];
     const token = (text, at) => {
       const share = shares[at];
-      const shown = at === 0 && /^<.*>$/.test(text) ? "BOS" : text;
-      return element("span", { class: at === shares.length - 1 ? "token last" : "token", style: `--share: ${share}%`, title: `${share}% of the attention` },
-        shown, share >= 10 ? element("sup", {}, String(share)) : null);
+      const shown = at === 0 && /^<.*>$/.test(text) ? "BOS " : text;
+      const [, before, word, after] = /^(\s*)([\s\S]*?)(\s*)$/.exec(shown);
+      return [before, element("span", { class: at === shares.length - 1 ? "token last" : "token", style: `--share: ${share}%`, title: `${share}% of the attention` },
+        word, share >= 10 ? element("sup", {}, String(share)) : null), after];
     };
-    return element("p", { class: "prompt" }, ...prompt.tokens.map(token), element("span", { class: "answer" }, " → ", element("strong", {}, prompt.correct.trim()), `, not ${prompt.distractor.trim()}`));
+    return element("p", { class: "prompt" }, ...prompt.tokens.flatMap(token), element("span", { class: "answer" }, " → ", element("strong", {}, prompt.correct.trim()), `, not ${prompt.distractor.trim()}`));
   });
 }
 function allPrompts(model, i) {
@@ -93,7 +94,7 @@ function allPrompts(model, i) {
   const opened = tasks[map.task];
   return [element("h4", {}, "What it attends to from the last token"),
     ...of.map(([t, own]) => (of.length === 1 ? element("div", {}, ...own) : element("details", { open: t === opened || of.length < 3 }, element("summary", {}, t.label), ...own))),
-    element("p", { class: "note" }, "Darker and numbered: more of its attention, in percent. The frame marks the last token.")];
+    element("p", { class: "note" }, "Shaded, underlined and numbered: its attention in percent. The frame marks the last token.")];
 }
 
 /** Where a head attends at the last token on average: a table of shares, with bars behind them. */
@@ -134,8 +135,8 @@ function furtherNumbers(model, i) {
   const says = (made) => [made].flat().some((part) => (part.textContent ?? part).replace("–", ""));
   const shown = rows.map(([name, of]) => [name, TASKS.map(of)]).filter(([, made]) => made.some(says));
   if (!shown.length) return [];
-  return [element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
-    element("tbody", {}, ...shown.map(([name, made]) => element("tr", {}, element("th", { scope: "row" }, name), ...made.map((m) => element("td", {}, ...[m].flat())))))))];
+  return [folded("More numbers", element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
+    element("tbody", {}, ...shown.map(([name, made]) => element("tr", {}, element("th", { scope: "row" }, name), ...made.map((m) => element("td", {}, ...[m].flat()))))))))];
 }
 
 function drawCard(m, i) {
