@@ -18,6 +18,7 @@ pub mod audit;
 pub mod categories;
 pub mod compare;
 pub mod contrast;
+pub mod dictionary;
 pub mod direct;
 pub mod dissociation;
 pub mod dissociation_index;

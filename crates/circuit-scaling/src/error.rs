@@ -267,6 +267,12 @@ pub enum CliError {
     /// A study in parts.
     #[error(transparent)]
     Parts(#[from] PartsError),
+    /// A table that no study has.
+    #[error("there is no table `{name}`: `circuit-scaling tables` lists them all")]
+    NoTable {
+        /// What was asked for.
+        name: String,
+    },
     /// A manual page that cannot be made.
     #[error("the manual page cannot be made: {0}")]
     Man(std::io::Error),

@@ -110,6 +110,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Status(args) => commands::parts::status(args),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
+        Command::Tables(args) => commands::shell::tables(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),
         Command::Man(args) => commands::shell::man(args),
     }

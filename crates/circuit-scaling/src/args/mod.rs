@@ -15,7 +15,7 @@ pub use measure::{MeasureArgs, PlanArgs, RunArgs, ScanArgs, Stage};
 pub use parsers::{at_least_one, memory, threshold};
 pub use parts::{GatherArgs, PartArgs, PartsArgs, SlurmArgs, StatusArgs};
 pub use tables::{AnalyzeArgs, CompareArgs, ContrastArgs, PlotArgs, StudyArgs, TableArgs};
-pub use tools::{CompletionsArgs, Example, ManArgs, ModelArgs, PredictArgs, TaskArgs};
+pub use tools::{CompletionsArgs, Example, ManArgs, ModelArgs, PredictArgs, TablesArgs, TaskArgs};
 
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
@@ -179,6 +179,9 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling task\n  circuit-scaling task ioi > my-task.toml\n  circuit-scaling task --example csv > prompts.csv\n  circuit-scaling scan --task prompts.csv --models ./my-gpt2"
     )]
     Task(TaskArgs),
+    /// Say what the tables of a study hold and what their columns mean
+    #[command(after_help = "Examples:\n  circuit-scaling tables\n  circuit-scaling tables head_effects")]
+    Tables(TablesArgs),
     /// Print the manual page, or write one for each subcommand
     #[command(
         after_help = "Examples:\n  circuit-scaling man | man -l -\n  circuit-scaling man --out ~/.local/share/man/man1"
