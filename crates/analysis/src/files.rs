@@ -1,4 +1,4 @@
-//! Writing files so that nobody ever sees half of one.
+//! Writing files so that a reader never sees half of one.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -52,5 +52,6 @@ pub mod task_measures;
 pub mod tracing;
 pub mod transfer;
 pub mod winners_curse;
+pub mod words;
 
 pub use error::{AnalysisError, Result};

@@ -247,7 +247,7 @@ impl PerPromptScan {
     /// Reads and checks a side file.
     ///
     /// # Errors
-    /// When the file cannot be read, is no safetensors file, or its arrays are missing or do not fit.
+    /// When the file cannot be read, is not a safetensors file, or its arrays are missing or do not fit.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
         let fault = |place: &str, problem: String| {

@@ -204,7 +204,7 @@ impl RolesFile {
     /// Reads what [`Self::write`] wrote.
     ///
     /// # Errors
-    /// When the file cannot be read or is no such file.
+    /// When the file cannot be read or holds something else.
     pub fn read(path: &Path) -> Result<Self> {
         read_json(path, "delete the file and run circuit-scaling attend again")
     }

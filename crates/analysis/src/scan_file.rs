@@ -341,8 +341,10 @@ impl ScanFile {
         if self.heads.len() as u64 != scanned {
             let (found, layers, heads) = (self.heads.len(), self.meta.n_layers, self.meta.n_heads);
             let problem = match self.meta.only_heads {
-                None => format!("{found} heads, but {layers} layers of {heads} heads make {scanned}"),
-                Some(_) => format!("{found} heads, but `only_heads` names {scanned}"),
+                None => {
+                    format!("number of heads {found}, but {layers} × {heads} (layers × heads) make {scanned}")
+                }
+                Some(_) => format!("number of heads {found}, but `only_heads` names {scanned}"),
             };
             return Err(("heads", problem));
         }

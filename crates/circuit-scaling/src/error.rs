@@ -308,7 +308,7 @@ impl From<PromptError> for CliError {
 /// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the mend.
 const SHOWN: (usize, usize) = (1200, 400);
 
-/// A message as one line that shows as what it is, whatever a stranger's file made it quote: characters that move the cursor
+/// A message as one line, whatever text of a file it quotes: characters that move the cursor
 /// or reorder text are replaced, and the middle of a long one is left out.
 pub fn one_line(message: &impl Display) -> String {
     let moves = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

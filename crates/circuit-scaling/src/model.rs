@@ -20,7 +20,7 @@ use crate::subject::Subject;
 /// Hears how far a computation is, and may stop it.
 pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// An [`Observer`] that hears nothing: `&mut silent`.
+/// An [`Observer`] that does nothing: `&mut silent`.
 pub fn silent(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
@@ -36,7 +36,7 @@ impl Model {
     /// `@` and a revision if need be. Downloaded where it is not in the Hugging Face cache.
     ///
     /// # Errors
-    /// A name that means nothing, a download that fails, files that are no checkpoint of a supported architecture.
+    /// A name that means nothing, a download that fails, files that do not hold a checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
         // Bars of downloads show themselves on terminals only.
         downloads::fetch(
@@ -51,7 +51,7 @@ impl Model {
     /// A model whose files or parameters the caller has; it keeps no hold of them.
     ///
     /// # Errors
-    /// Files that are no checkpoint of a supported architecture.
+    /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
         let hf_name = format!("{}{}", Subject::IN_MEMORY, files.name());
         let mut subject = Subject::from_files(files, hf_name, None)?;

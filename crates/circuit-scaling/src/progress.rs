@@ -30,7 +30,7 @@ pub struct Display {
     pub verbose: bool,
     /// What the whole run is expected to take, if it was counted.
     pub whole: Option<&'static Whole>,
-    /// Hears how much of a part of a study is done.
+    /// Is told how much of a part of a study is done.
     pub share: Option<&'static Share>,
 }
 

@@ -1,4 +1,4 @@
-//! Signals that ask the program to end. What runs a model hears of them at its next step, keeps what it found, and ends; what
+//! Signals that ask the program to end. What runs a model looks for them at its next step, keeps what it found, and ends; what
 //! takes longer than [`GRACE`] is ended, which loses nothing that was kept before.
 
 use std::ops::ControlFlow;

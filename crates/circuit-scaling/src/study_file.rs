@@ -65,7 +65,7 @@ impl StudyFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// A file that cannot be read, is no TOML, or has a field that is none of these.
+    /// A file that cannot be read, is not TOML, or has a field that is not one of these.
     pub fn read(path: &Path) -> Result<Self, CliError> {
         let text = fs::read_to_string(path)
             .map_err(|source| CliError::ReadStudy { path: path.to_owned(), source })?;

@@ -41,7 +41,7 @@ impl Subject {
     /// ([`crate::downloads::fetch`] brings it there).
     ///
     /// # Errors
-    /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
+    /// An unknown name, a model that is not in the cache, or files that do not hold a checkpoint of a supported architecture.
     pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
         let subject = Self::find(name)?;
         subject.tokenizer()?;
@@ -80,7 +80,7 @@ impl Subject {
     /// The model of these files; `family` is the one in tables where it is not the architecture's own.
     ///
     /// # Errors
-    /// Files that are no checkpoint of a supported architecture.
+    /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
         let mut info = ModelInfo::open(files)?;
         let tokenizer = info.tokenizer.take();

@@ -33,7 +33,7 @@ pub enum TraceError {
 /// Patches `stream` of each of `heads` (layer, head), one at a time and at all positions, from the clean run of every pair
 /// into its corrupted run. Logit differences are of the clean prompt's answers in all runs.
 ///
-/// `observe` hears of progress and may stop the run ([`EngineError::Stopped`]).
+/// `observe` is told of progress and may stop the run ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`TraceError`].

@@ -55,7 +55,7 @@ pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
         mend: "fetch the file again".to_owned(),
     };
     let value: Value =
-        serde_json::from_slice(json).map_err(|e| malformed(format!("is no valid JSON ({e})")))?;
+        serde_json::from_slice(json).map_err(|e| malformed(format!("is not valid JSON ({e})")))?;
     let Value::Object(map) = &value else {
         return Err(malformed("holds no JSON object".to_owned()));
     };

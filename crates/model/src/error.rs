@@ -21,7 +21,7 @@ pub struct ConfigError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The folder does not exist, or is none.
+    /// The folder does not exist, or is not a folder.
     #[error("{path}: no such model folder; give a folder that holds config.json and model.safetensors")]
     NoSuchFolder {
         /// The path as given.

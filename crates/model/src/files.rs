@@ -137,7 +137,7 @@ impl ModelFiles {
                 if len == 0 {
                     return Ok(Some(FileBytes::Static(&[])));
                 }
-                // SAFETY: the map is read-only. That nobody shortens or rewrites the file while the program reads
+                // SAFETY: the map is read-only. That no process shortens or rewrites the file while the program reads
                 // it is the one thing that cannot be checked; it holds for checkpoints, which are written once (and
                 // replaced by renaming, which leaves the mapped file alone).
                 let map = unsafe { memmap2::Mmap::map(&open) }.map_err(|e| self.io_error(file, e))?;
@@ -194,7 +194,7 @@ impl ModelFiles {
     }
 }
 
-/// Whether a file, all links followed, lies in the model's folder or in the Hub's cache. A link in a stranger's folder
+/// Whether a file, all links followed, lies in the model's folder or in the Hub's cache. A link in a downloaded folder
 /// could name any file of the machine.
 ///
 /// For a snapshot, `<cache>/models--…/snapshots/<commit>`, that is anywhere in its own cache; for other folders, where links

@@ -14,7 +14,7 @@ const MAX_SIZE: u64 = 1 << 24;
 const MAX_LAYERS: usize = 1 << 12;
 
 /// The keys of one `config.json`. Every accessor marks its key as read, so that [`Keys::finish`] can name those that
-/// nobody asked for.
+/// the config does not ask for.
 pub(crate) struct Keys<'a> {
     file: &'a str,
     map: &'a Map<String, Value>,

@@ -267,7 +267,7 @@ impl Evaluation<'_> {
             tests.iter_mut().zip(is_worth_it).filter(|(test, worth)| !worth && test.p_value.is_some())
         {
             let n = test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
-            test.status = format!("{n} different sets are too few for p ≤ {WORTH_TESTING}");
+            test.status = format!("too few different sets for p ≤ {WORTH_TESTING}: {n}");
         }
         tests
     }

@@ -34,7 +34,7 @@ impl AblationFile {
     /// Reads what [`Self::write`] wrote of this contrast.
     ///
     /// # Errors
-    /// When the file cannot be read or is no such file.
+    /// When the file cannot be read or holds something else.
     pub fn read(path: &Path, contrast: &Contrast) -> Result<Self> {
         let mend = "delete the file and run circuit-scaling ablate again";
         let mut fields: Fields = read_json(path, mend)?;

@@ -96,7 +96,7 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
             return Err(AnalysisError::format(
                 path,
                 format!("row {n_rows}"),
-                format!("the table has more than {max_rows} rows, which is no plausible number of heads"),
+                format!("the table has more than {max_rows} rows, too many to be heads"),
                 "check that this is a joint table, or allow more with --max-rows",
             ));
         }

@@ -21,6 +21,7 @@ use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, weighted_mean};
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::stats::{Interval, Seed, benjamini_hochberg, bootstrap_means, sign_flip_p_values};
+use crate::words::counted;
 
 pub use file::{read_results, write_results};
 pub use tables::{InfluenceCorrelation, correlation_table, correlations, summary_table};
@@ -110,7 +111,7 @@ pub struct CausalResult {
     pub tasks: [TaskInfluence; 2],
     /// |Δ_a| + |Δ_b|.
     pub strength: f64,
-    /// Place among the hero heads of its model and category, from 0; absent for heads that are no heroes.
+    /// Place among the hero heads of its model and category, from 0; absent for heads that are not hero heads.
     pub rank: Option<usize>,
     /// The stream that was patched: `v`, `z`, `q`, `k` or `pattern`.
     pub stream: String,
@@ -286,15 +287,16 @@ fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
     for trace in traces {
         if trace.n_drawn() < FEWEST_PAIRS {
             notes.push(format!(
-                "only {} pairs on {}; {FEWEST_PAIRS} or more are better",
-                trace.n_drawn(),
+                "only {} on {}; {FEWEST_PAIRS} or more are better",
+                counted(trace.n_drawn() as usize, "pair", "pairs"),
                 trace.task
             ));
         }
         if trace.n_left_out > 0 {
             notes.push(format!(
-                "{} prompts of {} have no corrupted twin of equal length and are left out",
-                trace.n_left_out, trace.task
+                "left out for want of a corrupted twin of equal length: {} of {}",
+                counted(trace.n_left_out, "prompt", "prompts"),
+                trace.task
             ));
         }
     }

@@ -17,6 +17,7 @@ use cs_analysis::layout::Layout;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::table::write_all;
+use cs_analysis::words::counted;
 use cs_circuits::ablate::{ablate_sets, recalled, subsample};
 use cs_circuits::prompts::Reference;
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias, require_references};
@@ -222,9 +223,9 @@ impl Runs<'_> {
         })?;
         let n_random = outcomes.each_ref().map(|o| o.random.iter().map(Vec::len).sum::<usize>());
         self.display.note(&format!(
-            "{:16} {} sets of heads, and random ones: {} on {}, {} on {}, in {:.1} s",
+            "{:16} {}, and random ones: {} on {}, {} on {}, in {:.1} s",
             self.tested.subject.name,
-            plan.sets.len(),
+            counted(plan.sets.len(), "set of heads", "sets of heads"),
             n_random[0],
             outcomes[0].task,
             n_random[1],
@@ -417,8 +418,8 @@ fn describe_dissociation(text: &mut String, dissociation: &Dissociation) {
     } else {
         writeln!(
             text,
-            "  damage by {} {only_a} heads: {a} {}, {b} {}; by as many {only_b}: {a} {}, {b} {}; interaction {}",
-            dissociation.k,
+            "  damage by {}: {a} {}, {b} {}; by as many {only_b}: {a} {}, {b} {}; interaction {}",
+            counted(dissociation.k, &format!("{only_a} head"), &format!("{only_a} heads")),
             ranged(d[0][0]),
             ranged(d[0][1]),
             ranged(d[1][0]),

@@ -206,7 +206,7 @@ impl Model<'_> {
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }
 
-    /// The run on random tokens that roles are told by.
+    /// The run on random tokens that role scores come from.
     pub(super) fn random_tokens(&self) -> Result<Cost, CliError> {
         let random = repeated_tokens(self.subject, self.args.measure.seed)?;
         random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))

@@ -117,7 +117,7 @@ impl OpenStudy {
     }
 }
 
-/// The model that a scan was made of, from where it lay then (a model of the Hub: at that commit), else by its name.
+/// The model that a scan was made of, from the place it was scanned from (a model of the Hub: at that commit), else by its name.
 fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<Subject, CliError> {
     let model = scanned.info.model.as_str();
     let moved = |from: &str| CliError::ModelMoved { model: model.to_owned(), from: from.to_owned() };

@@ -53,7 +53,7 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
         line(&mut text, "all", "all", &costs.iter().collect::<Vec<_>>(), largest);
     }
     text += "One model in memory at a time; branches: heads or sets of heads, over all tasks; time from a calibration of this \
-             machine as busy as it is now.";
+             machine in its present state.";
     if args.stages().iter().any(|stage| matches!(stage, Stage::Trace | Stage::Ablate)) {
         text += " Which heads are traced and ablated together is known once there are scans: until then \
                  3 × --top-k heads a model are counted, and sets that all go further than random ones; --out with the folder of \

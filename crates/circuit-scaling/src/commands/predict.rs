@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use cs_analysis::words::counted;
 use cs_engine::Cache;
 use cs_engine::forest::Forest;
 
@@ -29,8 +30,8 @@ pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError>
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
 
     let mut text = format!(
-        "{} tokens, {}\n{:>5}  {:>11}  {:>9}  token\n",
-        tokens.len(),
+        "{}, {}\n{:>5}  {:>11}  {:>9}  token\n",
+        counted(tokens.len(), "token", "tokens"),
         if tokenizer.bos_id().is_some() { "BOS included" } else { "no BOS" },
         "rank",
         "probability",

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cs_analysis::contrast::Contrast;
+use cs_analysis::contrast::{Contrast, IOI};
 use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use cs_analysis::study::Study;
@@ -24,7 +24,10 @@ use super::experiment::StudyHeads;
 use super::plan::duration;
 use super::rest::{Asked, Rest};
 use super::roles::score_models;
-use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
+use super::scan::{
+    ModelScan, NAME_OF_IOI_SCANS, check_memory, check_references, note_left_out, prompts_folder, resolve,
+    step,
+};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
@@ -54,7 +57,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
 }
 
 /// A line for each thing that these stages leave.
-fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
+fn where_to_look(layout: &Layout, stages: &[Stage], tasks: &[Task]) -> String {
     let places = [
         (Stage::Report, "Open in a browser", layout.root().join(cs_report::html::FILE_NAME)),
         (Stage::Notes, "Notes", layout.notes()),
@@ -65,6 +68,9 @@ fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
     let mut text = String::from("\n");
     for (_, what, path) in places.iter().filter(|(stage, ..)| stages.contains(stage)) {
         let _ = writeln!(text, "{what:18} {}", path.display());
+    }
+    if stages.contains(&Stage::Scan) && tasks.iter().any(|task| task.name() == IOI) {
+        let _ = writeln!(text, "{:18} {NAME_OF_IOI_SCANS}", "");
     }
     text
 }
@@ -206,7 +212,7 @@ impl Run {
                 Stage::Report => self.report()?,
             }
         }
-        Ok(text + &where_to_look(&self.folder.layout, &stages))
+        Ok(text + &where_to_look(&self.folder.layout, &stages, &self.tasks))
     }
 
     /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. Prompts that

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use cs_analysis::contrast::IOI;
 use cs_analysis::head_id::HeadId;
 use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{ACCURACY, ScanFile, ScanMeta};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
+use cs_analysis::words::counted;
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use cs_circuits::references;
 use cs_circuits::scan::{Ablation, ScanOptions, Underway, check_heads, cost_of_heads, require_references};
@@ -56,8 +58,15 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     }
     let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
+    if task.name() == IOI {
+        let _ = writeln!(text, "{NAME_OF_IOI_SCANS}");
+    }
     Ok(text)
 }
+
+/// Why scans of IOI have another task's name.
+pub const NAME_OF_IOI_SCANS: &str = "Scans of IOI are called copy_suppression_logitdiff_scan_MODEL.json, as in the published study; copy suppression is what \
+     anti-repeat measures.";
 
 /// Where prompts as they were run, and the study's record of them, lie.
 pub fn prompts_folder(layout: &Layout) -> PathBuf {
@@ -202,15 +211,16 @@ impl<'a> ModelScan<'a> {
         }
         let n_heads = self.meta.scanned_heads().len();
         let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
-        let note = format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s");
+        let heads = counted(n_heads, "head", "heads");
+        let note = format!("{model:16} {task:12} {heads} in {seconds:.1} s");
         let scan = self.keep(folder, &per_prompt)?;
         partial.finish();
         display.note(&note);
         display.detail(&format!(
-            "{:16} {:12} {} prompts ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
+            "{:16} {:12} {} ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
             "",
             "",
-            scan.baseline.n_prompts,
+            counted(scan.baseline.n_prompts as usize, "prompt", "prompts"),
             scan.baseline.n_distinct_prompts,
             100.0 * scan.baseline.base_accuracy,
             scan.baseline.base_logit_diff_mean
@@ -306,20 +316,19 @@ fn describe(text: &mut String, scan: &ScanFile) {
     });
     let _ = writeln!(
         text,
-        "{} on {} ({}, {} prompts{some}): logit difference {:.3}, accuracy {:.1}%",
+        "{} on {} ({}, {}{some}): logit difference {:.3}, accuracy {:.1}%",
         scan.meta.model_name,
         scan.meta.task,
         scan.split,
-        base.n_prompts,
+        counted(base.n_prompts as usize, "prompt", "prompts"),
         base.base_logit_diff_mean,
         100.0 * base.base_accuracy
     );
     if base.base_logit_diff_ci_low.is_none() {
         let _ = writeln!(
             text,
-            "  intervals over prompts: not estimable from {} distinct prompts; at least {FEWEST_PROMPTS} per split are needed \
-             (--prompts)",
-            base.n_distinct_prompts
+            "  intervals over prompts: not estimable from {}; at least {FEWEST_PROMPTS} per split are needed (--prompts)",
+            counted(base.n_distinct_prompts as usize, "distinct prompt", "distinct prompts")
         );
     }
     if base.performance().does_task() == Some(false) {

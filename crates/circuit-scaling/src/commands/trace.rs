@@ -12,6 +12,7 @@ use cs_analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
     summary_table, write_results,
 };
+use cs_analysis::words::counted;
 use cs_engine::intervention::Stream;
 use serde_json::json;
 
@@ -253,7 +254,11 @@ fn run_model(
         let trace = cs_circuits::trace::trace(decoder, &pairs, &places, options.stream, memory, &mut observe)
             .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
-        display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
+        display.note(&format!(
+            "{name:16} {:12} {} traced in {seconds:.1} s",
+            pairs.task,
+            counted(places.len(), "head", "heads")
+        ));
         Ok(trace)
     };
     let traces = [run(0)?, run(1)?];

@@ -15,7 +15,7 @@ pub enum PromptError {
         task: String,
     },
     /// Fewer prompts than the splits need.
-    #[error("{task}: {asked} prompts are too few: ask for at least {needed} (--prompts)")]
+    #[error("{task}: too few prompts ({asked}): ask for at least {needed} (--prompts)")]
     TooFewPrompts {
         /// The task's name.
         task: String,
@@ -25,7 +25,7 @@ pub enum PromptError {
         needed: usize,
     },
     /// More prompts than a weight can count.
-    #[error("{task}: {asked} prompts are too many: at most {most} can be drawn (--prompts)")]
+    #[error("{task}: too many prompts ({asked}): at most {most} can be drawn (--prompts)")]
     TooManyPrompts {
         /// The task's name.
         task: String,
@@ -151,7 +151,9 @@ pub enum PromptError {
         distractor: String,
     },
     /// A prompt and its resampled or corrupted twin differ in length under the one-token rule.
-    #[error("{task}, {model}: {text:?} is {len} tokens and {twin:?} is {twin_len}; reword the template")]
+    #[error(
+        "{task}, {model}: {text:?} has length {len} in tokens and {twin:?} {twin_len}; reword the template"
+    )]
     UnequalLength {
         /// The task's name.
         task: String,

@@ -1,5 +1,6 @@
 //! Reference prompts: what mean and resample ablation put in the place of a prompt's own activations.
 
+use cs_analysis::words::counted;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -103,10 +104,11 @@ impl TokenizedPrompts {
                 task,
                 model,
                 alone: format!(
-                    "{} of {n_groups} groups of prompts, such as the one {} prompt of {} tokens of template {:?}",
+                    "{} of {},  such as the one {} prompt of {} of template {:?}",
                     groups.len(),
+                    counted(n_groups, "group of prompts", "groups of prompts"),
                     example.split,
-                    example.token_ids.len(),
+                    counted(example.token_ids.len(), "token", "tokens"),
                     example.template
                 )
                 .into(),

@@ -46,7 +46,7 @@ pub enum TaskError {
         /// What to do about it.
         mend: String,
     },
-    /// A file of prompts that is none.
+    /// Something else than a file of prompts.
     #[error("{file}: {problem}; {mend}")]
     Rows {
         /// Path.

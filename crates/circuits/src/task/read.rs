@@ -19,7 +19,7 @@ type Values<'a> = [Option<Cow<'a, str>>; Field::ALL.len()];
 /// The rows of a file, and the columns that mean nothing here.
 ///
 /// # Errors
-/// [`TaskError::Rows`] for a file that is no such file, [`TaskError::Row`] for its first broken row.
+/// [`TaskError::Rows`] for something else than such a file, [`TaskError::Row`] for its first broken row.
 pub(super) fn rows(bytes: &[u8], file: &str) -> Result<(Vec<Row>, Vec<String>), TaskError> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -226,7 +226,7 @@ impl Reader<'_> {
             Some(_) => {
                 return self.fail(
                     line,
-                    "`weight` is no whole number from 1",
+                    "`weight` is not a whole number from 1",
                     "write how often the prompt counts",
                 );
             }

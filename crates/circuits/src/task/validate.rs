@@ -1,5 +1,6 @@
 //! What a task must fulfil beyond its types.
 
+use cs_analysis::words::counted;
 use std::collections::BTreeSet;
 
 use super::template::is_word;
@@ -79,7 +80,7 @@ impl Checker<'_> {
             if list.len() < fewest && !(one_list && field == "names.partner_pool") {
                 return self.fail(
                     field,
-                    format!("has {} of at least {fewest} names", list.len()),
+                    format!("has {}, and at least {fewest} are needed", counted(list.len(), "name", "names")),
                     "add names: a prompt takes two, and resampling replaces them by two others",
                 );
             }
@@ -211,7 +212,10 @@ impl Checker<'_> {
         if published.names.len() < MIN_PER_LIST {
             return self.fail(
                 "published.names",
-                format!("has {} of at least {MIN_PER_LIST} names", published.names.len()),
+                format!(
+                    "has {}, and at least {MIN_PER_LIST} are needed",
+                    counted(published.names.len(), "name", "names")
+                ),
                 "add names",
             );
         }

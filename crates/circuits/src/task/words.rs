@@ -1,5 +1,6 @@
 //! Tasks of words: a template says its clean prompt, its corrupted one and both answers in words drawn from lists.
 
+use cs_analysis::words::counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -284,7 +285,11 @@ impl WordTask {
             }
             if let Some((column, words)) = columns.iter().find(|(_, words)| words.len() != list.len()) {
                 let column = column.unwrap_or_default();
-                let problem = format!("column `{column}` has {} words, others {}", words.len(), list.len());
+                let problem = format!(
+                    "column `{column}` has {}, others {}",
+                    counted(words.len(), "word", "words"),
+                    list.len()
+                );
                 return fail(&field, problem, "give every row a word in every column");
             }
             for (_, words) in &columns {
@@ -296,13 +301,19 @@ impl WordTask {
                 return fail(&field, format!("no template has {{{name}}}"), mend);
             }
             if list.len() < 2 * n_drawn {
-                let problem = format!("has {} of at least {} words", list.len(), 2 * n_drawn);
+                let problem = format!(
+                    "has {}, and at least {} are needed",
+                    counted(list.len(), "word", "words"),
+                    2 * n_drawn
+                );
                 let mend = format!("a prompt takes {n_drawn}, and its reference prompts others: add words");
                 return fail(&field, problem, &mend);
             }
         }
         match self.ordered.iter().find(|list| !self.words.contains_key(*list)) {
-            Some(list) => fail("ordered", format!("{list:?} is no list under [words]"), "name one of them"),
+            Some(list) => {
+                fail("ordered", format!("{list:?} is not a list under [words]"), "name one of them")
+            }
             None => Ok(()),
         }
     }

@@ -112,7 +112,7 @@ impl Checkpoint {
         })
     }
 
-    /// Lets go of the values once they are loaded and hashed, so that whoever lent them can have their memory back; names,
+    /// Lets go of the values once they are loaded and hashed, so that their owner can have the memory back; names,
     /// shapes and [`Self::weight_hash`] stay.
     pub fn let_go(&mut self) {
         self.weight_hash();

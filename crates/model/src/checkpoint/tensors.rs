@@ -156,7 +156,7 @@ impl TensorStore {
             mend: "fetch the file again".to_owned(),
         };
         let index: ShardIndex = serde_json::from_slice(index)
-            .map_err(|e| malformed(format!("is no index of shards with a \"weight_map\" ({e})")))?;
+            .map_err(|e| malformed(format!("is not an index of shards with a \"weight_map\" ({e})")))?;
         let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
         for shard in shards {
             // A path with a root, a drive or `..` could name any file of the machine.
@@ -424,7 +424,9 @@ fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError
     let problem = match error {
         SafeTensorError::HeaderTooSmall => format!("is truncated: {len} bytes hold no safetensors header"),
         SafeTensorError::InvalidHeaderLength => {
-            format!("is truncated or no safetensors file: its header alone would go beyond its {len} bytes")
+            format!(
+                "is truncated or not a safetensors file: its header alone would go beyond its {len} bytes"
+            )
         }
         SafeTensorError::MetadataIncompleteBuffer => {
             format!("is truncated or damaged: its header describes another length than its {len} bytes")
@@ -438,7 +440,7 @@ fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError
             "is damaged: a tensor's offsets disagree with its shape and type".to_owned()
         }
         SafeTensorError::HeaderTooLarge => {
-            "is no safetensors file: its header would be over 100 MB".to_owned()
+            "is not a safetensors file: its header would be over 100 MB".to_owned()
         }
         other => format!("has a broken safetensors header ({other})"),
     };

@@ -63,7 +63,7 @@ impl Declared {
             let label = files.label(SPECIAL);
             let of_config = declared.bos.take();
             declared.read_roles(&special, &label)?;
-            // As in Transformers: a config that lists the added tokens makes the older file a copy that nobody reads.
+            // As in Transformers: a config that lists the added tokens makes the older file a copy that is not read.
             let (used, stale) = match (of_config, declared.bos.take()) {
                 (Some(config), Some(map)) if declared.lists_added_tokens => (Some(config), Some(map)),
                 (Some(config), Some(map)) => (Some(map), Some(config)),

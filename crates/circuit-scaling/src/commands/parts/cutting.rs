@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use cs_analysis::layout::Layout;
+use cs_analysis::words::counted;
 use cs_circuits::parts::{Piece, cost, cut, makespan};
 use cs_circuits::prompts::{PromptSet, Tokenize};
 use cs_circuits::task::Task;
@@ -48,8 +49,9 @@ pub fn parts(
     let _ = writeln!(text, "A part takes up to about {} on a machine like this.", duration(longest));
     let _ = writeln!(
         text,
-        "The plan is in {out}/parts/plan.json. Do parts 1 to {n}, on any machines that have the folder:\n  \
-         circuit-scaling part 1 --out {out}\nthen join them:\n  circuit-scaling gather --out {out}"
+        "The plan is in {out}/parts/plan.json. Do {}, on any machines that have the folder:\n  circuit-scaling part 1 --out {out}\n\
+         then gather:\n  circuit-scaling gather --out {out}",
+        all_parts(n)
     );
     Ok(text)
 }
@@ -181,12 +183,17 @@ fn describe(kind: WaveKind, tflop: &[f64]) -> String {
         n => format!("; {n} more have nothing to do"),
     };
     format!(
-        "{}: {} parts of {} to {} TFLOP{empty}\n",
+        "{}: {} of {} to {} TFLOP{empty}\n",
         kind.name(),
-        done.len(),
+        counted(done.len(), "part", "parts"),
         significant(low),
         significant(high)
     )
+}
+
+/// All parts, as a command to do them.
+pub fn all_parts(n: usize) -> String {
+    if n == 1 { "part 1".to_owned() } else { format!("parts 1 to {n}") }
 }
 
 /// A number with about four digits.

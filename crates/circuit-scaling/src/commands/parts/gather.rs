@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::words::counted;
 use cs_circuits::prompts::PromptSet;
 
 use super::super::ablate::ablate_step;
@@ -12,7 +13,7 @@ use super::super::costs::Model;
 use super::super::run::Run;
 use super::super::scan::{ModelScan, prompts_folder};
 use super::super::trace::trace_step;
-use super::cutting::experiments;
+use super::cutting::{all_parts, experiments};
 use super::error::PartsError;
 use super::experiments::{Bench, Experiments, Gathered, tokenize};
 use super::part::{check_weights, problem, result, run_args};
@@ -52,8 +53,9 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
             plan.write(out)?;
             let out = out.display();
             return Ok(format!(
-                "All scans are gathered. What follows from them (attention, tracing, ablated sets) is cut into {n} parts: do parts \
-                 1 to {n} again,\n  circuit-scaling part 1 --out {out}\nthen gather again:\n  circuit-scaling gather --out {out}\n"
+                "All scans are gathered. What follows from them (attention, tracing, ablated sets) is cut into {}: do {} again,\n  circuit-scaling part 1 --out {out}\nthen gather again:\n  circuit-scaling gather --out {out}\n",
+                counted(n, "part", "parts"),
+                all_parts(n)
             ));
         }
         plan.write(out)?;
@@ -162,7 +164,7 @@ impl<'a> Gathering<'a> {
             pieces.iter().for_each(|(part, _)| self.unreadable(part));
             return Ok(());
         };
-        display.note(&format!("{model:16} {task:12} {} parts joined", scans.len()));
+        display.note(&format!("{model:16} {task:12} {} joined", counted(scans.len(), "part", "parts")));
         scan.keep(&mut run.folder, &whole).map(drop)
     }
 
@@ -221,7 +223,10 @@ impl<'a> Gathering<'a> {
         let parts = ranges(&self.problems.keys().copied().collect::<Vec<_>>());
         let out = run.folder.layout.root();
         Err(PartsError::Missing {
-            problems: format!("{n} of {} parts {verb} missing: {list}", self.wave.parts.len()),
+            problems: format!(
+                "{n} of {} {verb} missing: {list}",
+                counted(self.wave.parts.len(), "part", "parts")
+            ),
             which: if n == 1 { "it" } else { "them" },
             redo: match slurm::part_script(out) {
                 script if script.exists() => {

@@ -166,7 +166,7 @@ impl Job<'_> {
         }
     }
 
-    /// The part's folder, which nobody else works in.
+    /// The part's own folder.
     fn open(&self, path: &Path) -> Result<StudyFolder, CliError> {
         let part = self.part.part;
         let busy = |by| CliError::from(PartsError::Busy { part, by });

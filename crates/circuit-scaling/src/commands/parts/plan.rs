@@ -208,7 +208,7 @@ impl Plan {
     /// The wave that is under way.
     ///
     /// # Errors
-    /// A plan without any, which nobody wrote.
+    /// A plan without waves.
     pub fn wave(&self, out: &Path) -> Result<&Wave, PartsError> {
         self.waves.last().ok_or_else(|| PartsError::NoPlan { folder: out.to_owned() })
     }

@@ -20,7 +20,7 @@ use pickle::{Pickle, Storage, Value, View};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TorchError {
     /// Neither of the two formats.
-    #[error("is no file that torch.save wrote")]
+    #[error("is not a file that torch.save wrote")]
     NotTorch,
     /// The archive is damaged.
     #[error("is a damaged or truncated archive ({0})")]
@@ -153,7 +153,7 @@ fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
     let mut places = HashMap::new();
     for key in &keys.sequences[list] {
         let Value::Text(key) = *key else {
-            return Err(TorchError::Archive("a storage's key is no text".to_owned()));
+            return Err(TorchError::Archive("a storage's key is not text".to_owned()));
         };
         let storage = by_key.get(key).ok_or_else(|| {
             TorchError::Archive(format!("it holds a storage {key:?} that belongs to no tensor"))

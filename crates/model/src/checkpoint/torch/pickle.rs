@@ -360,7 +360,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<()> {
         let height = self.room(1)?;
         let Value::List(list) = self.stack[height] else {
-            return Err(self.malformed("an append to what is no list"));
+            return Err(self.malformed("an append to what is not a list"));
         };
         self.out.sequences[list].extend(items);
         Ok(())
@@ -369,7 +369,7 @@ impl<'a> Machine<'a> {
     fn set_items(&mut self, items: &[Value<'a>]) -> Result<()> {
         let height = self.room(1)?;
         let Value::Dict(dict) = self.stack[height] else {
-            return Err(self.malformed("an item for what is no dict"));
+            return Err(self.malformed("an item for what is not a dict"));
         };
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
@@ -467,7 +467,7 @@ impl<'a> Machine<'a> {
             }
             let size = |item: &Value| match *item {
                 Value::Int(n) => self.size(n),
-                _ => Err(self.malformed("a size that is no whole number")),
+                _ => Err(self.malformed("a size that is not a whole number")),
             };
             items.iter().map(size).collect()
         };
