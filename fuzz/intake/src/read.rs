@@ -52,7 +52,7 @@ pub(crate) fn read(kind: Kind, bytes: &[u8]) -> Outcome {
         Kind::PerPrompt => room.alone(bytes, |path| PerPromptScan::read(path).map(drop).map_err(message)),
         Kind::Roles => room.alone(bytes, |path| {
             let file = RolesFile::read(path).map_err(message)?;
-            role_tables(&[file], DEFAULT_TAU);
+            let _ = role_tables(&[file], DEFAULT_TAU);
             Ok(())
         }),
         Kind::JointCsv => {
