@@ -45,7 +45,18 @@ fn assert_same(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>, w
 }
 
 #[test]
+fn killed_and_resumed_it_ends_with_the_same_bytes() {
+    kill_and_resume(4);
+}
+
+#[test]
+#[ignore = "nightly: kills fifty runs"]
 fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
+    kill_and_resume(50);
+}
+
+/// Kills a whole run at so many moments, each in a folder of its own, and resumes it.
+fn kill_and_resume(n_kills: u32) {
     let dir = tempfile::tempdir().unwrap();
     let args = |out: &'static str| [&ARGS[..], &["--out", out]].concat();
     let start = std::time::Instant::now();
@@ -54,7 +65,7 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
     let mut duration = start.elapsed();
     let mut n_killed = 0;
     // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
-    for i in 0..200u32 {
+    for i in 0..4 * n_kills {
         let _ = fs::remove_dir_all(dir.path().join("cut"));
         let mut child = program(dir.path(), &args("cut")).spawn().unwrap();
         let share = (f64::from(i) * 0.618_034).fract();
@@ -70,17 +81,27 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
         n_killed += 1;
         succeeds(dir.path(), &args("cut"));
         assert_same(&whole, &files(&dir.path().join("cut")), &format!("killed at {share:.2} of the run"));
-        if n_killed == 50 {
+        if n_killed == n_kills {
             return;
         }
     }
-    panic!("only {n_killed} of 200 runs were killed");
+    panic!("only {n_killed} of {n_kills} runs were killed");
+}
+
+#[test]
+fn ablated_sets_killed_and_resumed_end_with_the_same_bytes() {
+    kill_among_sets(2);
+}
+
+#[test]
+#[ignore = "nightly: kills twelve runs"]
+fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
+    kill_among_sets(12);
 }
 
 /// Random sets are drawn in rounds, and each round depends on what the ones before gave: killed in any of them, with other threads
 /// and another memory limit afterwards, the same sets are run and the same bytes come out.
-#[test]
-fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
+fn kill_among_sets(n_kills: u32) {
     let dir = tempfile::tempdir().unwrap();
     let scan = ["run", "-q", "--models", "mini-pythia-l", "--prompts", "60", "--stages", "scan"];
     let ablate = |out: &'static str, more: &[&'static str]| {
@@ -100,7 +121,7 @@ fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
     assert!(n_random.len() > 2, "comparisons end after different numbers of sets: {n_random:?}");
 
     let mut n_killed = 0;
-    for i in 0..60u32 {
+    for i in 0..5 * n_kills {
         let _ = fs::remove_dir_all(dir.path().join("cut"));
         for (path, bytes) in &scanned {
             let path = dir.path().join("cut").join(path);
@@ -119,11 +140,11 @@ fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
         n_killed += 1;
         succeeds(dir.path(), &ablate("cut", &["--memory", "3M"]));
         assert_same(&whole, &files(&dir.path().join("cut")), "killed among ablated sets");
-        if n_killed == 12 {
+        if n_killed == n_kills {
             return;
         }
     }
-    panic!("only {n_killed} of 60 runs were killed");
+    panic!("only {n_killed} of {n_kills} runs were killed");
 }
 
 #[test]

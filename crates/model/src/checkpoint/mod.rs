@@ -5,6 +5,8 @@
 //! change the result; constants (causal masks, rotary frequencies) that older versions of Transformers saved along are left
 //! out, and other parts beside the decoder (a classifier's head) are left out and named.
 
+mod elements;
+mod faults;
 mod plan;
 mod tensors;
 mod torch;
