@@ -210,11 +210,11 @@ impl AttentionFile {
     /// # Errors
     /// When the file cannot be read or holds something else.
     pub fn read(path: &Path) -> Result<Self> {
-        let mend = "delete the file and run circuit-scaling attend again";
-        let file: Self = read_json(path, mend)?;
+        let fix = "delete the file and run circuit-scaling attend again";
+        let file: Self = read_json(path, fix)?;
         if file.roles != TokenRole::ALL {
             let problem = "is not the list that this version knows";
-            return Err(AnalysisError::format(path, "field `roles`", problem, mend));
+            return Err(AnalysisError::format(path, "field `roles`", problem, fix));
         }
         Ok(file)
     }

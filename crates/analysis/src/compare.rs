@@ -135,7 +135,7 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
         let shared: Vec<String> =
             a.models.iter().map(without_revision).filter(|name| of_b.contains(name)).flatten().collect();
         let against = format!("{} against {}", names(a), names(b));
-        let (problem, mend) = if shared.is_empty() {
+        let (problem, fix) = if shared.is_empty() {
             ("no model in common".to_owned(), "compare tables of the same models, under the same names")
         } else {
             let problem = format!(
@@ -144,7 +144,7 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
             );
             (problem, "compare tables of one revision, or scan both revisions in one study")
         };
-        return Err(AnalysisError::inconsistent("the two tables", format!("{problem}: {against}"), mend));
+        return Err(AnalysisError::inconsistent("the two tables", format!("{problem}: {against}"), fix));
     }
     Ok(Comparison { contrast: a.contrast.clone(), tau, models, only: [only(a, b), only(b, a)] })
 }

@@ -113,9 +113,9 @@ impl PerPromptScan {
     /// [`AnalysisError::Inconsistent`] with the first thing that does not fit.
     pub fn check(&self) -> Result<()> {
         let n = self.n_distinct();
-        let fault = |problem: String, mend: &str| {
+        let fault = |problem: String, fix: &str| {
             let what = format!("scan of {} on {}", self.meta.model_name, self.meta.task);
-            Err(AnalysisError::inconsistent(what, problem, mend))
+            Err(AnalysisError::inconsistent(what, problem, fix))
         };
         const AGAIN: &str = "scan the model again";
         if n == 0 {

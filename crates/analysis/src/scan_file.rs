@@ -302,10 +302,10 @@ impl ScanFile {
     /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head (or every one of
     /// `only_heads`) once, in order and with a finite Δ.
     pub fn read(path: &Path) -> Result<Self> {
-        let mend = "scan the model again";
-        let scan: Self = read_json(path, mend)?;
+        let fix = "scan the model again";
+        let scan: Self = read_json(path, fix)?;
         scan.check().map_err(|(field, problem)| {
-            AnalysisError::format(path, format!("field `{field}`"), problem, mend)
+            AnalysisError::format(path, format!("field `{field}`"), problem, fix)
         })?;
         Ok(scan)
     }

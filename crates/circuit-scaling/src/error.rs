@@ -168,14 +168,14 @@ pub enum CliError {
     #[error(transparent)]
     Engine(#[from] cs_engine::EngineError),
     /// An edit that does not fit its prompts.
-    #[error("edit of {head}: {problem}; {mend}")]
+    #[error("edit of {head}: {problem}; {fix}")]
     Edit {
         /// The head.
         head: cs_analysis::head_id::HeadId,
         /// What is wrong.
         problem: String,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
     /// Activations that do not fit into memory.
     #[error(
@@ -305,7 +305,7 @@ impl From<PromptError> for CliError {
     }
 }
 
-/// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the mend.
+/// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the fix.
 const SHOWN: (usize, usize) = (1200, 400);
 
 /// A message as one line, whatever text of a file it quotes: characters that move the cursor

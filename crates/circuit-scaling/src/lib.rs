@@ -16,6 +16,7 @@ pub mod edit;
 pub mod effort;
 pub mod error;
 pub mod experiment;
+mod handle;
 mod left_out;
 mod measured;
 mod miniatures;
@@ -27,7 +28,6 @@ mod scan_meta;
 mod stop;
 pub mod study_file;
 mod study_folder;
-mod subject;
 
 use std::ffi::OsString;
 use std::io::Write;

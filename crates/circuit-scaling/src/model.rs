@@ -14,8 +14,8 @@ use cs_model::tokenizer::Tokenizer;
 use crate::downloads;
 use crate::edit::{self, HeadEdit};
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::{Display, Mode};
-use crate::subject::Subject;
 
 /// Hears how far a computation is, and may stop it.
 pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
@@ -27,7 +27,7 @@ pub fn silent(_: Progress) -> ControlFlow<()> {
 
 /// A model in memory, ready to run.
 pub struct Model {
-    pub(crate) subject: Subject,
+    pub(crate) handle: ModelHandle,
     pub(crate) decoder: Decoder,
 }
 
@@ -43,9 +43,9 @@ impl Model {
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
         )?;
-        let subject = Subject::find(name)?;
-        let decoder = subject.load()?;
-        Ok(Self { subject, decoder })
+        let handle = ModelHandle::find(name)?;
+        let decoder = handle.load()?;
+        Ok(Self { handle, decoder })
     }
 
     /// A model whose files or parameters the caller has; it keeps no hold of them.
@@ -53,41 +53,41 @@ impl Model {
     /// # Errors
     /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
-        let hf_name = format!("{}{}", Subject::IN_MEMORY, files.name());
-        let mut subject = Subject::from_files(files, hf_name, None)?;
-        let decoder = subject.load()?;
-        subject.info.checkpoint.let_go();
-        Ok(Self { subject, decoder })
+        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
+        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
+        let decoder = handle.load()?;
+        handle.info.checkpoint.let_go();
+        Ok(Self { handle, decoder })
     }
 
     /// Name in tables and files.
     pub fn name(&self) -> &str {
-        &self.subject.name
+        &self.handle.name
     }
 
     /// Hugging Face id, the folder, or `built-in/` or `in-memory/` and the name.
     pub fn hf_name(&self) -> &str {
-        &self.subject.hf_name
+        &self.handle.hf_name
     }
 
     /// Family in tables.
     pub fn family(&self) -> &str {
-        &self.subject.family
+        &self.handle.family
     }
 
     /// Parameters; a tied unembedding counts once.
     pub fn n_params(&self) -> usize {
-        self.subject.info.checkpoint.n_params()
+        self.handle.info.checkpoint.n_params()
     }
 
     /// SHA-256 of the parameters, in hexadecimal.
     pub fn weight_hash(&self) -> &str {
-        self.subject.info.checkpoint.weight_hash()
+        self.handle.info.checkpoint.weight_hash()
     }
 
     /// What a user should know of the model's files, a line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.subject.notes()
+        self.handle.notes()
     }
 
     /// What it computes.
@@ -100,7 +100,7 @@ impl Model {
     /// # Errors
     /// A model without one.
     pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
-        self.subject.tokenizer()
+        self.handle.tokenizer()
     }
 
     /// All heads, in order of layer and head.

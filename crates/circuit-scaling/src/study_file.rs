@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{RunArgs, Stage, at_least_one, threshold};
 use crate::effort::{Effort, random_prompts, random_sets, resamples};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// The fields of `study.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -192,7 +192,7 @@ impl StudyFile {
         let mut args = RunArgs::from_arg_matches(&bare).unwrap_or_else(|error| error.exit());
         self.fill(path, &mut args, |_| false)?;
         let models = match args.measure.models.is_empty() {
-            true => Subject::names(&[])?,
+            true => ModelHandle::names(&[])?,
             false => args.measure.models.clone(),
         };
         Ok(Self::of(&args, models))

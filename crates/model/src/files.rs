@@ -175,7 +175,7 @@ impl ModelFiles {
             return Err(LoadError::Malformed {
                 file: self.label(file),
                 problem: format!("is a link to {}, outside the model's folder", real.display()),
-                mend: "put the file itself into the folder, or name the folder where it lies".to_owned(),
+                fix: "put the file itself into the folder, or name the folder where it lies".to_owned(),
             });
         }
         let open = File::open(&real).map_err(|e| self.io_error(file, e))?;

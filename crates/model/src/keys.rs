@@ -153,13 +153,13 @@ impl<'a> Keys<'a> {
     }
 
     /// An error about `key`, quoting its value.
-    pub(crate) fn error(&self, key: &str, problem: &str, mend: &str) -> ConfigError {
+    pub(crate) fn error(&self, key: &str, problem: &str, fix: &str) -> ConfigError {
         ConfigError {
             file: self.file.to_owned(),
             key: key.to_owned(),
             value: self.map.get(key).map(shorten),
             problem: problem.to_owned(),
-            mend: mend.to_owned(),
+            fix: fix.to_owned(),
         }
     }
 }

@@ -143,9 +143,9 @@ impl<'a> Task<'a> {
 
 impl TaskOutcomes {
     fn check(&self, origin: &Origin, plan: &AblationPlan, single: &Differences) -> Result<()> {
-        let fault = |problem: &str, mend: &str| {
+        let fault = |problem: &str, fix: &str| {
             let what = format!("ablation of {} on {}", origin.model, self.task);
-            Err(AnalysisError::inconsistent(what, problem.to_owned(), mend))
+            Err(AnalysisError::inconsistent(what, problem.to_owned(), fix))
         };
         let n = self.weights.len();
         if self.n_candidates < 2 {

@@ -112,14 +112,14 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
 
 fn csv_error(path: &Path, error: &csv::Error) -> AnalysisError {
     let line = error.position().map_or_else(|| "CSV".to_owned(), |p| format!("line {}", p.line()));
-    let (problem, mend) = match error.kind() {
+    let (problem, fix) = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             (format!("{len} cells under {expected_len} columns"), "give every row a cell for each column")
         }
         csv::ErrorKind::Utf8 { .. } => ("text is not UTF-8".to_owned(), "save the table as UTF-8"),
         _ => (error.to_string(), "check that this is a CSV file"),
     };
-    AnalysisError::format(path, line, problem, mend)
+    AnalysisError::format(path, line, problem, fix)
 }
 
 /// Positions of the columns that are used.
@@ -163,12 +163,12 @@ impl Columns {
             match others[..] {
                 [one] => Ok(one),
                 [] => {
-                    let mend = if header.len() == 1 && header[0].contains([';', '\t']) {
+                    let fix = if header.len() == 1 && header[0].contains([';', '\t']) {
                         "separate the columns by commas".to_owned()
                     } else {
                         format!("a joint table has the columns {}", columns_needed())
                     };
-                    Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), mend))
+                    Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), fix))
                 }
                 _ => Err(AnalysisError::format(
                     path,

@@ -99,13 +99,12 @@ pub fn write_results(path: &Path, results: &[CausalResult]) -> Result<()> {
 /// # Errors
 /// When the file cannot be read or holds no such list.
 pub fn read_results(path: &Path, contrast: &Contrast) -> Result<Vec<CausalResult>> {
-    let mend = "trace again";
-    let results: Vec<Fields> = read_json(path, mend)?;
+    let fix = "trace again";
+    let results: Vec<Fields> = read_json(path, fix)?;
     let result = |(at, mut fields): (usize, Fields)| {
         let show = |name: &str| fields.show(name).unwrap_or_default();
         let place = format!("entry {}, {} L{}H{}", at + 1, show("model"), show("layer"), show("head"));
-        from_fields(contrast, &mut fields)
-            .map_err(|problem| AnalysisError::format(path, place, problem, mend))
+        from_fields(contrast, &mut fields).map_err(|problem| AnalysisError::format(path, place, problem, fix))
     };
     results.into_iter().enumerate().map(result).collect()
 }

@@ -255,9 +255,9 @@ impl TaskTrace {
 
     fn check(&self, origin: &Origin, n_heads: usize) -> Result<()> {
         let n = self.weights.len();
-        let fault = |problem: String, mend: &str| {
+        let fault = |problem: String, fix: &str| {
             let what = format!("tracing of {} on {}", origin.model, self.task);
-            Err(AnalysisError::inconsistent(what, problem, mend))
+            Err(AnalysisError::inconsistent(what, problem, fix))
         };
         if n == 0 {
             return fault("no prompt has a corrupted twin of equal length".into(), "use --protocol standard");

@@ -13,7 +13,7 @@ use crate::complete;
 use crate::downloads;
 use crate::effort::{EffortArgs, SetArgs};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
@@ -65,7 +65,7 @@ impl MeasureArgs {
     /// A name that means nothing, a folder without a model, or two models of one name.
     pub fn name_models(&mut self) -> Result<Vec<String>, CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
-        Subject::names(&self.models)
+        ModelHandle::names(&self.models)
     }
 
     /// How heads are ablated.

@@ -60,7 +60,7 @@ pub enum PromptError {
     },
     /// The one-token rule leaves too few names or words.
     #[error(
-        "{task}: {usable} of the {listed} {noun} in `{scope}` are usable and {needed} are needed: {reasons}; {mend}"
+        "{task}: {usable} of the {listed} {noun} in `{scope}` are usable and {needed} are needed: {reasons}; {fix}"
     )]
     TooFewNames {
         /// The task's name.
@@ -78,17 +78,17 @@ pub enum PromptError {
         /// Which tokenizers refuse how many names, and why.
         reasons: String,
         /// What to do.
-        mend: String,
+        fix: String,
     },
     /// Too few rows of a file of prompts can be used.
-    #[error("{task}: {problem}; {mend}")]
+    #[error("{task}: {problem}; {fix}")]
     TooFewRows {
         /// The task's name.
         task: String,
         /// How many are left, and why.
         problem: String,
         /// What to do.
-        mend: &'static str,
+        fix: &'static str,
     },
     /// The words of a template give too few different prompts for two splits.
     #[error(
@@ -120,7 +120,7 @@ pub enum PromptError {
         n_ctx: usize,
     },
     /// A prompt breaks the one-token rule.
-    #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {mend}")]
+    #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {fix}")]
     OneToken {
         /// The task's name.
         task: String,
@@ -131,7 +131,7 @@ pub enum PromptError {
         /// What the tokenizer makes of the name.
         reason: String,
         /// What to do.
-        mend: String,
+        fix: String,
     },
     /// Two names end in the same token, so that their logits are one.
     #[error(
@@ -170,7 +170,7 @@ pub enum PromptError {
     },
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
-        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}: {mend}"
+        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}: {fix}"
     )]
     NoReference {
         /// The task's name.
@@ -186,12 +186,10 @@ pub enum PromptError {
         /// What it lacks.
         reason: &'static str,
         /// What to do.
-        mend: Box<str>,
+        fix: Box<str>,
     },
     /// Mean ablation where a prompt has no other to average over.
-    #[error(
-        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {mend}"
-    )]
+    #[error("{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {fix}")]
     NothingToAverage {
         /// The task's name.
         task: String,
@@ -202,7 +200,7 @@ pub enum PromptError {
         /// Prompts drawn.
         prompts: u64,
         /// What to do.
-        mend: Box<str>,
+        fix: Box<str>,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

@@ -22,7 +22,7 @@ mod tokenize;
 mod tokenized;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::PromptError;
+use super::{PromptError, Split};
 use crate::task::Task;
 
 /// Prompts drawn per task under `standard`, both splits together.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What may help prompts that cannot be ablated as asked; [`crate::references`] tries what does.
-const MEND: &str = "use another --reference, --protocol standard or --ablation zero";
+const FIX: &str = "use another --reference, --protocol standard or --ablation zero";
 
 /// Which prompts mean and resample ablation take values from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,10 +85,10 @@ impl TokenizedPrompts {
             Reference::Abc => {
                 let missing = groups.iter().map(Vec::len).sum();
                 let (prompts, example) = (self.of_split(split).count(), example.text.clone());
-                let (reason, mend) = if self.from_file {
+                let (reason, fix) = if self.from_file {
                     ("no `corrupted` is as long", "use another --reference or --ablation zero")
                 } else {
-                    (NO_NAMES, MEND)
+                    (NO_NAMES, FIX)
                 };
                 PromptError::NoReference {
                     task,
@@ -97,7 +97,7 @@ impl TokenizedPrompts {
                     prompts,
                     example: example.into(),
                     reason,
-                    mend: mend.into(),
+                    fix: fix.into(),
                 }
             }
             Reference::Same => PromptError::NothingToAverage {
@@ -113,9 +113,9 @@ impl TokenizedPrompts {
                 )
                 .into(),
                 prompts: self.n_drawn(Split::All),
-                mend: match self.from_file {
+                fix: match self.from_file {
                     true => "merge groups of the file, or use --ablation zero".into(),
-                    false => format!("ask for more prompts (--prompts), or {MEND}").into(),
+                    false => format!("ask for more prompts (--prompts), or {FIX}").into(),
                 },
             },
         })
@@ -141,8 +141,8 @@ impl TokenizedPrompts {
                     (true, Reference::Abc) => "no `corrupted` is as long",
                     (true, Reference::Same) => "no other prompt of its group and split is as long",
                 },
-                mend: match self.from_file {
-                    false => MEND.into(),
+                fix: match self.from_file {
+                    false => FIX.into(),
                     true => "give each row a `corrupted` of as many tokens, or use --ablation zero".into(),
                 },
             }),

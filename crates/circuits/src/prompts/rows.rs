@@ -47,10 +47,10 @@ pub(super) fn choose(
             Err(refusal) => refused.push(refusal),
         }
     }
-    let too_few = |problem: String, mend: &'static str| PromptError::TooFewRows {
+    let too_few = |problem: String, fix: &'static str| PromptError::TooFewRows {
         task: task.name.clone(),
         problem,
-        mend,
+        fix,
     };
     if usable.len() < 2 || usable.len() < refused.len() {
         let of = format!("{} of {} can be used", usable.len(), counted(task.rows.len(), "prompt", "prompts"));

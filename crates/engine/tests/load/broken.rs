@@ -1,4 +1,4 @@
-//! Broken checkpoints: each ends in one line that names the file, the tensor and the mend.
+//! Broken checkpoints: each ends in one line that names the file, the tensor and the fix.
 
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;

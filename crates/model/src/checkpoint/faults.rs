@@ -6,14 +6,14 @@ use super::torch::{PickleError, TorchError};
 use crate::error::LoadError;
 
 /// What a file is that holds no weights at all, if that can be told.
-pub(super) fn not_weights(label: &str, bytes: &[u8]) -> Option<LoadError> {
+fn not_weights(label: &str, bytes: &[u8]) -> Option<LoadError> {
     if !bytes.starts_with(b"version https://git-lfs") {
         return None;
     }
     Some(LoadError::Malformed {
         file: label.to_owned(),
         problem: "is a Git LFS pointer, not the weights themselves".to_owned(),
-        mend: "run `git lfs pull`".to_owned(),
+        fix: "run `git lfs pull`".to_owned(),
     })
 }
 
@@ -21,7 +21,7 @@ pub(super) fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> Load
     not_weights(label, bytes).unwrap_or_else(|| LoadError::Malformed {
         file: label.to_owned(),
         problem: error.to_string(),
-        mend: match error {
+        fix: match error {
             TorchError::Pickle(PickleError::Global(_) | PickleError::Opcode { .. }) => {
                 "do not open it with torch.load either, unless you trust who made it"
             }
@@ -34,10 +34,10 @@ pub(super) fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> Load
 
 /// The crate's words for a broken header, with what is known of the file.
 pub(super) fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError {
-    let malformed = |problem: String, mend: &str| LoadError::Malformed {
+    let malformed = |problem: String, fix: &str| LoadError::Malformed {
         file: label.to_owned(),
         problem,
-        mend: mend.to_owned(),
+        fix: fix.to_owned(),
     };
     if let Some(error) = not_weights(label, bytes) {
         return error;

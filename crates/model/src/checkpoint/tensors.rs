@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::path::{Component, Path};
 
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::elements::{decode, gather};
-use super::faults::{header_error, not_weights, torch_error};
+use super::faults::{header_error, torch_error};
 use super::torch;
 use crate::error::LoadError;
 use crate::files::{FileBytes, InMemory, ModelFiles};
@@ -107,7 +107,7 @@ impl TensorStore {
         }
         Err(LoadError::MissingFile {
             file: files.label(FORMATS[0].single),
-            mend: "a model's folder holds config.json and model.safetensors or pytorch_model.bin (or shards and \
+            fix: "a model's folder holds config.json and model.safetensors or pytorch_model.bin (or shards and \
                    their index)"
                 .to_owned(),
         })
@@ -130,7 +130,7 @@ impl TensorStore {
                         tensor.shape,
                         bytes.len()
                     ),
-                    mend: "hand over each parameter whole".to_owned(),
+                    fix: "hand over each parameter whole".to_owned(),
                 });
             }
             let range = 0..bytes.len();
@@ -154,7 +154,7 @@ impl TensorStore {
         let malformed = |problem: String| LoadError::Malformed {
             file: label.clone(),
             problem,
-            mend: "fetch the file again".to_owned(),
+            fix: "fetch the file again".to_owned(),
         };
         let index: ShardIndex = serde_json::from_slice(index)
             .map_err(|e| malformed(format!("is not an index of shards with a \"weight_map\" ({e})")))?;
@@ -170,7 +170,7 @@ impl TensorStore {
             let Some(bytes) = files.map(shard)? else {
                 return Err(LoadError::MissingFile {
                     file: files.label(shard),
-                    mend: format!("{} lists it: fetch it too", format.index),
+                    fix: format!("{} lists it: fetch it too", format.index),
                 });
             };
             (format.add_file)(self, files.label(shard), bytes)?;

@@ -90,7 +90,7 @@ pub(super) fn read(
         let Some(merges) = files.read(MERGES)? else {
             return Err(LoadError::MissingFile {
                 file: merges_label,
-                mend: format!("{VOCAB} needs it beside it, unless there is a {JSON}"),
+                fix: format!("{VOCAB} needs it beside it, unless there is a {JSON}"),
             });
         };
         (from_vocab(&vocab, &label, &merges, &merges_label)?, label)
@@ -109,7 +109,7 @@ pub(super) fn read(
 pub(super) fn missing(files: &ModelFiles) -> LoadError {
     LoadError::MissingFile {
         file: files.label(JSON),
-        mend: format!("put the model's {JSON}, or its {VOCAB} and {MERGES}, there"),
+        fix: format!("put the model's {JSON}, or its {VOCAB} and {MERGES}, there"),
     }
 }
 
@@ -314,6 +314,6 @@ fn error(file: &str, problem: String) -> LoadError {
     LoadError::Tokenizer {
         file: file.to_owned(),
         problem,
-        mend: "use the tokenizer files that belong to this checkpoint".to_owned(),
+        fix: "use the tokenizer files that belong to this checkpoint".to_owned(),
     }
 }

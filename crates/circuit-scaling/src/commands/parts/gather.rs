@@ -31,7 +31,7 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let mut plan = Plan::read(out)?;
     let run_args = run_args(&plan, out, args.memory.unwrap_or(plan.memory))?;
     let mut run = Run::open(CheckedRun::new(run_args)?, display, false)?;
-    run.subjects.iter().try_for_each(|subject| check_weights(&plan, subject))?;
+    run.handles.iter().try_for_each(|handle| check_weights(&plan, handle))?;
     let folder = prompts_folder(&run.folder.layout);
     plan.check_files(out, |task| PromptSet::path(&folder, task))?;
     let prompts = run.tasks.iter().map(|task| run.resolve(task)).collect::<Result<Vec<_>, _>>()?;
@@ -121,7 +121,7 @@ impl<'a> Gathering<'a> {
 
     /// Joins the scans that are not in the study yet.
     fn scans(&mut self, run: &mut Run, prompts: &[PromptSet], display: Display) -> Result<(), CliError> {
-        for index in 0..run.subjects.len() {
+        for index in 0..run.handles.len() {
             for set in prompts {
                 self.scan(run, index, set, display)?;
             }
@@ -136,12 +136,12 @@ impl<'a> Gathering<'a> {
         set: &PromptSet,
         display: Display,
     ) -> Result<(), CliError> {
-        let subject = &run.subjects[index];
-        let scan = ModelScan::new(&run.folder.layout, subject, set, &run.args.measure, None)?;
+        let handle = &run.handles[index];
+        let scan = ModelScan::new(&run.folder.layout, handle, set, &run.args.measure, None)?;
         if scan.is_done(&run.folder) {
             return Ok(());
         }
-        let (model, task) = (&subject.name, set.task.name());
+        let (model, task) = (&handle.name, set.task.name());
         let pieces =
             self.pieces(|unit| unit.kind == UnitKind::Scan && unit.model == *model && unit.task == task);
         let mut scans = Vec::new();
@@ -151,7 +151,7 @@ impl<'a> Gathering<'a> {
             }
             let folder = part_folder(run.folder.layout.root(), self.wave.kind, part.part);
             let read = PerPromptScan::read(&Layout::new(folder).per_prompt(task, model)).ok();
-            let heads = unit.heads(subject.spec().n_heads);
+            let heads = unit.heads(handle.spec().n_heads);
             match read.filter(|s| s.meta.only_heads.as_ref() == Some(&heads) && scan.is_of(&s.meta)) {
                 Some(piece) => scans.push(piece),
                 None => self.unreadable(part),
@@ -177,20 +177,20 @@ impl<'a> Gathering<'a> {
             _ => has_done(&format!("attend {model}")) && has_done(&format!("roles {model}")),
         };
         let stages: Vec<Stage> = run.stages().iter().copied().filter(|s| s.runs_experiments()).collect();
-        if run.subjects.iter().all(|s| stages.iter().all(|&stage| is_done(stage, &s.name))) {
+        if run.handles.iter().all(|s| stages.iter().all(|&stage| is_done(stage, &s.name))) {
             return Ok(());
         }
         let mut measured = Measured::on(self.plan.device.clone());
         let out = run.folder.layout.root().to_owned();
         let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
-        for subject in &run.subjects {
-            let tokenized = tokenize(prompts, subject)?;
-            let tested = gathered.tested(&run.folder.layout, subject)?;
+        for handle in &run.handles {
+            let tokenized = tokenize(prompts, handle)?;
+            let tested = gathered.tested(&run.folder.layout, handle)?;
             let (layout, options) = (&run.folder.layout, run.args.measure.scan_options());
-            let model = Model { args: &run.args, subject, tokenized: &tokenized, layout, options };
+            let model = Model { args: &run.args, handle, tokenized: &tokenized, layout, options };
             let experiments = Experiments::of(&model, &gathered.contrasts);
             let bench = Bench { tested: &tested, experiments: &experiments, args: &run.args };
-            for (part, unit) in self.pieces(|unit| unit.model == subject.name) {
+            for (part, unit) in self.pieces(|unit| unit.model == handle.name) {
                 if !self.is_usable(run, part) {
                     continue;
                 }

@@ -5,6 +5,7 @@
 //! storages are read in place from the mapped file.
 
 mod pickle;
+mod values;
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -13,8 +14,8 @@ use std::ops::Range;
 use safetensors::Dtype;
 use zip::{CompressionMethod, ZipArchive};
 
-pub(super) use pickle::PickleError;
-use pickle::{Pickle, Storage, Value, View};
+pub(super) use values::PickleError;
+use values::{Pickle, Storage, Value, View};
 
 /// Why a file that `torch.save` should have written was not read.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,6 @@
 
 use std::collections::HashMap;
 
-use safetensors::Dtype;
-
 use super::values::{Global, Pickle, PickleError, Result, Storage, Value, View};
 
 /// Tensors of more dimensions are refused: what they cost would no longer be bounded by the pickle's length.
