@@ -54,7 +54,7 @@ pub struct Disagreement {
 pub struct ModelComparison {
     /// The model, as the first table describes it.
     pub info: ModelInfo,
-    /// Hash of the weights in the first table, and in the second, where the tables tell.
+    /// Hash of the weights in the first table, and in the second, where the tables say so.
     pub weight_hashes: [Option<String>; 2],
     /// Heads in the first table only, and in the second only.
     pub n_only: [usize; 2],
@@ -67,7 +67,7 @@ pub struct ModelComparison {
 }
 
 impl ModelComparison {
-    /// Whether both tables are of the same weights; `None` where one does not tell.
+    /// Whether both tables are of the same weights; `None` where one does not say.
     #[must_use]
     pub fn has_same_weights(&self) -> Option<bool> {
         let [a, b] = &self.weight_hashes;

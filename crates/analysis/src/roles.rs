@@ -43,13 +43,13 @@ pub enum HeadRole {
     DuplicateToken,
     /// Attends to the token that followed it there.
     Induction,
-    /// Attends to the answer and says it.
+    /// Attends to the answer and raises its logit.
     NameMover,
-    /// Attends to the answer and speaks against it.
+    /// Attends to the answer and lowers its logit.
     NegativeNameMover,
     /// Attends to the repeated name, and helps through later heads.
     SInhibition,
-    /// Attends to the distractor and speaks against it.
+    /// Attends to the distractor and lowers its logit.
     CopySuppression,
 }
 

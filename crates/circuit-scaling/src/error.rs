@@ -117,7 +117,7 @@ pub enum CliError {
         /// Where it was.
         from: String,
     },
-    /// A scanned model is another one now.
+    /// The weights of a scanned model have changed.
     #[error(
         "the weights of {model} are not those that were scanned: scan it again, or name the right folder"
     )]
@@ -248,7 +248,7 @@ pub enum CliError {
         /// Why.
         source: std::io::Error,
     },
-    /// A `study.toml` that says something else than what a study is.
+    /// A `study.toml` with a field or value that a study does not have.
     #[error("{path}: {place}: {problem}; `circuit-scaling run --help` explains each field as an option")]
     StudyFile {
         /// The file.

@@ -104,7 +104,7 @@ impl Model {
     /// options, to the bit.
     ///
     /// # Errors
-    /// Those of [`Self::prompts`]; a head that the model has not; prompts without references under mean and resample
+    /// Those of [`Self::prompts`]; a head that the model does not have; prompts without references under mean and resample
     /// ablation; a run that `observe` stops.
     pub fn scan(
         &self,

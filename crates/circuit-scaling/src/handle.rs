@@ -49,12 +49,12 @@ impl ModelHandle {
         Ok(handle)
     }
 
-    /// What a user should know of the files, a line each.
+    /// What a user should know about the files, a line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.info.checkpoint.notes().iter().chain(self.tokenizer.iter().flat_map(Tokenizer::notes))
     }
 
-    /// As [`Self::open`], but for a model that need not have a tokenizer, and without saying its notes.
+    /// As [`Self::open`], but for a model that need not have a tokenizer, and without showing its notes.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -110,7 +110,7 @@ impl ModelHandle {
         }
     }
 
-    /// What [`Self::find`] would call a model.
+    /// The name that [`Self::find`] gives a model.
     fn name_of(name: &str) -> Result<String, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             return Ok(miniature.name.to_owned());

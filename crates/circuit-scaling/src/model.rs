@@ -17,7 +17,7 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::{Display, Mode};
 
-/// Hears how far a computation is, and may stop it.
+/// Is told how far a computation is, and may stop it.
 pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// An [`Observer`] that does nothing: `&mut silent`.
@@ -85,7 +85,7 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// What a user should know of the model's files, a line each.
+    /// What a user should know about the model's files, a line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.handle.notes()
     }
@@ -120,7 +120,7 @@ impl Model {
     /// (token ids), or of the whole vocabulary. Each prompt is token ids, the BOS in front, as [`Self::tokens`] gives.
     ///
     /// # Errors
-    /// No prompts; a head, token or edit that the model has not; sources or references that do not fit the prompts.
+    /// No prompts; a head, token or edit that the model does not have; sources or references that do not fit the prompts.
     pub fn logits(
         &self,
         prompts: &[Vec<u32>],
@@ -143,7 +143,7 @@ impl Model {
         Ok(logits.of)
     }
 
-    /// Refuses heads that the model has not.
+    /// Refuses heads that the model does not have.
     ///
     /// # Errors
     /// The first of them.

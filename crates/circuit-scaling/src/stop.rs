@@ -53,6 +53,6 @@ pub fn watch() {
     });
 }
 
-/// Elsewhere the system ends the program, and what was kept is there.
+/// On other systems the program is ended by the system; what was kept before stays.
 #[cfg(not(unix))]
 pub fn watch() {}

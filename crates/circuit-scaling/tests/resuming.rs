@@ -62,30 +62,19 @@ fn kill_and_resume(n_kills: u32) {
     let start = std::time::Instant::now();
     succeeds(dir.path(), &args("whole"));
     let whole = files(&dir.path().join("whole"));
-    let mut duration = start.elapsed();
-    let mut n_killed = 0;
-    // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
-    for i in 0..4 * n_kills {
-        let _ = fs::remove_dir_all(dir.path().join("cut"));
-        let mut child = program(dir.path(), &args("cut")).spawn().unwrap();
-        let share = (f64::from(i) * 0.618_034).fract();
-        std::thread::sleep(Duration::from_secs_f64(share * duration.as_secs_f64()));
-        let was_running = child.try_wait().unwrap().is_none();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if !was_running {
-            // The machine is faster now than while the whole run was timed.
-            duration = duration.mul_f64(0.9);
-            continue;
-        }
-        n_killed += 1;
-        succeeds(dir.path(), &args("cut"));
-        assert_same(&whole, &files(&dir.path().join("cut")), &format!("killed at {share:.2} of the run"));
-        if n_killed == n_kills {
-            return;
-        }
-    }
-    panic!("only {n_killed} of {n_kills} runs were killed");
+    let duration = start.elapsed();
+    kill_often(
+        n_kills,
+        duration,
+        || {
+            let _ = fs::remove_dir_all(dir.path().join("cut"));
+            program(dir.path(), &args("cut"))
+        },
+        |share| {
+            succeeds(dir.path(), &args("cut"));
+            assert_same(&whole, &files(&dir.path().join("cut")), &format!("killed at {share:.2} of the run"));
+        },
+    );
 }
 
 #[test]
@@ -111,7 +100,7 @@ fn kill_among_sets(n_kills: u32) {
     let scanned = files(&dir.path().join("whole"));
     let start = std::time::Instant::now();
     succeeds(dir.path(), &ablate("whole", &[]));
-    let mut duration = start.elapsed();
+    let duration = start.elapsed();
     let whole = files(&dir.path().join("whole"));
     let tests =
         String::from_utf8_lossy(&whole[Path::new("paper/tables/hero_vs_random_tests.csv")]).into_owned();
@@ -120,26 +109,44 @@ fn kill_among_sets(n_kills: u32) {
         tests.lines().skip(1).filter_map(|line| line.split(',').nth(column)).collect();
     assert!(n_random.len() > 2, "comparisons end after different numbers of sets: {n_random:?}");
 
+    kill_often(
+        n_kills,
+        duration,
+        || {
+            let _ = fs::remove_dir_all(dir.path().join("cut"));
+            for (path, bytes) in &scanned {
+                let path = dir.path().join("cut").join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            program(dir.path(), &ablate("cut", &["--threads", "1"]))
+        },
+        |_| {
+            succeeds(dir.path(), &ablate("cut", &["--memory", "3M"]));
+            assert_same(&whole, &files(&dir.path().join("cut")), "killed among ablated sets");
+        },
+    );
+}
+
+/// Starts a command and kills it, `n_kills` times in the middle of what takes it `duration`; has each followed by `resume`, which is
+/// told at what share of the duration it was.
+fn kill_often(n_kills: u32, mut duration: Duration, command: impl Fn() -> Command, resume: impl Fn(f64)) {
     let mut n_killed = 0;
+    // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
     for i in 0..5 * n_kills {
-        let _ = fs::remove_dir_all(dir.path().join("cut"));
-        for (path, bytes) in &scanned {
-            let path = dir.path().join("cut").join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        let mut child = program(dir.path(), &ablate("cut", &["--threads", "1"])).spawn().unwrap();
-        std::thread::sleep(duration.mul_f64((f64::from(i) * 0.618_034).fract()));
+        let mut child = command().spawn().unwrap();
+        let share = (f64::from(i) * 0.618_034).fract();
+        std::thread::sleep(duration.mul_f64(share));
         let was_running = child.try_wait().unwrap().is_none();
         child.kill().unwrap();
         child.wait().unwrap();
         if !was_running {
+            // The machine is faster now than while the whole run was timed.
             duration = duration.mul_f64(0.9);
             continue;
         }
         n_killed += 1;
-        succeeds(dir.path(), &ablate("cut", &["--memory", "3M"]));
-        assert_same(&whole, &files(&dir.path().join("cut")), "killed among ablated sets");
+        resume(share);
         if n_killed == n_kills {
             return;
         }

@@ -30,7 +30,7 @@ pub enum HubError {
         /// Where it was looked for.
         cache: PathBuf,
     },
-    /// 401, or 404 for a repository: the Hub does not tell a private one from none.
+    /// 401, or 404 for a repository: the Hub answers alike for a private one and for none.
     #[error(
         "{endpoint} has no model {id}, or it is private: check the spelling, or set HF_TOKEN to a token that may read it"
     )]
@@ -93,7 +93,7 @@ pub enum HubError {
         file: String,
         /// By the Hub's listing.
         expected: String,
-        /// Of what came.
+        /// What arrived.
         found: String,
     },
     /// A file of the cache cannot be read or written.

@@ -46,7 +46,7 @@ pub enum LoadError {
     /// `config.json` asks for something that is not computed here, or contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A file is not what its name says: broken JSON, a truncated or lying header.
+    /// A file does not hold what its name says: broken JSON, a truncated or false header.
     #[error("{file}: {problem}; {fix}")]
     Malformed {
         /// The path of the file.

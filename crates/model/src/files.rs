@@ -29,7 +29,7 @@ pub enum ModelFiles {
     Memory(Arc<InMemory>),
 }
 
-/// A model in memory: its small files as they would lie in a folder, and its parameters as they lie where they are.
+/// A model in memory: its small files as they would be in a folder, and its parameters where the caller holds them.
 #[derive(Clone, Debug)]
 pub struct InMemory {
     /// The model's name.

@@ -37,7 +37,7 @@ pub fn evaluate(
 ) -> Result<ModelAblation> {
     let Evidence { contrast, plan, scans, outcomes: [a, b], .. } = evidence;
     let tasks = [Task::new(origin, plan, scans[0], a)?, Task::new(origin, plan, scans[1], b)?];
-    // Sums of single-head effects say nothing of sets that were ablated in another way.
+    // Sums of single-head effects do not apply to sets that were ablated in another way.
     let meta = &scans[0].meta;
     let sums_compare = meta.ablation == settings.ablation && meta.value_bias == settings.value_bias;
     let evaluation = Evaluation { contrast, origin, settings, plan, tasks, sums_compare };

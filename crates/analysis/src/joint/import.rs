@@ -248,7 +248,7 @@ fn contrast_of(header: &csv::StringRecord) -> Contrast {
     if published.keys().iter().all(|key| has(&delta_column(key))) {
         return published;
     }
-    // What says how sure a Δ is begins like the Δ itself.
+    // Columns of intervals begin like the column of Δ itself.
     let is_detail = |name: &str| {
         let ends = DETAIL.iter().filter_map(|column| column.template.strip_prefix("delta_{}"));
         ends.into_iter().any(|end| name.strip_suffix(end).is_some_and(has))

@@ -48,7 +48,7 @@ impl Row<'_> {
         Ok(value as u32)
     }
 
-    /// A number, or nothing for an empty cell. The flag tells a `NaN` from an empty cell.
+    /// A number, or nothing for an empty cell. The flag is set for a cell that says `NaN`.
     pub(super) fn number(&self, column: usize, name: &str) -> Result<(Option<f64>, bool)> {
         const FIX: &str = "write a decimal number, or leave the cell empty where nothing was measured";
         let text = self.cell(column);

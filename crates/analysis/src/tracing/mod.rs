@@ -26,7 +26,7 @@ use crate::words::counted;
 pub use file::{read_results, write_results};
 pub use tables::{InfluenceCorrelation, correlation_table, correlations, summary_table};
 
-/// Fewest pairs per task with which tracing is worth much.
+/// Fewest pairs per task for a useful trace.
 pub const FEWEST_PAIRS: u64 = 200;
 /// Heads whose normalised influences are bootstrapped at once: bounds memory at 10 MB for 10,000 resamples.
 const HEADS_AT_ONCE: usize = 128;

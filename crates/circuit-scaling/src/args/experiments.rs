@@ -13,7 +13,7 @@ use crate::effort::{EffortArgs, SetArgs};
 /// A study whose scanned models are experimented on.
 #[derive(Debug, Args, Clone)]
 pub struct ExperimentArgs {
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// Tasks to compare

@@ -25,7 +25,7 @@ pub struct MeasureArgs {
     /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// How much is spent on certainty
+    /// Prompts, random sets and resamples
     #[command(flatten)]
     pub effort: EffortArgs,
     /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
@@ -122,7 +122,7 @@ pub struct RunArgs {
     /// writes such a file into its folder
     #[arg(long, value_name = "study.toml")]
     pub study: Option<PathBuf>,
-    /// Where results go, and how tables are made
+    /// The folder for the results, and how tables are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// What is measured

@@ -66,7 +66,7 @@ pub enum Command {
     /// Join the scans of two tasks into one table
     #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
-    /// Class every head of the joint table as working on one of two tasks only, shared or weak
+    /// Classify every head of the joint table: works on one of two tasks only, shared, or weak
     #[command(
         after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
     )]
@@ -142,7 +142,7 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --effort thorough\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000 --stages scan"
     )]
     Plan(PlanArgs),
-    /// Cut a study into parts of equal cost, for many machines: its prompts are drawn once, and parts/plan.json says who does what
+    /// Cut a study into parts of equal cost, for many machines: prompts are drawn once, and parts/plan.json says what each part does
     #[command(
         after_help = "Examples:\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --out my-study\n  circuit-scaling parts --study study.toml --parts 64 --out my-study\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --dry-run"
     )]

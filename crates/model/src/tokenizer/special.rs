@@ -34,7 +34,7 @@ pub(super) struct Declared {
     class: Option<String>,
     /// Whether `tokenizer_config.json` has the list of added tokens.
     lists_added_tokens: bool,
-    /// What a user should know of the files, a line each.
+    /// What a user should know about the files, a line each.
     pub(super) notes: Vec<String>,
 }
 

@@ -48,7 +48,7 @@ impl<'a> Machine<'a> {
             let at = self.at;
             let [code] = self.array()?;
             match code {
-                // PROTO and FRAME say nothing that matters here.
+                // PROTO and FRAME carry nothing that is needed here.
                 0x80 => drop(self.array::<1>()?),
                 0x95 => drop(self.array::<8>()?),
                 b'.' => {
