@@ -126,6 +126,22 @@ pub fn list(items: &[String]) -> String {
     }
 }
 
+/// A list with commas, and `or` before its last.
+#[must_use]
+pub fn list_of_any(items: &[String]) -> String {
+    match items {
+        [init @ .., last] if !init.is_empty() => format!("{} or {last}", init.join(", ")),
+        _ => list(items),
+    }
+}
+
+/// A sentence with a capital letter in front.
+#[must_use]
+pub fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// A range, or the one value that both ends are.
 #[must_use]
 pub fn from_to(low: f64, high: f64, decimals: usize, unit: &str) -> String {
@@ -173,6 +189,11 @@ mod tests {
             ["−0.500", "+0.250", "0.000", "0.000"]
         );
         assert_eq!([from_to(-0.5, 2.0, 1, "%"), from_to(0.11, 0.12, 1, "")], ["−0.5% to 2.0%", "0.1"]);
-        assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
+        let three = ["a".into(), "b".into(), "c".into()];
+        assert_eq!(
+            [list(&three), list_of_any(&three), list_of_any(&three[..1])],
+            ["a, b and c", "a, b or c", "a"]
+        );
+        assert_eq!([capitalised("a b"), capitalised("")], ["A b", ""]);
     }
 }
