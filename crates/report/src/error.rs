@@ -12,6 +12,14 @@ pub enum ReportError {
     /// A file cannot be read or written, or does not say what it should.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// A colour is asked for what has none.
+    #[error("no category, task or family of the study is called `{name}`; there are {known}")]
+    NoSuchColor {
+        /// What was asked for.
+        name: String,
+        /// What has a colour.
+        known: String,
+    },
     /// A figure cannot be drawn, or turned into another format.
     #[error("figure {figure}: {problem}")]
     Figure {
