@@ -12,6 +12,12 @@ pub enum ReportError {
     /// A file cannot be read or written, or does not say what it should.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// Several figures would get one title.
+    #[error("a title is for one figure, and {n} are asked for: name one alone with --only")]
+    OneTitle {
+        /// How many.
+        n: usize,
+    },
     /// A colour is asked for what has none.
     #[error("no category, task or family of the study is called `{name}`; there are {known}")]
     NoSuchColor {

@@ -29,6 +29,26 @@ pub fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
+/// A number in a sentence: `none` for 0.
+#[must_use]
+pub fn none_or(n: usize) -> String {
+    if n == 0 { "none".to_owned() } else { count(n) }
+}
+
+/// So many of each kind, those that do not occur last: `2 shared and 1 weak; none is IOI-only`.
+#[must_use]
+pub fn kinds(counted: impl IntoIterator<Item = (usize, String, String)>) -> String {
+    let (there, missing): (Vec<_>, Vec<_>) = counted.into_iter().partition(|(n, ..)| *n > 0);
+    let there: Vec<String> =
+        there.iter().map(|(n, kind, more)| format!("{} {kind}{more}", count(*n))).collect();
+    let missing: Vec<String> = missing.into_iter().map(|(_, kind, _)| kind).collect();
+    match (there.is_empty(), missing.is_empty()) {
+        (_, true) => list(&there),
+        (true, _) => format!("none {}", list_of_any(&missing)),
+        (false, false) => format!("{}; none is {}", list(&there), list_of_any(&missing)),
+    }
+}
+
 /// An effect in logits: its sign always stands before it.
 #[must_use]
 pub fn signed(value: f64) -> String {
@@ -184,6 +204,10 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([count(7), count(8048), count(1_234_567)], ["7", "8,048", "1,234,567"]);
         assert_eq!(counted(1, "head", "heads"), "1 head");
+        assert_eq!([none_or(0), none_or(1000)], ["none", "1,000"]);
+        let kind = |n, name: &str| (n, name.to_owned(), String::new());
+        assert_eq!(kinds([kind(2, "a"), kind(0, "b"), kind(1, "c")]), "2 a and 1 c; none is b");
+        assert_eq!(kinds([kind(2, "a"), kind(1, "c")]), "2 a and 1 c");
         assert_eq!(
             [signed(-0.5), signed(0.25), signed(0.0), signed(-1e-9)],
             ["−0.500", "+0.250", "0.000", "0.000"]

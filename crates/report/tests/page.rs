@@ -210,11 +210,13 @@ fn odd_studies_open_without_an_error() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    for (case, study) in
-        common::cases().into_iter().filter(|c| matches!(c.0, "one small model" | "sizes unknown"))
+    let odd = common::cases().into_iter().filter(|c| matches!(c.0, "one small model" | "sizes unknown"));
+    let odd = odd.map(|(case, study)| (case, (study, Extras::default())));
+    for (case, (study, extras)) in
+        odd.chain([("one task", common::one_task(&common::models(&["gpt2", "opt-125m"])))])
     {
         let path = folder.path().join("report.html");
-        std::fs::write(&path, page(&study, &Extras::default()).unwrap()).unwrap();
+        std::fs::write(&path, page(&study, &extras).unwrap()).unwrap();
         let (document, console) = open(&browser, &path);
         assert!(document.contains("data-ready=\"true\""), "{case}: {console}");
         assert!(!console.contains("CONSOLE"), "{case}: {console}");

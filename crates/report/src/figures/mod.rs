@@ -238,6 +238,11 @@ pub fn draw_chosen(
             Err(missing) => drawn.not_drawn.push(missing),
         }
     }
+    if choice.style.title.is_some() && choice.only.len() != 1 {
+        return Err(ReportError::OneTitle {
+            n: if choice.only.is_empty() { figures.len() } else { choice.only.len() },
+        });
+    }
     if !choice.only.is_empty() {
         for name in &choice.only {
             if figures.iter().all(|figure| figure.name != *name) {

@@ -378,3 +378,17 @@ pub fn six_tasks(models: &[KnownModel]) -> (Study, Extras) {
     }
     (study, extras)
 }
+
+/// The first of [`six_tasks`] alone.
+pub fn one_task(models: &[KnownModel]) -> (Study, Extras) {
+    let (mut study, mut extras) = six_tasks(models);
+    study.effects.tasks.truncate(1);
+    study.effects.models.iter_mut().for_each(|model| model.tasks.truncate(1));
+    study.task_measures = task_measures(&study.effects, study.options.tau);
+    study.tables = vec![study.effects.to_table()];
+    study.contrasts.clear();
+    study.overlaps.clear();
+    extras.experiments.clear();
+    extras.attention.iter_mut().for_each(|file| file.tasks.truncate(1));
+    (study, extras)
+}
