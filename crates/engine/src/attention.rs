@@ -76,9 +76,9 @@ impl Job for Rows<'_> {
             let ends = chunk.prompts.iter().zip(chunk.base.ends());
             let nodes: Vec<(usize, u32)> = match queries {
                 Queries::Last => ends.map(|(&prompt, &end)| (prompt, end)).collect(),
-                Queries::All => {
-                    ends.flat_map(|(&p, &end)| chunk.base.path(end).into_iter().map(move |n| (p, n))).collect()
-                }
+                Queries::All => ends
+                    .flat_map(|(&p, &end)| chunk.base.path(end).into_iter().map(move |n| (p, n)))
+                    .collect(),
             };
             let mut run = machine.embed(&chunk.base);
             // A chunk leaves room for one branch, which is not run here.

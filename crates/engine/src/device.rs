@@ -136,7 +136,9 @@ pub enum DeviceError {
         why: String,
     },
     /// The processor has one precision.
-    #[error("the processor computes in float32: --precision {precision} is for graphics cards (--device cuda)")]
+    #[error(
+        "the processor computes in float32: --precision {precision} is for graphics cards (--device cuda)"
+    )]
     Precision {
         /// What was asked for.
         precision: Precision,
@@ -198,6 +200,31 @@ impl Compute {
                 let (name, precision) = (names.join(", "), precision.unwrap_or(Precision::Split));
                 Ok(Self { device: Device::Cuda(asked), precision, name })
             }
+        }
+    }
+
+    /// The same for a plan of work on machines that have the device, which this one need not be.
+    ///
+    /// # Errors
+    /// [`DeviceError::Precision`]
+    pub fn planned(choice: &DeviceChoice, precision: Option<Precision>) -> Result<Self, DeviceError> {
+        match Self::choose(choice, precision) {
+            Err(DeviceError::NoCard { asked, .. }) => {
+                let (name, precision) = (asked.to_string(), precision.unwrap_or(Precision::Split));
+                Ok(Self { device: asked, precision, name })
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// What results of this [kind](Self::kind) are recorded to be of, where they were asked for as `planned`.
+    #[must_use]
+    pub fn of_kind(kind: &str, planned: &Self) -> Self {
+        match kind.rsplit_once(", ").map(|(name, precision)| (name, precision.parse())) {
+            Some((name, Ok(precision))) => {
+                Self { device: planned.device.clone(), precision, name: name.to_owned() }
+            }
+            _ => planned.clone(),
         }
     }
 

@@ -46,8 +46,7 @@ impl Job for Run<'_> {
         let chunks = plan::chunks(prompts, branches, limits, options)?;
         let means = GroupMeans::compute(machine, decoder, prompts, branches, options)?;
         let n_layers = decoder.spec().n_layers;
-        let mut driver =
-            Driver::new(machine, n_layers, branches, means.as_ref(), (limits, options), &chunks);
+        let mut driver = Driver::new(machine, n_layers, branches, means.as_ref(), (limits, options), &chunks);
         chunks.iter().try_for_each(|chunk| driver.run_chunk(prompts, chunk, receiver))
     }
 }

@@ -113,7 +113,8 @@ fn logits_of_the_plain_run_are_the_processors() {
         };
         let expected = logits(&decoder(&name));
         for precision in Precision::ALL {
-            let (most, _) = apart(&expected, &logits(&decoder(&name).on(&Compute::delta(precision)).unwrap()));
+            let (most, _) =
+                apart(&expected, &logits(&decoder(&name).on(&Compute::delta(precision)).unwrap()));
             assert!(most < 5e-6, "{name}, {precision}: {most:.1e}");
         }
     }
