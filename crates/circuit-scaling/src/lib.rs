@@ -124,6 +124,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Gather(args) => commands::parts::gather(args, display),
         Command::Slurm(args) => commands::parts::slurm(args, is_given, display),
         Command::Status(args) => commands::parts::status(args),
+        Command::Devices => Ok(commands::devices::devices()),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
         Command::Tables(args) => commands::shell::tables(args),

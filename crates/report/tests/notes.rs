@@ -64,7 +64,7 @@ fn all_weak_is_said() {
     assert!(text(&study, "hero_heads").contains("No head reaches τ on either task."));
     assert!(
         text(&study, "high_level_findings")
-            .contains("0 of 1 model has at least one shared head; in 1 all heads are weak")
+            .contains("None of 1 model has at least one shared head. In 1 model all heads are weak.")
     );
 }
 

@@ -76,6 +76,7 @@ impl OpenStudy {
     /// # Errors
     /// A folder without scans; a model that was not scanned, is no longer where it was, or cannot be had.
     pub fn open(args: &ExperimentArgs, top_k: usize, display: Display) -> Result<Self, CliError> {
+        let compute = args.device.choose(display)?;
         let layout = Layout::new(&args.study.out);
         let (scans, contrasts) = read_scans(&layout, &args.contrasts, display)?;
         let heads = |contrast: &Contrast| StudyHeads::new(&scans.joint(contrast, args.tau)?, args.tau, top_k);
@@ -87,7 +88,8 @@ impl OpenStudy {
         let models = &effects.models;
         if args.models.is_empty() {
             let reopened = models.iter().map(|m| reopen(&layout, m, display));
-            let handles = reopened.collect::<Result<_, _>>()?;
+            let mut handles = reopened.collect::<Result<Vec<ModelHandle>, _>>()?;
+            ModelHandle::run_on(&mut handles, &compute);
             return Ok(Self { effects, contrasts, handles });
         }
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
@@ -100,6 +102,7 @@ impl OpenStudy {
             return Err(CliError::not_scanned(unknown, &tasks, layout.root()));
         }
         let mut handles = ModelHandle::fetch_all(&args.models, display)?;
+        ModelHandle::run_on(&mut handles, &compute);
         handles.sort_by_key(|s| place(&s.name));
         Ok(Self { effects, contrasts, handles })
     }
@@ -206,6 +209,13 @@ impl<'a> TestedModel<'a> {
         }
         let mut provenance = Map::new();
         provenance.insert("tokenizer_hash".into(), handle.hash().into());
+        let recorded = [
+            ("device", handle.compute.recorded_device()),
+            ("precision", handle.compute.recorded_precision()),
+        ];
+        for (name, value) in recorded {
+            value.into_iter().for_each(|value| drop(provenance.insert(name.into(), value.into())));
+        }
         let (mut prompts, mut sets) = (Vec::new(), Vec::new());
         for task in tasks {
             let of_task = RecordedPrompts::load(layout, task, handle)?;

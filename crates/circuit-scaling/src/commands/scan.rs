@@ -34,7 +34,9 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let mut measure = args.measure.clone();
     StudyFolder::check(&args.study.out)?;
     measure.name_models()?;
-    let handles = ModelHandle::fetch_all(&measure.models, display)?;
+    let compute = measure.device.choose(display)?;
+    let mut handles = ModelHandle::fetch_all(&measure.models, display)?;
+    ModelHandle::run_on(&mut handles, &compute);
     for handle in &handles {
         check_heads(handle.spec(), &args.heads)
             .map_err(|source| CliError::Scan { model: handle.name.clone(), source })?;

@@ -6,6 +6,7 @@ use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::words::counted;
 use cs_circuits::prompts::PromptSet;
+use cs_engine::Compute;
 
 use super::super::ablate::ablate_step;
 use super::super::checked::CheckedRun;
@@ -22,6 +23,7 @@ use super::slurm;
 use super::state::{Made, ranges};
 use crate::args::{GatherArgs, Stage};
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::measured::Measured;
 use crate::progress::Display;
 
@@ -30,7 +32,8 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let out = &args.study.out;
     let mut plan = Plan::read(out)?;
     let run_args = run_args(&plan, out, args.memory.unwrap_or(plan.memory))?;
-    let mut run = Run::open(CheckedRun::new(run_args)?, display, false)?;
+    let compute = run_args.measure.device.planned()?;
+    let mut run = Run::open(CheckedRun::new(run_args)?, &compute, display, false)?;
     run.handles.iter().try_for_each(|handle| check_weights(&plan, handle))?;
     let folder = prompts_folder(&run.folder.layout);
     plan.check_files(out, |task| PromptSet::path(&folder, task))?;
@@ -39,6 +42,9 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
 
     let wave = plan.wave(out)?.clone();
     let mut gathering = Gathering::new(&plan, &wave, &run);
+    if let Some(kind) = &gathering.device {
+        ModelHandle::run_on(&mut run.handles, &Compute::of_kind(kind, &compute));
+    }
     match wave.kind {
         WaveKind::Scans => gathering.scans(&mut run, &prompts, display)?,
         WaveKind::Experiments => gathering.experiments(&mut run, &prompts)?,
