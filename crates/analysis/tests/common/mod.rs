@@ -1,6 +1,8 @@
 //! Simulated scans for tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod planted;
+
 use cs_analysis::contrast::Contrast;
 use cs_analysis::joint::{self, JointTable, ScanPair};
 use cs_analysis::per_prompt::PerPromptScan;
@@ -33,6 +35,8 @@ pub fn meta(family: &str, model: &str, task: &str, n_layers: u32, n_heads: u32) 
         n_layers,
         n_heads,
         n_params: Some(1_234_567),
+        device: None,
+        precision: None,
         only_heads: None,
         note: "simulated".into(),
         provenance: Provenance {

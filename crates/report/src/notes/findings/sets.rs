@@ -43,7 +43,7 @@ pub(super) fn hero_sets(extras: &ContrastExtras) -> Option<Finding> {
             .count()
     };
     let mut text = format!(
-        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct name and the others \
+        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct answer and the others \
          than the central 95% of the random sets in {} of {} on {} and in {} on {}, over {}.",
         words::none_or(below(Side::A)),
         models(compared.len()),

@@ -60,7 +60,7 @@ pub(super) fn baseline_sentence(task: &str, all: &[&Baseline]) -> String {
     let accuracy = all.iter().map(|b| 100.0 * b.base_accuracy);
     let (low, high) = accuracy.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(a), h.max(a)));
     format!(
-        "On {}, the correct name is preferred to the distractor on average in {} of {}, and comes first among all candidate names on \
+        "On {}, the correct answer is preferred to the distractor on average in {} of {}, and comes first among all candidates on \
          more than half of the prompts in {} (accuracy {}).",
         task,
         words::none_or(prefer),

@@ -241,10 +241,15 @@ const NAMED_PAIRS: usize = 3;
 /// What a study cannot say of its tasks by themselves.
 #[must_use]
 pub fn task_limits(study: &Study, extras: &Extras) -> Vec<String> {
-    let mut limits = vec![format!(
-        "Counts of strong heads depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more of them.",
-        study.options.tau
-    )];
+    let mut limits = Vec::new();
+    // The limits of a contrast say more of these.
+    let is_alone = study.contrasts.is_empty();
+    if is_alone {
+        limits.push(format!(
+            "Counts of strong heads depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more of them.",
+            study.options.tau
+        ));
+    }
     if !study.overlaps.is_empty() {
         limits.push(
             "The shared strong heads of two tasks depend on how many each has: two tasks that most heads work on share many, whatever \
@@ -252,10 +257,12 @@ pub fn task_limits(study: &Study, extras: &Extras) -> Vec<String> {
                 .into(),
         );
     }
-    limits.push(
-        "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task."
-            .into(),
-    );
+    if is_alone {
+        limits.push(
+            "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task."
+                .into(),
+        );
+    }
     limits.push("Ablating one head at a time misses heads that stand in for each other.".into());
     limits.extend(extras.missing().into_iter().map(|m| format!("Not measured in this run: {m}.")));
     limits
