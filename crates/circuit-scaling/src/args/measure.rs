@@ -7,13 +7,14 @@ use cs_analysis::head_id::HeadId;
 use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 
+use super::device::DeviceArgs;
 use super::parsers::{MAX_SEED, at_least_one, memory, one_of};
 use super::tables::{StudyArgs, TableArgs};
 use crate::complete;
 use crate::downloads;
 use crate::effort::{EffortArgs, SetArgs};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
@@ -25,7 +26,7 @@ pub struct MeasureArgs {
     /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// How much is spent on certainty
+    /// Prompts, random sets and resamples
     #[command(flatten)]
     pub effort: EffortArgs,
     /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
@@ -56,6 +57,9 @@ pub struct MeasureArgs {
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
+    /// What models run on
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 impl MeasureArgs {
@@ -65,7 +69,7 @@ impl MeasureArgs {
     /// A name that means nothing, a folder without a model, or two models of one name.
     pub fn name_models(&mut self) -> Result<Vec<String>, CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
-        Subject::names(&self.models)
+        ModelHandle::names(&self.models)
     }
 
     /// How heads are ablated.
@@ -122,7 +126,7 @@ pub struct RunArgs {
     /// writes such a file into its folder
     #[arg(long, value_name = "study.toml")]
     pub study: Option<PathBuf>,
-    /// Where results go, and how tables are made
+    /// The folder for the results, and how tables are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// What is measured

@@ -144,7 +144,7 @@ fn concentration(study: &Study) -> Finding {
         let top = ends(of_task().filter_map(|m| m.concentration[1].map(|share| 100.0 * share)));
         match strong.zip(top) {
             Some(((low, high, n), (top_low, top_high, _))) => format!(
-                "On {}, {} of a model's heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
+                "On {}, {} of a model’s heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
                 task_label(task),
                 words::from_to(low, high, 1, "%"),
                 words::from_to(top_low, top_high, 1, "%"),
@@ -172,7 +172,7 @@ fn held_out(study: &Study) -> Option<Finding> {
             }
         }
         (strong > 0)
-            .then(|| format!("on {}, {} of {}", task_label(task), words::count(same), words::count(strong)))
+            .then(|| format!("on {}, {} of {}", task_label(task), words::none_or(same), words::count(strong)))
     };
     let parts: Vec<String> = study.effects.tasks.iter().filter_map(sentence).collect();
     (!parts.is_empty()).then(|| {
@@ -202,7 +202,7 @@ fn overlap(study: &Study) -> Option<Finding> {
         let shared = ends(own.iter().filter_map(|o| o.jaccard.value));
         let r = r.map_or("r is not defined".to_owned(), |(low, high, n)| {
             let range = words::from_to(low, high, 2, "");
-            format!("r is {range} in {}, its interval wholly above 0 in {above}", models(n))
+            format!("r is {range} in {}, its interval wholly above 0 in {}", models(n), words::none_or(above))
         });
         let shared = shared.map_or("no head is strong on either".to_owned(), |(low, high, _)| {
             let range = words::from_to(100.0 * low, 100.0 * high, 0, "%");
@@ -229,7 +229,7 @@ fn overlap(study: &Study) -> Option<Finding> {
         );
     }
     let text = format!(
-        "Pearson's correlation of Δ over a model's heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
+        "Pearson’s correlation of Δ over a model’s heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
         pairs.iter().map(sentence).collect::<Vec<_>>().join(" ")
     );
     Some(Finding::new("Do the same heads do several tasks", text, [csv(TASK_OVERLAP)]))

@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_engine::Compute;
 use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
-use cs_model::error::LoadError;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
@@ -17,7 +17,7 @@ use crate::miniatures::{self, MINIATURES};
 use crate::progress::Display;
 
 /// A checkpoint whose headers, config and tokenizer have been read, but not its weights.
-pub struct Subject {
+pub struct ModelHandle {
     /// Name in tables and files.
     pub name: String,
     /// Hugging Face id, or the folder.
@@ -28,10 +28,12 @@ pub struct Subject {
     pub commit: Option<String>,
     /// Its files, read as far as their headers.
     pub info: ModelInfo,
+    /// What it runs on: the processor, unless a command says otherwise.
+    pub compute: Compute,
     tokenizer: Option<Tokenizer>,
 }
 
-impl Subject {
+impl ModelHandle {
     /// How the `hf_name` of a shipped miniature begins.
     pub const BUILT_IN: &str = "built-in/";
     /// How the `hf_name` of a model that the caller had in memory begins.
@@ -41,20 +43,20 @@ impl Subject {
     /// ([`crate::downloads::fetch`] brings it there).
     ///
     /// # Errors
-    /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
+    /// An unknown name, a model that is not in the cache, or files that do not hold a checkpoint of a supported architecture.
     pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
-        let subject = Self::find(name)?;
-        subject.tokenizer()?;
-        subject.notes().for_each(|note| display.note(&one_line(note)));
-        Ok(subject)
+        let handle = Self::find(name)?;
+        handle.tokenizer()?;
+        handle.notes().for_each(|note| display.note(&one_line(note)));
+        Ok(handle)
     }
 
-    /// What a user should know of the files, a line each.
+    /// What a user should know about the files, a line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.info.checkpoint.notes().iter().chain(self.tokenizer.iter().flat_map(Tokenizer::notes))
     }
 
-    /// As [`Self::open`], but for a model that need not have a tokenizer, and without saying its notes.
+    /// As [`Self::open`], but for a model that need not have a tokenizer, and without showing its notes.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -70,17 +72,17 @@ impl Subject {
         let snapshot = on_hub.cached()?;
         let files = ModelFiles::folder(&snapshot.folder)?;
         let family = on_hub.known.map(|known| known.family);
-        let mut subject = Self::from_files(&files, on_hub.id.to_owned(), family)?;
+        let mut handle = Self::from_files(&files, on_hub.id.to_owned(), family)?;
         // The folder is called after the commit.
-        subject.name = on_hub.name();
-        subject.commit = Some(snapshot.commit);
-        Ok(subject)
+        handle.name = on_hub.name();
+        handle.commit = Some(snapshot.commit);
+        Ok(handle)
     }
 
     /// The model of these files; `family` is the one in tables where it is not the architecture's own.
     ///
     /// # Errors
-    /// Files that are no checkpoint of a supported architecture.
+    /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
         let mut info = ModelInfo::open(files)?;
         let tokenizer = info.tokenizer.take();
@@ -91,6 +93,7 @@ impl Subject {
             family: family.to_owned(),
             commit: None,
             info,
+            compute: Compute::cpu(),
             tokenizer,
         })
     }
@@ -110,7 +113,7 @@ impl Subject {
         }
     }
 
-    /// What [`Self::find`] would call a model.
+    /// The name that [`Self::find`] gives a model.
     fn name_of(name: &str) -> Result<String, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             return Ok(miniature.name.to_owned());
@@ -145,17 +148,23 @@ impl Subject {
         Self::open_all(given, display)
     }
 
-    /// Loads the weights.
+    /// Says what models run on from now on.
+    pub fn run_on(handles: &mut [Self], compute: &Compute) {
+        handles.iter_mut().for_each(|handle| handle.compute = compute.clone());
+    }
+
+    /// Loads the weights to where the model runs.
     ///
     /// # Errors
-    /// Weights that are not finite, or a file that can no longer be read.
-    pub fn load(&self) -> Result<Decoder, LoadError> {
-        Ok(Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?))
+    /// Weights that are not finite, a file that can no longer be read, or a device that does not take them.
+    pub fn load(&self) -> Result<Decoder, CliError> {
+        let decoder = Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?);
+        Ok(decoder.on(&self.compute)?)
     }
 
     /// The weights, loaded when they are first asked for.
     pub fn lazy(&self) -> LazyDecoder<'_> {
-        LazyDecoder { subject: self, loaded: OnceCell::new() }
+        LazyDecoder { handle: self, loaded: OnceCell::new() }
     }
 
     /// What the model computes.
@@ -185,7 +194,7 @@ fn on_hub(name: &str) -> Result<HubName<'_>, CliError> {
 
 /// A model whose weights may never be needed.
 pub struct LazyDecoder<'a> {
-    subject: &'a Subject,
+    handle: &'a ModelHandle,
     loaded: OnceCell<Decoder>,
 }
 
@@ -193,19 +202,19 @@ impl LazyDecoder<'_> {
     /// The loaded model.
     ///
     /// # Errors
-    /// As [`Subject::load`].
-    pub fn get(&self) -> Result<&Decoder, LoadError> {
+    /// As [`ModelHandle::load`].
+    pub fn get(&self) -> Result<&Decoder, CliError> {
         match self.loaded.get() {
             Some(decoder) => Ok(decoder),
             None => {
-                let decoder = self.subject.load()?;
+                let decoder = self.handle.load()?;
                 Ok(self.loaded.get_or_init(|| decoder))
             }
         }
     }
 }
 
-impl Tokenize for Subject {
+impl Tokenize for ModelHandle {
     fn model(&self) -> &str {
         &self.name
     }
