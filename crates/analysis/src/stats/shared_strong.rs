@@ -18,7 +18,7 @@
 use super::bootstrap::{resampled_means, weighted_mean};
 use super::correlation_bootstrap::Measured;
 use super::functions::{Coverage, Estimate};
-use super::interval::{FEWEST_PROMPTS, Interval, expanded_quantile};
+use super::interval::{FEWEST_PROMPTS, Interval, expanded_quantile, score_interval};
 use super::resampling::{Draws, Seed};
 use super::weighted_sums::PackedSeries;
 
@@ -130,12 +130,7 @@ impl Scale {
                 let (middle, half) = (estimate + 0.5 * k, (k * estimate + 0.25 * k * k).sqrt());
                 Interval { low: (middle - half).floor().max(0.0), high: (middle + half).ceil().min(most) }
             }
-            Self::Share => {
-                let middle = estimate + 0.5 * k;
-                let half = (k * estimate * (1.0 - estimate) + 0.25 * k * k).sqrt();
-                let end = |x: f64| (x / (1.0 + k)).clamp(0.0, 1.0);
-                Interval { low: end(middle - half), high: end(middle + half) }
-            }
+            Self::Share => score_interval(estimate, k),
         }
     }
 }
@@ -169,16 +164,14 @@ mod tests {
         assert_eq!((few.n.value, few.n.interval, few.jaccard.unwrap().interval), (1.0, None, None));
     }
 
-    /// Wilson's interval for a share, and its limit for rare events.
+    /// A number is a share of very many heads.
     #[test]
-    fn the_interval_is_wilsons() {
-        // 15 of 50, by the textbook formula: centre (p + z²/2n) / (1 + z²/n).
+    fn the_interval_of_a_number_is_the_limit_of_wilsons() {
         let z2 = 1.959_963_985f64.powi(2);
-        let of_share = Scale::Share.interval(0.3, z2 / 50.0);
-        assert!(
-            (of_share.low - 0.191_036).abs() < 1e-5 && (of_share.high - 0.437_504).abs() < 1e-5,
-            "{of_share:?}"
-        );
+        let of_share = Scale::Share.interval(30.0 / 1e6, z2 / 1e6);
+        let of_number = Scale::Number { most: 1e6 }.interval(30.0, z2);
+        assert_eq!(of_number.low, (1e6 * of_share.low).floor(), "{of_share:?}");
+        assert_eq!(of_number.high, (1e6 * of_share.high).ceil(), "{of_share:?}");
         // A Poisson count of 0: up to z².
         let of_number = Scale::Number { most: 100.0 }.interval(0.0, z2);
         assert_eq!((of_number.low, of_number.high), (0.0, 4.0));
