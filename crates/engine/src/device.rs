@@ -233,6 +233,11 @@ impl Compute {
         &self.device
     }
 
+    /// What it is: the kind of processor, or the card.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The precision.
     pub fn precision(&self) -> Precision {
         self.precision
