@@ -7,7 +7,10 @@ mod random;
 use checkpoints::{Expected, decoder, golden, heads, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
-use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};
+use cs_engine::{
+    AttentionRow, Compute, EngineError, Options, Precision, Prompt, Queries, Readings, attention_rows,
+    direct_attribution,
+};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
@@ -116,6 +119,28 @@ fn logits_of_the_plain_run_are_the_processors() {
             let (most, _) =
                 apart(&expected, &logits(&decoder(&name).on(&Compute::delta(precision)).unwrap()));
             assert!(most < 5e-6, "{name}, {precision}: {most:.1e}");
+        }
+    }
+}
+
+/// What is read of the plain run beside logits.
+#[test]
+fn attention_and_direct_effects_are_the_processors() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let read = |decoder: &Decoder| -> (Vec<f64>, Vec<f64>) {
+            let mut patterns = vec![];
+            let mut keep = |row: AttentionRow<'_>| patterns.extend(row.weights.iter().map(|&w| f64::from(w)));
+            attention_rows(decoder, &prompts, Queries::All, Options::default(), &mut keep).unwrap();
+            let direct = direct_attribution(decoder, &prompts, Options::default()).unwrap();
+            (patterns, direct.unwrap_or_default().concat())
+        };
+        let expected = read(&decoder(&name));
+        for precision in [Precision::Split, Precision::Half] {
+            let found = read(&decoder(&name).on(&Compute::delta(precision)).unwrap());
+            for (expected, found) in [(&expected.0, &found.0), (&expected.1, &found.1)] {
+                assert!(expected.is_empty() || apart(expected, found).0 < 1e-5, "{name}, {precision}");
+            }
         }
     }
 }
