@@ -14,7 +14,7 @@ pub(crate) const NO_KERNELS: &str = "this build has no kernels for graphics card
 pub enum Device {
     /// The processor.
     Cpu,
-    /// The processor, doing what a graphics card would: for checks of the [delta form](crate) and its precision. Slow.
+    /// The processor, doing what a graphics card would: for checks of the delta form and its precision. Slow.
     Delta,
     /// NVIDIA cards by their numbers, in order.
     Cuda(Vec<usize>),

@@ -9,7 +9,7 @@
 //! δq, δk, δv = δn W_qkv, normed and turned          float32                           product_heads
 //! δz = attention(q + δq, k + δk, v + δv) − z        cut; edits write theirs           attend, attend_again, put_z
 //! δ += δz W_O                                       float32                           product
-//! δh = act(h + norm(x + δ) − norm(x) W_in) − …      cut                               norm, product_activate
+//! δh = act(h + δn W_in) − act(h)                    cut                               norm, product_activate
 //! δ += δh W_out                                     float32                           product
 //! ```
 //!
