@@ -23,11 +23,10 @@ use crate::joint::{self, JointTable, ModelInfo};
 use crate::layout::Layout;
 use crate::model_measures::{self, ModelCorrelations, ModelMeasures};
 use crate::overlap::{Overlap, overlap_table};
-use crate::parquet_file::{STUDY_PARQUET, TASKS_PARQUET, write_parquet};
 use crate::scaling::{self, ScalingLaw};
 use crate::self_repair::{ModelRepair, self_repair_table};
 use crate::study_scans::StudyScans;
-use crate::table::Table;
+use crate::table::{Table, write_all};
 use crate::task_measures::{TaskMeasures, task_measures, task_measures_table};
 use crate::transfer::{self, PairTransfer, Pairs};
 use crate::winners_curse::{WinnersCurse, winners_curse, winners_curse_table};
@@ -207,23 +206,13 @@ impl Study {
         self.effects.models.iter().map(|m| &m.info)
     }
 
-    /// Writes every table into `paper/tables`: one CSV each, those of contrasts together as [`STUDY_PARQUET`], those of all tasks
-    /// as [`TASKS_PARQUET`], and `provenance.json`. Returns the paths.
+    /// Writes every table into `paper/tables`, as CSV and as Parquet ([`Table::write`]), and `provenance.json`. Returns the paths.
     ///
     /// # Errors
     /// [`AnalysisError::Io`] when one cannot be written.
     pub fn write(&self, layout: &Layout) -> Result<Vec<PathBuf>> {
         let folder = layout.tables();
-        self.tables.iter().try_for_each(|table| table.write_csv(&folder))?;
-        let mut paths: Vec<PathBuf> = self.tables.iter().map(|table| layout.table(&table.name)).collect();
-        let n_of_contrasts: usize = self.contrasts.iter().map(|c| c.tables.len()).sum();
-        let (of_tasks, of_contrasts) = self.tables.split_at(self.tables.len() - n_of_contrasts);
-        for (name, tables) in [(TASKS_PARQUET, of_tasks), (STUDY_PARQUET, of_contrasts)] {
-            if !tables.is_empty() {
-                write_parquet(&folder.join(name), tables)?;
-                paths.push(folder.join(name));
-            }
-        }
+        let mut paths = write_all(&self.tables, &folder)?;
         let provenance = folder.join("provenance.json");
         write_bytes(&provenance, self.provenance().as_bytes())?;
         paths.push(provenance);
@@ -274,7 +263,7 @@ impl StudyOptions {
         if self.top_k == 0 {
             return Err(AnalysisError::Option {
                 option: "--top-k",
-                problem: "0 heroes are none; use at least 1".into(),
+                problem: "0 hero heads leave nothing to look at; use at least 1".into(),
             });
         }
         Ok(())

@@ -1,11 +1,12 @@
-//! A table as columns, and its CSV.
+//! A table as columns, and the files that hold it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
+use crate::parquet_file::{PARQUET, write_parquet};
 
 /// The cells of one column; `None` is an empty cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -247,13 +248,29 @@ impl Table {
         })
     }
 
-    /// Writes `<folder>/<name>.csv`, atomically.
+    /// Writes `<folder>/<name>.csv` and, with typed columns, `<folder>/parquet/<name>.parquet`, atomically; returns the paths.
     ///
     /// # Errors
-    /// [`crate::AnalysisError::Io`] when it cannot be written.
-    pub fn write_csv(&self, folder: &Path) -> Result<()> {
-        write_bytes(&folder.join(format!("{}.csv", self.name)), self.to_csv().as_bytes())
+    /// [`crate::AnalysisError::Io`] when one cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<[PathBuf; 2]> {
+        let csv = folder.join(format!("{}.csv", self.name));
+        write_bytes(&csv, self.to_csv().as_bytes())?;
+        let parquet = folder.join(PARQUET).join(format!("{}.parquet", self.name));
+        write_parquet(&parquet, self)?;
+        Ok([csv, parquet])
     }
+}
+
+/// Writes several tables ([`Table::write`]); returns the paths.
+///
+/// # Errors
+/// As [`Table::write`].
+pub fn write_all<'a>(tables: impl IntoIterator<Item = &'a Table>, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for table in tables {
+        paths.extend(table.write(folder)?);
+    }
+    Ok(paths)
 }
 
 /// The shortest decimal number that reads back as exactly `x`; exponents only for very large and very small ones.
@@ -346,7 +363,7 @@ mod tests {
             .integer("k", [Some(1u32), None])
             .float("x", [f64::NAN, 1.5e-9])
             .boolean("is", [true, false]);
-        table.write_csv(dir.path()).unwrap();
+        table.write(dir.path()).unwrap();
         let read = Table::read_csv(&dir.path().join("t.csv")).unwrap();
         assert_eq!((read.to_csv(), read.name.as_str()), (table.to_csv(), "t"));
         assert!(matches!(read.column("x"), Some(Values::Float(_))), "{read:?}");
@@ -354,6 +371,29 @@ mod tests {
         std::fs::write(dir.path().join("t.csv"), "a,b\n1\n").unwrap();
         let error = Table::read_csv(&dir.path().join("t.csv")).unwrap_err().to_string();
         assert!(error.contains("t.csv") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_parquet_file_has_the_columns_and_their_types() {
+        use parquet::file::reader::{FileReader, SerializedFileReader};
+        use parquet::record::RowAccessor;
+
+        let dir = tempfile::tempdir().unwrap();
+        let table = Table::new("t")
+            .text("model", [Some("é"), None])
+            .integer("layer", [Some(3u32), None])
+            .float("delta", [f64::NAN, 1.0])
+            .boolean("is", [true, false]);
+        let [_, path] = table.write(dir.path()).unwrap();
+        let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+        let schema = file.metadata().file_metadata().schema_descr();
+        let types: Vec<String> =
+            schema.columns().iter().map(|c| format!("{} {}", c.name(), c.physical_type())).collect();
+        assert_eq!(types, ["model BYTE_ARRAY", "layer INT64", "delta DOUBLE", "is BOOLEAN"]);
+        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        assert_eq!((rows[0].get_string(0).unwrap().as_str(), rows[0].get_long(1).unwrap()), ("é", 3));
+        assert!(rows[1].get_long(1).is_err() && rows[0].get_double(2).is_err(), "empty cells are null");
+        assert_eq!((rows[1].get_double(2).unwrap(), rows[1].get_bool(3).unwrap()), (1.0, false));
     }
 
     #[test]

@@ -319,7 +319,7 @@ fn files_read_back() {
     let error = AblationFile::read(&path, contrast).unwrap_err().to_string();
     assert!(error.contains("ablation_simulated.json") && error.contains("delete the file"), "{error}");
 
-    summary_table(contrast, std::slice::from_ref(&file.ablation)).write_csv(&layout.tables()).unwrap();
+    summary_table(contrast, std::slice::from_ref(&file.ablation)).write(&layout.tables()).unwrap();
     assert_eq!(read_summary(&layout.table(SUMMARY_TABLE), contrast).unwrap(), file.ablation.summary);
     let csv = std::fs::read_to_string(layout.table(SUMMARY_TABLE)).unwrap();
     assert!(
@@ -330,9 +330,7 @@ fn files_read_back() {
     let error = read_summary(&layout.table(SUMMARY_TABLE), contrast).unwrap_err().to_string();
     assert!(error.contains("line 2"), "{error}");
 
-    dissociation_table(contrast, std::slice::from_ref(&file.dissociation))
-        .write_csv(&layout.tables())
-        .unwrap();
+    dissociation_table(contrast, std::slice::from_ref(&file.dissociation)).write(&layout.tables()).unwrap();
     let rows = read_dissociation(&layout.table(DISSOCIATION_TABLE), contrast).unwrap();
     let d = &file.dissociation;
     assert_eq!(rows.len(), 1);

@@ -9,6 +9,7 @@ use common::normal;
 use cs_analysis::joint::{self, JointTable};
 use cs_analysis::known_models::KNOWN_MODELS;
 use cs_analysis::layout::Layout;
+use cs_analysis::parquet_file::PARQUET;
 use cs_analysis::scaling::POOLED;
 use cs_analysis::study::{ContrastStudy, Study, StudyOptions, analyse_csv};
 use cs_analysis::table::Values;
@@ -85,17 +86,15 @@ fn a_published_table_gives_every_table_and_the_same_ones_again() {
     let reversed = dir.path().join("reversed.csv");
     std::fs::write(&reversed, lines.join("\n")).unwrap();
     analyse_csv(&reversed, 100_000, &StudyOptions::default()).unwrap().write(&second).unwrap();
-    let mut names: Vec<_> =
-        std::fs::read_dir(first.tables()).unwrap().map(|f| f.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(
-        names.len(),
-        all.tables.len() + 3,
-        "a file for each table, study.parquet, tasks.parquet and provenance.json"
-    );
-    for name in names {
-        let read = |layout: &Layout| std::fs::read(layout.tables().join(&name)).unwrap();
-        assert!(read(&first) == read(&second), "{name:?}");
+    let files = |folder: std::path::PathBuf| -> Vec<_> {
+        std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).filter(|path| path.is_file()).collect()
+    };
+    let (csv, parquet) = (files(first.tables()), files(first.tables().join(PARQUET)));
+    assert_eq!(csv.len(), all.tables.len() + 1, "a file for each table, and provenance.json");
+    assert_eq!(parquet.len(), all.tables.len());
+    for path in csv.iter().chain(&parquet) {
+        let other = second.tables().join(path.strip_prefix(first.tables()).unwrap());
+        assert!(std::fs::read(path).unwrap() == std::fs::read(other).unwrap(), "{path:?}");
     }
     for (name, columns) in FIRST_COLUMNS {
         let csv = study.table(name).unwrap().to_csv();

@@ -57,7 +57,7 @@ fn a_study_and_its_joint_table_alone_give_the_same_bytes() {
     for file in std::fs::read_dir(layout.tables()).unwrap() {
         let name = file.unwrap().file_name();
         // A joint table does not say which prompts its effects are of, how well models do on held-out ones, or direct effects.
-        if ["head_effects.csv", "self_repair.csv", "tasks.parquet"].iter().any(|of_scans| name == *of_scans) {
+        if ["head_effects.csv", "self_repair.csv", "parquet"].iter().any(|of_scans| name == *of_scans) {
             continue;
         }
         let read = |layout: &Layout| std::fs::read(layout.tables().join(&name)).unwrap();
@@ -207,8 +207,7 @@ fn a_study_of_one_task() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let wanted =
-        ["head_effects.csv", "provenance.json", "self_repair.csv", "task_measures.csv", "tasks.parquet"];
+    let wanted = ["head_effects.csv", "parquet", "provenance.json", "self_repair.csv", "task_measures.csv"];
     assert_eq!(names, wanted);
     assert_eq!(study.task_measures[0].n_heads, 20);
 }

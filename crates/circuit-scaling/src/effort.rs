@@ -46,7 +46,7 @@ pub struct EffortArgs {
     #[arg(long, value_enum, default_value_t)]
     pub effort: Effort,
     /// Bootstrap resamples, and sign flips, of the prompts
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    #[arg(long, value_name = "N", value_parser = resamples)]
     pub resamples: Option<u32>,
 }
 
@@ -72,7 +72,7 @@ pub struct SetArgs {
     #[arg(long, value_name = "N", value_parser = random_sets)]
     pub random_sets: Option<usize>,
     /// Held-out prompts of each task, at most, that random sets are run on
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "N", value_parser = random_prompts)]
     pub random_prompts: Option<u32>,
 }
 
@@ -89,7 +89,21 @@ impl SetArgs {
     }
 }
 
-fn random_sets(text: &str) -> Result<usize, String> {
+/// A number of resamples.
+pub fn resamples(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (100..=10_000_000).contains(n))
+        .ok_or_else(|| "give a whole number from 100 to 10000000".into())
+}
+
+/// A number of prompts that random sets are run on.
+pub fn random_prompts(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|&n| n >= 2).ok_or_else(|| "give a whole number of at least 2".into())
+}
+
+/// A number of random sets.
+pub fn random_sets(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()
         .filter(|n| (2..=100_000).contains(n))

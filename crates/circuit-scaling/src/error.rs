@@ -90,6 +90,25 @@ pub enum CliError {
         /// The scan.
         path: PathBuf,
     },
+    /// Scans of other models in the folder were made in another way.
+    #[error(
+        "{folder} holds a scan of {model} on {task} with --{option} {was}, and this run's has --{option} {is}: scan alike, name \
+         {model} among --models to scan it again, or choose another folder with --out"
+    )]
+    OtherMethod {
+        /// The study.
+        folder: PathBuf,
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+        /// The option.
+        option: &'static str,
+        /// What it was.
+        was: String,
+        /// What it is now.
+        is: String,
+    },
     /// A scanned model is no longer where it was.
     #[error("{model} was scanned from `{from}`, where it is no longer: say where it is with --models")]
     ModelMoved {

@@ -10,6 +10,7 @@ pub mod activations;
 pub mod args;
 mod commands;
 mod complete;
+mod digest;
 mod downloads;
 pub mod edit;
 pub mod effort;
@@ -19,6 +20,7 @@ mod left_out;
 mod measured;
 mod miniatures;
 pub mod model;
+mod partial;
 pub mod prelude;
 mod progress;
 mod scan_meta;
@@ -90,7 +92,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Heroes(args) => commands::tables::heroes(args, display),
         Command::Correlate(args) => commands::tables::correlate(args, display),
         Command::Transfer(args) => commands::tables::transfer(args, display),
-        Command::Analyze(args) => commands::tables::analyze(args),
+        Command::Analyze(args) => commands::tables::analyze(args, display),
         Command::Compare(args) => commands::compare::compare(args, display),
         Command::Trace(args) => commands::trace::trace(args, display),
         Command::Ablate(args) => commands::ablate::ablate(args, display),

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use cs_analysis::head_id::HeadId;
-use cs_circuits::scan::ScanError;
+use cs_circuits::scan::check_heads;
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::Branch;
 use cs_engine::{Options, Progress, Reading, Receiver};
@@ -148,14 +148,9 @@ impl Model {
     /// # Errors
     /// The first of them.
     pub fn check_heads(&self, heads: impl IntoIterator<Item = HeadId>) -> Result<(), CliError> {
-        let (n_layers, n_heads) = (self.spec().n_layers as u32, self.spec().n_heads as u32);
-        match heads.into_iter().find(|head| head.layer >= n_layers || head.head >= n_heads) {
-            None => Ok(()),
-            Some(head) => Err(CliError::Scan {
-                model: self.name().to_owned(),
-                source: ScanError::NoSuchHead { head, n_layers, n_heads },
-            }),
-        }
+        let heads: Vec<HeadId> = heads.into_iter().collect();
+        check_heads(self.spec(), &heads)
+            .map_err(|source| CliError::Scan { model: self.name().to_owned(), source })
     }
 }
 

@@ -8,14 +8,15 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use clap::ValueEnum;
+use clap::{Args, FromArgMatches, ValueEnum};
 use cs_analysis::files::write_bytes;
 use cs_circuits::toml_error;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{self, RunArgs, Stage};
-use crate::effort::Effort;
+use crate::args::{RunArgs, Stage, at_least_one, threshold};
+use crate::effort::{Effort, random_prompts, random_sets, resamples};
 use crate::error::CliError;
+use crate::subject::Subject;
 
 /// The fields of `study.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -104,19 +105,28 @@ impl StudyFile {
         let unless_effort = |field: &str| !is_given(field) && !is_given("effort");
         put(&mut measure.models, self.models.filter(|_| unless_given("models")));
         put(&mut args.tasks, self.tasks.filter(|_| unless_given("tasks")));
-        put(&mut measure.prompts, self.prompts.filter(|_| unless_effort("prompts")).map(Some));
+        let sets = &mut args.sets;
         put(&mut measure.seed, self.seed.filter(|_| unless_given("seed")));
-        put(&mut args.sets.random_sets, self.random_sets.filter(|_| unless_effort("random_sets")).map(Some));
-        put(
-            &mut args.sets.random_prompts,
-            self.random_prompts.filter(|_| unless_effort("random_prompts")).map(Some),
-        );
-        put(&mut measure.effort.resamples, self.resamples.filter(|_| unless_effort("resamples")).map(Some));
+        // Numbers are read as the options of their names read them.
+        if let Some(n) = self.prompts.filter(|_| unless_effort("prompts")) {
+            measure.prompts = Some(at_least_one(&n.to_string()).map_err(|e| bad("prompts", e))?);
+        }
+        if let Some(n) = self.random_sets.filter(|_| unless_effort("random_sets")) {
+            sets.random_sets = Some(random_sets(&n.to_string()).map_err(|e| bad("random_sets", e))?);
+        }
+        if let Some(n) = self.random_prompts.filter(|_| unless_effort("random_prompts")) {
+            sets.random_prompts = Some(random_prompts(&n.to_string()).map_err(|e| bad("random_prompts", e))?);
+        }
+        if let Some(n) = self.resamples.filter(|_| unless_effort("resamples")) {
+            measure.effort.resamples = Some(resamples(&n.to_string()).map_err(|e| bad("resamples", e))?);
+        }
         if let Some(text) = self.effort.filter(|_| unless_given("effort")) {
             measure.effort.effort = Effort::from_str(&text, true)
                 .map_err(|_| bad("effort", format!("`{text}` is not quick, standard or thorough")))?;
         }
-        put(&mut tables.top_k, self.top_k.filter(|_| unless_given("top_k")));
+        if let Some(k) = self.top_k.filter(|_| unless_given("top_k")) {
+            tables.top_k = at_least_one(&k.to_string()).map_err(|e| bad("top_k", e))?;
+        }
         put(&mut tables.contrasts.contrast, self.contrast.filter(|_| unless_given("contrast")));
         put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
@@ -135,7 +145,7 @@ impl StudyFile {
             measure.reference = parsed(&text).map_err(|e| bad("reference", e))?;
         }
         if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
-            tables.tau = args::threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
+            tables.tau = threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
         }
         if let Some(stages) = self.stages.filter(|_| unless_given("stages")) {
             let stage = |name: &String| Stage::from_str(name, true);
@@ -171,6 +181,21 @@ impl StudyFile {
             resamples: Some(measure.effort.resampling().n_resamples),
             stages: Some(args.stages().iter().map(|stage| stage.name().to_owned()).collect()),
         }
+    }
+
+    /// The same choices, all of them stated.
+    ///
+    /// # Errors
+    /// As [`Self::fill`]; names that mean no model.
+    pub fn stated(self, path: &Path) -> Result<Self, CliError> {
+        let bare = RunArgs::augment_args(clap::Command::new("run")).get_matches_from(["run"]);
+        let mut args = RunArgs::from_arg_matches(&bare).unwrap_or_else(|error| error.exit());
+        self.fill(path, &mut args, |_| false)?;
+        let models = match args.measure.models.is_empty() {
+            true => Subject::names(&[])?,
+            false => args.measure.models.clone(),
+        };
+        Ok(Self::of(&args, models))
     }
 
     /// Writes the file.

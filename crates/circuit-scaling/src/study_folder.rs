@@ -5,20 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use cs_analysis::contrast::Contrast;
 use cs_analysis::file_name::file_safe_name;
-use cs_analysis::files::{write_atomic, write_bytes};
+use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::measured::Measured;
-use crate::stop;
+use crate::partial::Partial;
+use crate::progress::Display;
 
 /// A folder that this process alone writes to.
 pub struct StudyFolder {
@@ -38,32 +37,21 @@ struct Step {
     outputs: BTreeMap<PathBuf, Digest256>,
 }
 
-/// A SHA-256 in hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Digest256(String);
-
-impl Digest256 {
-    /// Of everything that a step's result depends on.
-    pub fn of(inputs: &serde_json::Value) -> Self {
-        Self::of_bytes(inputs.to_string().as_bytes())
-    }
-
-    /// Of a file; `None` where it cannot be read.
-    pub fn of_file(path: &Path) -> Option<Self> {
-        fs::read(path).ok().map(|bytes| Self::of_bytes(&bytes))
-    }
-
-    fn of_bytes(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl StudyFolder {
+    /// Refuses a path that cannot be a folder, without making one.
+    ///
+    /// # Errors
+    /// [`CliError::Out`] where the path, or a folder that it should lie in, is a file.
+    pub fn check(out: &Path) -> Result<(), CliError> {
+        match out.ancestors().find(|path| path.exists()) {
+            Some(path) if !path.is_dir() => {
+                let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+                Err(CliError::Out { path: path.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the folder if need be, proves that it can be written, and locks it until this value is dropped or the
     /// process ends, however it ends.
     ///
@@ -95,7 +83,6 @@ impl StudyFolder {
             }
         };
         let layout = Layout::new(out);
-        fs::create_dir_all(layout.results()).map_err(fail)?;
         // A record that cannot be read says nothing: everything is made anew.
         let steps = fs::read(own.join(STEPS))
             .ok()
@@ -119,30 +106,163 @@ impl StudyFolder {
         self.steps.contains_key(step)
     }
 
-    /// Records that a step is done. What it made another time and did not make now is removed: it would be taken for a
-    /// result of these inputs.
+    /// Records that a step is done.
     ///
     /// # Errors
     /// When an output cannot be read or the record not be written.
     pub fn done(&mut self, step: &str, inputs: Digest256, outputs: &[PathBuf]) -> Result<(), CliError> {
-        let root = self.layout.root();
-        let outputs = outputs.iter().map(|path| {
-            let bytes = fs::read(path).map_err(|source| CliError::Out { path: path.clone(), source })?;
-            Ok((path.strip_prefix(root).unwrap_or(path).to_owned(), Digest256::of_bytes(&bytes)))
-        });
-        let outputs = outputs.collect::<Result<BTreeMap<_, _>, CliError>>()?;
-        for path in self.steps.get(step).into_iter().flat_map(|before| before.outputs.keys()) {
-            if !outputs.contains_key(path) {
-                let stale = root.join(path);
-                match fs::remove_file(&stale) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(CliError::Out { path: stale, source: error });
-                    }
-                    _ => {}
+        let outputs = self.digests(self.layout.root(), outputs)?;
+        self.steps.insert(step.to_owned(), Step { inputs, outputs });
+        self.save()
+    }
+
+    /// Has a step write its files, and records that it is done. `make` writes them below a layout of its own and returns their
+    /// paths there; they are then put into the study. What the step made another time and did not make now is taken away: it would
+    /// be taken for a result of these inputs. Nothing that was written or changed by hand is lost: it is moved to [`EDITED`], which
+    /// is said. Returns the paths in the study.
+    ///
+    /// # Errors
+    /// Those of `make`; files that cannot be written.
+    pub fn put(
+        &mut self,
+        step: &str,
+        inputs: Digest256,
+        display: Display,
+        make: impl FnOnce(&Layout) -> Result<Vec<PathBuf>, CliError>,
+    ) -> Result<Vec<PathBuf>, CliError> {
+        let outputs = self.place(make, display)?;
+        let before = self.steps.get(step).map(|before| before.outputs.clone()).unwrap_or_default();
+        for (path, digest) in before.iter().filter(|(path, _)| !outputs.contains_key(*path)) {
+            let stale = self.layout.root().join(path);
+            match Digest256::of_file(&stale) {
+                Some(found) if found == *digest => {
+                    fs::remove_file(&stale).map_err(|source| CliError::Out { path: stale, source })?;
                 }
+                Some(_) => self.set_aside(path, display)?,
+                None => {}
             }
         }
+        let paths = outputs.keys().map(|path| self.layout.root().join(path)).collect();
+        self.arrived(&outputs);
         self.steps.insert(step.to_owned(), Step { inputs, outputs });
+        self.save()?;
+        Ok(paths)
+    }
+
+    /// The same for a command that makes some of a study's files anew and leaves the others as they are.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn add(
+        &mut self,
+        command: &str,
+        display: Display,
+        make: impl FnOnce(&Layout) -> Result<Vec<PathBuf>, CliError>,
+    ) -> Result<Vec<PathBuf>, CliError> {
+        let outputs = self.place(make, display)?;
+        let paths = outputs.keys().map(|path| self.layout.root().join(path)).collect();
+        self.arrived(&outputs);
+        let inputs = Digest256::of(&serde_json::json!({ "command": command }));
+        let of_command = self.steps.entry(format!("command {command}"));
+        of_command.or_insert_with(|| Step { inputs, outputs: BTreeMap::new() }).outputs.extend(outputs);
+        self.save()?;
+        Ok(paths)
+    }
+
+    /// Has files written beside the study and moves them into it; returns what they hold. What they will hold is recorded
+    /// before the first is moved, so that a run that is killed in between knows its own files again.
+    fn place(
+        &mut self,
+        make: impl FnOnce(&Layout) -> Result<Vec<PathBuf>, CliError>,
+        display: Display,
+    ) -> Result<BTreeMap<PathBuf, Digest256>, CliError> {
+        let desk = self.own(DESK);
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            |source| CliError::Out { path, source }
+        };
+        let _ = fs::remove_dir_all(&desk);
+        let made = make(&Layout::new(&desk)).and_then(|paths| self.digests(&desk, &paths));
+        let outputs = match made {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                let _ = fs::remove_dir_all(&desk);
+                return Err(error);
+            }
+        };
+        let under_way = Step { inputs: Digest256::of(&serde_json::json!(DESK)), outputs: outputs.clone() };
+        let step = (1..).map(|n| format!("{UNDER_WAY} {n}")).find(|step| !self.steps.contains_key(step));
+        self.steps.insert(step.unwrap_or_default(), under_way);
+        self.save()?;
+        for (path, digest) in &outputs {
+            let (from, to) = (desk.join(path), self.layout.root().join(path));
+            match Digest256::of_file(&to) {
+                Some(found) if found == *digest => continue,
+                Some(found) if !self.is_own(path, &found) => self.set_aside(path, display)?,
+                _ => {}
+            }
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder).map_err(fail(folder))?;
+            }
+            fs::rename(&from, &to).map_err(fail(&to))?;
+        }
+        let _ = fs::remove_dir_all(&desk);
+        Ok(outputs)
+    }
+
+    /// Forgets that these files are being moved: they are where they belong.
+    fn arrived(&mut self, outputs: &BTreeMap<PathBuf, Digest256>) {
+        self.steps.retain(|name, step| {
+            if name.starts_with(UNDER_WAY) {
+                step.outputs.retain(|path, _| !outputs.contains_key(path));
+            }
+            !name.starts_with(UNDER_WAY) || !step.outputs.is_empty()
+        });
+    }
+
+    /// Whether some step wrote this content to this path.
+    fn is_own(&self, path: &Path, content: &Digest256) -> bool {
+        self.steps.values().any(|step| step.outputs.get(path) == Some(content))
+    }
+
+    /// Moves a file that somebody wrote or changed to where no command writes, and says so.
+    fn set_aside(&self, path: &Path, display: Display) -> Result<(), CliError> {
+        let root = self.layout.root();
+        let (stem, extension) = (path.file_stem().unwrap_or_default(), path.extension());
+        let named = |n: usize| {
+            let mut name = stem.to_owned();
+            if n > 1 {
+                name.push(format!("-{n}"));
+            }
+            if let Some(extension) = extension {
+                name.push(".");
+                name.push(extension);
+            }
+            Path::new(EDITED).join(path.with_file_name(name))
+        };
+        let kept = (1..).map(named).find(|kept| !root.join(kept).exists()).unwrap_or_default();
+        let (from, to) = (root.join(path), root.join(&kept));
+        let fail = |source| CliError::Out { path: to.clone(), source };
+        to.parent().map_or(Ok(()), fs::create_dir_all).map_err(fail)?;
+        fs::rename(&from, &to).map_err(fail)?;
+        display.note(&format!(
+            "{} was not as this program wrote it: kept as {}",
+            from.display(),
+            to.display()
+        ));
+        Ok(())
+    }
+
+    /// What files below `root` hold, by their paths there.
+    fn digests(&self, root: &Path, paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Digest256>, CliError> {
+        let digest = |path: &PathBuf| {
+            let bytes = fs::read(path).map_err(|source| CliError::Out { path: path.clone(), source })?;
+            Ok((path.strip_prefix(root).unwrap_or(path).to_owned(), Digest256::of_bytes(&bytes)))
+        };
+        paths.iter().map(digest).collect()
+    }
+
+    fn save(&self) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(&self.steps).unwrap_or_default();
         Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
     }
@@ -175,7 +295,7 @@ impl StudyFolder {
 
     /// A file of the program's own inside the folder.
     pub fn own(&self, name: &str) -> PathBuf {
-        self.layout.root().join(OWN).join(name)
+        own_file(&self.layout, name)
     }
 
     /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
@@ -194,63 +314,20 @@ impl StudyFolder {
     }
 }
 
+/// Where, inside a study's folder, files are kept that were written or changed by hand and stood where the program writes.
+pub const EDITED: &str = "edited";
+
 const OWN: &str = ".circuit-scaling";
 const STEPS: &str = "steps.json";
 const LOCK: &str = "lock";
+/// Where files are written before they are moved into the study.
+const DESK: &str = "new";
+/// How the names of steps begin whose files are being moved.
+const UNDER_WAY: &str = "under way";
 
-/// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
-/// where it was.
-///
-/// The file is the hash of the step's inputs as text, then the numbers as little-endian float32.
-pub struct Partial {
-    path: PathBuf,
-    inputs: Digest256,
-    /// What is known already; empty where nothing is.
-    pub known: Vec<f32>,
-    next_write: Instant,
-}
-
-impl Partial {
-    /// What is known under these inputs, in this file.
-    pub fn read(path: PathBuf, inputs: &Digest256) -> Self {
-        let bytes = fs::read(&path).unwrap_or_default();
-        let known = match bytes.strip_prefix(inputs.as_str().as_bytes()) {
-            Some(numbers) => numbers.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            None => vec![],
-        };
-        Self { path, inputs: inputs.clone(), known, next_write: Instant::now() + Duration::from_millis(500) }
-    }
-
-    /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
-    pub fn keep(&mut self, found: &[f32]) {
-        let start = Instant::now();
-        if self.is_due() {
-            // A disk that is full now may have room when the step is done; that write reports what goes wrong.
-            let _ = self.save(found);
-            self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
-        }
-    }
-
-    /// Whether it is time to write again, or the program is about to end.
-    pub fn is_due(&self) -> bool {
-        Instant::now() >= self.next_write || stop::asked().is_some()
-    }
-
-    /// Writes what is known now.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, found: &[f32]) -> Result<(), CliError> {
-        Ok(write_atomic(&self.path, |out| {
-            out.write_all(self.inputs.as_str().as_bytes())?;
-            found.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))
-        })?)
-    }
-
-    /// Removes the file: the result itself is on disk.
-    pub fn finish(self) {
-        let _ = fs::remove_file(&self.path);
-    }
+/// A file of the program's own inside a study's folder.
+pub fn own_file(layout: &Layout, name: &str) -> PathBuf {
+    layout.root().join(OWN).join(name)
 }
 
 #[cfg(test)]
@@ -258,11 +335,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::progress::Mode;
 
     #[test]
     fn a_step_is_done_until_its_inputs_or_outputs_change() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("results/x.csv");
+        let path = dir.path().join("x.csv");
         let inputs = Digest256::of(&json!({"seed": 1}));
         {
             let mut folder = StudyFolder::open(dir.path()).unwrap();
@@ -280,15 +358,95 @@ mod tests {
         assert!(!folder.is_done("x", &inputs));
     }
 
+    const QUIET: Display = Display { mode: Mode::Quiet, verbose: false, whole: None, share: None };
+
+    /// Has a step write these files.
+    fn put(folder: &mut StudyFolder, step: &str, files: &[(&str, &str)]) {
+        let make = |layout: &Layout| {
+            let write = |(name, text): &(&str, &str)| {
+                let path = layout.root().join(name);
+                write_bytes(&path, text.as_bytes())?;
+                Ok(path)
+            };
+            files.iter().map(write).collect()
+        };
+        folder.put(step, Digest256::of(&json!(files)), QUIET, make).unwrap();
+    }
+
+    fn text(folder: &StudyFolder, name: &str) -> Option<String> {
+        fs::read_to_string(folder.layout.root().join(name)).ok()
+    }
+
     #[test]
     fn what_a_step_no_longer_makes_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let mut folder = StudyFolder::open(dir.path()).unwrap();
-        let paths = ["a", "b"].map(|name| dir.path().join(name));
-        paths.iter().for_each(|path| fs::write(path, "x").unwrap());
-        folder.done("x", Digest256::of(&json!(1)), &paths).unwrap();
-        folder.done("x", Digest256::of(&json!(2)), &paths[..1]).unwrap();
-        assert!(paths[0].exists() && !paths[1].exists());
+        put(&mut folder, "x", &[("a", "1"), ("n/b", "1")]);
+        put(&mut folder, "x", &[("a", "2")]);
+        assert_eq!((text(&folder, "a").as_deref(), text(&folder, "n/b")), (Some("2"), None));
+        assert!(!dir.path().join(EDITED).exists() && !folder.own(DESK).exists());
+    }
+
+    #[test]
+    fn what_was_changed_by_hand_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file of somebody's own lies where a step will write, another beside it.
+        fs::write(dir.path().join("a"), "mine").unwrap();
+        fs::write(dir.path().join("other"), "mine").unwrap();
+        let mut folder = StudyFolder::open(dir.path()).unwrap();
+        put(&mut folder, "x", &[("a", "1"), ("n/b.md", "1")]);
+        let edit = |name: &str, content: &str| fs::write(dir.path().join(name), content).unwrap();
+        edit("n/b.md", "edited");
+        put(&mut folder, "x", &[("a", "1"), ("n/b.md", "2")]);
+        // Edited again, and no longer made.
+        edit("n/b.md", "edited again");
+        put(&mut folder, "x", &[("a", "1")]);
+        for (name, content) in [
+            ("a", Some("1")),
+            ("edited/a", Some("mine")),
+            ("other", Some("mine")),
+            ("n/b.md", None),
+            ("edited/n/b.md", Some("edited")),
+            ("edited/n/b-2.md", Some("edited again")),
+        ] {
+            assert_eq!(text(&folder, name).as_deref(), content, "{name}");
+        }
+        // What another step of the program wrote is not somebody's own.
+        put(&mut folder, "y", &[("a", "3")]);
+        put(&mut folder, "x", &[("a", "1")]);
+        assert_eq!((text(&folder, "a").as_deref(), text(&folder, "edited/a-2")), (Some("1"), None));
+    }
+
+    #[test]
+    fn files_of_a_run_that_was_killed_are_known_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = StudyFolder::open(dir.path()).unwrap();
+        put(&mut folder, "x", &[("a", "1"), ("b", "1")]);
+        // Killed after the first of two files was moved.
+        let make = |layout: &Layout| {
+            let paths = ["a", "b"].map(|name| layout.root().join(name));
+            paths.iter().for_each(|path| write_bytes(path, b"2").unwrap());
+            fs::create_dir(dir.path().join("c")).unwrap();
+            write_bytes(&layout.root().join("c"), b"2").unwrap();
+            Ok([&paths[..], &[layout.root().join("c")]].concat())
+        };
+        assert!(folder.put("x", Digest256::of(&json!(2)), QUIET, make).is_err());
+        drop(folder);
+        fs::remove_dir(dir.path().join("c")).unwrap();
+        let mut folder = StudyFolder::open(dir.path()).unwrap();
+        assert_eq!(text(&folder, "a").as_deref(), Some("2"));
+        put(&mut folder, "x", &[("a", "3"), ("b", "3")]);
+        assert!(!dir.path().join(EDITED).exists());
+        assert_eq!(text(&folder, "b").as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn a_file_is_not_a_folder_for_a_study() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(StudyFolder::check(&file).is_err() && StudyFolder::check(&file.join("a/b")).is_err());
+        assert!(StudyFolder::check(&dir.path().join("a/b")).is_ok() && !dir.path().join("a").exists());
     }
 
     #[test]
@@ -298,21 +456,5 @@ mod tests {
         assert!(matches!(StudyFolder::open(dir.path()), Err(CliError::InUse { .. })));
         drop(first);
         assert!(StudyFolder::open(dir.path()).is_ok());
-    }
-
-    #[test]
-    fn a_partial_scan_of_other_inputs_is_no_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = StudyFolder::open(dir.path()).unwrap();
-        let [inputs, others] = [1, 2].map(|seed| Digest256::of(&json!(seed)));
-        let mut partial = folder.partial_scan("ioi", "m", &inputs);
-        assert!(partial.known.is_empty());
-        partial.next_write = Instant::now();
-        partial.keep(&[1.5, f32::NAN, -2.0]);
-        let again = folder.partial_scan("ioi", "m", &inputs);
-        assert!(again.known.len() == 3 && again.known[0] == 1.5 && again.known[1].is_nan());
-        assert!(folder.partial_scan("ioi", "m", &others).known.is_empty());
-        again.finish();
-        assert!(folder.partial_scan("ioi", "m", &inputs).known.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use cs_model::error::LoadError;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
-use crate::downloads::HubName;
+use crate::downloads::{self, HubName};
 use crate::error::{CliError, one_line};
 use crate::miniatures::{self, MINIATURES};
 use crate::progress::Display;
@@ -66,13 +66,7 @@ impl Subject {
         if Path::new(name).is_dir() {
             return Self::from_files(&ModelFiles::folder(name)?, name.to_owned(), None);
         }
-        if Path::new(name).is_file() {
-            return Err(CliError::ModelIsFile { name: name.into() });
-        }
-        let Some(on_hub) = HubName::parse(name) else {
-            let miniatures = MINIATURES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
-            return Err(CliError::UnknownModel { name: name.into(), miniatures });
-        };
+        let on_hub = on_hub(name)?;
         let snapshot = on_hub.cached()?;
         let files = ModelFiles::folder(&snapshot.folder)?;
         let family = on_hub.known.map(|known| known.family);
@@ -101,21 +95,54 @@ impl Subject {
         })
     }
 
+    /// The names in tables of several models, which must be different; without any, the shipped ones. No file is read for it.
+    ///
+    /// # Errors
+    /// A name that is neither a model's nor a folder's; two models of one name.
+    pub fn names(given: &[String]) -> Result<Vec<String>, CliError> {
+        if given.is_empty() {
+            return Ok(MINIATURES.iter().map(|m| m.name.to_owned()).collect());
+        }
+        let names: Vec<String> = given.iter().map(|name| Self::name_of(name)).collect::<Result<_, _>>()?;
+        match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            Some((_, name)) => Err(CliError::SameName { name: name.clone() }),
+            None => Ok(names),
+        }
+    }
+
+    /// What [`Self::find`] would call a model.
+    fn name_of(name: &str) -> Result<String, CliError> {
+        if let Some(miniature) = miniatures::find(name) {
+            return Ok(miniature.name.to_owned());
+        }
+        if Path::new(name).is_dir() {
+            return Ok(ModelFiles::folder(name)?.name());
+        }
+        Ok(on_hub(name)?.name())
+    }
+
     /// Opens several models, which must have different names; without any names, the shipped ones.
     ///
     /// # Errors
-    /// As [`Self::open`]; two models of one name.
-    pub fn open_all(names: &[String], display: Display) -> Result<Vec<Self>, CliError> {
-        let default = || MINIATURES.iter().map(|m| m.name.to_owned()).collect();
-        let names: Vec<String> = if names.is_empty() { default() } else { names.to_vec() };
-        let subjects: Vec<Self> =
-            names.iter().map(|name| Self::open(name, display)).collect::<Result<_, _>>()?;
-        for (i, subject) in subjects.iter().enumerate() {
-            if subjects[..i].iter().any(|s| s.name == subject.name) {
-                return Err(CliError::SameName { name: subject.name.clone() });
-            }
+    /// As [`Self::open`] and [`Self::names`].
+    pub fn open_all(given: &[String], display: Display) -> Result<Vec<Self>, CliError> {
+        let names = Self::names(given)?;
+        let given = if given.is_empty() { &names } else { given };
+        given.iter().map(|name| Self::open(name, display)).collect()
+    }
+
+    /// The same, downloaded if need be, once those that are here have been found to be models.
+    ///
+    /// # Errors
+    /// As [`Self::open_all`]; a model that cannot be had.
+    pub fn fetch_all(given: &[String], display: Display) -> Result<Vec<Self>, CliError> {
+        Self::names(given)?;
+        if given.iter().any(|name| HubName::parse(name).is_some()) {
+            let here = given.iter().filter(|name| HubName::parse(name).is_none());
+            here.map(|name| Self::find(name)?.tokenizer().map(drop)).collect::<Result<(), _>>()?;
         }
-        Ok(subjects)
+        downloads::fetch(given, display)?;
+        Self::open_all(given, display)
     }
 
     /// Loads the weights.
@@ -143,6 +170,17 @@ impl Subject {
     pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
         self.tokenizer.as_ref().ok_or_else(|| CliError::NoTokenizer { model: self.hf_name.clone() })
     }
+}
+
+/// A model of the Hub by its name.
+fn on_hub(name: &str) -> Result<HubName<'_>, CliError> {
+    if Path::new(name).is_file() {
+        return Err(CliError::ModelIsFile { name: name.into() });
+    }
+    HubName::parse(name).ok_or_else(|| {
+        let miniatures = MINIATURES.iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
+        CliError::UnknownModel { name: name.into(), miniatures }
+    })
 }
 
 /// A model whose weights may never be needed.

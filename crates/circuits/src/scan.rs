@@ -154,7 +154,7 @@ pub enum ScanError {
         /// Heads per layer.
         n_heads: u32,
     },
-    /// The forward pass gave a number that is none.
+    /// The forward pass gave NaN or an infinity.
     #[error(
         "the logit difference of prompt {prompt:?} is not a finite number: the model's weights overflow float32"
     )]
@@ -223,10 +223,7 @@ pub fn resume(
         only.dedup();
     }
     let heads = meta.scanned_heads();
-    let (n_layers, n_heads) = (meta.n_layers, meta.n_heads);
-    if let Some(&head) = heads.iter().find(|id| id.layer >= n_layers || id.head >= n_heads) {
-        return Err(ScanError::NoSuchHead { head, n_layers, n_heads });
-    }
+    check_heads(spec, &heads)?;
     let branches = one_by_one(&heads, options);
     let n_prompts = prompts.prompts.len();
     let mut ablated = known;
@@ -257,6 +254,18 @@ pub fn resume(
         template: template_numbers(prompts),
         base_correct: correct_among_candidates(decoder, prompts, options.engine)?,
     })
+}
+
+/// Checks that a model has these heads.
+///
+/// # Errors
+/// [`ScanError::NoSuchHead`]
+pub fn check_heads(spec: &ModelSpec, heads: &[HeadId]) -> Result<(), ScanError> {
+    let (n_layers, n_heads) = (spec.n_layers as u32, spec.n_heads as u32);
+    match heads.iter().find(|id| id.layer >= n_layers || id.head >= n_heads) {
+        Some(&head) => Err(ScanError::NoSuchHead { head, n_layers, n_heads }),
+        None => Ok(()),
+    }
 }
 
 /// What [`scan`] costs on a model of this shape, without running it.

@@ -15,29 +15,35 @@ use crate::weights::{LayerWeights, Norm};
 use cs_model::spec::{BlockLayout, ModelSpec, NormPlacement};
 
 /// How a branch's output joins the residual stream.
-#[derive(Clone, Copy)]
-pub(crate) enum Join<'a> {
+pub(crate) enum Join<'a, N = Norm> {
     /// `x + f`
     Add,
     /// `norm(x + f)`
-    AddThenNorm(&'a Norm),
+    AddThenNorm(&'a N),
     /// `x + norm(f)`
-    AddNormed(&'a Norm),
+    AddNormed(&'a N),
 }
 
 /// One block of a decoder as steps.
-#[derive(Clone, Copy)]
-pub(crate) struct Block<'a> {
+pub(crate) struct Block<'a, N = Norm> {
     /// The norm that attention reads the residual stream through.
-    pub attn_in: Option<&'a Norm>,
+    pub attn_in: Option<&'a N>,
     /// What becomes of attention's output.
-    pub attn_out: Join<'a>,
+    pub attn_out: Join<'a, N>,
     /// Whether the MLP reads the block's input rather than what attention made of it.
     pub parallel: bool,
     /// The norm that the MLP reads its input through.
-    pub mlp_in: Option<&'a Norm>,
+    pub mlp_in: Option<&'a N>,
     /// What becomes of the MLP's output.
-    pub mlp_out: Join<'a>,
+    pub mlp_out: Join<'a, N>,
+}
+
+/// A block's norms, on the processor or on a device.
+pub(crate) struct Norms<'a, N> {
+    pub ln1: &'a N,
+    pub ln1_post: &'a Option<N>,
+    pub ln2: &'a N,
+    pub ln2_post: &'a Option<N>,
 }
 
 impl<'a> Block<'a> {
@@ -47,8 +53,19 @@ impl<'a> Block<'a> {
     /// If a norm that the settings ask for is not among the weights.
     pub fn of(spec: &ModelSpec, weights: &'a LayerWeights) -> Self {
         let LayerWeights { ln1, ln2, ln1_post, ln2_post, .. } = weights;
+        Self::with(spec, Norms { ln1, ln1_post, ln2, ln2_post })
+    }
+}
+
+impl<'a, N> Block<'a, N> {
+    /// The steps of a block with these settings and norms.
+    ///
+    /// # Panics
+    /// If a norm that the settings ask for is missing.
+    pub fn with(spec: &ModelSpec, norms: Norms<'a, N>) -> Self {
+        let Norms { ln1, ln1_post, ln2, ln2_post } = norms;
         let on_branch =
-            |norm: &'a Option<Norm>| norm.as_ref().expect("weights hold the norms that the spec places");
+            |norm: &'a Option<N>| norm.as_ref().expect("weights hold the norms that the spec places");
         let (attn_in, attn_out) = match spec.norm {
             NormPlacement::Pre => (Some(ln1), Join::Add),
             NormPlacement::Post => (None, Join::AddThenNorm(ln1)),

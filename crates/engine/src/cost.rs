@@ -17,22 +17,18 @@
 //! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
 //! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
 
-use std::hint::black_box;
 use std::ops::Range;
-use std::time::{Duration, Instant};
-
-use cs_kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, ScoreRule, matmul};
 
 use crate::driver::even_parts;
 use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::intervention::Branch;
-use crate::machine::cpu::{self, TILE, activate, activate_gate, mlp_block, norm};
+use crate::machine::cpu;
 use crate::means;
 use crate::plan::{self, Chunk};
+use crate::rates::Rates;
 use crate::request::{Options, Prompt};
 use crate::tree::Tree;
-use crate::weights::Norm;
 use cs_model::spec::ModelSpec;
 
 /// What a run costs.
@@ -213,120 +209,6 @@ fn attention(spec: &ModelSpec, layer: usize, forest: &Forest, queries: &[u32]) -
     4.0 * spec.d_attn() as f64 * queries.iter().map(seen).sum::<usize>() as f64
 }
 
-/// Floating-point operations a second that all threads of the current pool reach together.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rates {
-    /// In matrix products of the model's shape, the activation between them included.
-    pub dense: f64,
-    /// In attention over a few dozen nodes.
-    pub attention: f64,
-}
-
-impl Rates {
-    /// Measures them for a model's widths in about `budget`, on random numbers.
-    #[must_use]
-    pub fn measure(spec: &ModelSpec, budget: Duration) -> Self {
-        Self { dense: dense_rate(spec, budget * 3 / 4), attention: attention_rate(spec, budget / 4) }
-    }
-}
-
-/// A number that costs nothing to make and overflows nothing.
-fn some_float(i: usize) -> f32 {
-    (i % 251) as f32 / 125.5 - 1.0
-}
-
-/// Repeats `work`, which returns the operations it did, on every thread until `budget` is spent; operations a second.
-fn rate(budget: Duration, work: impl Fn(&mut Vec<f32>) -> f64 + Sync) -> f64 {
-    let rates = rayon::broadcast(|_| {
-        let mut scratch = Vec::new();
-        work(&mut scratch); // the first time pays for memory
-        let start = Instant::now();
-        let mut done = 0.0;
-        while done == 0.0 || start.elapsed() < budget {
-            done += work(&mut scratch);
-        }
-        done / start.elapsed().as_secs_f64()
-    });
-    rates.into_iter().sum()
-}
-
-/// The MLP of one layer on full tiles, as [`cpu::Layer`] runs it, its norm and residual addition included; of models
-/// without, `W_O`.
-fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
-    let (d_model, d_hidden) = (spec.d_model, if spec.d_mlp > 0 { spec.d_mlp } else { spec.d_attn() });
-    let fill = |row: usize, out: &mut [f32]| {
-        out.iter_mut().enumerate().for_each(|(i, x)| *x = some_float(row + i));
-    };
-    let w_in = PackedMatrix::pack_rows(d_model, d_hidden, fill);
-    let w_gate = spec.gated_mlp.then(|| PackedMatrix::pack_rows(d_model, d_hidden, fill));
-    let w_out = PackedMatrix::pack_rows(d_hidden, d_model, fill);
-    let gain = Norm { weight: Some(vec![1.0; d_model]), bias: None };
-    let n_products = if spec.gated_mlp { 3 } else { 2 };
-    let block = mlp_block(spec);
-    rate(budget, |scratch| {
-        let (n_x, n_hidden) = (TILE * d_model, TILE * block.min(d_hidden));
-        if scratch.is_empty() {
-            scratch.extend((0..2 * n_x + 2 * n_hidden).map(some_float));
-        }
-        let (x, rest) = scratch.split_at_mut(n_x);
-        let (normed, rest) = rest.split_at_mut(n_x);
-        let (hidden, up) = rest.split_at_mut(n_hidden);
-        norm(spec, &gain, x, normed);
-        for from in (0..d_hidden).step_by(block) {
-            let columns = from..d_hidden.min(from + block);
-            let width = columns.len();
-            let (hidden, up) = (&mut hidden[..TILE * width], &mut up[..TILE * width]);
-            let product = |w: &PackedMatrix, out: &mut [f32]| {
-                let (input, into) = (MatRef::new(normed, TILE, d_model), MatMut::new(out, TILE, width));
-                matmul(input, w.block(0..d_model, columns.clone()), into, Init::Zero);
-            };
-            product(&w_in, hidden);
-            match &w_gate {
-                None => activate(spec.activation, hidden),
-                Some(w_gate) => {
-                    product(w_gate, up);
-                    activate_gate(spec.activation, hidden, up);
-                }
-            }
-            let w_out = w_out.block(columns, 0..d_model);
-            let (hidden, into) = (MatRef::new(hidden, TILE, width), MatMut::new(x, TILE, d_model));
-            matmul(hidden, w_out, into, Init::Accumulate);
-        }
-        // As small as they began: sums that grow turn by turn would end as infinities.
-        x.iter_mut().for_each(|x| *x *= 1e-3);
-        black_box(&x[0]);
-        (2 * n_products * TILE * d_model * d_hidden) as f64
-    })
-}
-
-/// Attention of every head of the last few nodes of paths of 20, as prompts that share a beginning have them.
-fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
-    const LEN: usize = 20;
-    const OWN: usize = 8;
-    let (d_attn, d_kv, n_paths) = (spec.d_attn(), spec.d_kv(), 16);
-    let kv: Vec<f32> = (0..2 * d_kv * (LEN + n_paths * OWN)).map(some_float).collect();
-    let kv = KeyValues { data: &kv, stride: 2 * d_kv, key: 0, value: d_kv };
-    let rule = ScoreRule { scale: 0.1, softcap: spec.attn_softcap };
-    rate(budget, |scratch| {
-        scratch.resize(2 * d_attn * OWN, 0.5);
-        let (q, z) = scratch.split_at_mut(d_attn * OWN);
-        let mut attention = PathAttention::new(spec.n_heads, spec.n_kv_heads, spec.d_head);
-        for path in 0..n_paths {
-            let own = (LEN + path * OWN) as u32;
-            let nodes: Vec<u32> = (0..(LEN - OWN) as u32).chain(own..own + OWN as u32).collect();
-            for first in (0..OWN).step_by(PathAttention::QUERIES) {
-                let end = first + PathAttention::QUERIES;
-                let rows = first * d_attn..end * d_attn;
-                let q = MatRef::new(&q[rows.clone()], PathAttention::QUERIES, d_attn);
-                let z = MatMut::new(&mut z[rows], PathAttention::QUERIES, d_attn);
-                attention.attend(q, kv, &nodes[..LEN - OWN + end], None, rule, z);
-            }
-        }
-        black_box(&z[0]);
-        (4 * d_attn * n_paths * (LEN - OWN + 1..=LEN).sum::<usize>()) as f64
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,12 +303,5 @@ mod tests {
             assert_eq!(mean.dense - zero.dense, (layer + 1) as f64 * dense);
             assert_eq!(mean.attention - zero.attention, 4.0 * 8.0 * contexts);
         }
-    }
-
-    #[test]
-    fn rates_are_rates() {
-        let rates = Rates::measure(&spec(BlockLayout::Sequential), Duration::from_millis(20));
-        assert!(rates.dense.is_finite() && rates.dense > 1e6, "{rates:?}");
-        assert!(rates.attention.is_finite() && rates.attention > 1e6, "{rates:?}");
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Driver<'a, M> {
 struct Way<'w, S> {
     prompts: &'w [Prompt],
     chunk: &'w Chunk,
-    /// The plain run's streams at layers where edits read them after a branch's first.
+    /// What was kept of the plain run, by layer.
     kept: &'w BTreeMap<usize, S>,
     first_layer: usize,
     /// Runs in a stack at most.
@@ -77,11 +77,18 @@ impl<'a, M: Machine> Driver<'a, M> {
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         let size = self.limits.stack_size(chunk, self.memory);
-        let kept = self.keep(chunk);
         let by_first_layer = std::mem::take(&mut self.by_first_layer);
-        let mut plain = self.machine.embed(&chunk.base);
+        self.machine.begin(chunk);
+        let (kept, mut plain) = if M::READS_EVERY_LAYER {
+            let first = by_first_layer.first_key_value().map_or(usize::MAX, |(&layer, _)| layer);
+            self.run_to_the_end(chunk, first)
+        } else {
+            (self.keep(chunk), self.machine.embed(&chunk.base))
+        };
         for layer in 0..self.n_layers {
-            self.machine.plain_layer(layer, &chunk.base, &mut plain);
+            if !M::READS_EVERY_LAYER {
+                self.machine.plain_layer(layer, &chunk.base, &mut plain);
+            }
             let starting = by_first_layer.get(&layer).map_or(&[][..], Vec::as_slice);
             let (known, todo): (Vec<usize>, Vec<usize>) =
                 starting.iter().partition(|&&b| receiver.is_known(b, &chunk.prompts));
@@ -98,12 +105,25 @@ impl<'a, M: Machine> Driver<'a, M> {
         self.by_first_layer = by_first_layer;
 
         let logits = self.machine.read_plain(prompts, chunk, &plain);
+        self.machine.status()?;
         // A branch without edits ends as the plain run does.
         let unedited = self.by_first_layer.get(&usize::MAX).map_or(&[][..], Vec::as_slice);
         for branch in std::iter::once(None).chain(unedited.iter().copied().map(Some)) {
             receiver.reading(Reading { branch, prompts: &chunk.prompts, logits: &logits });
         }
         Ok(())
+    }
+
+    /// The plain run through all layers, and what is kept of those from `first` on.
+    fn run_to_the_end(&mut self, chunk: &Chunk, first: usize) -> (BTreeMap<usize, M::Streams>, M::Plain) {
+        let (mut kept, mut plain) = (BTreeMap::new(), self.machine.embed(&chunk.base));
+        for layer in 0..self.n_layers {
+            self.machine.plain_layer(layer, &chunk.base, &mut plain);
+            if layer >= first {
+                kept.insert(layer, self.machine.keep(&plain, true));
+            }
+        }
+        (kept, plain)
     }
 
     /// The plain run's streams in the layers where branches read them after their first edited layer.
@@ -157,6 +177,7 @@ impl<'a, M: Machine> Driver<'a, M> {
         }
 
         let logits = self.machine.read(way.prompts, way.chunk, &stack.resid);
+        self.machine.status()?;
         for (run, logits) in stack.runs.iter().zip(&logits) {
             for &branch in *run {
                 receiver.reading(Reading { branch: Some(branch), prompts: &way.chunk.prompts, logits });

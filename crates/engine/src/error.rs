@@ -138,6 +138,22 @@ pub enum EngineError {
         /// Bytes allowed.
         memory: usize,
     },
+    /// A difference that half precision cannot hold.
+    #[error(
+        "a difference of activations is too large for float16 (65504): use --precision f32, or --device cpu"
+    )]
+    Overflow,
+    /// Logits that are no numbers.
+    #[error("the model gives logits that are not finite: its weights or activations are beyond float32")]
+    NotFinite,
+    /// The device failed.
+    #[error("{device}: {problem}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// What went wrong, and the mend.
+        problem: String,
+    },
     /// The receiver of results asked to stop.
     #[error("stopped")]
     Stopped,

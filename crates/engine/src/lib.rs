@@ -40,6 +40,7 @@ mod machine;
 mod means;
 pub mod model;
 mod plan;
+mod rates;
 pub mod reference;
 mod request;
 mod rotary;
@@ -49,11 +50,12 @@ pub mod weights;
 
 pub use attention::{AttentionRow, Queries, attention_rows};
 pub use capture::{Cache, CaptureError, LayerCache};
-pub use cost::{Cost, Rates, cost};
-pub use device::device;
+pub use cost::{Cost, cost};
+pub use device::{Precision, cpu as device};
 pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;
 pub use load::load;
+pub use rates::Rates;
 pub use request::{Options, Progress, Prompt, Reading, Receiver};
 pub use run::{Readings, run};
 

@@ -30,7 +30,17 @@ struct Group {
 impl GroupMeans {
     /// Mean `z` of a layer at one position of one group, `[d_attn]`.
     pub fn z(&self, layer: usize, group: u32, position: u32) -> &[f32] {
-        row(&self.layers[&layer], self.groups[&group].first_row + position, self.d_attn)
+        row(self.table(layer), self.row(group, position), self.d_attn)
+    }
+
+    /// Mean `z` of a layer at every position of every group. `[rows, d_attn]`
+    pub fn table(&self, layer: usize) -> &[f32] {
+        &self.layers[&layer]
+    }
+
+    /// The row of the tables that one position of one group has.
+    pub fn row(&self, group: u32, position: u32) -> u32 {
+        self.groups[&group].first_row + position
     }
 
     /// Draws that a group's mean is over.

@@ -54,6 +54,16 @@ impl Pairs {
         }
     }
 
+    /// Checks that named pairs are of two different ones of these models, before there is a table of them.
+    ///
+    /// # Errors
+    /// When a named model is not among them, or paired with itself.
+    pub fn check(&self, models: &[String]) -> Result<()> {
+        let Self::Named(names) = self else { return Ok(()) };
+        let models: Vec<&str> = models.iter().map(String::as_str).collect();
+        names.iter().try_for_each(|(base, target)| named(&models, base, target).map(drop))
+    }
+
     /// The pairs among the models of a table, in the study's order.
     ///
     /// # Errors
@@ -69,21 +79,29 @@ impl Pairs {
                     .map(|(base, target)| ModelPair { base, target, relation: "chosen" })
                     .collect())
             }
-            Self::Named(names) => names.iter().map(|(base, target)| named(joint, base, target)).collect(),
+            Self::Named(names) => {
+                let models: Vec<&str> = joint.models.iter().map(|m| m.info.model.as_str()).collect();
+                let pair = |(base, target): &(String, String)| {
+                    let (base, target) = named(&models, base, target)?;
+                    Ok(ModelPair { base, target, relation: "chosen" })
+                };
+                names.iter().map(pair).collect()
+            }
         }
     }
 }
 
-fn named(joint: &JointTable, base: &str, target: &str) -> Result<ModelPair> {
+/// Where two models stand among `models`.
+fn named(models: &[&str], base: &str, target: &str) -> Result<(usize, usize)> {
     let fault = |problem| Err(AnalysisError::Option { option: "--pairs", problem });
     if base == target {
         return fault(format!("`{base}` is paired with itself"));
     }
-    let position = |name: &str| joint.models.iter().position(|m| m.info.model.eq_ignore_ascii_case(name));
+    let position = |name: &str| models.iter().position(|m| m.eq_ignore_ascii_case(name));
     match (position(base), position(target)) {
-        (Some(base), Some(target)) => Ok(ModelPair { base, target, relation: "chosen" }),
-        (None, _) => fault(format!("the joint table has no model `{base}`")),
-        (_, None) => fault(format!("the joint table has no model `{target}`")),
+        (Some(base), Some(target)) => Ok((base, target)),
+        (None, _) => fault(format!("the study has no model `{base}`; it has {}", models.join(", "))),
+        (_, None) => fault(format!("the study has no model `{target}`; it has {}", models.join(", "))),
     }
 }
 

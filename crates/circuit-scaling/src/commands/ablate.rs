@@ -16,17 +16,20 @@ use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
+use cs_analysis::table::write_all;
 use cs_circuits::ablate::{ablate_sets, recalled, subsample};
 use cs_circuits::prompts::Reference;
-use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
+use cs_circuits::scan::{Ablation, ScanOptions, ValueBias, require_references};
 use serde_json::json;
 
 use super::experiment::{OpenStudy, StudyHeads, TestedModel};
 use crate::args::AblateArgs;
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::measured::{Measured, Sets};
+use crate::partial::Partial;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, Partial, StudyFolder};
+use crate::study_folder::StudyFolder;
 use crate::subject::{LazyDecoder, Subject};
 
 /// How sets are ablated and compared.
@@ -71,7 +74,7 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
 }
 
 /// Ablates a contrast's sets of heads in those of these models that have them, but for those that the folder has already, and
-/// writes all tables; returns what they show.
+/// writes the tables of all models of the study whose sets are ablated; returns what they show.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -83,11 +86,29 @@ pub fn ablate_models(
     display: Display,
 ) -> Result<String, CliError> {
     let layout = folder.layout.clone();
+    let (contrast, tau) = (heads.contrast(), heads.classified.tau);
     let mut files = Vec::new();
-    for subject in heads.among(subjects) {
-        files.push(ablate_model(folder, &layout, heads, subject, options, display)?);
+    for model in &heads.classified.models {
+        let name = &model.info.model;
+        if let Some(subject) = subjects.iter().find(|subject| subject.name == *name) {
+            files.push(ablate_model(folder, &layout, heads, subject, options, display)?);
+            continue;
+        }
+        let path = layout.model_ablation(contrast, name);
+        if !path.exists() {
+            continue;
+        }
+        let file = AblationFile::read(&path, contrast)?;
+        if file.ablation.settings.tau == tau {
+            files.push(file);
+        } else {
+            display.note(&format!(
+                "left out: {name}, whose sets were ablated with --tau {} and not {tau}: ablate them again",
+                file.ablation.settings.tau
+            ));
+        }
     }
-    write_tables(&layout, heads.contrast(), files)
+    write_tables(folder, contrast, files, display)
 }
 
 /// Ablates one model's sets and keeps the results in its own file; where that file is there already and was made from the
@@ -132,6 +153,10 @@ fn ablate_model(
     if folder.is_done(&step, &inputs) {
         display.detail(&format!("{name:16} sets of heads: done"));
         return Ok(AblationFile::read(&path, contrast)?);
+    }
+    for prompts in &tested.prompts {
+        require_references(prompts, tested.split, scan)
+            .map_err(|source| CliError::Scan { model: name.clone(), source: source.into() })?;
     }
     let decoder = tested.subject.lazy();
     let mut partial = folder.partial_ablation(contrast, name, &inputs);
@@ -298,10 +323,14 @@ impl Runs<'_> {
 }
 
 /// Writes the tables of all models, and says what they show.
-fn write_tables(layout: &Layout, contrast: &Contrast, files: Vec<AblationFile>) -> Result<String, CliError> {
+fn write_tables(
+    folder: &mut StudyFolder,
+    contrast: &Contrast,
+    files: Vec<AblationFile>,
+    display: Display,
+) -> Result<String, CliError> {
     let (models, dissociations): (Vec<ModelAblation>, Vec<Dissociation>) =
         files.into_iter().map(|file| (file.ablation, file.dissociation)).unzip();
-    write_bytes(&layout.ablated_sets(contrast), raw_table(contrast, &models).to_csv().as_bytes())?;
     let tables = [
         summary_table(contrast, &models),
         test_table(contrast, &models),
@@ -309,8 +338,13 @@ fn write_tables(layout: &Layout, contrast: &Contrast, files: Vec<AblationFile>) 
         dissociation_table(contrast, &dissociations),
         dissociation_scaling_table(contrast, &scaling(&dissociations)),
     ];
-    tables.iter().try_for_each(|table| table.write_csv(&layout.tables()))?;
+    folder.add("ablate", display, |layout| {
+        let raw = layout.ablated_sets(contrast);
+        write_bytes(&raw, raw_table(contrast, &models).to_csv().as_bytes())?;
+        Ok([vec![raw], write_all(&tables, &layout.tables())?].concat())
+    })?;
 
+    let layout = &folder.layout;
     let mut text = String::new();
     for (model, dissociation) in models.iter().zip(&dissociations) {
         describe(&mut text, model);

@@ -11,9 +11,10 @@ use serde_json::json;
 use super::experiment::{OpenStudy, StudyHeads, TestedModel, of_each_model};
 use super::roles::{self, score_models};
 use crate::args::AttendArgs;
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::StudyFolder;
 use crate::subject::Subject;
 
 /// Reads the attention of every head of a study's models and writes the results.
@@ -50,7 +51,8 @@ pub fn attend_models(
         |tested| attend_model(folder, tested, memory, display),
         |name| Ok(known(name).map(|path| AttentionFile::read(&path)).transpose()?),
     )?;
-    attention_table(&files).write_csv(&layout.tables())?;
+    let table = attention_table(&files);
+    folder.add("attend", display, |layout| Ok(table.write(&layout.tables())?.to_vec()))?;
     Ok(files)
 }
 

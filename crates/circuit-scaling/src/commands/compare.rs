@@ -7,15 +7,18 @@ use cs_analysis::compare::{Comparison, compare as compare_tables};
 use cs_analysis::files::write_bytes;
 use cs_analysis::joint::{JointTable, MAX_ROWS, import};
 use cs_analysis::layout::Layout;
+use cs_analysis::table::write_all;
 use cs_report::figures::Format;
 
 use super::tables::{joint_table_in, read_scans};
 use crate::args::CompareArgs;
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_folder::StudyFolder;
 
 /// Compares two joint tables or studies; writes the comparison's tables and figure and prints its key figures.
 pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError> {
+    StudyFolder::check(&args.out)?;
     let read = |path: &Path| -> Result<Vec<JointTable>, CliError> {
         let layout = Layout::new(path);
         // What `analyze` wrote has a joint table and no scans.
@@ -38,18 +41,23 @@ pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError>
         return Err(CliError::NoScans { folder: args.a.clone() });
     };
     let comparison = compare_tables(a, b, args.tau)?;
-    let layout = Layout::new(&args.out);
-    for table in comparison.tables() {
-        table.write_csv(&layout.tables())?;
-    }
+    let mut folder = StudyFolder::open(&args.out)?;
+    let layout = folder.layout.clone();
+    let tables = comparison.tables();
+    folder.add("compare", display, |desk| Ok(write_all(&tables, &desk.tables())?))?;
     let mut text = describe(&comparison);
     let _ = writeln!(text, "Tables are in {}", layout.tables().display());
     match cs_report::figures::comparison(&comparison)? {
         Ok(figure) => {
-            for format in [Format::Png, Format::Svg] {
-                let path = layout.figures().join(format!("{}.{}", figure.name, format.extension()));
-                write_bytes(&path, &figure.bytes(format)?)?;
-            }
+            folder.add("compare", display, |desk| {
+                let mut paths = Vec::new();
+                for format in [Format::Png, Format::Svg] {
+                    let path = desk.figures().join(format!("{}.{}", figure.name, format.extension()));
+                    write_bytes(&path, &figure.bytes(format)?)?;
+                    paths.push(path);
+                }
+                Ok(paths)
+            })?;
             let _ = writeln!(text, "The figure is in {}", layout.figures().display());
         }
         Err(missing) => {

@@ -17,11 +17,11 @@ use serde_json::{Map, Value, json};
 use super::scan::prompts_folder;
 use super::tables::read_scans;
 use crate::args::ExperimentArgs;
+use crate::digest::Digest256;
 use crate::downloads;
 use crate::error::CliError;
 use crate::progress::Display;
 use crate::scan_meta::COMMIT;
-use crate::study_folder::Digest256;
 use crate::subject::Subject;
 
 /// The heads of a study's models in one contrast, as its scans have them.
@@ -36,7 +36,7 @@ impl StudyHeads {
     /// Classes the heads of a joint table.
     ///
     /// # Errors
-    /// A threshold that is none.
+    /// A threshold of 0 or less.
     pub fn new(joint: &JointTable, tau: f64, top_k: usize) -> Result<Self, CliError> {
         let classified = classify(joint, tau)?;
         let heroes = classified.heroes(joint, top_k);
@@ -46,11 +46,6 @@ impl StudyHeads {
     /// The two tasks.
     pub fn contrast(&self) -> &Contrast {
         &self.classified.contrast
-    }
-
-    /// Those of some models that the contrast has heads of.
-    pub fn among<'a>(&'a self, subjects: &'a [Subject]) -> impl Iterator<Item = &'a Subject> {
-        subjects.iter().filter(|s| self.of_model(&s.name).is_some())
     }
 
     /// What is said of the contrast, under its name where it is one of several.
@@ -95,16 +90,16 @@ impl OpenStudy {
             let subjects = reopened.collect::<Result<_, _>>()?;
             return Ok(Self { effects, contrasts, subjects });
         }
-        downloads::fetch(&args.models, display)?;
-        let mut subjects = Subject::open_all(&args.models, display)?;
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
-        if let Some(unknown) = subjects.iter().find(|s| place(&s.name).is_none()) {
+        let names = Subject::names(&args.models)?;
+        if let Some(unknown) = names.iter().find(|name| place(name).is_none()) {
             let tasks: Vec<&str> = match contrasts.first() {
                 Some(heads) => heads.contrast().tasks().to_vec(),
                 None => effects.tasks.iter().map(String::as_str).collect(),
             };
-            return Err(CliError::not_scanned(&unknown.name, &tasks, layout.root()));
+            return Err(CliError::not_scanned(unknown, &tasks, layout.root()));
         }
+        let mut subjects = Subject::fetch_all(&args.models, display)?;
         subjects.sort_by_key(|s| place(&s.name));
         Ok(Self { effects, contrasts, subjects })
     }

@@ -2,6 +2,7 @@
 
 pub mod ablate;
 pub mod attend;
+mod checked;
 pub mod compare;
 mod costs;
 pub mod drawn;
@@ -12,6 +13,7 @@ pub mod parts;
 pub mod plan;
 pub mod predict;
 pub mod presentation;
+mod rest;
 pub mod roles;
 pub mod run;
 pub mod scan;

@@ -3,34 +3,27 @@
 use std::fmt::Write;
 
 use cs_circuits::prompts::{PromptSet, Tokenize};
-use cs_circuits::task::Task;
 use cs_engine::Cost;
 
+use super::checked::CheckedRun;
 use super::costs::{CALIBRATION, StageCost, costs};
 use super::scan::check_references;
-use crate::args::{PlanArgs, RunArgs, Stage};
+use crate::args::{PlanArgs, Stage};
 use crate::error::CliError;
 use crate::progress::Display;
-use crate::study_file::StudyFile;
 use crate::subject::Subject;
 
 /// Prints operations, memory and expected time of each model and stage, and of all together. `is_given` tells which options
 /// stand on the command line.
 pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
-    let mut args: RunArgs = args.run.clone();
-    if let Some(path) = args.study.clone() {
-        StudyFile::read(&path)?.fill(&path, &mut args, is_given)?;
-    }
-    args.measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&args.measure.models, display)?;
+    let CheckedRun { args, tasks, .. } = CheckedRun::filled(&args.run, is_given)?;
+    let subjects = Subject::fetch_all(&args.measure.models, display)?;
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
-    let prompts = args
-        .tasks
+    let prompts = tasks
         .iter()
         .map(|task| {
-            let task = Task::load(task)?;
-            check_references(&task, &args.measure, &tokenizers)?;
-            Ok(PromptSet::resolve(&task, &args.measure.prompt_options(), &tokenizers)?)
+            check_references(task, &args.measure, &tokenizers)?;
+            Ok(PromptSet::resolve(task, &args.measure.prompt_options(), &tokenizers)?)
         })
         .collect::<Result<Vec<_>, CliError>>()?;
     let costs = costs(&args, &subjects, &prompts, CALIBRATION)?;

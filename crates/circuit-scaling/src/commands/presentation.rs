@@ -11,28 +11,39 @@ use super::tables::{from_folder, joint_table_in};
 use crate::args::{PlotArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_folder::StudyFolder;
 
 /// Draws every figure.
 pub fn plot(args: &PlotArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(&args.tables, display)?;
     let formats: &[Format] =
         if args.pdf { &[Format::Png, Format::Svg, Format::Pdf] } else { &[Format::Png, Format::Svg] };
-    Ok(drawn_text(&layout, &draw_all(&study, &extras, &layout.figures(), formats)?))
+    let mut text = String::new();
+    StudyFolder::open(layout.root())?.add("plot", display, |desk| {
+        let drawn = draw_all(&study, &extras, &desk.figures(), formats)?;
+        text = drawn_text(&layout, &drawn);
+        Ok(drawn.files)
+    })?;
+    Ok(text)
 }
 
 /// Writes the notes.
 pub fn notes(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(args, display)?;
-    let files = cs_report::notes::write_all(&study, &extras, &layout.notes())?;
+    let write = |desk: &Layout| Ok(cs_report::notes::write_all(&study, &extras, &desk.notes())?);
+    let files = StudyFolder::open(layout.root())?.add("notes", display, write)?;
     Ok(format!("{} notes are in {}\n", files.len(), layout.notes().display()))
 }
 
 /// Writes the page.
 pub fn report(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(args, display)?;
-    let path = layout.root().join(cs_report::html::FILE_NAME);
-    cs_report::html::write(&study, &extras, &path)?;
-    Ok(format!("Open {} in a browser\n", path.display()))
+    StudyFolder::open(layout.root())?.add("report", display, |desk| {
+        let path = desk.root().join(cs_report::html::FILE_NAME);
+        cs_report::html::write(&study, &extras, &path)?;
+        Ok(vec![path])
+    })?;
+    Ok(format!("Open {} in a browser\n", layout.root().join(cs_report::html::FILE_NAME).display()))
 }
 
 /// The study in a folder: from its scans, or from its joint table where there are none.

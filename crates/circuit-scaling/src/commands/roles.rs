@@ -5,15 +5,17 @@ use std::fmt::Write;
 use cs_analysis::effects::HeadEffects;
 use cs_analysis::role_tables::{role_counts, role_tables};
 use cs_analysis::roles::{HeadRole, RoleScore, RolesFile};
+use cs_analysis::table::write_all;
 use cs_circuits::prompts::{Tokenize, TokenizedPrompts};
 use cs_circuits::roles::{RepeatedTokens, pattern_scores, task_roles};
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 
 use super::experiment::{TestedModel, of_each_model};
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::StudyFolder;
 use crate::subject::Subject;
 
 /// Heads named for each role.
@@ -38,7 +40,8 @@ pub fn score_models(
         |tested| score_model(folder, tested, memory, display),
         |name| Ok(known(name).map(|path| RolesFile::read(&path)).transpose()?),
     )?;
-    role_tables(&files, tau).iter().try_for_each(|table| table.write_csv(&layout.tables()))?;
+    let tables = role_tables(&files, tau);
+    folder.add("roles", display, |layout| Ok(write_all(&tables, &layout.tables())?))?;
     Ok(files)
 }
 

@@ -18,48 +18,39 @@ use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
+use super::checked::CheckedRun;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
 use super::plan::duration;
+use super::rest::{Asked, Rest};
 use super::roles::score_models;
 use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::progress::{Display, Step, Whole};
 use crate::study_file::StudyFile;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::{StudyFolder, own_file};
 use crate::subject::Subject;
 
 /// Time for timing this machine at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
+/// The study's choices, in its folder.
+const STUDY_FILE: &str = "study.toml";
+/// What the tables show in words, among the program's own files.
+const SUMMARY: &str = "summary.txt";
 
 /// Does every stage that was asked for and is not done yet. `is_given` tells which options stand on the command line.
 pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
-    let mut args = args.clone();
-    if let Some(path) = args.study.clone() {
-        StudyFile::read(&path)?.fill(&path, &mut args, is_given)?;
-    }
-    let mut run = Run::open(args, display, true)?;
+    let mut run = Run::open(CheckedRun::filled(args, is_given)?, display, true)?;
     if run.stages.contains(&Stage::Scan) {
         check_memory(&run.folder, &run.subjects, &run.tasks)?;
     }
     run.write_study()?;
-    run.say_what_it_takes();
+    run.say_what_it_takes()?;
     run.all_stages()
-}
-
-/// Refuses files of prompts that cannot be traced, before anything is measured.
-fn require_corrupted(tasks: &[Task]) -> Result<(), CliError> {
-    let has_none = |task: &&Task| match task {
-        Task::Rows(file) => file.rows.iter().all(|row| row.corrupted.is_empty()),
-        Task::Names(_) | Task::Words(_) => false,
-    };
-    let Some(task) = tasks.iter().find(has_none) else { return Ok(()) };
-    let others: Vec<&str> =
-        Stage::ALL.iter().filter(|stage| **stage != Stage::Trace).map(|stage| stage.name()).collect();
-    Err(CliError::NoCorrupted { task: task.name().to_owned(), stages: others.join(",") })
 }
 
 /// A line for each thing that these stages leave.
@@ -104,36 +95,47 @@ pub(super) struct Run {
     pub contrasts: Vec<Contrast>,
     pub subjects: Vec<Subject>,
     pub folder: StudyFolder,
+    /// What the folder holds beside all this.
+    rest: Rest,
     display: Display,
     /// The tables, once a stage needed them.
     study: Option<Study>,
 }
 
 impl Run {
-    /// A run of these options in their folder. `may_download` tells whether models may be asked for on the Hub.
+    /// A run of checked options in their folder. `may_download` tells whether models may be asked for on the Hub.
     ///
     /// # Errors
-    /// Options that do not fit each other, tasks or models that cannot be read, a folder that another run works in.
-    pub fn open(mut args: RunArgs, display: Display, may_download: bool) -> Result<Self, CliError> {
-        args.tables.options()?;
-        let tasks: Vec<Task> = args.tasks.iter().map(|task| Task::load(task)).collect::<Result<_, _>>()?;
-        let stages = args.stages();
-        let names: Vec<String> = tasks.iter().map(|task| task.name().to_owned()).collect();
-        if let Some(task) =
-            names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name))
-        {
-            return Err(CliError::SameTask { task: task.clone() });
-        }
-        if stages.contains(&Stage::Trace) {
-            require_corrupted(&tasks)?;
-        }
-        let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &names)?;
-        if may_download {
-            args.measure.fetch_models(display)?;
-        }
-        let subjects = Subject::open_all(&args.measure.models, display)?;
+    /// Models that cannot be read, a folder that another run works in, or scans in it that this run's do not belong beside.
+    pub fn open(checked: CheckedRun, display: Display, may_download: bool) -> Result<Self, CliError> {
+        let CheckedRun { args, stages, tasks, contrasts } = checked;
+        let models = &args.measure.models;
+        let subjects = match may_download {
+            true => Subject::fetch_all(models, display)?,
+            false => Subject::open_all(models, display)?,
+        };
         let folder = StudyFolder::open(&args.tables.study.out)?;
-        Ok(Self { args, stages, tasks, contrasts, subjects, folder, display, study: None })
+        let mut run = Self {
+            args,
+            stages,
+            tasks,
+            contrasts,
+            subjects,
+            folder,
+            rest: Rest::default(),
+            display,
+            study: None,
+        };
+        let (tasks, models) = (run.task_names(), run.names());
+        run.rest = Rest::read(&run.folder.layout, &run.asked(&tasks, &models), display)?;
+        Ok(run)
+    }
+
+    /// What this run asks for, as against what lies in its folder.
+    fn asked<'a>(&'a self, tasks: &'a [String], models: &'a [String]) -> Asked<'a> {
+        let scans = self.stages.contains(&Stage::Scan);
+        let measure = scans.then_some(&self.args.measure);
+        Asked { tasks, models, contrasts: &self.contrasts, measure }
     }
 
     /// The stages to do, in order.
@@ -161,12 +163,27 @@ impl Run {
         StudyFile::of(&self.args, models)
     }
 
-    /// Writes `study.toml`.
+    /// Writes `study.toml`: the choices of this run and what the folder held before. One that says the same in other words stays as
+    /// it is.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_study(&self) -> Result<(), CliError> {
-        self.study_file().write(&self.folder.layout.root().join("study.toml"))
+    pub fn write_study(&mut self) -> Result<(), CliError> {
+        let (tasks, models) = (self.task_names(), self.names());
+        let root = self.folder.layout.root().to_owned();
+        let file = self.rest.added_to(self.study_file(), &root, &self.asked(&tasks, &models));
+        let path = root.join(STUDY_FILE);
+        let stated = StudyFile::read(&path).and_then(|before| before.stated(&path));
+        if stated.is_ok_and(|before| before == file) {
+            return Ok(());
+        }
+        let inputs = Digest256::of(&json!(file));
+        let write = |layout: &Layout| {
+            let path = layout.root().join(STUDY_FILE);
+            file.write(&path)?;
+            Ok(vec![path])
+        };
+        self.folder.put("study", inputs, self.display, write).map(drop)
     }
 
     /// Does every stage that is not done yet; returns what there is to say of the study.
@@ -192,22 +209,29 @@ impl Run {
         Ok(text + &where_to_look(&self.folder.layout, &stages))
     }
 
-    /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. A run that
-    /// cannot be counted says why when it comes there.
-    fn say_what_it_takes(&mut self) {
+    /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. Prompts that
+    /// cannot be had are not counted: the stage that needs them says why.
+    ///
+    /// # Errors
+    /// A stage that cannot be done with these options.
+    fn say_what_it_takes(&mut self) -> Result<(), CliError> {
         let prompts = |task| match self.stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
             false => {
                 PromptSet::load(&PromptSet::path(&prompts_folder(&self.folder.layout), task.name())).ok()
             }
         };
-        let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else { return };
-        let Ok(costs) = costs(&self.args, &self.subjects, &prompts, CALIBRATION) else { return };
+        let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else {
+            return Ok(());
+        };
+        let costs = costs(&self.args, &self.subjects, &prompts, CALIBRATION)?;
         let is_done = |cost: &StageCost| match cost.stage {
             Stage::Scan => {
                 self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
             }
-            Stage::Trace => self.contrasts.iter().all(|c| self.folder.has_done(&trace_step(c, "v"))),
+            Stage::Trace => {
+                self.contrasts.iter().all(|c| self.folder.has_done(&trace_step(c, "v", &cost.model)))
+            }
             Stage::Ablate => {
                 self.contrasts.iter().all(|c| self.folder.has_done(&ablate_step(c, &cost.model)))
             }
@@ -231,6 +255,7 @@ impl Run {
             self.display.note(&format!("about {all} for what runs a model: {}", parts.join(", ")));
             self.display.whole = Some(Box::leak(Box::new(Whole::new(steps))));
         }
+        Ok(())
     }
 
     /// Scans every model on every task, one model in memory at a time.
@@ -285,50 +310,61 @@ impl Run {
 
     /// Makes all tables and returns the summary.
     fn tables(&mut self) -> Result<String, CliError> {
-        let layout = self.folder.layout.clone();
         let inputs = self.inputs_of_tables();
-        let summary = self.folder.own("summary.txt");
+        let summary = self.folder.own(SUMMARY);
         if self.folder.is_done("tables", &inputs) {
             return std::fs::read_to_string(&summary)
                 .map_err(|source| CliError::Out { path: summary, source });
         }
         let study = self.make_study()?;
-        let mut outputs = study.write(&layout)?;
         let text = study_text(&study);
-        write_bytes(&summary, text.as_bytes())?;
-        outputs.push(summary);
-        self.folder.done("tables", inputs, &outputs)?;
+        self.folder.put("tables", inputs, self.display, |layout| {
+            let summary = own_file(layout, SUMMARY);
+            write_bytes(&summary, text.as_bytes())?;
+            Ok([study.write(layout)?, vec![summary]].concat())
+        })?;
         self.study = Some(study);
         Ok(text)
+    }
+
+    /// The scans that tables are made of: this run's, and the others in its folder.
+    fn scanned(&self) -> Vec<(String, Vec<String>)> {
+        let (own, tasks) = (self.names(), self.task_names());
+        let of_rest = |task: &String| self.rest.scanned.iter().find(|(name, _)| name == task);
+        let with_rest = |task: &String| {
+            let rest = of_rest(task).map_or(&[][..], |(_, models)| models);
+            (task.clone(), [&own[..], rest].concat())
+        };
+        let further = self.rest.scanned.iter().filter(|(task, _)| !tasks.contains(task)).cloned();
+        tasks.iter().map(with_rest).chain(further).collect()
+    }
+
+    /// The contrasts that tables are made of.
+    fn all_contrasts(&self) -> Vec<Contrast> {
+        self.contrasts.iter().chain(&self.rest.contrasts).cloned().collect()
     }
 
     /// Everything that the tables depend on.
     fn inputs_of_tables(&self) -> Digest256 {
         let layout = &self.folder.layout;
-        let scans: Vec<_> = self
-            .subjects
-            .iter()
-            .flat_map(|subject| self.tasks.iter().map(move |task| (task.name(), &subject.name)))
-            .flat_map(|(task, model)| [layout.scan(task, model), layout.per_prompt(task, model)])
-            .map(|path| Digest256::of_file(&path))
-            .collect();
+        let of_task = |(task, models): &(String, Vec<String>)| -> Vec<_> {
+            let paths =
+                models.iter().flat_map(|model| [layout.scan(task, model), layout.per_prompt(task, model)]);
+            paths.map(|path| Digest256::of_file(&path)).collect()
+        };
+        let scans: Vec<_> = self.scanned().iter().flat_map(of_task).collect();
+        let contrasts: Vec<String> = self.all_contrasts().iter().map(ToString::to_string).collect();
         let tables = &self.args.tables;
         Digest256::of(&json!({
-            "version": env!("CARGO_PKG_VERSION"), "scans": scans, "contrasts": self.contrast_names(),
+            "version": env!("CARGO_PKG_VERSION"), "scans": scans, "contrasts": contrasts,
             "tau": tables.tau, "top_k": tables.top_k, "pairs": tables.pairs,
         }))
     }
 
-    fn contrast_names(&self) -> Vec<String> {
-        self.contrasts.iter().map(ToString::to_string).collect()
-    }
-
-    /// The tables of this run's models, from its scans.
+    /// The tables of the whole study, from its scans.
     fn make_study(&self) -> Result<Study, CliError> {
-        let models: Vec<String> = self.subjects.iter().map(|s| s.name.clone()).collect();
-        let tasks: Vec<String> = self.tasks.iter().map(|task| task.name().to_owned()).collect();
-        let scans = StudyScans::read_all(&self.folder.layout, &tasks, &models)?;
-        Ok(Study::new(&scans, &self.contrasts, &self.args.tables.options()?)?)
+        let scans = StudyScans::read(&self.folder.layout, &self.scanned())?;
+        Ok(Study::new(&scans, &self.all_contrasts(), &self.args.tables.options()?)?)
     }
 
     /// The same, made once.
@@ -392,17 +428,20 @@ impl Run {
 
     /// Draws the figures.
     fn figures(&mut self) -> Result<(), CliError> {
+        let mut missing = Vec::new();
         self.present("figures", |study, extras, layout| {
             let drawn = draw_all(study, extras, &layout.figures(), &[Format::Png, Format::Svg])?;
-            let notes = drawn.not_drawn.iter().map(|m| format!("not drawn: {}: {}", m.name, m.why)).collect();
-            Ok((drawn.files, notes))
-        })
+            missing = drawn.not_drawn;
+            Ok(drawn.files)
+        })?;
+        missing.iter().for_each(|m| self.display.note(&format!("not drawn: {}: {}", m.name, m.why)));
+        Ok(())
     }
 
     /// Writes the notes.
     fn notes(&mut self) -> Result<(), CliError> {
         self.present("notes", |study, extras, layout| {
-            Ok((cs_report::notes::write_all(study, extras, &layout.notes())?, vec![]))
+            Ok(cs_report::notes::write_all(study, extras, &layout.notes())?)
         })
     }
 
@@ -411,7 +450,7 @@ impl Run {
         self.present("report", |study, extras, layout| {
             let path = layout.root().join(cs_report::html::FILE_NAME);
             cs_report::html::write(study, extras, &path)?;
-            Ok((vec![path], vec![]))
+            Ok(vec![path])
         })
     }
 
@@ -419,20 +458,19 @@ impl Run {
     fn present(
         &mut self,
         stage: &str,
-        make: impl FnOnce(&Study, &Extras, &Layout) -> Result<(Vec<PathBuf>, Vec<String>), CliError>,
+        make: impl FnOnce(&Study, &Extras, &Layout) -> Result<Vec<PathBuf>, CliError>,
     ) -> Result<(), CliError> {
         let layout = self.folder.layout.clone();
         let inputs = Digest256::of(
-            &json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.contrasts) }),
+            &json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.all_contrasts()) }),
         );
         if self.folder.is_done(stage, &inputs) {
             self.display.detail(&format!("{stage}: done"));
             return Ok(());
         }
-        let study = self.study()?;
+        self.study()?;
+        let Self { folder, study: Some(study), display, .. } = self else { return Ok(()) };
         let extras = Extras::read(&layout, study)?;
-        let (files, notes) = make(study, &extras, &layout)?;
-        notes.iter().for_each(|note| self.display.note(note));
-        self.folder.done(stage, inputs, &files)
+        folder.put(stage, inputs, *display, |layout| make(study, &extras, layout)).map(drop)
     }
 }

@@ -11,33 +11,42 @@ use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use cs_circuits::references;
-use cs_circuits::scan::{Ablation, ScanOptions, Underway, require_references};
+use cs_circuits::scan::{Ablation, ScanOptions, Underway, check_heads, cost_of_heads, require_references};
 use cs_circuits::task::Task;
 use cs_engine::decoder::Decoder;
 use serde_json::json;
 
 use crate::args::{MeasureArgs, ScanArgs};
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::left_out::left_out;
+use crate::partial::Partial;
 use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
-use crate::study_folder::{Digest256, Partial, StudyFolder};
+use crate::study_folder::StudyFolder;
 use crate::subject::Subject;
 
 /// Scans and lists each model's strongest heads.
 pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
     let mut measure = args.measure.clone();
-    measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&measure.models, display)?;
+    StudyFolder::check(&args.study.out)?;
+    measure.name_models()?;
+    let subjects = Subject::fetch_all(&measure.models, display)?;
+    for subject in &subjects {
+        check_heads(subject.spec(), &args.heads)
+            .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
+    }
     let mut folder = StudyFolder::open(&args.study.out)?;
     check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
     let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
     note_left_out(&task, &prompts, display);
+    let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
+    let scan = |subject| ModelScan::new(&folder.layout, subject, &prompts, &measure, only);
+    let scans = subjects.iter().map(scan).collect::<Result<Vec<_>, _>>()?;
+    scans.iter().try_for_each(ModelScan::check_working_memory)?;
     let mut text = String::new();
-    for subject in &subjects {
-        let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
-        let scan = ModelScan::new(&folder.layout, subject, &prompts, &measure, only)?;
+    for (subject, scan) in subjects.iter().zip(scans) {
         if scan.is_done(&folder) {
             display.note(&format!("{:16} {:12} is done", subject.name, task.name()));
         } else {
@@ -157,6 +166,16 @@ impl<'a> ModelScan<'a> {
         );
         let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
         Ok(Self { subject, tokenized, meta, options: measure.scan_options(), summary, inputs, other })
+    }
+
+    /// Refuses a limit of working memory that the scan does not fit into.
+    ///
+    /// # Errors
+    /// [`cs_engine::EngineError::Memory`]
+    fn check_working_memory(&self) -> Result<(), CliError> {
+        let heads = self.meta.scanned_heads();
+        let cost = cost_of_heads(self.subject.spec(), &self.tokenized, &heads, self.options);
+        cost.map(drop).map_err(|source| CliError::Scan { model: self.subject.name.clone(), source })
     }
 
     /// Whether the folder has this very scan already.

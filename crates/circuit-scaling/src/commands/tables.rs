@@ -14,6 +14,7 @@ use cs_analysis::scan_file::{ACCURACY, Performance};
 use cs_analysis::stats::Interval;
 use cs_analysis::study::{ContrastStudy, Study, analyse_csv};
 use cs_analysis::study_scans::{StudyScans, scanned_models, scanned_tasks};
+use cs_analysis::table::write_all;
 use cs_analysis::transfer::TRANSFER_TESTS;
 
 use cs_report::Extras;
@@ -23,14 +24,17 @@ use super::drawn::drawn_text;
 use crate::args::{AnalyzeArgs, ContrastArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_folder::StudyFolder;
 
 /// Writes the joint table and its audit.
 pub fn joint(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study) = from_folder(args, display)?;
     let mut text = String::new();
-    for contrast in contrasted(&layout, &study)? {
+    let contrasts = contrasted(&layout, &study)?;
+    let mut folder = StudyFolder::open(layout.root())?;
+    for contrast in contrasts {
         let names = [contrast.contrast().joint_table(), contrast.contrast().table("audit")];
-        write_tables(&layout, contrast, &names)?;
+        write_tables(&mut folder, contrast, &names, display)?;
         let (heads, models) = (contrast.joint.n_rows(), contrast.joint.models.len());
         let _ =
             writeln!(text, "{heads} heads of {models} models are in {}", layout.table(&names[0]).display());
@@ -71,8 +75,8 @@ pub fn transfer(args: &TableArgs, display: Display) -> Result<String, CliError> 
 }
 
 /// Makes every table, figure and note, and the page, from a joint table alone.
-pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
-    let layout = Layout::new(&args.tables.study.out);
+pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError> {
+    StudyFolder::check(&args.tables.study.out)?;
     let study = match analyse_csv(&args.joint, args.max_rows, &args.tables.options()?) {
         Ok(study) => study,
         Err(error) => {
@@ -83,7 +87,9 @@ pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
             return Err(error.into());
         }
     };
-    study.write(&layout)?;
+    let mut folder = StudyFolder::open(&args.tables.study.out)?;
+    let layout = folder.layout.clone();
+    folder.add("analyze", display, |layout| Ok(study.write(layout)?))?;
     let mut text = String::new();
     for contrast in &study.contrasts {
         text += &summary_text(contrast, false);
@@ -92,11 +98,15 @@ pub fn analyze(args: &AnalyzeArgs) -> Result<String, CliError> {
     }
     let _ = writeln!(text, "{} tables are in {}", study.tables.len(), layout.tables().display());
     let extras = Extras::read(&layout, &study)?;
-    let drawn = draw_all(&study, &extras, &layout.figures(), &[Format::Png, Format::Svg])?;
-    text += &drawn_text(&layout, &drawn);
-    cs_report::notes::write_all(&study, &extras, &layout.notes())?;
+    folder.add("analyze", display, |desk| {
+        let drawn = draw_all(&study, &extras, &desk.figures(), &[Format::Png, Format::Svg])?;
+        let notes = cs_report::notes::write_all(&study, &extras, &desk.notes())?;
+        let page = desk.root().join(cs_report::html::FILE_NAME);
+        cs_report::html::write(&study, &extras, &page)?;
+        text += &drawn_text(&layout, &drawn);
+        Ok([drawn.files, notes, vec![page]].concat())
+    })?;
     let page = layout.root().join(cs_report::html::FILE_NAME);
-    cs_report::html::write(&study, &extras, &page)?;
     let _ = writeln!(text, "Notes are in {}\nOpen {} in a browser", layout.notes().display(), page.display());
     Ok(text)
 }
@@ -119,10 +129,11 @@ fn written(
 ) -> Result<String, CliError> {
     let (layout, study) = from_folder(args, display)?;
     let contrasts = contrasted(&layout, &study)?;
+    let mut folder = StudyFolder::open(layout.root())?;
     let mut text = String::new();
     for contrast in contrasts {
         let names = names(contrast.contrast());
-        write_tables(&layout, contrast, &names)?;
+        write_tables(&mut folder, contrast, &names, display)?;
         text += &titled(contrast, contrasts.len(), &show(contrast));
         for name in &names {
             let _ = writeln!(text, "Written to {}", layout.table(name).display());
@@ -136,11 +147,15 @@ fn titled(study: &ContrastStudy, n_contrasts: usize, text: &str) -> String {
     if n_contrasts > 1 { format!("{}\n{text}", study.contrast()) } else { text.to_owned() }
 }
 
-fn write_tables(layout: &Layout, study: &ContrastStudy, names: &[String]) -> Result<(), CliError> {
-    for table in study.tables.iter().filter(|table| names.contains(&table.name)) {
-        table.write_csv(&layout.tables())?;
-    }
-    Ok(())
+/// Writes those of a contrast's tables that have these names.
+fn write_tables(
+    folder: &mut StudyFolder,
+    study: &ContrastStudy,
+    names: &[String],
+    display: Display,
+) -> Result<(), CliError> {
+    let tables = study.tables.iter().filter(|table| names.contains(&table.name));
+    folder.add("tables", display, |layout| Ok(write_all(tables, &layout.tables())?)).map(drop)
 }
 
 /// The study of all scans in a folder.

@@ -1,12 +1,12 @@
 //! `trace`: hero heads patched from clean into corrupted prompts.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cs_analysis::categories::ClassifiedModel;
 use cs_analysis::contrast::{Contrast, Side};
+use cs_analysis::file_name::file_safe_name;
 use cs_analysis::layout::{Layout, stream_name};
-use cs_analysis::origin::Origin;
 use cs_analysis::scan_file::Resampling;
 use cs_analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
@@ -17,10 +17,11 @@ use serde_json::json;
 
 use super::experiment::{OpenStudy, StudyHeads, TestedModel, empty_categories};
 use crate::args::TraceArgs;
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::measured::Measured;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::StudyFolder;
 use crate::subject::Subject;
 
 /// What to trace, and with how much memory.
@@ -37,6 +38,7 @@ pub struct TraceOptions {
 }
 
 /// One model's traced heads.
+#[derive(Default)]
 struct TracedModel {
     /// Its hero heads.
     heroes: Vec<CausalResult>,
@@ -63,8 +65,8 @@ pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Traces a contrast's heads of those of these models that have them and writes pairs, results and tables, unless the folder has them already; returns what
-/// they show.
+/// Traces a contrast's heads of those of these models that have them, but for models that the folder has already, and writes results
+/// and tables of all models of the study that are traced; returns what they show.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -76,80 +78,146 @@ pub fn trace_models(
     display: Display,
 ) -> Result<String, CliError> {
     let layout = folder.layout.clone();
-    let stream = options.stream.as_str();
-    let (contrast, tau) = (heads.contrast(), heads.classified.tau);
-    let tested: Vec<(TestedModel, &ClassifiedModel)> = heads
-        .among(subjects)
-        .map(|subject| TestedModel::in_contrast(&layout, heads, subject))
-        .collect::<Result<_, _>>()?;
-    let n_heroes: Vec<_> = heads.heroes.iter().map(|h| (&h.model, h.head.layer, h.head.head)).collect();
-    let models: Vec<_> = tested.iter().map(|(t, _)| t.inputs(&origin(t, tau, options.stream))).collect();
-    let inputs = Digest256::of(&json!({
-        "models": models, "heroes": n_heroes, "all_heads": options.all_heads, "resampling": options.resampling,
-    }));
-    let step = trace_step(contrast, stream);
-    let path = layout.causal_results(contrast, stream);
-    if folder.is_done(&step, &inputs) {
-        display.detail("tracing is done");
-        return Ok(describe(&layout, contrast, stream, &read_results(&path, contrast)?));
-    }
+    let (contrast, stream) = (heads.contrast(), options.stream.as_str());
     let (mut heroes, mut all) = (Vec::new(), Vec::new());
-    for (tested, model) in &tested {
-        let traced = trace_model(tested, heads, model, &options, (&folder.measured, display))?;
+    for model in &heads.classified.models {
+        let name = &model.info.model;
+        let traced = match subjects.iter().find(|subject| subject.name == *name) {
+            Some(subject) => {
+                let (tested, model) = TestedModel::in_contrast(&layout, heads, subject)?;
+                trace_model(folder, &tested, heads, model, &options, display)?
+            }
+            None => {
+                let known = TracedModel::read(folder, heads, name, stream)?;
+                if known.is_none() && folder.has_done(&trace_step(contrast, stream, name)) {
+                    let tau = heads.classified.tau;
+                    display.note(&format!(
+                        "left out: {name}, which was traced with other hero heads than those at --tau {tau}: trace it again"
+                    ));
+                }
+                known.unwrap_or_default()
+            }
+        };
         heroes.extend(traced.heroes);
         all.extend(traced.all);
     }
-    let mut outputs = write(
-        (&layout, contrast),
-        &path,
-        [&stream_name("hero_head_causal_summary", stream), &stream_name("causal_correlation", stream)],
-        "hero",
-        &heroes,
-    )?;
-    if options.all_heads {
-        outputs.extend(write(
-            (&layout, contrast),
-            &layout.causal_results_of_all_heads(contrast, stream),
-            [
-                &stream_name("all_head_causal_summary", stream),
-                &stream_name("causal_correlation_all_heads", stream),
-            ],
-            "all",
-            &all,
-        )?);
-    }
-    folder.done(&step, inputs, &outputs)?;
+    let write = |layout: &Layout| {
+        let path = layout.causal_results(contrast, stream);
+        let tables = ["hero_head_causal_summary", "causal_correlation"].map(|stem| stream_name(stem, stream));
+        let mut written = write((layout, contrast), path, tables, "hero", &heroes)?;
+        if !all.is_empty() {
+            let path = layout.causal_results_of_all_heads(contrast, stream);
+            let tables = ["all_head_causal_summary", "causal_correlation_all_heads"];
+            let tables = tables.map(|stem| stream_name(stem, stream));
+            written.extend(write((layout, contrast), path, tables, "all", &all)?);
+        }
+        Ok(written)
+    };
+    folder.add("trace", display, write)?;
     Ok(describe(&layout, contrast, stream, &heroes))
 }
 
-/// The name of a contrast's tracing in the folder's record.
-pub fn trace_step(contrast: &Contrast, stream: &str) -> String {
-    if contrast.is_published() { format!("trace {stream}") } else { format!("trace {stream} {contrast}") }
+/// The name of a model's tracing in the folder's record.
+pub fn trace_step(contrast: &Contrast, stream: &str, model: &str) -> String {
+    if contrast.is_published() {
+        format!("trace {stream} {model}")
+    } else {
+        format!("trace {stream} {contrast} {model}")
+    }
 }
 
 /// Writes results, and the summary and correlations made of them; returns the paths.
 fn write(
     (layout, contrast): (&Layout, &Contrast),
-    path: &Path,
-    tables: [&str; 2],
+    path: PathBuf,
+    [summary, correlation]: [String; 2],
     heads: &str,
     results: &[CausalResult],
 ) -> Result<Vec<PathBuf>, CliError> {
-    write_results(path, results)?;
-    let made = [
-        summary_table(contrast, tables[0], results),
-        correlation_table(contrast, tables[1], heads, &correlations(results)),
+    write_results(&path, results)?;
+    let tables = [
+        summary_table(contrast, &summary, results),
+        correlation_table(contrast, &correlation, heads, &correlations(results)),
     ];
-    made.iter().try_for_each(|table| table.write_csv(&layout.tables()))?;
-    Ok(std::iter::once(path.to_owned()).chain(made.iter().map(|table| layout.table(&table.name))).collect())
+    let mut paths = vec![path];
+    for table in tables {
+        paths.extend(table.write(&layout.tables())?);
+    }
+    Ok(paths)
 }
 
-fn origin(tested: &TestedModel, tau: f64, stream: Stream) -> Origin {
-    tested.origin(tau, [("stream", stream.as_str().into())])
+impl TracedModel {
+    /// Where a model's own results are kept: those of its hero heads, and of all its heads.
+    fn paths(folder: &StudyFolder, contrast: &Contrast, model: &str, stream: &str) -> [PathBuf; 2] {
+        let own = contrast.folder().map_or_else(String::new, |folder| format!("{folder}/"));
+        ["heroes", "all"]
+            .map(|heads| folder.own(&format!("{own}trace_{stream}_{}_{heads}.json", file_safe_name(model))))
+    }
+
+    /// What the folder has of a model, if that is of the hero heads as they are now.
+    fn read(
+        folder: &StudyFolder,
+        heads: &StudyHeads,
+        model: &str,
+        stream: &str,
+    ) -> Result<Option<Self>, CliError> {
+        let contrast = heads.contrast();
+        let [heroes, all] = Self::paths(folder, contrast, model, stream);
+        let read = |path: PathBuf| match path.exists() {
+            true => Ok::<_, CliError>(read_results(&path, contrast)?),
+            false => Ok(Vec::new()),
+        };
+        let (heroes, all) = (read(heroes)?, read(all)?);
+        let of_model = heads.heroes.iter().filter(|hero| hero.model == model);
+        let now = of_model.map(|hero| (hero.head.category, hero.head.layer, hero.head.head));
+        let is_now = now.eq(heroes.iter().map(|result| (result.category, result.layer, result.head)));
+        Ok(is_now.then_some(Self { heroes, all }))
+    }
 }
 
-/// Traces one model's hero heads in a contrast, and all its heads if asked to; writes its pairs.
+/// Traces one model's hero heads in a contrast, and all its heads if asked to; writes its pairs. Where the folder has just that
+/// already, it is read.
 fn trace_model(
+    folder: &mut StudyFolder,
+    tested: &TestedModel,
+    study: &StudyHeads,
+    model: &ClassifiedModel,
+    options: &TraceOptions,
+    display: Display,
+) -> Result<TracedModel, CliError> {
+    let name = &tested.subject.name;
+    let stream = options.stream.as_str();
+    let contrast = study.contrast();
+    let origin = tested.origin(study.classified.tau, [("stream", stream.into())]);
+    let of_model = study.heroes.iter().filter(|hero| hero.model == *name);
+    let ids: Vec<_> = of_model.map(|hero| (hero.head.layer, hero.head.head)).collect();
+    let inputs = Digest256::of(&json!({
+        "model": tested.inputs(&origin), "heroes": ids, "all_heads": options.all_heads, "resampling": options.resampling,
+    }));
+    let step = trace_step(contrast, stream, name);
+    if folder.is_done(&step, &inputs)
+        && let Some(known) = TracedModel::read(folder, study, name, stream)?
+    {
+        display.detail(&format!("{name:16} tracing: done"));
+        return Ok(known);
+    }
+    let traced = run_model(tested, study, model, options, (&folder.measured, display))?;
+    let paths = TracedModel::paths(folder, contrast, name, stream);
+    let n_written = 1 + usize::from(options.all_heads);
+    let written = &paths[..n_written];
+    for (path, results) in written.iter().zip([&traced.heroes, &traced.all]) {
+        write_results(path, results)?;
+    }
+    if !options.all_heads {
+        // An earlier trace of all heads had other inputs. It need not have been made.
+        let _ = std::fs::remove_file(&paths[1]);
+    }
+    folder.done(&step, inputs, written)?;
+    Ok(traced)
+}
+
+/// Runs one model on clean and corrupted prompts.
+fn run_model(
     tested: &TestedModel,
     study: &StudyHeads,
     model: &ClassifiedModel,
@@ -190,10 +258,10 @@ fn trace_model(
     };
     let traces = [run(0)?, run(1)?];
     let contrast = study.contrast();
-    let origin = origin(tested, study.classified.tau, options.stream);
+    let stream = options.stream.as_str();
+    let origin = tested.origin(study.classified.tau, [("stream", stream.into())]);
     let notes = empty_categories(contrast, model);
     let results = |heads: &[TracedHead], traces: &[TaskTrace; 2]| {
-        let stream = options.stream.as_str();
         summarise(contrast, &origin, stream, heads, traces.each_ref(), &options.resampling, &notes)
     };
     if !options.all_heads {

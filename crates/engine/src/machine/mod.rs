@@ -13,21 +13,24 @@
 //!
 //! A row's numbers may depend on nothing but its own run, so that neither chunks nor stacks show in a result.
 //!
-//! A machine in the delta form (δ beside the plain run) keeps the plain run's activations in its [`Machine::Streams`]; the
-//! driver keeps those for later layers already where edits read them, and hands them to every pass in [`Stage::kept`].
+//! The processor ([`cpu`]) computes branches in full, and needs the plain run's layer at a branch's start alone. The delta form
+//! ([`delta`]: δ beside the plain run, for graphics cards) needs it in every layer: the plain run then goes to the end first
+//! ([`Machine::READS_EVERY_LAYER`]), and every pass is handed what was kept of its layer in [`Stage::kept`].
 
 #[cfg(test)]
 mod counting;
 pub(crate) mod cpu;
+pub(crate) mod delta;
 mod rows;
 
 use std::borrow::Cow;
 
+use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::intervention::{Branch, Edit};
 use crate::means::GroupMeans;
 use crate::plan::Chunk;
-use crate::request::Prompt;
+use crate::request::{Options, Prompt};
 pub(crate) use rows::{Rows, row};
 
 /// One layer's way through a machine.
@@ -38,7 +41,8 @@ pub(crate) struct Stage<'a, S> {
     pub chunk: &'a Chunk,
     /// The nodes whose output is wanted: all, or in the last layer those at which prompts end.
     pub rows: Rows<'a>,
-    /// The plain run's streams in this layer, wherever an edit of a later layer than a branch's first reads them.
+    /// What was kept of the plain run in this layer: wherever an edit of a later layer than a branch's first reads it, or everywhere
+    /// under [`Machine::READS_EVERY_LAYER`].
     pub kept: Option<&'a S>,
     /// Means, wherever an edit reads them.
     pub means: Option<&'a GroupMeans>,
@@ -72,8 +76,25 @@ pub(crate) trait Machine {
     /// What attention gives in one layer, `z` of the rows wanted.
     type Attended;
 
+    /// Whether branches read the plain run in every layer from their first on. It is then run to the end before any branch starts.
+    const READS_EVERY_LAYER: bool = false;
+
     /// What running `branches` takes, with prompts of up to `longest` tokens.
     fn limits(&self, branches: &[Branch], longest: usize) -> Limits;
+
+    /// Bytes that activations may take.
+    fn memory(&self, options: Options) -> usize {
+        options.memory
+    }
+
+    /// Called before a chunk's branches are run.
+    fn begin(&mut self, _chunk: &Chunk) {}
+
+    /// What went wrong so far; asked before results are handed over. A device notices late, and what it gives until then means
+    /// nothing.
+    fn status(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Residual streams before the first layer.
     fn embed(&mut self, forest: &Forest) -> Self::Plain;
@@ -81,13 +102,13 @@ pub(crate) trait Machine {
     /// Runs one layer of the plain run.
     fn plain_layer(&mut self, layer: usize, forest: &Forest, plain: &mut Self::Plain);
 
-    /// A copy of the last layer's streams: `z`, and `q`, `k` and `v` where `all` are wanted.
+    /// What later passes read of the last layer: `z`, and `q`, `k` and `v` where `all` are wanted.
     fn keep(&mut self, plain: &Self::Plain, all: bool) -> Self::Streams;
 
     /// `z` of the last layer. `[n_nodes, d_attn]`
     fn plain_z<'p>(&mut self, plain: &'p Self::Plain) -> Cow<'p, [f32]>;
 
-    /// Runs after their first edited layer, from the plain run that has just done it.
+    /// Runs after their first edited layer, from the plain run that has just done it (or from what was kept of it).
     fn start(
         &mut self,
         stage: Stage<'_, Self::Streams>,

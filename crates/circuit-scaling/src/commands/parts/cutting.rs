@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use cs_analysis::contrast::Contrast;
 use cs_analysis::layout::Layout;
 use cs_circuits::parts::{Piece, cost, cut, makespan};
 use cs_circuits::prompts::{PromptSet, Tokenize};
 use cs_circuits::task::Task;
 
+use super::super::checked::CheckedRun;
 use super::super::costs::{Model, Planned, rates};
 use super::super::plan::duration;
 use super::super::run::Run;
@@ -18,10 +18,9 @@ use super::experiments::{Experiments, Gathered, tokenize};
 use super::lines::{self, Lines};
 use super::plan::{self, Part, Plan, PlannedModel, PlannedTask, VERSION, Wave, WaveKind};
 use crate::args::{PartsArgs, RunArgs};
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::progress::Display;
-use crate::study_file::StudyFile;
-use crate::study_folder::Digest256;
 use crate::subject::Subject;
 
 /// Time for timing this machine, all models together.
@@ -35,8 +34,8 @@ pub fn parts(
     is_given: impl Fn(&str) -> bool,
     display: Display,
 ) -> Result<String, CliError> {
-    let run_args = filled(&args.run, is_given)?;
-    let out = run_args.tables.study.out.clone();
+    let run_args = CheckedRun::filled(&args.run, is_given)?;
+    let out = run_args.args.tables.study.out.clone();
     if args.dry_run {
         return dry_run(run_args, args.parts, display);
     }
@@ -55,27 +54,18 @@ pub fn parts(
     Ok(text)
 }
 
-/// The options of a run, those of its study file among them.
-pub fn filled(args: &RunArgs, is_given: impl Fn(&str) -> bool) -> Result<RunArgs, CliError> {
-    let mut args = args.clone();
-    if let Some(path) = args.study.clone() {
-        StudyFile::read(&path)?.fill(&path, &mut args, is_given)?;
-    }
-    Ok(args)
-}
-
 /// Resolves and records a study's prompts, and writes the plan of its first wave; leaves the plan that is there already, if it is
 /// the same study's.
 ///
 /// # Errors
 /// A study that cannot be run, or the plan of another one in its folder.
-pub fn cut_study(args: RunArgs, n_parts: usize, display: Display) -> Result<Plan, CliError> {
-    let out = args.tables.study.out.clone();
+pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Result<Plan, CliError> {
+    let out = checked.args.tables.study.out.clone();
     let before = match Plan::read(&out) {
         Err(CliError::Parts(PartsError::NoPlan { .. })) => None,
         other => Some(other?),
     };
-    let run = Run::open(args, display, true)?;
+    let mut run = Run::open(checked, display, true)?;
     let prompts = run.tasks.iter().map(|task| run.resolve(task)).collect::<Result<Vec<_>, _>>()?;
     run.write_study()?;
     let record = |task: &str| PromptSet::path(&prompts_folder(&run.folder.layout), task);
@@ -209,17 +199,15 @@ fn significant(x: f64) -> String {
 }
 
 /// What parts would cost, and what more machines would bring. Nothing is written, and no weights are read.
-fn dry_run(mut args: RunArgs, n_parts: usize, display: Display) -> Result<String, CliError> {
-    args.measure.fetch_models(display)?;
-    let subjects = Subject::open_all(&args.measure.models, display)?;
+fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<String, CliError> {
+    let CheckedRun { args, tasks, contrasts, .. } = checked;
+    let subjects = Subject::fetch_all(&args.measure.models, display)?;
     let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
     let options = args.measure.prompt_options();
-    let resolve = |task: &String| Ok(PromptSet::resolve(&Task::load(task)?, &options, &tokenizers)?);
-    let prompts = args.tasks.iter().map(resolve).collect::<Result<Vec<_>, CliError>>()?;
+    let resolve = |task: &Task| Ok(PromptSet::resolve(task, &options, &tokenizers)?);
+    let prompts = tasks.iter().map(resolve).collect::<Result<Vec<_>, CliError>>()?;
     let loading = lines::loading(&subjects);
     let of = (&args, &subjects[..]);
-    let tasks: Vec<String> = prompts.iter().map(|set| set.task.name().to_owned()).collect();
-    let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
     let contrasts: Vec<Planned> =
         contrasts.into_iter().map(|contrast| Planned { contrast, heads: None }).collect();
     let waves = [

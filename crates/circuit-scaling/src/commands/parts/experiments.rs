@@ -22,10 +22,11 @@ use super::super::roles::measure_roles;
 use super::plan::{Unit, UnitKind};
 use super::results;
 use crate::args::RunArgs;
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::measured::Measured;
+use crate::partial::Partial;
 use crate::progress::Display;
-use crate::study_folder::{Digest256, Partial};
 use crate::subject::{LazyDecoder, Subject};
 
 /// What is measured of a model, as items that can be divided.

@@ -7,6 +7,7 @@ use cs_analysis::per_prompt::PerPromptScan;
 use cs_circuits::prompts::PromptSet;
 
 use super::super::ablate::ablate_step;
+use super::super::checked::CheckedRun;
 use super::super::costs::Model;
 use super::super::run::Run;
 use super::super::scan::{ModelScan, prompts_folder};
@@ -28,7 +29,7 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let out = &args.study.out;
     let mut plan = Plan::read(out)?;
     let run_args = run_args(&plan, out, args.memory.unwrap_or(plan.memory))?;
-    let mut run = Run::open(run_args, display, false)?;
+    let mut run = Run::open(CheckedRun::new(run_args)?, display, false)?;
     run.subjects.iter().try_for_each(|subject| check_weights(&plan, subject))?;
     let folder = prompts_folder(&run.folder.layout);
     plan.check_files(out, |task| PromptSet::path(&folder, task))?;
@@ -169,7 +170,7 @@ impl<'a> Gathering<'a> {
     fn experiments(&mut self, run: &mut Run, prompts: &[PromptSet]) -> Result<(), CliError> {
         let has_done = |step: &str| run.folder.has_done(step);
         let is_done = |stage: Stage, model: &str| match stage {
-            Stage::Trace => run.contrasts.iter().all(|c| has_done(&trace_step(c, "v"))),
+            Stage::Trace => run.contrasts.iter().all(|c| has_done(&trace_step(c, "v", model))),
             Stage::Ablate => run.contrasts.iter().all(|c| has_done(&ablate_step(c, model))),
             _ => has_done(&format!("attend {model}")) && has_done(&format!("roles {model}")),
         };

@@ -16,10 +16,11 @@ use super::heartbeat::{Heartbeat, Sign, claim};
 use super::plan::{Part, Plan, Unit, VERSION, Wave, WaveKind, part_folder};
 use super::state::{End, Made, State};
 use crate::args::{PartArgs, RunArgs};
+use crate::digest::Digest256;
 use crate::error::{CliError, one_line};
 use crate::progress::{Display, Share};
 use crate::stop;
-use crate::study_folder::{Digest256, StudyFolder};
+use crate::study_folder::StudyFolder;
 use crate::subject::Subject;
 
 /// Where schedulers put the index of an array's task, and what makes a part's number of it.

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::PartsError;
+use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::study_file::StudyFile;
-use crate::study_folder::Digest256;
 
 /// This program's version, which a study has one of.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use cs_analysis::files::write_atomic;
 
+use crate::digest::Digest256;
 use crate::error::CliError;
-use crate::study_folder::Digest256;
 
 /// Writes numbers.
 ///

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use cs_analysis::files::write_bytes;
 
-use super::cutting::{cut_study, filled};
+use super::super::checked::CheckedRun;
+use super::cutting::cut_study;
 use super::error::PartsError;
 use super::plan::{Plan, Wave, WaveKind, folder};
 use crate::args::SlurmArgs;
@@ -43,9 +44,9 @@ pub fn slurm(
     if let Some(text) = args.sbatch.iter().find(|text| text.contains('\n') || !text.trim().starts_with('-')) {
         return Err(PartsError::SbatchOption { text: text.clone() }.into());
     }
-    let run_args = filled(&args.run, is_given)?;
-    let out = run_args.tables.study.out.clone();
-    let stages = run_args.stages();
+    let run_args = CheckedRun::filled(&args.run, is_given)?;
+    let out = run_args.args.tables.study.out.clone();
+    let stages = run_args.stages.clone();
     let plan = cut_study(run_args, args.parts, display)?;
     let wave = plan.wave(&out)?;
     let absolute = std::path::absolute(&out).map_err(|source| CliError::Out { path: out.clone(), source })?;

@@ -8,8 +8,8 @@ use cs_analysis::files::write_json;
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::Sign;
+use crate::digest::Digest256;
 use crate::error::CliError;
-use crate::study_folder::Digest256;
 
 /// Where a part was begun, and from what: `made.json`. Results of another plan, version or device are not gone on with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ use scratch::{Buffer, Pool, grown, tile_rows, with_scratch};
 pub(crate) use layer::{Layer, mlp_block};
 pub(crate) use limits::limits;
 pub(crate) use linear::{activate, activate_gate, norm};
-pub(crate) use plain::{Plain, Streams};
+pub(crate) use plain::{Plain, Streams, embed};
 pub(crate) use readout::{logits_of, normed};
 pub(crate) use scratch::TILE;
 

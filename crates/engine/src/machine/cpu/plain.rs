@@ -41,43 +41,50 @@ impl Streams {
     }
 }
 
+/// The residual stream before the first layer: embeddings. `[n_nodes, d_model]`
+pub(crate) fn embed(decoder: &Decoder, forest: &Forest) -> Vec<f32> {
+    let (spec, weights) = (decoder.spec(), decoder.weights());
+    let (n, d_model, d_embed) = (forest.n_nodes(), spec.d_model, spec.d_embed);
+    let mut resid = vec![0.0; n * d_model];
+    let tile = tile_rows(n);
+    resid.par_chunks_mut(tile * d_model).enumerate().for_each(|(t, x)| {
+        let nodes = t * tile..t * tile + x.len() / d_model;
+        let embed = |node: usize, out: &mut [f32]| {
+            let token = forest.tokens()[node] as usize;
+            out.copy_from_slice(&weights.embed[token * d_embed..][..d_embed]);
+            if let Some(scale) = spec.embed_scale {
+                out.iter_mut().for_each(|x| *x *= scale);
+            }
+        };
+        match &weights.project_in {
+            None => {
+                for (node, x) in nodes.clone().zip(x.chunks_exact_mut(d_model)) {
+                    embed(node, x);
+                }
+            }
+            Some(project) => with_scratch(|scratch| {
+                let rows = grown(&mut scratch.tile.normed, nodes.len() * d_embed);
+                for (node, row) in nodes.clone().zip(rows.chunks_exact_mut(d_embed)) {
+                    embed(node, row);
+                }
+                linear(project, rows, nodes.len(), 0..d_model, x, Residual::Replace);
+            }),
+        }
+        if let Positions::Learned { offset } = spec.positions {
+            for (node, x) in nodes.zip(x.chunks_exact_mut(d_model)) {
+                let row = forest.positions()[node] as usize + offset;
+                cs_kernels::add_assign(x, &weights.pos_embed[row * d_model..][..d_model]);
+            }
+        }
+    });
+    resid
+}
+
 impl Plain {
-    /// The residual stream before the first layer: embeddings.
+    /// The run before the first layer.
     pub fn embed(decoder: &Decoder, forest: &Forest) -> Self {
-        let (spec, weights) = (decoder.spec(), decoder.weights());
-        let (n, d_model, d_embed) = (forest.n_nodes(), spec.d_model, spec.d_embed);
-        let mut resid = vec![0.0; n * d_model];
-        let tile = tile_rows(n);
-        resid.par_chunks_mut(tile * d_model).enumerate().for_each(|(t, x)| {
-            let nodes = t * tile..t * tile + x.len() / d_model;
-            let embed = |node: usize, out: &mut [f32]| {
-                let token = forest.tokens()[node] as usize;
-                out.copy_from_slice(&weights.embed[token * d_embed..][..d_embed]);
-                if let Some(scale) = spec.embed_scale {
-                    out.iter_mut().for_each(|x| *x *= scale);
-                }
-            };
-            match &weights.project_in {
-                None => {
-                    for (node, x) in nodes.clone().zip(x.chunks_exact_mut(d_model)) {
-                        embed(node, x);
-                    }
-                }
-                Some(project) => with_scratch(|scratch| {
-                    let rows = grown(&mut scratch.tile.normed, nodes.len() * d_embed);
-                    for (node, row) in nodes.clone().zip(rows.chunks_exact_mut(d_embed)) {
-                        embed(node, row);
-                    }
-                    linear(project, rows, nodes.len(), 0..d_model, x, Residual::Replace);
-                }),
-            }
-            if let Positions::Learned { offset } = spec.positions {
-                for (node, x) in nodes.zip(x.chunks_exact_mut(d_model)) {
-                    let row = forest.positions()[node] as usize + offset;
-                    cs_kernels::add_assign(x, &weights.pos_embed[row * d_model..][..d_model]);
-                }
-            }
-        });
+        let (spec, n) = (decoder.spec(), forest.n_nodes());
+        let (resid, d_model) = (embed(decoder, forest), spec.d_model);
         let zeros = |width: usize| vec![0.0; n * width];
         let streams =
             Streams { q: zeros(spec.d_attn()), kv: zeros(2 * spec.d_kv()), z: zeros(spec.d_attn()) };

@@ -1,0 +1,104 @@
+//! A study's folder, and how tables and figures are made of what lies in it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cs_analysis::AnalysisError;
+use cs_analysis::study::StudyOptions;
+use cs_analysis::transfer::Pairs;
+
+use super::DEFAULT_OUT;
+use super::parsers::{at_least_one, threshold};
+
+/// The folder of a study.
+#[derive(Debug, Args, Clone)]
+pub struct StudyArgs {
+    /// Folder of the study
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_OUT)]
+    pub out: PathBuf,
+}
+
+/// Which tasks of a study are compared with each other.
+#[derive(Debug, Args, Clone, Default)]
+pub struct ContrastArgs {
+    /// Pairs of tasks to compare, separated by commas; by default ioi:anti-repeat where the study has both, else every pair of
+    /// up to four tasks
+    #[arg(long, value_name = "A:B", value_delimiter = ',')]
+    pub contrast: Vec<String>,
+}
+
+/// Options of the tables that need no model.
+#[derive(Debug, Args, Clone)]
+pub struct TableArgs {
+    /// Where the study lies
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// Tasks to compare
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
+    /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
+    #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold, allow_negative_numbers = true)]
+    pub tau: f64,
+    /// Hero heads per model and category
+    #[arg(long, value_name = "K", value_parser = at_least_one, default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
+    pub top_k: usize,
+    /// Models to follow heads between: `all`, or BASE:TARGET pairs separated by commas; by default each model to the next
+    /// size of its family, and each two families at their nearest sizes
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
+    pub pairs: Vec<String>,
+}
+
+impl TableArgs {
+    /// The choices that tables depend on.
+    ///
+    /// # Errors
+    /// `--pairs` that are not `all` or `BASE:TARGET`.
+    pub fn options(&self) -> Result<StudyOptions, AnalysisError> {
+        let pairs = Pairs::parse(&self.pairs)?;
+        Ok(StudyOptions { tau: self.tau, top_k: self.top_k, pairs, ..StudyOptions::default() })
+    }
+}
+
+/// Options of `analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// A joint table: family,model,layer,head,delta_ioi,delta_anti (or delta_ of two other tasks) and any further columns, rows in
+    /// any order
+    #[arg(value_name = "JOINT.csv")]
+    pub joint: PathBuf,
+    /// Where tables go, and how they are made
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Refuse a table of more rows
+    #[arg(long, value_name = "N", default_value_t = cs_analysis::joint::MAX_ROWS)]
+    pub max_rows: usize,
+}
+
+/// Options of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A joint table, or the folder of a study or of `analyze`
+    pub a: PathBuf,
+    /// Another one of the same models
+    pub b: PathBuf,
+    /// Tasks to compare the studies on
+    #[command(flatten)]
+    pub contrasts: ContrastArgs,
+    /// Threshold of the categories, in logits
+    #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold, allow_negative_numbers = true)]
+    pub tau: f64,
+    /// Where tables go
+    #[arg(long, value_name = "DIR", default_value = "circuit-scaling-comparison")]
+    pub out: PathBuf,
+}
+
+/// Options of `plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Where the study lies, and how its heads are classed
+    #[command(flatten)]
+    pub tables: TableArgs,
+    /// Write each figure as PDF too, for LaTeX
+    #[arg(long)]
+    pub pdf: bool,
+}

@@ -1,0 +1,164 @@
+//! What a study's folder holds beside what a run asks for. A run adds to the study in its folder: tables, figures, notes and page
+//! cover everything that was scanned there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cs_analysis::contrast::Contrast;
+use cs_analysis::layout::Layout;
+use cs_analysis::scan_file::{ScanFile, ScanMeta};
+use cs_analysis::study_scans::{scanned_models, scanned_tasks};
+use cs_circuits::task::Task;
+
+use crate::args::MeasureArgs;
+use crate::error::CliError;
+use crate::progress::Display;
+use crate::study_file::StudyFile;
+use crate::subject::Subject;
+
+/// The rest of a study, which a run leaves as it is.
+#[derive(Default)]
+pub struct Rest {
+    /// Tasks, and the models that were scanned on them: those that the run does not scan itself.
+    pub scanned: Vec<(String, Vec<String>)>,
+    /// Contrasts that have tables.
+    pub contrasts: Vec<Contrast>,
+    /// Where the models came from, by name.
+    origins: Vec<(String, String)>,
+}
+
+/// What a run asks for.
+pub struct Asked<'a> {
+    /// Its tasks.
+    pub tasks: &'a [String],
+    /// Its contrasts.
+    pub contrasts: &'a [Contrast],
+    /// Its models.
+    pub models: &'a [String],
+    /// How it scans; `None` where it does not scan.
+    pub measure: Option<&'a MeasureArgs>,
+}
+
+impl Rest {
+    /// What lies in a folder beside what is asked for. Scans of some heads only take part in no table, which is said.
+    ///
+    /// # Errors
+    /// Scans that cannot be read; scans of other models that were made in another way than this run's will be, which do not
+    /// belong into one table.
+    pub fn read(layout: &Layout, asked: &Asked<'_>, display: Display) -> Result<Self, CliError> {
+        let mut rest = Self::default();
+        if !layout.results().is_dir() {
+            return Ok(rest);
+        }
+        let on_disk = scanned_tasks(layout)?;
+        let further = on_disk.iter().filter(|task| !asked.tasks.contains(task));
+        for task in asked.tasks.iter().chain(further) {
+            let is_asked = asked.tasks.contains(task);
+            let mut models = Vec::new();
+            for model in scanned_models(layout, task)? {
+                if is_asked && asked.models.contains(&model) {
+                    continue;
+                }
+                let meta = ScanFile::read(&layout.scan(task, &model))?.meta;
+                if meta.only_heads.is_some() {
+                    display
+                        .note(&format!("left out: {model}, of which only some heads were scanned on {task}"));
+                    continue;
+                }
+                if let Some(measure) = asked.measure {
+                    same_method(layout.root(), &meta, measure)?;
+                }
+                rest.origins.push((model.clone(), meta.hf_name));
+                models.push(model);
+            }
+            if is_asked || !models.is_empty() {
+                rest.scanned.push((task.clone(), models));
+            }
+        }
+        rest.contrasts = earlier_contrasts(layout, &rest.scanned, asked.contrasts);
+        Ok(rest)
+    }
+
+    /// Whether the run is the whole study.
+    pub fn is_empty(&self) -> bool {
+        self.contrasts.is_empty() && self.origins.is_empty()
+    }
+
+    /// A run's choices with those of the rest of the study, as far as `study.toml` in `folder` or the scans tell them.
+    pub fn added_to(&self, mut file: StudyFile, folder: &Path, asked: &Asked<'_>) -> StudyFile {
+        if self.is_empty() {
+            return file;
+        }
+        let before = StudyFile::read(&folder.join("study.toml")).unwrap_or_default();
+        let given = before.models.unwrap_or_default();
+        let given_as = |model: &str, from: &str| {
+            let is_it =
+                |given: &&String| Subject::names(&[(*given).clone()]).is_ok_and(|names| names[0] == model);
+            given.iter().find(is_it).cloned().unwrap_or_else(|| match from.strip_prefix(Subject::BUILT_IN) {
+                Some(name) => name.to_owned(),
+                None => from.to_owned(),
+            })
+        };
+        let mut seen: BTreeSet<&str> = asked.models.iter().map(String::as_str).collect();
+        for (model, from) in &self.origins {
+            if seen.insert(model) {
+                file.models.get_or_insert_default().push(given_as(model, from));
+            }
+        }
+        let tasks = before.tasks.unwrap_or_default();
+        for (task, _) in self.scanned.iter().filter(|(task, _)| !asked.tasks.contains(task)) {
+            let is_it = |given: &&String| Task::load(given).is_ok_and(|loaded| loaded.name() == task);
+            let given = tasks.iter().find(is_it).cloned();
+            file.tasks.get_or_insert_default().push(given.unwrap_or_else(|| task.replace('_', "-")));
+        }
+        let all = asked.contrasts.iter().chain(&self.contrasts);
+        file.contrast = Some(all.map(ToString::to_string).collect());
+        file
+    }
+}
+
+/// Contrasts of which the folder has tables, and scans to make them again.
+fn earlier_contrasts(
+    layout: &Layout,
+    scanned: &[(String, Vec<String>)],
+    known: &[Contrast],
+) -> Vec<Contrast> {
+    let tasks: Vec<&String> = scanned.iter().map(|(task, _)| task).collect();
+    let pairs = tasks.iter().flat_map(|a| tasks.iter().map(move |b| (a, b)));
+    let mut found: Vec<Contrast> = Vec::new();
+    for contrast in pairs.filter_map(|(a, b)| Contrast::new(a, b).ok()) {
+        let is_new =
+            !known.iter().chain(&found).any(|c| c.tasks().iter().all(|t| contrast.tasks().contains(t)));
+        if is_new && layout.table(&contrast.joint_table()).exists() {
+            found.push(contrast);
+        }
+    }
+    found
+}
+
+/// Checks that a scan was made as this run makes its own.
+fn same_method(folder: &Path, meta: &ScanMeta, measure: &MeasureArgs) -> Result<(), CliError> {
+    let options = measure.scan_options();
+    let none = || "none".to_owned();
+    for (option, was, is) in [
+        ("ablation", meta.ablation.clone(), options.ablation.to_string()),
+        ("value-bias", meta.value_bias.clone(), options.value_bias.to_string()),
+        (
+            "reference",
+            meta.reference.clone().unwrap_or_else(none),
+            options.reference_name().unwrap_or_else(none),
+        ),
+    ] {
+        if was != is {
+            return Err(CliError::OtherMethod {
+                folder: folder.to_owned(),
+                model: meta.model_name.clone(),
+                task: meta.task.clone(),
+                option,
+                was,
+                is,
+            });
+        }
+    }
+    Ok(())
+}

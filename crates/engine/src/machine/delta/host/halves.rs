@@ -1,0 +1,158 @@
+//! Half-precision parts, emulated: a part is a float32 that a half can hold.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::machine::delta::formats::{LO, exponent, to_bf16, to_f16};
+use crate::machine::delta::ops::{Parts, Stored};
+
+/// A difference `[rows, cols]` in its parts; the second is zeros where there is one alone.
+pub(crate) struct Split {
+    pub cols: usize,
+    pub hi: Vec<f32>,
+    pub lo: Vec<f32>,
+}
+
+/// Weights `[d_in, d_out]`, `scale * (hi + lo / 2^11)`.
+pub(crate) struct Matrix {
+    pub d_in: usize,
+    pub d_out: usize,
+    hi: Vec<f32>,
+    /// Empty but for pairs.
+    lo: Vec<f32>,
+    scale: f32,
+}
+
+/// Cuts a value into its parts; notes where a half cannot hold it.
+pub(super) fn cut(parts: Parts, x: f32, overflow: &AtomicBool) -> (f32, f32) {
+    let (hi, lo) = match parts {
+        Parts::F32 => (x, 0.0),
+        Parts::F16 { two } => {
+            let hi = to_f16(x);
+            (hi, if two { to_f16((x - hi) * LO) } else { 0.0 })
+        }
+        Parts::Bf16 { two } => {
+            let hi = to_bf16(x);
+            (hi, if two { to_bf16(x - hi) } else { 0.0 })
+        }
+    };
+    if hi.is_infinite() && x.is_finite() {
+        overflow.store(true, Ordering::Relaxed);
+    }
+    (hi, lo)
+}
+
+impl Split {
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { cols, hi: vec![0.0; rows * cols], lo: vec![0.0; rows * cols] }
+    }
+
+    pub fn row(&self, row: usize) -> (&[f32], &[f32]) {
+        let at = row * self.cols..(row + 1) * self.cols;
+        (&self.hi[at.clone()], &self.lo[at])
+    }
+
+    /// Writes values from `at` on.
+    pub fn write(&mut self, parts: Parts, at: usize, values: &[f32], overflow: &AtomicBool) {
+        for (i, &x) in (at..).zip(values) {
+            (self.hi[i], self.lo[i]) = cut(parts, x, overflow);
+        }
+    }
+}
+
+impl Matrix {
+    /// `values` `[d_in, d_out]` as they are stored.
+    pub fn new(stored: Stored, d_in: usize, d_out: usize, values: Vec<f32>) -> Self {
+        let scale = 2f32.powi(exponent(stored, &values));
+        let (hi, lo): (Vec<f32>, Vec<f32>) = match stored {
+            Stored::F32 | Stored::Bf16 => (values, vec![]),
+            Stored::F16 => (values.iter().map(|x| to_f16(x * scale)).collect(), vec![]),
+            Stored::F16Pair => {
+                let cut = |x: &f32| {
+                    let hi = to_f16(x * scale);
+                    (hi, to_f16((x * scale - hi) * LO))
+                };
+                values.iter().map(cut).unzip()
+            }
+        };
+        Self { d_in, d_out, hi, lo, scale: 1.0 / scale }
+    }
+
+    /// `W[row, col]`
+    pub fn get(&self, row: usize, col: usize) -> f32 {
+        let at = row * self.d_out + col;
+        (self.hi[at] + self.lo.get(at).map_or(0.0, |lo| lo / LO)) * self.scale
+    }
+
+    /// `out = a W[:, first..]`, as many columns as `out` has, by the table at [`Parts`].
+    pub fn product(&self, parts: Parts, (hi, lo): (&[f32], &[f32]), first: usize, out: &mut [f32]) {
+        out.fill(0.0);
+        let add = |a: &[f32], w: &[f32], out: &mut [f32]| {
+            for (&a, w) in a.iter().zip(w.chunks_exact(self.d_out)) {
+                if a != 0.0 {
+                    out.iter_mut().zip(&w[first..]).for_each(|(out, w)| *out += a * w);
+                }
+            }
+        };
+        match parts {
+            Parts::F32 | Parts::F16 { two: false } | Parts::Bf16 { two: false } => {}
+            Parts::Bf16 { two: true } => add(lo, &self.hi, out),
+            Parts::F16 { two: true } => {
+                add(lo, &self.hi, out);
+                add(hi, &self.lo, out);
+                out.iter_mut().for_each(|out| *out /= LO);
+            }
+        }
+        add(hi, &self.hi, out);
+        out.iter_mut().for_each(|out| *out *= self.scale);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn off(parts: Parts, x: f32) -> f32 {
+        let (hi, lo) = cut(parts, x, &AtomicBool::new(false));
+        let lo = if matches!(parts, Parts::F16 { .. }) { lo / LO } else { lo };
+        ((f64::from(hi) + f64::from(lo) - f64::from(x)) / f64::from(x)).abs() as f32
+    }
+
+    #[test]
+    fn two_parts_hold_twice_the_digits_of_one() {
+        for i in 1..2000 {
+            let x = (i as f32 * 0.37).sin() * 3.0;
+            assert!(off(Parts::F16 { two: true }, x) <= 2f32.powi(-22));
+            assert!(off(Parts::Bf16 { two: true }, x) <= 2f32.powi(-16));
+            assert_eq!(off(Parts::F32, x), 0.0);
+        }
+        assert!(off(Parts::F16 { two: false }, 1.0 + 2f32.powi(-11)) > 2f32.powi(-12));
+        // Far down: what two parts of float16 leave is at most 2^-36.
+        assert!(off(Parts::F16 { two: true }, 3.3e-6) * 3.3e-6 <= 2f32.powi(-36));
+    }
+
+    #[test]
+    fn what_float16_cannot_hold_is_noticed() {
+        for (parts, x, expected) in [
+            (Parts::F16 { two: true }, 65519.0, false),
+            (Parts::F16 { two: true }, -65520.0, true),
+            (Parts::F16 { two: false }, 1e9, true),
+            (Parts::Bf16 { two: true }, 1e9, false),
+            (Parts::F32, 1e9, false),
+        ] {
+            let overflow = AtomicBool::new(false);
+            cut(parts, x, &overflow);
+            assert_eq!(overflow.into_inner(), expected, "{parts:?}, {x}");
+        }
+    }
+
+    #[test]
+    fn pairs_hold_any_float32_matrix() {
+        for size in [1e-30, 1e-3, 1.0, 4e7, 1e30] {
+            let values: Vec<f32> = (0..60).map(|i| (i as f32 * 0.7).cos() * size).collect();
+            let matrix = Matrix::new(Stored::F16Pair, 6, 10, values.clone());
+            for (i, x) in values.iter().enumerate() {
+                assert!((matrix.get(i / 10, i % 10) - x).abs() <= x.abs() * 2f32.powi(-21), "{size}: {x}");
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The delta form, carried out on the processor as a card would, against the processor's own machine: how far its rounding takes
+//! effects from float32's, on every checkpoint in `tests/golden` and on random models; and what must not show in a result.
+
+mod checkpoints;
+mod random;
+
+use checkpoints::{Expected, decoder, golden, heads, names};
+use cs_engine::decoder::Decoder;
+use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
+use cs_engine::{EngineError, Options, Precision, Prompt, Readings};
+use cs_model::ModelFiles;
+use cs_model::checkpoint::Checkpoint;
+use cs_model::config::ModelConfig;
+use proptest::prelude::*;
+use random::{D_VOCAB, N_CTX, Parts};
+
+/// Changes of logit differences by each branch, branch by branch, prompt by prompt.
+fn effects(decoder: &Decoder, prompts: &[Prompt], branches: &[Branch]) -> Vec<f64> {
+    let readings = Readings::collect(decoder, prompts, branches, Options::default()).unwrap();
+    let difference = |logits: &[f64]| logits[0] - logits[1];
+    let of_prompt = |b, p| difference(readings.branch(b, p)) - difference(readings.plain(p));
+    (0..branches.len())
+        .flat_map(|b| (0..prompts.len()).map(move |p| (b, p)))
+        .map(|(b, p)| of_prompt(b, p))
+        .collect()
+}
+
+/// Every head's streams replaced by everything that can replace them, one at a time; then sets of heads over several layers.
+fn experiments(decoder: &Decoder) -> Vec<(&'static str, Vec<Branch>)> {
+    use Replacement::{GroupMean, OthersMean, Source, ValueBias, Zero};
+    let single = |stream, replacement| {
+        let branch = |head| Branch::patch([head], stream, replacement);
+        heads(decoder).into_iter().map(branch).collect::<Vec<Branch>>()
+    };
+    // Pairs of heads that begin alike, and everything at once.
+    let sets = |replacement| {
+        let all = heads(decoder);
+        let pair = |i: usize| Branch::ablate([all[i % 3], all[(5 * i + 4) % all.len()]], replacement);
+        let whole = Branch::ablate(all.clone(), replacement);
+        (0..all.len()).map(pair).chain([whole]).collect::<Vec<Branch>>()
+    };
+    vec![
+        ("z zero", single(Stream::Z, Zero)),
+        ("z value bias", single(Stream::Z, ValueBias)),
+        ("z group mean", single(Stream::Z, GroupMean)),
+        ("z source", single(Stream::Z, Source)),
+        ("v zero", single(Stream::V, Zero)),
+        ("v value bias", single(Stream::V, ValueBias)),
+        ("v source", single(Stream::V, Source)),
+        ("q zero", single(Stream::Q, Zero)),
+        ("q source", single(Stream::Q, Source)),
+        ("k zero", single(Stream::K, Zero)),
+        ("k source", single(Stream::K, Source)),
+        ("pattern zero", single(Stream::Pattern, Zero)),
+        ("pattern source", single(Stream::Pattern, Source)),
+        ("sets zero", sets(Zero)),
+        ("sets value bias", sets(ValueBias)),
+        ("sets mean", sets(GroupMean)),
+        ("sets source", sets(Source)),
+        ("z others", single(Stream::Z, OthersMean)),
+        ("sets others", sets(OthersMean)),
+    ]
+}
+
+/// Differences from float32's effects as a share of the largest effect: the largest, and in root mean square.
+fn apart(expected: &[f64], found: &[f64]) -> (f64, f64) {
+    assert_eq!(expected.len(), found.len());
+    let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
+    let off: Vec<f64> = expected.iter().zip(found).map(|(e, f)| (e - f).abs() / largest).collect();
+    let squares = off.iter().map(|off| off.powi(2)).sum::<f64>();
+    (off.iter().copied().fold(0.0, f64::max), (squares / off.len() as f64).sqrt())
+}
+
+#[test]
+fn effects_on_every_checkpoint_are_the_processors() {
+    for name in names() {
+        let cpu = decoder(&name);
+        let prompts = Expected::read(&name).prompts();
+        // Those whose groups have others to average.
+        let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
+        let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
+        let prompts_of = |what: &str| if what.ends_with("others") { &with_others } else { &prompts };
+        let experiments = experiments(&cpu);
+        let of_cpu = |(what, branches): &(&str, Vec<Branch>)| effects(&cpu, prompts_of(what), branches);
+        let expected: Vec<Vec<f64>> = experiments.iter().map(of_cpu).collect();
+        // At most, and in root mean square, at any prompt.
+        let bounds =
+            [(Precision::F32, 1e-5, 5e-6), (Precision::Split, 2e-5, 5e-6), (Precision::Half, 1e-2, 2e-3)];
+        for (precision, at_most, in_the_mean) in bounds {
+            let delta = decoder(&name).in_delta_form(precision);
+            let mut worst = (0.0, 0.0);
+            for ((what, branches), expected) in experiments.iter().zip(&expected) {
+                let (most, mean) = apart(expected, &effects(&delta, prompts_of(what), branches));
+                assert!(
+                    most <= at_most && mean <= in_the_mean,
+                    "{name}, {precision}, {what}: {most:.1e} and {mean:.1e} of the largest effect"
+                );
+                worst = (f64::max(worst.0, most), f64::max(worst.1, mean));
+            }
+            println!("{name:28} {precision:6} {:.1e} at most, {:.1e} in the mean", worst.0, worst.1);
+        }
+    }
+}
+
+/// The formats are those of the checkpoints: wrong ones would still be close.
+#[test]
+fn logits_of_the_plain_run_are_the_processors() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let logits = |decoder: &Decoder| -> Vec<f64> {
+            let readings = Readings::collect(decoder, &prompts, &[], Options::default()).unwrap();
+            (0..prompts.len()).flat_map(|p| readings.plain(p).to_vec()).collect()
+        };
+        let expected = logits(&decoder(&name));
+        for precision in Precision::ALL {
+            let (most, _) = apart(&expected, &logits(&decoder(&name).in_delta_form(precision)));
+            assert!(most < 5e-6, "{name}, {precision}: {most:.1e}");
+        }
+    }
+}
+
+#[test]
+fn memory_and_threads_change_no_bit() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let delta = decoder(&name).in_delta_form(Precision::Split);
+        for replacement in [Replacement::ValueBias, Replacement::GroupMean, Replacement::Source] {
+            let one = |head| Branch::ablate([head], replacement);
+            let all = Branch::ablate(heads(&delta), replacement);
+            let branches: Vec<Branch> = heads(&delta).into_iter().map(one).chain([all]).collect();
+            let run = |threads: usize, memory: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| Readings::collect(&delta, &prompts, &branches, Options { memory }))
+            };
+            let expected = run(1, 1 << 30).unwrap();
+            let Err(EngineError::Memory { need, .. }) = run(1, 1) else {
+                panic!("{name}: one byte is enough?")
+            };
+            for (threads, memory) in [(1, need), (3, 2 * need), (2, 8 * need)] {
+                let found = run(threads, memory).unwrap();
+                assert_eq!(found, expected, "{name}, {replacement:?}: {threads} threads, {memory} bytes");
+            }
+        }
+    }
+}
+
+/// Branches that change nothing end exactly where the plain run does: a difference of 0 stays 0 through every operation.
+#[test]
+fn what_changes_nothing_has_no_effect_at_all() {
+    for name in names() {
+        let mut prompts = Expected::read(&name).prompts();
+        prompts.iter_mut().for_each(|p| p.source = Some(p.tokens.clone()));
+        for precision in Precision::ALL {
+            let delta = decoder(&name).in_delta_form(precision);
+            for stream in Stream::ALL {
+                let branch = |head| Branch::patch([head], stream, Replacement::Source);
+                let branches: Vec<Branch> = heads(&delta).into_iter().map(branch).collect();
+                let found = effects(&delta, &prompts, &branches);
+                assert!(found.iter().all(|&x| x == 0.0), "{name}, {precision}, {stream}");
+            }
+        }
+    }
+}
+
+/// A model whose differences float16 cannot hold is refused; bfloat16 and float32 hold them.
+#[test]
+fn an_overflow_is_an_error() {
+    let mut n_refused = 0;
+    for name in ["gpt2-default", "llama-3-rotary"] {
+        let huge = |precision| {
+            let files = ModelFiles::folder(golden().join(name)).unwrap();
+            let config = ModelConfig::open(&files).unwrap();
+            let mut weights = cs_engine::load(&Checkpoint::open(&files, &config).unwrap()).unwrap();
+            let gain = weights.layers[0].ln2.weight.as_mut().unwrap();
+            gain.iter_mut().for_each(|w| *w *= 1e6);
+            Decoder::new(config.spec, weights).in_delta_form(precision)
+        };
+        let prompts = Expected::read(name).prompts();
+        for precision in Precision::ALL {
+            let delta = huge(precision);
+            let branches = [Branch::ablate([(0, 0)], Replacement::Zero)];
+            let is_bf16 = name == "llama-3-rotary";
+            let refused = precision == Precision::Half || (precision == Precision::Split && !is_bf16);
+            let found = Readings::collect(&delta, &prompts, &branches, Options::default());
+            assert_eq!(
+                matches!(found, Err(EngineError::Overflow)),
+                refused,
+                "{name}, {precision}: {found:?}"
+            );
+            n_refused += usize::from(refused);
+        }
+    }
+    assert_eq!(n_refused, 3);
+}
+
+fn any_model() -> impl Strategy<Value = Parts> {
+    any::<u64>().prop_map(Parts::random)
+}
+
+/// Prompts over a tiny vocabulary, so that they share prefixes; each with a source of its length.
+fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
+    let token = 0u32..4;
+    let tokens = prop::collection::vec((token.clone(), token), 1..N_CTX);
+    let prompt = tokens.prop_map(|pairs| {
+        let (tokens, source): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
+        let (group, read) = (tokens.len() as u32, (0..D_VOCAB as u32).collect());
+        Prompt { tokens, source: Some(source), group, weight: 1.0, references: None, read }
+    });
+    prop::collection::vec(prompt, 1..7)
+}
+
+/// Edits given as layer, head and kind; the first edit of a stream counts.
+fn any_edits(set: &[(usize, usize, usize)]) -> Branch {
+    let kinds = [
+        (Stream::Z, Replacement::Zero),
+        (Stream::Z, Replacement::ValueBias),
+        (Stream::Z, Replacement::GroupMean),
+        (Stream::Z, Replacement::Source),
+        (Stream::V, Replacement::ValueBias),
+        (Stream::V, Replacement::Zero),
+        (Stream::V, Replacement::Source),
+        (Stream::K, Replacement::Source),
+        (Stream::Q, Replacement::Source),
+        (Stream::Q, Replacement::Zero),
+        (Stream::Pattern, Replacement::Source),
+        (Stream::Pattern, Replacement::Zero),
+    ];
+    let mut edits: Vec<Edit> = vec![];
+    for &(layer, head, kind) in set {
+        let (stream, replacement) = kinds[kind];
+        if !edits.iter().any(|e| (e.layer, e.head, e.stream) == (layer, head, stream)) {
+            edits.push(Edit { layer, head, stream, replacement });
+        }
+    }
+    Branch::new(edits)
+}
+
+fn close(a: &[f64], b: &[f64]) -> bool {
+    let scale = a.iter().chain(b).fold(1.0, |m: f64, x| m.max(x.abs()));
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * scale)
+}
+
+type Sets = Vec<Vec<(usize, usize, usize)>>;
+
+fn any_sets() -> impl Strategy<Value = Sets> {
+    prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0usize..12), 0..5), 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any edits of several streams, heads and layers at once, on models of all settings.
+    #[test]
+    fn any_edits_of_any_model_are_the_processors(
+        parts in any_model(), prompts in any_prompts(), sets in any_sets(),
+    ) {
+        let branches: Vec<Branch> = sets.iter().map(|set| any_edits(set)).collect();
+        let collect = |decoder: &Decoder| {
+            Readings::collect(decoder, &prompts, &branches, Options::default()).unwrap()
+        };
+        let expected = collect(&parts.decoder());
+        let found = collect(&parts.decoder().in_delta_form(Precision::Split));
+        for p in 0..prompts.len() {
+            prop_assert!(close(expected.plain(p), found.plain(p)));
+            for (b, branch) in branches.iter().enumerate() {
+                let (expected, found) = (expected.branch(b, p), found.branch(b, p));
+                prop_assert!(close(expected, found), "{:?}: {:?}, not {:?}", branch, found, expected);
+            }
+        }
+    }
+
+    /// Nor does a branch or a prompt feel the others, to the bit, whatever they are.
+    #[test]
+    fn branches_and_prompts_do_not_feel_the_others(
+        parts in any_model(), prompts in any_prompts(), sets in any_sets(),
+    ) {
+        // Means are over the others.
+        let set = |set: &Vec<_>| set.iter().copied().filter(|&(_, _, kind)| kind != 2).collect::<Vec<_>>();
+        let branches: Vec<Branch> = sets.iter().map(set).map(|set| any_edits(&set)).collect();
+        let delta = parts.decoder().in_delta_form(Precision::Split);
+        let collect = |prompts: &[Prompt], branches: &[Branch]| {
+            Readings::collect(&delta, prompts, branches, Options::default()).unwrap()
+        };
+        let together = collect(&prompts, &branches);
+        for (b, branch) in branches.iter().enumerate() {
+            let alone = collect(&prompts, std::slice::from_ref(branch));
+            for p in 0..prompts.len() {
+                prop_assert_eq!(alone.branch(0, p), together.branch(b, p), "branch {} of {:?}", b, branches);
+            }
+        }
+        for (p, prompt) in prompts.iter().enumerate() {
+            let alone = collect(std::slice::from_ref(prompt), &branches);
+            for b in 0..branches.len() {
+                prop_assert_eq!(alone.branch(b, 0), together.branch(b, p));
+            }
+        }
+    }
+}
