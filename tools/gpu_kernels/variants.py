@@ -33,6 +33,8 @@ class Variant:
     aligned: dict = field(default_factory=dict)
     warps: int = 4
     stages: int = 1
+    # Whether products and sums may be contracted: not where a function is taken from itself, which must leave 0.
+    fusion: bool = True
 
     @property
     def block(self):
@@ -65,10 +67,10 @@ def products(arch):
             # More follows the product than fits beside a whole tile.
             yield Variant(f"product_act_{half}_{act}", product.product_act,
                           parameters(parts + halves_out + "plain:*f plain_of:*i " + sizes + tail), constants,
-                          sixteen | outs, warps, stages)
+                          sixteen | outs, warps, stages, False)
             yield Variant(f"product_gate_{half}_{act}", product.product_gate,
                           parameters(parts + halves_out + "plain:*f plain_of:*i plain_up:*f up:*f " + sizes + tail), constants,
-                          sixteen | outs | {"plain_up": 16, "up": 16}, warps, stages)
+                          sixteen | outs | {"plain_up": 16, "up": 16}, warps, stages, False)
     for stored, pointer in (("f32", "*fp32"), ("f16", "*fp16"), ("bf16", "*bf16"), ("pair", "*fp16")):
         yield Variant(f"product_f32_{stored}", product.product_f32,
                       parameters(f"x:*f w:{pointer} w_lo:{pointer} bias:*f out:*f residual:*f source:*i M:i N:i K:i scale:f ld_w:i "
@@ -92,10 +94,10 @@ def of_rows():
                   dict(B=1024), {"hi": 16, "lo": 16, "ld_out": 16})
     for act in ("sig", "erf"):
         yield Variant(f"activate_{act}", rows.activate, parameters("out:*f x:*f up:*f n:i a:f b:f has_up:i"),
-                      dict(ERF=act == "erf", B=1024), dict.fromkeys(("out", "x", "up"), 16))
+                      dict(ERF=act == "erf", B=1024), dict.fromkeys(("out", "x", "up"), 16), fusion=False)
         yield Variant(f"activate_delta_{act}", rows.activate_delta,
                       parameters("out:*f plain:*f plain_of:*i delta:*f plain_up:*f up:*f n:i width:i per_run:i a:f b:f has_up:i"),
-                      dict(ERF=act == "erf", B=1024), dict.fromkeys(("out", "delta", "up"), 16))
+                      dict(ERF=act == "erf", B=1024), dict.fromkeys(("out", "delta", "up"), 16), fusion=False)
     yield Variant("add", rows.add, parameters("x:*f y:*f n:i"), dict(B=1024), dict.fromkeys(("x", "y"), 16))
     yield Variant("gather", rows.gather, parameters("out:*i x:*i source:*i width:i"), dict(B=1024))
     for width in WIDTHS_OF_HEADS:
@@ -113,7 +115,8 @@ def attentions():
     for width in WIDTHS_OF_HEADS:
         for again in (False, True):
             keys = 32 if width <= 128 else 16
-            yield Variant(f"attend{'_again' * again}_{width}", attention.attend, types, dict(BQ=16, BK=keys, BH=width, AGAIN=again))
+            yield Variant(f"attend{'_again' * again}_{width}", attention.attend, types, dict(BQ=16, BK=keys, BH=width, AGAIN=again),
+                          warps=min(8, width // 16))
 
 
 def all_of(arch):

@@ -1,6 +1,8 @@
 """Attention over a tree: a block of neighbouring nodes of one run and head, and all nodes that they see.
 
 Nodes are in depth-first order, so that node k is seen by q if k <= q < ends[k], the end of k's subtree, and within the window.
+Sums over keys run in order of nodes, what is not seen adding nothing: a row's bits do not depend on who shares its tile. Hence two
+passes, the first for the highest score, and totals as products.
 """
 import triton
 import triton.language as tl
@@ -21,6 +23,18 @@ def read(plain, own, source, delta, at_delta, nodes, known, width, col, mask, ha
     else:
         value = tl.zeros(mask.shape, dtype=tl.float32)
     return value
+
+
+@triton.jit
+def scores(query, key, q_node, q_position, mq, k_node, mk, ends, positions, window, scale, cap):
+    """Scores of what is seen, -1e30 elsewhere."""
+    score = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+    if cap > 0.0:
+        score = cap * (1.0 - 2.0 / (tl.exp(2.0 * score / cap) + 1.0))
+    end = tl.load(ends + k_node, mask=mk, other=0)
+    back = q_position[:, None] - tl.load(positions + k_node, mask=mk, other=0)[None, :]
+    seen = mq[:, None] & mk[None, :] & (k_node[None, :] <= q_node[:, None]) & (q_node[:, None] < end[None, :]) & (back < window)
+    return tl.where(seen, score, -1e30)
 
 
 @triton.jit
@@ -56,35 +70,33 @@ def attend(out, hi, lo, q, kv, z, dq, dkv, q_rows, nodes, key_from, key_count, k
     query = read(q, mine, source, dq, out_row, q_node, mq, d_attn, col, q2, has_delta, put_q)
     q_position = tl.load(positions + q_node, mask=mq, other=0)
 
-    top = tl.full((BQ,), -1e30, dtype=tl.float32)
-    total = tl.zeros((BQ,), dtype=tl.float32)
-    acc = tl.zeros((BQ, BH), dtype=tl.float32)
     first, count = tl.load(key_from + tile), tl.load(key_count + tile)
+    top = tl.full((BQ,), -1e30, dtype=tl.float32)
     for k in range(0, count, BK):
         mk = k + ik < count
         k_node = tl.load(keys + first + k + ik, mask=mk, other=0)
         k_own = tl.load(own + k_node, mask=mk, other=0).to(tl.int64)
         k2 = mk[:, None] & in_head[None, :]
-        k_delta = run * n_nodes + k_node
-        key = read(kv, k_own, source, dkv, k_delta, k_node, mk, 2 * d_kv, kv_col, k2, has_delta, put_k)
-        value = read(kv, k_own, source, dkv, k_delta, k_node, mk, 2 * d_kv, d_kv + kv_col, k2, has_delta, put_v)
+        key = read(kv, k_own, source, dkv, run * n_nodes + k_node, k_node, mk, 2 * d_kv, kv_col, k2, has_delta, put_k)
+        score = scores(query, key, q_node, q_position, mq, k_node, mk, ends, positions, window, scale, cap)
+        top = tl.maximum(top, tl.max(score, 1))
+    total = tl.zeros((BQ, 16), dtype=tl.float32)
+    acc = tl.zeros((BQ, BH), dtype=tl.float32)
+    for k in range(0, count, BK):
+        mk = k + ik < count
+        k_node = tl.load(keys + first + k + ik, mask=mk, other=0)
+        k_own = tl.load(own + k_node, mask=mk, other=0).to(tl.int64)
+        k2 = mk[:, None] & in_head[None, :]
+        key = read(kv, k_own, source, dkv, run * n_nodes + k_node, k_node, mk, 2 * d_kv, kv_col, k2, has_delta, put_k)
+        score = scores(query, key, q_node, q_position, mq, k_node, mk, ends, positions, window, scale, cap)
+        share = tl.where(score > -1e30, tl.exp(score - top[:, None]), 0.0)
+        value = read(kv, k_own, source, dkv, run * n_nodes + k_node, k_node, mk, 2 * d_kv, d_kv + kv_col, k2, has_delta, put_v)
         if AGAIN:
             if put_v == 2:
                 value += tl.load(bias + col, mask=in_head, other=0.0)[None, :]
-        score = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
-        if cap > 0.0:
-            score = cap * (1.0 - 2.0 / (tl.exp(2.0 * score / cap) + 1.0))
-        end = tl.load(ends + k_node, mask=mk, other=0)
-        back = q_position[:, None] - tl.load(positions + k_node, mask=mk, other=0)[None, :]
-        seen = mq[:, None] & mk[None, :] & (k_node[None, :] <= q_node[:, None]) & (q_node[:, None] < end[None, :]) & (back < window)
-        score = tl.where(seen, score, -1e30)
-        higher = tl.maximum(top, tl.max(score, 1))
-        share = tl.where(seen, tl.exp(score - higher[:, None]), 0.0)
-        kept = tl.exp(top - higher)
-        total = total * kept + tl.sum(share, 1)
-        acc = acc * kept[:, None] + tl.dot(share, value, input_precision="ieee")
-        top = higher
-    new = acc / tl.maximum(total, 1e-30)[:, None]
+        total = tl.dot(share, tl.full((BK, 16), 1.0, dtype=tl.float32), total, input_precision="ieee")
+        acc = tl.dot(share, value, acc, input_precision="ieee")
+    new = acc / tl.maximum(tl.max(total, 1), 1e-30)[:, None]
     if full == 0:
         new -= tl.load(z + mine[:, None] * d_attn + col[None, :], mask=q2, other=0.0)
     put(out, hi, lo, out_row[:, None] * ld_out + col[None, :], new, q2, mode)
