@@ -54,7 +54,8 @@ def compiled(arch, name, ptx):
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", usage)
     resources = dict(registers=int(found[1]), stack=int(found[2]) + int(found[4]), shared=meta.shared, threads=32 * meta.num_warps)
     image = kernel.asm["ptx"].encode() + b"\0" if ptx else kernel.asm["cubin"]
-    launch = dict(name=name, warps=meta.num_warps, shared=meta.shared, **variant.block)
+    kinds = "".join({"*": "p", "i": "i", "f": "f"}[variant.types[k][0]] for k in function.arg_names if k in variant.types)
+    launch = dict(name=name, warps=meta.num_warps, shared=meta.shared, parameters=kinds, **variant.block)
     return arch, ptx, image, launch, resources
 
 

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ptr;
-use std::rc::Rc;
-use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::driver::{Device, Driver};
 use crate::error::CudaError;
-use crate::sys::{Address, Handle, Status, status};
+use crate::sys::{Address, Api, Handle, Status, status};
 
 /// `CU_STREAM_NON_BLOCKING`
 const NON_BLOCKING: u32 = 1;
@@ -15,21 +14,40 @@ const NON_BLOCKING: u32 = 1;
 /// Sizes of blocks are multiples of this, so that neighbouring requests share them.
 const GRANULE: usize = 512;
 
-/// A card in use by one thread. Clones are the same one; memory, modules and functions keep it alive.
+/// A card in use. Clones are the same one; memory and kernels keep it alive.
 #[derive(Clone)]
-pub struct Context(pub(crate) Rc<Shared>);
+pub struct Context(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub driver: Driver,
     pub device: Device,
-    pub stream: Handle,
+    handle: Sent,
+    stream: Sent,
+    memory: Mutex<Memory>,
+    /// Why the context is gone, once it is.
+    lost: Mutex<Option<String>>,
+}
+
+/// A handle of the driver's, which any thread may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent(pub Handle);
+
+// SAFETY: the driver's functions may be called from any thread; a handle is only passed back to them.
+unsafe impl Send for Sent {}
+// SAFETY: as above.
+unsafe impl Sync for Sent {}
+
+#[derive(Default)]
+struct Memory {
     /// Blocks that were let go, by size, for whoever asks next. Work is in the stream's order, so that a block's last reader
     /// is done before its next writer begins.
-    pool: RefCell<BTreeMap<usize, Vec<Address>>>,
-    used: Cell<usize>,
-    peak: Cell<usize>,
-    /// Why the context is gone, once it is.
-    lost: RefCell<Option<String>>,
+    kept: BTreeMap<usize, Vec<Address>>,
+    used: usize,
+    peak: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Context {
@@ -48,18 +66,17 @@ impl Context {
         let mut shared = Shared {
             driver: driver.clone(),
             device: device.clone(),
-            stream: ptr::null_mut(),
-            pool: RefCell::default(),
-            used: Cell::new(0),
-            peak: Cell::new(0),
-            lost: RefCell::default(),
+            handle: Sent(context),
+            stream: Sent(ptr::null_mut()),
+            memory: Mutex::default(),
+            lost: Mutex::default(),
         };
-        // SAFETY: the context was just retained.
-        shared.check("cuCtxSetCurrent", unsafe { (driver.api.context_set)(context) })?;
+        let mut stream: Handle = ptr::null_mut();
         // SAFETY: the pointer is to a handle.
-        let created = unsafe { (driver.api.stream_create)(&mut shared.stream, NON_BLOCKING) };
+        let created = unsafe { (shared.api().stream_create)(&mut stream, NON_BLOCKING) };
         shared.check("cuStreamCreate", created)?;
-        Ok(Self(Rc::new(shared)))
+        shared.stream = Sent(stream);
+        Ok(Self(Arc::new(shared)))
     }
 
     /// The card.
@@ -78,7 +95,7 @@ impl Context {
     /// [`CudaError::Lost`] if some of it failed.
     pub fn wait(&self) -> Result<(), CudaError> {
         // SAFETY: the stream lives as long as `self`.
-        self.0.check("cuStreamSynchronize", unsafe { (self.0.driver.api.stream_wait)(self.0.stream) })
+        self.0.check("cuStreamSynchronize", unsafe { (self.0.api().stream_wait)(self.0.stream()) })
     }
 
     /// Bytes that are free now, blocks kept for reuse included, and bytes of the card.
@@ -92,19 +109,30 @@ impl Context {
 
     /// The most bytes that were in use at once.
     pub fn peak(&self) -> usize {
-        self.0.peak.get()
+        lock(&self.0.memory).peak
     }
 }
 
 impl Shared {
+    /// The driver's functions, with this context as the calling thread's.
+    pub fn api(&self) -> &Api {
+        // SAFETY: retained until `self` goes. What goes wrong here is said by the function that is called next.
+        unsafe { (self.driver.api.context_set)(self.handle.0) };
+        &self.driver.api
+    }
+
+    pub fn stream(&self) -> Handle {
+        self.stream.0
+    }
+
     /// Turns a status into an error; a context that is gone says so from then on, whatever is asked.
     pub fn check(&self, function: &'static str, status: Status) -> Result<(), CudaError> {
-        if let Some(what) = &*self.lost.borrow() {
+        if let Some(what) = &*lock(&self.lost) {
             return Err(self.lost_error(what.clone()));
         }
         if status::is_sticky(status) {
             let what = self.driver.words(status);
-            *self.lost.borrow_mut() = Some(what.clone());
+            *lock(&self.lost) = Some(what.clone());
             return Err(self.lost_error(what));
         }
         self.driver.check(function, status)
@@ -117,13 +145,13 @@ impl Shared {
     fn memory_info(&self) -> Result<(usize, usize), CudaError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: the pointers are to sizes.
-        self.check("cuMemGetInfo", unsafe { (self.driver.api.memory_info)(&mut free, &mut total) })?;
+        self.check("cuMemGetInfo", unsafe { (self.api().memory_info)(&mut free, &mut total) })?;
         Ok((free, total))
     }
 
     /// Bytes in blocks kept for reuse.
     fn kept(&self) -> usize {
-        self.pool.borrow().iter().map(|(size, blocks)| size * blocks.len()).sum()
+        lock(&self.memory).kept.iter().map(|(size, blocks)| size * blocks.len()).sum()
     }
 
     /// A block of at least so many bytes: its address and size.
@@ -131,27 +159,28 @@ impl Shared {
         let size = bytes.max(1).next_multiple_of(GRANULE);
         // A kept block that is not much larger.
         let fitting = {
-            let mut pool = self.pool.borrow_mut();
-            let key = pool.range(size..=size + size / 8).find(|(_, blocks)| !blocks.is_empty()).map(|(&k, _)| k);
-            key.and_then(|key| pool.get_mut(&key)?.pop().map(|address| (address, key)))
+            let kept = &mut lock(&self.memory).kept;
+            let key = kept.range(size..=size + size / 8).find(|(_, blocks)| !blocks.is_empty()).map(|(&k, _)| k);
+            key.and_then(|key| kept.get_mut(&key)?.pop().map(|address| (address, key)))
         };
         let (address, size) = match fitting {
             Some(block) => block,
             None => (self.allocate(size)?, size),
         };
-        self.used.set(self.used.get() + size);
-        self.peak.set(self.peak.get().max(self.used.get()));
+        let memory = &mut lock(&self.memory);
+        memory.used += size;
+        memory.peak = memory.peak.max(memory.used);
         Ok((address, size))
     }
 
     fn allocate(&self, size: usize) -> Result<Address, CudaError> {
         let mut address = 0;
         // SAFETY: the pointer is to an address.
-        let mut got = unsafe { (self.driver.api.alloc)(&mut address, size) };
+        let mut got = unsafe { (self.api().alloc)(&mut address, size) };
         if got == status::OUT_OF_MEMORY {
             self.release_kept();
             // SAFETY: as above.
-            got = unsafe { (self.driver.api.alloc)(&mut address, size) };
+            got = unsafe { (self.api().alloc)(&mut address, size) };
         }
         if got == status::OUT_OF_MEMORY {
             let (free, total) = self.memory_info()?;
@@ -163,15 +192,17 @@ impl Shared {
 
     /// Takes a block back.
     pub fn give_back(&self, address: Address, size: usize) {
-        self.used.set(self.used.get() - size);
-        self.pool.borrow_mut().entry(size).or_default().push(address);
+        let memory = &mut lock(&self.memory);
+        memory.used -= size;
+        memory.kept.entry(size).or_default().push(address);
     }
 
     fn release_kept(&self) {
         // `cuMemFree` waits for the work that uses the block.
-        for address in std::mem::take(&mut *self.pool.borrow_mut()).into_values().flatten() {
+        let kept = std::mem::take(&mut lock(&self.memory).kept);
+        for address in kept.into_values().flatten() {
             // SAFETY: the address came from `alloc` and nobody holds it. What goes wrong here is said by the next call.
-            unsafe { (self.driver.api.free)(address) };
+            unsafe { (self.api().free)(address) };
         }
     }
 }
@@ -181,8 +212,8 @@ impl Drop for Shared {
         self.release_kept();
         // SAFETY: both are this context's own, and nothing else holds them any more.
         unsafe {
-            if !self.stream.is_null() {
-                (self.driver.api.stream_destroy)(self.stream);
+            if !self.stream().is_null() {
+                (self.api().stream_destroy)(self.stream());
             }
             (self.driver.api.context_release)(self.device.id);
         }

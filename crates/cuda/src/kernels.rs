@@ -3,17 +3,16 @@
 //! Cubins run on the very architecture that they are compiled for. Other cards from compute capability 8.0 on get PTX, which
 //! their driver compiles when a kernel is first used.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Read;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
 use crate::context::Context;
 use crate::driver::{Device, Driver};
 use crate::error::CudaError;
-use crate::module::Function;
+use crate::module::{Arguments, Function};
 
 const MANIFEST: &str = include_str!("../carried/manifest.json");
 const ARCHIVE: &[u8] = include_bytes!("../carried/kernels.zst");
@@ -55,6 +54,8 @@ pub struct Shape {
     pub warps: u32,
     /// Bytes of shared memory.
     pub shared: usize,
+    /// Kinds of its parameters: `p`ointers, 32-bit `i`ntegers, `f`loat32.
+    pub parameters: String,
     /// Rows of a tile of a product.
     #[serde(default)]
     pub bm: usize,
@@ -108,15 +109,27 @@ impl Device {
 pub struct Kernels {
     context: Context,
     images: HashMap<String, (Shape, Vec<u8>)>,
-    loaded: RefCell<HashMap<String, Rc<Kernel>>>,
+    loaded: Mutex<HashMap<String, Arc<Kernel>>>,
 }
 
 /// A loaded kernel.
 pub struct Kernel {
     /// Its shape.
     pub shape: Shape,
-    /// What starts it.
-    pub function: Function,
+    function: Function,
+}
+
+impl Kernel {
+    /// Starts it on a grid of programs, after all work before. Nothing is started on an empty grid.
+    ///
+    /// # Errors
+    /// [`CudaError::Lost`], also where an earlier kernel failed.
+    ///
+    /// # Panics
+    /// If the arguments are not of the kinds that it has.
+    pub fn launch(&self, grid: [usize; 3], arguments: Arguments) -> Result<(), CudaError> {
+        self.function.launch(&self.shape.parameters, grid, arguments)
+    }
 }
 
 impl Kernels {
@@ -129,22 +142,23 @@ impl Kernels {
         let manifest = Manifest::carried()?;
         let part = manifest.part(context.device())?;
         let images = part.images()?.into_iter().map(|(shape, image)| (shape.name.clone(), (shape, image)));
-        Ok(Self { context: context.clone(), images: images.collect(), loaded: RefCell::default() })
+        Ok(Self { context: context.clone(), images: images.collect(), loaded: Mutex::default() })
     }
 
     /// A kernel by its name.
     ///
     /// # Errors
     /// What the driver says to its code; [`CudaError::Archive`] where there is none of that name.
-    pub fn get(&self, name: &str) -> Result<Rc<Kernel>, CudaError> {
-        if let Some(kernel) = self.loaded.borrow().get(name) {
+    pub fn get(&self, name: &str) -> Result<Arc<Kernel>, CudaError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernel) = loaded.get(name) {
             return Ok(kernel.clone());
         }
         let missing = || CudaError::Archive { what: format!("there is no kernel {name}") };
         let (shape, image) = self.images.get(name).ok_or_else(missing)?;
         let function = self.context.function(image, name, shape.warps, shape.shared)?;
-        let kernel = Rc::new(Kernel { shape: shape.clone(), function });
-        self.loaded.borrow_mut().insert(name.to_owned(), kernel.clone());
+        let kernel = Arc::new(Kernel { shape: shape.clone(), function });
+        loaded.insert(name.to_owned(), kernel.clone());
         Ok(kernel)
     }
 }

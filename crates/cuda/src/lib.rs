@@ -2,7 +2,7 @@
 //!
 //! The driver is opened at run time ([`Driver`]) and gives the cards ([`Device`]). A card in use is a [`Context`]: memory as
 //! [`Array`]s, and [`Kernels`], compiled ahead by `tools/gpu_kernels` and carried in the program, started by
-//! [`Function::launch`]. Everything runs in the order in which it is asked for. No CUDA library is needed beside the driver.
+//! [`Kernel::launch`]. Everything runs in the order in which it is asked for. No CUDA library is needed beside the driver.
 //!
 //! ```no_run
 //! use cs_cuda::{Arguments, Context, Driver, Kernels};
@@ -14,9 +14,7 @@
 //! let x = context.upload(&[1.0f32, 2.0])?;
 //! let y = context.upload(&[10.0f32, 20.0])?;
 //! let add = Kernels::new(&context)?.get("add")?;
-//! let arguments = Arguments::new().address(x.address()).address(y.address()).int(2);
-//! // SAFETY: `add` takes two arrays and their length.
-//! unsafe { add.function.launch([1, 1, 1], arguments)? };
+//! add.launch([1, 1, 1], Arguments::new().array(&x).array(&y).int(2))?;
 //! assert_eq!(x.to_vec()?, [11.0, 22.0]);
 //! # Ok::<(), cs_cuda::CudaError>(())
 //! ```
@@ -34,5 +32,5 @@ pub use driver::{DRIVER_VARIABLE, Device, Driver};
 pub use error::CudaError;
 pub use kernels::{Kernel, Kernels, Manifest, Part, Shape};
 pub use memory::{Array, Element};
-pub use module::{Arguments, Function};
+pub use module::Arguments;
 pub use sys::Address;

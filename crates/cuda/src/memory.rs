@@ -98,7 +98,7 @@ impl<T: Element> Array<T> {
             return Ok(());
         }
         // SAFETY: the block holds so many bytes, and is this array's own.
-        let filled = unsafe { (shared.driver.api.fill)(self.address, byte, bytes, shared.stream) };
+        let filled = unsafe { (shared.api().fill)(self.address, byte, bytes, shared.stream()) };
         shared.check("cuMemsetD8Async", filled)
     }
 
@@ -118,7 +118,7 @@ impl<T: Element> Array<T> {
         // SAFETY: both sides hold as many bytes. From pageable memory, which `values` may be, the driver copies before it
         // returns, or has at least taken the values into a buffer of its own.
         let copied = unsafe {
-            (shared.driver.api.upload)(to, values.as_ptr().cast(), size_of_val(values), shared.stream)
+            (shared.api().upload)(to, values.as_ptr().cast(), size_of_val(values), shared.stream())
         };
         shared.check("cuMemcpyHtoDAsync", copied)
     }
@@ -138,7 +138,7 @@ impl<T: Element> Array<T> {
             let bytes = size_of_val(&values[..]);
             // SAFETY: both sides hold as many bytes, and `values` is not touched before the stream has been waited for.
             let copied = unsafe {
-                (shared.driver.api.download)(values.as_mut_ptr().cast(), from, bytes, shared.stream)
+                (shared.api().download)(values.as_mut_ptr().cast(), from, bytes, shared.stream())
             };
             shared.check("cuMemcpyDtoHAsync", copied)?;
             self.context.wait()?;
@@ -169,7 +169,7 @@ impl<T: Element> Array<T> {
         let (shared, bytes) = (&self.context.0, range.len() * size_of::<T>());
         let (to, from) = (self.address_of(at), from.address_of(range.start));
         // SAFETY: both sides hold so many bytes; two arrays never overlap.
-        let copied = unsafe { (shared.driver.api.copy)(to, from, bytes, shared.stream) };
+        let copied = unsafe { (shared.api().copy)(to, from, bytes, shared.stream()) };
         shared.check("cuMemcpyDtoDAsync", copied)
     }
 }

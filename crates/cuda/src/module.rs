@@ -2,11 +2,12 @@
 
 use std::ffi::{CString, c_void};
 use std::ptr;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::context::Context;
+use crate::context::{Context, Sent};
 use crate::error::CudaError;
-use crate::sys::{Address, Handle, attribute};
+use crate::memory::{Array, Element};
+use crate::sys::{Address, attribute};
 
 /// Threads of a warp.
 const WARP: u32 = 32;
@@ -16,42 +17,44 @@ const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 /// Code on the card.
 struct Module {
     context: Context,
-    handle: Handle,
+    handle: Sent,
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
         // SAFETY: loaded by this, and no function of it is left. A lost context has let go of it already.
-        unsafe { (self.context.0.driver.api.module_unload)(self.handle) };
+        unsafe { (self.context.0.api().module_unload)(self.handle.0) };
     }
 }
 
 /// A kernel on the card.
-#[derive(Clone)]
-pub struct Function {
-    module: Rc<Module>,
-    handle: Handle,
+pub(crate) struct Function {
+    module: Arc<Module>,
+    handle: Sent,
     warps: u32,
     shared: usize,
 }
 
 impl Context {
     /// Loads a function from a cubin of this card's architecture, or from PTX that the driver compiles (ended by a zero byte).
-    ///
-    /// # Errors
-    /// What the driver says to the code.
-    pub fn function(&self, image: &[u8], name: &str, warps: u32, shared: usize) -> Result<Function, CudaError> {
-        let (api, mut module) = (&self.0.driver.api, ptr::null_mut());
+    pub(crate) fn function(
+        &self,
+        image: &[u8],
+        name: &str,
+        warps: u32,
+        shared: usize,
+    ) -> Result<Function, CudaError> {
+        let (api, mut module) = (self.0.api(), ptr::null_mut());
         // SAFETY: the image is a whole cubin, or text that ends in a zero byte; there are no options.
         let loaded = unsafe {
             (api.module_load)(&mut module, image.as_ptr().cast(), 0, ptr::null_mut(), ptr::null_mut())
         };
         self.0.check("cuModuleLoadDataEx", loaded)?;
-        let module = Rc::new(Module { context: self.clone(), handle: module });
+        let module = Arc::new(Module { context: self.clone(), handle: Sent(module) });
         let c_name = CString::new(name).map_err(|_| CudaError::Archive { what: format!("kernel {name:?}") })?;
         let mut handle = ptr::null_mut();
         // SAFETY: the module was just loaded, and the name ends in a zero byte.
-        let found = unsafe { (api.module_function)(&mut handle, module.handle, c_name.as_ptr()) };
+        let found = unsafe { (api.module_function)(&mut handle, module.handle.0, c_name.as_ptr()) };
         self.0.check("cuModuleGetFunction", found)?;
         if shared > SHARED_WITHOUT_ASKING {
             let attribute = attribute::FUNCTION_DYNAMIC_SHARED;
@@ -59,13 +62,16 @@ impl Context {
             let set = unsafe { (api.function_attribute)(handle, attribute, shared as i32) };
             self.0.check("cuFuncSetAttribute", set)?;
         }
-        Ok(Function { module, handle, warps, shared })
+        Ok(Function { module, handle: Sent(handle), warps, shared })
     }
 }
 
 /// Arguments of a kernel, in order.
 #[derive(Default)]
-pub struct Arguments(Vec<u64>);
+pub struct Arguments {
+    kinds: String,
+    slots: Vec<u64>,
+}
 
 impl Arguments {
     /// None.
@@ -73,11 +79,26 @@ impl Arguments {
         Self::default()
     }
 
-    /// Adds the address of an array.
-    #[must_use]
-    pub fn address(mut self, address: Address) -> Self {
-        self.0.push(address);
+    fn with(mut self, kind: char, slot: u64) -> Self {
+        self.kinds.push(kind);
+        self.slots.push(slot);
         self
+    }
+
+    /// Adds an array, from its first element on; `None` where the kernel reads nothing there.
+    #[must_use]
+    pub fn array<'a, T: Element>(self, array: impl Into<Option<&'a Array<T>>>) -> Self {
+        let address = array.into().map_or(0, Array::address);
+        self.with('p', address)
+    }
+
+    /// Adds an array from element `at` on.
+    ///
+    /// # Panics
+    /// If that lies beyond its end.
+    #[must_use]
+    pub fn array_from<T: Element>(self, array: &Array<T>, at: usize) -> Self {
+        self.with('p', array.address_of(at))
     }
 
     /// Adds a 32-bit integer.
@@ -85,44 +106,51 @@ impl Arguments {
     /// # Panics
     /// If it does not fit: no matrix has so many rows or columns.
     #[must_use]
-    pub fn int(mut self, value: usize) -> Self {
+    pub fn int(self, value: usize) -> Self {
         let value = i32::try_from(value).expect("sizes fit 32 bits");
-        self.0.push(u64::from(value as u32));
-        self
+        self.with('i', u64::from(value as u32))
+    }
+
+    /// Adds several integers.
+    #[must_use]
+    pub fn ints<const N: usize>(self, values: [usize; N]) -> Self {
+        values.into_iter().fold(self, Self::int)
+    }
+
+    /// Adds 1 or 0.
+    #[must_use]
+    pub fn flag(self, value: bool) -> Self {
+        self.int(usize::from(value))
     }
 
     /// Adds a float32.
     #[must_use]
-    pub fn float(mut self, value: f32) -> Self {
-        self.0.push(u64::from(value.to_bits()));
-        self
+    pub fn float(self, value: f32) -> Self {
+        self.with('f', u64::from(value.to_bits()))
     }
 }
 
 impl Function {
     /// Starts the kernel on a grid of blocks, after all work before. Nothing is started on an empty grid.
     ///
-    /// Kernels of Triton end with two further pointers, to scratch memory, which those carried here do not use.
-    ///
-    /// # Errors
-    /// [`CudaError::Lost`], also of an earlier kernel.
-    ///
-    /// # Safety
-    /// The arguments must be those that the kernel is written for: addresses of live arrays, large enough for the sizes given.
-    pub unsafe fn launch(&self, grid: [usize; 3], arguments: Arguments) -> Result<(), CudaError> {
+    /// `parameters` are the kinds of the kernel's own. Triton's kernels end with two further pointers, to scratch memory, which
+    /// those carried here do not use.
+    pub fn launch(&self, parameters: &str, grid: [usize; 3], arguments: Arguments) -> Result<(), CudaError> {
+        assert_eq!(arguments.kinds, parameters, "kinds of arguments");
         if grid.contains(&0) {
             return Ok(());
         }
         let shared = &self.module.context.0;
         let [x, y, z] = grid.map(|n| u32::try_from(n).expect("grids fit 32 bits"));
-        let mut slots = arguments.0;
+        let mut slots = arguments.slots;
         slots.extend([0, 0]);
         // Values are little-endian, so that a slot's address is that of the value in it, whatever its width.
         let mut pointers: Vec<*mut c_void> = slots.iter_mut().map(|slot| ptr::from_mut(slot).cast()).collect();
-        // SAFETY: one pointer per parameter, each to 8 bytes that live until the call returns; the rest is the caller's to hold.
+        // SAFETY: one pointer per parameter, as checked, each to 8 bytes that live until the call returns. What the kernel reads and
+        // writes is the card's memory, none of this process's: beyond an array it finds other arrays, or the card is lost.
         let launched = unsafe {
-            (shared.driver.api.launch)(
-                self.handle,
+            (shared.api().launch)(
+                self.handle.0,
                 x,
                 y,
                 z,
@@ -130,7 +158,7 @@ impl Function {
                 1,
                 1,
                 self.shared as u32,
-                shared.stream,
+                shared.stream(),
                 pointers.as_mut_ptr(),
                 ptr::null_mut(),
             )
