@@ -16,6 +16,8 @@ use crate::table::Table;
 pub const ATTENTION_TABLE: &str = "attention_at_last_token";
 /// Texts listed for each head.
 pub const TOP_TEXTS: usize = 5;
+/// Prompts of each task whose attention is kept token by token.
+pub const N_EXAMPLES: usize = 3;
 
 /// What a token is in its prompt. Where several fit, the first of this order counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,6 +135,20 @@ impl HeadAttention {
     }
 }
 
+/// A prompt, and where every head attends from its last token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExamplePrompt {
+    /// Texts of its tokens; BOS first, where the model has one.
+    pub tokens: Vec<String>,
+    /// The correct answer.
+    pub correct: String,
+    /// The distractor.
+    pub distractor: String,
+    /// Attention from the last token to every token, in thousandths: a row per head, in order of layer and head.
+    /// `[n_layers × n_heads, n_tokens]`
+    pub thousandths: Vec<Vec<u16>>,
+}
+
 /// Where all heads of a model attend on one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskAttention {
@@ -144,6 +160,9 @@ pub struct TaskAttention {
     pub n_distinct_prompts: u64,
     /// Every head, in order of layer and head.
     pub heads: Vec<HeadAttention>,
+    /// Up to [`N_EXAMPLES`] prompts token by token; none in files of versions that did not keep them.
+    #[serde(default)]
+    pub examples: Vec<ExamplePrompt>,
 }
 
 /// `results/attention/attention_<model>.json`.

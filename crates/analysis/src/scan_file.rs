@@ -93,6 +93,12 @@ pub struct ScanMeta {
     /// Where mean and resample ablation take values from: `abc` or `same`; none under `zero`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// What it was computed on, where that was no processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// How products were computed there: `f32`, `split` or `half`; on processors always in float32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// Number of blocks.
     pub n_layers: u32,
     /// Attention heads per block.

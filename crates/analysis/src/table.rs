@@ -390,7 +390,7 @@ mod tests {
         let types: Vec<String> =
             schema.columns().iter().map(|c| format!("{} {}", c.name(), c.physical_type())).collect();
         assert_eq!(types, ["model BYTE_ARRAY", "layer INT64", "delta DOUBLE", "is BOOLEAN"]);
-        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(Result::unwrap).collect();
+        let rows: Vec<_> = file.get_row_iter(None).unwrap().map(|row| row.unwrap()).collect();
         assert_eq!((rows[0].get_string(0).unwrap().as_str(), rows[0].get_long(1).unwrap()), ("é", 3));
         assert!(rows[1].get_long(1).is_err() && rows[0].get_double(2).is_err(), "empty cells are null");
         assert_eq!((rows[1].get_double(2).unwrap(), rows[1].get_bool(3).unwrap()), (1.0, false));

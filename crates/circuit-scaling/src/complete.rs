@@ -5,7 +5,9 @@ use std::ffi::{OsStr, OsString};
 
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
+use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 use clap_complete::env::Shells;
 use cs_circuits::task::Task;
 use cs_model::families::FAMILIES;
@@ -51,6 +53,13 @@ pub fn models() -> ArgValueCompleter {
         let shipped = MINIATURES.iter().map(|miniature| miniature.name);
         let known = FAMILIES.iter().flat_map(|family| family.known_models).map(|known| known.name);
         with_paths(current, shipped.chain(known), PathCompleter::dir())
+    })
+}
+
+/// Devices: the words for them, cards by the numbers that most machines have.
+pub fn devices() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        ["auto", "cpu", "cuda", "cuda:0", "cuda:1"].map(CompletionCandidate::new).into()
     })
 }
 

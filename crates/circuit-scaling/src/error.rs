@@ -167,6 +167,9 @@ pub enum CliError {
     /// A run that is impossible.
     #[error(transparent)]
     Engine(#[from] cs_engine::EngineError),
+    /// A device that is not here, or a precision that it has not.
+    #[error(transparent)]
+    Device(#[from] cs_engine::DeviceError),
     /// An edit that does not fit its prompts.
     #[error("edit of {head}: {problem}; {mend}")]
     Edit {

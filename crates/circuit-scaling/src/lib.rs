@@ -108,6 +108,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Gather(args) => commands::parts::gather(args, display),
         Command::Slurm(args) => commands::parts::slurm(args, is_given, display),
         Command::Status(args) => commands::parts::status(args),
+        Command::Devices => Ok(commands::devices::devices()),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),

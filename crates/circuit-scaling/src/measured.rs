@@ -7,6 +7,7 @@ use cs_analysis::attention::TaskAttention;
 use cs_analysis::roles::RolesFile;
 use cs_analysis::tracing::TaskTrace;
 use cs_circuits::prompts::TracingPairs;
+use cs_engine::Compute;
 
 use crate::commands::parts::PartsError;
 
@@ -54,12 +55,10 @@ impl Measured {
     ///
     /// # Errors
     /// [`PartsError::Device`]
-    pub fn check_device(&self) -> Result<(), PartsError> {
-        let here = cs_engine::device();
+    pub fn check_device(&self, here: &Compute) -> Result<(), PartsError> {
+        let here = here.kind();
         match &self.device {
-            Some(plan) if plan != here => {
-                Err(PartsError::Device { here: here.to_owned(), plan: plan.clone() })
-            }
+            Some(plan) if *plan != here => Err(PartsError::Device { here, plan: plan.clone() }),
             _ => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use cs_analysis::head_id::HeadId;
 use cs_circuits::scan::check_heads;
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::Branch;
-use cs_engine::{Options, Progress, Reading, Receiver};
+use cs_engine::{Compute, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
 use cs_model::ModelFiles;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
@@ -57,6 +57,17 @@ impl Model {
         let mut subject = Subject::from_files(files, hf_name, None)?;
         let decoder = subject.load()?;
         subject.info.checkpoint.let_go();
+        Ok(Self { subject, decoder })
+    }
+
+    /// The same model, run on a device: its parameters are copied there. Without a precision, the device's own.
+    ///
+    /// # Errors
+    /// A device that is not here or does not take the model, or a precision that it has not.
+    pub fn on(self, device: &DeviceChoice, precision: Option<Precision>) -> Result<Self, CliError> {
+        let Self { mut subject, decoder } = self;
+        subject.compute = Compute::choose(device, precision)?;
+        let decoder = decoder.on(&subject.compute)?;
         Ok(Self { subject, decoder })
     }
 

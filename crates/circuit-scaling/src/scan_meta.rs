@@ -42,6 +42,8 @@ pub fn scan_meta(
         n_layers: spec.n_layers as u32,
         n_heads: spec.n_heads as u32,
         n_params: Some(subject.info.checkpoint.n_params() as u64),
+        device: subject.compute.recorded_device(),
+        precision: subject.compute.recorded_precision(),
         only_heads: only_heads
             .map(|heads| heads.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()),
         note: String::new(),

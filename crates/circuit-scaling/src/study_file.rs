@@ -57,6 +57,12 @@ pub struct StudyFile {
     pub random_prompts: Option<u32>,
     /// Bootstrap resamples of the prompts.
     pub resamples: Option<u32>,
+    /// What models run on: `cpu`, `cuda`, …; left out where the program may choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// `f32`, `split` or `half`; left out where it is the device's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// Stages, in any order.
     pub stages: Option<Vec<String>>,
 }
@@ -144,6 +150,12 @@ impl StudyFile {
         if let Some(text) = self.reference.filter(|_| unless_given("reference")) {
             measure.reference = parsed(&text).map_err(|e| bad("reference", e))?;
         }
+        if let Some(text) = self.device.filter(|_| unless_given("device")) {
+            measure.device.device = parsed(&text).map_err(|e| bad("device", e))?;
+        }
+        if let Some(text) = self.precision.filter(|_| unless_given("precision")) {
+            measure.device.precision = Some(parsed(&text).map_err(|e| bad("precision", e))?);
+        }
         if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
             tables.tau = threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
         }
@@ -161,6 +173,7 @@ impl StudyFile {
     pub fn of(args: &RunArgs, models: Vec<String>) -> Self {
         let RunArgs { tables, measure, tasks, sets, .. } = args;
         let effort = measure.effort.effort;
+        let (device, precision) = measure.device.stated();
         Self {
             models: Some(models),
             tasks: Some(tasks.clone()),
@@ -179,6 +192,8 @@ impl StudyFile {
             random_sets: Some(sets.random_sets(effort)),
             random_prompts: Some(sets.random_prompts(effort) as u32),
             resamples: Some(measure.effort.resampling().n_resamples),
+            device,
+            precision,
             stages: Some(args.stages().iter().map(|stage| stage.name().to_owned()).collect()),
         }
     }

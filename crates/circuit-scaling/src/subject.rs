@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_engine::Compute;
 use cs_engine::decoder::Decoder;
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
-use cs_model::error::LoadError;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
@@ -28,6 +28,8 @@ pub struct Subject {
     pub commit: Option<String>,
     /// Its files, read as far as their headers.
     pub info: ModelInfo,
+    /// What it runs on: the processor, unless a command says otherwise.
+    pub compute: Compute,
     tokenizer: Option<Tokenizer>,
 }
 
@@ -91,6 +93,7 @@ impl Subject {
             family: family.to_owned(),
             commit: None,
             info,
+            compute: Compute::cpu(),
             tokenizer,
         })
     }
@@ -145,12 +148,18 @@ impl Subject {
         Self::open_all(given, display)
     }
 
-    /// Loads the weights.
+    /// Says what models run on from now on.
+    pub fn run_on(subjects: &mut [Self], compute: &Compute) {
+        subjects.iter_mut().for_each(|subject| subject.compute = compute.clone());
+    }
+
+    /// Loads the weights to where the model runs.
     ///
     /// # Errors
-    /// Weights that are not finite, or a file that can no longer be read.
-    pub fn load(&self) -> Result<Decoder, LoadError> {
-        Ok(Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?))
+    /// Weights that are not finite, a file that can no longer be read, or a device that does not take them.
+    pub fn load(&self) -> Result<Decoder, CliError> {
+        let decoder = Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?);
+        Ok(decoder.on(&self.compute)?)
     }
 
     /// The weights, loaded when they are first asked for.
@@ -194,7 +203,7 @@ impl LazyDecoder<'_> {
     ///
     /// # Errors
     /// As [`Subject::load`].
-    pub fn get(&self) -> Result<&Decoder, LoadError> {
+    pub fn get(&self) -> Result<&Decoder, CliError> {
         match self.loaded.get() {
             Some(decoder) => Ok(decoder),
             None => {

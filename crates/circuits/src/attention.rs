@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use cs_analysis::attention::{HeadAttention, TOP_TEXTS, TaskAttention, TextAttention, TokenRole};
+use cs_analysis::attention::{
+    ExamplePrompt, HeadAttention, N_EXAMPLES, TOP_TEXTS, TaskAttention, TextAttention, TokenRole,
+};
 use cs_engine::decoder::Decoder;
 use cs_engine::{AttentionRow, EngineError, Queries, attention_rows};
 use cs_model::spec::ModelSpec;
 
-use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompts};
+use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompt, TokenizedPrompts};
 
 /// Why attention cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,7 @@ pub enum AttentionError {
         /// The tokenizer's reason.
         source: TokenizeError,
     },
-    /// The forward pass gave a number that is none.
+    /// The forward pass gave a number that is not finite.
     #[error("the attention of L{layer}H{head} is not a finite number: the model's weights overflow float32")]
     NotFinite {
         /// The layer.
@@ -63,6 +65,9 @@ pub fn attend(
     let roles = set.token_roles(tokenizer, prompts)?;
     let texts = Texts::new(prompts, &roles, tokenizer)?;
     let mut heads = vec![Sums::new(texts.names.len()); spec.n_heads_total()];
+    let chosen = examples(prompts);
+    let example = |&at: &usize| example(&prompts.prompts[at], &roles[at], spec.n_heads_total(), tokenizer);
+    let mut examples: Vec<ExamplePrompt> = chosen.iter().map(example).collect::<Result<_, _>>()?;
     let (mut done, total) = (0, (prompts.prompts.len() * spec.n_layers) as u64);
     attention_rows(decoder, &read(prompts), Queries::Last, options, &mut |seen: AttentionRow<'_>| {
         let (roles, texts) = (&roles[seen.prompt][seen.first..], &texts.of[seen.prompt][seen.first..]);
@@ -70,6 +75,13 @@ pub fn attend(
         let of_layer = &mut heads[seen.layer * spec.n_heads..][..spec.n_heads];
         for (head, attention) in of_layer.iter_mut().zip(seen.weights.chunks_exact(seen.n_seen)) {
             head.add(weight, attention, roles, texts);
+        }
+        if let Some(place) = chosen.iter().position(|&at| at == seen.prompt) {
+            let of_layer = &mut examples[place].thousandths[seen.layer * spec.n_heads..][..spec.n_heads];
+            for (head, attention) in of_layer.iter_mut().zip(seen.weights.chunks_exact(seen.n_seen)) {
+                let shares = attention.iter().map(|&share| (share * 1000.0).round() as u16);
+                head[seen.first..].iter_mut().zip(shares).for_each(|(cell, share)| *cell = share);
+            }
         }
         done += 1;
         observe(done, total);
@@ -89,6 +101,55 @@ pub fn attend(
         n_prompts: drawn,
         n_distinct_prompts: prompts.prompts.len() as u64,
         heads: averaged,
+        examples,
+    })
+}
+
+/// Places of up to [`N_EXAMPLES`] prompts, of different templates as far as there are.
+fn examples(prompts: &TokenizedPrompts) -> Vec<usize> {
+    let template = |at: usize| &prompts.prompts[at].template;
+    let mut chosen: Vec<usize> = Vec::new();
+    for at in 0..prompts.prompts.len() {
+        if chosen.len() < N_EXAMPLES && chosen.iter().all(|&known| template(known) != template(at)) {
+            chosen.push(at);
+        }
+    }
+    let others: Vec<usize> = (0..prompts.prompts.len()).filter(|at| !chosen.contains(at)).collect();
+    chosen.extend(others.into_iter().take(N_EXAMPLES - chosen.len()));
+    chosen.sort_unstable();
+    chosen
+}
+
+/// A prompt whose attention is yet to be read.
+fn example(
+    prompt: &TokenizedPrompt,
+    roles: &[TokenRole],
+    n_heads: usize,
+    tokenizer: &dyn Tokenize,
+) -> Result<ExamplePrompt, AttentionError> {
+    let ids = &prompt.token_ids;
+    let n_bos = usize::from(roles.first() == Some(&TokenRole::Bos));
+    let decode = |ids: &[u32]| {
+        let id = ids.last().copied().unwrap_or_default();
+        tokenizer.decode(ids).map_err(|source| AttentionError::Decode { id, source })
+    };
+    let mut tokens = Vec::with_capacity(ids.len());
+    for (at, id) in ids.iter().enumerate() {
+        let alone = decode(&[*id])?;
+        // What a token adds to the text before it: some tokenizers leave out the space before a token that stands alone.
+        let added = if at > n_bos {
+            let (before, with) = (decode(&ids[n_bos..at])?, decode(&ids[n_bos..=at])?);
+            with.strip_prefix(&before).map(str::to_owned)
+        } else {
+            None
+        };
+        tokens.push(added.unwrap_or(alone));
+    }
+    Ok(ExamplePrompt {
+        tokens,
+        correct: prompt.correct.clone(),
+        distractor: prompt.distractor.clone(),
+        thousandths: vec![vec![0; ids.len()]; n_heads],
     })
 }
 

@@ -4,9 +4,9 @@
 mod planted;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cs_analysis::attention::{TOP_TEXTS, TaskAttention, TokenRole};
+use cs_analysis::attention::{N_EXAMPLES, TOP_TEXTS, TaskAttention, TokenRole};
 use cs_circuits::attention::{AttentionError, attend};
 use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol, Tokenize, TokenizedPrompts};
 use cs_circuits::task::Task;
@@ -64,6 +64,38 @@ fn planted_heads_attend_where_they_were_planted_to() {
     }
 }
 
+#[test]
+fn examples_are_single_prompts_token_by_token() {
+    let world = World::new();
+    let model = Planted::new(&world, full_circuit(&world), 3);
+    for (task, prompts) in [&world.ioi, &world.anti].into_iter().enumerate() {
+        let found = attention(&world, &model, task, 1 << 30);
+        assert_eq!(found.examples.len(), N_EXAMPLES);
+        let mut templates: Vec<&str> = Vec::new();
+        for example in &found.examples {
+            let text = example.tokens[1..].concat();
+            let prompt = prompts.prompts.iter().find(|p| p.text.trim() == text.trim());
+            let prompt = prompt.unwrap_or_else(|| panic!("{text:?} is none of the prompts"));
+            templates.push(&prompt.template);
+            assert_eq!((&example.correct, &example.distractor), (&prompt.correct, &prompt.distractor));
+            assert_eq!(example.thousandths.len(), N_LAYERS * N_HEADS);
+            let forest = Forest::new(std::slice::from_ref(&prompt.token_ids)).unwrap();
+            let cache = Cache::new(&model.decoder, &forest).unwrap();
+            for (index, shares) in example.thousandths.iter().enumerate() {
+                let pattern = cache.pattern(index / N_HEADS, index % N_HEADS, forest.end(0));
+                assert_eq!(shares.len(), pattern.len());
+                for (share, weight) in shares.iter().zip(pattern) {
+                    assert!((f64::from(*share) / 1000.0 - f64::from(weight)).abs() < 6e-4, "{text}: {index}");
+                }
+            }
+        }
+        let n_templates = prompts.prompts.iter().map(|p| &p.template).collect::<BTreeSet<_>>().len();
+        templates.sort_unstable();
+        templates.dedup();
+        assert_eq!(templates.len(), n_templates.min(N_EXAMPLES), "as many templates as there are");
+    }
+}
+
 /// The same averages by hand: each prompt run on its own, each token's role found by its id and place.
 fn by_hand(model: &Planted, prompts: &TokenizedPrompts, texts: &dyn Fn(u32) -> String) -> TaskAttention {
     let mut found = TaskAttention {
@@ -71,6 +103,7 @@ fn by_hand(model: &Planted, prompts: &TokenizedPrompts, texts: &dyn Fn(u32) -> S
         n_prompts: prompts.prompts.iter().map(|p| u64::from(p.weight)).sum(),
         n_distinct_prompts: prompts.prompts.len() as u64,
         heads: vec![],
+        examples: vec![],
     };
     for index in 0..N_LAYERS * N_HEADS {
         let mut shares: Vec<(f64, [f64; 10])> = Vec::new();

@@ -183,7 +183,7 @@ fn draws_follow_the_seed_and_the_words_that_are_left() {
     let few: Vec<&str> = task.words["country"].columns()[0].1.iter().map(String::as_str).take(8).collect();
     let error = resolve(&task, &seeded(1), &Words::splitting("strict", &few)).unwrap_err();
     assert!(
-        error.contains("capitals: 7 of the 15 names in `words.country` are usable and 8 are needed"),
+        error.contains("capitals: 7 of the 15 words in `words.country` are usable and 8 are needed"),
         "{error}"
     );
     assert!(

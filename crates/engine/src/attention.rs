@@ -5,7 +5,9 @@ use rayon::prelude::*;
 
 use crate::decoder::Decoder;
 use crate::error::EngineError;
-use crate::machine::cpu::{self, Layer, Plain};
+use crate::machine::Machine;
+use crate::machine::cpu::Layer;
+use crate::machine::place::{Job, carry_out};
 use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
 
@@ -49,36 +51,58 @@ pub fn attention_rows(
 ) -> Result<(), EngineError> {
     let spec = decoder.spec();
     plan::check(spec, prompts, &[])?;
-    let mut weights = Vec::new();
-    let limits = cpu::limits(spec, &[], plan::longest(prompts));
-    for chunk in plan::chunks(prompts, &[], limits, options)? {
-        let ends = chunk.prompts.iter().zip(chunk.base.ends());
-        let nodes: Vec<(usize, u32)> = match queries {
-            Queries::Last => ends.map(|(&prompt, &end)| (prompt, end)).collect(),
-            Queries::All => {
-                ends.flat_map(|(&p, &end)| chunk.base.path(end).into_iter().map(move |n| (p, n))).collect()
-            }
-        };
-        let mut run = Plain::embed(decoder, &chunk.base);
-        // A chunk leaves room for one branch, which is not run here.
-        let branch_floats = limits.run_node / size_of::<f32>();
-        let per_query = spec.n_heads * chunk.base.max_len();
-        let at_once = (branch_floats * chunk.base.n_nodes() / per_query).max(1);
-        for index in 0..spec.n_layers {
-            let layer = Layer { decoder, index };
-            run.step(layer, &chunk.base);
-            for group in nodes.chunks(at_once) {
-                weights.resize(per_query * at_once.min(nodes.len()), 0.0);
-                attend(layer, &chunk, &run, group, &mut weights);
-                for (&(prompt, node), weights) in group.iter().zip(weights.chunks_exact(per_query)) {
-                    let (first, n_seen) = seen(layer, &chunk, node);
-                    let weights = &weights[..spec.n_heads * n_seen];
-                    receive(AttentionRow { prompt, layer: index, first, n_seen, weights });
+    carry_out(decoder, Rows { decoder, prompts, queries, options, receive })
+}
+
+/// What is asked of the machine.
+struct Rows<'a> {
+    decoder: &'a Decoder,
+    prompts: &'a [Prompt],
+    queries: Queries,
+    options: Options,
+    receive: &'a mut dyn FnMut(AttentionRow<'_>),
+}
+
+impl Job for Rows<'_> {
+    type Output = Result<(), EngineError>;
+
+    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+        let Self { decoder, prompts, queries, options, receive } = self;
+        let spec = decoder.spec();
+        let mut weights = Vec::new();
+        let options = Options { memory: machine.memory(options) };
+        let limits = machine.limits(&[], plan::longest(prompts));
+        for chunk in plan::chunks(prompts, &[], limits, options)? {
+            let ends = chunk.prompts.iter().zip(chunk.base.ends());
+            let nodes: Vec<(usize, u32)> = match queries {
+                Queries::Last => ends.map(|(&prompt, &end)| (prompt, end)).collect(),
+                Queries::All => ends
+                    .flat_map(|(&p, &end)| chunk.base.path(end).into_iter().map(move |n| (p, n)))
+                    .collect(),
+            };
+            let mut run = machine.embed(&chunk.base);
+            // A chunk leaves room for one branch, which is not run here.
+            let branch_floats = limits.run_node / size_of::<f32>();
+            let per_query = spec.n_heads * chunk.base.max_len();
+            let at_once = (branch_floats * chunk.base.n_nodes() / per_query).max(1);
+            for index in 0..spec.n_layers {
+                let layer = Layer { decoder, index };
+                machine.plain_layer(index, &chunk.base, &mut run);
+                let (q, kv) = machine.plain_qkv(&run);
+                machine.status()?;
+                for group in nodes.chunks(at_once) {
+                    weights.resize(per_query * at_once.min(nodes.len()), 0.0);
+                    attend(layer, &chunk, (&q, &kv), group, &mut weights);
+                    for (&(prompt, node), weights) in group.iter().zip(weights.chunks_exact(per_query)) {
+                        let (first, n_seen) = seen(layer, &chunk, node);
+                        let weights = &weights[..spec.n_heads * n_seen];
+                        receive(AttentionRow { prompt, layer: index, first, n_seen, weights });
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Position of the first token that a node sees, and how many it sees.
@@ -89,7 +113,13 @@ fn seen(layer: Layer<'_>, chunk: &Chunk, node: u32) -> (usize, usize) {
 }
 
 /// Attention from each of `nodes`: the first `n_heads * n_seen` of as many equal parts of `weights`.
-fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Plain, nodes: &[(usize, u32)], weights: &mut [f32]) {
+fn attend(
+    layer: Layer<'_>,
+    chunk: &Chunk,
+    (q, kv): (&[f32], &[f32]),
+    nodes: &[(usize, u32)],
+    weights: &mut [f32],
+) {
     let spec = layer.spec();
     let (d_attn, d_kv, d_head) = (spec.d_attn(), spec.d_kv(), spec.d_head);
     let (window, rule) = (spec.windows[layer.index], layer.score_rule());
@@ -98,10 +128,10 @@ fn attend(layer: Layer<'_>, chunk: &Chunk, run: &Plain, nodes: &[(usize, u32)], 
         || (Vec::new(), vec![0.0; d_head]),
         |(path, z), (&(_, node), weights)| {
             chunk.base.path_into(node, window, path);
-            let q = &run.streams.q[node as usize * d_attn..][..d_attn];
+            let q = &q[node as usize * d_attn..][..d_attn];
             for (head, weights) in weights.chunks_exact_mut(path.len()).take(spec.n_heads).enumerate() {
                 let (at, key) = (head * d_head, head / spec.group_size() * d_head);
-                let kv = KeyValues { data: &run.streams.kv, stride: 2 * d_kv, key, value: d_kv + key };
+                let kv = KeyValues { data: kv, stride: 2 * d_kv, key, value: d_kv + key };
                 cs_kernels::attention_row(&q[at..at + d_head], kv, path, rule, weights, z);
             }
         },

@@ -1,11 +1,10 @@
 //! A decoder ready to run: spec, weights, and what is derived from them once.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use cs_kernels::{Init, MatMut, MatRef, matmul};
 
-use crate::device::{self, Precision};
-use crate::machine::delta::{ModelOn, formats, host::Host};
+use crate::device::Compute;
+use crate::error::EngineError;
+use crate::machine::place::Place;
 use crate::rotary::RotaryTable;
 use crate::weights::Weights;
 use cs_model::spec::{ModelSpec, NormPlacement, Positions, RotaryPairing};
@@ -17,19 +16,7 @@ pub struct Decoder {
     value_bias: Vec<Vec<f32>>, // [n_layers][d_attn]
     rotary: Vec<RotaryTable>,  // one per set of frequencies
     place: Place,
-}
-
-/// What computes a decoder's runs.
-pub(crate) enum Place {
-    /// The processor.
-    Cpu,
-    /// The delta form on the processor.
-    Delta(Precision, Mutex<ModelOn<Host>>),
-}
-
-/// The model on a device, for one run at a time. What a run that panicked left behind is overwritten by the next.
-pub(crate) fn lock<T>(model: &Mutex<T>) -> MutexGuard<'_, T> {
-    model.lock().unwrap_or_else(PoisonError::into_inner)
+    compute: Compute,
 }
 
 impl Decoder {
@@ -46,36 +33,26 @@ impl Decoder {
             Positions::Learned { .. } => vec![],
             Positions::Rotary(rotary) => RotaryTable::of(rotary, spec.n_ctx),
         };
-        Self { spec, weights, value_bias, rotary, place: Place::Cpu }
+        Self { spec, weights, value_bias, rotary, place: Place::Cpu, compute: Compute::cpu() }
     }
 
-    /// The same decoder, its runs computed in the delta form on the processor: what a graphics card computes, for checks of the
-    /// form and its precision. Slow.
-    #[must_use]
-    pub fn in_delta_form(mut self, precision: Precision) -> Self {
-        let (stored, parts) = formats(&self.weights, precision);
-        self.place = Place::Delta(precision, Mutex::new(ModelOn::new(Host::new(parts, stored), &self)));
-        self
+    /// The same decoder, its runs carried out there: parameters are copied to the device.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]: a device that does not take them.
+    pub fn on(mut self, compute: &Compute) -> Result<Self, EngineError> {
+        self.place = Place::of(&self, compute)?;
+        self.compute = compute.clone();
+        Ok(self)
     }
 
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
-    /// What its runs are computed on, as far as results depend on it.
-    pub fn device(&self) -> String {
-        match &self.place {
-            Place::Cpu => device::cpu().to_owned(),
-            Place::Delta(..) => format!("delta-{}", device::cpu()),
-        }
-    }
-
-    /// How its products are computed.
-    pub fn precision(&self) -> Precision {
-        match self.place {
-            Place::Cpu => Precision::F32,
-            Place::Delta(precision, _) => precision,
-        }
+    /// What its runs are carried out on.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     /// What is computed.

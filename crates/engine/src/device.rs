@@ -1,4 +1,4 @@
-//! What runs are computed on, and how precisely.
+//! What runs are carried out on, and how precisely.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,80 @@ use std::str::FromStr;
 use cs_kernels::Isa;
 use serde::{Deserialize, Serialize};
 
-/// The kind of processor, as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.
-///
-/// Sums over the lanes of a vector run in an order of their own for each width, so results of different kinds agree to
-/// float32's rounding and no further.
-pub fn cpu() -> &'static str {
-    match Isa::best() {
-        Isa::Plain => "cpu-plain",
-        Isa::Avx2 => "cpu-avx2",
-        Isa::Avx512 => "cpu-avx512",
+/// Why no graphics card is used.
+pub(crate) const NO_KERNELS: &str = "this build has no kernels for graphics cards";
+
+/// What carries out a decoder's runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The processor, doing what a graphics card would: for checks of the [delta form](crate) and its precision. Slow.
+    Delta,
+    /// NVIDIA cards by their numbers, in order.
+    Cuda(Vec<usize>),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Delta => f.write_str("delta"),
+            Self::Cuda(cards) => {
+                let cards: Vec<String> = cards.iter().map(|card| format!("cuda:{card}")).collect();
+                f.write_str(&cards.join(","))
+            }
+        }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("unknown device `{text}`: use auto, cpu, cuda, cuda:0, or cuda:0,cuda:1");
+        let card = |word: &str| match word.trim() {
+            "cuda" => Ok(0),
+            word => word.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(unknown),
+        };
+        match text.trim() {
+            "cpu" => Ok(Self::Cpu),
+            "delta" => Ok(Self::Delta),
+            cards => {
+                let cards: Vec<usize> = cards.split(',').map(card).collect::<Result<_, _>>()?;
+                match (0..cards.len()).find(|&at| cards[..at].contains(&cards[at])) {
+                    Some(at) => Err(format!("device `cuda:{}` is named twice", cards[at])),
+                    None => Ok(Self::Cuda(cards)),
+                }
+            }
+        }
+    }
+}
+
+/// A device as a user asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeviceChoice {
+    /// A graphics card that can be used, else the processor.
+    #[default]
+    Auto,
+    /// This one and no other.
+    Only(Device),
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Only(device) => device.fmt(f),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "auto" { Ok(Self::Auto) } else { text.parse().map(Self::Only) }
     }
 }
 
@@ -26,7 +91,7 @@ pub enum Precision {
     F32,
     /// In two half-precision parts of each difference from the plain run, with float32 sums: about as exact as float32.
     Split,
-    /// In one half-precision part: effects are off by up to a thousandth.
+    /// In one half-precision part of it: effects are off by up to some thousandths of the largest.
     Half,
 }
 
@@ -56,5 +121,213 @@ impl FromStr for Precision {
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|precision| precision.as_str() == text);
         found.ok_or_else(|| format!("unknown precision `{text}`: use f32, split or half"))
+    }
+}
+
+/// Why models cannot be run as asked.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DeviceError {
+    /// No such card, or none that can be used.
+    #[error("--device {asked}: {why}; use --device cpu, and see `circuit-scaling devices`")]
+    NoCard {
+        /// What was asked for.
+        asked: Device,
+        /// What is in the way.
+        why: String,
+    },
+    /// The processor has one precision.
+    #[error(
+        "the processor computes in float32: --precision {precision} is for graphics cards (--device cuda)"
+    )]
+    Precision {
+        /// What was asked for.
+        precision: Precision,
+    },
+}
+
+/// A device that can be used, with the precision to use it at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Compute {
+    device: Device,
+    precision: Precision,
+    name: String,
+}
+
+impl Compute {
+    /// The processor.
+    pub fn cpu() -> Self {
+        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned() }
+    }
+
+    /// The delta form on the processor.
+    pub fn delta(precision: Precision) -> Self {
+        Self { device: Device::Delta, precision, name: format!("delta-{}", cpu_kind()) }
+    }
+
+    /// The device that is asked for, if it can be used. Without a precision: float32 on the processor, [`Precision::Split`] elsewhere.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn choose(choice: &DeviceChoice, precision: Option<Precision>) -> Result<Self, DeviceError> {
+        let device = match choice {
+            DeviceChoice::Only(device) => device.clone(),
+            DeviceChoice::Auto => match cards().iter().position(|card| card.why_not.is_none()) {
+                Some(card) => Device::Cuda(vec![card]),
+                None => Device::Cpu,
+            },
+        };
+        match device {
+            Device::Cpu => match precision {
+                None | Some(Precision::F32) => Ok(Self::cpu()),
+                Some(precision) => Err(DeviceError::Precision { precision }),
+            },
+            Device::Delta => Ok(Self::delta(precision.unwrap_or(Precision::Split))),
+            Device::Cuda(asked) => {
+                let found = cards();
+                let mut names = Vec::new();
+                for &card in &asked {
+                    let why = match found.get(card) {
+                        None if found.is_empty() => Some(no_cards()),
+                        None => Some(format!("there is no card {card}, only {}", found.len())),
+                        Some(card) => card.why_not.clone(),
+                    };
+                    if let Some(why) = why {
+                        return Err(DeviceError::NoCard { asked: Device::Cuda(asked), why });
+                    }
+                    names.push(found[card].name.clone());
+                }
+                names.dedup();
+                let (name, precision) = (names.join(", "), precision.unwrap_or(Precision::Split));
+                Ok(Self { device: Device::Cuda(asked), precision, name })
+            }
+        }
+    }
+
+    /// The same for a plan of work on machines that have the device, which this one need not be.
+    ///
+    /// # Errors
+    /// [`DeviceError::Precision`]
+    pub fn planned(choice: &DeviceChoice, precision: Option<Precision>) -> Result<Self, DeviceError> {
+        match Self::choose(choice, precision) {
+            Err(DeviceError::NoCard { asked, .. }) => {
+                let (name, precision) = (asked.to_string(), precision.unwrap_or(Precision::Split));
+                Ok(Self { device: asked, precision, name })
+            }
+            chosen => chosen,
+        }
+    }
+
+    /// What results of this [kind](Self::kind) are recorded to be of, where they were asked for as `planned`.
+    #[must_use]
+    pub fn of_kind(kind: &str, planned: &Self) -> Self {
+        match kind.rsplit_once(", ").map(|(name, precision)| (name, precision.parse())) {
+            Some((name, Ok(precision))) => {
+                Self { device: planned.device.clone(), precision, name: name.to_owned() }
+            }
+            _ => planned.clone(),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The precision.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Device and precision as far as results depend on them: `cpu-avx512`, or a card's model and the precision. Results of
+    /// different ones agree up to their rounding and are not mixed.
+    pub fn kind(&self) -> String {
+        match self.device {
+            Device::Cpu => self.name.clone(),
+            _ => format!("{}, {}", self.name, self.precision),
+        }
+    }
+
+    /// What result files record of the device; nothing of the processor, which is what they are of by default.
+    pub fn recorded_device(&self) -> Option<String> {
+        (self.device != Device::Cpu).then(|| self.name.clone())
+    }
+
+    /// Likewise of the precision.
+    pub fn recorded_precision(&self) -> Option<String> {
+        (self.device != Device::Cpu).then(|| self.precision.to_string())
+    }
+}
+
+/// A device that was found here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How it is asked for: `cpu`, `cuda:0`.
+    pub word: String,
+    /// What it is.
+    pub name: String,
+    /// Why it is not used, if it is not.
+    pub why_not: Option<String>,
+}
+
+/// What runs could be carried out on here, the processor first; where there are no cards, why.
+pub fn devices() -> (Vec<Found>, Option<String>) {
+    let cpu = Found { word: "cpu".to_owned(), name: cpu_kind().to_owned(), why_not: None };
+    let cards = cards();
+    let why = cards.is_empty().then(no_cards);
+    (std::iter::once(cpu).chain(cards).collect(), why)
+}
+
+/// The graphics cards here, in order of their numbers.
+fn cards() -> Vec<Found> {
+    vec![]
+}
+
+/// Why there are none.
+fn no_cards() -> String {
+    NO_KERNELS.to_owned()
+}
+
+/// The kind of processor, as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.
+///
+/// Sums over the lanes of a vector run in an order of their own for each width, so results of different kinds agree to
+/// float32's rounding and no further.
+fn cpu_kind() -> &'static str {
+    match Isa::best() {
+        Isa::Plain => "cpu-plain",
+        Isa::Avx2 => "cpu-avx2",
+        Isa::Avx512 => "cpu-avx512",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_their_words() {
+        for word in ["auto", "cpu", "delta", "cuda:0", "cuda:1,cuda:0"] {
+            assert_eq!(word.parse::<DeviceChoice>().unwrap().to_string(), word);
+        }
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(vec![0])));
+        for word in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu,cuda", "cuda:0,", "cuda,cuda:0", "CPU"] {
+            assert!(word.parse::<DeviceChoice>().is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn the_processor_has_one_precision() {
+        let cpu = DeviceChoice::Only(Device::Cpu);
+        assert_eq!(Compute::choose(&cpu, None), Ok(Compute::cpu()));
+        assert_eq!(Compute::choose(&cpu, Some(Precision::F32)), Ok(Compute::cpu()));
+        let split = Compute::choose(&cpu, Some(Precision::Split));
+        assert_eq!(split, Err(DeviceError::Precision { precision: Precision::Split }));
+        assert_eq!(Compute::cpu().recorded_device(), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_never_taken_for_something_else() {
+        let missing = Device::Cuda(vec![4096]);
+        let error = Compute::choose(&DeviceChoice::Only(missing.clone()), None).unwrap_err();
+        assert!(matches!(error, DeviceError::NoCard { asked, .. } if asked == missing));
     }
 }

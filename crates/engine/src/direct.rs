@@ -23,8 +23,9 @@ use crate::block::Join;
 use crate::cost::{Cost, cost};
 use crate::decoder::Decoder;
 use crate::error::EngineError;
-use crate::machine::cpu::{self, Layer, Plain};
-use crate::machine::row;
+use crate::machine::cpu::{self, Layer};
+use crate::machine::place::{Job, carry_out};
+use crate::machine::{Machine, row};
 use crate::plan;
 use crate::request::{Options, Prompt};
 use crate::weights::Norm;
@@ -49,47 +50,70 @@ pub fn direct_attribution(
     if spec.norm == NormPlacement::Post {
         return Ok(None);
     }
-    let mut n_read = 0;
-    let first_read = |prompt: &Prompt| {
-        let first = n_read;
-        n_read += prompt.read.len();
-        first
-    };
-    let first_read: Vec<usize> = prompts.iter().map(first_read).collect();
-    let mut found = vec![vec![f64::NAN; n_read]; spec.n_heads_total()];
+    carry_out(decoder, Attribution { decoder, prompts, options }).map(Some)
+}
 
-    let limits = cpu::limits(spec, &[], plan::longest(prompts));
-    for chunk in plan::chunks(prompts, &[], limits, options)? {
-        let mut run = Plain::embed(decoder, &chunk.base);
-        let tiles =
-            || chunk.prompts.par_chunks(PROMPTS_AT_ONCE).zip(chunk.base.ends().par_chunks(PROMPTS_AT_ONCE));
-        for index in 0..spec.n_layers {
-            let layer = Layer { decoder, index };
-            run.step(layer, &chunk.base);
-            let of_tile = |(tile, ends): (&[usize], &[u32])| {
-                let read: Vec<&[u32]> = tile.iter().map(|&p| &prompts[p].read[..]).collect();
-                of_layer(layer, &run, ends, &read)
+/// What is asked of the machine.
+struct Attribution<'a> {
+    decoder: &'a Decoder,
+    prompts: &'a [Prompt],
+    options: Options,
+}
+
+impl Job for Attribution<'_> {
+    type Output = Result<Vec<Vec<f64>>, EngineError>;
+
+    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+        let Self { decoder, prompts, options } = self;
+        let spec = decoder.spec();
+        let mut n_read = 0;
+        let first_read = |prompt: &Prompt| {
+            let first = n_read;
+            n_read += prompt.read.len();
+            first
+        };
+        let first_read: Vec<usize> = prompts.iter().map(first_read).collect();
+        let mut found = vec![vec![f64::NAN; n_read]; spec.n_heads_total()];
+
+        let options = Options { memory: machine.memory(options) };
+        let limits = machine.limits(&[], plan::longest(prompts));
+        for chunk in plan::chunks(prompts, &[], limits, options)? {
+            let mut run = machine.embed(&chunk.base);
+            let tiles = || {
+                chunk.prompts.par_chunks(PROMPTS_AT_ONCE).zip(chunk.base.ends().par_chunks(PROMPTS_AT_ONCE))
             };
-            let of_tiles: Vec<Vec<Vec<f64>>> = tiles().map(of_tile).collect();
-            for (tile, heads) in chunk.prompts.chunks(PROMPTS_AT_ONCE).zip(of_tiles) {
-                for (found, head) in found[index * spec.n_heads..].iter_mut().zip(heads) {
-                    let mut rest = &head[..];
-                    for &prompt in tile {
-                        let (own, others) = rest.split_at(prompts[prompt].read.len());
-                        found[first_read[prompt]..][..own.len()].copy_from_slice(own);
-                        rest = others;
+            for index in 0..spec.n_layers {
+                let layer = Layer { decoder, index };
+                machine.plain_layer(index, &chunk.base, &mut run);
+                let z = machine.plain_z(&run);
+                machine.status()?;
+                let of_tile = |(tile, ends): (&[usize], &[u32])| {
+                    let read: Vec<&[u32]> = tile.iter().map(|&p| &prompts[p].read[..]).collect();
+                    of_layer(layer, &z, ends, &read)
+                };
+                let of_tiles: Vec<Vec<Vec<f64>>> = tiles().map(of_tile).collect();
+                for (tile, heads) in chunk.prompts.chunks(PROMPTS_AT_ONCE).zip(of_tiles) {
+                    for (found, head) in found[index * spec.n_heads..].iter_mut().zip(heads) {
+                        let mut rest = &head[..];
+                        for &prompt in tile {
+                            let (own, others) = rest.split_at(prompts[prompt].read.len());
+                            found[first_read[prompt]..][..own.len()].copy_from_slice(own);
+                            rest = others;
+                        }
                     }
                 }
             }
-        }
-        for (&prompt, &end) in chunk.prompts.iter().zip(chunk.base.ends()) {
-            let slopes = slopes(decoder, row(&run.resid, end, spec.d_model), &prompts[prompt].read);
-            for (slope, at) in slopes.into_iter().zip(first_read[prompt]..) {
-                found.iter_mut().for_each(|head| head[at] *= slope);
+            let resid = machine.plain_resid(&run);
+            machine.status()?;
+            for (&prompt, &end) in chunk.prompts.iter().zip(chunk.base.ends()) {
+                let slopes = slopes(decoder, row(&resid, end, spec.d_model), &prompts[prompt].read);
+                for (slope, at) in slopes.into_iter().zip(first_read[prompt]..) {
+                    found.iter_mut().for_each(|head| head[at] *= slope);
+                }
             }
         }
+        Ok(found)
     }
-    Ok(Some(found))
 }
 
 /// What [`direct_attribution`] costs on a model of this shape, without running it.
@@ -112,7 +136,7 @@ pub fn direct_attribution_cost(
 
 /// The attributions of one layer's heads at some prompts' ends, but for the final norm's scale and the cap: `[n_heads]` of
 /// `[tokens read, prompt after prompt]`.
-fn of_layer(layer: Layer<'_>, run: &Plain, ends: &[u32], read: &[&[u32]]) -> Vec<Vec<f64>> {
+fn of_layer(layer: Layer<'_>, z: &[f32], ends: &[u32], read: &[&[u32]]) -> Vec<Vec<f64>> {
     let (spec, w_o) = (layer.spec(), &layer.weights().w_o);
     let (n, d_model, d_attn, d_head) = (ends.len(), spec.d_model, spec.d_attn(), spec.d_head);
     let tokens =
@@ -120,7 +144,7 @@ fn of_layer(layer: Layer<'_>, run: &Plain, ends: &[u32], read: &[&[u32]]) -> Vec
     // For each token read, its prompt's place and the direction of `o_h` that it reads.
     let mut directions: Vec<(usize, Vec<f64>)> =
         tokens.map(|(i, token)| (i, unembed_direction(layer.decoder, token))).collect();
-    let z = |i: usize| row(&run.streams.z, ends[i], d_attn);
+    let z = |i: usize| row(z, ends[i], d_attn);
     let mut out = vec![0.0; n * d_model];
     if let Join::AddNormed(norm) = layer.steps().attn_out {
         let z: Vec<f32> = (0..n).flat_map(z).copied().collect();

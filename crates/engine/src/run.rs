@@ -1,12 +1,11 @@
 //! Runs prompts plainly and with every branch's edits.
 
-use crate::decoder::{Decoder, Place, lock};
+use crate::decoder::Decoder;
 use crate::driver::Driver;
 use crate::error::EngineError;
 use crate::intervention::Branch;
 use crate::machine::Machine;
-use crate::machine::cpu::Cpu;
-use crate::machine::delta::Delta;
+use crate::machine::place::{Job, carry_out};
 use crate::means::GroupMeans;
 use crate::plan;
 use crate::request::{Options, Prompt, Reading, Receiver};
@@ -25,38 +24,31 @@ pub fn run(
     receiver: &mut dyn Receiver,
 ) -> Result<(), EngineError> {
     plan::check(decoder.spec(), prompts, branches)?;
-    let what = What { decoder, prompts, branches, options };
-    match decoder.place() {
-        Place::Cpu => run_on(&mut Cpu::new(decoder), what, receiver),
-        Place::Delta(_, model) => run_on(&mut Delta::new(decoder, &mut lock(model)), what, receiver),
-    }
+    carry_out(decoder, Run { decoder, prompts, branches, options, receiver })
 }
 
-/// What is to be run.
-#[derive(Clone, Copy)]
-struct What<'a> {
+/// What is to be run, and who receives it.
+struct Run<'a> {
     decoder: &'a Decoder,
     prompts: &'a [Prompt],
     branches: &'a [Branch],
     options: Options,
+    receiver: &'a mut dyn Receiver,
 }
 
-fn run_on<M: Machine>(
-    machine: &mut M,
-    what: What<'_>,
-    receiver: &mut dyn Receiver,
-) -> Result<(), EngineError> {
-    let What { decoder, prompts, branches, options } = what;
-    let options = Options { memory: machine.memory(options) };
-    let limits = machine.limits(branches, plan::longest(prompts));
-    let chunks = plan::chunks(prompts, branches, limits, options)?;
-    let means = GroupMeans::compute(machine, decoder, prompts, branches, options)?;
-    let n_layers = decoder.spec().n_layers;
-    let mut driver = Driver::new(machine, n_layers, branches, means.as_ref(), (limits, options), &chunks);
-    for chunk in &chunks {
-        driver.run_chunk(prompts, chunk, receiver)?;
+impl Job for Run<'_> {
+    type Output = Result<(), EngineError>;
+
+    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+        let Self { decoder, prompts, branches, options, receiver } = self;
+        let options = Options { memory: machine.memory(options) };
+        let limits = machine.limits(branches, plan::longest(prompts));
+        let chunks = plan::chunks(prompts, branches, limits, options)?;
+        let means = GroupMeans::compute(machine, decoder, prompts, branches, options)?;
+        let n_layers = decoder.spec().n_layers;
+        let mut driver = Driver::new(machine, n_layers, branches, means.as_ref(), (limits, options), &chunks);
+        chunks.iter().try_for_each(|chunk| driver.run_chunk(prompts, chunk, receiver))
     }
-    Ok(())
 }
 
 /// Logits of every prompt's [`Prompt::read`] tokens in every run, kept in memory.

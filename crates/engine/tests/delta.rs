@@ -7,7 +7,7 @@ mod random;
 use checkpoints::{Expected, decoder, golden, heads, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
-use cs_engine::{EngineError, Options, Precision, Prompt, Readings};
+use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
@@ -87,7 +87,7 @@ fn effects_on_every_checkpoint_are_the_processors() {
         let bounds =
             [(Precision::F32, 1e-5, 5e-6), (Precision::Split, 2e-5, 5e-6), (Precision::Half, 1e-2, 2e-3)];
         for (precision, at_most, in_the_mean) in bounds {
-            let delta = decoder(&name).in_delta_form(precision);
+            let delta = decoder(&name).on(&Compute::delta(precision)).unwrap();
             let mut worst = (0.0, 0.0);
             for ((what, branches), expected) in experiments.iter().zip(&expected) {
                 let (most, mean) = apart(expected, &effects(&delta, prompts_of(what), branches));
@@ -113,7 +113,8 @@ fn logits_of_the_plain_run_are_the_processors() {
         };
         let expected = logits(&decoder(&name));
         for precision in Precision::ALL {
-            let (most, _) = apart(&expected, &logits(&decoder(&name).in_delta_form(precision)));
+            let (most, _) =
+                apart(&expected, &logits(&decoder(&name).on(&Compute::delta(precision)).unwrap()));
             assert!(most < 5e-6, "{name}, {precision}: {most:.1e}");
         }
     }
@@ -123,7 +124,7 @@ fn logits_of_the_plain_run_are_the_processors() {
 fn memory_and_threads_change_no_bit() {
     for name in names() {
         let prompts = Expected::read(&name).prompts();
-        let delta = decoder(&name).in_delta_form(Precision::Split);
+        let delta = decoder(&name).on(&Compute::delta(Precision::Split)).unwrap();
         for replacement in [Replacement::ValueBias, Replacement::GroupMean, Replacement::Source] {
             let one = |head| Branch::ablate([head], replacement);
             let all = Branch::ablate(heads(&delta), replacement);
@@ -151,7 +152,7 @@ fn what_changes_nothing_has_no_effect_at_all() {
         let mut prompts = Expected::read(&name).prompts();
         prompts.iter_mut().for_each(|p| p.source = Some(p.tokens.clone()));
         for precision in Precision::ALL {
-            let delta = decoder(&name).in_delta_form(precision);
+            let delta = decoder(&name).on(&Compute::delta(precision)).unwrap();
             for stream in Stream::ALL {
                 let branch = |head| Branch::patch([head], stream, Replacement::Source);
                 let branches: Vec<Branch> = heads(&delta).into_iter().map(branch).collect();
@@ -173,7 +174,7 @@ fn an_overflow_is_an_error() {
             let mut weights = cs_engine::load(&Checkpoint::open(&files, &config).unwrap()).unwrap();
             let gain = weights.layers[0].ln2.weight.as_mut().unwrap();
             gain.iter_mut().for_each(|w| *w *= 1e6);
-            Decoder::new(config.spec, weights).in_delta_form(precision)
+            Decoder::new(config.spec, weights).on(&Compute::delta(precision)).unwrap()
         };
         let prompts = Expected::read(name).prompts();
         for precision in Precision::ALL {
@@ -259,7 +260,7 @@ proptest! {
             Readings::collect(decoder, &prompts, &branches, Options::default()).unwrap()
         };
         let expected = collect(&parts.decoder());
-        let found = collect(&parts.decoder().in_delta_form(Precision::Split));
+        let found = collect(&parts.decoder().on(&Compute::delta(Precision::Split)).unwrap());
         for p in 0..prompts.len() {
             prop_assert!(close(expected.plain(p), found.plain(p)));
             for (b, branch) in branches.iter().enumerate() {
@@ -277,7 +278,7 @@ proptest! {
         // Means are over the others.
         let set = |set: &Vec<_>| set.iter().copied().filter(|&(_, _, kind)| kind != 2).collect::<Vec<_>>();
         let branches: Vec<Branch> = sets.iter().map(set).map(|set| any_edits(&set)).collect();
-        let delta = parts.decoder().in_delta_form(Precision::Split);
+        let delta = parts.decoder().on(&Compute::delta(Precision::Split)).unwrap();
         let collect = |prompts: &[Prompt], branches: &[Branch]| {
             Readings::collect(&delta, prompts, branches, Options::default()).unwrap()
         };

@@ -32,8 +32,15 @@ pub fn counted(n: usize, one: &str, many: &str) -> String {
 /// An effect in logits: its sign always stands before it.
 #[must_use]
 pub fn signed(value: f64) -> String {
-    let text = decimal(value, 3);
-    if value > 0.0 && text != "0.000" { format!("+{text}") } else { text }
+    signed_to(value, 3)
+}
+
+/// A change, to so many decimals: its sign always stands before it, but for what is shown as 0.
+#[must_use]
+pub fn signed_to(value: f64, decimals: usize) -> String {
+    let text = decimal(value, decimals);
+    let is_zero = text.chars().all(|c| matches!(c, '0' | '.'));
+    if value > 0.0 && !is_zero { format!("+{text}") } else { text }
 }
 
 /// The ends of an effect's interval in square brackets, after a space, if both are known.

@@ -42,6 +42,8 @@ pub enum Kind {
     ScanJson,
     /// A scan's side file with the logit differences per prompt.
     PerPrompt,
+    /// Roles of a model's heads (`results/attention/roles_<model>.json`); the tables of a valid one are made.
+    Roles,
     /// A joint table.
     JointCsv,
     /// Prompts as the study recorded them. (The JSONL files beside the record are written and never read.)
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Safetensors,
         Self::ShardIndex,
         Self::Torch,
@@ -61,6 +63,7 @@ impl Kind {
         Self::StudyToml,
         Self::ScanJson,
         Self::PerPrompt,
+        Self::Roles,
         Self::JointCsv,
         Self::Prompts,
     ];
@@ -78,6 +81,7 @@ impl Kind {
             Self::StudyToml => "study_toml",
             Self::ScanJson => "scan_json",
             Self::PerPrompt => "per_prompt",
+            Self::Roles => "roles",
             Self::JointCsv => "joint_csv",
             Self::Prompts => "prompts",
         }
@@ -88,7 +92,7 @@ impl Kind {
     /// The first figure is that of the good files that stand beside the untrusted one, and of what is drawn from it.
     fn memory_bound(self, len: usize) -> usize {
         let fixed = match self {
-            Self::Config | Self::ScanJson | Self::PerPrompt | Self::JointCsv => 1 << 16,
+            Self::Config | Self::ScanJson | Self::PerPrompt | Self::Roles | Self::JointCsv => 1 << 16,
             Self::Safetensors | Self::ShardIndex | Self::Torch | Self::StudyToml | Self::Prompts => 1 << 20,
             Self::TaskToml | Self::PromptRows | Self::Tokenizer => 4 << 20,
         };

@@ -5,8 +5,11 @@ use std::path::Path;
 use circuit_scaling::args::{Cli, Command};
 use circuit_scaling::study_file::StudyFile;
 use clap::Parser;
+use cs_analysis::categories::DEFAULT_TAU;
 use cs_analysis::joint::{self, import_reader};
 use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::role_tables::role_tables;
+use cs_analysis::roles::RolesFile;
 use cs_analysis::scan_file::ScanFile;
 use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol};
 use cs_circuits::task::{RowTask, Task};
@@ -47,6 +50,11 @@ pub(crate) fn read(kind: Kind, bytes: &[u8]) -> Outcome {
         Kind::StudyToml => room.alone(bytes, study),
         Kind::ScanJson => room.alone(bytes, |path| ScanFile::read(path).map(drop).map_err(message)),
         Kind::PerPrompt => room.alone(bytes, |path| PerPromptScan::read(path).map(drop).map_err(message)),
+        Kind::Roles => room.alone(bytes, |path| {
+            let file = RolesFile::read(path).map_err(message)?;
+            let _ = role_tables(&[file], DEFAULT_TAU);
+            Ok(())
+        }),
         Kind::JointCsv => {
             let path = Path::new("joint.csv");
             let table =

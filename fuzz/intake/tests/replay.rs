@@ -127,6 +127,11 @@ fn per_prompt() {
 }
 
 #[test]
+fn roles() {
+    replay(Kind::Roles, &["roles.json"]);
+}
+
+#[test]
 fn joint_csv() {
     replay(Kind::JointCsv, &["joint.csv"]);
 }

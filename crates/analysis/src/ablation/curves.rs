@@ -19,9 +19,9 @@ use super::{
 use crate::contrast::Side;
 use crate::model_measures::LEVEL;
 use crate::ranged::Ranged;
-use crate::stats::Seed;
 use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means, weighted_mean};
-use crate::stats::interval::quantile;
+use crate::stats::interval::{quantile, share_interval};
+use crate::stats::{Interval, Seed};
 
 /// Least squares of what the sets of a pool change against the sums of their heads' Δ.
 struct Control {
@@ -90,9 +90,7 @@ pub(super) fn summary(e: &Evaluation) -> Vec<SummaryRow> {
         row.interval_over = "prompts".to_owned();
         for ((summary, task), intervals) in row.tasks.iter_mut().zip(&e.tasks).zip(&intervals) {
             let means = place.map_or(task.base, |s| task.sets[s]);
-            let ends = |series: usize| {
-                intervals[3 * at + series].interval.map(|interval| (interval.low, interval.high))
-            };
+            let ends = |measure: usize| intervals[at][measure].map(|interval| (interval.low, interval.high));
             let interaction =
                 (e.sums_compare && place.is_some()).then(|| (means.delta - means.sum_delta, ends(2)));
             *summary = of_task(means, [ends(0), ends(1)], interaction);
@@ -121,14 +119,15 @@ pub(super) fn summary(e: &Evaluation) -> Vec<SummaryRow> {
 }
 
 /// Intervals over prompts of the baseline and then of each hero set: accuracy, mean difference, interaction.
-fn hero_intervals(e: &Evaluation, at: usize) -> Vec<BootstrapMean> {
+fn hero_intervals(e: &Evaluation, at: usize) -> Vec<[Option<Interval>; 3]> {
     let task = &e.tasks[at];
-    let outcomes = task.outcomes;
-    let mut series = Vec::new();
+    let (outcomes, weights) = (task.outcomes, &task.outcomes.weights);
+    let (mut shares, mut series) = (Vec::new(), Vec::new());
     let heroes = e.measured().map(|(.., sets)| Some(sets.hero));
     for place in std::iter::once(None).chain(heroes) {
         let outcome = place.map_or(&outcomes.base, |s| &outcomes.sets[s]);
-        series.extend(Measure::BOTH.map(|measure| measure.values(outcome)));
+        shares.push(share_interval(Measure::Acc.mean(outcome, weights), weights, LEVEL));
+        series.push(Measure::MeanDiff.values(outcome));
         let deltas = super::task_values(&outcomes.base, outcome).into_iter().enumerate();
         let heads = place.map_or(&[][..], |s| &e.plan.sets[s]);
         series.push(deltas.map(|(prompt, delta)| delta - task.sum_of(heads, prompt)).collect());
@@ -136,7 +135,10 @@ fn hero_intervals(e: &Evaluation, at: usize) -> Vec<BootstrapMean> {
     let options =
         BootstrapOptions { n_resamples: e.settings.n_resamples, level: LEVEL, thresholds: Vec::new() };
     let seed = Seed::new(e.origin.seed, &[&e.origin.model, &outcomes.task, "ablation of sets"]);
-    bootstrap_means(&series, &outcomes.weights, &options, &seed)
+    let means = bootstrap_means(&series, weights, &options, &seed);
+    let of_set =
+        |(share, means): (Option<Interval>, &[BootstrapMean])| [share, means[0].interval, means[1].interval];
+    shares.into_iter().zip(means.chunks(2)).map(of_set).collect()
 }
 
 fn of_many_sets(e: &Evaluation, mut row: SummaryRow, pool: usize) -> SummaryRow {

@@ -48,6 +48,24 @@ pub fn student_p_value(t: f64, df: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |dist| (2.0 * dist.sf(t.abs())).min(1.0))
 }
 
+/// Wilson's score interval of a share (*Journal of the American Statistical Association* 22, 1927): the shares from which
+/// the one found lies no more than a normal quantile of standard errors away. Unlike a bootstrap's it has a width where
+/// every draw came out alike.
+///
+/// `weights`: how often each prompt was drawn; `None` below [`FEWEST_PROMPTS`] prompts.
+#[must_use]
+pub fn share_interval(share: f64, weights: &[u32], level: f64) -> Option<Interval> {
+    if weights.len() < FEWEST_PROMPTS {
+        return None;
+    }
+    let n: f64 = weights.iter().copied().map(f64::from).sum();
+    let z2 = normal_quantile(0.5 * (1.0 - level)).powi(2);
+    let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
+    let half = (z2 * share * (1.0 - share) / n + (z2 / (2.0 * n)).powi(2)).sqrt() / (1.0 + z2 / n);
+    // Rounding would leave the share itself out at 0 and 1.
+    Some(Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) })
+}
+
 /// What the interval of a bootstrapped statistic is corrected for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Correction {

@@ -33,6 +33,8 @@ pub fn meta(family: &str, model: &str, task: &str, n_layers: u32, n_heads: u32) 
         n_layers,
         n_heads,
         n_params: Some(1_234_567),
+        device: None,
+        precision: None,
         only_heads: None,
         note: "simulated".into(),
         provenance: Provenance {

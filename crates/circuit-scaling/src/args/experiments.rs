@@ -5,6 +5,7 @@ use cs_circuits::prompts::Reference;
 use cs_circuits::scan::{Ablation, ValueBias};
 use cs_engine::intervention::Stream;
 
+use super::device::DeviceArgs;
 use super::parsers::{at_least_one, memory, one_of, threshold};
 use super::tables::{ContrastArgs, StudyArgs};
 use crate::complete;
@@ -28,6 +29,9 @@ pub struct ExperimentArgs {
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
+    /// What models run on
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Options of `trace`.

@@ -7,6 +7,7 @@ use cs_analysis::head_id::HeadId;
 use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference};
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 
+use super::device::DeviceArgs;
 use super::parsers::{MAX_SEED, at_least_one, memory, one_of};
 use super::tables::{StudyArgs, TableArgs};
 use crate::complete;
@@ -56,6 +57,9 @@ pub struct MeasureArgs {
     /// Working memory beside the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
+    /// What models run on
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 impl MeasureArgs {

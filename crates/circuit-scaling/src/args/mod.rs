@@ -1,6 +1,7 @@
 //! The command line's grammar: the program and its subcommands here, the options of each group of subcommands in a file of
 //! their own.
 
+mod device;
 mod experiments;
 mod measure;
 mod parsers;
@@ -10,6 +11,7 @@ mod tools;
 
 use clap::{Parser, Subcommand};
 
+pub use device::DeviceArgs;
 pub use experiments::{AblateArgs, AttendArgs, ExperimentArgs, TraceArgs};
 pub use measure::{MeasureArgs, PlanArgs, RunArgs, ScanArgs, Stage};
 pub use parsers::{at_least_one, memory, threshold};
@@ -166,6 +168,9 @@ pub enum Command {
     /// Say how far the parts of a study are: done, running, failed, time left
     #[command(after_help = "Example:\n  circuit-scaling status --out my-study")]
     Status(StatusArgs),
+    /// Say what models can run on here, and why a graphics card is not used
+    #[command(after_help = "Example:\n  circuit-scaling devices")]
+    Devices,
     /// List the models that can be named
     #[command(after_help = "Example:\n  circuit-scaling models")]
     Models,

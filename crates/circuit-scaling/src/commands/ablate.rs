@@ -290,7 +290,7 @@ impl Runs<'_> {
         let mut others = match missing.is_empty() {
             true => vec![],
             false => {
-                self.measured.check_device()?;
+                self.measured.check_device(&self.tested.subject.compute)?;
                 self.ablate(task, places, &missing)?.sets
             }
         }

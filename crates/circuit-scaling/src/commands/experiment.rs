@@ -76,6 +76,7 @@ impl OpenStudy {
     /// # Errors
     /// A folder without scans; a model that was not scanned, is no longer where it was, or cannot be had.
     pub fn open(args: &ExperimentArgs, top_k: usize, display: Display) -> Result<Self, CliError> {
+        let compute = args.device.choose(display)?;
         let layout = Layout::new(&args.study.out);
         let (scans, contrasts) = read_scans(&layout, &args.contrasts, display)?;
         let heads = |contrast: &Contrast| StudyHeads::new(&scans.joint(contrast, args.tau)?, args.tau, top_k);
@@ -87,7 +88,8 @@ impl OpenStudy {
         let models = &effects.models;
         if args.models.is_empty() {
             let reopened = models.iter().map(|m| reopen(&layout, m, display));
-            let subjects = reopened.collect::<Result<_, _>>()?;
+            let mut subjects = reopened.collect::<Result<Vec<Subject>, _>>()?;
+            Subject::run_on(&mut subjects, &compute);
             return Ok(Self { effects, contrasts, subjects });
         }
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
@@ -100,6 +102,7 @@ impl OpenStudy {
             return Err(CliError::not_scanned(unknown, &tasks, layout.root()));
         }
         let mut subjects = Subject::fetch_all(&args.models, display)?;
+        Subject::run_on(&mut subjects, &compute);
         subjects.sort_by_key(|s| place(&s.name));
         Ok(Self { effects, contrasts, subjects })
     }
@@ -206,6 +209,13 @@ impl<'a> TestedModel<'a> {
         }
         let mut provenance = Map::new();
         provenance.insert("tokenizer_hash".into(), subject.hash().into());
+        let recorded = [
+            ("device", subject.compute.recorded_device()),
+            ("precision", subject.compute.recorded_precision()),
+        ];
+        for (name, value) in recorded {
+            value.into_iter().for_each(|value| drop(provenance.insert(name.into(), value.into())));
+        }
         let (mut prompts, mut sets) = (Vec::new(), Vec::new());
         for task in tasks {
             let of_task = RecordedPrompts::load(layout, task, subject)?;

@@ -5,6 +5,7 @@ pub mod attend;
 mod checked;
 pub mod compare;
 mod costs;
+pub mod devices;
 pub mod drawn;
 pub mod experiment;
 pub mod inspect;

@@ -12,6 +12,7 @@ use cs_analysis::study_scans::StudyScans;
 use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
 use cs_circuits::task::Task;
 use cs_engine::intervention::Stream;
+use cs_engine::{Compute, Device};
 use cs_report::Extras;
 use cs_report::figures::{Format, draw_all};
 use serde_json::json;
@@ -44,12 +45,16 @@ const SUMMARY: &str = "summary.txt";
 
 /// Does every stage that was asked for and is not done yet. `is_given` tells which options stand on the command line.
 pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
-    let mut run = Run::open(CheckedRun::filled(args, is_given)?, display, true)?;
+    let checked = CheckedRun::filled(args, is_given)?;
+    let compute = checked.args.measure.device.choose(display)?;
+    let mut run = Run::open(checked, &compute, display, true)?;
     if run.stages.contains(&Stage::Scan) {
         check_memory(&run.folder, &run.subjects, &run.tasks)?;
     }
     run.write_study()?;
-    run.say_what_it_takes()?;
+    if *compute.device() == Device::Cpu {
+        run.say_what_it_takes()?;
+    }
     run.all_stages()
 }
 
@@ -103,17 +108,23 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// A run of checked options in their folder. `may_download` tells whether models may be asked for on the Hub.
+    /// A run of checked options in their folder, of models on `compute`. `may_download` tells whether models may be asked for on the Hub.
     ///
     /// # Errors
     /// Models that cannot be read, a folder that another run works in, or scans in it that this run's do not belong beside.
-    pub fn open(checked: CheckedRun, display: Display, may_download: bool) -> Result<Self, CliError> {
+    pub fn open(
+        checked: CheckedRun,
+        compute: &Compute,
+        display: Display,
+        may_download: bool,
+    ) -> Result<Self, CliError> {
         let CheckedRun { args, stages, tasks, contrasts } = checked;
         let models = &args.measure.models;
-        let subjects = match may_download {
+        let mut subjects = match may_download {
             true => Subject::fetch_all(models, display)?,
             false => Subject::open_all(models, display)?,
         };
+        Subject::run_on(&mut subjects, compute);
         let folder = StudyFolder::open(&args.tables.study.out)?;
         let mut run = Self {
             args,

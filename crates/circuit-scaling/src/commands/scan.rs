@@ -32,7 +32,9 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let mut measure = args.measure.clone();
     StudyFolder::check(&args.study.out)?;
     measure.name_models()?;
-    let subjects = Subject::fetch_all(&measure.models, display)?;
+    let compute = measure.device.choose(display)?;
+    let mut subjects = Subject::fetch_all(&measure.models, display)?;
+    Subject::run_on(&mut subjects, &compute);
     for subject in &subjects {
         check_heads(subject.spec(), &args.heads)
             .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;

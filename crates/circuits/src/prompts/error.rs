@@ -58,13 +58,15 @@ pub enum PromptError {
         /// The task's name.
         task: String,
     },
-    /// The one-token rule leaves too few names.
+    /// The one-token rule leaves too few names or words.
     #[error(
-        "{task}: {usable} of the {listed} names in `{scope}` are usable and {needed} are needed: {reasons}; {mend}"
+        "{task}: {usable} of the {listed} {noun} in `{scope}` are usable and {needed} are needed: {reasons}; {mend}"
     )]
     TooFewNames {
         /// The task's name.
         task: String,
+        /// What the list holds: `names` or `words`.
+        noun: &'static str,
         /// The list that is too short: `names` for both together.
         scope: String,
         /// How many names are left.

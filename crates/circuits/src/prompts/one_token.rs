@@ -248,6 +248,7 @@ fn enough(
     };
     Err(PromptError::TooFewNames {
         task: task.name.clone(),
+        noun: "names",
         scope: scope.to_owned(),
         usable,
         listed,

@@ -64,6 +64,7 @@ pub(super) fn usable(
             let reasons = one_token::reasons(&groups, &refused[of_list..]);
             return Err(PromptError::TooFewNames {
                 task: task.name.clone(),
+                noun: "words",
                 scope: format!("words.{name}"),
                 usable: keep.len(),
                 listed: list.len(),

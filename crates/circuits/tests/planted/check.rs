@@ -127,6 +127,8 @@ pub fn scan_with(decoder: &Decoder, prompts: &TokenizedPrompts, options: ScanOpt
         n_layers: 0,
         n_heads: 0,
         n_params: None,
+        device: None,
+        precision: None,
         only_heads: None,
         note: String::new(),
         provenance: Provenance {

@@ -78,6 +78,14 @@ impl Machine for Counting<'_> {
         Cow::Owned(vec![])
     }
 
+    fn plain_qkv<'p>(&mut self, (): &'p ()) -> (Cow<'p, [f32]>, Cow<'p, [f32]>) {
+        (Cow::Owned(vec![]), Cow::Owned(vec![]))
+    }
+
+    fn plain_resid<'p>(&mut self, (): &'p ()) -> Cow<'p, [f32]> {
+        Cow::Owned(vec![])
+    }
+
     fn start(&mut self, stage: Stage<'_, ()>, (): &(), runs: &[&[Edit]]) -> Runs {
         for edits in runs {
             let rows = stage.rows.per_run();

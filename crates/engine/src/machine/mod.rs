@@ -21,6 +21,7 @@
 mod counting;
 pub(crate) mod cpu;
 pub(crate) mod delta;
+pub(crate) mod place;
 mod rows;
 
 use std::borrow::Cow;
@@ -107,6 +108,12 @@ pub(crate) trait Machine {
 
     /// `z` of the last layer. `[n_nodes, d_attn]`
     fn plain_z<'p>(&mut self, plain: &'p Self::Plain) -> Cow<'p, [f32]>;
+
+    /// Queries `[n_nodes, d_attn]`, keys and values `[n_nodes, 2 * d_kv]` of the last layer.
+    fn plain_qkv<'p>(&mut self, plain: &'p Self::Plain) -> (Cow<'p, [f32]>, Cow<'p, [f32]>);
+
+    /// The residual stream after it. `[n_nodes, d_model]`
+    fn plain_resid<'p>(&mut self, plain: &'p Self::Plain) -> Cow<'p, [f32]>;
 
     /// Runs after their first edited layer, from the plain run that has just done it (or from what was kept of it).
     fn start(

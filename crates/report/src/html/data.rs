@@ -1,14 +1,9 @@
 //! The data of the page.
 
-use std::io::Write;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use cs_analysis::ablation::{SummaryRow, TaskSummary};
 use cs_analysis::attention::TokenRole;
-use cs_analysis::categories::{ClassifiedHead, ClassifiedModel, RELATIVE_TAU};
+use cs_analysis::categories::RELATIVE_TAU;
 use cs_analysis::contrast::{Category, Side};
-use cs_analysis::effect::{Effect, EffectDetail};
 use cs_analysis::effects::{HEAD_EFFECTS, ModelEffects};
 use cs_analysis::model_measures::{TaskCorrelation, measure_names};
 use cs_analysis::overlap::Overlap;
@@ -18,11 +13,10 @@ use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::stats::Interval;
 use cs_analysis::study::{ContrastStudy, Study};
 use cs_analysis::table::{Column, Table, Values};
-use cs_analysis::tracing::{CausalResult, TaskInfluence};
-use flate2::{Compression, GzBuilder};
 use plotters::style::RGBColor;
 use serde_json::{Value, json};
 
+use super::packed::compressed;
 use super::{PLOTTING_LIBRARY, roles};
 use crate::extras::{ContrastExtras, Extras};
 use crate::figures::palette::{Families, Marker, category_color, category_label, task_color, task_label};
@@ -30,28 +24,16 @@ use crate::figures::shows_tasks;
 use crate::notes::{self, Finding};
 use crate::words;
 
-/// Bytes of compressed tables that the page carries, so that it stays small enough to be sent.
-const ROOM_FOR_TABLES: usize = 2_350_000;
 /// Significant digits of the numbers in the page's tables: those of the float32 that effects are measured in.
 const TABLE_DIGITS: usize = 7;
 
-/// Everything the page shows.
-pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
+/// Everything the page shows but for single heads and the content of tables.
+pub(super) fn data(study: &Study, extras: &Extras) -> Value {
     let families = Families::new(study.models().map(|m| m.family.as_str()));
     let models: Vec<Value> = study.effects.models.iter().map(|m| model(study, extras, m)).collect();
-    let mut room = ROOM_FOR_TABLES;
-    let all: Vec<&Table> = study.tables.iter().chain(&extras.tables).collect();
-    // The long table gets the room that the others leave, which say more in less.
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    order.sort_by_key(|&at| all[at].name == HEAD_EFFECTS);
-    let mut tables = vec![Value::Null; all.len()];
-    for at in order {
-        tables[at] = table(all[at], &mut room)?;
-    }
     let task = |(place, name): (usize, &String)| json!({ "name": name, "label": task_label(name), "color": hex(task_color(place)) });
-    let shows_tasks = shows_tasks(study);
-    let findings = if shows_tasks { notes::task_findings(study, extras) } else { Vec::new() };
-    Ok(json!({
+    let findings = if shows_tasks(study) { notes::task_findings(study, extras) } else { Vec::new() };
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "plotting": PLOTTING_LIBRARY,
         "options": {
@@ -62,6 +44,7 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         })).collect::<Vec<_>>(),
         "tasks": study.effects.tasks.iter().enumerate().map(task).collect::<Vec<_>>(),
         "models": models,
+        "best": notes::best_model(study),
         "contrasts": study.contrasts.iter().map(|c| contrast(study, c, extras)).collect::<Vec<_>>(),
         "overlaps": overlaps(study),
         "findings": finding_list(findings),
@@ -70,11 +53,26 @@ pub(super) fn data(study: &Study, extras: &Extras) -> std::io::Result<Value> {
         "relative_tau": RELATIVE_TAU,
         "roles": roles::roles(),
         "attention_roles": TokenRole::ALL.map(TokenRole::label),
-        "tables": tables,
         "raw": extras.raw.iter().map(|file| json!({
             "path": file.path, "what": file.what, "bytes": file.bytes,
         })).collect::<Vec<_>>(),
-    }))
+    })
+}
+
+/// All tables, those that fit into `room` bytes with their content.
+///
+/// # Errors
+/// When a table cannot be compressed.
+pub(super) fn tables(study: &Study, extras: &Extras, mut room: usize) -> std::io::Result<Value> {
+    let all: Vec<&Table> = study.tables.iter().chain(&extras.tables).collect();
+    // The long table gets the room that the others leave, which say more in less.
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|&at| all[at].name == HEAD_EFFECTS);
+    let mut tables = vec![Value::Null; all.len()];
+    for at in order {
+        tables[at] = table(all[at], &mut room)?;
+    }
+    Ok(json!(tables))
 }
 
 fn finding_list(findings: Vec<Finding>) -> Vec<Value> {
@@ -85,7 +83,6 @@ fn finding_list(findings: Vec<Finding>) -> Vec<Value> {
 fn overlaps(study: &Study) -> Vec<Value> {
     let task = |name: &str| study.effects.tasks.iter().position(|t| t == name);
     let model = |name: &str| study.models().position(|m| m.model == name);
-    let ranged = |r: &Ranged| json!([number(r.value), number(r.low), number(r.high)]);
     let of = |o: &Overlap| {
         json!({
             "model": model(&o.info.model), "tasks": o.contrast.tasks().map(task), "n_heads": o.n_heads,
@@ -106,7 +103,7 @@ fn contrast(study: &Study, contrast: &ContrastStudy, extras: &Extras) -> Value {
         .iter()
         .map(|model| {
             let index = contrast.joint.models.iter().position(|m| m.info.model == model.info.model);
-            index.map_or(Value::Null, |index| contrasted_model(contrast, own, index, model))
+            index.map_or(Value::Null, |index| contrasted_model(contrast, own, index))
         })
         .collect();
     json!({
@@ -152,19 +149,19 @@ fn with_ends(value: Option<f64>, ends: Option<Interval>) -> Value {
     json!([number(value), number(ends.map(|i| i.low)), number(ends.map(|i| i.high))])
 }
 
+fn ranged(ranged: &Ranged) -> Value {
+    json!([number(ranged.value), number(ranged.low), number(ranged.high)])
+}
+
 fn correlation(correlation: &TaskCorrelation) -> Value {
     with_ends(correlation.estimate, correlation.shown().map(|(interval, _)| interval))
 }
 
-/// What a contrast knows of a model and its heads, in the order of the model's rows.
-fn contrasted_model(
-    study: &ContrastStudy,
-    extras: &ContrastExtras,
-    index: usize,
-    model: &ModelEffects,
-) -> Value {
+/// What a contrast knows of a model.
+fn contrasted_model(study: &ContrastStudy, extras: &ContrastExtras, index: usize) -> Value {
     let classified = &study.classified.models[index];
     let correlations = &study.correlations[index];
+    let dissociation = extras.dissociation.iter().find(|row| row.model == classified.info.model);
     json!({
         "counts": classified.counts(), "n_unstable": classified.n_unstable(), "n_unclassified": classified.n_unclassified,
         "pearson": correlation(&correlations.pearson), "spearman": correlation(&correlations.spearman),
@@ -172,19 +169,10 @@ fn contrasted_model(
         "held_out_spearman": correlation(&correlations.held_out_spearman),
         "pearson_templates": with_ends(correlations.pearson.estimate, correlations.pearson.templates),
         "disattenuated": with_ends(correlations.disattenuated.value, correlations.disattenuated.interval),
+        "dissociation": dissociation.map(|row| ranged(&row.index)),
         "relative_counts": classified.relative_counts(),
         "values": study.measures[index].values.iter().map(|v| number(*v)).collect::<Vec<_>>(),
-        "heads": contrasted_heads(&rows(model), classified, extras),
     })
-}
-
-/// The heads of a model that were measured on any task, in order.
-fn rows(model: &ModelEffects) -> Vec<(u32, u32)> {
-    let mut rows: Vec<(u32, u32)> =
-        model.tasks.iter().flat_map(|t| &t.heads).map(|h| (h.layer, h.head)).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    rows
 }
 
 fn model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
@@ -224,121 +212,9 @@ fn model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
         "not_done": tasks().filter(lacks).map(|task| task_label(task)).collect::<Vec<_>>(),
         "baselines": tasks().map(baseline).collect::<Vec<_>>(),
         "measures": tasks().map(measures).collect::<Vec<_>>(),
-        "heads": heads(study, model),
-        "attention": attention(study, extras, model),
-        "roles": roles::of_model(study, extras, model, &rows(model)),
+        "roles": roles::of_model(study, extras, model),
         "repair": roles::repair(study, model),
     })
-}
-
-/// Where a model's heads attend, in thousandths, head by head in the order of its rows; null where it was not read.
-fn attention(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
-    let Some(file) = extras.attention_file(&model.info.model) else { return Value::Null };
-    let rows = rows(model);
-    let thousandths = |x: f32| (f64::from(x) * 1000.0).round() as i64;
-    // Texts stand in a list, since the same few are met again and again.
-    let mut texts: Vec<&str> = Vec::new();
-    let mut of_task = |task: &String| -> Vec<Value> {
-        let of_head = |&(layer, head): &(u32, u32)| -> Option<Value> {
-            let head = file.head(task, layer, head)?;
-            let mut shares: Vec<i64> = head.mean.map(thousandths).to_vec();
-            if let Some(top) = head.texts.first() {
-                let at = texts.iter().position(|text| *text == top.text).unwrap_or_else(|| {
-                    texts.push(&top.text);
-                    texts.len() - 1
-                });
-                shares.extend([at as i64, thousandths(top.mean)]);
-            }
-            Some(json!(shares))
-        };
-        rows.iter().map(of_head).map(|shares| json!(shares)).collect()
-    };
-    let tasks: Vec<Vec<Value>> = study.effects.tasks.iter().map(&mut of_task).collect();
-    json!({ "prompts": words::prompts_of(file.origin.split), "texts": texts, "tasks": tasks })
-}
-
-/// Columns by name; a column that holds nothing is left out.
-#[derive(Default)]
-struct Columns(serde_json::Map<String, Value>);
-
-impl Columns {
-    fn put(&mut self, name: &str, column: Vec<Value>) {
-        if column.iter().any(|v| !v.is_null()) {
-            self.0.insert(name.to_owned(), Value::Array(column));
-        }
-    }
-}
-
-/// A model's heads, column by column; those of a task begin with its place among the study's tasks.
-fn heads(study: &Study, model: &ModelEffects) -> Value {
-    let rows = rows(model);
-    let mut columns = Columns::default();
-    columns.put("layer", rows.iter().map(|h| json!(h.0)).collect());
-    columns.put("head", rows.iter().map(|h| json!(h.1)).collect());
-    type Of = fn(&EffectDetail) -> Option<f64>;
-    let details: [(&str, Of); 15] = [
-        ("low", |d| d.ci_low),
-        ("high", |d| d.ci_high),
-        ("low_templates", |d| d.low_templates),
-        ("high_templates", |d| d.high_templates),
-        ("q", |d| d.q_value),
-        ("held_out", |d| d.held_out_delta),
-        ("held_out_low", |d| d.held_out_ci_low),
-        ("held_out_high", |d| d.held_out_ci_high),
-        ("held_out_q", |d| d.held_out_q_value),
-        ("direct", |d| d.direct.as_ref().map(|e| e.direct)),
-        ("direct_low", |d| d.direct.as_ref()?.direct_low),
-        ("direct_high", |d| d.direct.as_ref()?.direct_high),
-        ("compensation", |d| d.direct.as_ref()?.compensation),
-        ("compensation_low", |d| d.direct.as_ref()?.compensation_low),
-        ("compensation_high", |d| d.direct.as_ref()?.compensation_high),
-    ];
-    for (place, task) in study.effects.tasks.iter().enumerate() {
-        let Some(of_task) = model.on(task) else { continue };
-        let effects: Vec<Option<&Effect>> = rows.iter().map(|&(l, h)| of_task.effect(l, h)).collect();
-        let deltas = effects.iter().map(|e| number(e.and_then(|e| e.delta))).collect();
-        columns.put(&format!("t{place}_delta"), deltas);
-        for (detail, of) in details {
-            let value = |e: &Option<&Effect>| number(e.and_then(|e| e.detail.as_deref()).and_then(of));
-            columns.put(&format!("t{place}_{detail}"), effects.iter().map(value).collect());
-        }
-    }
-    Value::Object(columns.0)
-}
-
-/// What a contrast adds to the heads of a model; the influence on its tasks begins with `a` and `b`.
-fn contrasted_heads(rows: &[(u32, u32)], classified: &ClassifiedModel, extras: &ContrastExtras) -> Value {
-    let mut columns = Columns::default();
-    if !extras.traced.is_empty() {
-        type Of = fn(&TaskInfluence) -> Option<f64>;
-        let figures: [(&str, Of); 3] =
-            [("", |t| Some(t.mean)), ("_low", |t| t.figures.ci_low), ("_high", |t| t.figures.ci_high)];
-        let traced: Vec<Option<&CausalResult>> =
-            rows.iter().map(|&(l, h)| extras.influence(&classified.info.model, l, h)).collect();
-        for (side, name) in Side::BOTH.into_iter().zip(["a", "b"]) {
-            for (end, of) in figures {
-                let value = |r: &Option<&CausalResult>| number(r.and_then(|r| of(r.on(side))));
-                columns.put(&format!("{name}_influence{end}"), traced.iter().map(value).collect());
-            }
-        }
-    }
-    // Heads without a category are not among the classified.
-    let of_row: Vec<Option<&ClassifiedHead>> = rows
-        .iter()
-        .map(|place| {
-            let found = classified.heads.binary_search_by_key(place, |h| (h.layer, h.head)).ok()?;
-            Some(&classified.heads[found])
-        })
-        .collect();
-    let category = |of: fn(&ClassifiedHead) -> Option<Category>| {
-        of_row.iter().map(|h| json!(h.and_then(of).map(|c| c as usize))).collect::<Vec<_>>()
-    };
-    columns.put("category", category(|h| Some(h.category)));
-    let probability = |h: &ClassifiedHead| h.probabilities.map(|p| p[h.category as usize]);
-    columns.put("probability", of_row.iter().map(|h| number(h.and_then(probability))).collect());
-    columns.put("relative_category", category(|h| h.relative_category));
-    columns.put("held_out_category", category(|h| h.held_out_category));
-    Value::Object(columns.0)
 }
 
 /// The curves of ablated sets: for each model, selection and kind of set, columns over the number of heads.
@@ -397,9 +273,7 @@ fn table(table: &Table, room: &mut usize) -> std::io::Result<Value> {
     let columns =
         table.columns.iter().map(|c| Column { name: c.name.clone(), values: rounded(&c.values) }).collect();
     let csv = Table { name: table.name.clone(), columns }.to_csv();
-    let mut gz = GzBuilder::new().write(Vec::new(), Compression::best());
-    gz.write_all(csv.as_bytes())?;
-    let packed = Some(STANDARD.encode(gz.finish()?)).filter(|packed| packed.len() <= *room);
+    let packed = Some(compressed(csv.as_bytes())?).filter(|packed| packed.len() <= *room);
     *room -= packed.as_ref().map_or(0, String::len);
     Ok(json!({ "name": table.name, "rows": table.n_rows(), "bytes": csv.len(), "gz": packed }))
 }

@@ -1,20 +1,25 @@
 //! `report.html`: the whole study on one page that needs no network.
 //!
-//! The page carries its data as JSON, the tables as compressed CSV, and the plotting library. Its own code lies in
+//! The answer stands in the page as text. The rest is drawn by scripts from data that the page carries: JSON for what concerns whole
+//! models, the same compressed for single heads, tables as compressed CSV, and the plotting library. The page's own code lies in
 //! `assets/`.
 
 mod data;
+mod heads;
+mod packed;
 mod roles;
 
-use std::io::Read;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cs_analysis::files::write_bytes;
 use cs_analysis::study::Study;
-use flate2::read::GzDecoder;
+use serde_json::Value;
 
 use crate::error::{ReportError, Result};
 use crate::extras::Extras;
+use crate::notes::{self, Answer};
 
 /// Name of the page in a study's folder.
 pub const FILE_NAME: &str = "report.html";
@@ -23,9 +28,23 @@ pub const PLOTTING_LIBRARY: &str = "plotly.js 4.1.1 (cartesian bundle), MIT lice
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/page.css");
-const ROLES: &str = include_str!("../../assets/roles.js");
-const SCRIPT: &str = include_str!("../../assets/page.js");
 const PLOTLY: &[u8] = include_bytes!("../../assets/plotly-cartesian.min.js.gz");
+/// The page's scripts, in the order in which they run; together they are one function.
+const SCRIPTS: [&str; 11] = [
+    include_str!("../../assets/js/base.js"),
+    include_str!("../../assets/js/plots.js"),
+    include_str!("../../assets/js/answer.js"),
+    include_str!("../../assets/js/models.js"),
+    include_str!("../../assets/js/phase.js"),
+    include_str!("../../assets/js/card.js"),
+    include_str!("../../assets/js/map.js"),
+    include_str!("../../assets/js/roles.js"),
+    include_str!("../../assets/js/curves.js"),
+    include_str!("../../assets/js/tables.js"),
+    include_str!("../../assets/js/start.js"),
+];
+/// Bytes that the page may have, so that it stays small enough to be sent; tables take what the rest leaves.
+const ROOM: usize = 5_800_000;
 
 /// The page of a study.
 ///
@@ -33,20 +52,26 @@ const PLOTLY: &[u8] = include_bytes!("../../assets/plotly-cartesian.min.js.gz");
 /// When the data cannot be packed.
 pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     let fail = |problem: std::io::Error| ReportError::figure(FILE_NAME, problem);
-    let mut plotly = String::new();
-    GzDecoder::new(PLOTLY).read_to_string(&mut plotly).map_err(fail)?;
     // In a script element, `<` could begin a tag that ends it; JSON may write it as an escape instead.
-    let data = data::data(study, extras).map_err(fail)?.to_string().replace('<', "\\u003c");
-    let mut page = String::with_capacity(
-        TEMPLATE.len() + plotly.len() + data.len() + ROLES.len() + SCRIPT.len() + STYLE.len(),
-    );
+    let json = |value: Value| value.to_string().replace('<', "\\u003c");
+    let answer = answer(&notes::answer(study, extras));
+    let data = json(data::data(study, extras));
+    let heads = packed::compressed(heads::heads(study, extras).to_string().as_bytes()).map_err(fail)?;
+    let plotly = STANDARD.encode(PLOTLY);
+    let scripts = SCRIPTS.concat();
+    let parts = [&*answer, &*data, &*heads, &*plotly, &*scripts, STYLE, TEMPLATE];
+    let taken: usize = parts.iter().map(|part| part.len()).sum();
+    let tables = json(data::tables(study, extras, ROOM.saturating_sub(taken)).map_err(fail)?);
+    let mut page = String::with_capacity(taken + tables.len());
     let mut rest = TEMPLATE;
     for (mark, content) in [
         ("/*STYLE*/", STYLE),
-        ("/*DATA*/", data.as_str()),
-        ("/*PLOTLY*/", plotly.as_str()),
-        ("/*ROLES*/", ROLES),
-        ("/*SCRIPT*/", SCRIPT),
+        ("<!--ANSWER-->", &answer),
+        ("/*DATA*/", &data),
+        ("/*TABLES*/", &tables),
+        ("/*HEADS*/", &heads),
+        ("/*PLOTLY*/", &plotly),
+        ("/*SCRIPTS*/", &scripts),
     ] {
         let (before, after) = rest
             .split_once(mark)
@@ -57,6 +82,28 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     }
     page.push_str(rest);
     Ok(page)
+}
+
+/// The answer as it stands in the page, before any script runs.
+fn answer(answer: &Answer) -> String {
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut html = format!(
+        "<h1 id=\"title\">{}</h1>\n<p id=\"subtitle\">{}</p>\n",
+        escape(&answer.question),
+        escape(&answer.measured)
+    );
+    html += "<div id=\"answer\">\n";
+    for point in &answer.points {
+        html += &format!(
+            "<p class=\"verdict\"><strong>{}</strong> {}</p>\n",
+            escape(&point.verdict),
+            escape(&point.numbers)
+        );
+    }
+    if let Some(caution) = &answer.caution {
+        html += &format!("<p class=\"note\">{}</p>\n", escape(caution));
+    }
+    html + "</div>"
 }
 
 /// Writes the page.

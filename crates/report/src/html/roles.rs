@@ -2,7 +2,7 @@
 
 use cs_analysis::effects::ModelEffects;
 use cs_analysis::role_tables::{BEST, RoleCount, role_counts};
-use cs_analysis::roles::{HeadRole, RoleScore};
+use cs_analysis::roles::{HeadRole, RoleScore, RolesFile};
 use cs_analysis::study::Study;
 use serde_json::{Value, json};
 
@@ -14,35 +14,56 @@ pub(super) fn roles() -> Value {
     json!(HeadRole::ALL.map(|role| json!({ "label": role.label(), "is_share": role.is_share() })))
 }
 
-/// The roles of a model: for each role and task how many heads play it and which are the best; and the roles that each head of `rows` plays,
-/// as places of role and task with the score. Null where roles were not measured. A role that belongs to no task has no task.
-pub(super) fn of_model(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
-    let Some(file) = extras.roles.iter().find(|f| f.origin.model == model.info.model) else {
-        return Value::Null;
-    };
+/// The roles of a model: for each role and task how many heads play it and which are the best. Null where roles were not measured. A
+/// role that belongs to no task has no task.
+pub(super) fn of_model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
+    let Some(file) = roles_file(extras, model) else { return Value::Null };
     let tau = study.options.tau;
-    let place = |task: &str| study.effects.tasks.iter().position(|t| t == task);
-    let mut of_heads: Vec<Vec<Value>> = vec![vec![]; rows.len()];
-    let mut of_role = |count: RoleCount| {
-        let (at, task) = (count.role as usize, place(count.task));
-        let mut scores = file.scores(count.role, count.task);
-        scores.retain(|s| s.score.value.is_some());
-        for score in scores.iter().filter(|s| s.plays(count.role, tau)) {
-            if let Ok(row) = rows.binary_search(&score.head) {
-                of_heads[row].push(json!([at, task, number(score.score.value)]));
-            }
-        }
+    let of_role = |count: RoleCount| {
+        let mut scores = known_scores(file, &count);
         let value = |s: &RoleScore| s.score.value.unwrap_or(f64::NEG_INFINITY);
         scores.sort_by(|a, b| value(b).total_cmp(&value(a)));
         let best = scores.iter().take(BEST).map(|s| {
             let score = [s.score.value, s.score.low, s.score.high].map(number);
             json!([s.head.0, s.head.1, score, s.plays(count.role, tau)])
         });
-        json!({ "role": at, "task": task, "n": count.n, "n_heads": count.n_scored, "best": best.collect::<Vec<_>>() })
+        json!({
+            "role": count.role as usize, "task": task_place(study, count.task), "n": count.n, "n_heads": count.n_scored,
+            "best": best.collect::<Vec<_>>(),
+        })
     };
-    let counts: Vec<Value> =
-        role_counts(std::slice::from_ref(file), tau).into_iter().map(&mut of_role).collect();
-    json!({ "counts": counts, "heads": of_heads })
+    role_counts(std::slice::from_ref(file), tau).into_iter().map(of_role).collect()
+}
+
+/// The roles that each head of `rows` plays, as places of role and task with the score in thousandths. Null where roles were not
+/// measured.
+pub(super) fn of_heads(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
+    let Some(file) = roles_file(extras, model) else { return Value::Null };
+    let tau = study.options.tau;
+    let mut of_heads: Vec<Vec<Value>> = vec![vec![]; rows.len()];
+    for count in role_counts(std::slice::from_ref(file), tau) {
+        for score in known_scores(file, &count).iter().filter(|s| s.plays(count.role, tau)) {
+            if let Ok(row) = rows.binary_search(&score.head) {
+                let thousandths = score.score.value.map(|v| (1000.0 * v).round());
+                of_heads[row].push(json!([count.role as usize, task_place(study, count.task), thousandths]));
+            }
+        }
+    }
+    json!(of_heads)
+}
+
+fn roles_file<'a>(extras: &'a Extras, model: &ModelEffects) -> Option<&'a RolesFile> {
+    extras.roles.iter().find(|f| f.origin.model == model.info.model)
+}
+
+fn task_place(study: &Study, task: &str) -> Option<usize> {
+    study.effects.tasks.iter().position(|t| t == task)
+}
+
+fn known_scores(file: &RolesFile, count: &RoleCount) -> Vec<RoleScore> {
+    let mut scores = file.scores(count.role, count.task);
+    scores.retain(|s| s.score.value.is_some());
+    scores
 }
 
 /// What later layers repair in a model: for each task its share with ends, and of how many heads; null where it is not known.

@@ -3,6 +3,7 @@
 //! Every sentence is true whatever the numbers are: it counts, compares with an interval, or says that something was not
 //! measured. Every claim names the table that it comes from.
 
+mod answer;
 mod findings;
 mod heroes;
 mod outline;
@@ -14,6 +15,7 @@ use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::files::write_bytes;
 use cs_analysis::study::Study;
 
+pub use answer::{Answer, Point, answer, best_model};
 pub use findings::{Finding, findings, limits, task_findings, task_limits};
 
 use crate::error::Result;
@@ -63,6 +65,12 @@ pub fn write_all(study: &Study, extras: &Extras, folder: &Path) -> Result<Vec<Pa
 /// `high_level_findings.md`: of one contrast, or of all tasks and then of each contrast.
 fn high_level(study: &Study, extras: &Extras) -> String {
     let mut text = heading("High-level findings", study);
+    let answer = answer(study, extras);
+    text += &format!("## {}\n\n", answer.question);
+    for point in &answer.points {
+        text += &format!("**{}** {}\n\n", point.verdict, point.numbers);
+    }
+    text += "## Point by point\n\n";
     if shows_tasks(study) {
         text += &bullets(&task_findings(study, extras));
     }

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use cs_analysis::ablation::{SummaryRow, TaskSummary};
-use cs_analysis::attention::{AttentionFile, HeadAttention, TaskAttention, TextAttention, attention_table};
+use cs_analysis::attention::{
+    AttentionFile, ExamplePrompt, HeadAttention, TaskAttention, TextAttention, attention_table,
+};
 use cs_analysis::contrast::{ANTI_REPEAT, Contrast, IOI};
 use cs_analysis::dissociation::DissociationRow;
 use cs_analysis::joint;
@@ -124,6 +126,7 @@ pub fn extras(study: &Study) -> Extras {
             n_prompts: 240,
             n_distinct_prompts: 239,
             heads: model.heads.iter().map(|h| head(h.layer, h.head)).collect(),
+            examples: examples(model.heads.len()),
         };
         AttentionFile::new(origin, vec![task(IOI), task(ANTI_REPEAT)])
     });
@@ -148,6 +151,27 @@ pub fn extras(study: &Study) -> Extras {
         raw: vec![raw],
         ..ablated(&names)
     }
+}
+
+/// Three prompts, each head attending to one token of each.
+pub fn examples(n_heads: usize) -> Vec<ExamplePrompt> {
+    let of = |names: [&str; 2], place: &str| {
+        let [a, b] = names;
+        let text = format!("<bos> When {a} and {b} went to the {place} , {b} gave a gift to");
+        let tokens: Vec<String> = text
+            .split(' ')
+            .enumerate()
+            .map(|(i, w)| if i < 2 { w.into() } else { format!(" {w}") })
+            .collect();
+        let row = |head: usize| -> Vec<u16> {
+            (0..tokens.len())
+                .map(|at| if at == head * 7 % tokens.len() { 900 } else { 100 / tokens.len() as u16 })
+                .collect()
+        };
+        let thousandths = (0..n_heads).map(row).collect();
+        ExamplePrompt { correct: a.into(), distractor: b.into(), thousandths, tokens }
+    };
+    vec![of(["Mary", "John"], "store"), of(["Tom", "Kate"], "park"), of(["Raj", "Mia"], "office")]
 }
 
 /// Made-up curves of ablated sets and damages for these models.

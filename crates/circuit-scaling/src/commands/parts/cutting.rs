@@ -65,7 +65,8 @@ pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Resul
         Err(CliError::Parts(PartsError::NoPlan { .. })) => None,
         other => Some(other?),
     };
-    let mut run = Run::open(checked, display, true)?;
+    let compute = checked.args.measure.device.planned()?;
+    let mut run = Run::open(checked, &compute, display, true)?;
     let prompts = run.tasks.iter().map(|task| run.resolve(task)).collect::<Result<Vec<_>, _>>()?;
     run.write_study()?;
     let record = |task: &str| PromptSet::path(&prompts_folder(&run.folder.layout), task);

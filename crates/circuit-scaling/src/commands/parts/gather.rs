@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_circuits::prompts::PromptSet;
+use cs_engine::Compute;
 
 use super::super::ablate::ablate_step;
 use super::super::checked::CheckedRun;
@@ -23,13 +24,15 @@ use crate::args::{GatherArgs, Stage};
 use crate::error::CliError;
 use crate::measured::Measured;
 use crate::progress::Display;
+use crate::subject::Subject;
 
 /// Joins what is there of the wave under way; then cuts the next, or does every later stage.
 pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let out = &args.study.out;
     let mut plan = Plan::read(out)?;
     let run_args = run_args(&plan, out, args.memory.unwrap_or(plan.memory))?;
-    let mut run = Run::open(CheckedRun::new(run_args)?, display, false)?;
+    let compute = run_args.measure.device.planned()?;
+    let mut run = Run::open(CheckedRun::new(run_args)?, &compute, display, false)?;
     run.subjects.iter().try_for_each(|subject| check_weights(&plan, subject))?;
     let folder = prompts_folder(&run.folder.layout);
     plan.check_files(out, |task| PromptSet::path(&folder, task))?;
@@ -38,6 +41,9 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
 
     let wave = plan.wave(out)?.clone();
     let mut gathering = Gathering::new(&plan, &wave, &run);
+    if let Some(kind) = &gathering.device {
+        Subject::run_on(&mut run.subjects, &Compute::of_kind(kind, &compute));
+    }
     match wave.kind {
         WaveKind::Scans => gathering.scans(&mut run, &prompts, display)?,
         WaveKind::Experiments => gathering.experiments(&mut run, &prompts)?,

@@ -116,7 +116,8 @@ impl Job<'_> {
             return Ok(format!("{name} has nothing to do\n"));
         }
         let path = part_folder(self.out, self.wave.kind, number);
-        let device = cs_engine::device().to_owned();
+        let compute = run_args(self.plan, self.out, self.memory)?.measure.device.choose(self.display)?;
+        let device = compute.kind();
         let made = Made {
             plan: self.plan.digest(self.wave, self.part),
             program_version: VERSION.to_owned(),
@@ -243,7 +244,8 @@ impl Job<'_> {
     fn subject(&self, args: &RunArgs, name: &str) -> Result<Subject, CliError> {
         let at = self.plan.models.iter().position(|model| model.name == name);
         let typed = at.and_then(|at| args.measure.models.get(at)).map_or(name, String::as_str);
-        let subject = Subject::open(typed, self.display)?;
+        let mut subject = Subject::open(typed, self.display)?;
+        subject.compute = args.measure.device.choose(self.display)?;
         check_weights(self.plan, &subject)?;
         subject.info.checkpoint.check_memory()?;
         Ok(subject)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cs_analysis::files::write_bytes;
+use cs_engine::{Device, DeviceChoice};
 
 use super::super::checked::CheckedRun;
 use super::cutting::cut_study;
@@ -141,7 +142,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// What both scripts ask for.
-    fn head(&self, name: &str, log: &str, seconds: f64) -> String {
+    fn head(&self, name: &str, log: &str, seconds: f64, cards: usize) -> String {
         let largest = self.plan.models.iter().map(|m| m.weight_bytes).max().unwrap_or(0);
         let bytes = (WEIGHTS_MARGIN * largest as f64) as usize + self.plan.memory + MEMORY_BESIDE;
         let log = folder(self.out).join("logs").join(log);
@@ -153,6 +154,9 @@ impl Job<'_> {
             time(seconds),
             option(&log)
         );
+        if cards > 0 {
+            let _ = writeln!(text, "#SBATCH --gres=gpu:{cards}");
+        }
         for options in &self.args.sbatch {
             let _ = writeln!(text, "#SBATCH {}", options.trim());
         }
@@ -166,14 +170,22 @@ impl Job<'_> {
         TIME_MARGIN * longest * here + TIME_BESIDE
     }
 
+    /// Graphics cards that a part runs on, as the study asks for them.
+    fn cards(&self) -> usize {
+        match self.plan.study.device.as_deref().map(str::parse) {
+            Some(Ok(DeviceChoice::Only(Device::Cuda(cards)))) => cards.len(),
+            _ => 0,
+        }
+    }
+
     fn part(&self) -> String {
-        let head = self.head("circuit-scaling", "part-%A_%a.log", self.seconds());
+        let head = self.head("circuit-scaling", "part-%A_%a.log", self.seconds(), self.cards());
         let array = format!("#SBATCH --array=1-{}\n", self.wave.parts.len());
         head + &array + "\n" + &self.body("part")
     }
 
     fn gather(&self) -> String {
-        self.head("circuit-scaling-gather", "gather-%j.log", self.seconds().max(6.0 * TIME_BESIDE))
+        self.head("circuit-scaling-gather", "gather-%j.log", self.seconds().max(6.0 * TIME_BESIDE), 0)
             + "\n"
             + &self.body("gather")
     }

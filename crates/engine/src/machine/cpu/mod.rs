@@ -219,6 +219,14 @@ impl Machine for Cpu<'_> {
         Cow::Borrowed(&plain.streams.z)
     }
 
+    fn plain_qkv<'p>(&mut self, plain: &'p Plain) -> (Cow<'p, [f32]>, Cow<'p, [f32]>) {
+        (Cow::Borrowed(&plain.streams.q), Cow::Borrowed(&plain.streams.kv))
+    }
+
+    fn plain_resid<'p>(&mut self, plain: &'p Plain) -> Cow<'p, [f32]> {
+        Cow::Borrowed(&plain.resid)
+    }
+
     fn start(&mut self, stage: Stage<'_, Streams>, plain: &Plain, runs: &[&[Edit]]) -> Stack {
         let (layer, spec, rows) = (self.layer(stage.layer), self.decoder.spec(), stage.rows);
         let streams = &plain.streams;

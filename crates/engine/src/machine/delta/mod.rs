@@ -414,6 +414,16 @@ impl<O: Ops> Machine for Delta<'_, O> {
         Cow::Owned(self.model.ops.download(&last.heads.z))
     }
 
+    fn plain_qkv<'p>(&mut self, plain: &'p Plain<O>) -> (Cow<'p, [f32]>, Cow<'p, [f32]>) {
+        let heads = &plain.last.as_ref().expect("a layer has been done").heads;
+        let ops = &mut self.model.ops;
+        (Cow::Owned(ops.download(&heads.q)), Cow::Owned(ops.download(&heads.kv)))
+    }
+
+    fn plain_resid<'p>(&mut self, plain: &'p Plain<O>) -> Cow<'p, [f32]> {
+        Cow::Owned(self.model.ops.download(&plain.resid))
+    }
+
     fn start(&mut self, stage: Stage<'_, Self::Streams>, _: &Plain<O>, runs: &[&[Edit]]) -> Stack<O> {
         let (n_runs, is_full) = (runs.len(), self.is_full());
         let mut pass = self.pass(stage);

@@ -1,0 +1,50 @@
+//! What models run on: options of every command that runs one.
+
+use clap::Args;
+use cs_engine::{Compute, Device, DeviceChoice, Precision};
+
+use super::parsers::one_of;
+use crate::complete;
+use crate::error::CliError;
+use crate::progress::Display;
+
+/// What models run on, and how precisely.
+#[derive(Debug, Args, Clone, Default)]
+pub struct DeviceArgs {
+    /// What models run on: `auto` (a graphics card that can be used, else the processor), `cpu`, `cuda`, `cuda:1`, or
+    /// `cuda:0,cuda:1`; `delta` does on the processor what a card does, slowly, to check it
+    #[arg(long, value_name = "DEVICE", default_value = "auto", add = complete::devices())]
+    pub device: DeviceChoice,
+    /// How products are computed: `f32`, `split` (two half-precision parts, about as exact) or `half` (one part); by default f32
+    /// on the processor, which has nothing else, and split on a card
+    #[arg(long, value_name = "P", value_parser = one_of::<Precision>(["f32", "split", "half"]))]
+    pub precision: Option<Precision>,
+}
+
+impl DeviceArgs {
+    /// The device that is asked for; says which it is where the program chose a card.
+    ///
+    /// # Errors
+    /// A device that is not here or cannot be used, or a precision that it has not.
+    pub fn choose(&self, display: Display) -> Result<Compute, CliError> {
+        let compute = Compute::choose(&self.device, self.precision)?;
+        if self.device == DeviceChoice::Auto && *compute.device() != Device::Cpu {
+            display.note(&format!("models run on {} ({})", compute.device(), compute.kind()));
+        }
+        Ok(compute)
+    }
+
+    /// The same for a plan of work on machines that have the device, which this one need not be.
+    ///
+    /// # Errors
+    /// A precision that the device has not.
+    pub fn planned(&self) -> Result<Compute, CliError> {
+        Ok(Compute::planned(&self.device, self.precision)?)
+    }
+
+    /// What a study's file says of them: nothing where nothing was asked for.
+    pub fn stated(&self) -> (Option<String>, Option<String>) {
+        let device = (self.device != DeviceChoice::Auto).then(|| self.device.to_string());
+        (device, self.precision.map(|precision| precision.to_string()))
+    }
+}
