@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::context::{Context, Sent};
 use crate::error::CudaError;
 use crate::memory::{Array, Element};
-use crate::sys::{Address, attribute};
+use crate::sys::attribute;
 
 /// Threads of a warp.
 const WARP: u32 = 32;

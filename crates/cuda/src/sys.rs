@@ -13,7 +13,7 @@ pub type Status = c_int;
 pub type DeviceId = c_int;
 /// An address in the card's memory.
 pub type Address = u64;
-/// A handle of the driver's: context, stream, module, function or event.
+/// A handle of the driver's: context, stream, module or function.
 pub type Handle = *mut c_void;
 
 /// `cuDeviceGetAttribute`
@@ -36,10 +36,6 @@ pub mod status {
     pub const OUT_OF_MEMORY: i32 = 2;
     /// `CUDA_ERROR_NO_DEVICE`
     pub const NO_DEVICE: i32 = 100;
-    /// `CUDA_ERROR_NO_BINARY_FOR_GPU`
-    pub const NO_BINARY_FOR_GPU: i32 = 209;
-    /// `CUDA_ERROR_UNSUPPORTED_PTX_VERSION`
-    pub const UNSUPPORTED_PTX_VERSION: i32 = 222;
     /// `CUDA_ERROR_SYSTEM_DRIVER_MISMATCH`
     pub const DRIVER_MISMATCH: i32 = 803;
 
@@ -95,17 +91,10 @@ driver! {
     memory_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
     alloc = "cuMemAlloc_v2" (*mut Address, usize);
     free = "cuMemFree_v2" (Address);
-    pinned_alloc = "cuMemHostAlloc" (*mut *mut c_void, usize, c_uint);
-    pinned_free = "cuMemFreeHost" (*mut c_void);
     upload = "cuMemcpyHtoDAsync_v2" (Address, *const c_void, usize, Handle);
     download = "cuMemcpyDtoHAsync_v2" (*mut c_void, Address, usize, Handle);
     copy = "cuMemcpyDtoDAsync_v2" (Address, Address, usize, Handle);
     fill = "cuMemsetD8Async" (Address, u8, usize, Handle);
-    event_create = "cuEventCreate" (*mut Handle, c_uint);
-    event_destroy = "cuEventDestroy_v2" (Handle);
-    event_record = "cuEventRecord" (Handle, Handle);
-    event_wait = "cuEventSynchronize" (Handle);
-    event_elapsed = "cuEventElapsedTime" (*mut f32, Handle, Handle);
     module_load = "cuModuleLoadDataEx" (*mut Handle, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
     module_unload = "cuModuleUnload" (Handle);
     module_function = "cuModuleGetFunction" (*mut Handle, Handle, *const c_char);

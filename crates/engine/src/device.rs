@@ -6,9 +6,6 @@ use std::str::FromStr;
 use cs_kernels::Isa;
 use serde::{Deserialize, Serialize};
 
-/// Why no graphics card is used.
-pub(crate) const NO_KERNELS: &str = "this build has no kernels for graphics cards";
-
 /// What carries out a decoder's runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
@@ -279,12 +276,29 @@ pub fn devices() -> (Vec<Found>, Option<String>) {
 
 /// The graphics cards here, in order of their numbers.
 fn cards() -> Vec<Found> {
-    vec![]
+    let Ok((driver, devices)) = driver_and_devices() else { return vec![] };
+    let found = |device: &cs_cuda::Device| Found {
+        word: format!("cuda:{}", device.ordinal),
+        name: card_name(&driver, device),
+        why_not: device.check(&driver).err().map(|e| e.to_string()),
+    };
+    devices.iter().map(found).collect()
 }
 
 /// Why there are none.
 fn no_cards() -> String {
-    NO_KERNELS.to_owned()
+    driver_and_devices().err().map_or_else(String::new, |e| e.to_string())
+}
+
+fn driver_and_devices() -> Result<(cs_cuda::Driver, Vec<cs_cuda::Device>), cs_cuda::CudaError> {
+    let driver = cs_cuda::Driver::open()?;
+    let devices = driver.devices()?;
+    Ok((driver, devices))
+}
+
+/// A card as far as results depend on it: its model and its driver.
+fn card_name(driver: &cs_cuda::Driver, device: &cs_cuda::Device) -> String {
+    format!("cuda {} (driver for CUDA {})", device.name, driver.version_text())
 }
 
 /// The kind of processor, as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.

@@ -2,9 +2,11 @@
 //! effects from float32's, on every checkpoint in `tests/golden` and on random models; and what must not show in a result.
 
 mod checkpoints;
+mod effects;
 mod random;
 
 use checkpoints::{Expected, decoder, golden, heads, names};
+use effects::{apart, effects, experiments};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
 use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};

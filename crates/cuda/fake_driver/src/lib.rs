@@ -101,8 +101,12 @@ macro_rules! driver {
             /// # Safety
             /// Pointers are valid, as the driver's interface demands.
             #[unsafe(no_mangle)]
-            #[expect(non_snake_case, reason = "the driver's names")]
-            #[allow(clippy::too_many_arguments, clippy::undocumented_unsafe_blocks, reason = "the driver's interface")]
+            #[allow(
+                non_snake_case,
+                clippy::too_many_arguments,
+                clippy::undocumented_unsafe_blocks,
+                reason = "the driver's interface"
+            )]
             pub unsafe extern "C" fn $name($($arg: $type),*) -> c_int $body
         )*
     };

@@ -19,6 +19,7 @@
 //! Where a norm stands after `W_O`, `x + δ` may be small beside either, and the norm would blow up δ's rounding: `W_O` then takes
 //! all of `z + δz`, in float32-grade.
 
+pub(crate) mod cuda;
 mod edits;
 mod formats;
 pub(crate) mod host;

@@ -21,7 +21,6 @@ pub(crate) struct Ints(pub Option<Array<u32>>);
 
 /// A difference `[rows, cols]`, cut up.
 pub(crate) struct Split {
-    pub rows: usize,
     pub cols: usize,
     pub form: Option<Form>,
 }

@@ -58,11 +58,6 @@ impl Card {
         Ok(Self { context, kernels, parts, stored, failure: None })
     }
 
-    /// The card's name and the driver's version: what results depend on.
-    pub fn name(&self) -> String {
-        format!("cuda {}, driver {}", self.context.device().name, self.context.driver().version_text())
-    }
-
     /// Why a model's runs cannot be computed on a card, if they cannot.
     pub fn cannot(spec: &ModelSpec) -> Option<String> {
         let aligned = [
@@ -158,7 +153,7 @@ impl Ops for Card {
 
     fn split(&mut self, rows: usize, cols: usize, zeroed: bool) -> Split {
         let form = self.attempt(|card| card.new_split(rows, cols, zeroed));
-        Split { rows, cols, form }
+        Split { cols, form }
     }
 
     fn matrix(
@@ -289,7 +284,7 @@ impl Ops for Card {
             Z::Full(z) => Z::Full(self.gather(z, cols, rows, from)),
             Z::Delta(z) => {
                 let form = self.attempt(|card| card.gather_split(z, rows, from));
-                Z::Delta(Split { rows, cols, form })
+                Z::Delta(Split { cols, form })
             }
         }
     }
