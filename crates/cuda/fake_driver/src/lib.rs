@@ -195,9 +195,10 @@ driver! {
     }
     cuModuleLoadDataEx(to: *mut *mut c_void, image: *const c_void, _n: c_uint, _options: *mut c_int, _values: *mut *mut c_void) {
         let head = unsafe { std::slice::from_raw_parts(image.cast::<u8>(), 64) };
-        // A cubin is ELF for CUDA (machine 190), its architecture in the flags at 48, bits 8 to 15; everything else is PTX.
+        // A cubin is ELF for CUDA (machine 190), its architecture in the flags; everything else is PTX.
         let is_cubin = head.starts_with(b"\x7fELF") && u16::from_le_bytes([head[18], head[19]]) == 190;
-        if is_cubin && c_int::from(head[49]) != card().capability {
+        let architecture = head[if head[8] < 8 { 48 } else { 49 }];
+        if is_cubin && c_int::from(architecture) != card().capability {
             return NO_BINARY;
         }
         unsafe { give(to, std::ptr::without_provenance_mut(1)) }
