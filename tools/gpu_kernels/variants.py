@@ -18,6 +18,7 @@ TILES = {
     100: (128, 128, 64, 8, 3),
     120: (128, 128, 32, 8, 3),
 }
+ODD_TILE = (64, 64, 64, 4, 2)
 WIDTHS_OF_ROWS = (256, 1024, 4096, 8192)
 WIDTHS_OF_HEADS = (32, 64, 128, 256)
 
@@ -50,27 +51,30 @@ def parameters(text):
 
 
 def products(arch):
-    bm, bn, bk, warps, stages = TILES[arch]
     for half, (pointer, lo) in HALVES.items():
-        tile = dict(LO=lo, BM=bm, BN=bn, BK=bk, GROUP=8)
-        parts = f"hi:{pointer} lo:{pointer} w:{pointer} w_lo:{pointer} "
-        sizes = "M:i N:i K:i two:i pair:i scale:f ld_w:i "
-        sixteen = dict.fromkeys(("hi", "lo", "w", "w_lo", "K", "ld_w"), 16)
-        yield Variant(f"product_{half}", product.product,
-                      parameters(parts + "out:*f residual:*f source:*i " + sizes + "ld_out:i has_residual:i source_of:i"),
-                      tile, sixteen | {"out": 16, "residual": 16, "ld_out": 4}, warps, stages)
-        for act in ("sig", "erf"):
-            constants = tile | {"ERF": act == "erf", "BN": bn // 2}
-            outs = {"out_hi": 16, "out_lo": 16, "ld_out": 16, "plain": 16, "ld_plain": 4}
-            tail = "ld_plain:i ld_out:i per_run:i a:f b:f"
-            halves_out = f"out_hi:{pointer} out_lo:{pointer} "
-            # More follows the product than fits beside a whole tile.
-            yield Variant(f"product_act_{half}_{act}", product.product_act,
-                          parameters(parts + halves_out + "plain:*f plain_of:*i " + sizes + tail), constants,
-                          sixteen | outs, warps, stages, False)
-            yield Variant(f"product_gate_{half}_{act}", product.product_gate,
-                          parameters(parts + halves_out + "plain:*f plain_of:*i plain_up:*f up:*f " + sizes + tail), constants,
-                          sixteen | outs | {"plain_up": 16, "up": 16}, warps, stages, False)
+        # Rows of float32 of a width that is no multiple of 4, which small models alone have, begin anywhere.
+        for suffix, (bm, bn, bk, warps, stages) in (("", TILES[arch]), ("_odd", ODD_TILE)):
+            tile = dict(LO=lo, BM=bm, BN=bn, BK=bk, GROUP=8)
+            # More follows these products than fits beside a whole tile.
+            narrow = tile | {"BN": bn // 2}
+            parts = f"hi:{pointer} lo:{pointer} w:{pointer} w_lo:{pointer} "
+            sizes = "M:i N:i K:i two:i pair:i scale:f ld_w:i "
+            sixteen = dict.fromkeys(("hi", "lo", "w", "w_lo", "K", "ld_w"), 16)
+            four = {} if suffix else {"ld_plain": 4}
+            yield Variant(f"product_{half}{suffix}", product.product,
+                          parameters(parts + "out:*f residual:*f source:*i " + sizes + "ld_out:i has_residual:i source_of:i"),
+                          tile, sixteen | {"out": 16, "residual": 16} | ({} if suffix else {"ld_out": 4}), warps, stages)
+            for act in ("sig", "erf"):
+                constants = narrow | {"ERF": act == "erf"}
+                outs = {"out_hi": 16, "out_lo": 16, "ld_out": 16, "plain": 16}
+                tail = "ld_plain:i ld_out:i per_run:i a:f b:f"
+                halves_out = f"out_hi:{pointer} out_lo:{pointer} "
+                yield Variant(f"product_act_{half}_{act}{suffix}", product.product_act,
+                              parameters(parts + halves_out + "plain:*f plain_of:*i " + sizes + tail), constants,
+                              sixteen | outs | four, warps, stages, False)
+                yield Variant(f"product_gate_{half}_{act}{suffix}", product.product_gate,
+                              parameters(parts + halves_out + "plain:*f plain_of:*i plain_up:*f up:*f " + sizes + tail), constants,
+                              sixteen | outs | {"plain_up": 16, "up": 16} | four, warps, stages, False)
     for stored, pointer in (("f32", "*fp32"), ("f16", "*fp16"), ("bf16", "*bf16"), ("pair", "*fp16")):
         yield Variant(f"product_f32_{stored}", product.product_f32,
                       parameters(f"x:*f w:{pointer} w_lo:{pointer} bias:*f out:*f residual:*f source:*i M:i N:i K:i scale:f ld_w:i "

@@ -71,6 +71,10 @@ pub struct View<T> {
 }
 
 impl<T: Copy> View<T> {
+    pub fn is_aligned_to(&self, bytes: usize) -> bool {
+        self.start.addr() % bytes == 0
+    }
+
     #[track_caller]
     pub fn get(&self, at: usize) -> T {
         assert!(at < self.len, "read of element {at} of {}", self.len);

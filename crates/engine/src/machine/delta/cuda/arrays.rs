@@ -1,5 +1,7 @@
 //! What lies on the card, and in which format.
 
+use std::cell::OnceCell;
+
 use cs_cuda::Array;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -9,6 +11,8 @@ use crate::machine::delta::formats::{LO, exponent};
 
 /// Widths of halves and weights are multiples of this, filled up by zeros.
 const PADDING: usize = 64;
+/// Halves that kernels read at once, from multiples of it on.
+const READ_TOGETHER: usize = 8;
 
 /// float32 values.
 pub(crate) struct Floats {
@@ -37,8 +41,10 @@ pub(crate) enum Form {
 pub(crate) struct Matrix {
     pub d_in: usize,
     pub d_out: usize,
-    pub weights: Option<Weights>,
     pub scale: f32,
+    weights: Option<Weights>,
+    /// All columns from one on at which kernels cannot begin to read, once they have been asked for.
+    later: OnceCell<(usize, Weights)>,
 }
 
 /// Their format.
@@ -75,6 +81,31 @@ impl Split {
 impl Matrix {
     pub fn get(&self) -> Result<&Weights> {
         self.weights.as_ref().ok_or_else(missing)
+    }
+
+    /// Where the columns from `first` on are: in which arrays, and from which of their elements on.
+    pub fn from_column(&self, card: &Card, first: usize) -> Result<(&Weights, usize)> {
+        let weights = self.get()?;
+        let Weights::Halves { hi, lo } = weights else { return Ok((weights, first)) };
+        if first % READ_TOGETHER == 0 {
+            return Ok((weights, first));
+        }
+        // Heads of a width that small models alone have: a copy that begins there.
+        if self.later.get().is_none() {
+            let copy = |bits: &Array<u16>| {
+                let mut bits = bits.to_vec()?;
+                for row in bits.chunks_exact_mut(self.width()) {
+                    row.rotate_left(first);
+                }
+                card.context.upload(&bits)
+            };
+            let later = Weights::Halves { hi: copy(hi)?, lo: lo.as_ref().map(copy).transpose()? };
+            // Set by nobody else: it was empty above.
+            let _ = self.later.set((first, later));
+        }
+        let (of, later) = self.later.get().ok_or_else(missing)?;
+        assert_eq!(*of, first, "a matrix is cut at one column");
+        Ok((later, 0))
     }
 
     /// Columns of a row as it lies.
@@ -161,6 +192,6 @@ impl Card {
                 Ok(Weights::Halves { hi, lo })
             }
         });
-        Matrix { d_in, d_out, weights, scale: 1.0 / scale }
+        Matrix { d_in, d_out, weights, later: OnceCell::new(), scale: 1.0 / scale }
     }
 }

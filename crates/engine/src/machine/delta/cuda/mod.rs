@@ -60,19 +60,11 @@ impl Card {
 
     /// Why a model's runs cannot be computed on a card, if they cannot.
     pub fn cannot(spec: &ModelSpec) -> Option<String> {
-        let aligned = [
-            ("the width of all heads", spec.d_attn(), 8),
-            ("the width of all keys", spec.d_kv(), 8),
-            ("the residual stream's width", spec.d_model, 4),
-            ("the MLP's width", spec.d_mlp, 4),
-            ("the embedding's width", spec.d_embed, 4),
-        ];
-        let uneven = aligned.into_iter().find(|(_, width, by)| width % by != 0);
-        let of_uneven = uneven.map(|(what, width, by)| format!("{what}, {width}, is no multiple of {by}"));
         let widest = spec.d_model.max(spec.d_attn());
-        of_uneven
-            .or((spec.d_head > WIDEST_HEAD).then(|| format!("heads of {} are wider than {WIDEST_HEAD}", spec.d_head)))
-            .or((widest > WIDEST_ROW).then(|| format!("rows of {widest} are wider than {WIDEST_ROW}")))
+        let heads = (spec.d_head > WIDEST_HEAD)
+            .then(|| format!("heads of {} are wider than a card's kernels take, {WIDEST_HEAD}", spec.d_head));
+        heads.or((widest > WIDEST_ROW)
+            .then(|| format!("rows of {widest} are wider than a card's kernels take, {WIDEST_ROW}")))
     }
 
     fn kernel(&self, name: &str) -> Result<std::sync::Arc<Kernel>> {

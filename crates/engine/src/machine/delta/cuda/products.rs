@@ -35,6 +35,11 @@ struct Product<'a> {
     out: &'a Array<f32>,
 }
 
+/// What the names of kernels end with that take rows of float32 which begin anywhere.
+fn odd(cols: usize) -> &'static str {
+    if cols % 4 == 0 { "" } else { "_odd" }
+}
+
 impl Card {
     /// Whether differences, and weights beside them, have a second part.
     fn has_second(&self, lo: Option<&Array<u16>>) -> (bool, bool) {
@@ -55,15 +60,15 @@ impl Card {
 
     fn product_of_halves(&self, (hi, lo): (&Array<u16>, Option<&Array<u16>>), what: &Product<'_>) -> Result<()> {
         let Product { rows, w, columns, residual, source, out } = what;
-        let Weights::Halves { hi: w_hi, lo: w_lo } = w.get()? else {
+        let (Weights::Halves { hi: w_hi, lo: w_lo }, first) = w.from_column(self, columns.start)? else {
             unreachable!("halves are multiplied by halves")
         };
-        let kernel = self.kernel(&format!("product_{}", self.half()))?;
+        let kernel = self.kernel(&format!("product_{}{}", self.half(), odd(columns.len())))?;
         let tiles = rows.div_ceil(kernel.shape.bm) * columns.len().div_ceil(kernel.shape.bn);
         let (two, pair) = self.has_second(w_lo.as_ref());
         let w_lo_from = w_lo.as_ref().unwrap_or(w_hi);
         let arguments = Arguments::new().array(hi).array(lo);
-        let arguments = arguments.array_from(w_hi, columns.start).array_from(w_lo_from, columns.start);
+        let arguments = arguments.array_from(w_hi, first).array_from(w_lo_from, first);
         let (arguments, source_of) = source.add_to(arguments.array(*out).array(*residual));
         let arguments = arguments.ints([*rows, columns.len(), padded(w.d_in)]).flag(two).flag(pair);
         let arguments = arguments.float(w.scale).ints([w.width(), columns.len()]);
@@ -81,11 +86,10 @@ impl Card {
         let kernel = self.kernel(&format!("product_f32_{stored}"))?;
         let tiles = rows.div_ceil(kernel.shape.bm) * columns.len().div_ceil(kernel.shape.bn);
         let arguments = Arguments::new().array(x);
-        let arguments = match w.get()? {
-            Weights::Floats(w) => arguments.array_from(w, columns.start).array_from(w, columns.start),
-            Weights::Halves { hi, lo } => {
-                let lo = lo.as_ref().unwrap_or(hi);
-                arguments.array_from(hi, columns.start).array_from(lo, columns.start)
+        let arguments = match w.from_column(self, columns.start)? {
+            (Weights::Floats(w), first) => arguments.array_from(w, first).array_from(w, first),
+            (Weights::Halves { hi, lo }, first) => {
+                arguments.array_from(hi, first).array_from(lo.as_ref().unwrap_or(hi), first)
             }
         };
         let arguments = match bias {
@@ -186,7 +190,7 @@ impl Card {
                     unreachable!("halves are multiplied by halves")
                 };
                 let gate = if gated.is_some() { "gate" } else { "act" };
-                let kernel = self.kernel(&format!("product_{gate}_{}_{act}", self.half()))?;
+                let kernel = self.kernel(&format!("product_{gate}_{}_{act}{}", self.half(), odd(d_mlp)))?;
                 let width = padded(d_mlp);
                 let tiles = rows.div_ceil(kernel.shape.bm) * width.div_ceil(kernel.shape.bn);
                 let (two, pair) = self.has_second(w_lo.as_ref());
