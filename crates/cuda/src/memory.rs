@@ -115,12 +115,13 @@ impl<T: Element> Array<T> {
             return Ok(());
         }
         let (shared, to) = (&self.context.0, self.address_of(at));
-        // SAFETY: both sides hold as many bytes. From pageable memory, which `values` may be, the driver copies before it
-        // returns, or has at least taken the values into a buffer of its own.
+        // SAFETY: both sides hold as many bytes, and `values` are borrowed until the stream has been waited for.
         let copied = unsafe {
             (shared.api().upload)(to, values.as_ptr().cast(), size_of_val(values), shared.stream())
         };
-        shared.check("cuMemcpyHtoDAsync", copied)
+        shared.check("cuMemcpyHtoDAsync", copied)?;
+        // Where a card reads the process's memory itself, the call returns before it has done so.
+        self.context.wait()
     }
 
     /// A copy of some elements in the program's memory, once all work before is done.
