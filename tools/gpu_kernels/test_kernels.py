@@ -224,6 +224,11 @@ class Rows(unittest.TestCase):
         rows.norm_delta[(M, 1)](out, bits(NOTHING.half()), bits(NOTHING.half()), plain, plain_of, changed, source, gain, per_run, width, width, width,
                                 width, 1, 1e-5, 1, 1, 1, 0, common.F32, BD=64)
         near(self, out, normed(changed[source.long()].double(), 1) - normed(x, 1))
+        # What is left of x may be next to nothing, and a difference of nothing is 0.
+        for changed in (torch.randn(20, width) * 1e-3, plain[plain_of.long()[torch.arange(20) % per_run]]):
+            rows.norm_delta[(M, 1)](out, bits(NOTHING.half()), bits(NOTHING.half()), plain, plain_of, changed, torch.arange(M, dtype=torch.int32), gain, per_run,
+                                    width, width, width, width, 0, 1e-5, 1, 1, 1, 0, common.F32, BD=64)
+            near(self, out, normed(changed[:M].double(), 0) - normed(x, 0))
 
     def test_rotation(self):
         M, heads, d_head, half, per_run = 7, 3, 10, 4, 3

@@ -18,7 +18,6 @@ TILES = {
     100: (128, 128, 64, 8, 3),
     120: (128, 128, 32, 8, 3),
 }
-ODD_TILE = (64, 64, 64, 4, 2)
 WIDTHS_OF_ROWS = (256, 1024, 4096, 8192)
 WIDTHS_OF_HEADS = (32, 64, 128, 256)
 
@@ -53,7 +52,7 @@ def parameters(text):
 def products(arch):
     for half, (pointer, lo) in HALVES.items():
         # Rows of float32 of a width that is no multiple of 4, which small models alone have, begin anywhere.
-        for suffix, (bm, bn, bk, warps, stages) in (("", TILES[arch]), ("_odd", ODD_TILE)):
+        for suffix, (bm, bn, bk, warps, stages) in (("", TILES[arch]), ("_odd", (64, 64, 64, 8 if arch == 120 else 4, 2))):
             tile = dict(LO=lo, BM=bm, BN=bn, BK=bk, GROUP=8)
             # More follows these products than fits beside a whole tile.
             narrow = tile | {"BN": bn // 2}
@@ -91,7 +90,7 @@ def of_rows():
         yield Variant(f"norm_delta_{width}", rows.norm_delta,
                       parameters("out:*f hi:*h lo:*h plain:*f plain_of:*i delta:*f source:*i gain:*f per_run:i width:i ld_plain:i "
                                  "ld_delta:i ld_out:i centred:i eps:f has_gain:i has_source:i to:i add:i mode:i"),
-                      dict(BD=width), {"hi": 16, "lo": 16}, warps=warps)
+                      dict(BD=width), {"hi": 16, "lo": 16}, warps=warps, fusion=False)
     yield Variant("rotate", rows.rotate,
                   parameters("x:*f cos:*f sin:*f position:*i per_run:i d_head:i ld:i half:i interleaved:i"), dict(BH=128), warps=1)
     yield Variant("cut", rows.cut, parameters("out:*f hi:*h lo:*h delta:*f source:*i width:i ld_out:i has_source:i mode:i"),

@@ -25,10 +25,11 @@ def norm(out, x, gain, bias, width, ld, centred, eps, has_gain, has_bias, BD: tl
 @triton.jit
 def norm_delta(out, hi, lo, plain, plain_of, delta, source, gain, per_run, width, ld_plain, ld_delta, ld_out, centred, eps, has_gain,
                has_source, to, add, mode, BD: tl.constexpr):
-    """norm(x + d) - norm(x), or with `to` what the delta is the changed x itself; program (row, head) as in `norm`.
+    """norm(x + d) - norm(x); program (row, head) as in `norm`. With `to` the delta is the changed x itself, which may be small
+    beside x: the difference of two norms. Otherwise, with c, d centred, gain (c (s' - s) + d s'),
+    s' - s = -mean(d (2 c + d)) s^2 s'^2 / (s + s'), whose rounding is relative to d.
 
-    With c, d centred: gain (c (s' - s) + d s'), s' - s = -mean(d (2 c + d)) s^2 s'^2 / (s + s'). Padding up to ld_out becomes
-    zeros where there is one head; `add`: to float32 that is there.
+    Padding up to ld_out becomes zeros where there is one head; `add`: to float32 that is there.
     """
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     i = tl.arange(0, BD)
@@ -39,15 +40,18 @@ def norm_delta(out, hi, lo, plain, plain_of, delta, source, gain, per_run, width
         of_delta = tl.load(source + row).to(tl.int64)
     c = tl.load(plain + of_plain * ld_plain + head * width + i, mask=m, other=0.0)
     d = tl.load(delta + of_delta * ld_delta + head * width + i, mask=m, other=0.0)
-    if to != 0:
-        d = d - c
     if centred != 0:
         c = tl.where(m, c - tl.sum(c) / width, 0.0)
         d = tl.where(m, d - tl.sum(d) / width, 0.0)
+    changed = d
+    if to == 0:
+        changed = c + d
     before = 1.0 / tl.sqrt(tl.sum(c * c) / width + eps)
-    after = 1.0 / tl.sqrt(tl.sum((c + d) * (c + d)) / width + eps)
-    change = -(tl.sum(d * (2.0 * c + d)) / width) * before * before * after * after / (before + after)
-    y = c * change + d * after
+    after = 1.0 / tl.sqrt(tl.sum(changed * changed) / width + eps)
+    y = changed * after - c * before
+    if to == 0:
+        change = -(tl.sum(d * (2.0 * c + d)) / width) * before * before * after * after / (before + after)
+        y = c * change + d * after
     if has_gain != 0:
         y = y * tl.load(gain + i, mask=m, other=0.0)
     at = row * ld_out + head * width + i

@@ -57,15 +57,12 @@ pub fn norm_delta(launch: &mut Launch<'_>) {
         let of_delta = if has_source { source.get(row) as usize } else { row };
         let mut c: Vec<f32> = (0..width).map(|i| plain.get(of_plain * ld_plain + head * width + i)).collect();
         let mut d: Vec<f32> = (0..width).map(|i| delta.get(of_delta * ld_delta + head * width + i)).collect();
-        if to {
-            d.iter_mut().zip(&c).for_each(|(d, c)| *d -= c);
-        }
         if centred {
             centre(&mut c);
             centre(&mut d);
         }
-        let before = scale_of(&c, eps);
-        let after = scale_of(&c.iter().zip(&d).map(|(c, d)| c + d).collect::<Vec<f32>>(), eps);
+        let sums: Vec<f32> = c.iter().zip(&d).map(|(c, d)| if to { *d } else { c + d }).collect();
+        let (before, after) = (scale_of(&c, eps), scale_of(&sums, eps));
         let mean = d.iter().zip(&c).map(|(d, c)| d * (2.0 * c + d)).sum::<f32>() / width as f32;
         let change = -mean * before * before * after * after / (before + after);
         for i in 0..if output.mode == 0 { width } else { ld_out } {
@@ -76,7 +73,8 @@ pub fn norm_delta(launch: &mut Launch<'_>) {
             }
             let gain = if has_gain { gain.get(i) } else { 1.0 };
             let there = if add { output.out.get(at) } else { 0.0 };
-            output.put(at, (c[i] * change + d[i] * after) * gain + there);
+            let y = if to { d[i] * after - c[i] * before } else { c[i] * change + d[i] * after };
+            output.put(at, y * gain + there);
         }
     }
 }

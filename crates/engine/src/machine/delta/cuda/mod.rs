@@ -114,8 +114,8 @@ impl Ops for Card {
     }
 
     fn memory(&self) -> Option<usize> {
-        // Kernels, and blocks that lie scattered, take their share.
-        Some(self.context.memory().map_or(0, |(free, _)| free / 10 * 9))
+        // Kernels, and blocks that lie scattered, take their share. A card that is lost says so in `status`.
+        self.context.memory().ok().map(|(free, _)| free / 10 * 9)
     }
 
     fn enough_rows(&self) -> usize {
