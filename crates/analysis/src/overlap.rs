@@ -14,15 +14,16 @@ use crate::ranged::Ranged;
 use crate::stats::Seed;
 use crate::stats::correlation::Correlation;
 use crate::stats::correlation_bootstrap::Measured;
-use crate::stats::functions::{Coverage, bootstrap_functions};
+use crate::stats::functions::Coverage;
+use crate::stats::shared_strong::{SharedStrong, shared_strong};
 use crate::table::Table;
 
 /// Name of the table's file, without `.csv`.
 pub const TASK_OVERLAP: &str = "task_overlap";
 /// Tasks from which a study has a matrix of them: two are one contrast.
 pub const FEWEST_TASKS: usize = 3;
-/// Resamples of the prompts behind the intervals of shared heads.
-const N_RESAMPLES: u32 = 2_000;
+/// Resamples of the prompts behind the intervals of shared heads, and their coverage.
+const COVERAGE: Coverage = Coverage { n_resamples: 2_000, level: LEVEL };
 
 /// Two tasks in one model.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,15 +71,16 @@ pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result
             let is_strong = |delta: &f64| delta.abs() >= tau;
             let n_strong =
                 [&deltas.0, &deltas.1].map(|of_task| of_task.iter().filter(|d| is_strong(d)).count());
-            let sides = models.iter().find(|m| m.pair.scans[0].meta.model_name == model.info.model);
-            let [n_shared, jaccard] = match sides.and_then(|m| m.sides) {
+            let of_model = models.iter().find(|m| m.pair.scans[0].meta.model_name == model.info.model);
+            let shared = match of_model.and_then(|m| m.sides) {
                 Some(sides) => shared(sides, tau),
+                // Means alone are one prompt each, which has no interval.
                 None => {
-                    let both = deltas.0.iter().zip(&deltas.1);
-                    let means: Vec<f64> = both.clone().map(|d| *d.0).chain(both.map(|d| *d.1)).collect();
-                    let mut out = [f64::NAN; 2];
-                    count_shared(&means, tau, &mut out);
-                    out.map(|value| Ranged::new(Some(value).filter(|v| v.is_finite()), None))
+                    let series =
+                        [&deltas.0, &deltas.1].map(|d| d.iter().map(|d| vec![*d]).collect::<Vec<_>>());
+                    let tasks = series.each_ref().map(|series| Measured { series, weights: &[1] });
+                    let unused = Seed::new(0, &[]);
+                    shared_strong(tasks, tau, COVERAGE, [&unused; 2])
                 }
             };
             Overlap {
@@ -88,42 +90,23 @@ pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result
                 pearson: correlations.pearson,
                 spearman: correlations.spearman,
                 n_strong,
-                n_shared,
-                jaccard,
+                n_shared: Some(shared.n).into(),
+                jaccard: shared.jaccard.into(),
             }
         };
     Ok(joint.models.iter().zip(&correlations).map(of_model).collect())
 }
 
-/// Number and share of shared strong heads, with intervals over the prompts that heads are picked on.
-fn shared(sides: [&PerPromptScan; 2], tau: f64) -> [Ranged; 2] {
+/// Shared strong heads, with intervals over the prompts that heads are picked on.
+fn shared(sides: [&PerPromptScan; 2], tau: f64) -> SharedStrong {
     let effects = sides.map(|side| side.differences(side.main_split()));
-    let samples: Vec<(Measured, Seed)> = effects
-        .iter()
-        .zip(sides)
-        .map(|(effects, side)| {
-            let meta = &side.meta;
-            let seed = Seed::new(meta.seed, &[&meta.model_name, &meta.task, "shared strong heads"]);
-            (Measured { series: &effects.heads, weights: &effects.weights }, seed)
-        })
-        .collect();
-    let coverage = Coverage { n_resamples: N_RESAMPLES, level: LEVEL };
-    let found = bootstrap_functions(&samples, coverage, 2, |means, out| count_shared(means, tau, out));
-    [found[0].into(), found[1].into()]
-}
-
-/// Heads that are strong on both tasks, and their share of those that are strong on one; `means` are Δ of all heads on the one
-/// task, then on the other.
-fn count_shared(means: &[f64], tau: f64, out: &mut [f64]) {
-    let (a, b) = means.split_at(means.len() / 2);
-    let strong = |delta: &f64| delta.abs() >= tau;
-    let (mut both, mut either) = (0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
-        both += f64::from(u8::from(strong(a) && strong(b)));
-        either += f64::from(u8::from(strong(a) || strong(b)));
-    }
-    out[0] = both;
-    out[1] = if either > 0.0 { both / either } else { f64::NAN };
+    let tasks =
+        effects.each_ref().map(|effects| Measured { series: &effects.heads, weights: &effects.weights });
+    let seeds = sides.map(|side| {
+        let meta = &side.meta;
+        Seed::new(meta.seed, &[&meta.model_name, &meta.task, "shared strong heads"])
+    });
+    shared_strong(tasks, tau, COVERAGE, seeds.each_ref())
 }
 
 /// The table [`TASK_OVERLAP`]: a row per model and pair of tasks.
@@ -169,18 +152,4 @@ pub fn overlap_table(overlaps: &[Overlap], tau: f64) -> Table {
         .boolean("does_a", rows().map(|o| o.info.performance[0].does_task()))
         .boolean("does_b", rows().map(|o| o.info.performance[1].does_task()))
         .float("tau", rows().map(|_| tau))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shared_heads_are_counted() {
-        let mut out = [0.0; 2];
-        count_shared(&[0.1, -0.1, 0.01, 0.0, 0.2, 0.01, -0.3, 0.0], 0.05, &mut out);
-        assert_eq!(out, [1.0, 1.0 / 3.0]);
-        count_shared(&[0.0, 0.01, 0.0, 0.0], 0.05, &mut out);
-        assert!(out[0] == 0.0 && out[1].is_nan());
-    }
 }

@@ -36,8 +36,8 @@ macro_rules! miniatures {
     };
 }
 
-/// All shipped models, family by family, smallest first.
-pub const MINIATURES: &[Miniature] = miniatures! {
+/// All shipped models, family by family, smallest first. A `static`: of a constant, each use would carry the files once more.
+pub static MINIATURES: &[Miniature] = miniatures! {
     "gpt2": "mini-gpt2-s" "mini-gpt2-m" "mini-gpt2-l";
     "pythia": "mini-pythia-s" "mini-pythia-m" "mini-pythia-l";
     "opt": "mini-opt-s" "mini-opt-m" "mini-opt-l";

@@ -12,6 +12,20 @@ pub enum ReportError {
     /// A file cannot be read or written, or does not say what it should.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// Several figures would get one title.
+    #[error("a title is for one figure, and {n} are asked for: name one alone with --only")]
+    OneTitle {
+        /// How many.
+        n: usize,
+    },
+    /// A colour is asked for what has none.
+    #[error("no category, task or family of the study is called `{name}`; there are {known}")]
+    NoSuchColor {
+        /// What was asked for.
+        name: String,
+        /// What has a colour.
+        known: String,
+    },
     /// A figure cannot be drawn, or turned into another format.
     #[error("figure {figure}: {problem}")]
     Figure {

@@ -241,7 +241,7 @@ impl<'a> ContrastExtras<'a> {
     #[must_use]
     pub fn ablation_prompts(&self) -> &'static str {
         let split = self.ablated.iter().find_map(|row| row.split);
-        split.map_or("prompts that the table does not tell", words::prompts_of)
+        split.map_or("prompts that the table does not name", words::prompts_of)
     }
 
     /// How well the models do a task, as far as their scans are at hand.

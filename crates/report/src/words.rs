@@ -9,24 +9,26 @@ use cs_analysis::stats::Interval;
 use crate::figures::palette::side_label;
 use crate::figures::scale::decimal;
 
-/// A whole number with commas between thousands.
+pub use cs_analysis::words::{count, counted};
+
+/// A number in a sentence: `none` for 0.
 #[must_use]
-pub fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+pub fn none_or(n: usize) -> String {
+    if n == 0 { "none".to_owned() } else { count(n) }
 }
 
-/// So many of a thing, in its singular or plural.
+/// So many of each kind, those that do not occur last: `2 shared and 1 weak; none is IOI-only`.
 #[must_use]
-pub fn counted(n: usize, one: &str, many: &str) -> String {
-    format!("{} {}", count(n), if n == 1 { one } else { many })
+pub fn kinds(counted: impl IntoIterator<Item = (usize, String, String)>) -> String {
+    let (there, missing): (Vec<_>, Vec<_>) = counted.into_iter().partition(|(n, ..)| *n > 0);
+    let there: Vec<String> =
+        there.iter().map(|(n, kind, more)| format!("{} {kind}{more}", count(*n))).collect();
+    let missing: Vec<String> = missing.into_iter().map(|(_, kind, _)| kind).collect();
+    match (there.is_empty(), missing.is_empty()) {
+        (_, true) => list(&there),
+        (true, _) => format!("none {}", list_of_any(&missing)),
+        (false, false) => format!("{}; none is {}", list(&there), list_of_any(&missing)),
+    }
 }
 
 /// An effect in logits: its sign always stands before it.
@@ -126,6 +128,22 @@ pub fn list(items: &[String]) -> String {
     }
 }
 
+/// A list with commas, and `or` before its last.
+#[must_use]
+pub fn list_of_any(items: &[String]) -> String {
+    match items {
+        [init @ .., last] if !init.is_empty() => format!("{} or {last}", init.join(", ")),
+        _ => list(items),
+    }
+}
+
+/// A sentence with a capital letter in front.
+#[must_use]
+pub fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// A range, or the one value that both ends are.
 #[must_use]
 pub fn from_to(low: f64, high: f64, decimals: usize, unit: &str) -> String {
@@ -168,11 +186,20 @@ mod tests {
     fn numbers_read_well() {
         assert_eq!([count(7), count(8048), count(1_234_567)], ["7", "8,048", "1,234,567"]);
         assert_eq!(counted(1, "head", "heads"), "1 head");
+        assert_eq!([none_or(0), none_or(1000)], ["none", "1,000"]);
+        let kind = |n, name: &str| (n, name.to_owned(), String::new());
+        assert_eq!(kinds([kind(2, "a"), kind(0, "b"), kind(1, "c")]), "2 a and 1 c; none is b");
+        assert_eq!(kinds([kind(2, "a"), kind(1, "c")]), "2 a and 1 c");
         assert_eq!(
             [signed(-0.5), signed(0.25), signed(0.0), signed(-1e-9)],
             ["−0.500", "+0.250", "0.000", "0.000"]
         );
         assert_eq!([from_to(-0.5, 2.0, 1, "%"), from_to(0.11, 0.12, 1, "")], ["−0.5% to 2.0%", "0.1"]);
-        assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
+        let three = ["a".into(), "b".into(), "c".into()];
+        assert_eq!(
+            [list(&three), list_of_any(&three), list_of_any(&three[..1])],
+            ["a, b and c", "a, b or c", "a"]
+        );
+        assert_eq!([capitalised("a b"), capitalised("")], ["A b", ""]);
     }
 }

@@ -2,7 +2,6 @@
 
 mod common;
 
-use cs_analysis::direct::DirectEffect;
 use cs_analysis::known_models::KNOWN_MODELS;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::roles::{PatternScores, RolesFile, TaskRoles, TaskScores};
@@ -20,6 +19,7 @@ fn ranged(value: f64) -> Ranged {
 
 /// Gives every head a direct effect of 60% of its Δ, and every model some heads with roles.
 fn measured(study: &mut Study) -> Extras {
+    common::with_direct_effects(study);
     let (mut roles, mut repairs) = (Vec::new(), Vec::new());
     let origins: Vec<_> = common::extras(study).attention.into_iter().map(|file| file.origin).collect();
     for (model, origin) in study.effects.models.iter_mut().zip(origins) {
@@ -27,17 +27,6 @@ fn measured(study: &mut Study) -> Extras {
         for task in &mut model.tasks {
             let mut heads = Vec::new();
             for head in &mut task.heads {
-                let delta = head.effect.delta.unwrap();
-                let detail = head.effect.detail.as_mut().unwrap();
-                let compensation = Some(0.4 * delta);
-                detail.direct = Some(DirectEffect {
-                    direct: 0.6 * delta,
-                    direct_low: Some(0.6 * delta - 0.01),
-                    direct_high: Some(0.6 * delta + 0.01),
-                    compensation,
-                    compensation_low: compensation,
-                    compensation_high: compensation,
-                });
                 heads.push(TaskScores {
                     layer: head.layer,
                     head: head.head,
@@ -95,10 +84,13 @@ fn they_are_drawn_written_and_on_the_page() {
     let notes = notes(&study, &extras).unwrap();
     let note = notes.iter().find(|note| note.name == "roles_and_self_repair").expect("a note");
     assert!(
-        note.text.contains("gpt2 on IOI: 25% [15%, 35%], over 3 heads that say 1.50 logits together."),
+        note.text.contains("gpt2 on IOI: 25% [15%, 35%], over 3 heads that together say 1.50 logits."),
         "{}",
         note.text
     );
+    study.repairs[0].repair.n_heads = 1;
+    let of_one = cs_report::notes::notes(&study, &extras).unwrap();
+    assert!(of_one.iter().any(|note| note.text.contains("over 1 head that says 1.50 logits.")));
     assert!(
         note.text.contains("| previous token | repeated random tokens | 12 of 144 | L0H0 0.90"),
         "{}",
@@ -108,15 +100,12 @@ fn they_are_drawn_written_and_on_the_page() {
     assert!(note.text.contains("| S-inhibition | IOI | 0 of 144 | – |"), "{}", note.text);
 
     let html = page(&study, &extras).unwrap();
-    for part in [
-        "\"t0_direct\"",
-        "\"t1_compensation\"",
-        "\"repair\":[[0.25,",
-        "id=\"role-table\"",
-        "headRoles(model, i)",
-    ] {
-        assert!(html.contains(part), "the page lacks {part}");
-    }
+    assert!(html.contains("\"repair\":[[0.25,") && html.contains("id=\"role-table\""));
+    let heads = common::heads_on(&html);
+    let own = &heads["models"][0];
+    assert!(own["heads"]["t0_direct"].is_array() && own["heads"]["t1_compensation"].is_array());
+    // A head's roles: which, on which task, and its score in thousandths.
+    assert_eq!(own["roles"][1][0][2], 500.0, "L0H1 moves names: {}", own["roles"][1]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cs_analysis::scan_file::Split;
 use cs_analysis::study::Study;
 use cs_report::Extras;
 use cs_report::figures::page::text_width;
-use cs_report::figures::{Figure, Format, describe_all, draw_all};
+use cs_report::figures::{Choice, Figure, Format, Style, chosen_colors, describe_all, draw_all, draw_chosen};
 
 fn number(node: roxmltree::Node, name: &str) -> f64 {
     node.attribute(name).and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{name} of {node:?}"))
@@ -42,6 +42,10 @@ fn box_of(node: roxmltree::Node) -> [f64; 4] {
 
 fn check(case: &str, figure: &Figure) {
     let place = format!("{case}: {}", figure.name);
+    if let Some(folder) = std::env::var_os("FIGURES_TO_LOOK_AT") {
+        let name = format!("{case}--{}.svg", figure.name.replace('/', "--"));
+        std::fs::write(Path::new(&folder).join(name), &figure.svg).unwrap();
+    }
     let document = roxmltree::Document::parse(&figure.svg).unwrap_or_else(|e| panic!("{place}: {e}"));
     let root = document.root_element();
     let frame: Vec<f64> = root.attribute("viewBox").unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
@@ -88,6 +92,20 @@ fn figures_are_valid_and_no_label_is_clipped_or_hidden() {
 }
 
 #[test]
+fn figures_of_one_task_and_of_six_are_valid() {
+    let known = common::models(&["gpt2", "pythia-160m", "opt-125m"]);
+    let six = common::six_tasks(&known);
+    for (case, (study, extras)) in [("one task", common::one_task(&known)), ("six tasks", six)] {
+        let drawings = describe_all(&study, &extras).unwrap();
+        let drawn: Vec<&Figure> = drawings.iter().filter_map(|d| d.as_ref().ok()).collect();
+        assert!(drawn.len() > known.len(), "{case}: {} figures", drawn.len());
+        for figure in drawn {
+            check(case, figure);
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_drawn_is_said() {
     let cases = common::cases();
     let missing = |case: &str| -> Vec<String> {
@@ -123,6 +141,54 @@ fn every_format_has_its_size_and_the_same_bytes_each_time() {
     assert!(pdf.starts_with(b"%PDF") && pdf.windows(8).any(|w| w == b"FontFile"), "text stays text");
 }
 
+/// A figure of one's own: its width, title, colours, and no caption; and what is refused.
+#[test]
+fn figures_can_be_drawn_in_a_style_of_ones_own() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "pythia-160m"]), 1.0));
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |only: &[&str], style: Style| {
+        let choice = Choice { only: only.iter().map(|name| (*name).to_owned()).collect(), style };
+        draw_chosen(&study, &Extras::default(), folder.path(), &[Format::Svg], &choice)
+    };
+    let colors =
+        chosen_colors(&study, &[("shared".into(), [1, 2, 3]), ("ioi_only".into(), [4, 5, 6])]).unwrap();
+    let style = Style { width_mm: 120.0, title: Some("Mine".into()), caption: false, colors };
+    let drawn = draw(&["scatter_gpt2"], style.clone()).unwrap();
+    assert_eq!(drawn.names, ["scatter_gpt2"]);
+    let svg = std::fs::read_to_string(&drawn.files[0]).unwrap();
+    let document = roxmltree::Document::parse(&svg).unwrap();
+    let texts: Vec<&str> =
+        document.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).collect();
+    assert!(
+        texts.iter().any(|t| t.trim() == "Mine") && texts.iter().all(|t| !t.contains("strong heads")),
+        "{texts:?}"
+    );
+    assert_eq!(document.root_element().attribute("width"), Some("120.01mm"));
+    assert!(
+        svg.contains("#010203")
+            && svg.contains("#040506")
+            && !svg.contains("#CC79A7")
+            && !svg.contains("#0072B2")
+    );
+    assert!(svg.contains("#D55E00"), "other colours stay");
+    // Every figure at the narrowest width, and a wide one, keeps its texts inside.
+    for width_mm in [60.0, 170.0] {
+        let narrow = Style { width_mm, ..Style::default() };
+        assert!(draw(&[], narrow).unwrap().names.len() > 10);
+    }
+    let refused = |only: &[&str], style: Style| draw(only, style).unwrap_err().to_string();
+    assert!(
+        refused(&["scatter"], Style::default()).contains("no such figure; it has phase_space_all_heads, ")
+    );
+    assert!(refused(&["causal_ioi"], Style::default()).contains("circuit-scaling trace"));
+    assert!(refused(&[], style).contains("a title is for one figure"));
+    let unknown = chosen_colors(&study, &[("blue".into(), [0, 0, 0])]).unwrap_err().to_string();
+    assert!(
+        unknown.contains("anti_only") && unknown.contains("gpt2") && unknown.contains("weak"),
+        "{unknown}"
+    );
+}
+
 #[test]
 fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
@@ -132,13 +198,6 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     for name in ["hero_vs_random_ablation", "hero_vs_random_ablation_gpt2-xl", "dissociation"] {
         let figure = drawn.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name}"));
         check("ablated", figure);
-        if let Some(folder) = std::env::var_os("FIGURES_TO_LOOK_AT") {
-            std::fs::write(
-                Path::new(&folder).join(format!("{name}.png")),
-                figure.bytes(Format::Png).unwrap(),
-            )
-            .unwrap();
-        }
     }
     let findings = {
         let extras = common::ablated(&names);
@@ -210,7 +269,7 @@ fn captions_say_what_is_there() {
     for (split, words) in [
         (Some(Split::HeldOut), "ver held-out prompts"),
         (Some(Split::All), "ver all prompts (this protocol has no held-out ones)"),
-        (None, "ver prompts that the table does not tell"),
+        (None, "ver prompts that the table does not name"),
     ] {
         let captions = ablated(split);
         assert_eq!(captions.len(), 2);

@@ -113,7 +113,7 @@ fn prompt_rows() {
 
 #[test]
 fn study_toml() {
-    replay(Kind::StudyToml, &["study.toml"]);
+    replay(Kind::StudyToml, &["several-tasks.toml", "study.toml"]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn joint_csv() {
 
 #[test]
 fn prompts() {
-    replay(Kind::Prompts, &["anti_repeat_study.json"]);
+    replay(Kind::Prompts, &["anti_repeat_study.json", "induction_study.json", "rows_study.json"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod interval;
 pub mod jackknife;
 pub mod ols;
 pub mod resampling;
+pub mod shared_strong;
 pub mod sign_flip;
 mod weighted_sums;
 

@@ -1,6 +1,8 @@
 //! Simulated scans for tests.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod planted;
+
 use cs_analysis::contrast::Contrast;
 use cs_analysis::joint::{self, JointTable, ScanPair};
 use cs_analysis::per_prompt::PerPromptScan;

@@ -8,7 +8,7 @@ use cs_analysis::study::StudyOptions;
 use cs_analysis::transfer::Pairs;
 
 use super::DEFAULT_OUT;
-use super::parsers::{at_least_one, threshold};
+use super::parsers::{at_least_one, figure_width, named_color, threshold};
 
 /// The folder of a study.
 #[derive(Debug, Args, Clone)]
@@ -30,7 +30,7 @@ pub struct ContrastArgs {
 /// Options of the tables that need no model.
 #[derive(Debug, Args, Clone)]
 pub struct TableArgs {
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// Tasks to compare
@@ -66,7 +66,7 @@ pub struct AnalyzeArgs {
     /// any order
     #[arg(value_name = "JOINT.csv")]
     pub joint: PathBuf,
-    /// Where tables go, and how they are made
+    /// The folder for the tables, and how they are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// Refuse a table of more rows
@@ -95,10 +95,25 @@ pub struct CompareArgs {
 /// Options of `plot`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// Where the study lies, and how its heads are classed
+    /// The study's folder, and how its heads are classified
     #[command(flatten)]
     pub tables: TableArgs,
     /// Write each figure as PDF too, for LaTeX
     #[arg(long)]
     pub pdf: bool,
+    /// Draw only these figures, named as in paper/figs without .png, separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Width of a figure, such as 85mm, 17cm or 3.3in
+    #[arg(long, value_name = "WIDTH", default_value = "85mm", value_parser = figure_width)]
+    pub width: f64,
+    /// A title in place of the figure's own, for one figure; "" for none
+    #[arg(long, value_name = "TEXT", requires = "only")]
+    pub title: Option<String>,
+    /// Leave the caption out, for a document that has its own
+    #[arg(long)]
+    pub no_caption: bool,
+    /// Colours of categories, tasks and families, separated by commas: ioi_only=#0072b2,shared=#888888,gpt2=#000000
+    #[arg(long, visible_alias = "colors", value_name = "NAME=#RRGGBB", value_delimiter = ',', value_parser = named_color)]
+    pub colours: Vec<(String, [u8; 3])>,
 }

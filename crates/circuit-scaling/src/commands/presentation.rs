@@ -4,7 +4,7 @@ use cs_analysis::joint::MAX_ROWS;
 use cs_analysis::layout::Layout;
 use cs_analysis::study::{Study, analyse_csv};
 use cs_report::Extras;
-use cs_report::figures::{Format, draw_all};
+use cs_report::figures::{Choice, Format, Style, chosen_colors, draw_chosen};
 
 use super::drawn::drawn_text;
 use super::tables::{from_folder, joint_table_in};
@@ -13,14 +13,21 @@ use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Draws every figure.
+/// Draws every figure, or those that are asked for.
 pub fn plot(args: &PlotArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(&args.tables, display)?;
+    let style = Style {
+        width_mm: args.width,
+        title: args.title.clone(),
+        caption: !args.no_caption,
+        colors: chosen_colors(&study, &args.colours)?,
+    };
+    let choice = Choice { only: args.only.clone(), style };
     let formats: &[Format] =
         if args.pdf { &[Format::Png, Format::Svg, Format::Pdf] } else { &[Format::Png, Format::Svg] };
     let mut text = String::new();
     StudyFolder::open(layout.root())?.add("plot", display, |desk| {
-        let drawn = draw_all(&study, &extras, &desk.figures(), formats)?;
+        let drawn = draw_chosen(&study, &extras, &desk.figures(), formats, &choice)?;
         text = drawn_text(&layout, &drawn);
         Ok(drawn.files)
     })?;
@@ -32,7 +39,7 @@ pub fn notes(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(args, display)?;
     let write = |desk: &Layout| Ok(cs_report::notes::write_all(&study, &extras, &desk.notes())?);
     let files = StudyFolder::open(layout.root())?.add("notes", display, write)?;
-    Ok(format!("{} notes are in {}\n", files.len(), layout.notes().display()))
+    Ok(format!("{} notes: {}\n", files.len(), layout.notes().display()))
 }
 
 /// Writes the page.

@@ -53,6 +53,8 @@ withContrast(() => {
   const panels = numbersOfModels().filter((panel) => models.some((m) => panel.of(m).some((mark) => known(mark.value))));
   $("numbers").hidden = !panels.length;
   if (!panels.length) return;
+  const hasEnds = models.some((m) => panels.some((panel) => panel.of(m).some((mark) => known(mark.ends?.[0]))));
+  $("numbers-note").textContent = hasEnds ? "Lines: 95% intervals." : "";
   const cells = (m) => panels.map((panel) => {
     const marks = panel.of(m);
     const text = panel.show(marks);
@@ -115,7 +117,7 @@ function overlapSection() {
     const rows = tasks.map((t, row) => element("tr", {}, element("th", { scope: "row" }, label(t)), ...tasks.map((_, column) => shown(row, column))));
     $("overlap-table").replaceChildren(element("thead", {}, header), element("tbody", {}, ...rows));
     const most = Math.max(0, ...own.map((o) => o.n_heads));
-    $("overlap-note").textContent = `${model.name}: ${counted(most, "head", "heads")}, τ = ${tau} logits.` + (model.not_done.length ? ` † It does not do ${list(model.not_done)}.` : "");
+    $("overlap-note").textContent = `${model.name}: ${counted(most, "head", "heads")}, τ = ${tau} logits.` + (model.not_done.length ? ` † It ${notDone(model)}.` : "");
   };
   const withAny = [...new Set(study.overlaps.map((o) => o.model))];
   const box = select("Model", withAny.map((m) => [m, models[m].name]), state.model, (v) => { state.model = Number(v); draw(); });

@@ -97,13 +97,14 @@ const counted = (n, one, many) => `${count(n)} ${n === 1 ? one : many}`;
 const whole = (n) => (known(n) ? count(n) : "–");
 const percent = (v, digits = 1) => (known(v) ? fixed(100 * v, digits) + "%" : "–");
 const list = (words) => (words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words.join(""));
+const listOfAny = (words) => (words.length > 1 ? `${words.slice(0, -1).join(", ")} or ${words.at(-1)}` : words.join(""));
 const bytes = (n) => (n < 1048576 ? `${count(Math.ceil(n / 1024))} KiB` : `${(n / 1048576).toFixed(1)} MiB`);
 function size(m) {
   if (!known(m)) return "unknown";
   const [v, unit] = m >= 1000 ? [m / 1000, "B"] : m >= 1 ? [m, "M"] : [m * 1000, "k"];
   return (v >= 10 ? v.toFixed(0) : v.toFixed(1).replace(/\.0$/, "")) + unit;
 }
-const notDone = (model) => (model.not_done.length ? `does not do ${model.not_done.join(" or ")}` : "");
+const notDone = (model) => (model.not_done.length ? `does not do ${listOfAny(model.not_done)}` : "");
 
 // ---- Elements; text never becomes markup --------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ function drawPhase() {
   for (const c of [WEAK, ...categories.keys()].slice(0, categories.length)) {
     families.forEach((family, f) => {
       if (!inFamily[f]) return;
-      const trace = { x: [], y: [], text: [], customdata: [], type: "scatter", mode: "markers", name: families.length > 1 ? `${categories[c].label}, ${family.name}` : categories[c].label,
+      const trace = { x: [], y: [], text: [], customdata: [], type: "scatter", mode: "markers", name: families.length > 1 && phase.model === "" ? `${categories[c].label}, ${family.name}` : categories[c].label,
         hovertemplate: "%{text}<extra></extra>", marker: { color: color(categories[c].color), symbol: family.symbol, size: c === WEAK ? 5 : 9, opacity: c === WEAK ? (dark() ? 0.75 : 0.5) : 0.85 } };
       const ends = { x: { plus: [], minus: [] }, y: { plus: [], minus: [] } };
       models.forEach((model, m) => {

@@ -8,7 +8,7 @@ use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::study::ContrastStudy;
 use plotters::style::RGBColor;
 
-use super::page::{DrawError, Entry, Sheet, Symbol, grid};
+use super::page::{DrawError, Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, category_label, side_color, side_label};
 use super::panel::Panel;
 use super::rows::rows;
@@ -70,6 +70,7 @@ pub(super) fn overview(
     study: &ContrastStudy,
     extras: &ContrastExtras,
     families: &Families,
+    style: &Style,
 ) -> Result<Drawing> {
     let name = "hero_vs_random_ablation";
     let contrast = study.contrast();
@@ -88,15 +89,17 @@ pub(super) fn overview(
         Entry::new(Symbol::Marker(Marker::Circle, INK, true), "hero heads"),
         Entry::new(Symbol::Dashed(FAINT), "as many random heads"),
     ];
+    let see = "Hero heads hurt more than random ones where their line lies below the dashed one.".to_owned();
     let caption = format!(
-        "Logit of the correct name minus the mean of the other candidates, as a change from nothing ablated; over {}. Each line is a model, \
-         larger ones darker. n = {}. Hero: 95% intervals over prompts; random: mean of sets of as many of all heads. The figure of each \
+        "Logit of the correct answer minus the mean of the other candidates, as a change from nothing ablated; over {}. Each line is a model, named where there is room, \
+         larger ones darker. n = {}. Hero heads: the strongest by {}, 95% intervals over prompts; random: mean of sets of as many of all heads. The figure of each \
          model shows the spread of the sets.",
         extras.ablation_prompts(),
         words::counted(models.len(), "model", "models"),
+        words::strength(contrast),
     );
-    let sheet = Sheet { name, title: "", body_mm: 12.0 + 32.0 * shown.len() as f64, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm: 12.0 + 32.0 * shown.len() as f64, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (index, area) in grid(body, shown.len(), 2).iter().enumerate() {
             let (family, task) = (shown[index / 2], Side::BOTH[index % 2]);
             let own: Vec<&str> = models.iter().filter(|m| m.0 == family).map(|m| m.1).collect();
@@ -109,6 +112,7 @@ pub(super) fn overview(
                 families,
                 family,
                 [index % 2 == 0, index / 2 + 1 == shown.len()],
+                style,
             )?;
         }
         Ok(())
@@ -133,6 +137,7 @@ fn family_panel(
     families: &Families,
     family: &str,
     [with_y_title, with_x_title]: [bool; 2],
+    style: &Style,
 ) -> std::result::Result<(), DrawError> {
     let base = |model: &str| {
         curve(extras, model, SetKind::Baseline)
@@ -159,8 +164,13 @@ fn family_panel(
     }
     let panel = Panel::new(area, title, x, y)?;
     panel.across(0.0, super::palette::GROUND)?;
+    let mut names: Vec<((f64, f64), String)> = Vec::new();
+    let mut lines: Vec<[(f64, f64); 2]> = Vec::new();
     for (place, model) in models.iter().enumerate() {
-        let color = lightened(families.color(family), 0.6 * (1.0 - (place + 1) as f64 / models.len() as f64));
+        let color = lightened(
+            style.color(families.color(family)),
+            0.6 * (1.0 - (place + 1) as f64 / models.len() as f64),
+        );
         let points = |kind| -> Vec<(f64, Ranged)> {
             curve(extras, model, kind)
                 .into_iter()
@@ -175,6 +185,8 @@ fn family_panel(
         let hero = points(SetKind::Hero);
         let line: Vec<(f64, f64)> = hero.iter().filter_map(|(k, v)| Some((*k, v.value?))).collect();
         panel.line(&line, color, 0.7)?;
+        names.extend(line.last().map(|end| (*end, (*model).to_owned())));
+        lines.extend(line.windows(2).chain(random.windows(2)).map(|ends| [ends[0], ends[1]]));
         for (k, change) in hero {
             if let Some((low, high)) = change.ends() {
                 panel.interval(k, low, high, color, 0.6)?;
@@ -184,7 +196,7 @@ fn family_panel(
             }
         }
     }
-    Ok(())
+    panel.name_points(&names, &[], &lines)
 }
 
 fn lightened(color: RGBColor, share: f64) -> RGBColor {
@@ -193,7 +205,12 @@ fn lightened(color: RGBColor, share: f64) -> RGBColor {
 }
 
 /// `hero_vs_random_ablation_<model>`: both measures on both tasks.
-pub(super) fn of_model(study: &ContrastStudy, extras: &ContrastExtras, index: usize) -> Result<Drawing> {
+pub(super) fn of_model(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    index: usize,
+    style: &Style,
+) -> Result<Drawing> {
     let contrast = study.contrast();
     let model = study.joint.models[index].info.model.as_str();
     let name = model_figure("hero_vs_random_ablation", model);
@@ -202,6 +219,35 @@ pub(super) fn of_model(study: &ContrastStudy, extras: &ContrastExtras, index: us
     if hero.is_empty() {
         return Ok(Err(not_ablated(&name)));
     }
+    let effect = |rows: &[&SummaryRow], k: usize| {
+        let of = |task: Side| {
+            let row = rows.iter().find(|r| r.k == k)?;
+            row.on(task)
+                .mean_diff
+                .value
+                .zip(baseline.first()?.on(task).mean_diff.value)
+                .map(|(v, base)| v - base)
+        };
+        of(Side::A).zip(of(Side::B)).map(|(a, b)| {
+            format!(
+                "{} by {}, {} by {}",
+                side_label(contrast, Side::A),
+                words::signed(a),
+                side_label(contrast, Side::B),
+                words::signed(b)
+            )
+        })
+    };
+    let largest = hero.iter().map(|r| r.k).filter(|k| random.iter().any(|r| r.k == *k)).max();
+    let see = match largest.and_then(|k| Some((k, effect(&hero, k)?, effect(&random, k)?))) {
+        Some((1, hero, random)) => {
+            format!("Ablating the strongest head moves {hero}; a random head {random}.")
+        }
+        Some((k, hero, random)) => {
+            format!("Ablating the {k} strongest heads moves {hero}; as many random ones {random}.")
+        }
+        None => "What ablating hero heads leaves of both tasks.".to_owned(),
+    };
     let n_sets = random.iter().map(|r| r.n_sets).max().unwrap_or(0);
     let of_task = |task| {
         let symbol = Symbol::Marker(Marker::Circle, side_color(task), true);
@@ -211,13 +257,14 @@ pub(super) fn of_model(study: &ContrastStudy, extras: &ContrastExtras, index: us
     legend.push(Entry::new(Symbol::Line(FAINT), "random heads"));
     legend.push(Entry::new(Symbol::Dashed(INK), "nothing ablated"));
     let caption = format!(
-        "Top: logit of the correct name minus the mean of the other candidates. Bottom: accuracy. Over {}. Hero: 95% \
+        "Top: logit of the correct answer minus the mean of the other candidates. Bottom: accuracy. Over {}. Hero heads: the strongest by {}, 95% \
          intervals over prompts; random: mean and central 95% of up to n = {} of as many of all heads. {ACCURACY}",
         extras.ablation_prompts(),
+        words::strength(contrast),
         words::counted(n_sets, "set", "sets"),
     );
-    let sheet = Sheet { name: &name, title: model, body_mm: 76.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name: &name, title: model, body_mm: 76.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (place, area) in grid(body, 2, 2).iter().enumerate() {
             let task = Side::BOTH[place % 2];
             let of: fn(&SummaryRow, Side) -> Ranged =
@@ -287,7 +334,7 @@ fn damage(row: &DissociationRow) -> impl Iterator<Item = (Side, f64, Ranged)> {
 }
 
 /// `dissociation`: what ablating heads of the first task alone and as many of the second alone does to either task.
-pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras) -> Result<Drawing> {
+pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras, style: &Style) -> Result<Drawing> {
     let name = "dissociation";
     let contrast = study.contrast();
     let [only_a, only_b] = [Category::OnlyA, Category::OnlyB].map(|c| category_label(contrast, c));
@@ -312,11 +359,18 @@ pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras) -> Re
     };
     let legend = Side::BOTH.map(of_task).into();
     let double = measured.iter().filter(|r| r.double_dissociation == Some(true)).count();
+    let of_all = words::counted(measured.len(), "model", "models");
+    let see = match double {
+        0 => "In no model does each kind of head hurt its own task more than the other kind does.".to_owned(),
+        n => {
+            format!("Each kind of head hurts its own task more than the other kind does in {n} of {of_all}.")
+        }
+    };
     let others = extras.dissociation.len() - measured.len();
     let mut caption = format!(
         "Loss of logit difference when helping {only_a} heads (upper two lines of each model) or as many helping {only_b} heads (lower two) \
-         are ablated together. Lines: 95% intervals over prompts. n = {}, of which {double} with double dissociation.",
-        words::counted(measured.len(), "model", "models"),
+         are ablated together. Lines: 95% intervals over prompts. n = {}.",
+        of_all,
     );
     if others > 0 {
         caption += &format!(
@@ -325,8 +379,8 @@ pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras) -> Re
         );
     }
     let labels: Vec<String> = measured.iter().map(|r| r.model.clone()).collect();
-    let sheet = Sheet { name, title: "", body_mm: 12.0 + 7.0 * measured.len() as f64, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm: 12.0 + 7.0 * measured.len() as f64, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         rows(body, &labels, x, |panel| {
             panel.upright(0.0, FAINT)?;
             for (row, of_model) in measured.iter().enumerate() {

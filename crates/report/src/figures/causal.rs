@@ -5,7 +5,7 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 use cs_analysis::tracing::CausalResult;
 
-use super::page::{Entry, Sheet, Symbol};
+use super::page::{Entry, Sheet, Style, Symbol};
 use super::palette::{FAINT, Marker, category_color, category_label, side_label};
 use super::rows::rows;
 use super::scale::Axis;
@@ -14,8 +14,16 @@ use crate::error::Result;
 use crate::extras::ContrastExtras;
 use crate::words;
 
+/// Heads named of each model.
+const NAMED: usize = 3;
+
 /// `causal_<task>`: the influence of each traced head on a task, model by model.
-pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras, task: Side) -> Result<Drawing> {
+pub(super) fn influence(
+    study: &ContrastStudy,
+    extras: &ContrastExtras,
+    task: Side,
+    style: &Style,
+) -> Result<Drawing> {
     let contrast = study.contrast();
     let name = format!("causal_{}", contrast.key(task));
     if extras.traced.is_empty() {
@@ -47,18 +55,29 @@ pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras, task: Si
         .collect();
     let pairs = extras.traced.iter().map(|r| r.on(task).figures.n_pairs);
     let (fewest, most) = pairs.fold((u64::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
-    let n_pairs = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+    let n_pairs = if fewest == most {
+        words::counted(most as usize, "pair", "pairs")
+    } else {
+        format!("{fewest} to {most} pairs")
+    };
+    let most = extras.traced.iter().max_by(|a, b| a.on(task).mean.abs().total_cmp(&b.on(task).mean.abs()));
+    let see = most.map_or(String::new(), |r| {
+        let (head, mean) = (words::head(r.layer, r.head), words::signed(r.on(task).mean));
+        format!("{} {head} brings back most of the answer: {mean} logits.", r.model)
+    });
     let caption = format!(
-        "Logit difference that a head's clean values bring back in the corrupted run. n = {} of {}, {n_pairs} pairs of prompts. \
-         Lines: 95% intervals over pairs. The axis shows asinh(influence / τ), τ = {}: nearly linear within ±τ, logarithmic beyond.",
+        "Logit difference that a head’s clean values bring back in the corrupted run. n = {} of {}, {n_pairs} of prompts; \
+         hero heads are the strongest of a category by {}. The strongest of each model are named, where there is room. Lines: 95% intervals over pairs. The axis shows asinh(influence / τ), τ = {}: nearly linear within ±τ, logarithmic beyond.",
         words::counted(extras.traced.len(), "hero head", "hero heads"),
         words::counted(models.len(), "model", "models"),
+        words::strength(contrast),
         study.options.tau,
     );
-    let body_mm = 12.0 + 8.0 * models.len() as f64;
+    let row_mm = if models.len() > 6 { 9.0 } else { 16.0 };
+    let body_mm = 12.0 + row_mm * models.len() as f64;
     let labels: Vec<String> = models.iter().map(|m| (*m).to_owned()).collect();
-    let sheet = Sheet { name: &name, title: "", body_mm, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name: &name, title: "", body_mm, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         rows(body, &labels, x, |panel| {
             panel.upright(0.0, FAINT)?;
             for (row, model) in models.iter().enumerate() {
@@ -72,6 +91,24 @@ pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras, task: Si
                     }
                     panel.marker(Marker::Circle, (on.mean, y), 1.3, color, 1.0)?;
                 }
+                let place =
+                    |(at, r): (usize, &&CausalResult)| (r.on(task).mean, row as f64 + spread(at, own.len()));
+                let mut named: Vec<((f64, f64), String)> = own
+                    .iter()
+                    .enumerate()
+                    .map(|it| (place(it), words::head(it.1.layer, it.1.head)))
+                    .collect();
+                let taken: Vec<[(f64, f64); 2]> = own
+                    .iter()
+                    .enumerate()
+                    .map(|it| {
+                        let (at, on) = (place(it), it.1.on(task));
+                        let (low, high) = on.figures.ci_low.zip(on.figures.ci_high).unwrap_or((at.0, at.0));
+                        [(low, at.1), (high, at.1)]
+                    })
+                    .collect();
+                named.sort_by(|a, b| b.0.0.abs().total_cmp(&a.0.0.abs()));
+                panel.name_points(&named[..NAMED.min(named.len())], &taken, &[])?;
             }
             Ok(())
         })

@@ -4,7 +4,7 @@ use cs_analysis::categories::Category;
 use cs_analysis::compare::Comparison;
 use cs_analysis::contrast::Side;
 
-use super::page::{Entry, Sheet, Symbol, grid};
+use super::page::{Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, INK, category_color, category_label, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -39,8 +39,9 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
         words::counted(n, "head", "heads"),
         words::counted(comparison.models.len(), "model", "models"),
     );
-    let sheet = Sheet { name, title: "", body_mm: 130.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let see = "Heads on the dashed line have the same effect in both tables.".to_owned();
+    let sheet = Sheet { name, title: "", body_mm: 130.0, legend, see, caption };
+    let figure = sheet.draw(&Style::default(), |body| {
         for (area, task) in grid(body, 2, 1).iter().zip(Side::BOTH) {
             let both = || {
                 heads().filter_map(move |(info, (a, b))| {

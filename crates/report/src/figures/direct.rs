@@ -4,7 +4,7 @@ use cs_analysis::effect::Effect;
 use cs_analysis::self_repair::ModelRepair;
 use cs_analysis::study::Study;
 
-use super::page::{Entry, Sheet, Symbol, grid};
+use super::page::{Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, task_color, task_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -41,7 +41,7 @@ pub(super) fn not_measured() -> NotDrawn {
 }
 
 /// `direct_vs_total_<model>`: Δ of every head against its direct effect, task by task.
-pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
+pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Result<Drawing> {
     let model = &study.effects.models[index];
     let name = model_figure("direct_vs_total", &model.info.model);
     let tau = study.options.tau;
@@ -62,11 +62,22 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
         words::counted(all.len() / tasks.len(), "head", "heads"),
         words::counted(tasks.len(), "task", "tasks"),
     );
+    let apart = |(x, y): (f64, f64)| (y - x).abs();
+    let furthest = tasks.iter().flat_map(|&task| points(task).into_iter().map(move |point| (task, point)));
+    let furthest = furthest.max_by(|a, b| apart(a.1.0).total_cmp(&apart(b.1.0)));
+    let see = furthest.map_or(String::new(), |(task, ((direct, delta), head))| {
+        format!(
+            "Later layers change most for {head} on {}: direct effect {}, Δ {}.",
+            task_label(&model.tasks[task].task),
+            words::signed(direct),
+            words::signed(delta)
+        )
+    });
     let legend = vec![Entry::new(Symbol::Dashed(FAINT), "Δ = direct effect")];
     let (columns, rows) = (tasks.len().min(2), tasks.len().div_ceil(2));
     let body_mm = if columns == 1 { 66.0 } else { 46.0 * rows as f64 + 6.0 };
-    let sheet = Sheet { name: &name, title: &model.info.model, body_mm, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name: &name, title: &model.info.model, body_mm, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (place, (area, &task)) in grid(body, rows, columns).iter().zip(&tasks).enumerate() {
             let both_axes = || all.iter().flat_map(|(x, y)| [*x, *y]);
             let mut x = Axis::effects("direct effect (logits)", both_axes(), tau);
@@ -88,7 +99,6 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
             for (at, _) in &points {
                 panel.marker(Marker::Circle, *at, 1.6, color, 0.7)?;
             }
-            let apart = |(x, y): (f64, f64)| (y - x).abs();
             points.sort_by(|a, b| apart(b.0).total_cmp(&apart(a.0)));
             let taken: Vec<[(f64, f64); 2]> = points.iter().map(|(at, _)| [*at, *at]).collect();
             panel.name_points(&points[..NAMED.min(points.len())], &taken, &[])?;
@@ -99,7 +109,7 @@ pub(super) fn direct_vs_total(study: &Study, index: usize) -> Result<Drawing> {
 }
 
 /// `self_repair_vs_scale`: how much of what helping heads say later layers make up for, against size.
-pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "self_repair_vs_scale";
     let is_shown =
         |r: &&ModelRepair| r.info.params_m.is_some_and(|p| p > 0.0) && r.repair.repaired.value.is_some();
@@ -119,7 +129,7 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
     let caption = format!(
         "Self-repair: slope of compensation (Δ − direct effect) on what heads say (minus their direct effect), over the heads of a model whose own \
          output helps a task by τ = {} logits or more. 100%: later layers make up for all of it; 0%: for nothing; below: they make the loss worse. n = {} \
-         over models and tasks. Bars: 95% intervals over prompts. Tasks stand a little apart sideways.",
+         over models and tasks. Bars: 95% intervals over prompts. Tasks are shifted sideways a little.",
         study.options.tau,
         words::counted(heads, "head", "heads"),
     );
@@ -131,8 +141,12 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families) -> Result<Draw
     let reach = values.iter().fold(100.0f64, |m, v| m.max(v.abs())) * 1.5;
     let within: Vec<f64> =
         ends.filter_map(percent).map(|v| v.clamp(-reach, reach)).chain([0.0, 100.0]).collect();
-    let sheet = Sheet { name, title: "", body_mm: 60.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let (low, high) =
+        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+    let see =
+        format!("Later layers make up for {} of what helping heads say.", words::from_to(low, high, 0, "%"));
+    let sheet = Sheet { name, title: "", body_mm: 60.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let x = Axis::sizes(sized.iter().filter_map(|r| r.info.params_m));
         let panel = Panel::new(body, "", x, Axis::linear("repaired by later layers (%)", within, 5))?;
         panel.across(0.0, FAINT)?;

@@ -2,9 +2,9 @@
 
 use cs_analysis::scan_file::ScanFile;
 
-use super::layers::{color_bar, indices, shade};
+use super::layers::{color_bar, indices, see_strongest, shade, strongest};
 use super::model_figure;
-use super::page::{Area, DrawError, Entry, Figure, Sheet, Symbol, mm};
+use super::page::{Area, DrawError, Entry, Figure, Sheet, Style, Symbol, mm};
 use super::palette::{FAINT, GROUND, diverging};
 use super::panel::Panel;
 use crate::error::Result;
@@ -32,8 +32,11 @@ pub fn head_map(scan: &ScanFile) -> Result<Figure> {
         scan.meta.ablation,
     );
     let rows_mm = (n_layers as f64 * 2.2).clamp(30.0, 96.0);
-    let sheet = Sheet { name: &name, title: &title, body_mm: rows_mm + 10.0 + BAR_MM, legend, caption };
-    sheet.draw(|body| {
+    let see = see_strongest(
+        strongest(&scan.meta.task, scan.heads.iter().map(|h| (h.layer, h.head, h.delta))).into_iter(),
+    );
+    let sheet = Sheet { name: &name, title: &title, body_mm: rows_mm + 10.0 + BAR_MM, legend, see, caption };
+    sheet.draw(&Style::default(), |body| {
         let (_, height) = body.dim_in_pixel();
         let (upper, lower) = body.split_vertically(height as i32 - mm(BAR_MM));
         cells(&upper, scan, (n_layers, n_heads), limit)?;

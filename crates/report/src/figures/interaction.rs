@@ -5,7 +5,7 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 
 use super::ablation::not_ablated;
-use super::page::{Entry, Sheet, Symbol, grid};
+use super::page::{Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -28,6 +28,7 @@ pub(super) fn of_sets(
     study: &ContrastStudy,
     extras: &ContrastExtras,
     families: &Families,
+    style: &Style,
 ) -> Result<Drawing> {
     let name = "set_interaction";
     let contrast = study.contrast();
@@ -40,7 +41,7 @@ pub(super) fn of_sets(
     };
     let n_sets = of_kind(SetKind::Hero).count();
     if n_sets == 0 {
-        let why = "no set of 2 or more heads was ablated as the scan's single heads were";
+        let why = "no set of 2 or more heads was ablated as the scan’s single heads were";
         return Ok(Err(NotDrawn::new(name, why)));
     }
     let mut shown: Vec<&str> = of_kind(SetKind::Hero).map(|r| r.family.as_str()).collect();
@@ -53,15 +54,16 @@ pub(super) fn of_sets(
         .collect();
     legend.push(Entry::new(Symbol::Marker(Marker::Circle, FAINT, false), "random sets, mean"));
     legend.push(Entry::new(Symbol::Dashed(INK), "set = sum"));
+    let see = "Below the diagonal: heads do more harm together than one by one; above it, less.".to_owned();
     let caption = format!(
-        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. n = {}. Above the dashed \
-         line the heads do less harm together than one by one, below it more. Lines: 95% intervals over prompts of the difference. Hollow: \
+        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads’ single Δ; over {}. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference. Hollow: \
          as many random heads, mean of the sets.",
         extras.ablation_prompts(),
         words::counted(n_sets, "hero set", "hero sets"),
+        words::strength(contrast),
     );
-    let sheet = Sheet { name, title: "", body_mm: 46.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm: 46.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (place, area) in grid(body, 1, 2).iter().enumerate() {
             let task = Side::BOTH[place];
             let points = |kind| of_kind(kind).filter_map(move |row| Some((row, point(row, task)?)));

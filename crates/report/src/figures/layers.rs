@@ -5,7 +5,7 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::page::{Area, DrawError, Entry, SMALL_PT, Sheet, Symbol, line_height, mm, pt, say, text};
+use super::page::{Area, DrawError, Entry, SMALL_PT, Sheet, Style, Symbol, line_height, mm, pt, say, text};
 use super::palette::{FAINT, GROUND, INK, category_color, category_label, diverging, side_label};
 use super::panel::Panel;
 use super::scale::{Axis, Scale, decimal};
@@ -25,7 +25,7 @@ pub(super) fn indices(title: &str, n: usize, most: usize) -> Axis {
 }
 
 /// `layer_histogram_<model>`: heads of each category in each layer.
-pub(super) fn histogram(study: &ContrastStudy, index: usize) -> Result<Drawing> {
+pub(super) fn histogram(study: &ContrastStudy, index: usize, style: &Style) -> Result<Drawing> {
     let contrast = study.contrast();
     let model = &study.classified.models[index];
     let n_layers = study.joint.models[index].n_layers() as usize;
@@ -42,6 +42,11 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize) -> Result<Drawing> 
     }
     let tallest = counts.iter().map(|c| c.iter().sum::<usize>()).max().unwrap_or(0);
     let weak = model.heads.iter().filter(|h| h.category == Category::Weak).count();
+    let fullest = counts.iter().position(|c| c.iter().sum::<usize>() == tallest).unwrap_or(0);
+    let see = match tallest {
+        0 => "No head reaches τ on either task: all are weak.".to_owned(),
+        n => format!("Layer {fullest} has the most strong heads: {n}."),
+    };
     let legend = STACKED
         .into_iter()
         .map(|c| Entry::new(Symbol::Swatch(category_color(c)), category_label(contrast, c)))
@@ -53,8 +58,8 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize) -> Result<Drawing> 
         words::count(model.heads.len()),
         words::count(weak),
     );
-    let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 44.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 44.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let y = Axis::counts("heads", tallest, 4);
         let panel = Panel::new(body, "", indices("layer", n_layers, 16), y)?;
         for (layer, counts) in counts.iter().enumerate() {
@@ -75,7 +80,7 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize) -> Result<Drawing> 
 }
 
 /// `heatmap_<model>`: Δ of every head on both tasks, by layer and head.
-pub(super) fn heatmap(study: &ContrastStudy, index: usize) -> Result<Drawing> {
+pub(super) fn heatmap(study: &ContrastStudy, index: usize, style: &Style) -> Result<Drawing> {
     let contrast = study.contrast();
     let model = &study.joint.models[index];
     let name = model_figure("heatmap", &model.info.model);
@@ -99,11 +104,22 @@ pub(super) fn heatmap(study: &ContrastStudy, index: usize) -> Result<Drawing> {
         measured[1],
         side_label(contrast, Side::B),
     );
+    let strongest = Side::BOTH.map(|task| {
+        let heads = model.heads.iter().filter_map(|h| Some((h.layer, h.head, h.effect(task).delta?)));
+        strongest(&side_label(contrast, task), heads)
+    });
+    let see = see_strongest(strongest.into_iter().flatten());
     let rows_mm = (n_layers as f64 * 2.2).clamp(30.0, 96.0);
     let bar_mm = 11.0;
-    let sheet =
-        Sheet { name: &name, title: &model.info.model, body_mm: rows_mm + 10.0 + bar_mm, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet {
+        name: &name,
+        title: &model.info.model,
+        body_mm: rows_mm + 10.0 + bar_mm,
+        legend,
+        see,
+        caption,
+    };
+    let figure = sheet.draw(style, |body| {
         let (width, height) = body.dim_in_pixel();
         let (upper, lower) = body.split_vertically(height as i32 - mm(bar_mm));
         let halves = upper.split_horizontally(width as i32 / 2 + mm(2.0));
@@ -115,6 +131,19 @@ pub(super) fn heatmap(study: &ContrastStudy, index: usize) -> Result<Drawing> {
         color_bar(&lower, limit)
     })?;
     Ok(Ok(figure))
+}
+
+/// The head with the largest |Δ| on a task, in words.
+pub(super) fn strongest(task: &str, heads: impl Iterator<Item = (u32, u32, f64)>) -> Option<String> {
+    let (layer, head, delta) = heads.max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()))?;
+    Some(format!("{} on {task} ({})", words::head(layer, head), words::signed(delta)))
+}
+
+/// What to see in a map: the strongest heads.
+pub(super) fn see_strongest(heads: impl Iterator<Item = String>) -> String {
+    let heads: Vec<String> = heads.collect();
+    let noun = if heads.len() == 1 { "head" } else { "heads" };
+    format!("Strongest {noun}: {}.", words::list(&heads))
 }
 
 /// Place on the colour scale: signed square root, so that the many small effects stay apart.

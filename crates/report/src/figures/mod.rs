@@ -35,10 +35,11 @@ use rayon::prelude::*;
 pub use comparison::comparison;
 pub use export::Format;
 pub use head_map::head_map;
-pub use page::Figure;
-use palette::Families;
+pub use page::{Figure, Style};
+use palette::{Families, category_color, side_color, task_color};
+use plotters::style::RGBColor;
 
-use crate::error::Result;
+use crate::error::{ReportError, Result};
 use crate::extras::{ContrastExtras, Extras};
 
 /// A figure that a study has no numbers for.
@@ -79,14 +80,23 @@ type Job<'a> = Box<dyn Fn() -> Result<Drawing> + Sync + Send + 'a>;
 /// # Errors
 /// When the drawing library refuses something.
 pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
+    describe_styled(study, extras, &Style::default())
+}
+
+/// The same in a style of one's own.
+///
+/// # Errors
+/// When the drawing library refuses something.
+pub fn describe_styled(study: &Study, extras: &Extras, style: &Style) -> Result<Vec<Drawing>> {
     let families = &Families::new(study.models().map(|m| m.family.as_str()));
     let mut jobs: Vec<Job> = Vec::new();
     if shows_tasks(study) {
-        jobs.extend(of_tasks(study, families));
+        jobs.extend(of_tasks(study, families, style));
     }
-    jobs.extend(of_direct_effects_and_roles(study, extras, families));
+    jobs.extend(of_direct_effects_and_roles(study, extras, families, style));
     let all = jobs.par_iter().map(|job| job()).collect::<Result<Vec<Drawing>>>()?;
-    let of_contrasts = study.contrasts.iter().map(|contrast| describe_contrast(contrast, extras, families));
+    let of_contrasts =
+        study.contrasts.iter().map(|contrast| describe_contrast(contrast, extras, families, style));
     let of_contrasts: Vec<Vec<Drawing>> = of_contrasts.collect::<Result<_>>()?;
     Ok(all.into_iter().chain(of_contrasts.into_iter().flatten()).collect())
 }
@@ -98,12 +108,12 @@ pub fn shows_tasks(study: &Study) -> bool {
 }
 
 /// The figures of all tasks, each by itself or with every other.
-fn of_tasks<'a>(study: &'a Study, families: &'a Families) -> Vec<Job<'a>> {
-    let mut jobs: Vec<Job> = vec![Box::new(move || tasks::against_size(study, families))];
+fn of_tasks<'a>(study: &'a Study, families: &'a Families, style: &'a Style) -> Vec<Job<'a>> {
+    let mut jobs: Vec<Job> = vec![Box::new(move || tasks::against_size(study, families, style))];
     for index in 0..study.effects.models.len() {
-        jobs.push(Box::new(move || tasks::heatmap(study, index)));
+        jobs.push(Box::new(move || tasks::heatmap(study, index, style)));
         if !study.overlaps.is_empty() {
-            jobs.push(Box::new(move || overlap::matrix(study, index)));
+            jobs.push(Box::new(move || overlap::matrix(study, index, style)));
         }
     }
     jobs
@@ -114,30 +124,36 @@ fn of_direct_effects_and_roles<'a>(
     study: &'a Study,
     extras: &'a Extras,
     families: &'a Families,
+    style: &'a Style,
 ) -> Vec<Job<'a>> {
     let mut jobs: Vec<Job> = vec![
-        Box::new(move || direct::repair_vs_scale(study, families)),
-        Box::new(move || roles::counts_vs_scale(study, extras, families)),
+        Box::new(move || direct::repair_vs_scale(study, families, style)),
+        Box::new(move || roles::counts_vs_scale(study, extras, families, style)),
     ];
     let with_direct = direct::models(study);
     if with_direct.is_empty() {
         jobs.push(Box::new(|| Ok(Err(direct::not_measured()))));
     }
     for index in with_direct {
-        jobs.push(Box::new(move || direct::direct_vs_total(study, index)));
+        jobs.push(Box::new(move || direct::direct_vs_total(study, index, style)));
     }
     jobs
 }
 
-fn describe_contrast(study: &ContrastStudy, extras: &Extras, families: &Families) -> Result<Vec<Drawing>> {
+fn describe_contrast(
+    study: &ContrastStudy,
+    extras: &Extras,
+    families: &Families,
+    style: &Style,
+) -> Result<Vec<Drawing>> {
     let extras = &extras.of(study.contrast());
-    let mut jobs = of_all_models(study, extras, families);
+    let mut jobs = of_all_models(study, extras, families, style);
     for index in 0..study.joint.models.len() {
-        jobs.push(Box::new(move || phase::scatter(study, index, families)));
-        jobs.push(Box::new(move || layers::histogram(study, index)));
-        jobs.push(Box::new(move || layers::heatmap(study, index)));
+        jobs.push(Box::new(move || phase::scatter(study, index, families, style)));
+        jobs.push(Box::new(move || layers::histogram(study, index, style)));
+        jobs.push(Box::new(move || layers::heatmap(study, index, style)));
         if !extras.ablated.is_empty() {
-            jobs.push(Box::new(move || ablation::of_model(study, extras, index)));
+            jobs.push(Box::new(move || ablation::of_model(study, extras, index, style)));
         }
     }
     let drawings = jobs.par_iter().map(|job| job()).collect::<Result<Vec<Drawing>>>()?;
@@ -157,8 +173,9 @@ fn describe_contrast(study: &ContrastStudy, extras: &Extras, families: &Families
 /// When the drawing library refuses something.
 pub fn names_of_all_models(study: &ContrastStudy, extras: &ContrastExtras) -> Result<Vec<String>> {
     let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
+    let style = Style::default();
     let drawings: Vec<Drawing> =
-        of_all_models(study, extras, &families).par_iter().map(|job| job()).collect::<Result<_>>()?;
+        of_all_models(study, extras, &families, &style).par_iter().map(|job| job()).collect::<Result<_>>()?;
     Ok(drawings.into_iter().flatten().map(|figure| figure.name).collect())
 }
 
@@ -167,21 +184,31 @@ fn of_all_models<'a>(
     study: &'a ContrastStudy,
     extras: &'a ContrastExtras<'a>,
     families: &'a Families,
+    style: &'a Style,
 ) -> Vec<Job<'a>> {
     vec![
-        Box::new(move || scaling::correlation_vs_scale(study, families)),
-        Box::new(move || scaling::strong_heads(study, families)),
-        Box::new(move || scaling::relative_heads(study, families)),
-        Box::new(move || scaling::concentration(study, families)),
-        Box::new(move || phase::all_heads(study, families)),
-        Box::new(move || phase::family_grid(study, families)),
-        Box::new(move || transfer::transfer(study)),
-        Box::new(move || causal::influence(study, extras, Side::A)),
-        Box::new(move || causal::influence(study, extras, Side::B)),
-        Box::new(move || ablation::overview(study, extras, families)),
-        Box::new(move || interaction::of_sets(study, extras, families)),
-        Box::new(move || ablation::dissociation(study, extras)),
+        Box::new(move || scaling::correlation_vs_scale(study, families, style)),
+        Box::new(move || scaling::strong_heads(study, families, style)),
+        Box::new(move || scaling::relative_heads(study, families, style)),
+        Box::new(move || scaling::concentration(study, families, style)),
+        Box::new(move || phase::all_heads(study, families, style)),
+        Box::new(move || phase::family_grid(study, families, style)),
+        Box::new(move || transfer::transfer(study, style)),
+        Box::new(move || causal::influence(study, extras, Side::A, style)),
+        Box::new(move || causal::influence(study, extras, Side::B, style)),
+        Box::new(move || ablation::overview(study, extras, families, style)),
+        Box::new(move || interaction::of_sets(study, extras, families, style)),
+        Box::new(move || ablation::dissociation(study, extras, style)),
     ]
+}
+
+/// Which figures to draw, and how.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Choice {
+    /// Their names, without the format's extension; all where none is named.
+    pub only: Vec<String>,
+    /// How they are drawn.
+    pub style: Style,
 }
 
 /// Draws every figure into `folder`, in each of `formats`.
@@ -189,13 +216,41 @@ fn of_all_models<'a>(
 /// # Errors
 /// When a figure cannot be drawn or a file cannot be written.
 pub fn draw_all(study: &Study, extras: &Extras, folder: &Path, formats: &[Format]) -> Result<Drawn> {
+    draw_chosen(study, extras, folder, formats, &Choice::default())
+}
+
+/// Draws the chosen figures into `folder`, in each of `formats`.
+///
+/// # Errors
+/// When the study has no figure of a chosen name, a figure cannot be drawn, or a file cannot be written.
+pub fn draw_chosen(
+    study: &Study,
+    extras: &Extras,
+    folder: &Path,
+    formats: &[Format],
+    choice: &Choice,
+) -> Result<Drawn> {
     let mut drawn = Drawn::default();
     let mut figures = Vec::new();
-    for drawing in describe_all(study, extras)? {
+    for drawing in describe_styled(study, extras, &choice.style)? {
         match drawing {
             Ok(figure) => figures.push(figure),
             Err(missing) => drawn.not_drawn.push(missing),
         }
+    }
+    if choice.style.title.is_some() && choice.only.len() != 1 {
+        return Err(ReportError::OneTitle {
+            n: if choice.only.is_empty() { figures.len() } else { choice.only.len() },
+        });
+    }
+    if !choice.only.is_empty() {
+        for name in &choice.only {
+            if figures.iter().all(|figure| figure.name != *name) {
+                return Err(not_among(name, &figures, &drawn.not_drawn));
+            }
+        }
+        figures.retain(|figure| choice.only.contains(&figure.name));
+        drawn.not_drawn.clear();
     }
     let files: Vec<Vec<PathBuf>> = figures
         .par_iter()
@@ -213,6 +268,52 @@ pub fn draw_all(study: &Study, extras: &Extras, folder: &Path, formats: &[Format
     drawn.files = files.into_iter().flatten().collect();
     drawn.names = figures.into_iter().map(|f| f.name).collect();
     Ok(drawn)
+}
+
+/// Why a figure of this name is not drawn.
+fn not_among(name: &str, figures: &[Figure], not_drawn: &[NotDrawn]) -> ReportError {
+    let why = match not_drawn.iter().find(|missing| missing.name == name) {
+        Some(missing) => missing.why.clone(),
+        None => {
+            let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
+            format!("the study has no such figure; it has {}", names.join(", "))
+        }
+    };
+    ReportError::figure(name, why)
+}
+
+/// The colours of a study's figures under names that a person may give: categories, tasks and families.
+fn named_colors(study: &Study) -> Vec<(String, RGBColor)> {
+    let families = Families::new(study.models().map(|m| m.family.as_str()));
+    let mut named: Vec<(String, RGBColor)> = Vec::new();
+    for contrast in &study.contrasts {
+        named.extend(Category::ALL.map(|c| (contrast.contrast().category(c), category_color(c))));
+        named.extend(Side::BOTH.map(|side| (contrast.contrast().task(side).to_owned(), side_color(side))));
+    }
+    named.extend(study.effects.tasks.iter().enumerate().map(|(at, task)| (task.clone(), task_color(at))));
+    named.extend(families.names().map(|family| (family.to_owned(), families.color(family))));
+    named
+}
+
+/// Colours that take the place of those of a study's categories, tasks and families, which are named as in files. A task and the heads
+/// that work on it alone have one colour.
+///
+/// # Errors
+/// A name that is none of these.
+pub fn chosen_colors(study: &Study, asked: &[(String, [u8; 3])]) -> Result<Vec<(RGBColor, RGBColor)>> {
+    let named = named_colors(study);
+    let mut chosen = Vec::new();
+    for (name, [red, green, blue]) in asked {
+        let own = || named.iter().filter(|(known, _)| known == name);
+        if own().next().is_none() {
+            let mut names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            return Err(ReportError::NoSuchColor { name: name.clone(), known: names.join(", ") });
+        }
+        chosen.extend(own().map(|(_, color)| (*color, RGBColor(*red, *green, *blue))));
+    }
+    Ok(chosen)
 }
 
 /// Whether no head of these models reaches τ on either task.

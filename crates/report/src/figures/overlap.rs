@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor};
 
 use super::page::{
-    Area, DrawError, Entry, SMALL_PT, Sheet, Symbol, line_height, mm, pt, shortened, text, text_width,
+    Area, DrawError, Entry, SMALL_PT, Sheet, Style, Symbol, line_height, mm, pt, shortened, text, text_width,
 };
 use super::palette::{GROUND, INK, category_color, diverging, task_label};
 use super::scale::decimal;
@@ -21,7 +21,7 @@ const CELL_MM: f64 = 13.0;
 
 /// `task_overlap_<model>`: above the diagonal the correlation of Δ, below it the share of strong heads that two tasks have in
 /// common, on it the strong heads of each.
-pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
+pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawing> {
     let model = &study.effects.models[index].info.model;
     let name = model_figure("task_overlap", model);
     let own: Vec<&Overlap> = study.overlaps.iter().filter(|o| o.info.model == *model).collect();
@@ -31,7 +31,7 @@ pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
     let tasks = &study.effects.tasks;
     let n = tasks.len();
     let legend = vec![
-        Entry::new(Symbol::Swatch(tint(diverging(0.7), 0.75)), "Pearson's r of Δ"),
+        Entry::new(Symbol::Swatch(tint(diverging(0.7), 0.75)), "Pearson’s r of Δ"),
         Entry::new(Symbol::Swatch(tint(shared_color(), 0.6)), "shared strong heads"),
     ];
     let n_heads = own.iter().map(|o| o.n_heads).max().unwrap_or(0);
@@ -42,7 +42,7 @@ pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
         .map(|t| task_label(&t.task))
         .collect();
     let mut caption = format!(
-        "Above the diagonal: Pearson's correlation of Δ between two tasks. Below: heads with |Δ| ≥ τ = {} logits on both, as a share of \
+        "Above the diagonal: Pearson’s correlation of Δ between two tasks. Below: heads with |Δ| ≥ τ = {} logits on both, as a share of \
          those on either. On it: heads with |Δ| ≥ τ. n = {}. Brackets: 95% intervals over prompts.",
         study.options.tau,
         words::counted(n_heads, "head", "heads"),
@@ -50,8 +50,15 @@ pub(super) fn matrix(study: &Study, index: usize) -> Result<Drawing> {
     if !not_done.is_empty() {
         caption += &format!(" The model does not do {}.", words::list(&not_done));
     }
-    let sheet = Sheet { name: &name, title: model, body_mm: 5.0 + CELL_MM * n as f64, legend, caption };
-    let figure = sheet.draw(|body| {
+    let most = own.iter().filter(|o| o.pearson.estimate.is_some());
+    let most =
+        most.max_by(|a, b| a.pearson.estimate.unwrap_or(0.0).total_cmp(&b.pearson.estimate.unwrap_or(0.0)));
+    let see = most.map_or("No correlation is defined.".to_owned(), |o| {
+        let [a, b] = o.contrast.tasks().map(task_label);
+        format!("Most alike: {a} and {b}, r = {}.", words::correlation(&o.pearson))
+    });
+    let sheet = Sheet { name: &name, title: model, body_mm: 5.0 + CELL_MM * n as f64, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let width = body.dim_in_pixel().0 as i32;
         let labels: Vec<String> =
             tasks.iter().enumerate().map(|(at, task)| format!("{} {}", at + 1, task_label(task))).collect();

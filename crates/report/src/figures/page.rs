@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::palette::{FAINT, INK, Marker};
+use super::palette::{FAINT, INK, Marker, QUIET};
 use crate::error::{ReportError, Result};
 
 /// Drawing units per inch: so fine that rounding to whole units does not show at 300 dots per inch.
@@ -83,6 +83,50 @@ impl Entry {
     }
 }
 
+/// What a person may want otherwise than figures are by default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Style {
+    /// Width, in millimetres.
+    pub width_mm: f64,
+    /// A title in place of the figure's own; empty for none.
+    pub title: Option<String>,
+    /// Whether a caption stands below.
+    pub caption: bool,
+    /// Colours, each with the one that takes its place.
+    pub colors: Vec<(RGBColor, RGBColor)>,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { width_mm: COLUMN_MM, title: None, caption: true, colors: Vec::new() }
+    }
+}
+
+impl Style {
+    /// The colour that takes the place of another; that itself where none does.
+    #[must_use]
+    pub fn color(&self, color: RGBColor) -> RGBColor {
+        self.colors.iter().find(|(from, _)| *from == color).map_or(color, |(_, to)| *to)
+    }
+
+    /// The drawing in this style's colours.
+    fn recolored(&self, svg: &str) -> String {
+        let hex = |color: RGBColor| format!("{:02X}{:02X}{:02X}", color.0, color.1, color.2);
+        let colors: Vec<(String, String)> = self.colors.iter().map(|(a, b)| (hex(*a), hex(*b))).collect();
+        let mut parts = svg.split("\"#");
+        let mut recolored = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            recolored += "\"#";
+            let found = colors.iter().find(|(from, _)| part.starts_with(from.as_str()));
+            match found {
+                Some((from, to)) => recolored.extend([to, &part[from.len()..]]),
+                None => recolored += part,
+            }
+        }
+        recolored
+    }
+}
+
 /// What a figure is, beside its panels.
 #[derive(Debug, Clone)]
 pub struct Sheet<'a> {
@@ -94,24 +138,37 @@ pub struct Sheet<'a> {
     pub body_mm: f64,
     /// The legend.
     pub legend: Vec<Entry>,
-    /// What is shown, in which units, of how many, and what the intervals are.
+    /// The first line of the caption: what to see.
+    pub see: String,
+    /// The rest of it: what is shown, in which units, of how many, and what the intervals are.
     pub caption: String,
 }
 
 impl Sheet<'_> {
-    /// Draws the figure; `panels` draws what lies between legend and caption.
+    /// Draws the figure in a style; `panels` draws what lies between legend and caption.
     ///
     /// # Errors
     /// When the drawing library refuses something.
-    pub fn draw(self, panels: impl FnOnce(&Area) -> std::result::Result<(), DrawError>) -> Result<Figure> {
+    pub fn draw(
+        self,
+        style: &Style,
+        panels: impl FnOnce(&Area) -> std::result::Result<(), DrawError>,
+    ) -> Result<Figure> {
         prepare_font();
-        let width = mm(COLUMN_MM);
+        let width = mm(style.width_mm);
+        let title = style.title.as_deref().unwrap_or(self.title);
         let margin = mm(1.0);
         let inner = width - 2 * margin;
-        let title_height = if self.title.is_empty() { 0 } else { line_height(TITLE_PT) };
+        let title_height = if title.is_empty() { 0 } else { line_height(TITLE_PT) };
         let rows = legend_rows(&self.legend, inner);
         let legend_height = rows.len() as i32 * line_height(SMALL_PT);
-        let caption = wrap(&self.caption, SMALL_PT, inner);
+        let lines =
+            |words: &str, color| wrap(words, SMALL_PT, inner).into_iter().map(move |line| (line, color));
+        let mut caption: Vec<(String, RGBColor)> =
+            lines(&self.see, INK).chain(lines(&self.caption, QUIET)).collect();
+        if !style.caption {
+            caption.clear();
+        }
         let caption_height = caption.len() as i32 * line_height(SMALL_PT);
         let gap = mm(1.0);
         let body_top = margin + title_height + legend_height + gap;
@@ -123,7 +180,14 @@ impl Sheet<'_> {
             let root = SVGBackend::with_string(&mut svg, (width as u32, height as u32)).into_drawing_area();
             let drawn = (|| {
                 root.fill(&WHITE)?;
-                text(&root, self.title, (margin, margin), TITLE_PT, &INK, (HPos::Left, VPos::Top))?;
+                text(
+                    &root,
+                    &shortened(title, TITLE_PT, inner),
+                    (margin, margin),
+                    TITLE_PT,
+                    &INK,
+                    (HPos::Left, VPos::Top),
+                )?;
                 for (row, entries) in rows.iter().enumerate() {
                     let top = margin + title_height + row as i32 * line_height(SMALL_PT);
                     for (x, entry) in entries {
@@ -131,9 +195,9 @@ impl Sheet<'_> {
                     }
                 }
                 panels(&root.clone().shrink((0, body_top), (width, body_height)))?;
-                for (line, words) in caption.iter().enumerate() {
+                for (line, (words, color)) in caption.iter().enumerate() {
                     let top = body_top + body_height + gap + line as i32 * line_height(SMALL_PT);
-                    text(&root, words, (margin, top), SMALL_PT, &INK, (HPos::Left, VPos::Top))?;
+                    text(&root, words, (margin, top), SMALL_PT, color, (HPos::Left, VPos::Top))?;
                 }
                 root.present()
             })();
@@ -141,20 +205,20 @@ impl Sheet<'_> {
         }
         Ok(Figure {
             name: self.name.to_owned(),
-            svg: finished(&svg, self.title, &self.caption, width, height),
+            svg: style.recolored(&finished(&svg, [title, &self.see, &self.caption], width, height)),
         })
     }
 }
 
 /// The drawing with its size in millimetres, its fonts in order of preference, and words for those who cannot see it.
-fn finished(svg: &str, title: &str, caption: &str, width: i32, height: i32) -> String {
+fn finished(svg: &str, words: [&str; 3], width: i32, height: i32) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let length = |units: i32| format!("{:.2}mm", f64::from(units) / UNITS_PER_INCH * 25.4);
     let size = format!("width=\"{width}\" height=\"{height}\"");
     let in_mm = format!("width=\"{}\" height=\"{}\" role=\"img\"", length(width), length(height));
-    let words = [title, caption].iter().filter(|t| !t.is_empty()).map(|t| escape(t)).collect::<Vec<_>>();
+    let words = words.iter().filter(|t| !t.is_empty()).map(|t| escape(t)).collect::<Vec<_>>();
     let svg =
-        svg.replacen(&size, &in_mm, 1).replacen(">\n", &format!(">\n<desc>{}</desc>\n", words.join(". ")), 1);
+        svg.replacen(&size, &in_mm, 1).replacen(">\n", &format!(">\n<desc>{}</desc>\n", words.join(" ")), 1);
     // Opaque is what shapes are anyway; the opacity of a fill needs no group of its own, which that of a shape would;
     // neighbouring rectangles show no seams.
     svg.replace(&format!("font-family=\"{FONT_NAME}\""), &format!("font-family=\"{FONT_STACK}\""))
@@ -364,7 +428,7 @@ mod tests {
     #[test]
     fn every_sign_that_figures_use_is_in_the_font() {
         let face = FontRef::try_from_slice(FONT).unwrap();
-        for sign in "Δτ−≥≤×·ρ√→…–—±|µé".chars() {
+        for sign in "Δτ−≥≤×·ρ√→…–—±|µé’“”".chars() {
             assert_ne!(face.glyph_id(sign).0, 0, "{sign}");
         }
     }

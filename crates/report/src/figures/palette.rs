@@ -9,8 +9,12 @@ use plotters::style::RGBColor;
 
 /// Text and axes.
 pub const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+/// What is said beside.
+pub const QUIET: RGBColor = RGBColor(0x55, 0x55, 0x55);
 /// Ticks, frames and guide lines.
 pub const FAINT: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
+/// What panel titles stand on.
+pub const STRIP: RGBColor = RGBColor(0xf0, 0xf0, 0xf0);
 /// What lies under everything else, such as cells without a value.
 pub const GROUND: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 

@@ -10,7 +10,7 @@ use super::page::{
     Area, DrawError, SMALL_PT, TITLE_PT, draw_marker, line_height, pt, shortened, text, text_style,
     text_width,
 };
-use super::palette::{FAINT, INK, Marker};
+use super::palette::{FAINT, INK, Marker, STRIP};
 use super::scale::Axis;
 
 type Drawn = Result<(), DrawError>;
@@ -80,11 +80,16 @@ impl<'a, 'b> Panel<'a, 'b> {
             + line_height(SMALL_PT)
             + pt(1.0)
             + if x.title.is_empty() { 0 } else { line_height(TITLE_PT) + pt(1.0) };
-        let top = if title.is_empty() { pt(4.0) } else { line_height(TITLE_PT) + pt(1.5) };
+        let top = if title.is_empty() { pt(4.0) } else { line_height(TITLE_PT) + pt(3.0) };
         // Half a label may stand out beyond the last tick.
         let right = x.ticks.last().map_or(0, |t| text_width(&t.1, SMALL_PT) / 2 + pt(1.0)).max(pt(4.0));
         let room = width as i32 - y_area - right;
         let title = shortened(title, TITLE_PT, room);
+        if !title.is_empty() {
+            // On a strip of its own, so that it does not read as a label of the axis above it.
+            let corners = [(y_area, pt(0.5)), (y_area + room, pt(0.5) + line_height(TITLE_PT))];
+            area.draw(&Rectangle::new(corners, STRIP.filled()))?;
+        }
         text(area, &title, (y_area + room / 2, pt(1.0)), TITLE_PT, &INK, (HPos::Center, VPos::Top))?;
         let mut chart = ChartBuilder::on(area)
             .margin_top(top)
@@ -214,7 +219,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         let overlap = |a: &[i32; 4], b: &[i32; 4]| a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
         for (point, name) in points {
             let (x, y) = self.at(point.0, point.1);
-            let (w, h, gap) = (text_width(name, size), pt(size * 0.8), pt(2.6));
+            let (w, h, gap) = (text_width(name, size), pt(size * 0.88), pt(2.6));
             let places = [
                 (x + gap, y - h / 2),
                 (x - gap - w, y - h / 2),

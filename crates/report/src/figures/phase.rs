@@ -7,7 +7,7 @@ use cs_analysis::joint::ModelHeads;
 use cs_analysis::study::ContrastStudy;
 use plotters::style::RGBColor;
 
-use super::page::{Area, DrawError, Entry, Sheet, Symbol, grid};
+use super::page::{Area, DrawError, Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, INK, Marker, category_color, category_label, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -47,6 +47,24 @@ fn tau_lines(panel: &Panel, tau: f64) -> std::result::Result<(), DrawError> {
         panel.across(t, FAINT)?;
         panel.upright(t, FAINT)
     })
+}
+
+/// How many of the strong heads of these models work on both tasks.
+fn shared_of_strong(models: &[&ClassifiedModel]) -> String {
+    let count = |keep: fn(Category) -> bool| {
+        models.iter().flat_map(|m| &m.heads).filter(|h| keep(h.category)).count()
+    };
+    let strong = count(|c| c != Category::Weak);
+    match (strong, count(|c| c == Category::Shared)) {
+        (0, _) => "No head reaches τ on either task: all are weak.".into(),
+        (1, 0) => "The only strong head works on one task.".into(),
+        (1, _) => "The only strong head works on both tasks.".into(),
+        (n, 0) => format!("None of the {} strong heads works on both tasks.", words::count(n)),
+        (n, 1) => format!("One of the {} strong heads works on both tasks.", words::count(n)),
+        (n, shared) => {
+            format!("{} of the {} strong heads work on both tasks.", words::count(shared), words::count(n))
+        }
+    }
 }
 
 /// Draws heads: weak ones first and small, strong ones over them.
@@ -117,7 +135,7 @@ fn effect_axes(study: &ContrastStudy, with_intervals: bool) -> (Axis, Axis) {
 }
 
 /// `phase_space_all_heads`: every head of every model.
-pub(super) fn all_heads(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+pub(super) fn all_heads(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "phase_space_all_heads";
     let models: Vec<&ClassifiedModel> = study.classified.models.iter().collect();
     if n_heads(study) == 0 {
@@ -131,7 +149,7 @@ pub(super) fn all_heads(study: &ContrastStudy, families: &Families) -> Result<Dr
     legend.push(tau_entry(tau));
     legend.extend(families.names().map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)));
     let about_intervals = match (has_intervals, draw_intervals) {
-        _ if n_strong == 0 => " No head reaches τ on either task: all are weak.",
+        _ if n_strong == 0 => "",
         (true, true) => " Lines: 95% intervals over prompts, of heads that are not weak.",
         (true, false) => " Intervals are in the scatter plot of each model.",
         (false, _) => "",
@@ -141,9 +159,10 @@ pub(super) fn all_heads(study: &ContrastStudy, families: &Families) -> Result<Dr
         words::counted(n_heads(study), "head", "heads"),
         words::counted(models.len(), "model", "models"),
     );
+    let see = shared_of_strong(&models);
     let (x, y) = effect_axes(study, draw_intervals);
-    let sheet = Sheet { name, title: "", body_mm: 76.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm: 76.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let panel = Panel::new(body, "", x, y)?;
         tau_lines(&panel, tau)?;
         if draw_intervals {
@@ -161,7 +180,7 @@ pub(super) fn all_heads(study: &ContrastStudy, families: &Families) -> Result<Dr
 }
 
 /// `family_grid`: the same, a panel for each family, on the same axes.
-pub(super) fn family_grid(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+pub(super) fn family_grid(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "family_grid";
     if n_heads(study) == 0 {
         return Ok(Err(NotDrawn::new(name, "no head was measured on both tasks")));
@@ -191,13 +210,11 @@ pub(super) fn family_grid(study: &ContrastStudy, families: &Families) -> Result<
     if families.len() > 1 {
         caption += " They are the same in every panel.";
     }
-    if all_weak(&study.classified.models) {
-        caption += " No head reaches τ on either task: all are weak.";
-    }
+    let see = shared_of_strong(&models);
     let (x, y) = effect_axes(study, false);
     let body_mm = if columns == 1 { 70.0 } else { 44.0 * rows as f64 };
-    let sheet = Sheet { name, title: "", body_mm, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (index, (area, family)) in grid(body, rows, columns).iter().zip(families.names()).enumerate() {
             let (mut x, mut y) = (x.clone(), y.clone());
             // The axes are titled at the edge of the grid only.
@@ -229,7 +246,12 @@ fn family_panel(
 }
 
 /// `scatter_<model>`: one model on linear axes, its strongest heads by name, with intervals.
-pub(super) fn scatter(study: &ContrastStudy, index: usize, families: &Families) -> Result<Drawing> {
+pub(super) fn scatter(
+    study: &ContrastStudy,
+    index: usize,
+    families: &Families,
+    style: &Style,
+) -> Result<Drawing> {
     let contrast = study.contrast();
     let model = &study.classified.models[index];
     let measured = &study.joint.models[index];
@@ -252,14 +274,13 @@ pub(super) fn scatter(study: &ContrastStudy, index: usize, families: &Families) 
     let correlations = &study.correlations[index];
     let over = words::intervals_over(std::iter::once(&correlations.pearson));
     let mut caption = format!(
-        "n = {}. Pearson's r = {}{}.",
+        "n = {}. Pearson’s r = {}{}.",
         words::counted(model.heads.len(), "head", "heads"),
         words::correlation(&correlations.pearson),
         over.map_or(String::new(), |over| format!(", 95% interval over {over}")),
     );
-    if all_weak(std::slice::from_ref(model)) {
-        caption += " No head reaches τ on either task: all are weak.";
-    } else if has_intervals {
+    let see = shared_of_strong(&[model]);
+    if has_intervals && !all_weak(std::slice::from_ref(model)) {
         caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
     }
     if let Some(not_done) = words::not_done(contrast, std::iter::once(&measured.info)) {
@@ -291,8 +312,8 @@ pub(super) fn scatter(study: &ContrastStudy, index: usize, families: &Families) 
         .collect();
     // What they had better not cover: the lines at ±τ, between which the weak heads lie.
     let bands = [[(-tau, y.low), (tau, y.high)], [(x.low, -tau), (x.high, tau)]];
-    let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 66.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 66.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let panel = Panel::new(body, "", x, y)?;
         tau_lines(&panel, tau)?;
         intervals(&panel, model, measured)?;

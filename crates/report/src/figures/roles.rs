@@ -4,10 +4,10 @@ use cs_analysis::role_tables::{RoleCount, role_counts};
 use cs_analysis::roles::{ATTENDS, HeadRole};
 use cs_analysis::study::Study;
 
-use super::page::{Entry, Sheet, Symbol, grid};
+use super::page::{Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, INK, task_color, task_label};
 use super::panel::Panel;
-use super::scale::Axis;
+use super::scale::{Axis, decimal};
 use super::scaling::{no_sizes, thin};
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
@@ -18,7 +18,12 @@ use crate::words;
 const DODGE: f64 = 0.018;
 
 /// `head_roles_vs_scale`: the share of a model's heads that play each role.
-pub(super) fn counts_vs_scale(study: &Study, extras: &Extras, families: &Families) -> Result<Drawing> {
+pub(super) fn counts_vs_scale(
+    study: &Study,
+    extras: &Extras,
+    families: &Families,
+    style: &Style,
+) -> Result<Drawing> {
     let name = "head_roles_vs_scale";
     let tau = study.options.tau;
     let counts = role_counts(&extras.roles, tau);
@@ -52,14 +57,24 @@ pub(super) fn counts_vs_scale(study: &Study, extras: &Extras, families: &Familie
     models.sort_unstable();
     models.dedup();
     let caption = format!(
-        "Share of a model's heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
+        "Share of a model’s heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
          more, and an interval that excludes 0; S-inhibition heads also help by τ through later layers. n = {}. The scores are in head_roles.csv.",
         words::counted(models.len(), "model", "models"),
     );
-    let rows = roles.len().div_ceil(2);
-    let sheet = Sheet { name, title: "", body_mm: 34.0 * rows as f64, legend, caption };
     let percent = |c: &RoleCount| 100.0 * c.n as f64 / c.n_scored as f64;
-    let figure = sheet.draw(|body| {
+    let rows = roles.len().div_ceil(2);
+    let most = sized.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)));
+    let see = match most {
+        Some(count) if count.n > 0 => format!(
+            "Most common: {}, {}% of the heads of {}.",
+            count.role.label(),
+            decimal(percent(count), 0),
+            count.origin.model
+        ),
+        _ => "No head plays any of these roles.".to_owned(),
+    };
+    let sheet = Sheet { name, title: "", body_mm: 34.0 * rows as f64, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (place, (area, role)) in grid(body, rows, 2).iter().zip(&roles).enumerate() {
             let own: Vec<&&RoleCount> = sized.iter().filter(|c| c.role == *role).collect();
             let highest = own.iter().map(|c| percent(c)).fold(0.0, f64::max);

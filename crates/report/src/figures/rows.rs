@@ -2,7 +2,7 @@
 
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::page::{Area, COLUMN_MM, DrawError, SMALL_PT, mm, pt, shortened, text, text_width};
+use super::page::{Area, DrawError, SMALL_PT, pt, shortened, text, text_width};
 use super::palette::{GROUND, INK};
 use super::panel::Panel;
 use super::scale::{Axis, Scale};
@@ -14,7 +14,8 @@ pub fn rows(
     x: Axis,
     draw: impl FnOnce(&Panel) -> Result<(), DrawError>,
 ) -> Result<(), DrawError> {
-    let labels: Vec<String> = labels.iter().map(|l| shortened(l, SMALL_PT, mm(COLUMN_MM * 0.5))).collect();
+    let labels: Vec<String> =
+        labels.iter().map(|l| shortened(l, SMALL_PT, area.dim_in_pixel().0 as i32 / 2)).collect();
     let widest = labels.iter().map(|l| text_width(l, SMALL_PT)).max().unwrap_or(0);
     let (left, right) = area.split_horizontally(widest + pt(4.0));
     let (low, high) = (x.low, x.high);

@@ -6,7 +6,7 @@ use cs_analysis::joint::ModelInfo;
 use cs_analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
 use cs_analysis::study::ContrastStudy;
 
-use super::page::{DrawError, Entry, Sheet, Symbol, grid};
+use super::page::{DrawError, Entry, Sheet, Style, Symbol, grid};
 use super::palette::{FAINT, Families, category_label, side_label};
 use super::panel::Panel;
 use super::scale::{Axis, decimal};
@@ -88,14 +88,18 @@ fn family_lines(
 }
 
 /// `cross_family_correlation_vs_scale`: the correlation between the tasks over each model's heads.
-pub(super) fn correlation_vs_scale(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+pub(super) fn correlation_vs_scale(
+    study: &ContrastStudy,
+    families: &Families,
+    style: &Style,
+) -> Result<Drawing> {
     let name = "cross_family_correlation_vs_scale";
     let (sized, not_shown) = sized(study);
     if sized.is_empty() {
         return Ok(Err(no_sizes(name)));
     }
     type Of = fn(&ModelCorrelations) -> TaskCorrelation;
-    let main: [(&str, Of); 2] = [("Pearson's r", |c| c.pearson), ("Spearman's ρ", |c| c.spearman)];
+    let main: [(&str, Of); 2] = [("Pearson’s r", |c| c.pearson), ("Spearman’s ρ", |c| c.spearman)];
     let points = |of: Of| -> Vec<Point> {
         let point = |&model: &usize| {
             let correlation = of(&study.correlations[model]);
@@ -108,6 +112,15 @@ pub(super) fn correlation_vs_scale(study: &ContrastStudy, families: &Families) -
     let over = words::intervals_over(sized.iter().map(|&i| &study.correlations[i].pearson));
     let heads: usize = sized.iter().map(|&i| study.correlations[i].n_heads).sum();
     let [a, b] = Side::BOTH.map(|side| side_label(study.contrast(), side));
+    let above =
+        |&&i: &&usize| study.correlations[i].pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
+    let see = match sized.as_slice() {
+        [only] => format!("r = {}.", words::correlation(&study.correlations[*only].pearson)),
+        several => match several.iter().filter(above).count() {
+            0 => "In no model does r lie above 0 with its whole interval.".to_owned(),
+            n => format!("r lies above 0 with its whole interval in {n} of {} models.", several.len()),
+        },
+    };
     let mut caption = format!(
         "Correlation of Δ {a} with Δ {b} over the heads of a model. n = {} of {}.{}",
         words::counted(heads, "head", "heads"),
@@ -115,15 +128,15 @@ pub(super) fn correlation_vs_scale(study: &ContrastStudy, families: &Families) -
         over.map_or(String::new(), |over| format!(" Bars: 95% intervals over {over}.")),
     );
     if families.len() > 1 {
-        caption += " Families stand a little apart sideways.";
+        caption += " Families are shifted sideways a little where their sizes are the same.";
     }
     if undefined > 0 {
         caption += &format!(" Not defined for {}.", words::counted(undefined, "model", "models"));
     }
     caption += &not_shown;
     let legend = family_legend(families, study, &sized);
-    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (row, (area, (title, of))) in grid(body, 2, 1).iter().zip(main).enumerate() {
             let mut x = size_axis(study, &sized);
             if row == 0 {
@@ -146,7 +159,7 @@ struct Measure {
 }
 
 /// `strong_head_scaling`: the share of heads that work on something, in all and per category.
-pub(super) fn strong_heads(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+pub(super) fn strong_heads(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let measure = |title: &str, column: String| Measure { title: title.into(), unit: "% of heads", column };
     let contrast = study.contrast();
     let categories = [Category::Shared, Category::OnlyA, Category::OnlyB];
@@ -154,20 +167,26 @@ pub(super) fn strong_heads(study: &ContrastStudy, families: &Families) -> Result
     panels.extend(
         categories.map(|c| measure(&category_label(contrast, c), format!("frac_{}", contrast.category(c)))),
     );
-    let mut about = format!(
-        "Share of a model's heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
+    let about = format!(
+        "Share of a model’s heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
          {}.csv counts the heads whose category is not stable.",
         study.options.tau,
         contrast.table("head_category_summary"),
     );
-    if all_weak(&study.classified.models) {
-        about += " No head reaches τ on either task: all are weak.";
-    }
-    measures(study, families, "strong_head_scaling", &panels, &about)
+    let see = match ends(study, &["frac_strong".into()]) {
+        _ if all_weak(&study.classified.models) => {
+            "No head reaches τ on either task: all are weak.".to_owned()
+        }
+        Some((low, high)) => {
+            format!("{} of a model’s heads reach τ on a task.", words::from_to(low, high, 1, "%"))
+        }
+        None => "No head has a category.".to_owned(),
+    };
+    measures(study, families, "strong_head_scaling", &panels, (see, about), style)
 }
 
 /// `relative_head_scaling`: the same shares at thresholds relative to what each model does on each task.
-pub(super) fn relative_heads(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+pub(super) fn relative_heads(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "relative_head_scaling";
     let models = &study.classified.models;
     let (with, without): (Vec<_>, Vec<_>) = models.iter().partition(|m| relative_taus(&m.info).is_some());
@@ -187,7 +206,7 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families) -> Resu
         }),
     );
     let mut about = format!(
-        "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
+        "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model’s own mean logit difference on the task. These shares have \
          no interval.",
         decimal(100.0 * RELATIVE_TAU, 0),
     );
@@ -196,11 +215,21 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families) -> Resu
         about +=
             &format!(" Left out, for not doing both tasks as far as is known: {}.", words::list(&without));
     }
-    measures(study, families, name, &panels, &about)
+    let see = ends(study, &["frac_relative_strong".into()]).map_or(
+        "No model has such heads.".to_owned(),
+        |(low, high)| {
+            format!(
+                "{} of a model’s heads move a task by {}% of what the model does.",
+                words::from_to(low, high, 1, "%"),
+                decimal(100.0 * RELATIVE_TAU, 0)
+            )
+        },
+    );
+    measures(study, families, name, &panels, (see, about), style)
 }
 
 /// `concentration_scaling`: how much of the effect few heads hold.
-pub(super) fn concentration(study: &ContrastStudy, families: &Families) -> Result<Drawing> {
+pub(super) fn concentration(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let contrast = study.contrast();
     let rows = [
         ("top 5%", "% of Σ|Δ|", "top_5pct_share"),
@@ -216,9 +245,25 @@ pub(super) fn concentration(study: &ContrastStudy, families: &Families) -> Resul
             })
         })
         .collect();
-    let about = "Top: share of Σ|Δ| that the strongest 5% of a model's heads hold, interpolated between whole heads. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
+    let about = "Top: share of Σ|Δ| that the strongest 5% of a model’s heads hold, interpolated between whole heads. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
                  number of heads, all equal, that would be as concentrated, as a share of all heads. No intervals.";
-    measures(study, families, "concentration_scaling", &panels, about)
+    let columns = contrast.keys().map(|key| format!("top_5pct_share_{key}"));
+    let see = ends(study, &columns).map_or("No effect was measured.".to_owned(), |(low, high)| {
+        format!("The strongest 5% of a model’s heads hold {} of Σ|Δ|.", words::from_to(low, high, 0, "%"))
+    });
+    measures(study, families, "concentration_scaling", &panels, (see, about.to_owned()), style)
+}
+
+/// The smallest and largest of what these columns of the measures hold, in percent.
+fn ends(study: &ContrastStudy, columns: &[String]) -> Option<(f64, f64)> {
+    let names = measure_names(study.contrast());
+    let at = |column: &String| names.iter().position(|name| name == column);
+    let at: Vec<usize> = columns.iter().filter_map(at).collect();
+    let values = study.measures.iter().flat_map(|m| at.iter().filter_map(|&at| m.values[at]));
+    values.fold(None, |ends, v| {
+        let (low, high) = ends.unwrap_or((100.0 * v, 100.0 * v));
+        Some((low.min(100.0 * v), high.max(100.0 * v)))
+    })
 }
 
 /// Four measures against size, in percent; panels of a row share their axis.
@@ -227,7 +272,8 @@ fn measures(
     families: &Families,
     name: &str,
     panels: &[Measure],
-    about: &str,
+    (see, about): (String, String),
+    style: &Style,
 ) -> Result<Drawing> {
     let (sized, not_shown) = sized(study);
     if sized.is_empty() {
@@ -244,8 +290,8 @@ fn measures(
         (words::counted(n, "head", "heads"), words::counted(sized.len(), "model", "models"));
     let caption = format!("{about} n = {heads} of {models}.{not_shown}");
     let legend = family_legend(families, study, &sized);
-    let sheet = Sheet { name, title: "", body_mm: 84.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm: 84.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (index, (area, measure)) in grid(body, 2, 2).iter().zip(panels).enumerate() {
             let row = &panels[index / 2 * 2..index / 2 * 2 + 2];
             let highest = row.iter().flat_map(points).map(|p| p.value).fold(0.0, f64::max);

@@ -1,10 +1,11 @@
 //! The tasks of a study, each by itself: what every head does on each, and how few heads do it, against size.
 
+use cs_analysis::effects::TaskHeads;
 use cs_analysis::study::Study;
 use cs_analysis::task_measures::TaskMeasures;
 
-use super::layers::{cells, color_bar, y_title};
-use super::page::{Entry, Sheet, Symbol, grid, mm};
+use super::layers::{cells, color_bar, see_strongest, strongest, y_title};
+use super::page::{Entry, Sheet, Style, Symbol, grid, mm};
 use super::palette::{Families, GROUND, INK, task_color, task_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -17,7 +18,7 @@ use crate::words;
 const DODGE: f64 = 0.018;
 
 /// `effects_<model>`: Δ of every head on every task, by layer and head.
-pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
+pub(super) fn heatmap(study: &Study, index: usize, style: &Style) -> Result<Drawing> {
     let model = &study.effects.models[index];
     let name = model_figure("effects", &model.info.model);
     let (n_layers, n_heads) = model.shape();
@@ -37,13 +38,18 @@ pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
         "n = {} heads. Blue: the head helps the task; red: it hinders. The colour follows √|Δ|, to the largest |Δ| of the model.",
         words::list(&measured)
     );
+    let of_task = |task: &TaskHeads| {
+        let heads = task.heads.iter().filter_map(|h| Some((h.layer, h.head, h.effect.delta?)));
+        strongest(&task_label(&task.task), heads)
+    };
+    let see = see_strongest(model.tasks.iter().filter_map(of_task));
     let columns = model.tasks.len().min(2);
     let rows = model.tasks.len().div_ceil(columns);
     let row_mm = (f64::from(n_layers) * 2.2).clamp(30.0, 96.0) + 10.0;
     let bar_mm = 11.0;
     let body_mm = row_mm * rows as f64 + bar_mm;
-    let sheet = Sheet { name: &name, title: &model.info.model, body_mm, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name: &name, title: &model.info.model, body_mm, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let (_, height) = body.dim_in_pixel();
         let (upper, lower) = body.split_vertically(height as i32 - mm(bar_mm));
         for (place, (area, task)) in grid(&upper, rows, columns).iter().zip(&model.tasks).enumerate() {
@@ -62,7 +68,7 @@ pub(super) fn heatmap(study: &Study, index: usize) -> Result<Drawing> {
 type Measure = (&'static str, fn(&TaskMeasures) -> Option<f64>);
 
 /// `task_scaling`: how many heads work on each task, and how few hold its effect, against size.
-pub(super) fn against_size(study: &Study, families: &Families) -> Result<Drawing> {
+pub(super) fn against_size(study: &Study, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "task_scaling";
     let sized: Vec<&TaskMeasures> =
         study.task_measures.iter().filter(|m| m.info.params_m.is_some_and(|p| p > 0.0)).collect();
@@ -89,16 +95,19 @@ pub(super) fn against_size(study: &Study, families: &Families) -> Result<Drawing
         study.models().filter(|m| m.params_m.is_some()).map(|m| m.model.as_str()).collect();
     models.dedup();
     let caption = format!(
-        "Top: share of a model's heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \
+        "Top: share of a model’s heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \
          interpolated between whole heads. n = {}, {}. No intervals.{} Where a model does not do a task \
          (task_measures.csv), the effects of its heads say little about how it is done.",
         study.options.tau,
         words::counted(models.len(), "model", "models"),
         words::counted(tasks.len(), "task", "tasks"),
-        if tasks.len() > 1 { " Tasks stand a little apart sideways." } else { "" },
+        if tasks.len() > 1 { " Points of different tasks are shifted sideways a little." } else { "" },
     );
-    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, caption };
-    let figure = sheet.draw(|body| {
+    let shares = sized.iter().filter_map(|m| panels[0].1(m));
+    let (low, high) = shares.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
+    let see = format!("{} of a model’s heads reach τ on a task.", words::from_to(low, high, 1, "%"));
+    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         for (row, (area, (title, of))) in grid(body, 2, 1).iter().zip(panels).enumerate() {
             let mut x = Axis::sizes(sized.iter().filter_map(|m| m.info.params_m));
             if row == 0 {

@@ -4,7 +4,7 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 use cs_analysis::transfer::{PairTransfer, TRANSFER_TESTS};
 
-use super::page::{Entry, Sheet, Symbol};
+use super::page::{Entry, Sheet, Style, Symbol};
 use super::palette::{FAINT, Marker, side_color, side_label};
 use super::rows::rows;
 use super::scale::Axis;
@@ -17,7 +17,7 @@ use crate::words;
 const MOST_PAIRS: usize = 40;
 
 /// `transfer`: for each pair of models and task, the mean rank of the base model's heads in the target.
-pub(super) fn transfer(study: &ContrastStudy) -> Result<Drawing> {
+pub(super) fn transfer(study: &ContrastStudy, style: &Style) -> Result<Drawing> {
     let name = "transfer";
     let contrast = study.contrast();
     let n_all = study.transfers.len() / 2;
@@ -53,8 +53,8 @@ pub(super) fn transfer(study: &ContrastStudy) -> Result<Drawing> {
     }));
     legend.push(Entry::new(Symbol::Dashed(FAINT), "chance"));
     let mut caption = format!(
-        "Mean rank, in the target, of the heads with the layer and number of the base model's up to {} strongest, by |Δ|, as a share of \
-         the target's heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
+        "Mean rank, in the target, of the heads with the layer and number of the base model’s {} strongest heads (fewer where it has fewer), by |Δ|, as a share of \
+         the target’s heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
          ({}.csv).",
         cs_analysis::transfer::BASE_HEADS,
         words::counted(placed, "test", "tests"),
@@ -64,9 +64,17 @@ pub(super) fn transfer(study: &ContrastStudy) -> Result<Drawing> {
     if n_all > pairs.len() {
         caption += &format!(" The first {} pairs are shown.", pairs.len());
     }
+    let beaten = q_values.iter().flatten().filter(|q| **q <= SIGNIFICANT).count();
+    let see = match beaten {
+        0 => "In no test do heads of the same place rank higher in the target than by chance.".to_owned(),
+        n => format!(
+            "Left of chance: heads of the same place are strong in the target too, in {n} of {}.",
+            words::counted(placed, "test", "tests")
+        ),
+    };
     let body_mm = 12.0 + 4.0 * pairs.len() as f64;
-    let sheet = Sheet { name, title: "", body_mm, legend, caption };
-    let figure = sheet.draw(|body| {
+    let sheet = Sheet { name, title: "", body_mm, legend, see, caption };
+    let figure = sheet.draw(style, |body| {
         let x = Axis::linear_between("mean fractional rank", 0.0, 1.0, 4);
         rows(body, &labels, x, |panel| {
             for (index, transfer) in study.transfers.iter().enumerate() {

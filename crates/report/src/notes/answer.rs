@@ -8,7 +8,6 @@ use cs_analysis::overlap::Overlap;
 use cs_analysis::scaling::POOLED;
 use cs_analysis::study::{ContrastStudy, Study};
 
-use super::findings;
 use crate::extras::{ContrastExtras, Extras};
 use crate::figures::palette::{side_label, task_label};
 use crate::figures::scale::decimal;
@@ -46,11 +45,12 @@ const NAMED: usize = 3;
 pub fn answer(study: &Study, extras: &Extras) -> Answer {
     let labels: Vec<String> = study.effects.tasks.iter().map(|task| task_label(task)).collect();
     let best = best_model(study);
-    let of_contrasts =
-        study.contrasts.iter().map(|c| of_contrast(c, &extras.of(c.contrast()), best_name(study)));
+    let is_alone = labels.len() == 2 && study.contrasts.len() == 1;
+    let of_contrast = |c| of_contrast(c, &extras.of(ContrastStudy::contrast(c)), best_name(study), is_alone);
+    let of_contrasts = study.contrasts.iter().map(of_contrast);
     let (question, points) = match labels.as_slice() {
         [only] => (format!("Which attention heads do {only}?"), vec![of_task(study, best, 0)]),
-        [a, b] if study.contrasts.len() == 1 => {
+        [a, b] if is_alone => {
             (format!("Do the same attention heads do {a} and {b}?"), of_contrasts.collect())
         }
         _ if study.overlaps.is_empty() => {
@@ -66,7 +66,8 @@ pub fn answer(study: &Study, extras: &Extras) -> Answer {
             (format!("Which of {} tasks share their attention heads?", labels.len()), points)
         }
     };
-    Answer { question, measured: measured(study), points, caution: findings::not_done(study) }
+    let points = points.into_iter().map(|p| Point { verdict: words::capitalised(&p.verdict), ..p }).collect();
+    Answer { question, measured: measured(study), points, caution: caution(study) }
 }
 
 /// The model to look at first: of those that do the most tasks the most accurate, to a hundredth, and of these the largest.
@@ -109,6 +110,27 @@ fn measured(study: &Study) -> String {
     )
 }
 
+/// The models that do not do every task, those that lack the same ones together.
+fn caution(study: &Study) -> Option<String> {
+    let mut groups: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    for model in &study.effects.models {
+        let not_done = model.tasks.iter().filter(|t| t.performance.does_task() == Some(false));
+        let lacking: Vec<String> = not_done.map(|t| task_label(&t.task)).collect();
+        let name = model.info.model.clone();
+        match groups.iter_mut().find(|group| group.0 == lacking) {
+            Some(group) => group.1.push(name),
+            None => groups.push((lacking, vec![name])),
+        }
+    }
+    groups.retain(|group| !group.0.is_empty());
+    let sentence = |(tasks, models): &(Vec<String>, Vec<String>)| {
+        let verb = if models.len() == 1 { "does" } else { "do" };
+        format!("{} {verb} not do {}", words::list(models), words::list_of_any(tasks))
+    };
+    let all: Vec<String> = groups.iter().map(sentence).collect();
+    (!all.is_empty()).then(|| format!("{}: what their heads do there says little.", all.join("; ")))
+}
+
 /// How the correlation over the heads of one model is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
@@ -134,7 +156,8 @@ fn reading(correlation: &ModelCorrelations) -> Reading {
     }
 }
 
-fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str) -> Point {
+/// Whether the same heads do both tasks; the numbers in full where no other contrast stands beside.
+fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str, in_full: bool) -> Point {
     let contrast = study.contrast();
     let [a, b] = Side::BOTH.map(|side| side_label(contrast, side));
     let does_both = |c: &&ModelCorrelations| c.info.tasks_not_done().is_empty();
@@ -151,7 +174,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str) -> Po
     let verdict = if nobody {
         format!("No model does both {a} and {b}: what their heads share says little.")
     } else {
-        verdict(&shown, &a, &b)
+        verdict(&shown, [&a, &b], shown.len() == study.correlations.len())
     };
     let mut numbers = format!(
         "In {}, Δ {a} and Δ {b} correlate over {} at r = {}.",
@@ -159,9 +182,12 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str) -> Po
         words::counted(example.n_heads, "head", "heads"),
         words::correlation(&example.pearson)
     );
-    let classified = study.classified.models.iter().find(|m| m.info.model == example.info.model);
+    if !in_full {
+        numbers = format!("In {}, r = {}.", example.info.model, words::correlation(&example.pearson));
+    }
+    let classified = study.classified.models.iter().find(|m| m.info.model == example.info.model && in_full);
     numbers += &classified.map_or(String::new(), |m| format!(" {}", shared_heads(m, study.options.tau)));
-    let of_example = extras.dissociation.iter().find(|row| row.model == example.info.model);
+    let of_example = extras.dissociation.iter().find(|row| row.model == example.info.model && in_full);
     if let Some((value, (low, high))) = of_example.and_then(|row| row.index.value.zip(row.index.ends())) {
         numbers += &format!(
             " Index of dissociation {} [{}, {}] (0: all heads are shared; 1: each task has its own).",
@@ -179,18 +205,21 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str) -> Po
             numbers += &format!(" Over {of}, r is {}.", words::from_to(ends.0, ends.1, 2, ""));
         }
     }
-    numbers += &with_size(study);
+    if in_full {
+        numbers += &with_size(study);
+    }
     Point { verdict, numbers }
 }
 
 /// What the correlations of these models say together.
-fn verdict(shown: &[&ModelCorrelations], a: &str, b: &str) -> String {
+fn verdict(shown: &[&ModelCorrelations], [a, b]: [&str; 2], all_do: bool) -> String {
+    let that = if all_do { "" } else { " that do both" };
     let n = shown.len();
     let count = |keep: &[Reading]| shown.iter().filter(|c| keep.contains(&reading(c))).count();
     let (same, positive) = (count(&[Reading::Same]), count(&[Reading::Same, Reading::Some]));
     let (opposed, unknown) = (count(&[Reading::Opposed]), count(&[Reading::Unknown]));
     let models = words::counted(n, "model", "models");
-    let everywhere = if n == 1 { String::new() } else { format!(", in each of {models}") };
+    let everywhere = if n == 1 { String::new() } else { format!(" in each of the {models}{that}") };
     if unknown == n {
         format!("Whether the same heads do {a} and {b} cannot be told: no interval can be estimated.")
     } else if same == n {
@@ -200,12 +229,14 @@ fn verdict(shown: &[&ModelCorrelations], a: &str, b: &str) -> String {
     } else if positive == n {
         format!("{a} and {b} share some of their heads{everywhere}.")
     } else if positive == 0 && opposed == 0 {
-        let nowhere = if n == 1 { String::new() } else { format!(" in any of {models}") };
+        let nowhere = if n == 1 { String::new() } else { format!(" in any of the {models}{that}") };
         format!("No sign that the same heads do {a} and {b}{nowhere}.")
     } else if positive == 0 {
-        format!("{a} and {b} share no heads: in {opposed} of {models}, heads that help one hinder the other.")
+        format!(
+            "{a} and {b} share no heads: in {opposed} of the {models}{that}, heads that help one hinder the other."
+        )
     } else {
-        format!("{a} and {b} share heads in {positive} of {models}.")
+        format!("{a} and {b} share heads in {positive} of the {models}{that}.")
     }
 }
 

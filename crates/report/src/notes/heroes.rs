@@ -59,7 +59,7 @@ fn of_tasks(study: &Study) -> String {
 fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> String {
     let contrast = study.contrast();
     let mut text = format!(
-        "The up to {} strongest heads ({}) of each model and category at τ = {} logits \
+        "Hero heads: the strongest heads of each model and category, {} at most, by {}, at τ = {} logits \
          [`{}.csv`]. They were picked for being strong, so their Δ tends to be too large; held-out values, where there are \
          any, are free of that. The strongest weak heads are named too: they show what lies just below τ. q is \
          the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg). Intervals in brackets are over prompts: what \
@@ -71,7 +71,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> S
     );
     if let Some(file) = extras.all.attention.first() {
         text += &format!(
-            "\nAttention is the mean share of a head's attention at the last token, from which the answer is read, that goes to each kind \
+            "\nAttention is the mean share of a head’s attention at the last token, from which the answer is read, that goes to each kind \
              of token, ± its standard deviation over prompts, with nothing ablated; over {} [`{ATTENTION_TABLE}.csv`]. At most {SHOWN_ROLES} \
              kinds are listed, and none below {SHOWN_FROM}.\n",
             words::prompts_of(file.origin.split)
@@ -149,7 +149,7 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
     };
     if let Some(relative) = head.relative_category {
         text += &format!(
-            "- Category at {}% of the model's own logit differences: {}\n",
+            "- Category at {}% of the model’s own logit differences: {}\n",
             decimal(100.0 * RELATIVE_TAU, 0),
             category_label(contrast, relative)
         );
@@ -198,7 +198,7 @@ fn attended(attention: &HeadAttention) -> String {
         .collect();
     let text =
         attention.texts.first().filter(|text| text.mean >= SHOWN_FROM).map_or_else(String::new, |text| {
-            format!("; of the words that are no names, “{}” most ({})", text.text.trim(), number(text.mean))
+            format!("; of words other than names, “{}” gets most ({})", text.text.trim(), number(text.mean))
         });
     roles.join(", ") + &text
 }

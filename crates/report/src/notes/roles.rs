@@ -53,10 +53,8 @@ fn repaired(of: &ModelRepair) -> String {
     };
     let interval = repaired.ends().map(|(low, high)| format!(" [{}, {}]", percent(low), percent(high)));
     let interval = interval.unwrap_or_default();
-    format!(
-        "- {model} on {task}: {share}{interval}, over {heads} that say {:.2} logits together.\n",
-        of.repair.said
-    )
+    let say = if of.repair.n_heads == 1 { "that says" } else { "that together say" };
+    format!("- {model} on {task}: {share}{interval}, over {heads} {say} {:.2} logits.\n", of.repair.said)
 }
 
 fn of_model(file: &RolesFile, tau: f64) -> String {

@@ -3,23 +3,33 @@
 #![allow(dead_code, reason = "each user takes its own part")]
 
 use std::fmt::Write;
+use std::io::Read;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cs_analysis::ablation::{SummaryRow, TaskSummary};
 use cs_analysis::attention::{
     AttentionFile, ExamplePrompt, HeadAttention, TaskAttention, TextAttention, attention_table,
 };
 use cs_analysis::contrast::{ANTI_REPEAT, Contrast, IOI};
+use cs_analysis::direct::DirectEffect;
 use cs_analysis::dissociation::DissociationRow;
-use cs_analysis::joint;
+use cs_analysis::effects::HeadEffects;
+use cs_analysis::joint::{self, JointTable};
 use cs_analysis::known_models::{KNOWN_MODELS, KnownModel};
+use cs_analysis::model_measures::TaskCorrelation;
 use cs_analysis::origin::Origin;
+use cs_analysis::overlap::Overlap;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::{Provenance, Split};
+use cs_analysis::stats::Interval;
 use cs_analysis::study::{ContrastStudy, Study, StudyOptions};
 use cs_analysis::table::Table;
+use cs_analysis::task_measures::task_measures;
 use cs_report::Extras;
 use cs_report::extras::{Experiments, RawFile};
+use flate2::read::GzDecoder;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -232,6 +242,25 @@ pub fn ablated(models: &[&str]) -> Extras {
     Extras { experiments: vec![made], ..Extras::default() }
 }
 
+/// A script element of a page, whose text is data.
+pub fn part<'a>(html: &'a str, id: &str) -> &'a str {
+    let rest = html.split(&format!("id=\"{id}\">")).nth(1).unwrap_or_else(|| panic!("the page lacks {id}"));
+    rest.split("</script>").next().unwrap()
+}
+
+/// The text behind compressed data of a page.
+pub fn unpacked(data: &str) -> String {
+    let mut text = String::new();
+    let bytes = STANDARD.decode(data).unwrap();
+    GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// What a page knows of single heads.
+pub fn heads_on(html: &str) -> serde_json::Value {
+    serde_json::from_str(&unpacked(part(html, "heads-data"))).unwrap()
+}
+
 /// Known models by name.
 pub fn models(names: &[&str]) -> Vec<KnownModel> {
     KNOWN_MODELS.into_iter().filter(|m| names.contains(&m.name)).collect()
@@ -256,4 +285,110 @@ pub fn cases() -> Vec<(&'static str, Study)> {
         ("sizes unknown", study(&unknown(joint_csv(&models(&["gpt2", "opt-125m"]), 1.0)))),
         ("17 models", study(&joint_csv(&KNOWN_MODELS, 1.0))),
     ]
+}
+
+/// Gives every head a direct effect of 60% of its Δ.
+pub fn with_direct_effects(study: &mut Study) {
+    for head in study.effects.models.iter_mut().flat_map(|m| &mut m.tasks).flat_map(|t| &mut t.heads) {
+        let delta = head.effect.delta.unwrap();
+        let detail = head.effect.detail.as_mut().unwrap();
+        let compensation = Some(0.4 * delta);
+        detail.direct = Some(DirectEffect {
+            direct: 0.6 * delta,
+            direct_low: Some(0.6 * delta - 0.01),
+            direct_high: Some(0.6 * delta + 0.01),
+            compensation,
+            compensation_low: compensation,
+            compensation_high: compensation,
+        });
+    }
+}
+
+/// The tasks of [`six_tasks`].
+pub const SIX: [&str; 6] = [IOI, ANTI_REPEAT, "induction", "agreement", "coloured_objects", "gender"];
+
+/// Six tasks on these models, two contrasts of them, and what was measured beside.
+pub fn six_tasks(models: &[KnownModel]) -> (Study, Extras) {
+    let path = Path::new("joint.csv");
+    // Each two tasks are another simulated pair: stronger ones, and other heads.
+    let joints: Vec<JointTable> = [1.0, 0.7, 1.4]
+        .into_iter()
+        .map(|strength| {
+            let csv = joint_csv(models, strength);
+            joint::import_reader(csv.as_bytes(), path, joint::MAX_ROWS).unwrap().into_table(path).unwrap()
+        })
+        .collect();
+    let mut effects = HeadEffects::from_joint(&joints[0]);
+    effects.tasks = SIX.map(String::from).to_vec();
+    for (index, joint) in joints.iter().enumerate().skip(1) {
+        for (model, more) in effects.models.iter_mut().zip(HeadEffects::from_joint(joint).models) {
+            for (mut task, name) in more.tasks.into_iter().zip(&SIX[2 * index..]) {
+                task.task = (*name).to_owned();
+                // Of another pair another head is the strong one.
+                let mut rolled: Vec<_> = task.heads.iter().map(|h| h.effect.clone()).collect();
+                rolled.rotate_left(5 * index);
+                task.heads.iter_mut().zip(rolled).for_each(|(head, effect)| head.effect = effect);
+                model.tasks.push(task);
+            }
+        }
+    }
+    let mut second = joints[2].clone();
+    second.contrast = Contrast::new("coloured_objects", "gender").unwrap();
+    let options = StudyOptions::default();
+    let contrasts = [joints[0].clone(), second].map(|joint| ContrastStudy::new(joint, &options).unwrap());
+    let correlation = |estimate: f64| TaskCorrelation {
+        estimate: Some(estimate),
+        prompts: Some(Interval { low: estimate - 0.1, high: estimate + 0.08 }),
+        ..contrasts[0].correlations[0].pearson.clone()
+    };
+    let mut overlaps = Vec::new();
+    for model in &effects.models {
+        for (at, a) in SIX.iter().enumerate() {
+            for (further, b) in SIX[at + 1..].iter().enumerate() {
+                let shared = 0.8 - 0.2 * further as f64;
+                overlaps.push(Overlap {
+                    info: model.info.clone(),
+                    contrast: Contrast::new(a, b).unwrap(),
+                    n_heads: model.tasks[at].heads.len(),
+                    pearson: correlation(shared),
+                    spearman: correlation(0.9 * shared),
+                    n_strong: [12, 9],
+                    n_shared: Ranged::new(Some(7.0), Some((5.0, 9.0))),
+                    jaccard: Ranged::new(
+                        Some(shared.max(0.0)),
+                        Some(((shared - 0.1).max(0.0), shared.max(0.0) + 0.1)),
+                    ),
+                });
+            }
+        }
+    }
+    let mut study = Study {
+        task_measures: task_measures(&effects, options.tau),
+        tables: vec![effects.to_table()],
+        effects,
+        overlaps,
+        repairs: Vec::new(),
+        contrasts: contrasts.into(),
+        options,
+    };
+    with_direct_effects(&mut study);
+    let mut extras = extras(&study);
+    for file in &mut extras.attention {
+        file.tasks = SIX.map(|task| TaskAttention { task: task.into(), ..file.tasks[0].clone() }).to_vec();
+    }
+    (study, extras)
+}
+
+/// The first of [`six_tasks`] alone.
+pub fn one_task(models: &[KnownModel]) -> (Study, Extras) {
+    let (mut study, mut extras) = six_tasks(models);
+    study.effects.tasks.truncate(1);
+    study.effects.models.iter_mut().for_each(|model| model.tasks.truncate(1));
+    study.task_measures = task_measures(&study.effects, study.options.tau);
+    study.tables = vec![study.effects.to_table()];
+    study.contrasts.clear();
+    study.overlaps.clear();
+    extras.experiments.clear();
+    extras.attention.iter_mut().for_each(|file| file.tasks.truncate(1));
+    (study, extras)
 }

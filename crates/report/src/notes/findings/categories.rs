@@ -21,26 +21,29 @@ pub(super) fn categories(study: &ContrastStudy) -> Finding {
         sum.iter_mut().zip(m.counts()).for_each(|(sum, n)| *sum += n);
         sum
     });
-    let parts: Vec<String> = Category::ALL
-        .into_iter()
-        .zip(counts)
-        .map(|(c, n)| format!("{} {} ({})", words::count(n), category_label(contrast, c), share(n)))
-        .collect();
+    let parts = Category::ALL.into_iter().zip(counts);
+    let parts =
+        words::kinds(parts.map(|(c, n)| (n, category_label(contrast, c), format!(" ({})", share(n)))));
     let with_shared = classified.models.iter().filter(|m| m.counts()[Category::Shared as usize] > 0).count();
     let all_weak =
         classified.models.iter().filter(|m| m.heads.iter().all(|h| h.category == Category::Weak)).count();
     let mut text = format!(
-        "At τ = {} logits, {} are {}. {} of {} {} at least one shared head; in {} all heads are weak.",
+        "At τ = {} logits, {} are {parts}. {} of {} {} at least one shared head.",
         study.options.tau,
         heads(all),
-        words::list(&parts),
-        with_shared,
+        words::capitalised(&words::none_or(with_shared)),
         models(classified.models.len()),
-        if with_shared == 1 || classified.models.len() == 1 { "has" } else { "have" },
-        all_weak,
+        if with_shared < 2 || classified.models.len() == 1 { "has" } else { "have" },
     );
+    if all_weak > 0 {
+        text += &format!(" In {} all heads are weak.", models(all_weak));
+    }
     let unstable: Option<Vec<usize>> = classified.models.iter().map(|m| m.n_unstable()).collect();
     text += &match unstable {
+        Some(unstable) if unstable.iter().sum::<usize>() == 0 => {
+            " Every category is stable: resampling the prompts changes none with a probability above 5%."
+                .to_owned()
+        }
         Some(unstable) => format!(
             " The category of {} of {} is not stable: when the prompts are resampled it changes with a probability above 5%.",
             words::count(unstable.iter().sum()),
@@ -75,13 +78,11 @@ fn relative_sentence(study: &ContrastStudy) -> String {
                 sums
             });
             let named = Category::ALL.into_iter().zip(sums);
-            let parts: Vec<String> =
-                named.map(|(c, n)| format!("{} {}", words::count(n), category_label(contrast, c))).collect();
+            let parts = words::kinds(named.map(|(c, n)| (n, category_label(contrast, c), String::new())));
             format!(
-                " Relative to a model's own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
-                 {} are {}.",
+                " Relative to a model’s own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
+                 {} are {parts}.",
                 models(n),
-                words::list(&parts)
             )
         }
     };

@@ -41,15 +41,22 @@ impl Signs {
         }
         let intervals = match self.with_interval {
             0 => "no interval can be estimated".to_owned(),
+            n if self.above + self.below == 0 => {
+                format!("of {}, none excludes 0", words::counted(n, "interval", "intervals"))
+            }
             n => format!(
                 "of {}, {} {} wholly above 0 and {} wholly below",
                 words::counted(n, "interval", "intervals"),
-                self.above,
-                if self.above == 1 { "lies" } else { "lie" },
-                self.below
+                words::none_or(self.above),
+                if self.above < 2 { "lies" } else { "lie" },
+                words::none_or(self.below)
             ),
         };
-        format!("{of} is positive in {} of {}; {intervals}.", self.positive, models(self.known))
+        format!(
+            "{of} is positive in {} of {}; {intervals}.",
+            words::none_or(self.positive),
+            models(self.known)
+        )
     }
 }
 
@@ -59,11 +66,11 @@ pub(in crate::notes) fn correlation_sentences(
 ) -> String {
     type Of = fn(&ModelCorrelations) -> TaskCorrelation;
     let [a, b] = Side::BOTH.map(|side| side_label(study.contrast(), side));
-    let pearson = format!("Pearson's correlation between Δ {a} and Δ {b} over a model's heads");
+    let pearson = format!("Pearson’s correlation between Δ {a} and Δ {b} over a model’s heads");
     let kinds: [(&str, Of); 3] = [
         (&pearson, |c| c.pearson),
-        ("Spearman's", |c| c.spearman),
-        ("Pearson's on held-out prompts", |c| c.held_out_pearson),
+        ("Spearman’s", |c| c.spearman),
+        ("Pearson’s on held-out prompts", |c| c.held_out_pearson),
     ];
     let sentence = |(name, of): (&str, Of)| {
         let signs = Signs::new(study.correlations.iter().filter(|c| keep(&c.info)).map(of));
@@ -81,7 +88,8 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
     if !templates.is_empty() {
         let zero = templates.iter().filter(|i| i.low <= 0.0 && i.high >= 0.0).count();
         text += &format!(
-            " Over templates (what prompts of other templates would give for the same model), Pearson's interval includes 0 in {zero} of {}.",
+            " Over templates (what prompts of other templates would give for the same model), Pearson’s interval includes 0 in {} of {}.",
+            words::none_or(zero),
             models(templates.len())
         );
     }
@@ -89,7 +97,7 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
     if let Some(first) = corrected.first() {
         let (low, high) = corrected.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
-            " Without the noise of measurement, which pulls a correlation towards 0, Pearson's is {} in {}.",
+            " Without the noise of measurement, which pulls a correlation towards 0, Pearson’s is {} in {}.",
             words::from_to(low, high, 2, ""),
             models(corrected.len())
         );

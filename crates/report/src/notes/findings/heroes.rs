@@ -28,7 +28,7 @@ pub(super) fn winners_curse(study: &ContrastStudy) -> Option<Finding> {
     let median = (lower + upper) / 2.0;
     let (same, of) = rows.iter().fold((0, 0), |(s, n), r| (s + r.n_same_sign, n + r.n_heads));
     let text = format!(
-        "A model's strongest heads on a task (at most {TOP_HEADS}) were judged on prompts that did not pick them: for each logit of mean |Δ| \
+        "A model’s strongest heads on a task (at most {TOP_HEADS}) were judged on prompts that did not pick them: for each logit of mean |Δ| \
          where they were picked, their mean held-out Δ, counted with the picked sign, is {} (median {} over {}); {} of {} keep their sign.",
         words::from_to(*left.first()?, *left.last()?, 2, ""),
         decimal(median, 2),
@@ -64,7 +64,7 @@ pub(super) fn attention(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
         format!("On {}, of {} {heads}: {}.", side_label(contrast, task), words::count(n), words::list(&roles))
     };
     let text = format!(
-        "The kind of token that gets most of a head's attention at the last token, over {}. {}",
+        "The kind of token that gets most of a head’s attention at the last token, over {}. {}",
         words::prompts_of(file.origin.split),
         Side::BOTH.map(sentence).join(" ")
     );
@@ -108,11 +108,15 @@ pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
             _ => format!(" Left out, for not doing the task: {}.", words::list(&left_out)),
         };
         format!(
-            "On {}, the interval of the normalised influence (0: as the corrupted run, 1: as the clean one) of {above} of {} {} lies above 0 (they \
-             bring part of the clean answer back) and of {below} below; {significant} have q ≤ {SIGNIFICANT}{}.{left_out}",
+            "On {}, the interval of the normalised influence (0: as the corrupted run, 1: as the clean one) of {} of {} {} lies above 0 (they \
+             bring part of the clean answer back) and of {} below; {} {} q ≤ {SIGNIFICANT}{}.{left_out}",
             side_label(contrast, task),
+            words::none_or(above),
             words::count(of_doing.len()),
             if of_doing.len() == 1 { "hero head" } else { "hero heads" },
+            words::none_or(below),
+            words::none_or(significant),
+            if significant < 2 { "has" } else { "have" },
             largest.unwrap_or_default(),
         )
     };
@@ -140,9 +144,11 @@ pub(super) fn transfer(study: &ContrastStudy) -> Finding {
         "No pair of models could be tested: there is one model only, or no head that works on a task has a counterpart.".to_owned()
     } else {
         format!(
-            "Heads with the same layer and number are stronger in the target than chance in {by_index} of {} (pair of models and \
-             task); heads with the same effects also lie at the same relative depth in {by_match} of {} (q ≤ {SIGNIFICANT}).",
+            "Heads with the same layer and number are stronger in the target than chance in {} of {} (pair of models and \
+             task); heads with the same effects also lie at the same relative depth in {} of {} (q ≤ {SIGNIFICANT}).",
+            words::none_or(by_index),
             words::counted(n_index, "test", "tests"),
+            words::none_or(by_match),
             words::counted(n_match, "test", "tests"),
         )
     };

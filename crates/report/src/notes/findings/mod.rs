@@ -17,7 +17,6 @@ use crate::words;
 pub(super) use correlation::correlation_sentences;
 pub use limits::limits;
 pub(super) use size::law_sentence;
-pub(super) use tasks::not_done;
 pub use tasks::{task_findings, task_limits};
 
 /// A claim and where it comes from.

@@ -43,26 +43,28 @@ pub(super) fn hero_sets(extras: &ContrastExtras) -> Option<Finding> {
             .count()
     };
     let mut text = format!(
-        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct name and the others \
+        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct answer and the others \
          than the central 95% of the random sets in {} of {} on {} and in {} on {}, over {}.",
-        below(Side::A),
+        words::none_or(below(Side::A)),
         models(compared.len()),
         side_label(contrast, Side::A),
-        below(Side::B),
+        words::none_or(below(Side::B)),
         side_label(contrast, Side::B),
         extras.ablation_prompts(),
     );
     let mut sources = vec![csv(&contrast.table(SUMMARY_TABLE))];
     let tests = extras.all.tables.iter().find(|t| t.name == contrast.table(TEST_TABLE));
-    if let Some(q_values) = tests.and_then(|t| t.column("q_value")).and_then(as_floats) {
+    if let Some(q_values) =
+        tests.and_then(|t| t.column("q_value")).and_then(as_floats).filter(|q| !q.is_empty())
+    {
         let n = q_values.len();
         let significant = q_values.iter().filter(|q| **q <= SIGNIFICANT).count();
         text += &format!(
             " Of {} of a hero set against random sets (each size, category, task and measure, and heads drawn from all layers or, where \
              that finds something, from the same ones), {} {} q ≤ {SIGNIFICANT}.",
             words::counted(n, "test", "tests"),
-            words::count(significant),
-            if significant == 1 { "has" } else { "have" },
+            words::none_or(significant),
+            if significant < 2 { "has" } else { "have" },
         );
         let floats = |name| tests.and_then(|t| t.column(name)).and_then(as_floats).unwrap_or_default();
         let ends = |values: Vec<f64>| {
@@ -113,15 +115,15 @@ pub(super) fn interaction(extras: &ContrastExtras) -> Option<Finding> {
         }
         format!(
             "more in {} and less in {} on {}",
-            words::count(more),
-            words::count(less),
+            words::none_or(more),
+            words::none_or(less),
             side_label(extras.contrast, task)
         )
     });
     let text = format!(
         "Ablated together, the heads of the largest hero set of all categories do not always do what their single effects add up to: of \
          {}, {}, each with 95% confidence over prompts. Less than the sum is what heads do that stand in for each other or work in one \
-         chain; more, that they are each other's backup.",
+         chain; more, that they are each other’s backup.",
         models(largest.len()),
         parts.join(", and "),
     );
@@ -156,20 +158,24 @@ pub(super) fn dissociation(extras: &ContrastExtras) -> Option<Finding> {
     } else {
         format!(
             "Ablating helping {only_a} heads hurts {a} more than ablating as many helping {only_b} heads does, and the other way round on \
-             {b}, with 95% confidence in both, in {} of {} with heads of both kinds to ablate; {} {} such heads.",
-            tested.iter().filter(|&&double| double).count(),
+             {b}, with 95% confidence in both, in {} of {} with heads of both kinds to ablate{}.",
+            words::none_or(tested.iter().filter(|&&double| double).count()),
             models(tested.len()),
-            models(without),
-            if without == 1 { "lacks" } else { "lack" },
+            match without {
+                0 => String::new(),
+                1 => "; 1 model lacks such heads".to_owned(),
+                n => format!("; {n} models lack such heads"),
+            },
         )
     };
     if let Some(first) = index.first() {
         let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
             " The index of dissociation, 1 where each task has heads of its own and 0 where all heads are shared, is {} in {}; its interval \
-             lies wholly above 0 in {above}.",
+             lies wholly above 0 in {}.",
             words::from_to(low, high, 2, ""),
-            models(index.len())
+            models(index.len()),
+            words::none_or(above)
         );
     }
     Some(Finding::new("Dissociation", text, [csv(&contrast.table(DISSOCIATION_TABLE))]))

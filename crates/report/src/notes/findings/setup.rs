@@ -60,12 +60,12 @@ pub(super) fn baseline_sentence(task: &str, all: &[&Baseline]) -> String {
     let accuracy = all.iter().map(|b| 100.0 * b.base_accuracy);
     let (low, high) = accuracy.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(a), h.max(a)));
     format!(
-        "On {}, the correct name is preferred to the distractor on average in {} of {}, and comes first among all candidate names on \
+        "On {}, the correct answer is preferred to the distractor on average in {} of {}, and comes first among all candidates on \
          more than half of the prompts in {} (accuracy {}).",
         task,
-        prefer,
+        words::none_or(prefer),
         models(all.len()),
-        right,
+        words::none_or(right),
         words::from_to(low, high, 1, "%"),
     )
 }
@@ -73,6 +73,15 @@ pub(super) fn baseline_sentence(task: &str, all: &[&Baseline]) -> String {
 pub(super) fn audit(study: &ContrastStudy) -> Finding {
     let zero: usize = study.audits.iter().map(|a| a.n_zero_rows).sum();
     let missing: usize = study.audits.iter().map(|a| a.n_missing.iter().sum::<usize>()).sum();
+    if zero + missing == 0 {
+        let text =
+            "No effect in the joint table is empty or an exact 0, which a measured effect hardly ever is.";
+        return Finding::new(
+            "What the joint table is worth",
+            text.into(),
+            [csv(&study.contrast().table("audit"))],
+        );
+    }
     let text = format!(
         "{} in the joint table {} empty, and {} an exact 0 on some task, which a measured effect hardly ever is.",
         words::counted(missing, "effect", "effects"),

@@ -42,18 +42,23 @@ pub(super) fn scaling(study: &ContrastStudy) -> Finding {
     let significant =
         study.scaling_laws.iter().filter(|l| l.q_value.is_some_and(|q| q <= SIGNIFICANT)).count();
     let measures = [
-        ("corr", "Pearson's correlation"),
+        ("corr", "Pearson’s correlation"),
         ("frac_strong", "The share of heads that are not weak"),
         ("frac_shared", "The share of shared heads"),
         ("frac_relative_strong", "The share of heads that are not weak at relative thresholds"),
     ];
+    if estimated == 0 {
+        let text =
+            "No line of a measure against the size could be estimated: there are too few models or sizes.";
+        return Finding::new("Change with size", text.into(), [csv(&study.contrast().table("scaling_laws"))]);
+    }
     let mut text = format!(
         "{} of {} lines of a measure against log₁₀ of the size could be estimated; {} of their slopes {} q ≤ {SIGNIFICANT}. Pooled over \
          families, with an intercept for each: ",
         words::count(estimated),
         words::count(study.scaling_laws.len()),
-        words::count(significant),
-        if significant == 1 { "has" } else { "have" },
+        words::none_or(significant),
+        if significant < 2 { "has" } else { "have" },
     );
     text +=
         &measures.iter().filter_map(|(m, name)| law_sentence(study, m, name)).collect::<Vec<_>>().join(" ");
@@ -78,7 +83,7 @@ pub(super) fn concentration(study: &ContrastStudy) -> Finding {
     let contrast = study.contrast();
     let sentence = |task: Side| match range(study, &format!("top_5pct_share_{}", contrast.key(task))) {
         Some((low, high, n)) => format!(
-            "On {}, the strongest 5% of a model's heads (interpolated between whole heads) hold {} of Σ|Δ| in {}.",
+            "On {}, the strongest 5% of a model’s heads (interpolated between whole heads) hold {} of Σ|Δ| in {}.",
             side_label(contrast, task),
             words::from_to(100.0 * low, 100.0 * high, 1, "%"),
             models(n)

@@ -144,7 +144,7 @@ fn concentration(study: &Study) -> Finding {
         let top = ends(of_task().filter_map(|m| m.concentration[1].map(|share| 100.0 * share)));
         match strong.zip(top) {
             Some(((low, high, n), (top_low, top_high, _))) => format!(
-                "On {}, {} of a model's heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
+                "On {}, {} of a model’s heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
                 task_label(task),
                 words::from_to(low, high, 1, "%"),
                 words::from_to(top_low, top_high, 1, "%"),
@@ -172,7 +172,7 @@ fn held_out(study: &Study) -> Option<Finding> {
             }
         }
         (strong > 0)
-            .then(|| format!("on {}, {} of {}", task_label(task), words::count(same), words::count(strong)))
+            .then(|| format!("on {}, {} of {}", task_label(task), words::none_or(same), words::count(strong)))
     };
     let parts: Vec<String> = study.effects.tasks.iter().filter_map(sentence).collect();
     (!parts.is_empty()).then(|| {
@@ -202,7 +202,7 @@ fn overlap(study: &Study) -> Option<Finding> {
         let shared = ends(own.iter().filter_map(|o| o.jaccard.value));
         let r = r.map_or("r is not defined".to_owned(), |(low, high, n)| {
             let range = words::from_to(low, high, 2, "");
-            format!("r is {range} in {}, its interval wholly above 0 in {above}", models(n))
+            format!("r is {range} in {}, its interval wholly above 0 in {}", models(n), words::none_or(above))
         });
         let shared = shared.map_or("no head is strong on either".to_owned(), |(low, high, _)| {
             let range = words::from_to(100.0 * low, 100.0 * high, 0, "%");
@@ -229,7 +229,7 @@ fn overlap(study: &Study) -> Option<Finding> {
         );
     }
     let text = format!(
-        "Pearson's correlation of Δ over a model's heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
+        "Pearson’s correlation of Δ over a model’s heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
         pairs.iter().map(sentence).collect::<Vec<_>>().join(" ")
     );
     Some(Finding::new("Do the same heads do several tasks", text, [csv(TASK_OVERLAP)]))
@@ -241,10 +241,15 @@ const NAMED_PAIRS: usize = 3;
 /// What a study cannot say of its tasks by themselves.
 #[must_use]
 pub fn task_limits(study: &Study, extras: &Extras) -> Vec<String> {
-    let mut limits = vec![format!(
-        "Counts of strong heads depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more of them.",
-        study.options.tau
-    )];
+    let mut limits = Vec::new();
+    // The limits of a contrast say more of these.
+    let is_alone = study.contrasts.is_empty();
+    if is_alone {
+        limits.push(format!(
+            "Counts of strong heads depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more of them.",
+            study.options.tau
+        ));
+    }
     if !study.overlaps.is_empty() {
         limits.push(
             "The shared strong heads of two tasks depend on how many each has: two tasks that most heads work on share many, whatever \
@@ -252,10 +257,12 @@ pub fn task_limits(study: &Study, extras: &Extras) -> Vec<String> {
                 .into(),
         );
     }
-    limits.push(
-        "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task."
-            .into(),
-    );
+    if is_alone {
+        limits.push(
+            "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task."
+                .into(),
+        );
+    }
     limits.push("Ablating one head at a time misses heads that stand in for each other.".into());
     limits.extend(extras.missing().into_iter().map(|m| format!("Not measured in this run: {m}.")));
     limits

@@ -1,0 +1,181 @@
+//! How many heads are strong on two tasks at once, and what other prompts would give for that.
+//!
+//! A head is strong on a task where its mean effect reaches ±τ. A resample moves means that noise has moved already, so more heads
+//! cross τ in resamples than in samples, and their percentiles lie beside what other prompts give. Only the spread is taken from
+//! them, as a dispersion: the variance of a number N of shared heads is φN, that of their share J (Jaccard's index) φJ(1 − J), and the
+//! interval holds the values whose own variance puts the estimate within q standard deviations (Wilson 1927):
+//!
+//! ```text
+//! (N̂ − N)² ≤ q² φ N        (Ĵ − J)² ≤ q² φ J(1 − J)
+//! ```
+//!
+//! It stays within what can be, and does not shrink to a point where no head is shared. φ is the larger of two estimates: the
+//! variances when the prompts of one task are resampled and the other's are kept, added and compared with the estimate, which count noise
+//! once; and the variance when both are resampled, compared with its own mean, which also sees heads that are near τ on both tasks. q
+//! is Student's, expanded for the smaller sample as in [`bca_interval`](super::interval::bca_interval). Ends of a number are whole heads.
+
+use super::bootstrap::{resampled_means, weighted_mean};
+use super::correlation_bootstrap::Measured;
+use super::functions::{Coverage, Estimate};
+use super::interval::{FEWEST_PROMPTS, Interval, expanded_quantile};
+use super::resampling::{Draws, Seed};
+use super::weighted_sums::PackedSeries;
+
+/// Heads that are strong on both tasks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SharedStrong {
+    /// Their number.
+    pub n: Estimate,
+    /// Their share of those that are strong on either; `None` where no head is.
+    pub jaccard: Option<Estimate>,
+}
+
+/// Heads with |mean| ≥ `tau` on both tasks, with intervals over as many other prompts of each, drawn independently.
+///
+/// `tasks` are the same heads' effects on either task. There are no intervals for fewer than [`FEWEST_PROMPTS`] distinct prompts of a
+/// task, nor of the share where less than half of the resamples have one.
+#[must_use]
+pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: [&Seed; 2]) -> SharedStrong {
+    let of_means = |means: &[f64]| means.iter().map(|mean| mean.abs() >= tau).collect::<Vec<bool>>();
+    let observed = tasks.map(|task| {
+        let means: Vec<f64> = task.series.iter().map(|s| weighted_mean(s, task.weights)).collect();
+        of_means(&means)
+    });
+    let [n, jaccard] = counts(&observed[0], &observed[1]);
+    let without = SharedStrong {
+        n: Estimate { value: n, interval: None },
+        jaccard: jaccard.is_finite().then_some(Estimate { value: jaccard, interval: None }),
+    };
+    let n_heads = observed[0].len();
+    if n_heads == 0 || tasks.iter().any(|task| task.weights.len() < FEWEST_PROMPTS) {
+        return without;
+    }
+    let n_resamples = coverage.n_resamples as usize;
+    let mut n_smallest = usize::MAX;
+    // Which heads are strong under every resample, task by task. [n_resamples * n_heads]
+    let resampled = [0, 1].map(|task| {
+        let Measured { series, weights } = tasks[task];
+        let draws = Draws::new(weights);
+        n_smallest = n_smallest.min(draws.len());
+        let packed = PackedSeries::new(weights.len(), series.iter().map(Vec::as_slice));
+        of_means(&resampled_means(&packed, &draws, weights.len(), n_resamples, seeds[task]))
+    });
+    let [a, b] = [0, 1].map(|task: usize| resampled[task].chunks_exact(n_heads));
+    let only_a = a.clone().map(|a| counts(a, &observed[1]));
+    let only_b = b.clone().map(|b| counts(&observed[0], b));
+    let both = a.zip(b).map(|(a, b)| counts(a, b));
+    let [only_a, only_b, both] = [only_a.collect::<Vec<_>>(), only_b.collect(), both.collect()];
+
+    let quantile = expanded_quantile(coverage.level, n_smallest);
+    let interval = |which: usize, value: f64| -> Option<Interval> {
+        let spread = |values: &[[f64; 2]]| mean_and_variance(values.iter().map(|v| v[which]), n_resamples);
+        let ((_, of_a), (_, of_b), (mean, of_both)) = (spread(&only_a)?, spread(&only_b)?, spread(&both)?);
+        let kind = if which == 0 { Scale::Number { most: n_heads as f64 } } else { Scale::Share };
+        let once = kind.dispersion(of_a + of_b, value);
+        let phi = once.max(kind.dispersion(of_both, mean));
+        Some(kind.interval(value, quantile * quantile * phi))
+    };
+    SharedStrong {
+        n: Estimate { value: n, interval: interval(0, n) },
+        jaccard: without.jaccard.map(|found| Estimate { interval: interval(1, found.value), ..found }),
+    }
+}
+
+/// Heads that are strong on both tasks, and their share of those that are strong on either: NaN where none is.
+fn counts(a: &[bool], b: &[bool]) -> [f64; 2] {
+    let both = a.iter().zip(b).filter(|(a, b)| **a && **b).count() as f64;
+    let either = a.iter().zip(b).filter(|(a, b)| **a || **b).count() as f64;
+    [both, both / either]
+}
+
+/// Mean and variance of the values that are numbers; `None` where less than half of `n` are.
+fn mean_and_variance(values: impl Iterator<Item = f64> + Clone, n: usize) -> Option<(f64, f64)> {
+    let values = values.filter(|v| v.is_finite());
+    let found = values.clone().count();
+    if 2 * found <= n {
+        return None;
+    }
+    let mean = values.clone().sum::<f64>() / found as f64;
+    Some((mean, values.map(|v| (v - mean).powi(2)).sum::<f64>() / (found - 1).max(1) as f64))
+}
+
+/// How the variance of an estimate goes with its value.
+#[derive(Clone, Copy)]
+enum Scale {
+    /// φN, for a number of heads of at most `most`.
+    Number { most: f64 },
+    /// φJ(1 − J)
+    Share,
+}
+
+impl Scale {
+    fn dispersion(self, variance: f64, at: f64) -> f64 {
+        let unit = match self {
+            Self::Number { .. } => at,
+            Self::Share => at * (1.0 - at),
+        };
+        if unit > 0.0 { variance / unit } else { 0.0 }
+    }
+
+    /// The values that lie within the estimate's reach; `k` is q²φ.
+    fn interval(self, estimate: f64, k: f64) -> Interval {
+        match self {
+            Self::Number { most } => {
+                let (middle, half) = (estimate + 0.5 * k, (k * estimate + 0.25 * k * k).sqrt());
+                Interval { low: (middle - half).floor().max(0.0), high: (middle + half).ceil().min(most) }
+            }
+            Self::Share => {
+                let middle = estimate + 0.5 * k;
+                let half = (k * estimate * (1.0 - estimate) + 0.25 * k * k).sqrt();
+                let end = |x: f64| (x / (1.0 + k)).clamp(0.0, 1.0);
+                Interval { low: end(middle - half), high: end(middle + half) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COVERAGE: Coverage = Coverage { n_resamples: 500, level: 0.95 };
+
+    fn found(a: &[Vec<f64>], b: &[Vec<f64>]) -> SharedStrong {
+        let weights = vec![1; a[0].len()];
+        let measured = |series| Measured { series, weights: &weights };
+        let seeds = ["a", "b"].map(|task| Seed::new(1, &[task]));
+        shared_strong([measured(a), measured(b)], 0.05, COVERAGE, seeds.each_ref())
+    }
+
+    #[test]
+    fn heads_are_counted_and_what_is_certain_has_no_width() {
+        let constant = |values: [f64; 4]| values.map(|v| vec![v; 12]).to_vec();
+        let (a, b) = (constant([0.1, -0.1, 0.01, 0.0]), constant([0.2, 0.01, -0.3, 0.0]));
+        let shared = found(&a, &b);
+        let certain = |value| Estimate { value, interval: Some(Interval { low: value, high: value }) };
+        assert_eq!((shared.n, shared.jaccard), (certain(1.0), Some(certain(1.0 / 3.0))));
+        let none = found(&constant([0.01; 4]), &b);
+        assert_eq!((none.n, none.jaccard), (certain(0.0), Some(certain(0.0))));
+        let nothing = found(&constant([0.01; 4]), &constant([0.0; 4]));
+        assert_eq!((nothing.n, nothing.jaccard), (certain(0.0), None));
+        let few = |series: Vec<Vec<f64>>| series.iter().map(|s| s[..9].to_vec()).collect::<Vec<_>>();
+        let few = found(&few(a), &few(b));
+        assert_eq!((few.n.value, few.n.interval, few.jaccard.unwrap().interval), (1.0, None, None));
+    }
+
+    /// Wilson's interval for a share, and its limit for rare events.
+    #[test]
+    fn the_interval_is_wilsons() {
+        // 15 of 50, by the textbook formula: centre (p + z²/2n) / (1 + z²/n).
+        let z2 = 1.959_963_985f64.powi(2);
+        let of_share = Scale::Share.interval(0.3, z2 / 50.0);
+        assert!(
+            (of_share.low - 0.191_036).abs() < 1e-5 && (of_share.high - 0.437_504).abs() < 1e-5,
+            "{of_share:?}"
+        );
+        // A Poisson count of 0: up to z².
+        let of_number = Scale::Number { most: 100.0 }.interval(0.0, z2);
+        assert_eq!((of_number.low, of_number.high), (0.0, 4.0));
+        assert_eq!(Scale::Number { most: 2.0 }.interval(1.0, z2).high, 2.0);
+    }
+}
