@@ -3,9 +3,10 @@
 //! Cubins run on the very architecture that they are compiled for. Other cards from compute capability 8.0 on get PTX, which
 //! their driver compiles when a kernel is first used.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use serde::Deserialize;
 
@@ -16,6 +17,10 @@ use crate::module::{Arguments, Function};
 
 const MANIFEST: &str = include_str!("../carried/manifest.json");
 const ARCHIVE: &[u8] = include_bytes!("../carried/kernels.zst");
+
+/// If set, every kernel is waited for and timed, and a table is printed to standard error at the end: where the time goes, and the
+/// most memory that was in use.
+pub const TIMES_VARIABLE: &str = "CIRCUIT_SCALING_CUDA_TIMES";
 
 /// What is carried.
 #[derive(Deserialize)]
@@ -110,13 +115,18 @@ pub struct Kernels {
     context: Context,
     images: HashMap<String, (Shape, Vec<u8>)>,
     loaded: Mutex<HashMap<String, Arc<Kernel>>>,
+    times: Option<Times>,
 }
+
+/// Launches and seconds of each kernel.
+type Times = Arc<Mutex<BTreeMap<String, (u64, f64)>>>;
 
 /// A loaded kernel.
 pub struct Kernel {
     /// Its shape.
     pub shape: Shape,
     function: Function,
+    times: Option<Times>,
 }
 
 impl Kernel {
@@ -128,7 +138,16 @@ impl Kernel {
     /// # Panics
     /// If the arguments are not of the kinds that it has.
     pub fn launch(&self, grid: [usize; 3], arguments: Arguments) -> Result<(), CudaError> {
-        self.function.launch(&self.shape.parameters, grid, arguments)
+        let launch = || self.function.launch(&self.shape.parameters, grid, arguments);
+        let Some(times) = &self.times else { return launch() };
+        self.function.context().wait()?;
+        let start = Instant::now();
+        launch()?;
+        self.function.context().wait()?;
+        let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kernel = times.entry(self.shape.name.clone()).or_default();
+        *of_kernel = (of_kernel.0 + 1, of_kernel.1 + start.elapsed().as_secs_f64());
+        Ok(())
     }
 }
 
@@ -142,7 +161,8 @@ impl Kernels {
         let manifest = Manifest::carried()?;
         let part = manifest.part(context.device())?;
         let images = part.images()?.into_iter().map(|(shape, image)| (shape.name.clone(), (shape, image)));
-        Ok(Self { context: context.clone(), images: images.collect(), loaded: Mutex::default() })
+        let times = std::env::var_os(TIMES_VARIABLE).map(|_| Times::default());
+        Ok(Self { context: context.clone(), images: images.collect(), loaded: Mutex::default(), times })
     }
 
     /// A kernel by its name.
@@ -157,9 +177,22 @@ impl Kernels {
         let missing = || CudaError::Archive { what: format!("there is no kernel {name}") };
         let (shape, image) = self.images.get(name).ok_or_else(missing)?;
         let function = self.context.function(image, name, shape.warps, shape.shared)?;
-        let kernel = Arc::new(Kernel { shape: shape.clone(), function });
+        let kernel = Arc::new(Kernel { shape: shape.clone(), function, times: self.times.clone() });
         loaded.insert(name.to_owned(), kernel.clone());
         Ok(kernel)
+    }
+}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        let Some(times) = &self.times else { return };
+        let times = times.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: f64 = times.values().map(|(_, seconds)| seconds).sum();
+        for (name, (launches, seconds)) in &*times {
+            eprintln!("{name:28} {launches:8} launches {seconds:9.3} s {:5.1}%", 100.0 * seconds / total);
+        }
+        let peak = self.context.peak() as f64 / f64::from(1 << 30);
+        eprintln!("all kernels {total:.3} s; memory in use at most {peak:.2} GiB");
     }
 }
 

@@ -30,7 +30,7 @@ mod sys;
 pub use context::Context;
 pub use driver::{DRIVER_VARIABLE, Device, Driver};
 pub use error::CudaError;
-pub use kernels::{Kernel, Kernels, Manifest, Part, Shape};
+pub use kernels::{Kernel, Kernels, Manifest, Part, Shape, TIMES_VARIABLE};
 pub use memory::{Array, Element};
 pub use module::Arguments;
 pub use sys::Address;

@@ -131,6 +131,10 @@ impl Arguments {
 }
 
 impl Function {
+    pub fn context(&self) -> &Context {
+        &self.module.context
+    }
+
     /// Starts the kernel on a grid of blocks, after all work before. Nothing is started on an empty grid.
     ///
     /// `parameters` are the kinds of the kernel's own. Triton's kernels end with two further pointers, to scratch memory, which

@@ -51,7 +51,7 @@ pub mod weights;
 pub use attention::{AttentionRow, Queries, attention_rows};
 pub use capture::{Cache, CaptureError, LayerCache};
 pub use cost::{Cost, cost};
-pub use device::{Compute, Device, DeviceChoice, DeviceError, Found, Precision, devices};
+pub use device::{Compute, Device, DeviceChoice, DeviceError, Precision};
 pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;
 pub use load::load;

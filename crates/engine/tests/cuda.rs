@@ -11,9 +11,8 @@ use std::process::{Command, Output};
 use checkpoints::{Expected, decoder, heads, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement};
-use cs_engine::{
-    Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Prompt, Readings, devices,
-};
+use cs_engine::device::devices;
+use cs_engine::{Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Prompt, Readings};
 use effects::{apart, effects, experiments};
 
 /// Runs a test of this program again with the fake driver, and settings of it.
@@ -83,6 +82,28 @@ fn compare(name: &str, precision: Precision) {
         worst = f64::max(worst, most);
     }
     println!("{name:28} {precision:6} {worst:.1e}");
+}
+
+/// The goldens on a card of this machine, against the processor's own numbers.
+#[test]
+fn effects_on_a_real_card_are_the_processors() {
+    let compute = Compute::choose(&DeviceChoice::Auto, None).expect("some device");
+    if compute == Compute::cpu() {
+        println!("skipped: there is no card");
+        return;
+    }
+    for name in names() {
+        let (cpu, card) = (decoder(&name), decoder(&name).on(&compute).expect("a model fits"));
+        let prompts = Expected::read(&name).prompts();
+        let mut worst = 0.0;
+        for (what, branches) in experiments(&cpu).into_iter().filter(|(what, _)| !what.ends_with("others")) {
+            let (expected, found) = (effects(&cpu, &prompts, &branches), effects(&card, &prompts, &branches));
+            let (most, _) = apart(&expected, &found);
+            assert!(most <= 2e-5, "{name}, {what}: {most:.1e} of the largest effect");
+            worst = f64::max(worst, most);
+        }
+        println!("{name:28} on a card: {worst:.1e} of the largest effect");
+    }
 }
 
 #[test]
