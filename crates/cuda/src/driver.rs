@@ -49,7 +49,7 @@ impl Driver {
     /// # Errors
     /// [`CudaError::NoDriver`], [`CudaError::MissingFunction`], [`CudaError::NoDevice`].
     pub fn open() -> Result<Self, CudaError> {
-        match std::env::var_os(DRIVER_VARIABLE) {
+        match std::env::var_os(DRIVER_VARIABLE).filter(|path| !path.is_empty()) {
             Some(path) => Self::open_at(Path::new(&path)),
             None => {
                 let mut why = String::new();

@@ -367,3 +367,18 @@ fn rates_of_products() {
         }
     }
 }
+
+/// Takes all of a card's memory and holds it for a while, for another process to find it full.
+#[test]
+#[ignore = "fills the card: run by tools/gpu_check"]
+fn holds_the_card() {
+    let Some((card, _)) = sides() else { return };
+    let mut held = vec![];
+    for bytes in [1 << 30, 64 << 20, 8 << 20] {
+        while let Ok(block) = card.context.array::<u16>(bytes / 2) {
+            held.push(block);
+        }
+    }
+    println!("{} blocks are held", held.len());
+    std::thread::sleep(std::time::Duration::from_secs(12));
+}
