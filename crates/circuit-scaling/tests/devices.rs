@@ -85,7 +85,9 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
         assert!(error.contains(words) && error.trim_end().lines().count() == 1, "{words}: {error}");
         let results = folder.path().join("out/results");
         let scans = results.read_dir().map_or(0, |files| {
-            files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "json")).count()
+            files
+                .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "json"))
+                .count()
         });
         assert_eq!(scans, 0, "{words}: no scan is written");
     }

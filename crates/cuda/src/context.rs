@@ -160,7 +160,8 @@ impl Shared {
         // A kept block that is not much larger.
         let fitting = {
             let kept = &mut lock(&self.memory).kept;
-            let key = kept.range(size..=size + size / 8).find(|(_, blocks)| !blocks.is_empty()).map(|(&k, _)| k);
+            let key =
+                kept.range(size..=size + size / 8).find(|(_, blocks)| !blocks.is_empty()).map(|(&k, _)| k);
             key.and_then(|key| kept.get_mut(&key)?.pop().map(|address| (address, key)))
         };
         let (address, size) = match fitting {

@@ -160,7 +160,8 @@ impl Driver {
             // SAFETY: the pointer is to a string's; what it is set to lives as long as the driver.
             let got = unsafe { function(status, &mut text) };
             // SAFETY: as above.
-            (got == 0 && !text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+            (got == 0 && !text.is_null())
+                .then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
         };
         match (of(self.api.error_name), of(self.api.error_text)) {
             (Some(name), Some(text)) => format!("{name}, {text}"),

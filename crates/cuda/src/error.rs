@@ -10,7 +10,9 @@ pub enum CudaError {
         why: String,
     },
     /// A library that is not a whole driver.
-    #[error("the NVIDIA driver has no function {symbol}: install a driver of 2023 or later, or use --device cpu")]
+    #[error(
+        "the NVIDIA driver has no function {symbol}: install a driver of 2023 or later, or use --device cpu"
+    )]
     MissingFunction {
         /// What it lacks.
         symbol: &'static str,

@@ -212,7 +212,8 @@ impl Part {
             .map_err(|e| bad(e.to_string()))?;
         let mut rest = &raw[..];
         let mut take = |n: usize| {
-            let (taken, left) = rest.split_at_checked(n).ok_or_else(|| bad("a kernel is cut off".to_owned()))?;
+            let (taken, left) =
+                rest.split_at_checked(n).ok_or_else(|| bad("a kernel is cut off".to_owned()))?;
             rest = left;
             Ok::<_, CudaError>(taken)
         };

@@ -138,9 +138,8 @@ impl<T: Element> Array<T> {
             let (shared, from) = (&self.context.0, self.address_of(range.start));
             let bytes = size_of_val(&values[..]);
             // SAFETY: both sides hold as many bytes, and `values` is not touched before the stream has been waited for.
-            let copied = unsafe {
-                (shared.api().download)(values.as_mut_ptr().cast(), from, bytes, shared.stream())
-            };
+            let copied =
+                unsafe { (shared.api().download)(values.as_mut_ptr().cast(), from, bytes, shared.stream()) };
             shared.check("cuMemcpyDtoHAsync", copied)?;
             self.context.wait()?;
         }

@@ -51,7 +51,8 @@ impl Context {
         };
         self.0.check("cuModuleLoadDataEx", loaded)?;
         let module = Arc::new(Module { context: self.clone(), handle: Sent(module) });
-        let c_name = CString::new(name).map_err(|_| CudaError::Archive { what: format!("kernel {name:?}") })?;
+        let c_name =
+            CString::new(name).map_err(|_| CudaError::Archive { what: format!("kernel {name:?}") })?;
         let mut handle = ptr::null_mut();
         // SAFETY: the module was just loaded, and the name ends in a zero byte.
         let found = unsafe { (api.module_function)(&mut handle, module.handle.0, c_name.as_ptr()) };
@@ -149,7 +150,8 @@ impl Function {
         let mut slots = arguments.slots;
         slots.extend([0, 0]);
         // Values are little-endian, so that a slot's address is that of the value in it, whatever its width.
-        let mut pointers: Vec<*mut c_void> = slots.iter_mut().map(|slot| ptr::from_mut(slot).cast()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            slots.iter_mut().map(|slot| ptr::from_mut(slot).cast()).collect();
         // SAFETY: one pointer per parameter, as checked, each to 8 bytes that live until the call returns. What the kernel reads and
         // writes is the card's memory, none of this process's: beyond an array it finds other arrays, or the card is lost.
         let launched = unsafe {

@@ -68,7 +68,10 @@ impl Draw {
     }
 
     fn below(&mut self, bound: usize, n: usize) -> Vec<u32> {
-        (0..n).map(|_| ((self.next() * 0.5 + 0.5) * bound as f32) as u32).map(|i| i.min(bound as u32 - 1)).collect()
+        (0..n)
+            .map(|_| ((self.next() * 0.5 + 0.5) * bound as f32) as u32)
+            .map(|i| i.min(bound as u32 - 1))
+            .collect()
     }
 }
 
@@ -117,7 +120,10 @@ fn compare(name: &str, card: &[f32], host: &[f32], bound: f32) {
     assert_eq!(card.len(), host.len());
     let largest = host.iter().fold(0.0f32, |max, x| max.max(x.abs()));
     assert!(host.iter().all(|x| x.is_finite()) && largest > 0.0, "{name}: the host's");
-    let off = card.iter().zip(host).fold(0.0f32, |max, (a, b)| if a.is_nan() { f32::NAN } else { max.max((a - b).abs()) });
+    let off = card
+        .iter()
+        .zip(host)
+        .fold(0.0f32, |max, (a, b)| if a.is_nan() { f32::NAN } else { max.max((a - b).abs()) });
     println!("{name:28} largest difference {:.1e}", off / largest);
     assert!(off / largest <= bound, "{name}: {:.1e} of the largest", off / largest);
 }
@@ -143,7 +149,8 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                 let (w, w_lo) = (side.bits(&weights.0), side.bits(&weights.1));
                 let (residual, source) = (side.floats(&residual), side.ints(&source));
                 let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
-                let arguments = arguments.array(&residual).array(&source).ints([m, n, padded(k)]).flag(true).flag(true);
+                let arguments =
+                    arguments.array(&residual).array(&source).ints([m, n, padded(k)]).flag(true).flag(true);
                 let arguments = arguments.float(0.5).ints([padded(n), n]).flag(true).int(2);
                 side.launch(&of, side.tiles(&of, m, n), arguments);
                 out.to_vec().expect("a result")
@@ -154,7 +161,8 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                 let of = name.clone();
                 let (parts, weights) = (a.clone(), w.clone());
                 let nodes = 7;
-                let (plain, plain_up, up) = (draw.vector(nodes * n), draw.vector(nodes * n), draw.vector(m * n));
+                let (plain, plain_up, up) =
+                    (draw.vector(nodes * n), draw.vector(nodes * n), draw.vector(m * n));
                 let plain_of = draw.below(nodes, 10);
                 let case = move |side: &Side| {
                     let (out_hi, out_lo) = (side.nan_bits(m * padded(n)), side.nan_bits(m * padded(n)));
@@ -163,12 +171,14 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                     let (plain, plain_of) = (side.floats(&plain), side.ints(&plain_of));
                     let (plain_up, up) = (side.floats(&plain_up), side.floats(&up));
                     let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w);
-                    let mut arguments = arguments.array(&out_hi).array(&out_lo).array(&plain).array(&plain_of);
+                    let mut arguments =
+                        arguments.array(&out_hi).array(&out_lo).array(&plain).array(&plain_of);
                     if kind == "gate" {
                         arguments = arguments.array(&plain_up).array(&up);
                     }
                     let arguments = arguments.ints([m, n, padded(k)]).flag(true).flag(false).float(1.0);
-                    let arguments = arguments.ints([padded(n), n, padded(n), 10]).float(1.595_769_2).float(0.071_354_81);
+                    let arguments =
+                        arguments.ints([padded(n), n, padded(n), 10]).float(1.595_769_2).float(0.071_354_81);
                     side.launch(&of, side.tiles(&of, m, padded(n)), arguments);
                     joined(&out_hi.to_vec().expect("a result"), &out_lo.to_vec().expect("a result"), is_brain)
                 };
@@ -193,8 +203,10 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                     "f32" => arguments.array(&w).array(&w),
                     _ => arguments.array(&hi).array(&lo),
                 };
-                let arguments = arguments.array(&bias).array(&out).array(None::<&Array<f32>>).array(None::<&Array<u32>>);
-                let arguments = arguments.ints([m, n, k]).float(2.0).int(padded(n)).flag(true).flag(false).int(0);
+                let arguments =
+                    arguments.array(&bias).array(&out).array(None::<&Array<f32>>).array(None::<&Array<u32>>);
+                let arguments =
+                    arguments.ints([m, n, k]).float(2.0).int(padded(n)).flag(true).flag(false).int(0);
                 side.launch(&of, side.tiles(&of, m, n), arguments);
                 out.to_vec().expect("a result")
             };
@@ -213,8 +225,13 @@ fn rows(cases: &mut Vec<(String, Case, f32)>) {
         let case = move |side: &Side| {
             let (x, gain, bias) = (side.floats(&of_x), side.floats(&of_gain), side.floats(&bias));
             let out = side.nan(nodes * width);
-            let arguments = Arguments::new().array(&out).array(&x).array(&gain).array(&bias).ints([width, width]);
-            side.launch(&format!("norm_{block}"), [nodes, 1, 1], arguments.flag(true).float(1e-5).flag(true).flag(true));
+            let arguments =
+                Arguments::new().array(&out).array(&x).array(&gain).array(&bias).ints([width, width]);
+            side.launch(
+                &format!("norm_{block}"),
+                [nodes, 1, 1],
+                arguments.flag(true).float(1e-5).flag(true).flag(true),
+            );
             out.to_vec().expect("a result")
         };
         cases.push((format!("norm_{block}"), Box::new(case), 2e-6));
@@ -222,7 +239,8 @@ fn rows(cases: &mut Vec<(String, Case, f32)>) {
             let (x, delta, gain) = (side.floats(&x), side.floats(&delta), side.floats(&gain));
             let plain_of = side.ints(&plain_of);
             let (hi, lo) = (side.nan_bits(m * padded(width)), side.nan_bits(m * padded(width)));
-            let arguments = Arguments::new().array(None::<&Array<f32>>).array(&hi).array(&lo).array(&x).array(&plain_of);
+            let arguments =
+                Arguments::new().array(None::<&Array<f32>>).array(&hi).array(&lo).array(&x).array(&plain_of);
             let arguments = arguments.array(&delta).array(None::<&Array<u32>>).array(&gain);
             let arguments = arguments.ints([3, width, width, width, padded(width)]).flag(true).float(1e-5);
             let arguments = arguments.flag(true).flag(false).flag(false).flag(false).int(1);
@@ -237,7 +255,8 @@ fn rows(cases: &mut Vec<(String, Case, f32)>) {
         let (x, up) = (draw.vector(n), draw.vector(n));
         let case = move |side: &Side| {
             let (x, up, out) = (side.floats(&x), side.floats(&up), side.nan(n));
-            let arguments = Arguments::new().array(&out).array(&x).array(&up).int(n).float(1.0).float(0.0).flag(gated);
+            let arguments =
+                Arguments::new().array(&out).array(&x).array(&up).int(n).float(1.0).float(0.0).flag(gated);
             let name = format!("activate_{act}");
             let grid = [n.div_ceil(side.kernels.get(&name).expect("a kernel").shape.b), 1, 1];
             side.launch(&name, grid, arguments);
@@ -261,7 +280,8 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
             path
         };
         let positions: Vec<u32> = (0..n).map(|node| path(node).len() as u32 - 1).collect();
-        let ends: Vec<u32> = (0..n).map(|node| if (40..44).contains(&node) { 44 } else { n as u32 }).collect();
+        let ends: Vec<u32> =
+            (0..n).map(|node| if (40..44).contains(&node) { 44 } else { n as u32 }).collect();
         let (d_attn, d_kv) = (heads * d_head, kv_heads * d_head);
         let mut draw = Draw(5);
         let (q, kv, z) = (draw.vector(n * d_attn), draw.vector(n * 2 * d_kv), draw.vector(n * d_attn));
@@ -269,25 +289,31 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
         let case = move |side: &Side| {
             let name = format!("attend_{width}");
             let bq = side.kernels.get(&name).expect("a kernel").shape.bq;
-            let tiles: Vec<Vec<usize>> = (0..n).step_by(bq).map(|first| (first..n.min(first + bq)).collect()).collect();
+            let tiles: Vec<Vec<usize>> =
+                (0..n).step_by(bq).map(|first| (first..n.min(first + bq)).collect()).collect();
             let (mut from, mut count, mut keys) = (vec![], vec![], vec![]);
             for tile in &tiles {
-                let seen: std::collections::BTreeSet<usize> = tile.iter().flat_map(|&node| path(node)).collect();
+                let seen: std::collections::BTreeSet<usize> =
+                    tile.iter().flat_map(|&node| path(node)).collect();
                 from.push(keys.len() as u32);
                 count.push(seen.len() as u32);
                 keys.extend(seen.into_iter().map(|node| node as u32));
             }
             let all: Vec<u32> = (0..n as u32).collect();
-            let rows: Vec<u32> = (0..tiles.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
+            let rows: Vec<u32> =
+                (0..tiles.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
             let (q, kv, z) = (side.floats(&q), side.floats(&kv), side.floats(&z));
             let (dq, dkv, out) = (side.floats(&dq), side.floats(&dkv), side.nan(runs * n * d_attn));
             let [rows, nodes, from, count, keys] = [&rows, &all, &from, &count, &keys].map(|v| side.ints(v));
             let (ends, positions) = (side.ints(&ends), side.ints(&positions));
             let none = None::<&Array<u16>>;
-            let arguments = Arguments::new().array(&out).array(none).array(none).array(&q).array(&kv).array(&z);
-            let arguments = arguments.array(&dq).array(&dkv).array(&rows).array(&nodes).array(&from).array(&count);
+            let arguments =
+                Arguments::new().array(&out).array(none).array(none).array(&q).array(&kv).array(&z);
+            let arguments =
+                arguments.array(&dq).array(&dkv).array(&rows).array(&nodes).array(&from).array(&count);
             let arguments = arguments.array(&keys).array(&ends).array(&positions).array(&nodes);
-            let arguments = arguments.ints([n, n, d_head, heads / kv_heads, d_attn, d_kv, d_attn]).float(0.2).float(5.0);
+            let arguments =
+                arguments.ints([n, n, d_head, heads / kv_heads, d_attn, d_kv, d_attn]).float(0.2).float(5.0);
             let arguments = arguments.int(30).flag(true).flag(false).int(0);
             let arguments = arguments.array(none).array(none).array(none);
             side.launch(&name, [tiles.len(), heads, runs], arguments);
@@ -298,7 +324,8 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
 }
 
 fn sides() -> Option<(Side, Side)> {
-    let host = Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver")).expect("its card");
+    let host = Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver"))
+        .expect("its card");
     match Driver::open().ok().as_ref().and_then(Side::new) {
         Some(card) => Some((card, host)),
         None => {
@@ -339,9 +366,20 @@ fn rows_of_products_stand_alone() {
     }
 }
 
-fn product(hi: &Array<u16>, lo: &Array<u16>, w: &Array<u16>, out: &Array<f32>, (m, k, n): (usize, usize, usize)) -> Arguments {
+fn product(
+    hi: &Array<u16>,
+    lo: &Array<u16>,
+    w: &Array<u16>,
+    out: &Array<f32>,
+    (m, k, n): (usize, usize, usize),
+) -> Arguments {
     let arguments = Arguments::new().array(hi).array(lo).array(w).array(w).array(out);
-    let arguments = arguments.array(None::<&Array<f32>>).array(None::<&Array<u32>>).ints([m, n, k]).flag(true).flag(false);
+    let arguments = arguments
+        .array(None::<&Array<f32>>)
+        .array(None::<&Array<u32>>)
+        .ints([m, n, k])
+        .flag(true)
+        .flag(false);
     arguments.float(1.0).ints([n, n]).flag(false).int(0)
 }
 
@@ -355,7 +393,13 @@ fn rates_of_products() {
             let zeros = |len| card.context.zeros::<u16>(len).expect("memory");
             let (hi, lo, w) = (zeros(m * k), zeros(m * k), zeros(k * n));
             let out = card.context.array::<f32>(m * n).expect("memory");
-            let once = || card.launch("product_f16", card.tiles("product_f16", m, n), product(&hi, &lo, &w, &out, (m, k, n)));
+            let once = || {
+                card.launch(
+                    "product_f16",
+                    card.tiles("product_f16", m, n),
+                    product(&hi, &lo, &w, &out, (m, k, n)),
+                )
+            };
             once();
             card.context.wait().expect("a product");
             let (start, turns) = (Instant::now(), 20);

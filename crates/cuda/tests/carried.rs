@@ -22,7 +22,10 @@ fn kernels_are_of_their_sources() {
         files.filter(|path| path.extension().is_some_and(|e| e == "py")).collect::<Vec<PathBuf>>()
     };
     let mut sources = BTreeMap::new();
-    for path in python(tools().join("kernels")).into_iter().chain(["variants.py", "compile.py"].map(|f| tools().join(f))) {
+    for path in python(tools().join("kernels"))
+        .into_iter()
+        .chain(["variants.py", "compile.py"].map(|f| tools().join(f)))
+    {
         let name = path.strip_prefix(tools()).unwrap().to_string_lossy().replace('\\', "/");
         sources.insert(name, hash(&std::fs::read(&path).unwrap()));
     }
@@ -36,16 +39,22 @@ fn kernels_are_of_their_sources() {
 #[test]
 fn every_architecture_has_all_kernels() {
     let manifest = Manifest::carried().unwrap();
-    let of_parts: Vec<(u32, bool)> = manifest.parts.iter().map(|part| (part.architecture, part.ptx)).collect();
+    let of_parts: Vec<(u32, bool)> =
+        manifest.parts.iter().map(|part| (part.architecture, part.ptx)).collect();
     let cubins = [80, 86, 89, 90, 100, 120].map(|architecture| (architecture, false));
     assert_eq!(of_parts, [&cubins[..], &[(80, true)]].concat());
-    let names = |part: &cs_cuda::Part| part.kernels.iter().map(|shape| shape.name.clone()).collect::<Vec<String>>();
+    let names =
+        |part: &cs_cuda::Part| part.kernels.iter().map(|shape| shape.name.clone()).collect::<Vec<String>>();
     for part in &manifest.parts {
         assert_eq!(names(part), names(&manifest.parts[0]), "{}", part.architecture);
         for (shape, image) in part.images().unwrap() {
             if part.ptx {
                 let text = std::str::from_utf8(&image).unwrap();
-                assert!(text.ends_with('\0') && text.contains(&format!(".entry {}(", shape.name)), "{}", shape.name);
+                assert!(
+                    text.ends_with('\0') && text.contains(&format!(".entry {}(", shape.name)),
+                    "{}",
+                    shape.name
+                );
                 // What a driver of CUDA 12.0 reads.
                 assert!(text.contains(".version 8.0") && text.contains(".target sm_80"), "{}", shape.name);
             } else {
@@ -70,7 +79,8 @@ const CARDS: [(u32, u32, u32); 6] = [
 
 #[test]
 fn nothing_spills_and_everything_fits() {
-    let table = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("carried/resources.csv")).unwrap();
+    let table =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("carried/resources.csv")).unwrap();
     let manifest = Manifest::carried().unwrap();
     let mut rows = table.lines();
     assert_eq!(rows.next(), Some("architecture,kernel,threads,registers,stack,shared"));
@@ -78,7 +88,8 @@ fn nothing_spills_and_everything_fits() {
     for row in rows {
         let cells: Vec<&str> = row.split(',').collect();
         let number = |i: usize| cells[i].parse::<u32>().unwrap();
-        let (architecture, threads, registers, stack, shared) = (number(0), number(2), number(3), number(4), number(5));
+        let (architecture, threads, registers, stack, shared) =
+            (number(0), number(2), number(3), number(4), number(5));
         let (_, of_card, most_shared) = CARDS.into_iter().find(|card| card.0 == architecture).unwrap();
         assert_eq!(stack, 0, "spills: {row}");
         assert!(threads * registers <= of_card && shared <= most_shared, "{row}");

@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 
 use checkpoints::{Expected, decoder, heads, names};
 use cs_engine::decoder::Decoder;
-use cs_engine::intervention::{Branch, Replacement};
 use cs_engine::device::devices;
+use cs_engine::intervention::{Branch, Replacement};
 use cs_engine::{Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Prompt, Readings};
 use effects::{apart, effects, experiments};
 
@@ -120,7 +120,8 @@ fn exact() {
         let all = Branch::ablate(heads(&card), Replacement::ValueBias);
         let one = |head| Branch::ablate([head], Replacement::ValueBias);
         let branches: Vec<Branch> = heads(&card).into_iter().map(one).chain([all]).collect();
-        let run = |prompts: &[Prompt]| Readings::collect(&card, prompts, &branches, Options::default()).unwrap();
+        let run =
+            |prompts: &[Prompt]| Readings::collect(&card, prompts, &branches, Options::default()).unwrap();
         let together = run(&prompts);
         for (i, prompt) in prompts.iter().enumerate() {
             let alone = run(std::slice::from_ref(prompt));
@@ -153,7 +154,8 @@ fn problem(error: &EngineError) -> String {
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn lost() {
     let card = on_card("gpt2-default", Precision::Split);
-    let (prompts, branches) = (Expected::read("gpt2-default").prompts(), [Branch::ablate([(0, 0)], Replacement::Zero)]);
+    let (prompts, branches) =
+        (Expected::read("gpt2-default").prompts(), [Branch::ablate([(0, 0)], Replacement::Zero)]);
     let run = || Readings::collect(&card, &prompts, &branches, Options::default());
     let error = (0..10).find_map(|_| run().err()).expect("lost after some launches");
     assert!(problem(&error).contains("was lost in the middle of the work"), "{error}");

@@ -6,13 +6,13 @@ mod effects;
 mod random;
 
 use checkpoints::{Expected, decoder, golden, heads, names};
-use effects::{apart, effects, experiments};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
 use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
+use effects::{apart, effects, experiments};
 use proptest::prelude::*;
 use random::{D_VOCAB, N_CTX, Parts};
 

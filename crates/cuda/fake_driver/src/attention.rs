@@ -14,7 +14,8 @@ fn attend(launch: &mut Launch<'_>, is_again: bool) {
     let (out, hi, lo) = (launch.array(), launch.array(), launch.array());
     let [q, kv, z, dq, dkv] = std::array::from_fn(|_| launch.array::<f32>());
     let q_rows = launch.array::<i32>();
-    let [nodes, key_from, key_count, keys, ends, positions, own] = std::array::from_fn(|_| launch.array::<u32>());
+    let [nodes, key_from, key_count, keys, ends, positions, own] =
+        std::array::from_fn(|_| launch.array::<u32>());
     let [per_run, n_nodes, d_head, group, d_attn, d_kv, ld_out] = std::array::from_fn(|_| launch.int());
     let (scale, cap, window) = (launch.float(), launch.float(), launch.int());
     let (has_delta, full) = (launch.flag(), launch.flag());
@@ -52,7 +53,8 @@ fn attend(launch: &mut Launch<'_>, is_again: bool) {
                     _ => 0.0,
                 }
             };
-            let candidates = (0..key_count.get(tile)).map(|k| keys.get((key_from.get(tile) + k) as usize) as usize);
+            let candidates =
+                (0..key_count.get(tile)).map(|k| keys.get((key_from.get(tile) + k) as usize) as usize);
             let is_seen = |&key: &usize| {
                 key <= node
                     && node < ends.get(key) as usize
@@ -70,7 +72,8 @@ fn attend(launch: &mut Launch<'_>, is_again: bool) {
             let total: f32 = shares.iter().sum();
             for i in 0..d_head {
                 let sum: f32 = seen.iter().zip(&shares).map(|(&key, share)| share * seen_by(key, 1, i)).sum();
-                let before = if full { 0.0 } else { z.get(own.get(node) as usize * d_attn + head * d_head + i) };
+                let before =
+                    if full { 0.0 } else { z.get(own.get(node) as usize * d_attn + head * d_head + i) };
                 output.put(row * ld_out + head * d_head + i, sum / total - before);
             }
         }

@@ -36,11 +36,13 @@ const FUNCTIONS: [(&str, Run); 17] = [
 fn shapes() -> &'static [Value] {
     static SHAPES: OnceLock<Vec<Value>> = OnceLock::new();
     SHAPES.get_or_init(|| {
-        let manifest: Value = serde_json::from_str(include_str!("../../carried/manifest.json")).expect("JSON");
+        let manifest: Value =
+            serde_json::from_str(include_str!("../../carried/manifest.json")).expect("JSON");
         let parts = manifest["parts"].as_array().expect("a list of parts");
         let capability = crate::setting("FAKE_CUDA_CAPABILITY").unwrap_or(crate::CAPABILITY);
         let own = parts.iter().find(|part| part["architecture"] == capability && part["ptx"] == false);
-        let part = own.or_else(|| parts.iter().find(|part| part["ptx"] == true)).expect("a part for the card");
+        let part =
+            own.or_else(|| parts.iter().find(|part| part["ptx"] == true)).expect("a part for the card");
         part["kernels"].as_array().expect("a list of kernels").clone()
     })
 }
@@ -62,12 +64,17 @@ pub unsafe fn run(
 ) -> bool {
     let shape = &shapes()[index];
     let name = shape["name"].as_str().expect("a name");
-    let (prefix, run) = FUNCTIONS.into_iter().find(|(prefix, _)| name.starts_with(prefix)).expect("the last fits all");
+    let (prefix, run) =
+        FUNCTIONS.into_iter().find(|(prefix, _)| name.starts_with(prefix)).expect("the last fits all");
     // SAFETY: the caller's.
     let mut launch = unsafe { Launch::new(grid, shape, &name[prefix.len()..], arguments, memory) };
     let body = || {
         assert_eq!(u64::from(threads), 32 * shape["warps"].as_u64().expect("warps"), "threads of {name}");
-        assert_eq!(u64::from(shared), shape["shared"].as_u64().expect("shared memory"), "shared memory of {name}");
+        assert_eq!(
+            u64::from(shared),
+            shape["shared"].as_u64().expect("shared memory"),
+            "shared memory of {name}"
+        );
         run(&mut launch);
     };
     catch_unwind(AssertUnwindSafe(body)).is_ok()

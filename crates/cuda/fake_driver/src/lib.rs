@@ -34,7 +34,8 @@ use memory::Memory;
 pub fn library() -> PathBuf {
     let test = std::env::current_exe().expect("the running test");
     let name = format!("{}cs_fake_cuda_driver{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let folders = test.ancestors().skip(1).take(2).flat_map(|folder| [folder.to_owned(), folder.join("deps")]);
+    let folders =
+        test.ancestors().skip(1).take(2).flat_map(|folder| [folder.to_owned(), folder.join("deps")]);
     let found = folders.map(|folder| folder.join(&name)).find(|path| path.exists());
     found.expect("the fake driver is built with the tests that depend on it")
 }

@@ -27,7 +27,10 @@ impl Operands {
     fn read(launch: &mut Launch<'_>) -> Self {
         let is_brain = launch.variant.starts_with("bf16");
         let [hi, lo, w, w_lo] = std::array::from_fn(|_| launch.halves(is_brain));
-        assert!([hi, lo, w, w_lo].iter().all(|halves| halves.bits.is_aligned_to(16)), "halves are read 8 at a time");
+        assert!(
+            [hi, lo, w, w_lo].iter().all(|halves| halves.bits.is_aligned_to(16)),
+            "halves are read 8 at a time"
+        );
         Self { hi, lo, w, w_lo }
     }
 
@@ -103,7 +106,11 @@ pub fn parts(launch: &mut Launch<'_>) {
 
 /// `act` of a variant.
 pub fn activation(x: f32, (a, b): (f32, f32), is_erf: bool) -> f32 {
-    if is_erf { (0.5 * f64::from(x) * (1.0 + erf(f64::from(x) / 2f64.sqrt()))) as f32 } else { x / (1.0 + (-(a + b * x * x) * x).exp()) }
+    if is_erf {
+        (0.5 * f64::from(x) * (1.0 + erf(f64::from(x) / 2f64.sqrt()))) as f32
+    } else {
+        x / (1.0 + (-(a + b * x * x) * x).exp())
+    }
 }
 
 /// The error function by its series, which is exact to float32 in the range that activations see.

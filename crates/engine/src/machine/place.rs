@@ -35,7 +35,8 @@ impl Place {
                 Ok(Self::Delta(Mutex::new(ModelOn::new(Host::new(parts, stored), decoder))))
             }
             Device::Cuda(cards) => {
-                let problem = |problem: String| EngineError::Device { device: compute.device().to_string(), problem };
+                let problem =
+                    |problem: String| EngineError::Device { device: compute.device().to_string(), problem };
                 let &[card] = &cards[..] else {
                     return Err(problem("a model runs on one card: name one".to_owned()));
                 };

@@ -179,7 +179,9 @@ impl Card {
                 let bits = |value: fn(f32) -> u16, of: &(dyn Fn(f32) -> f32 + Sync)| {
                     let mut bits = vec![0u16; padded(d_in) * padded(d_out)];
                     let rows = bits.par_chunks_exact_mut(padded(d_out)).zip(values.par_chunks_exact(d_out));
-                    rows.for_each(|(to, from)| to.iter_mut().zip(from).for_each(|(to, &x)| *to = value(of(x))));
+                    rows.for_each(|(to, from)| {
+                        to.iter_mut().zip(from).for_each(|(to, &x)| *to = value(of(x)))
+                    });
                     card.context.upload(&bits)
                 };
                 let to_f16 = |x: f32| f16::from_f32(x).to_bits();

@@ -125,10 +125,13 @@ impl Card {
         let Scores { scale, softcap, n_heads, n_kv_heads, d_head } = *scores;
         let (d_attn, d_kv) = (n_heads * d_head, n_kv_heads * d_head);
         let arguments = arguments.ints([tree.queries, tree.n_nodes, d_head, n_heads / n_kv_heads]);
-        let arguments = arguments.ints([d_attn, d_kv, target.width]).float(scale).float(softcap.unwrap_or(0.0));
+        let arguments =
+            arguments.ints([d_attn, d_kv, target.width]).float(scale).float(softcap.unwrap_or(0.0));
         let arguments = arguments.int(tree.window).flag(delta.is_some()).flag(z.is_none()).int(target.mode);
         let arguments = match sites {
-            None => arguments.array(None::<&Array<u32>>).array(None::<&Array<u32>>).array(None::<&Array<f32>>),
+            None => {
+                arguments.array(None::<&Array<u32>>).array(None::<&Array<u32>>).array(None::<&Array<f32>>)
+            }
             Some((sites, values)) => {
                 arguments.array(*sites).array(values.source.get()?).array(values.bias.get()?)
             }
@@ -160,8 +163,16 @@ impl Card {
     ) -> Result<()> {
         let (target, is_full) = self.z_target(out, scores.n_heads * scores.d_head)?;
         let z = (!is_full).then_some(&plain.z);
-        let what =
-            Attention { tree, scores, q: &plain.q, kv: &plain.kv, z, delta: Some(delta), target, sites: None };
+        let what = Attention {
+            tree,
+            scores,
+            q: &plain.q,
+            kv: &plain.kv,
+            z,
+            delta: Some(delta),
+            target,
+            sites: None,
+        };
         self.launch_attention(&what, (scores.n_heads, n_runs))
     }
 

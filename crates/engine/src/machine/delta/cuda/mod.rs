@@ -14,8 +14,8 @@ use cs_cuda::{Context, CudaError, Driver, Kernel, Kernels};
 use cs_model::spec::{Activation, ModelSpec};
 
 use super::ops::{
-    Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ, Residual,
-    Scores, Span, Stored, Values, Z,
+    Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ,
+    Residual, Scores, Span, Stored, Values, Z,
 };
 use crate::error::EngineError;
 use crate::forest::Forest;
@@ -139,7 +139,8 @@ impl Ops for Card {
     }
 
     fn floats(&mut self, len: usize, zeroed: bool) -> Floats {
-        let array = self.attempt(|card| if zeroed { card.context.zeros(len) } else { card.context.array(len) });
+        let array =
+            self.attempt(|card| if zeroed { card.context.zeros(len) } else { card.context.array(len) });
         Floats { array, len }
     }
 

@@ -58,7 +58,11 @@ impl Card {
         }
     }
 
-    fn product_of_halves(&self, (hi, lo): (&Array<u16>, Option<&Array<u16>>), what: &Product<'_>) -> Result<()> {
+    fn product_of_halves(
+        &self,
+        (hi, lo): (&Array<u16>, Option<&Array<u16>>),
+        what: &Product<'_>,
+    ) -> Result<()> {
         let Product { rows, w, columns, residual, source, out } = what;
         let (Weights::Halves { hi: w_hi, lo: w_lo }, first) = w.from_column(self, columns.start)? else {
             unreachable!("halves are multiplied by halves")
@@ -194,13 +198,15 @@ impl Card {
                 let width = padded(d_mlp);
                 let tiles = rows.div_ceil(kernel.shape.bm) * width.div_ceil(kernel.shape.bn);
                 let (two, pair) = self.has_second(w_lo.as_ref());
-                let arguments = Arguments::new().array(hi).array(lo.as_ref()).array(w_hi).array(w_lo.as_ref());
+                let arguments =
+                    Arguments::new().array(hi).array(lo.as_ref()).array(w_hi).array(w_lo.as_ref());
                 let arguments = arguments.array(out_hi).array(out_lo.as_ref());
                 let mut arguments = arguments.array(plain.get()?).array(span.plain.get()?);
                 if let Some((plain_up, up)) = gated {
                     arguments = arguments.array(plain_up.get()?).array(up);
                 }
-                let arguments = arguments.ints([rows, d_mlp, padded(w.d_in)]).flag(two).flag(pair).float(w.scale);
+                let arguments =
+                    arguments.ints([rows, d_mlp, padded(w.d_in)]).flag(two).flag(pair).float(w.scale);
                 let arguments = arguments.ints([w.width(), d_mlp, width, span.per_run]);
                 kernel.launch([tiles, 1, 1], arguments.float(first).float(second))
             }

@@ -44,15 +44,22 @@ impl Card {
         kernel.launch([rows, heads, 1], arguments.flag(gain.is_some()).flag(bias.is_some()))
     }
 
-    fn launch_norm_change(&self, span: &Span<'_, Self>, norm: &NormWeights<Self>, what: &NormChange<'_>) -> Result<()> {
+    fn launch_norm_change(
+        &self,
+        span: &Span<'_, Self>,
+        norm: &NormWeights<Self>,
+        what: &NormChange<'_>,
+    ) -> Result<()> {
         let NormChange { heads, width, plain, delta, to, add, target } = what;
         let widest = if target.mode == 0 { *width } else { target.width };
         let kernel = self.kernel(&format!("norm_delta_{}", fitting(&NORM_WIDTHS, widest)))?;
         let (gain, from) = (optional(norm.gain.as_ref())?, span.from.map(Ints::get).transpose()?);
         let arguments = Arguments::new().array(target.floats).array(target.hi).array(target.lo);
-        let arguments = arguments.array(plain.0).array(span.plain.get()?).array(delta.0).array(from).array(gain);
+        let arguments =
+            arguments.array(plain.0).array(span.plain.get()?).array(delta.0).array(from).array(gain);
         let arguments = arguments.ints([span.per_run, *width, plain.1, delta.1, target.width]);
-        let arguments = arguments.flag(norm.centred).float(norm.eps).flag(gain.is_some()).flag(from.is_some());
+        let arguments =
+            arguments.flag(norm.centred).float(norm.eps).flag(gain.is_some()).flag(from.is_some());
         let rows = span.n_runs * span.per_run;
         kernel.launch([rows, *heads, 1], arguments.flag(*to).flag(*add).int(target.mode))
     }
@@ -92,8 +99,15 @@ impl Card {
     ) -> Result<()> {
         let (delta, raw) = (delta.get()?, raw.get()?);
         let target = Target::floats(delta, cols);
-        let what =
-            NormChange { heads, width, plain: (raw, cols), delta: (delta, cols), to: false, add: false, target };
+        let what = NormChange {
+            heads,
+            width,
+            plain: (raw, cols),
+            delta: (delta, cols),
+            to: false,
+            add: false,
+            target,
+        };
         self.launch_norm_change(span, norm, &what)
     }
 
@@ -108,14 +122,21 @@ impl Card {
     ) -> Result<()> {
         let Some(rotation) = &rule.rotary else { return Ok(()) };
         let kernel = self.kernel("rotate")?;
-        let arguments = Arguments::new().array(heads.get()?).array(rotation.cos.get()?).array(rotation.sin.get()?);
+        let arguments =
+            Arguments::new().array(heads.get()?).array(rotation.cos.get()?).array(rotation.sin.get()?);
         let arguments = arguments.array(rotation.position.get()?);
         let arguments = arguments.ints([per_run, rule.d_head, cols, rotation.half]);
         let is_interleaved = rotation.pairing == RotaryPairing::Interleaved;
         kernel.launch([rows, rule.turned / rule.d_head, 1], arguments.flag(is_interleaved))
     }
 
-    pub(super) fn cut_rows(&self, span: &Span<'_, Self>, cols: usize, delta: &Floats, out: &Split) -> Result<()> {
+    pub(super) fn cut_rows(
+        &self,
+        span: &Span<'_, Self>,
+        cols: usize,
+        delta: &Floats,
+        out: &Split,
+    ) -> Result<()> {
         let (target, from) = (self.target(out)?, span.from.map(Ints::get).transpose()?);
         let kernel = self.kernel("cut")?;
         let arguments = Arguments::new().array(target.floats).array(target.hi).array(target.lo);
@@ -145,7 +166,8 @@ impl Card {
             None => (hidden.get()?, None),
         };
         let arguments = Arguments::new().array(out.get()?).array(x).array(up).int(out.len);
-        kernel.launch([out.len.div_ceil(kernel.shape.b), 1, 1], arguments.float(a).float(b).flag(up.is_some()))
+        kernel
+            .launch([out.len.div_ceil(kernel.shape.b), 1, 1], arguments.float(a).float(b).flag(up.is_some()))
     }
 
     #[expect(clippy::too_many_arguments, reason = "two products, where they start from and where they go")]
@@ -182,7 +204,13 @@ impl Card {
         kernel.launch([rows, words.div_ceil(kernel.shape.b), 1], arguments)
     }
 
-    pub(super) fn gather_floats(&self, x: &Floats, cols: usize, rows: usize, from: Option<&Ints>) -> Result<Array<f32>> {
+    pub(super) fn gather_floats(
+        &self,
+        x: &Floats,
+        cols: usize,
+        rows: usize,
+        from: Option<&Ints>,
+    ) -> Result<Array<f32>> {
         let mut out = self.context.array(rows * cols)?;
         self.gather_words(x.get()?, &mut out, (rows, cols), from)?;
         Ok(out)
