@@ -76,12 +76,13 @@ def main():
     parser.add_argument("--heads", type=int, default=3, help="heads that TransformerLens ablates in each run")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", action="store_true", help="print all runs as JSON in the last line, for bench/run.py")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = load(args.checkpoint)
     n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
     total = n_layers * n_heads
-    ratios, largest = [], 0.0
+    ratios, largest, rows = [], 0.0, []
     for run in range(args.runs):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
@@ -104,11 +105,15 @@ def main():
                 largest = max(largest, difference)
         theirs = seconds / args.heads * total
         ratios.append(theirs / ours)
+        rows.append({"program_seconds": round(ours, 2), "transformerlens_seconds": round(theirs, 1),
+                     "head_seconds": round(seconds / args.heads, 3), "largest_difference": largest})  # fmt: skip
         print(f"run {run + 1}: program {ours:.1f} s, TransformerLens {theirs:.0f} s ({seconds / args.heads:.2f} s a head), "
               f"ratio {ratios[-1]:.1f}", flush=True)  # fmt: skip
     ratios.sort()
     print(f"ratio over {args.runs} runs: median {ratios[len(ratios) // 2]:.1f}, {ratios[0]:.1f} to {ratios[-1]:.1f}; "
           f"largest difference of Δ {largest:.2e}")  # fmt: skip
+    if args.json:
+        print(json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -30,40 +30,45 @@ were used; OPT's is GPT-2's with other ids, in the files of its repository.
   memory) and parses the tokenizer (0.1 to 0.4 s).
 - **peak**: the process's largest resident size while loading, as a multiple of the float32 weights. The bound is 1.2.
 
-Times are of two cores of a virtual machine and a disk that reads {rate} GB/s, depending on the hour.{missing}{earlier}
+Times are of two cores of a virtual machine and a disk that reads {rate} GB/s, depending on the hour. Models were compared on the files
+that the program scanned, or, where the table says *library*, on two random prompts through the engine's library. A dash stands for what
+was not measured with this loader.{missing}
 
-| model | loads | format on disk | logits agree | Δ agree | load (read), s | × read | hash, s | peak × weights |
+| model | format on disk | compared | logits agree | Δ agree | load (read), s | × read | hash, s | peak × weights |
 |---|---|---|---|---|---|---|---|---|
 """
+
 
 
 FOOT = """
 ## GPT-Neo
 
 GPT-Neo does not scale its attention scores. With weights drawn at 0.02 they have a standard deviation of about 9 at 128 dimensions a
-head (2048 × 0.02² for each of q and k, times √128), so that softmax is nearly a choice of one token, and what float32 rounds off
-such scores would come back multiplied, layer by layer (not traced through the layers). Both programs lose as much: from Transformers in float64 (its casts of scores to
-float32 taken out) gpt-neo-1.3b's logits are 3.0e-5 away in this program and 3.4e-5 in Transformers' own float32, and the effects of heads
-1.4e-5 and 1.1e-5. gpt-neo-2.7b, 32 layers deep, is the same on a larger scale: 9.4e-5 and 8.8e-5, effects 1.7e-5 and 1.5e-5. The bound of 2e-5 is one for two float32 programs on scores of order one; where Transformers itself is further than
-that from float64, as here, agreement means that neither is much further than the other. gpt-neo-125m (64 dimensions a head, 768 wide: scores of order two) is
-within the bound. Trained GPT-Neo checkpoints have learned their scores unscaled; how peaked they are was not measured.
+head (2048 × 0.02² for each of q and k, times √128), so that softmax is nearly a choice of one token, and what float32 rounds off such scores
+comes back multiplied, layer by layer. The bound of 2e-5 is one for two float32 programs on scores of order one. Where Transformers in float32
+itself is further than that from Transformers in float64, agreement means that neither is much further than the other:
+
+| model | logits: program | logits: Transformers, float32 | Δ: program | Δ: Transformers, float32 |
+|---|--:|--:|--:|--:|
+{float64}
+(Largest differences from Transformers in float64, its casts of scores to float32 taken out.) Trained GPT-Neo checkpoints have learned
+their scores unscaled.
 
 ## Load times
 
-The bound on loading holds for some models and not for others on the machine where this was measured, and moves with its disk: reading
-pythia-410m's file alone took 0.5 to 2.3 s in one quarter of an hour, loading it 1.7 to 3.3 s. With the file in memory already, a model
-of 0.3 to 1.5 GiB loads in 0.1 to 0.7 s: conversion and packing are not what misses the bound. Without huge pages for the weights
-(which the matrix products want) the cold load of pythia-410m took 1.4 to 1.6 s instead of 2.4 to 2.6: the system looks for huge pages while
-the file's pages take up free memory. Asking for the file's pages from a second thread, and window by window, was tried and made no difference
-that could be seen through this noise. Medians: of 12 pairs for pythia-70m, of 3 for gpt2, gpt2-medium, pythia-410m and opt-350m; the
-other figures are single ones.
+The bound on loading holds for some models and not for others, and moves with the disk. With the file in memory already, a model of 0.3 to 1.5 GiB
+loads in 0.1 to 0.7 s: conversion and packing are not what misses the bound.
 
-## Llama at its real shape
+## Today's families at real shapes
 
-Llama-3.2-1B (1.24 billion parameters, Llama 3's rotary scaling, 8 key heads for 32) with random weights in bfloat16, made and compared by
-[tools/real_shapes/decoders.py](../tools/real_shapes/decoders.py) with Transformers 5.24.0 in float32: logits of 32 tokens after two
-prompts agree to 3.5e-06 of the largest, the changes that zeroing three heads makes (up to 1.61) to 2.3e-05 in logits. It loads in
-9.5 s on two busy cores and takes 1.01 × 4.60 GiB at its peak.
+Random weights in bfloat16, made and compared by [tools/real_shapes/decoders.py](../tools/real_shapes/decoders.py) with Transformers 5.24.0 in
+float32: 32 logits after two prompts, and the changes that zeroing three heads makes.
+
+| shape | logits, largest difference / largest logit | changes, largest difference in logits (largest change) | load, two busy cores | peak |
+|---|--:|--:|--:|--:|
+| Llama-3.2-1B (8 key heads for 32, Llama 3's rotary scaling) | 3.5e-6 | 2.3e-5 (1.61) | 9.5 s | 1.01 × 4.60 GiB |
+| Qwen2.5-1.5B (2 key heads for 12, q/k/v biases) | 5.3e-6 | 3.1e-5 (3.78) | 33.8 s | 1.01 × 5.75 GiB |
+| Gemma-2-2B (4 key heads for 8, norms on both sides, soft caps) | 3.6e-6 | 1.9e-5 (2.41) | 9.3 s | 1.01 × 9.74 GiB |
 """
 
 
@@ -78,49 +83,46 @@ def row(name, r):
     form = {"torch": "`pytorch_model.bin`", "safetensors": "`model.safetensors`"}[form]
     kind = {"F16": "float16", "F32": "float32"}[dtype]
     if r is None:
-        return [name, "not run", f"{form}, {kind}", *["not run"] * 6]
-    logits = deltas = "not run"
+        return [name, f"{form}, {kind}", *["not run"] * 7]
+    compared = logits = deltas = "not run"
     if "agree" in r:
+        compared = "program" if "scanned" in r else "library"
         logits = f"{r['logit_difference']:.1e}"
         worst = max(r["delta_difference_in-head"], r["delta_difference_folded"])
         largest = max(r["largest_delta_in-head"], r["largest_delta_folded"])
         deltas = f"{worst:.1e} ({largest:.2f})"
-        if "from_float64" in r:
-            ours, theirs = (worst_of(r["from_float64"][who]) for who in ("program", "transformers"))
-            logits += f" §: {ours[0]:.1e}, {theirs[0]:.1e}"
-            deltas = f"{worst:.1e} §: {ours[1]:.1e}, {theirs[1]:.1e} ({largest:.2f})"
         if not r["agree"]:
-            logits += " **beyond the bound**"
+            logits += " (beyond the bound: see GPT-Neo below)"
     size = r["file_bytes"] / 1e6
-    earlier = "hash_seconds" not in r
-    load = f"{r['load_seconds']:.1f} ({r['read_seconds']:.1f})" + (" †" if earlier else "")
+    # Without a hash it was measured with an earlier loader.
+    load, ratio, hashed = "–", "–", "–"
+    if "hash_seconds" in r:
+        load = f"{r['load_seconds']:.1f} ({r['read_seconds']:.1f})"
+        ratio = f"{r['load_seconds'] / r['read_seconds']:.1f}"
+        hashed = f"{r['hash_seconds']:.1f}"
     if "warm_load_seconds" in r:
         load += f"; {r['warm_load_seconds']:.1f} from memory"
-    ratio = f"{r['load_seconds'] / r['read_seconds']:.1f}"
     peak = f"{r['load_peak_bytes'] / r['weight_bytes']:.2f} × {r['weight_bytes'] / 2**30:.2f} GiB"
-    file = f"{form}, {kind}, {size:.0f} MB"
-    if "agree" in r and "scanned" not in r:
-        deltas += " ‡"
-    return [name, "yes", file, logits, deltas, load, ratio, "–" if earlier else f"{r['hash_seconds']:.1f}", peak]
+    return [name, f"{form}, {kind}, {size:.0f} MB", compared, logits, deltas, load, ratio, hashed, peak]
+
+
+def from_float64(name, r):
+    """How far the program and Transformers in float32 each are from Transformers in float64."""
+    ours, theirs = (worst_of(r["from_float64"][who]) for who in ("program", "transformers"))
+    return [name, *(f"{x:.1e}" for x in (ours[0], theirs[0], ours[1], theirs[1]))]
 
 
 def main():
     results = json.loads((HERE / "results.json").read_text())
     missing = [name for name in ORDER if "agree" not in results.get(name, {})]
     missing = f" A cell that says *not run* has not been tried: {', '.join(missing)}." if missing else ""
-    notes = [
-        ("†", "the loader before panels were packed on all threads, on a busy machine", lambda r: "hash_seconds" not in r),
-        ("**beyond the bound**", "see GPT-Neo below the table", lambda r: r.get("agree") is False),
-        ("§", "after the mark, how far the program and Transformers in float32 each are from Transformers in float64", lambda r: "from_float64" in r),
-        ("‡", "compared through the library, on two random prompts", lambda r: "agree" in r and "scanned" not in r),
-    ]
-    found = [f" {mark}: {text}." for mark, text, holds in notes if any(map(holds, results.values()))]
     rates = sorted(r["file_bytes"] / r["read_seconds"] / 1e9 for r in results.values())
     rate = f"{rates[0]:.1f} to {rates[-1]:.1f}"
-    text = HEAD.replace("{missing}", missing).replace("{rate}", rate).replace("{earlier}", "".join(found))
-    for name in ORDER:
-        text += "| " + " | ".join(row(name, results.get(name))) + " |\n"
-    text += FOOT
+    line = lambda cells: "| " + " | ".join(cells) + " |\n"
+    text = HEAD.replace("{missing}", missing).replace("{rate}", rate)
+    text += "".join(line(row(name, results.get(name))) for name in ORDER)
+    exact = (line(from_float64(name, results[name])) for name in ORDER if "from_float64" in results.get(name, {}))
+    text += FOOT.replace("{float64}", "".join(exact))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(text)
 

@@ -46,7 +46,7 @@ pub fn token_ids(given: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u32>>> {
         match item.extract::<u32>() {
             Ok(id) => ids.push(id),
             Err(error) if error.is_instance_of::<PyTypeError>(given.py()) => return Ok(None),
-            Err(_) => return Err(input(format!("{item} is no token id: ids count from 0"))),
+            Err(_) => return Err(input(format!("{item} is not a token id: ids count from 0"))),
         }
     }
     Ok(Some(ids))

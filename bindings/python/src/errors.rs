@@ -10,7 +10,7 @@ create_exception!(
     circuit_scaling,
     CircuitScalingError,
     PyException,
-    "What circuit_scaling cannot do, in one line that names the mend."
+    "What circuit_scaling cannot do, in one line that names the fix."
 );
 create_exception!(
     circuit_scaling,

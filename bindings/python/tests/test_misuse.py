@@ -16,14 +16,14 @@ WRONG_CALLS = {
     "unknown task": (lambda m: m.scan("nothing"), cs.TaskError, "nothing"),
     "no task": (lambda m: m.scan(3), cs.InputError, "a task is .* not `int`"),
     "unknown head": (lambda m: m.scan("ioi", heads=["L99H0"]), cs.InputError, "no head L99H0"),
-    "no head": (lambda m: m.scan("ioi", heads=["nine"]), cs.InputError, "`nine` is no head"),
+    "no head": (lambda m: m.scan("ioi", heads=["nine"]), cs.InputError, "`nine` is not a head"),
     "no heads": (lambda m: m.scan("ioi", heads=[]), cs.InputError, "heads is empty"),
     "unknown ablation": (lambda m: m.scan("ioi", ablation="none"), cs.InputError, "unknown ablation `none`"),
     "unknown protocol": (lambda m: m.scan("ioi", protocol="mine"), cs.InputError, "unknown protocol"),
     "few prompts": (lambda m: m.scan("ioi", prompts=0), cs.TaskError, "0"),
     "negative prompts": (lambda m: m.scan("ioi", prompts=-3), cs.InputError, "below 0"),
     "few resamples": (lambda m: m.scan("ioi", resamples=1, prompts=4), cs.CircuitScalingError, "1 is not between"),
-    "no memory": (lambda m: m.logits(IOI, memory="lots"), cs.InputError, "`lots` is no amount"),
+    "no memory": (lambda m: m.logits(IOI, memory="lots"), cs.InputError, "`lots` is not an amount"),
     "little memory": (lambda m: m.logits(IOI, memory=1), cs.InputError, "memory"),
     "floats": (lambda m: m.logits(np.ones((2, 3))), cs.InputError, "prompts are a text, or a list"),
     "flat": (lambda m: m.logits([1, 2, 3]), cs.InputError, "prompts are a text, or a list"),
@@ -31,7 +31,7 @@ WRONG_CALLS = {
     "a number": (lambda m: m.logits(7), cs.InputError, "not `int`"),
     "no prompts": (lambda m: m.logits([]), cs.InputError, "no prompts"),
     "empty prompt": (lambda m: m.logits([[]]), cs.InputError, "no tokens"),
-    "negative id": (lambda m: m.logits([[-1]]), cs.InputError, "-1 is no token id"),
+    "negative id": (lambda m: m.logits([[-1]]), cs.InputError, "-1 is not a token id"),
     "unknown id": (lambda m: m.logits([[10**6]]), cs.InputError, "token id 1000000"),
     "unknown read": (lambda m: m.logits(IOI, read=[10**6]), cs.InputError, "token id 1000000"),
     "long prompt": (lambda m: m.logits([[1] * 10_000]), cs.InputError, "10000 tokens"),
@@ -76,11 +76,11 @@ WRONG_CALLS = {
     "set of no head": (lambda m: m.ablate([["L9H9"]], prompts=4), cs.InputError, "no head L9H9"),
     "empty frame": (lambda m: m.scan(pandas.DataFrame({"clean": []})), cs.InputError, "the frame has no rows"),
     "empty list": (lambda m: m.scan([]), cs.InputError, "the frame has no rows"),
-    "no frame": (lambda m: m.scan([1, 2]), cs.InputError, "`list` is no frame of prompts"),
+    "no frame": (lambda m: m.scan([1, 2]), cs.InputError, "`list` is not a frame of prompts"),
     "numbers for text": (
         lambda m: m.scan(pandas.DataFrame({"clean": [1, 2], "correct": ["a", "b"], "distractor": ["b", "a"]})),
         cs.InputError,
-        "row 0, column 'clean': 1 is no text but of type int",
+        "row 0, column 'clean': 1 is not text but of type int",
     ),
     "columns without names": (
         lambda m: m.scan(pandas.DataFrame([["a"]])),
@@ -97,7 +97,7 @@ WRONG_CALLS = {
     "no study": (lambda m: cs.Study("/nowhere"), cs.StudyError, "holds no study"),
     "no model to run": (lambda m: cs.run("nobody"), cs.CircuitScalingError, "no model or folder `nobody`"),
     "no such option": (lambda m: cs.run(nonsense=3), cs.CircuitScalingError, "--nonsense"),
-    "no model of Transformers": (lambda m: cs.from_transformers(3, 4), cs.InputError, "`int` is no model"),
+    "no model of Transformers": (lambda m: cs.from_transformers(3, 4), cs.InputError, "`int` is not a model"),
 }
 
 

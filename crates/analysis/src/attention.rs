@@ -83,7 +83,7 @@ impl TokenRole {
         match self {
             Self::Bos => "BOS",
             Self::Correct => "correct name",
-            Self::Distractor => "distractor’s first mention",
+            Self::Distractor => "distractor's first mention",
             Self::Repeated => "repeated name",
             Self::Last => "last token itself",
             Self::Previous => "token before the last",
@@ -208,13 +208,13 @@ impl AttentionFile {
     /// Reads what [`Self::write`] wrote.
     ///
     /// # Errors
-    /// When the file cannot be read or is no such file.
+    /// When the file cannot be read or holds something else.
     pub fn read(path: &Path) -> Result<Self> {
-        let mend = "delete the file and run circuit-scaling attend again";
-        let file: Self = read_json(path, mend)?;
+        let fix = "delete the file and run circuit-scaling attend again";
+        let file: Self = read_json(path, fix)?;
         if file.roles != TokenRole::ALL {
             let problem = "is not the list that this version knows";
-            return Err(AnalysisError::format(path, "field `roles`", problem, mend));
+            return Err(AnalysisError::format(path, "field `roles`", problem, fix));
         }
         Ok(file)
     }

@@ -1,5 +1,5 @@
-//! What a joint table is worth: how much of it was measured, and how much of its correlation is owed to zeros that
-//! stand for heads which were not.
+//! The audit of a joint table: how much of it was measured, and how much of its correlation comes from zeros that stand
+//! for heads which were not measured.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,6 +11,7 @@ use crate::joint::{Import, JointTable, ModelHeads};
 use crate::known_models;
 use crate::stats::correlation::pearson;
 use crate::table::Table;
+use crate::words::counted;
 
 /// Heads that a published-style selection takes from either end of each task.
 pub const SELECTED: usize = 20;
@@ -50,7 +51,7 @@ pub struct ModelAudit {
     pub categories_all: [usize; 4],
     /// The same over rows with values other than 0 on both tasks.
     pub categories_measured: [usize; 4],
-    /// What picking heads and filling with zeros would have made of a full scan; `None` if the table is none.
+    /// What picking heads and filling with zeros would have made of a full scan; `None` if the table is not a full scan.
     pub filled: Option<Filled>,
 }
 
@@ -195,13 +196,16 @@ impl ModelAudit {
     #[must_use]
     pub fn sentence(&self) -> String {
         let Self { model, n_rows, n_zero_rows, n_measured, .. } = self;
+        let rows = |n| counted(n, "row", "rows");
         let of = match self.n_heads_model {
-            Some(n) if n != *n_rows => format!("{n_rows} rows for a model of {n} heads"),
-            _ => format!("{n_rows} rows"),
+            Some(n) if n != *n_rows => {
+                format!("{} for a model of {}", rows(*n_rows), counted(n, "head", "heads"))
+            }
+            _ => rows(*n_rows),
         };
         let mut sentence = if *n_zero_rows == 0 {
             let corr = self.corr_all.map_or("too few to correlate the tasks".into(), |r| {
-                format!("the correlation between the tasks is {r:.3} and owes nothing to filling")
+                format!("the correlation between the tasks is {r:.3} and no zeros were filled in")
             });
             format!("{model}: {of}, none with an exact zero; {corr}.")
         } else {
@@ -212,29 +216,34 @@ impl ModelAudit {
             match (self.corr_all, self.corr_measured) {
                 (Some(all), Some(measured)) => format!(
                     "{model}: {of}, {}; the correlation is {all:.3} over all rows and {measured:.3} over the {n_measured} measured \
-                     on both tasks, so {:+.3} of it is owed to zeros that were filled in.",
+                     on both tasks, so {:+.3} of it comes from zeros that were filled in.",
                     shares.join(" and "),
                     all - measured
                 ),
                 (all, _) => format!(
-                    "{model}: {of}, {}; only {n_measured} rows were measured on both tasks, too few to tell how much of the \
-                     correlation{} is owed to zeros that were filled in.",
+                    "{model}: {of}, {}; only {} measured on both tasks, too few to tell how much of the correlation{} comes from zeros \
+                     that were filled in.",
                     shares.join(" and "),
+                    if *n_measured == 1 {
+                        "1 row was".to_owned()
+                    } else {
+                        format!("{} were", rows(*n_measured))
+                    },
                     all.map_or(String::new(), |r| format!(" of {r:.3}"))
                 ),
             }
         };
-        let counted: Vec<&str> = ["layer", "head"]
+        let from_one: Vec<&str> = ["layer", "head"]
             .into_iter()
             .zip(self.from_one)
             .filter(|(_, from_one)| *from_one)
             .map(|(name, _)| name)
             .collect();
-        if !counted.is_empty() {
-            let (columns, names) = (counted.join("` and `"), counted.join("s and "));
+        if !from_one.is_empty() {
+            let (columns, names) = (from_one.join("` and `"), from_one.join("s and "));
             sentence += &format!(
                 " Its {names}s start at 1, and count from 0 here: subtract 1 in the column{} `{columns}`.",
-                if counted.len() == 2 { "s" } else { "" }
+                if from_one.len() == 2 { "s" } else { "" }
             );
         }
         if let (Some(filled), Some(corr)) = (&self.filled, self.corr_all)
@@ -243,8 +252,8 @@ impl ModelAudit {
         {
             sentence += &format!(
                 " The {SELECTED} heads from either end of each task, joined and filled with zeros, would have reported \
-                 {reported:.3} over {} rows instead: {:+.3} from filling.",
-                filled.n_rows,
+                 {reported:.3} over {} instead: {:+.3} from filling.",
+                rows(filled.n_rows),
                 reported - corr
             );
         }

@@ -43,8 +43,8 @@ pub struct ClassifiedHead {
 
 /// [`RELATIVE_TAU`] of a model's mean logit difference on each task, in logits.
 ///
-/// `None` where the model does not do both tasks, or the table does not tell: a share of a difference that may be none
-/// means nothing.
+/// `None` where the model does not do both tasks, or the table does not say: a share of a difference that may be 0 has no
+/// meaning.
 #[must_use]
 pub fn relative_taus(info: &ModelInfo) -> Option<[f64; 2]> {
     let of = |side: Side| {
@@ -155,7 +155,7 @@ pub fn classify(joint: &JointTable, tau: f64) -> Result<Classified> {
     if !(tau.is_finite() && tau > 0.0) {
         return Err(AnalysisError::Option {
             option: "--tau",
-            problem: format!("{tau} is no threshold; it must be above 0, such as {DEFAULT_TAU}"),
+            problem: format!("the threshold {tau} must be above 0, such as {DEFAULT_TAU}"),
         });
     }
     let tau_index = joint.tau_index(tau);

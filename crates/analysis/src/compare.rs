@@ -54,7 +54,7 @@ pub struct Disagreement {
 pub struct ModelComparison {
     /// The model, as the first table describes it.
     pub info: ModelInfo,
-    /// Hash of the weights in the first table, and in the second, where the tables tell.
+    /// Hash of the weights in the first table, and in the second, where the tables say so.
     pub weight_hashes: [Option<String>; 2],
     /// Heads in the first table only, and in the second only.
     pub n_only: [usize; 2],
@@ -67,7 +67,7 @@ pub struct ModelComparison {
 }
 
 impl ModelComparison {
-    /// Whether both tables are of the same weights; `None` where one does not tell.
+    /// Whether both tables are of the same weights; `None` where one does not say.
     #[must_use]
     pub fn has_same_weights(&self) -> Option<bool> {
         let [a, b] = &self.weight_hashes;
@@ -135,7 +135,7 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
         let shared: Vec<String> =
             a.models.iter().map(without_revision).filter(|name| of_b.contains(name)).flatten().collect();
         let against = format!("{} against {}", names(a), names(b));
-        let (problem, mend) = if shared.is_empty() {
+        let (problem, fix) = if shared.is_empty() {
             ("no model in common".to_owned(), "compare tables of the same models, under the same names")
         } else {
             let problem = format!(
@@ -144,7 +144,7 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
             );
             (problem, "compare tables of one revision, or scan both revisions in one study")
         };
-        return Err(AnalysisError::inconsistent("the two tables", format!("{problem}: {against}"), mend));
+        return Err(AnalysisError::inconsistent("the two tables", format!("{problem}: {against}"), fix));
     }
     Ok(Comparison { contrast: a.contrast.clone(), tau, models, only: [only(a, b), only(b, a)] })
 }

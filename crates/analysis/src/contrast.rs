@@ -14,7 +14,7 @@ pub const IOI: &str = "ioi";
 /// Task name of anti-repeat (copy suppression), in files and tables.
 pub const ANTI_REPEAT: &str = "anti_repeat";
 
-/// Tasks of which every pair is a contrast, where nobody says which are.
+/// With up to so many tasks every pair is a contrast, unless contrasts are named.
 pub const MOST_PAIRED_TASKS: usize = 4;
 
 /// One of the two tasks of a contrast.
@@ -132,7 +132,7 @@ impl Contrast {
     /// are there, else every pair of the first [`MOST_PAIRED_TASKS`].
     ///
     /// # Errors
-    /// When a contrast that is asked for is none, is named twice, or is of a task that the study does not have.
+    /// When a contrast that is asked for is not `A:B`, is named twice, or is of a task that the study does not have.
     pub fn choose<S: AsRef<str>>(asked: &[S], tasks: &[String]) -> Result<Vec<Self>> {
         let has = |task: &str| tasks.iter().any(|t| t == task);
         if asked.is_empty() {

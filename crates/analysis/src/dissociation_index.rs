@@ -67,7 +67,7 @@ pub fn dissociation_index(
         let n = measured.weights.len();
         if n < FEWEST_PROMPTS {
             return none(format!(
-                "not estimable: {n} distinct prompts on {key}, at least {FEWEST_PROMPTS} needed"
+                "not estimable: distinct prompts on {key}: {n}, at least {FEWEST_PROMPTS} needed"
             ));
         }
         let mut series = [const { Vec::new() }; 3];

@@ -3,7 +3,7 @@
 use crate::direct::DirectEffect;
 use crate::scan_file::HeadDelta;
 
-/// How sure one may be of an effect, and what held-out prompts say. Each figure may be missing, as it is in a table
+/// The uncertainty of an effect, and what held-out prompts give. Each figure may be missing, as it is in a table
 /// that another program made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EffectDetail {

@@ -101,12 +101,12 @@ impl HeadEffects {
         for scan in scans {
             let meta = &scan.meta;
             let hash = meta.provenance.weight_hash.as_str();
-            let fault = |problem: String, mend: &str| {
-                Err(AnalysisError::inconsistent(format!("scans of {}", meta.model_name), problem, mend))
+            let fault = |problem: String, fix: &str| {
+                Err(AnalysisError::inconsistent(format!("scans of {}", meta.model_name), problem, fix))
             };
             if *weights.entry(meta.model_name.clone()).or_insert(hash) != hash {
-                let mend = "scan the model again on all tasks";
-                return fault(format!("that on {} is of other weights than another", meta.task), mend);
+                let fix = "scan the model again on all tasks";
+                return fault(format!("that on {} is of other weights than another", meta.task), fix);
             }
             let place = models.iter().position(|m| m.info.model == meta.model_name);
             let place = place.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! What can go wrong, each in one line that names the file, the place in it, and the mend.
+//! What can go wrong, each in one line that names the file, the place in it, and the fix.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub enum AnalysisError {
         source: std::io::Error,
     },
     /// A file was read, but does not say what it should.
-    #[error("{}: {place}: {problem}; {mend}", path.display())]
+    #[error("{}: {place}: {problem}; {fix}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -29,17 +29,17 @@ pub enum AnalysisError {
         /// What is wrong there.
         problem: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
     /// Numbers in memory, or inputs that are fine one by one, do not fit together.
-    #[error("{what}: {problem}; {mend}")]
+    #[error("{what}: {problem}; {fix}")]
     Inconsistent {
         /// Which data: a scan, a model, a pair of tables.
         what: String,
         /// What does not fit.
         problem: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
     /// An option has a value that makes no sense.
     #[error("option {option}: {problem}")]
@@ -61,18 +61,13 @@ impl AnalysisError {
         path: &Path,
         place: impl Into<String>,
         problem: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
-        Self::Format {
-            path: path.to_owned(),
-            place: place.into(),
-            problem: problem.into(),
-            mend: mend.into(),
-        }
+        Self::Format { path: path.to_owned(), place: place.into(), problem: problem.into(), fix: fix.into() }
     }
 
     /// The error that broken JSON, or JSON without the right fields, is.
-    pub(crate) fn json(path: &Path, mend: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
+    pub(crate) fn json(path: &Path, fix: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
         move |error| {
             let text = error.to_string();
             // serde_json ends its message with the place.
@@ -80,15 +75,15 @@ impl AnalysisError {
                 Some((problem, place)) => (problem, format!("line {}", place.replace(" column", ", column"))),
                 None => (text.as_str(), format!("line {}, column {}", error.line(), error.column())),
             };
-            Self::format(path, place, problem, mend)
+            Self::format(path, place, problem, fix)
         }
     }
 
     pub(crate) fn inconsistent(
         what: impl Into<String>,
         problem: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
-        Self::Inconsistent { what: what.into(), problem: problem.into(), mend: mend.into() }
+        Self::Inconsistent { what: what.into(), problem: problem.into(), fix: fix.into() }
     }
 }

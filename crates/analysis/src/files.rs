@@ -1,4 +1,4 @@
-//! Writing files so that nobody ever sees half of one.
+//! Writing files so that a reader never sees half of one.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -54,14 +54,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     })
 }
 
-/// Reads a value from a JSON file; `mend` says what to do with a file that holds something else.
+/// Reads a value from a JSON file; `fix` says what to do with a file that holds something else.
 ///
 /// # Errors
 /// [`AnalysisError::Io`] when the file cannot be read, [`AnalysisError::Format`] with line and column when it does not
 /// hold such a value.
-pub fn read_json<T: DeserializeOwned>(path: &Path, mend: &'static str) -> Result<T> {
+pub fn read_json<T: DeserializeOwned>(path: &Path, fix: &'static str) -> Result<T> {
     let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
-    serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, mend))
+    serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, fix))
 }
 
 fn temporary_path(path: &Path) -> PathBuf {

@@ -38,7 +38,8 @@ impl FromStr for HeadId {
                 |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?;
             Some(Self { layer: number(layer)?, head: number(head)? })
         };
-        parse().ok_or_else(|| format!("`{text}` is no head: write layer and head, both from 0, as in L9H6"))
+        parse()
+            .ok_or_else(|| format!("`{text}` is not a head: write layer and head, both from 0, as in L9H6"))
     }
 }
 

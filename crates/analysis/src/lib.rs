@@ -18,6 +18,7 @@ pub mod audit;
 pub mod categories;
 pub mod compare;
 pub mod contrast;
+pub mod dictionary;
 pub mod direct;
 pub mod dissociation;
 pub mod dissociation_index;
@@ -51,5 +52,6 @@ pub mod task_measures;
 pub mod tracing;
 pub mod transfer;
 pub mod winners_curse;
+pub mod words;
 
 pub use error::{AnalysisError, Result};

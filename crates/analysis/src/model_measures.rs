@@ -18,7 +18,7 @@ pub struct TaskCorrelation {
     /// The correlation; `None` where it is not defined.
     pub estimate: Option<f64>,
     /// Its 95% interval over prompts: what as many other prompts would give for this model. `None` where the joint table
-    /// does not tell.
+    /// does not say.
     pub prompts: Option<Interval>,
     /// Its 95% interval over templates: what prompts of other templates would give for this model.
     pub templates: Option<Interval>,

@@ -76,7 +76,8 @@ pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result
                 Some(sides) => shared(sides, tau),
                 // Means alone are one prompt each, which has no interval.
                 None => {
-                    let series = [&deltas.0, &deltas.1].map(|d| d.iter().map(|d| vec![*d]).collect::<Vec<_>>());
+                    let series =
+                        [&deltas.0, &deltas.1].map(|d| d.iter().map(|d| vec![*d]).collect::<Vec<_>>());
                     let tasks = series.each_ref().map(|series| Measured { series, weights: &[1] });
                     let unused = Seed::new(0, &[]);
                     shared_strong(tasks, tau, COVERAGE, [&unused; 2])

@@ -113,9 +113,9 @@ impl PerPromptScan {
     /// [`AnalysisError::Inconsistent`] with the first thing that does not fit.
     pub fn check(&self) -> Result<()> {
         let n = self.n_distinct();
-        let fault = |problem: String, mend: &str| {
+        let fault = |problem: String, fix: &str| {
             let what = format!("scan of {} on {}", self.meta.model_name, self.meta.task);
-            Err(AnalysisError::inconsistent(what, problem, mend))
+            Err(AnalysisError::inconsistent(what, problem, fix))
         };
         const AGAIN: &str = "scan the model again";
         if n == 0 {
@@ -247,7 +247,7 @@ impl PerPromptScan {
     /// Reads and checks a side file.
     ///
     /// # Errors
-    /// When the file cannot be read, is no safetensors file, or its arrays are missing or do not fit.
+    /// When the file cannot be read, is not a safetensors file, or its arrays are missing or do not fit.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
         let fault = |place: &str, problem: String| {

@@ -43,13 +43,13 @@ pub enum HeadRole {
     DuplicateToken,
     /// Attends to the token that followed it there.
     Induction,
-    /// Attends to the answer and says it.
+    /// Attends to the answer and raises its logit.
     NameMover,
-    /// Attends to the answer and speaks against it.
+    /// Attends to the answer and lowers its logit.
     NegativeNameMover,
     /// Attends to the repeated name, and helps through later heads.
     SInhibition,
-    /// Attends to the distractor and speaks against it.
+    /// Attends to the distractor and lowers its logit.
     CopySuppression,
 }
 
@@ -204,7 +204,7 @@ impl RolesFile {
     /// Reads what [`Self::write`] wrote.
     ///
     /// # Errors
-    /// When the file cannot be read or is no such file.
+    /// When the file cannot be read or holds something else.
     pub fn read(path: &Path) -> Result<Self> {
         read_json(path, "delete the file and run circuit-scaling attend again")
     }

@@ -5,6 +5,7 @@ use crate::model_measures::{LEVEL, ModelMeasures, measure_names};
 use crate::stats::benjamini_hochberg;
 use crate::stats::ols::{Line, ols, ols_with_groups};
 use crate::table::Table;
+use crate::words::counted;
 
 /// Fewest sizes a family needs for a line of its own.
 pub const FEWEST_SIZES: usize = 4;
@@ -140,9 +141,9 @@ fn pooled_line(points: &[Point]) -> Result<Line, String> {
     let degrees = points.len() as i64 - families.len() as i64 - 1;
     if degrees < 2 {
         return Err(format!(
-            "not estimable: {} models of {} families, at least {} needed",
-            points.len(),
-            families.len(),
+            "not estimable: {} of {}, at least {} needed",
+            counted(points.len(), "model", "models"),
+            counted(families.len(), "family", "families"),
             families.len() + 3
         ));
     }

@@ -308,10 +308,10 @@ impl ScanFile {
     /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head (or every one of
     /// `only_heads`) once, in order and with a finite Δ.
     pub fn read(path: &Path) -> Result<Self> {
-        let mend = "scan the model again";
-        let scan: Self = read_json(path, mend)?;
+        let fix = "scan the model again";
+        let scan: Self = read_json(path, fix)?;
         scan.check().map_err(|(field, problem)| {
-            AnalysisError::format(path, format!("field `{field}`"), problem, mend)
+            AnalysisError::format(path, format!("field `{field}`"), problem, fix)
         })?;
         Ok(scan)
     }
@@ -347,8 +347,10 @@ impl ScanFile {
         if self.heads.len() as u64 != scanned {
             let (found, layers, heads) = (self.heads.len(), self.meta.n_layers, self.meta.n_heads);
             let problem = match self.meta.only_heads {
-                None => format!("{found} heads, but {layers} layers of {heads} heads make {scanned}"),
-                Some(_) => format!("{found} heads, but `only_heads` names {scanned}"),
+                None => {
+                    format!("number of heads {found}, but {layers} × {heads} (layers × heads) make {scanned}")
+                }
+                Some(_) => format!("number of heads {found}, but `only_heads` names {scanned}"),
             };
             return Err(("heads", problem));
         }

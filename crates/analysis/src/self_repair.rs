@@ -1,7 +1,7 @@
 //! Self-repair: how much of what helping heads say later layers make up for when it is gone, model by model and task by task.
 //!
 //! Heads whose own output helps, direct effect ≤ −τ and its 95% interval below 0, are picked on the prompts that heads are picked on.
-//! On the prompts that they are judged on, what is repaired is the slope of their compensation (Δ − direct effect) on what they say (−direct
+//! On the prompts that they are judged on, what is repaired is the slope of their compensation (Δ − direct effect) on their own contribution (−direct
 //! effect), through 0:
 //!
 //! ```text

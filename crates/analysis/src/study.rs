@@ -236,7 +236,7 @@ impl Study {
         let mut options =
             serde_json::json!({ "tau": tau, "top_k": top_k, "tau_sweep": tau_sweep, "pairs": pairs });
         let contrasts: Vec<String> = self.contrasts.iter().map(|c| c.contrast().to_string()).collect();
-        // A study of the published pair alone says what it always said.
+        // For the published pair alone the fields stay those of the published layout.
         if contrasts != [Contrast::published().to_string()] || self.effects.tasks.len() > 2 {
             options["tasks"] = serde_json::json!(self.effects.tasks);
             options["contrasts"] = serde_json::json!(contrasts);

@@ -231,8 +231,8 @@ impl Table {
     pub fn read_csv(path: &Path) -> Result<Self> {
         let fault = |e: csv::Error| {
             let line = e.position().map_or(1, csv::Position::line);
-            let mend = "move it out of the study's tables, or make it anew";
-            AnalysisError::format(path, format!("line {line}"), e.to_string(), mend)
+            let fix = "move it out of the study's tables, or make it anew";
+            AnalysisError::format(path, format!("line {line}"), e.to_string(), fix)
         };
         let mut reader = csv::Reader::from_path(path).map_err(fault)?;
         let names: Vec<String> = reader.headers().map_err(fault)?.iter().map(str::to_owned).collect();
@@ -313,23 +313,23 @@ impl NamedRow {
     }
 }
 
-/// Reads rows back from the CSV of a table; columns that `row` does not ask for are left alone. `mend` is what to do about a
+/// Reads rows back from the CSV of a table; columns that `row` does not ask for are left alone. `fix` is what to do about a
 /// file that does not hold them.
 pub(crate) fn read_named_rows<T>(
     path: &Path,
-    mend: &str,
+    fix: &str,
     row: impl Fn(&NamedRow) -> std::result::Result<T, String>,
 ) -> Result<Vec<T>> {
     let text = std::fs::read(path).map_err(AnalysisError::io("read", path))?;
     let fault = |e: csv::Error| {
         let place = e.position().map_or("table".into(), |p| format!("line {}", p.line()));
-        AnalysisError::format(path, place, e.to_string(), mend)
+        AnalysisError::format(path, place, e.to_string(), fix)
     };
     let mut reader = csv::Reader::from_reader(&text[..]);
     let read = |(at, cells): (usize, csv::Result<HashMap<String, String>>)| {
         let cells = NamedRow(cells.map_err(fault)?);
         // The header is line 1.
-        row(&cells).map_err(|problem| AnalysisError::format(path, format!("line {}", at + 2), problem, mend))
+        row(&cells).map_err(|problem| AnalysisError::format(path, format!("line {}", at + 2), problem, fix))
     };
     reader.deserialize().enumerate().map(read).collect()
 }

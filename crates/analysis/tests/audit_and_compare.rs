@@ -68,7 +68,7 @@ fn a_filled_table_is_found_out() {
         100.0 * n_zero as f64 / rows.len() as f64
     );
     assert!(sentence.starts_with(&expected), "{sentence}");
-    assert!(sentence.contains("owed to zeros that were filled in"), "{sentence}");
+    assert!(sentence.contains("comes from zeros that were filled in"), "{sentence}");
     // The audit of the full scan foresees exactly what the filled table says.
     let full = &audit(&table(&csv_of(deltas.into_iter().enumerate())), 0.05)[0];
     let foreseen = full.filled.as_ref().unwrap();

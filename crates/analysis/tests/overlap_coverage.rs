@@ -106,7 +106,9 @@ fn intervals_of_shared_strong_heads_cover_the_truth() {
 #[test]
 #[ignore = "takes many minutes"]
 fn table_of_shared_strong_heads() {
-    println!("| heads | effects | prompts | noise | τ | shared, mean | sd | share | number held | share held |");
+    println!(
+        "| heads | effects | prompts | noise | τ | shared, mean | sd | share | number held | share held |"
+    );
     for (name, effects) in [("dense", Effects::Dense), ("sparse", Effects::Sparse)] {
         for (n_heads, prompts, tau) in [
             (8, [40, 4], 2.0),

@@ -6,13 +6,13 @@ mod common;
 
 use common::planted::{Effects, Model, Prompts, holds, in_turn, rng};
 use common::{normal, uniform};
+use cs_analysis::stats::Seed;
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means, weighted_mean};
 use cs_analysis::stats::clusters::cluster_interval;
 use cs_analysis::stats::correlation::Correlation;
 use cs_analysis::stats::correlation_bootstrap::Measured;
 use cs_analysis::stats::correlation_prompts::{Over, disattenuated, resampled};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
-use cs_analysis::stats::Seed;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 

@@ -15,9 +15,9 @@ fn main() -> Result<(), Error> {
     // Heads are picked on one split and judged on the other.
     let ablated = model.ablate(&setup, &sets, Split::HeldOut, &mut silent)?;
     let share = |correct: &[bool]| correct.iter().filter(|&&c| c).count() as f64 / correct.len() as f64;
-    println!("no head: {:.1}% of the prompts right", 100.0 * share(&ablated.outcomes.base.correct));
+    println!("heads ablated:  0, right: {:.1}%", 100.0 * share(&ablated.outcomes.base.correct));
     for (set, outcome) in sets.iter().zip(&ablated.outcomes.sets) {
-        println!("{:2} heads: {:.1}%", set.len(), 100.0 * share(&outcome.correct));
+        println!("heads ablated: {:2}, right: {:.1}%", set.len(), 100.0 * share(&outcome.correct));
     }
     Ok(())
 }

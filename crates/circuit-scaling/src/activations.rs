@@ -117,7 +117,7 @@ impl Model {
     /// Runs each prompt (token ids, the BOS in front) and keeps the activations of `names`.
     ///
     /// # Errors
-    /// No prompts; a prompt that is empty, too long or holds a token that the model has not; too little memory.
+    /// No prompts; a prompt that is empty, too long or holds a token that the model does not have; too little memory.
     pub fn cache(&self, prompts: &[Vec<u32>], names: &[Activation]) -> Result<Vec<PromptCache>, CliError> {
         if prompts.is_empty() {
             return Err(cs_engine::EngineError::NoPrompts.into());

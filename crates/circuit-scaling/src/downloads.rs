@@ -83,7 +83,7 @@ impl<'a> HubName<'a> {
     }
 }
 
-/// Names with a revision added to those that have none and lie on the Hub.
+/// The names, with a revision added to those of the Hub that have none.
 pub fn with_revision(names: &[String], revision: Option<&str>) -> Vec<String> {
     let add = |name: &String| match revision {
         Some(revision) if HubName::parse(name).is_some() && !name.contains('@') => {
@@ -94,10 +94,10 @@ pub fn with_revision(names: &[String], revision: Option<&str>) -> Vec<String> {
     names.iter().map(add).collect()
 }
 
-/// Brings those of the models that lie on the Hub up to date in the cache.
+/// Brings those of the models that are from the Hub up to date in the cache.
 ///
 /// # Errors
-/// A model that does not exist, or a network that does not do its part.
+/// A model that does not exist, or a network that fails.
 pub fn fetch(names: &[String], display: Display) -> Result<(), CliError> {
     let mut hub = None;
     for name in names.iter().filter_map(|name| HubName::parse(name)) {

@@ -103,7 +103,7 @@ fn the_only<'e>(
                 return Err(CliError::Edit {
                     head: others.head,
                     problem: format!("its {what} prompts are others than those of the edits before it"),
-                    mend: format!("give all edits of one call the same {what}"),
+                    fix: format!("give all edits of one call the same {what}"),
                 });
             }
         }
@@ -116,7 +116,7 @@ fn add_sources(asked: &mut [Prompt], Others { head, prompts: source }: Others<'_
         return Err(CliError::Edit {
             head,
             problem: format!("it has {} source prompts for {} prompts", source.len(), asked.len()),
-            mend: "give one source for each prompt, or one for all".to_owned(),
+            fix: "give one source for each prompt, or one for all".to_owned(),
         });
     }
     for (prompt, source) in asked.iter_mut().zip(source.iter().cycle()) {
@@ -144,7 +144,7 @@ fn add_references(asked: &mut [Prompt], others: Others<'_>) -> Result<(), CliErr
                         "none of its {} reference prompts has {len} tokens, as prompt {index} has",
                         reference.len()
                     ),
-                    mend: "a mean is taken position by position: give references as long as the prompts"
+                    fix: "a mean is taken position by position: give references as long as the prompts"
                         .to_owned(),
                 });
             }

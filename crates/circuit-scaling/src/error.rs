@@ -117,7 +117,7 @@ pub enum CliError {
         /// Where it was.
         from: String,
     },
-    /// A scanned model is another one now.
+    /// The weights of a scanned model have changed.
     #[error(
         "the weights of {model} are not those that were scanned: scan it again, or name the right folder"
     )]
@@ -171,14 +171,14 @@ pub enum CliError {
     #[error(transparent)]
     Device(#[from] cs_engine::DeviceError),
     /// An edit that does not fit its prompts.
-    #[error("edit of {head}: {problem}; {mend}")]
+    #[error("edit of {head}: {problem}; {fix}")]
     Edit {
         /// The head.
         head: cs_analysis::head_id::HeadId,
         /// What is wrong.
         problem: String,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
     /// Activations that do not fit into memory.
     #[error(
@@ -251,7 +251,7 @@ pub enum CliError {
         /// Why.
         source: std::io::Error,
     },
-    /// A `study.toml` that says something else than what a study is.
+    /// A `study.toml` with a field or value that a study does not have.
     #[error("{path}: {place}: {problem}; `circuit-scaling run --help` explains each field as an option")]
     StudyFile {
         /// The file.
@@ -270,6 +270,12 @@ pub enum CliError {
     /// A study in parts.
     #[error(transparent)]
     Parts(#[from] PartsError),
+    /// A table that no study has.
+    #[error("there is no table `{name}`: `circuit-scaling tables` lists them all")]
+    NoTable {
+        /// What was asked for.
+        name: String,
+    },
     /// A manual page that cannot be made.
     #[error("the manual page cannot be made: {0}")]
     Man(std::io::Error),
@@ -302,10 +308,10 @@ impl From<PromptError> for CliError {
     }
 }
 
-/// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the mend.
+/// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the fix.
 const SHOWN: (usize, usize) = (1200, 400);
 
-/// A message as one line that shows as what it is, whatever a stranger's file made it quote: characters that move the cursor
+/// A message as one line, whatever text of a file it quotes: characters that move the cursor
 /// or reorder text are replaced, and the middle of a long one is left out.
 pub fn one_line(message: &impl Display) -> String {
     let moves = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -95,8 +95,8 @@ impl Model {
     /// The prompts, as text and as tokens, and what of the task takes no part.
     fn ask(&self, setup: &Setup) -> Result<(PromptSet, TokenizedPrompts, Vec<String>), CliError> {
         self.tokenizer()?;
-        let set = PromptSet::resolve(&setup.task, &setup.prompts, &[&self.subject])?;
-        let (prompts, notes) = (set.tokenize(&self.subject)?, left_out(&setup.task, &set));
+        let set = PromptSet::resolve(&setup.task, &setup.prompts, &[&self.handle])?;
+        let (prompts, notes) = (set.tokenize(&self.handle)?, left_out(&setup.task, &set));
         Ok((set, prompts, notes))
     }
 
@@ -104,7 +104,7 @@ impl Model {
     /// options, to the bit.
     ///
     /// # Errors
-    /// Those of [`Self::prompts`]; a head that the model has not; prompts without references under mean and resample
+    /// Those of [`Self::prompts`]; a head that the model does not have; prompts without references under mean and resample
     /// ablation; a run that `observe` stops.
     pub fn scan(
         &self,
@@ -113,7 +113,7 @@ impl Model {
         observe: Observer<'_>,
     ) -> Result<HeadScan, CliError> {
         let (set, prompts, notes) = self.ask(setup)?;
-        let meta = scan_meta(&self.subject, &set, setup.ablation, heads);
+        let meta = scan_meta(&self.handle, &set, setup.ablation, heads);
         let mut observe = |underway: Underway<'_>| observe(underway.progress);
         let per_prompt = cs_circuits::scan::scan(&self.decoder, &prompts, meta, setup.ablation, &mut observe)
             .map_err(|source| CliError::Scan { model: self.name().to_owned(), source })?;

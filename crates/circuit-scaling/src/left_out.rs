@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cs_analysis::words::counted;
 use cs_circuits::prompts::PromptSet;
 use cs_circuits::task::Task;
 
@@ -14,13 +15,13 @@ pub fn left_out(task: &Task, prompts: &PromptSet) -> Vec<String> {
     let mut lines = Vec::new();
     let names: BTreeSet<&str> = prompts.refused.iter().map(|refused| refused.name.as_str()).collect();
     if let Some(first) = prompts.refused.first().filter(|_| task.names().is_none()) {
-        let what = if matches!(task, Task::Rows(_)) { "rows" } else { "words" };
+        let (one, many) = if matches!(task, Task::Rows(_)) { ("row", "rows") } else { ("word", "words") };
         let listed: Vec<&str> = names.iter().copied().take(LISTED).collect();
         let more = names.len().saturating_sub(listed.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         lines.push(format!(
-            "{name}: {} {what} left out, as their answers or words are not one token each: {}{more}; {}, {}",
-            names.len(),
+            "{name}: {} left out, where an answer or word is not one token: {}{more}; {}, {}",
+            counted(names.len(), one, many),
             listed.join(", "),
             first.models.join(", "),
             first.reason
@@ -31,7 +32,10 @@ pub fn left_out(task: &Task, prompts: &PromptSet) -> Vec<String> {
         lines.push(format!("{name}: columns that are not used: {}", file.unused_columns.join(", ")));
     }
     if let Some(limit) = prompts.limit {
-        lines.push(format!("{name}: {limit} of the file's {} prompts are asked (--prompts)", file.n_rows));
+        lines.push(format!(
+            "{name}: {limit} of {} in the file asked (--prompts)",
+            counted(file.n_rows, "prompt", "prompts")
+        ));
     }
     lines
 }

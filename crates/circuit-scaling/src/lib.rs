@@ -16,6 +16,7 @@ pub mod edit;
 pub mod effort;
 pub mod error;
 pub mod experiment;
+mod handle;
 mod left_out;
 mod measured;
 mod miniatures;
@@ -27,12 +28,13 @@ mod scan_meta;
 mod stop;
 pub mod study_file;
 mod study_folder;
-mod subject;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
@@ -50,12 +52,13 @@ pub fn main() -> ExitCode {
 pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     complete::answer(&args);
-    let matches = Cli::command().get_matches_from(args);
+    let command = Cli::command();
+    let matches = command.try_get_matches_from(args).unwrap_or_else(|error| with_tip(error).exit());
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     stop::watch();
     match dispatch(cli, &matches) {
         Ok(text) => {
-            // A closed pipe (`| head`) is no failure of ours.
+            // A closed pipe (`| head`) is not an error.
             let _ = std::io::stdout().write_all(text.as_bytes());
             0
         }
@@ -68,6 +71,19 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
             1
         }
     }
+}
+
+/// An error of the command line, with what may be meant where a folder stands without its option.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let stray = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text.clone(),
+        _ => return error,
+    };
+    if Path::new(&stray).is_dir() {
+        let tip = format!("a study's folder is named with --out: --out {stray}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
@@ -111,6 +127,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
         Command::Devices => Ok(commands::devices::devices()),
         Command::Models => Ok(commands::models::models()),
         Command::Task(args) => commands::task::task(args),
+        Command::Tables(args) => commands::shell::tables(args),
         Command::Completions(args) => Ok(commands::shell::completions(args)),
         Command::Man(args) => commands::shell::man(args),
     }

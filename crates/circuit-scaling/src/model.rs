@@ -14,20 +14,20 @@ use cs_model::tokenizer::Tokenizer;
 use crate::downloads;
 use crate::edit::{self, HeadEdit};
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::{Display, Mode};
-use crate::subject::Subject;
 
-/// Hears how far a computation is, and may stop it.
+/// Is told how far a computation is, and may stop it.
 pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
-/// An [`Observer`] that hears nothing: `&mut silent`.
+/// An [`Observer`] that does nothing: `&mut silent`.
 pub fn silent(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
 /// A model in memory, ready to run.
 pub struct Model {
-    pub(crate) subject: Subject,
+    pub(crate) handle: ModelHandle,
     pub(crate) decoder: Decoder,
 }
 
@@ -36,28 +36,28 @@ impl Model {
     /// `@` and a revision if need be. Downloaded where it is not in the Hugging Face cache.
     ///
     /// # Errors
-    /// A name that means nothing, a download that fails, files that are no checkpoint of a supported architecture.
+    /// A name that means nothing, a download that fails, files that do not hold a checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
         // Bars of downloads show themselves on terminals only.
         downloads::fetch(
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
         )?;
-        let subject = Subject::find(name)?;
-        let decoder = subject.load()?;
-        Ok(Self { subject, decoder })
+        let handle = ModelHandle::find(name)?;
+        let decoder = handle.load()?;
+        Ok(Self { handle, decoder })
     }
 
     /// A model whose files or parameters the caller has; it keeps no hold of them.
     ///
     /// # Errors
-    /// Files that are no checkpoint of a supported architecture.
+    /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
-        let hf_name = format!("{}{}", Subject::IN_MEMORY, files.name());
-        let mut subject = Subject::from_files(files, hf_name, None)?;
-        let decoder = subject.load()?;
-        subject.info.checkpoint.let_go();
-        Ok(Self { subject, decoder })
+        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
+        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
+        let decoder = handle.load()?;
+        handle.info.checkpoint.let_go();
+        Ok(Self { handle, decoder })
     }
 
     /// The same model, run on a device: its parameters are copied there. Without a precision, the device's own.
@@ -65,40 +65,40 @@ impl Model {
     /// # Errors
     /// A device that is not here or does not take the model, or a precision that it has not.
     pub fn on(self, device: &DeviceChoice, precision: Option<Precision>) -> Result<Self, CliError> {
-        let Self { mut subject, decoder } = self;
-        subject.compute = Compute::choose(device, precision)?;
-        let decoder = decoder.on(&subject.compute)?;
-        Ok(Self { subject, decoder })
+        let Self { mut handle, decoder } = self;
+        handle.compute = Compute::choose(device, precision)?;
+        let decoder = decoder.on(&handle.compute)?;
+        Ok(Self { handle, decoder })
     }
 
     /// Name in tables and files.
     pub fn name(&self) -> &str {
-        &self.subject.name
+        &self.handle.name
     }
 
     /// Hugging Face id, the folder, or `built-in/` or `in-memory/` and the name.
     pub fn hf_name(&self) -> &str {
-        &self.subject.hf_name
+        &self.handle.hf_name
     }
 
     /// Family in tables.
     pub fn family(&self) -> &str {
-        &self.subject.family
+        &self.handle.family
     }
 
     /// Parameters; a tied unembedding counts once.
     pub fn n_params(&self) -> usize {
-        self.subject.info.checkpoint.n_params()
+        self.handle.info.checkpoint.n_params()
     }
 
     /// SHA-256 of the parameters, in hexadecimal.
     pub fn weight_hash(&self) -> &str {
-        self.subject.info.checkpoint.weight_hash()
+        self.handle.info.checkpoint.weight_hash()
     }
 
-    /// What a user should know of the model's files, a line each.
+    /// What a user should know about the model's files, a line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.subject.notes()
+        self.handle.notes()
     }
 
     /// What it computes.
@@ -111,7 +111,7 @@ impl Model {
     /// # Errors
     /// A model without one.
     pub fn tokenizer(&self) -> Result<&Tokenizer, CliError> {
-        self.subject.tokenizer()
+        self.handle.tokenizer()
     }
 
     /// All heads, in order of layer and head.
@@ -131,7 +131,7 @@ impl Model {
     /// (token ids), or of the whole vocabulary. Each prompt is token ids, the BOS in front, as [`Self::tokens`] gives.
     ///
     /// # Errors
-    /// No prompts; a head, token or edit that the model has not; sources or references that do not fit the prompts.
+    /// No prompts; a head, token or edit that the model does not have; sources or references that do not fit the prompts.
     pub fn logits(
         &self,
         prompts: &[Vec<u32>],
@@ -154,7 +154,7 @@ impl Model {
         Ok(logits.of)
     }
 
-    /// Refuses heads that the model has not.
+    /// Refuses heads that the model does not have.
     ///
     /// # Errors
     /// The first of them.

@@ -30,7 +30,7 @@ pub struct Display {
     pub verbose: bool,
     /// What the whole run is expected to take, if it was counted.
     pub whole: Option<&'static Whole>,
-    /// Hears how much of a part of a study is done.
+    /// Is told how much of a part of a study is done.
     pub share: Option<&'static Share>,
 }
 
@@ -53,7 +53,7 @@ impl Share {
         *self.lock() = ShareOf { before, step, done: 0.0 };
     }
 
-    /// So much of the step is done.
+    /// Sets how much of the step is done.
     fn advance(&self, done: f64) {
         self.lock().done = done;
     }
@@ -221,7 +221,7 @@ impl Bar {
         stop::check()
     }
 
-    /// Ends the bar and returns the seconds it stood.
+    /// Ends the bar and returns the seconds since it was shown.
     pub fn finish(self) -> f64 {
         self.bar.finish_and_clear();
         self.start.elapsed().as_secs_f64()

@@ -7,32 +7,32 @@ use cs_analysis::scan_file::{Provenance, ScanMeta};
 use cs_circuits::prompts::{PromptSet, Tokenize};
 use cs_circuits::scan::ScanOptions;
 
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// The option under which results keep the commit on the Hub that a model's files belong to.
 pub const COMMIT: &str = "commit";
 
 /// The description of a scan of `only_heads`, or of all heads, before its first number.
 pub fn scan_meta(
-    subject: &Subject,
+    handle: &ModelHandle,
     prompts: &PromptSet,
     scan: ScanOptions,
     only_heads: Option<&[HeadId]>,
 ) -> ScanMeta {
-    let spec = subject.spec();
+    let spec = handle.spec();
     let mut options = serde_json::Map::new();
     options.insert("prompts".into(), prompts.n_prompts.into());
     options.insert("hold_out".into(), prompts.hold_out.as_str().into());
     options.insert("task_hash".into(), prompts.task.hash().into());
-    options.insert("tokenizer_hash".into(), subject.hash().into());
-    options.insert("bos_id".into(), subject.bos_id().into());
-    if let Some(commit) = &subject.commit {
+    options.insert("tokenizer_hash".into(), handle.hash().into());
+    options.insert("bos_id".into(), handle.bos_id().into());
+    if let Some(commit) = &handle.commit {
         options.insert(COMMIT.into(), commit.as_str().into());
     }
     ScanMeta {
-        model_name: subject.name.clone(),
-        hf_name: subject.hf_name.clone(),
-        family: subject.family.clone(),
+        model_name: handle.name.clone(),
+        hf_name: handle.hf_name.clone(),
+        family: handle.family.clone(),
         task: prompts.task.name().to_owned(),
         protocol: prompts.protocol.to_string(),
         seed: prompts.seed,
@@ -41,15 +41,15 @@ pub fn scan_meta(
         reference: scan.reference_name(),
         n_layers: spec.n_layers as u32,
         n_heads: spec.n_heads as u32,
-        n_params: Some(subject.info.checkpoint.n_params() as u64),
-        device: subject.compute.recorded_device(),
-        precision: subject.compute.recorded_precision(),
+        n_params: Some(handle.info.checkpoint.n_params() as u64),
+        device: handle.compute.recorded_device(),
+        precision: handle.compute.recorded_precision(),
         only_heads: only_heads
             .map(|heads| heads.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()),
         note: String::new(),
         provenance: Provenance {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            weight_hash: subject.info.checkpoint.weight_hash().to_owned(),
+            weight_hash: handle.info.checkpoint.weight_hash().to_owned(),
             options,
         },
     }

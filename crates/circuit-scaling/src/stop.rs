@@ -1,4 +1,4 @@
-//! Signals that ask the program to end. What runs a model hears of them at its next step, keeps what it found, and ends; what
+//! Signals that ask the program to end. What runs a model looks for them at its next step, keeps what it found, and ends; what
 //! takes longer than [`GRACE`] is ended, which loses nothing that was kept before.
 
 use std::ops::ControlFlow;
@@ -53,6 +53,6 @@ pub fn watch() {
     });
 }
 
-/// Elsewhere the system ends the program, and what was kept is there.
+/// On other systems the program is ended by the system; what was kept before stays.
 #[cfg(not(unix))]
 pub fn watch() {}

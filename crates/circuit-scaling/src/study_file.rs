@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{RunArgs, Stage, at_least_one, threshold};
 use crate::effort::{Effort, random_prompts, random_sets, resamples};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// The fields of `study.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl StudyFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// A file that cannot be read, is no TOML, or has a field that is none of these.
+    /// A file that cannot be read, is not TOML, or has a field that is not one of these.
     pub fn read(path: &Path) -> Result<Self, CliError> {
         let text = fs::read_to_string(path)
             .map_err(|source| CliError::ReadStudy { path: path.to_owned(), source })?;
@@ -207,7 +207,7 @@ impl StudyFile {
         let mut args = RunArgs::from_arg_matches(&bare).unwrap_or_else(|error| error.exit());
         self.fill(path, &mut args, |_| false)?;
         let models = match args.measure.models.is_empty() {
-            true => Subject::names(&[])?,
+            true => ModelHandle::names(&[])?,
             false => args.measure.models.clone(),
         };
         Ok(Self::of(&args, models))

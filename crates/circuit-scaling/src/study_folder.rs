@@ -101,7 +101,7 @@ impl StudyFolder {
         })
     }
 
-    /// Whether this step was ever done, with whatever inputs: what the inputs are may be long to find out.
+    /// Whether this step was ever done, with any inputs: finding out what the inputs are may take long.
     pub fn has_done(&self, step: &str) -> bool {
         self.steps.contains_key(step)
     }
@@ -109,7 +109,7 @@ impl StudyFolder {
     /// Records that a step is done.
     ///
     /// # Errors
-    /// When an output cannot be read or the record not be written.
+    /// When an output cannot be read or the record cannot be written.
     pub fn done(&mut self, step: &str, inputs: Digest256, outputs: &[PathBuf]) -> Result<(), CliError> {
         let outputs = self.digests(self.layout.root(), outputs)?;
         self.steps.insert(step.to_owned(), Step { inputs, outputs });

@@ -140,6 +140,17 @@ fn what_cannot_be_is_refused_at_once_and_writes_nothing() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// A folder that stands where its option was forgotten.
+#[test]
+fn a_stray_folder_is_told_its_option() {
+    let dir = folder();
+    for command in ["plot", "run", "notes"] {
+        fails(&[command, "empty"], dir.path(), &["--out empty"]);
+        let said = program(&[command, "nothing-there"], dir.path()).stderr;
+        assert!(!String::from_utf8_lossy(&said).contains("--out nothing-there"));
+    }
+}
+
 /// A limit of memory that some model does not fit into is refused before any model is scanned.
 #[test]
 fn memory_that_is_too_little_is_refused_before_the_first_scan() {

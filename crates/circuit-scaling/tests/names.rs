@@ -173,7 +173,7 @@ fn a_folder_may_be_called_anything() {
         fs::rename(&moved, &model).unwrap();
     }
     let (shown, _) = succeeds(&["joint", "--out", "study"], here);
-    assert!(shown.contains(&format!("heads of {} models", names.len())), "{shown}");
+    assert!(shown.contains(&format!("heads of {} models:", names.len())), "{shown}");
     let table = fs::read_to_string(here.join("study/paper/tables/joint_ioi_anti_repeat_all.csv")).unwrap();
     for name in ["with space", "a@b", "модель"] {
         assert!(table.contains(&format!(",{name},")), "{name}");

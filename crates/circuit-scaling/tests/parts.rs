@@ -92,7 +92,17 @@ fn cut_short(mut child: Child, duration: Duration, share: f64, gently: bool) -> 
 }
 
 #[test]
+fn killed_and_requeued_parts_end_with_the_bytes_of_one_machine() {
+    kill_and_requeue(2);
+}
+
+#[test]
+#[ignore = "nightly: kills parts on twenty schedules"]
 fn killed_and_requeued_in_any_order_parts_end_with_the_bytes_of_one_machine() {
+    kill_and_requeue(20);
+}
+
+fn kill_and_requeue(n_schedules: usize) {
     let dir = tempfile::tempdir().unwrap();
     let smaller = |command, more: &[&'static str]| [&[command], &SMALLER[..], &STUDY[2..], more].concat();
     succeeds(&smaller("run", &["--out", "whole"]), dir.path());
@@ -101,7 +111,7 @@ fn killed_and_requeued_in_any_order_parts_end_with_the_bytes_of_one_machine() {
     let mut duration = Duration::from_millis(400);
     let mut draws = Draws(0.0);
     let mut n_hit = 0;
-    for schedule in 0..20 {
+    for schedule in 0..n_schedules {
         let _ = fs::remove_dir_all(dir.path().join("cut"));
         for (path, bytes) in &planned {
             let path = dir.path().join("cut").join(path);
@@ -132,7 +142,7 @@ fn killed_and_requeued_in_any_order_parts_end_with_the_bytes_of_one_machine() {
         }
         assert_same(&dir.path().join("whole"), &dir.path().join("cut"), &format!("schedule {schedule}"));
     }
-    assert!(n_hit >= 10, "only {n_hit} parts were hit in the middle");
+    assert!(n_hit >= n_schedules / 2, "only {n_hit} parts were hit in the middle");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn a_group_of_one_is_refused_with_the_number_of_prompts_that_helps() {
         here,
         &["nothing to average", "ask for 40 prompts instead of 20", "--reference abc"],
     );
-    // Nothing was recorded, so that the mend works as it stands.
+    // Nothing was recorded, so that the fix works as it stands.
     succeeds(&with(&["--prompts", "40"]), here);
     let published = ["--protocol", "published"];
     let one = [&published[..], &["--prompts", "1", "--out", "c"]].concat();

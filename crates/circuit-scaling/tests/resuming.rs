@@ -45,42 +45,52 @@ fn assert_same(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>, w
 }
 
 #[test]
+fn killed_and_resumed_it_ends_with_the_same_bytes() {
+    kill_and_resume(4);
+}
+
+#[test]
+#[ignore = "nightly: kills fifty runs"]
 fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
+    kill_and_resume(50);
+}
+
+/// Kills a whole run at so many moments, each in a folder of its own, and resumes it.
+fn kill_and_resume(n_kills: u32) {
     let dir = tempfile::tempdir().unwrap();
     let args = |out: &'static str| [&ARGS[..], &["--out", out]].concat();
     let start = std::time::Instant::now();
     succeeds(dir.path(), &args("whole"));
     let whole = files(&dir.path().join("whole"));
-    let mut duration = start.elapsed();
-    let mut n_killed = 0;
-    // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
-    for i in 0..200u32 {
-        let _ = fs::remove_dir_all(dir.path().join("cut"));
-        let mut child = program(dir.path(), &args("cut")).spawn().unwrap();
-        let share = (f64::from(i) * 0.618_034).fract();
-        std::thread::sleep(Duration::from_secs_f64(share * duration.as_secs_f64()));
-        let was_running = child.try_wait().unwrap().is_none();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        if !was_running {
-            // The machine is faster now than while the whole run was timed.
-            duration = duration.mul_f64(0.9);
-            continue;
-        }
-        n_killed += 1;
-        succeeds(dir.path(), &args("cut"));
-        assert_same(&whole, &files(&dir.path().join("cut")), &format!("killed at {share:.2} of the run"));
-        if n_killed == 50 {
-            return;
-        }
-    }
-    panic!("only {n_killed} of 200 runs were killed");
+    let duration = start.elapsed();
+    kill_often(
+        n_kills,
+        duration,
+        || {
+            let _ = fs::remove_dir_all(dir.path().join("cut"));
+            program(dir.path(), &args("cut"))
+        },
+        |share| {
+            succeeds(dir.path(), &args("cut"));
+            assert_same(&whole, &files(&dir.path().join("cut")), &format!("killed at {share:.2} of the run"));
+        },
+    );
+}
+
+#[test]
+fn ablated_sets_killed_and_resumed_end_with_the_same_bytes() {
+    kill_among_sets(2);
+}
+
+#[test]
+#[ignore = "nightly: kills twelve runs"]
+fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
+    kill_among_sets(12);
 }
 
 /// Random sets are drawn in rounds, and each round depends on what the ones before gave: killed in any of them, with other threads
 /// and another memory limit afterwards, the same sets are run and the same bytes come out.
-#[test]
-fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
+fn kill_among_sets(n_kills: u32) {
     let dir = tempfile::tempdir().unwrap();
     let scan = ["run", "-q", "--models", "mini-pythia-l", "--prompts", "60", "--stages", "scan"];
     let ablate = |out: &'static str, more: &[&'static str]| {
@@ -90,7 +100,7 @@ fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
     let scanned = files(&dir.path().join("whole"));
     let start = std::time::Instant::now();
     succeeds(dir.path(), &ablate("whole", &[]));
-    let mut duration = start.elapsed();
+    let duration = start.elapsed();
     let whole = files(&dir.path().join("whole"));
     let tests =
         String::from_utf8_lossy(&whole[Path::new("paper/tables/hero_vs_random_tests.csv")]).into_owned();
@@ -99,31 +109,49 @@ fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
         tests.lines().skip(1).filter_map(|line| line.split(',').nth(column)).collect();
     assert!(n_random.len() > 2, "comparisons end after different numbers of sets: {n_random:?}");
 
+    kill_often(
+        n_kills,
+        duration,
+        || {
+            let _ = fs::remove_dir_all(dir.path().join("cut"));
+            for (path, bytes) in &scanned {
+                let path = dir.path().join("cut").join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, bytes).unwrap();
+            }
+            program(dir.path(), &ablate("cut", &["--threads", "1"]))
+        },
+        |_| {
+            succeeds(dir.path(), &ablate("cut", &["--memory", "3M"]));
+            assert_same(&whole, &files(&dir.path().join("cut")), "killed among ablated sets");
+        },
+    );
+}
+
+/// Starts a command and kills it, `n_kills` times in the middle of what takes it `duration`; has each followed by `resume`, which is
+/// told at what share of the duration it was.
+fn kill_often(n_kills: u32, mut duration: Duration, command: impl Fn() -> Command, resume: impl Fn(f64)) {
     let mut n_killed = 0;
-    for i in 0..60u32 {
-        let _ = fs::remove_dir_all(dir.path().join("cut"));
-        for (path, bytes) in &scanned {
-            let path = dir.path().join("cut").join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        let mut child = program(dir.path(), &ablate("cut", &["--threads", "1"])).spawn().unwrap();
-        std::thread::sleep(duration.mul_f64((f64::from(i) * 0.618_034).fract()));
+    // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
+    for i in 0..5 * n_kills {
+        let mut child = command().spawn().unwrap();
+        let share = (f64::from(i) * 0.618_034).fract();
+        std::thread::sleep(duration.mul_f64(share));
         let was_running = child.try_wait().unwrap().is_none();
         child.kill().unwrap();
         child.wait().unwrap();
         if !was_running {
+            // The machine is faster now than while the whole run was timed.
             duration = duration.mul_f64(0.9);
             continue;
         }
         n_killed += 1;
-        succeeds(dir.path(), &ablate("cut", &["--memory", "3M"]));
-        assert_same(&whole, &files(&dir.path().join("cut")), "killed among ablated sets");
-        if n_killed == 12 {
+        resume(share);
+        if n_killed == n_kills {
             return;
         }
     }
-    panic!("only {n_killed} of 60 runs were killed");
+    panic!("only {n_killed} of {n_kills} runs were killed");
 }
 
 #[test]

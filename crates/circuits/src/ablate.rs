@@ -75,7 +75,7 @@ pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, options: Sc
 /// Ablates each of `sets` on the prompts of one split, or on some of them (`places` among them, as [`subsample`] gives). The
 /// order of the heads in a set does not matter, nor does that of the sets: sets that begin alike are one run until they part.
 ///
-/// `observe` hears of progress and may stop the run ([`EngineError::Stopped`]).
+/// `observe` is told of progress and may stop the run ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`AblateError`].

@@ -49,7 +49,7 @@ impl From<PromptError> for AttentionError {
 /// Averages the attention of every head of `decoder` at the last token of `prompts`, which are those of `set` (or of one
 /// split of it) as tokens of the model of `tokenizer`.
 ///
-/// `observe` hears how much of the work is done: readings so far, and in all.
+/// `observe` is told how much of the work is done: readings so far, and in all.
 ///
 /// # Errors
 /// See [`AttentionError`].
@@ -165,7 +165,7 @@ pub fn cost(
     cs_engine::cost(spec, &read(prompts), &[], options)
 }
 
-/// Prompts whose logits nobody asks for.
+/// Prompts of which no logits are read.
 fn read(prompts: &TokenizedPrompts) -> Vec<cs_engine::Prompt> {
     let tokens = prompts.prompts.iter().map(|p| p.token_ids.clone());
     tokens.map(|tokens| cs_engine::Prompt { tokens, ..cs_engine::Prompt::default() }).collect()

@@ -51,11 +51,11 @@ pub fn check_references(
     if options.protocol == Protocol::Published && check(&standard, scan).is_ok() {
         ways.push("use --protocol standard".to_owned());
     }
-    if let PromptError::NothingToAverage { mend, .. } | PromptError::NoReference { mend, .. } = &mut error {
-        // Rows of a file can be mended where they are.
-        let last = if matches!(task, Task::Rows(_)) { &**mend } else { "use --ablation zero" };
+    if let PromptError::NothingToAverage { fix, .. } | PromptError::NoReference { fix, .. } = &mut error {
+        // Rows of a file can be fixed where they are.
+        let last = if matches!(task, Task::Rows(_)) { &**fix } else { "use --ablation zero" };
         ways.push(last.to_owned());
-        *mend = format!("{before}{}", ways.join(", or ")).into();
+        *fix = format!("{before}{}", ways.join(", or ")).into();
     }
     Err(error)
 }

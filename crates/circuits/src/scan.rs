@@ -183,7 +183,7 @@ pub struct Underway<'a> {
 /// Ablates every head of `decoder`, or those of [`ScanMeta::only_heads`], on all `prompts`.
 ///
 /// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation`, `value_bias` and `reference` are
-/// filled in here. `observe` hears of progress and may stop the scan ([`EngineError::Stopped`]).
+/// filled in here. `observe` is told of progress and may stop the scan ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`ScanError`].

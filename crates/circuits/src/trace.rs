@@ -19,21 +19,21 @@ pub enum TraceError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// Nothing to trace on.
-    #[error("{task}: no prompt has a corrupted twin of equal length in {model}'s tokens: {mend}")]
+    #[error("{task}: no prompt has a corrupted twin of equal length in {model}'s tokens: {fix}")]
     NoPairs {
         /// The task.
         task: String,
         /// The model.
         model: String,
         /// What to do.
-        mend: &'static str,
+        fix: &'static str,
     },
 }
 
 /// Patches `stream` of each of `heads` (layer, head), one at a time and at all positions, from the clean run of every pair
 /// into its corrupted run. Logit differences are of the clean prompt's answers in all runs.
 ///
-/// `observe` hears of progress and may stop the run ([`EngineError::Stopped`]).
+/// `observe` is told of progress and may stop the run ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`TraceError`].
@@ -46,11 +46,11 @@ pub fn trace(
     observe: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<TaskTrace, TraceError> {
     if pairs.pairs.is_empty() {
-        let mend = match pairs.from_file {
+        let fix = match pairs.from_file {
             true => "give each row of the file a `corrupted` of as many tokens as `clean`",
             false => "use --protocol standard, or names that are single tokens",
         };
-        return Err(TraceError::NoPairs { task: pairs.task.clone(), model: pairs.model.clone(), mend });
+        return Err(TraceError::NoPairs { task: pairs.task.clone(), model: pairs.model.clone(), fix });
     }
     let n_pairs = pairs.pairs.len();
     let (prompts, branches) = (corrupted(pairs), branches(heads, stream));

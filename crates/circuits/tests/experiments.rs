@@ -382,7 +382,7 @@ fn what_cannot_be_is_said() {
     few.heads.truncate(7);
     let plan = cs_analysis::ablation::plan(&scanned.classified.contrast, &few, 10, 0);
     assert!(plan.comparisons.is_empty());
-    assert_eq!(plan.notes, ["7 heads are too few: sets are of up to an eighth of the heads"]);
+    assert_eq!(plan.notes, ["too few heads, 7: sets are of up to an eighth of the heads"]);
 
     let full = Scanned::new(&world, decoder, DEFAULT_TAU);
     let tasks = [IOI, ANTI_REPEAT];

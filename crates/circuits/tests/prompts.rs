@@ -451,7 +451,7 @@ fn numbers_and_models_that_make_no_prompts() {
     let words = Words::new("words");
     for (n, protocol) in [(0, Protocol::Standard), (1, Protocol::Standard), (0, Protocol::Published)] {
         let error = refusal(&task("ioi"), &PromptOptions { protocol, ..options(n, 0) }, &[&words]);
-        assert!(error.contains(&format!("{n} prompts are too few")), "{error}");
+        assert!(error.contains(&format!("too few prompts ({n})")), "{error}");
     }
     let error = refusal(&task("ioi"), &options(usize::MAX, 0), &[&words]);
     assert!(error.contains("too many"), "{error}");

@@ -162,8 +162,8 @@ fn published_prompts_have_twins_and_references_as_long_in_both() {
             let error = check_references(&task, &published(), of_study, scan).err().map(|e| e.to_string());
             let alone = name == "anti-repeat" && of_study.iter().any(|t| t.model() == "pythia");
             assert_eq!(error.is_some(), alone, "{error:?}");
-            let mend = "no number of prompts helps: use --reference abc";
-            assert!(error.is_none_or(|error| error.contains("1 of 5 groups") && error.contains(mend)));
+            let fix = "no number of prompts helps: use --reference abc";
+            assert!(error.is_none_or(|error| error.contains("1 of 5 groups") && error.contains(fix)));
         }
     }
 }

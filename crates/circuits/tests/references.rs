@@ -107,10 +107,10 @@ fn groups_of_one_are_refused_with_the_number_of_prompts_that_helps() {
             tokens.require_means(Split::All, Reference::Abc).unwrap();
             tokens.require_means(Split::All, Reference::Same).unwrap_err();
             let error = refusal(task, few, Protocol::Standard, &[&words], means(Reference::Same));
-            let mend = format!(
+            let fix = format!(
                 "ask for {needed} prompts instead of {few} (--prompts), or use --reference abc, or use --ablation zero"
             );
-            assert!(error.ends_with(&mend), "{error}");
+            assert!(error.ends_with(&fix), "{error}");
         }
         let (_, tokens) = resolve(task, needed, Protocol::Standard, &words);
         tokens.require_means(Split::All, Reference::Same).unwrap();

@@ -158,7 +158,11 @@ fn lists() {
         "partner_pool = [\"Bob\", \"Kate\"]\n[fillers]",
         &["partner_pool", "\"Kate\" is in names.pool"],
     );
-    refused("[fillers]", "partner_pool = [\"Bob\"]\n[fillers]", &["partner_pool", "1 of at least 2"]);
+    refused(
+        "[fillers]",
+        "partner_pool = [\"Bob\"]\n[fillers]",
+        &["partner_pool", "has 1 name, and at least 2"],
+    );
     refused("[fillers]", "min_usable = 1\n[fillers]", &["names.min_usable", "1 is below 4"]);
     refused("\"won_prize\"", "\"wore_coat\"", &["templates[1].id", "earlier template"]);
     refused("\"won_prize\"", "\"won prize\"", &["templates[1].id", "short name"]);
@@ -172,7 +176,7 @@ fn lists() {
 fn too_few_names_and_no_templates() {
     let text = "name = \"t\"\ntitle = \"T\"\ntemplates = []\n[names]\npool = [\"A\", \"B\", \"C\"]\n";
     let error = |text: &str| Task::from_toml(text, "t.toml").unwrap_err().to_string();
-    assert!(error(text).contains("`names.pool`: has 3 of at least 4 names"), "{}", error(text));
+    assert!(error(text).contains("`names.pool`: has 3 names, and at least 4 are needed"), "{}", error(text));
     let text = text.replace("\"C\"", "\"C\", \"D\"");
     assert!(error(&text).contains("`templates`: is empty"), "{}", error(&text));
 }
@@ -187,7 +191,7 @@ fn published_forms() {
     for (old, new, expected) in [
         ("n_prompts = 5", "n_prompts = 0", "`published.n_prompts`: is 0"),
         ("So ", "At the {place} ", "has the filler {place}"),
-        (", \"Bo\"", "", "1 of at least 2"),
+        (", \"Bo\"", "", "and at least 2 are needed"),
         ("\"Bo\"", "\"So\"", "\"So\" is one of the names"),
         ("{repeated} met", "They met", "`published.text`: {repeated} is missing"),
     ] {

@@ -151,7 +151,7 @@ pub enum EngineError {
     Device {
         /// Its name.
         device: String,
-        /// What went wrong, and the mend.
+        /// What went wrong, and the fix.
         problem: String,
     },
     /// The receiver of results asked to stop.

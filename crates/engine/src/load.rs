@@ -200,7 +200,7 @@ fn check_tied(store: &TensorStore, embed: &[f32], copy: TensorId) -> Result<()> 
                 "holds a {:?} that differs from the embedding, while config.json ties the two",
                 tensor.name
             ),
-            mend: "set \"tie_word_embeddings\" to false to use it, or save the checkpoint without it"
+            fix: "set \"tie_word_embeddings\" to false to use it, or save the checkpoint without it"
                 .to_owned(),
         })
     };

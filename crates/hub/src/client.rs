@@ -49,7 +49,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(settings.endpoint.starts_with("https://"))
-            // Files of large-file storage lie elsewhere, and the token is not for there.
+            // Large files are on another host, which must not see the token.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(settings.timeout))
             .timeout_recv_response(Some(settings.timeout))

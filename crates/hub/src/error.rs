@@ -7,13 +7,13 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum HubError {
     /// No id of a repository.
-    #[error("`{id}` is no model id: an id is `organisation/name` in letters, digits, `-`, `_` and `.`")]
+    #[error("`{id}` is not a model id: an id is `organisation/name` in letters, digits, `-`, `_` and `.`")]
     BadId {
         /// As given.
         id: String,
     },
     /// No branch, tag or commit.
-    #[error("`{revision}` is no revision: name a branch, a tag or a commit")]
+    #[error("`{revision}` is not a revision: name a branch, a tag or a commit")]
     BadRevision {
         /// As given.
         revision: String,
@@ -30,7 +30,7 @@ pub enum HubError {
         /// Where it was looked for.
         cache: PathBuf,
     },
-    /// 401, or 404 for a repository: the Hub does not tell a private one from none.
+    /// 401, or 404 for a repository: the Hub answers alike for a private one and for none.
     #[error(
         "{endpoint} has no model {id}, or it is private: check the spelling, or set HF_TOKEN to a token that may read it"
     )]
@@ -57,7 +57,7 @@ pub enum HubError {
         revision: String,
     },
     /// A repository without a file that every model has.
-    #[error("{id} has no {file}, so it is no model that can be read here: name another model")]
+    #[error("{id} has no {file}, so it cannot be read here: name another model")]
     NoSuchFile {
         /// The model.
         id: String,
@@ -93,7 +93,7 @@ pub enum HubError {
         file: String,
         /// By the Hub's listing.
         expected: String,
-        /// Of what came.
+        /// What arrived.
         found: String,
     },
     /// A file of the cache cannot be read or written.
@@ -107,7 +107,7 @@ pub enum HubError {
         source: std::io::Error,
     },
     /// The list of shards is not one.
-    #[error("{file} of {id} is no list of shards: {problem}; report it to the model's authors")]
+    #[error("{file} of {id} is not a list of shards: {problem}; report it to the model's authors")]
     Index {
         /// The model.
         id: String,

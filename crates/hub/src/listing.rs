@@ -77,7 +77,7 @@ impl Listing {
         let wrong = |problem: String| HubError::Protocol { url: url.clone(), problem };
         let answer: Answer = serde_json::from_slice(&json).map_err(|e| wrong(format!("no listing ({e})")))?;
         if !is_commit(&answer.sha) {
-            return Err(wrong(format!("{:?} is no commit", answer.sha)));
+            return Err(wrong(format!("{:?} is not a commit", answer.sha)));
         }
         let files = answer.siblings.into_iter().map(|s| {
             let listed = match (s.lfs, s.blob_id, s.size) {

@@ -37,7 +37,7 @@ impl ModelConfig {
             Some(json) => parse(&json, &label),
             None => Err(LoadError::MissingFile {
                 file: label,
-                mend: "a model's folder holds config.json and model.safetensors".to_owned(),
+                fix: "a model's folder holds config.json and model.safetensors".to_owned(),
             }),
         }
     }
@@ -52,10 +52,10 @@ pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
     let malformed = |problem: String| LoadError::Malformed {
         file: file.to_owned(),
         problem,
-        mend: "fetch the file again".to_owned(),
+        fix: "fetch the file again".to_owned(),
     };
     let value: Value =
-        serde_json::from_slice(json).map_err(|e| malformed(format!("is no valid JSON ({e})")))?;
+        serde_json::from_slice(json).map_err(|e| malformed(format!("is not valid JSON ({e})")))?;
     let Value::Object(map) = &value else {
         return Err(malformed("holds no JSON object".to_owned()));
     };

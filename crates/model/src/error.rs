@@ -1,9 +1,9 @@
 //! What can go wrong between a model's files and its `ModelInfo`, each as one line that names the file, the
-//! field and the mend.
+//! field and the fix.
 
 /// A key of `config.json` that cannot be honoured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {key:?}{} {problem}; {mend}", self.value.as_ref().map(|v| format!(": {v}")).unwrap_or_default())]
+#[error("{file}: {key:?}{} {problem}; {fix}", self.value.as_ref().map(|v| format!(": {v}")).unwrap_or_default())]
 pub struct ConfigError {
     /// The file, as the user knows it.
     pub file: String,
@@ -14,26 +14,26 @@ pub struct ConfigError {
     /// What is wrong with it.
     pub problem: String,
     /// What the user can do.
-    pub mend: String,
+    pub fix: String,
 }
 
 /// A model that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The folder does not exist, or is none.
+    /// The folder does not exist, or is not a folder.
     #[error("{path}: no such model folder; give a folder that holds config.json and model.safetensors")]
     NoSuchFolder {
         /// The path as given.
         path: String,
     },
     /// A file that every model needs is not there.
-    #[error("{file}: no such file; {mend}")]
+    #[error("{file}: no such file; {fix}")]
     MissingFile {
         /// The path of the missing file.
         file: String,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
     /// The operating system refused.
     #[error("{file}: cannot be read: {source}; check the path and its permissions")]
@@ -46,18 +46,18 @@ pub enum LoadError {
     /// `config.json` asks for something that is not computed here, or contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A file is not what its name says: broken JSON, a truncated or lying header.
-    #[error("{file}: {problem}; {mend}")]
+    /// A file does not hold what its name says: broken JSON, a truncated or false header.
+    #[error("{file}: {problem}; {fix}")]
     Malformed {
         /// The path of the file.
         file: String,
         /// What is wrong.
         problem: String,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
     /// The architecture needs a parameter that the checkpoint lacks.
-    #[error("{file}: tensor {tensor:?} of shape {shape:?} is missing; {mend}")]
+    #[error("{file}: tensor {tensor:?} of shape {shape:?} is missing; {fix}")]
     MissingTensor {
         /// The weight file, or the index of several.
         file: String,
@@ -66,10 +66,10 @@ pub enum LoadError {
         /// Its shape by `config.json`.
         shape: Vec<usize>,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
     /// The checkpoint holds a parameter that the architecture has no place for.
-    #[error("{file}: tensor {tensor:?} has no place in {architecture}; {mend}")]
+    #[error("{file}: tensor {tensor:?} has no place in {architecture}; {fix}")]
     UnexpectedTensor {
         /// The weight file.
         file: String,
@@ -78,7 +78,7 @@ pub enum LoadError {
         /// The architecture by `config.json`.
         architecture: &'static str,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
     /// A tensor's shape disagrees with `config.json`.
     #[error(
@@ -138,14 +138,14 @@ pub enum LoadError {
         value: f32,
     },
     /// The tokenizer's files are broken, or do not fit the model.
-    #[error("{file}: {problem}; {mend}")]
+    #[error("{file}: {problem}; {fix}")]
     Tokenizer {
         /// The path of the file.
         file: String,
         /// What is wrong.
         problem: String,
         /// What the user can do.
-        mend: String,
+        fix: String,
     },
 }
 

@@ -29,7 +29,7 @@ pub enum ModelFiles {
     Memory(Arc<InMemory>),
 }
 
-/// A model in memory: its small files as they would lie in a folder, and its parameters as they lie where they are.
+/// A model in memory: its small files as they would be in a folder, and its parameters where the caller holds them.
 #[derive(Clone, Debug)]
 pub struct InMemory {
     /// The model's name.
@@ -137,7 +137,7 @@ impl ModelFiles {
                 if len == 0 {
                     return Ok(Some(FileBytes::Static(&[])));
                 }
-                // SAFETY: the map is read-only. That nobody shortens or rewrites the file while the program reads
+                // SAFETY: the map is read-only. That no process shortens or rewrites the file while the program reads
                 // it is the one thing that cannot be checked; it holds for checkpoints, which are written once (and
                 // replaced by renaming, which leaves the mapped file alone).
                 let map = unsafe { memmap2::Mmap::map(&open) }.map_err(|e| self.io_error(file, e))?;
@@ -175,7 +175,7 @@ impl ModelFiles {
             return Err(LoadError::Malformed {
                 file: self.label(file),
                 problem: format!("is a link to {}, outside the model's folder", real.display()),
-                mend: "put the file itself into the folder, or name the folder where it lies".to_owned(),
+                fix: "put the file itself into the folder, or name the folder where it lies".to_owned(),
             });
         }
         let open = File::open(&real).map_err(|e| self.io_error(file, e))?;
@@ -194,7 +194,7 @@ impl ModelFiles {
     }
 }
 
-/// Whether a file, all links followed, lies in the model's folder or in the Hub's cache. A link in a stranger's folder
+/// Whether a file, all links followed, lies in the model's folder or in the Hub's cache. A link in a downloaded folder
 /// could name any file of the machine.
 ///
 /// For a snapshot, `<cache>/models--…/snapshots/<commit>`, that is anywhere in its own cache; for other folders, where links

@@ -14,7 +14,7 @@ const MAX_SIZE: u64 = 1 << 24;
 const MAX_LAYERS: usize = 1 << 12;
 
 /// The keys of one `config.json`. Every accessor marks its key as read, so that [`Keys::finish`] can name those that
-/// nobody asked for.
+/// the config does not ask for.
 pub(crate) struct Keys<'a> {
     file: &'a str,
     map: &'a Map<String, Value>,
@@ -153,13 +153,13 @@ impl<'a> Keys<'a> {
     }
 
     /// An error about `key`, quoting its value.
-    pub(crate) fn error(&self, key: &str, problem: &str, mend: &str) -> ConfigError {
+    pub(crate) fn error(&self, key: &str, problem: &str, fix: &str) -> ConfigError {
         ConfigError {
             file: self.file.to_owned(),
             key: key.to_owned(),
             value: self.map.get(key).map(shorten),
             problem: problem.to_owned(),
-            mend: mend.to_owned(),
+            fix: fix.to_owned(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Bytes that the system can still give to this process; `None` where it does not tell.
+/// Bytes that the system can still give to this process; `None` where that is unknown.
 pub fn available() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let free = field(&info, "MemAvailable:")? + field(&info, "SwapFree:").unwrap_or(0);

@@ -9,25 +9,7 @@ use cs_analysis::stats::Interval;
 use crate::figures::palette::side_label;
 use crate::figures::scale::decimal;
 
-/// A whole number with commas between thousands.
-#[must_use]
-pub fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// So many of a thing, in its singular or plural.
-#[must_use]
-pub fn counted(n: usize, one: &str, many: &str) -> String {
-    format!("{} {}", count(n), if n == 1 { one } else { many })
-}
+pub use cs_analysis::words::{count, counted};
 
 /// A number in a sentence: `none` for 0.
 #[must_use]

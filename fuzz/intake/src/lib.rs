@@ -14,7 +14,7 @@ mod words;
 
 use std::sync::{Mutex, PoisonError};
 
-/// The longest line that an error may be: a path, a name from the file, and the mend.
+/// The longest line that an error may be: a path, a name from the file, and the fix.
 const LONGEST_MESSAGE: usize = 2000;
 
 /// A kind of file.

@@ -72,7 +72,7 @@ def _rows(frame: Any) -> Sequence[Mapping[Any, Any]]:
     if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
         return frame
     raise InputError(
-        f"`{type(frame).__name__}` is no frame of prompts: give one of pandas or polars, or a list of dicts"
+        f"`{type(frame).__name__}` is not a frame of prompts: give one of pandas or polars, or a list of dicts"
     )
 
 
@@ -83,5 +83,5 @@ def _cell(row: int, column: str, value: Any) -> Any:
         return None
     if not isinstance(value, str) and (column in TEXTS or not isinstance(value, (bool, int, float))):
         kind = type(value).__name__
-        raise InputError(f"row {row}, column {column!r}: {value!r} is no text but of type {kind}: give str")
+        raise InputError(f"row {row}, column {column!r}: {value!r} is not text but of type {kind}: give str")
     return value

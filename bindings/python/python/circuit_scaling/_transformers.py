@@ -21,7 +21,7 @@ def parts(
     """Name, small files and parameters of a model."""
     config = getattr(model, "config", None)
     if config is None or not hasattr(model, "state_dict"):
-        raise InputError(f"`{type(model).__name__}` is no model of Transformers: give what AutoModelForCausalLM gives")
+        raise InputError(f"`{type(model).__name__}` is not a model of Transformers: give what AutoModelForCausalLM gives")
     files = {"config.json": config.to_json_string(use_diff=True).encode()}
     files |= _tokenizer_files(tokenizer)
     name = Path(str(getattr(config, "_name_or_path", "") or config.model_type)).name

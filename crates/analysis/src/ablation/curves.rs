@@ -300,7 +300,7 @@ fn between(
 fn why_no_curve(e: &Evaluation, selection: Selection) -> String {
     let mut of_selection = e.plan.comparisons.iter().filter(|c| c.selection == selection).peekable();
     if of_selection.peek().is_none() {
-        return format!("{} heads are too few", e.origin.n_heads_total());
+        return format!("too few heads: {}", e.origin.n_heads_total());
     }
     of_selection.find_map(|c| c.sets.as_ref().err().cloned().filter(|_| c.k == 1)).unwrap_or_else(not_drawn)
 }

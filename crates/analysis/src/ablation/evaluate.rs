@@ -37,7 +37,7 @@ pub fn evaluate(
 ) -> Result<ModelAblation> {
     let Evidence { contrast, plan, scans, outcomes: [a, b], .. } = evidence;
     let tasks = [Task::new(origin, plan, scans[0], a)?, Task::new(origin, plan, scans[1], b)?];
-    // Sums of single-head effects say nothing of sets that were ablated in another way.
+    // Sums of single-head effects do not apply to sets that were ablated in another way.
     let meta = &scans[0].meta;
     let sums_compare = meta.ablation == settings.ablation && meta.value_bias == settings.value_bias;
     let evaluation = Evaluation { contrast, origin, settings, plan, tasks, sums_compare };
@@ -143,9 +143,9 @@ impl<'a> Task<'a> {
 
 impl TaskOutcomes {
     fn check(&self, origin: &Origin, plan: &AblationPlan, single: &Differences) -> Result<()> {
-        let fault = |problem: &str, mend: &str| {
+        let fault = |problem: &str, fix: &str| {
             let what = format!("ablation of {} on {}", origin.model, self.task);
-            Err(AnalysisError::inconsistent(what, problem.to_owned(), mend))
+            Err(AnalysisError::inconsistent(what, problem.to_owned(), fix))
         };
         let n = self.weights.len();
         if self.n_candidates < 2 {
@@ -267,7 +267,7 @@ impl Evaluation<'_> {
             tests.iter_mut().zip(is_worth_it).filter(|(test, worth)| !worth && test.p_value.is_some())
         {
             let n = test.n_possible.map_or(test.n_random, |n| n as usize).min(self.settings.n_random_sets);
-            test.status = format!("{n} different sets are too few for p ≤ {WORTH_TESTING}");
+            test.status = format!("too few different sets for p ≤ {WORTH_TESTING}: {n}");
         }
         tests
     }

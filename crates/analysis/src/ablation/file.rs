@@ -34,17 +34,17 @@ impl AblationFile {
     /// Reads what [`Self::write`] wrote of this contrast.
     ///
     /// # Errors
-    /// When the file cannot be read or is no such file.
+    /// When the file cannot be read or holds something else.
     pub fn read(path: &Path, contrast: &Contrast) -> Result<Self> {
-        let mend = "delete the file and run circuit-scaling ablate again";
-        let mut fields: Fields = read_json(path, mend)?;
+        let fix = "delete the file and run circuit-scaling ablate again";
+        let mut fields: Fields = read_json(path, fix)?;
         let mut read = || -> Read<Self> {
             Ok(Self {
                 ablation: read_ablation(contrast, fields.take("ablation")?)?,
                 dissociation: read_dissociation(contrast, fields.take("dissociation")?)?,
             })
         };
-        read().map_err(|problem| AnalysisError::format(path, "file", problem, mend))
+        read().map_err(|problem| AnalysisError::format(path, "file", problem, fix))
     }
 }
 

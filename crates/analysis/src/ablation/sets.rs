@@ -78,7 +78,7 @@ pub fn plan(contrast: &Contrast, model: &ClassifiedModel, n_random_sets: usize, 
     };
     let mut places = Places::default();
     if sizes.is_empty() {
-        plan.notes.push(format!("{} heads are too few: sets are of up to an eighth of the heads", all.len()));
+        plan.notes.push(format!("too few heads, {}: sets are of up to an eighth of the heads", all.len()));
     }
     for selection in Selection::ALL {
         let chosen = model.strongest(|h| selection.category().is_none_or(|c| h.category == c));

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::columns::{
     DETAIL, INFO_NUMBER, INFO_PAIR, INFO_TEXT, PERFORMANCE, REQUIRED, delta_column, probability_prefix,
 };
+use super::row::Row;
 use super::{HeadRow, JointTable, ModelHeads, ModelInfo};
 use crate::contrast::{Contrast, Side};
 use crate::effect::{Effect, EffectDetail};
@@ -96,7 +97,7 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
             return Err(AnalysisError::format(
                 path,
                 format!("row {n_rows}"),
-                format!("the table has more than {max_rows} rows, which is no plausible number of heads"),
+                format!("the table has more than {max_rows} rows, too many to be heads"),
                 "check that this is a joint table, or allow more with --max-rows",
             ));
         }
@@ -111,14 +112,14 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
 
 fn csv_error(path: &Path, error: &csv::Error) -> AnalysisError {
     let line = error.position().map_or_else(|| "CSV".to_owned(), |p| format!("line {}", p.line()));
-    let (problem, mend) = match error.kind() {
+    let (problem, fix) = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             (format!("{len} cells under {expected_len} columns"), "give every row a cell for each column")
         }
         csv::ErrorKind::Utf8 { .. } => ("text is not UTF-8".to_owned(), "save the table as UTF-8"),
         _ => (error.to_string(), "check that this is a CSV file"),
     };
-    AnalysisError::format(path, line, problem, mend)
+    AnalysisError::format(path, line, problem, fix)
 }
 
 /// Positions of the columns that are used.
@@ -162,12 +163,12 @@ impl Columns {
             match others[..] {
                 [one] => Ok(one),
                 [] => {
-                    let mend = if header.len() == 1 && header[0].contains([';', '\t']) {
+                    let fix = if header.len() == 1 && header[0].contains([';', '\t']) {
                         "separate the columns by commas".to_owned()
                     } else {
                         format!("a joint table has the columns {}", columns_needed())
                     };
-                    Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), mend))
+                    Err(AnalysisError::format(path, "line 1", format!("no column `{name}`"), fix))
                 }
                 _ => Err(AnalysisError::format(
                     path,
@@ -247,7 +248,7 @@ fn contrast_of(header: &csv::StringRecord) -> Contrast {
     if published.keys().iter().all(|key| has(&delta_column(key))) {
         return published;
     }
-    // What says how sure a Δ is begins like the Δ itself.
+    // Columns of intervals begin like the column of Δ itself.
     let is_detail = |name: &str| {
         let ends = DETAIL.iter().filter_map(|column| column.template.strip_prefix("delta_{}"));
         ends.into_iter().any(|end| name.strip_suffix(end).is_some_and(has))
@@ -262,70 +263,6 @@ fn contrast_of(header: &csv::StringRecord) -> Contrast {
 fn tau_of(key: &str, column: &str) -> Option<f64> {
     let tau: f64 = column.strip_prefix(&probability_prefix(key))?.parse().ok()?;
     Some(tau).filter(|t| t.is_finite())
-}
-
-/// One line of the file, for reading cells with errors that name it.
-struct Row<'a> {
-    path: &'a Path,
-    line: u64,
-    record: &'a csv::StringRecord,
-}
-
-impl Row<'_> {
-    fn cell(&self, column: usize) -> &str {
-        self.record.get(column).unwrap_or("")
-    }
-
-    fn error(&self, column: &str, problem: String, mend: &str) -> AnalysisError {
-        AnalysisError::format(self.path, format!("line {}, column `{column}`", self.line), problem, mend)
-    }
-
-    fn name(&self, column: usize, name: &str) -> Result<&str> {
-        match self.cell(column) {
-            "" => Err(self.error(name, "empty".into(), "every row needs one")),
-            text => Ok(text),
-        }
-    }
-
-    /// A count from 0. Spreadsheets and outer joins turn `3` into `3.0`, which is the same number.
-    fn index(&self, column: usize, name: &str) -> Result<u32> {
-        const MEND: &str = "write a whole number from 0";
-        let text = self.cell(column);
-        let value: f64 = match text.parse() {
-            Ok(value) => value,
-            Err(_) if text.is_empty() => return Err(self.error(name, "empty".into(), MEND)),
-            Err(_) => return Err(self.error(name, format!("`{text}` is not a number"), MEND)),
-        };
-        if value < 0.0 {
-            return Err(self.error(name, format!("{text} is negative"), MEND));
-        }
-        if value.fract() != 0.0 || value.is_nan() {
-            return Err(self.error(name, format!("`{text}` is not a whole number"), MEND));
-        }
-        if value > 1e6 {
-            return Err(self.error(name, format!("{text} is more than any model has"), MEND));
-        }
-        Ok(value as u32)
-    }
-
-    /// A number, or nothing for an empty cell. The flag tells a `NaN` from an empty cell.
-    fn number(&self, column: usize, name: &str) -> Result<(Option<f64>, bool)> {
-        const MEND: &str = "write a decimal number, or leave the cell empty where nothing was measured";
-        let text = self.cell(column);
-        if text.is_empty() {
-            return Ok((None, false));
-        }
-        let is_missing = ["na", "n/a", "null", "none"].iter().any(|word| text.eq_ignore_ascii_case(word));
-        if is_missing {
-            return Ok((None, true));
-        }
-        match text.parse::<f64>() {
-            Ok(value) if value.is_nan() => Ok((None, true)),
-            Ok(value) if value.is_infinite() => Err(self.error(name, format!("{text} is infinite"), MEND)),
-            Ok(value) => Ok((Some(value), false)),
-            Err(_) => Err(self.error(name, format!("`{text}` is not a number"), MEND)),
-        }
-    }
 }
 
 /// The models met so far.

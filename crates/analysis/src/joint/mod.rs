@@ -7,6 +7,7 @@
 mod columns;
 mod from_scans;
 mod import;
+mod row;
 
 use std::cmp::Ordering;
 

@@ -1,6 +1,6 @@
 //! What other prompts would give for the correlation over one model's heads.
 //!
-//! All heads of a model are measured, so they are no sample; the prompts are. Two questions, both about this model:
+//! All heads of a model are measured, so they are not a sample; the prompts are. Two questions, both about this model:
 //!
 //! - **What would as many other prompts, or prompts of other templates, give?** [`resampled`]: on Fisher's
 //!   scale, z ± t · √(var_x + var_y), with the variances of z when prompts (or whole templates) of one task are resampled

@@ -169,7 +169,10 @@ mod tests {
         // 15 of 50, by the textbook formula: centre (p + z²/2n) / (1 + z²/n).
         let z2 = 1.959_963_985f64.powi(2);
         let of_share = Scale::Share.interval(0.3, z2 / 50.0);
-        assert!((of_share.low - 0.191_036).abs() < 1e-5 && (of_share.high - 0.437_504).abs() < 1e-5, "{of_share:?}");
+        assert!(
+            (of_share.low - 0.191_036).abs() < 1e-5 && (of_share.high - 0.437_504).abs() < 1e-5,
+            "{of_share:?}"
+        );
         // A Poisson count of 0: up to z².
         let of_number = Scale::Number { most: 100.0 }.interval(0.0, z2);
         assert_eq!((of_number.low, of_number.high), (0.0, 4.0));

@@ -21,7 +21,7 @@ const FLIPS_AT_ONCE: usize = 32;
 pub fn sign_flip_p_values(series: &[Vec<f64>], weights: &[u32], n_flips: u32, seed: &Seed) -> Vec<f64> {
     let n_prompts = weights.len();
     let packed = PackedSeries::new(n_prompts, series.iter().map(Vec::as_slice));
-    // A flip that gives the observed sum up to rounding reaches it: without this, a test on few prompts, where many
+    // A flip that gives the observed sum up to rounding counts as reaching it: without this, a test on few prompts, where many
     // flips give exactly the same sum, would depend on the order of additions.
     let reached: Vec<f64> = series
         .iter()

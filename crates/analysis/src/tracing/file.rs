@@ -64,7 +64,7 @@ fn from_fields(contrast: &Contrast, fields: &mut Fields) -> std::result::Result<
         tasks: [on(Side::A)?, on(Side::B)?],
         category: contrast
             .category_named(&category)
-            .ok_or_else(|| format!("field `category`: `{category}` is none of {contrast}"))?,
+            .ok_or_else(|| format!("field `category`: `{category}` is not a category of {contrast}"))?,
         contrast: contrast.clone(),
         family: fields.take("family")?,
         model: fields.take("model")?,
@@ -97,15 +97,14 @@ pub fn write_results(path: &Path, results: &[CausalResult]) -> Result<()> {
 /// Reads what [`write_results`] wrote of this contrast.
 ///
 /// # Errors
-/// When the file cannot be read or is no such list.
+/// When the file cannot be read or holds no such list.
 pub fn read_results(path: &Path, contrast: &Contrast) -> Result<Vec<CausalResult>> {
-    let mend = "trace again";
-    let results: Vec<Fields> = read_json(path, mend)?;
+    let fix = "trace again";
+    let results: Vec<Fields> = read_json(path, fix)?;
     let result = |(at, mut fields): (usize, Fields)| {
         let show = |name: &str| fields.show(name).unwrap_or_default();
         let place = format!("entry {}, {} L{}H{}", at + 1, show("model"), show("layer"), show("head"));
-        from_fields(contrast, &mut fields)
-            .map_err(|problem| AnalysisError::format(path, place, problem, mend))
+        from_fields(contrast, &mut fields).map_err(|problem| AnalysisError::format(path, place, problem, fix))
     };
     results.into_iter().enumerate().map(result).collect()
 }

@@ -21,11 +21,12 @@ use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, weighted_mean};
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::stats::{Interval, Seed, benjamini_hochberg, bootstrap_means, sign_flip_p_values};
+use crate::words::counted;
 
 pub use file::{read_results, write_results};
 pub use tables::{InfluenceCorrelation, correlation_table, correlations, summary_table};
 
-/// Fewest pairs per task with which tracing is worth much.
+/// Fewest pairs per task for a useful trace.
 pub const FEWEST_PAIRS: u64 = 200;
 /// Heads whose normalised influences are bootstrapped at once: bounds memory at 10 MB for 10,000 resamples.
 const HEADS_AT_ONCE: usize = 128;
@@ -110,7 +111,7 @@ pub struct CausalResult {
     pub tasks: [TaskInfluence; 2],
     /// |Δ_a| + |Δ_b|.
     pub strength: f64,
-    /// Place among the hero heads of its model and category, from 0; absent for heads that are no heroes.
+    /// Place among the hero heads of its model and category, from 0; absent for heads that are not hero heads.
     pub rank: Option<usize>,
     /// The stream that was patched: `v`, `z`, `q`, `k` or `pattern`.
     pub stream: String,
@@ -254,9 +255,9 @@ impl TaskTrace {
 
     fn check(&self, origin: &Origin, n_heads: usize) -> Result<()> {
         let n = self.weights.len();
-        let fault = |problem: String, mend: &str| {
+        let fault = |problem: String, fix: &str| {
             let what = format!("tracing of {} on {}", origin.model, self.task);
-            Err(AnalysisError::inconsistent(what, problem, mend))
+            Err(AnalysisError::inconsistent(what, problem, fix))
         };
         if n == 0 {
             return fault("no prompt has a corrupted twin of equal length".into(), "use --protocol standard");
@@ -286,15 +287,16 @@ fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
     for trace in traces {
         if trace.n_drawn() < FEWEST_PAIRS {
             notes.push(format!(
-                "only {} pairs on {}; {FEWEST_PAIRS} or more are better",
-                trace.n_drawn(),
+                "only {} on {}; {FEWEST_PAIRS} or more are better",
+                counted(trace.n_drawn() as usize, "pair", "pairs"),
                 trace.task
             ));
         }
         if trace.n_left_out > 0 {
             notes.push(format!(
-                "{} prompts of {} have no corrupted twin of equal length and are left out",
-                trace.n_left_out, trace.task
+                "left out for want of a corrupted twin of equal length: {} of {}",
+                counted(trace.n_left_out, "prompt", "prompts"),
+                trace.task
             ));
         }
     }

@@ -14,7 +14,7 @@ use crate::effort::{EffortArgs, SetArgs};
 /// A study whose scanned models are experimented on.
 #[derive(Debug, Args, Clone)]
 pub struct ExperimentArgs {
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// Tasks to compare
@@ -23,7 +23,7 @@ pub struct ExperimentArgs {
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold, allow_negative_numbers = true)]
     pub tau: f64,
-    /// Models, by default all that the study scanned where they lay then
+    /// Models; by default all that the study scanned, from where they were scanned
     #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
     /// Working memory beside the weights, such as 512M or 2G

@@ -14,7 +14,7 @@ use crate::complete;
 use crate::downloads;
 use crate::effort::{EffortArgs, SetArgs};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
@@ -26,7 +26,7 @@ pub struct MeasureArgs {
     /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
-    /// How much is spent on certainty
+    /// Prompts, random sets and resamples
     #[command(flatten)]
     pub effort: EffortArgs,
     /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
@@ -69,7 +69,7 @@ impl MeasureArgs {
     /// A name that means nothing, a folder without a model, or two models of one name.
     pub fn name_models(&mut self) -> Result<Vec<String>, CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
-        Subject::names(&self.models)
+        ModelHandle::names(&self.models)
     }
 
     /// How heads are ablated.
@@ -126,7 +126,7 @@ pub struct RunArgs {
     /// writes such a file into its folder
     #[arg(long, value_name = "study.toml")]
     pub study: Option<PathBuf>,
-    /// Where results go, and how tables are made
+    /// The folder for the results, and how tables are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// What is measured

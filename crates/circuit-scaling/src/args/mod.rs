@@ -17,7 +17,7 @@ pub use measure::{MeasureArgs, PlanArgs, RunArgs, ScanArgs, Stage};
 pub use parsers::{at_least_one, memory, threshold};
 pub use parts::{GatherArgs, PartArgs, PartsArgs, SlurmArgs, StatusArgs};
 pub use tables::{AnalyzeArgs, CompareArgs, ContrastArgs, PlotArgs, StudyArgs, TableArgs};
-pub use tools::{CompletionsArgs, Example, ManArgs, ModelArgs, PredictArgs, TaskArgs};
+pub use tools::{CompletionsArgs, Example, ManArgs, ModelArgs, PredictArgs, TablesArgs, TaskArgs};
 
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
@@ -68,7 +68,7 @@ pub enum Command {
     /// Join the scans of two tasks into one table
     #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
-    /// Class every head of the joint table as working on one of two tasks only, shared or weak
+    /// Classify every head of the joint table: works on one of two tasks only, shared, or weak
     #[command(
         after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
     )]
@@ -144,7 +144,7 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --effort thorough\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000 --stages scan"
     )]
     Plan(PlanArgs),
-    /// Cut a study into parts of equal cost, for many machines: its prompts are drawn once, and parts/plan.json says who does what
+    /// Cut a study into parts of equal cost, for many machines: prompts are drawn once, and parts/plan.json says what each part does
     #[command(
         after_help = "Examples:\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --out my-study\n  circuit-scaling parts --study study.toml --parts 64 --out my-study\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --dry-run"
     )]
@@ -184,6 +184,9 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling task\n  circuit-scaling task ioi > my-task.toml\n  circuit-scaling task --example csv > prompts.csv\n  circuit-scaling scan --task prompts.csv --models ./my-gpt2"
     )]
     Task(TaskArgs),
+    /// Say what the tables of a study hold and what their columns mean
+    #[command(after_help = "Examples:\n  circuit-scaling tables\n  circuit-scaling tables head_effects")]
+    Tables(TablesArgs),
     /// Print the manual page, or write one for each subcommand
     #[command(
         after_help = "Examples:\n  circuit-scaling man | man -l -\n  circuit-scaling man --out ~/.local/share/man/man1"

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 /// The largest seed: what TOML's integers, and so `study.toml`, can hold.
 pub const MAX_SEED: u64 = i64::MAX as u64;
 
-/// One of these words, which help and shells list too.
+/// One of these words; help and shell completion list them.
 pub fn one_of<T>(words: impl Into<PossibleValuesParser>) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: std::fmt::Display> + Clone + Send + Sync + 'static,
@@ -22,7 +22,7 @@ pub fn threshold(text: &str) -> Result<f64, String> {
     if tau.is_finite() && tau > 0.0 { Ok(tau) } else { Err("give a number of logits above 0".into()) }
 }
 
-/// How many of something that there must be one of.
+/// A count of at least 1.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "give a whole number of at least 1".into())
 }

@@ -15,7 +15,7 @@ pub struct PartsArgs {
     /// How many parts
     #[arg(long, value_name = "N", value_parser = n_parts)]
     pub parts: usize,
-    /// Say what the parts would cost, and how many machines they are good for, and write nothing
+    /// Say what the parts would cost and how many machines they can keep busy, and write nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -26,7 +26,7 @@ pub struct PartArgs {
     /// Which part, from 1, or which ones: 3, or 2-5,9; by default the index of the array job that this is
     #[arg(value_name = "PART")]
     pub part: Option<String>,
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// Working memory beside the weights, such as 512M or 2G; by default as the plan says
@@ -37,7 +37,7 @@ pub struct PartArgs {
 /// Options of `gather`.
 #[derive(Debug, Args)]
 pub struct GatherArgs {
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// Working memory beside the weights, such as 512M or 2G; by default as the plan says
@@ -68,7 +68,7 @@ pub struct SlurmArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
 }

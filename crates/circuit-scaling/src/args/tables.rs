@@ -30,7 +30,7 @@ pub struct ContrastArgs {
 /// Options of the tables that need no model.
 #[derive(Debug, Args, Clone)]
 pub struct TableArgs {
-    /// Where the study lies
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// Tasks to compare
@@ -66,7 +66,7 @@ pub struct AnalyzeArgs {
     /// any order
     #[arg(value_name = "JOINT.csv")]
     pub joint: PathBuf,
-    /// Where tables go, and how they are made
+    /// The folder for the tables, and how they are made
     #[command(flatten)]
     pub tables: TableArgs,
     /// Refuse a table of more rows
@@ -95,7 +95,7 @@ pub struct CompareArgs {
 /// Options of `plot`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// Where the study lies, and how its heads are classed
+    /// The study's folder, and how its heads are classified
     #[command(flatten)]
     pub tables: TableArgs,
     /// Write each figure as PDF too, for LaTeX

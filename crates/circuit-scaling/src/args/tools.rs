@@ -16,6 +16,14 @@ pub struct CompletionsArgs {
     pub shell: String,
 }
 
+/// Options of `tables`.
+#[derive(Debug, Args)]
+pub struct TablesArgs {
+    /// This table only, by the name of its file without `.csv`; by default all
+    #[arg(value_name = "TABLE")]
+    pub name: Option<String>,
+}
+
 /// Options of `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {

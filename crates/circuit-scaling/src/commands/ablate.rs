@@ -17,6 +17,7 @@ use cs_analysis::layout::Layout;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::table::write_all;
+use cs_analysis::words::counted;
 use cs_circuits::ablate::{ablate_sets, recalled, subsample};
 use cs_circuits::prompts::Reference;
 use cs_circuits::scan::{Ablation, ScanOptions, ValueBias, require_references};
@@ -26,11 +27,11 @@ use super::experiment::{OpenStudy, StudyHeads, TestedModel};
 use crate::args::AblateArgs;
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::{LazyDecoder, ModelHandle};
 use crate::measured::{Measured, Sets};
 use crate::partial::Partial;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
-use crate::subject::{LazyDecoder, Subject};
 
 /// How sets are ablated and compared.
 #[derive(Clone, Copy)]
@@ -68,7 +69,7 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
     let mut text = String::new();
     for heads in contrasts {
         text +=
-            &heads.titled(contrasts, &ablate_models(&mut folder, heads, &study.subjects, options, display)?);
+            &heads.titled(contrasts, &ablate_models(&mut folder, heads, &study.handles, options, display)?);
     }
     Ok(text)
 }
@@ -81,7 +82,7 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
 pub fn ablate_models(
     folder: &mut StudyFolder,
     heads: &StudyHeads,
-    subjects: &[Subject],
+    handles: &[ModelHandle],
     options: AblateOptions,
     display: Display,
 ) -> Result<String, CliError> {
@@ -90,8 +91,8 @@ pub fn ablate_models(
     let mut files = Vec::new();
     for model in &heads.classified.models {
         let name = &model.info.model;
-        if let Some(subject) = subjects.iter().find(|subject| subject.name == *name) {
-            files.push(ablate_model(folder, &layout, heads, subject, options, display)?);
+        if let Some(handle) = handles.iter().find(|handle| handle.name == *name) {
+            files.push(ablate_model(folder, &layout, heads, handle, options, display)?);
             continue;
         }
         let path = layout.model_ablation(contrast, name);
@@ -117,13 +118,13 @@ fn ablate_model(
     folder: &mut StudyFolder,
     layout: &Layout,
     heads: &StudyHeads,
-    subject: &Subject,
+    handle: &ModelHandle,
     options: AblateOptions,
     display: Display,
 ) -> Result<AblationFile, CliError> {
-    let (tested, model) = TestedModel::in_contrast(layout, heads, subject)?;
+    let (tested, model) = TestedModel::in_contrast(layout, heads, handle)?;
     let (contrast, tested) = (heads.contrast(), &tested);
-    let name = &subject.name;
+    let name = &handle.name;
     let unknown = |why| CliError::ScanOption { model: name.clone(), why };
     let meta = &tested.scans[0].meta;
     let ablation = options.ablation.map_or_else(|| meta.ablation.parse().map_err(unknown), Ok)?;
@@ -158,7 +159,7 @@ fn ablate_model(
         require_references(prompts, tested.split, scan)
             .map_err(|source| CliError::Scan { model: name.clone(), source: source.into() })?;
     }
-    let decoder = tested.subject.lazy();
+    let decoder = tested.handle.lazy();
     let mut partial = folder.partial_ablation(contrast, name, &inputs);
     let known = std::mem::take(&mut partial.known);
     let measured = &folder.measured;
@@ -222,9 +223,9 @@ impl Runs<'_> {
         })?;
         let n_random = outcomes.each_ref().map(|o| o.random.iter().map(Vec::len).sum::<usize>());
         self.display.note(&format!(
-            "{:16} {} sets of heads, and random ones: {} on {}, {} on {}, in {:.1} s",
-            self.tested.subject.name,
-            plan.sets.len(),
+            "{:16} {}, and random ones: {} on {}, {} on {}, in {:.1} s",
+            self.tested.handle.name,
+            counted(plan.sets.len(), "set of heads", "sets of heads"),
             n_random[0],
             outcomes[0].task,
             n_random[1],
@@ -241,7 +242,7 @@ impl Runs<'_> {
         places: Option<&[usize]>,
         sets: &[HeadSet],
     ) -> Result<TaskOutcomes, CliError> {
-        let (tested, name) = (self.tested, &self.tested.subject.name);
+        let (tested, name) = (self.tested, &self.tested.handle.name);
         let prompts = &tested.prompts[task];
         if let Some(found) = self.measured.sets(name, &prompts.task, places.is_some()) {
             return self.complete(found, task, places, sets);
@@ -265,7 +266,7 @@ impl Runs<'_> {
         places: Option<&[usize]>,
         sets: &[HeadSet],
     ) -> Result<TaskOutcomes, CliError> {
-        let (tested, name) = (self.tested, &self.tested.subject.name);
+        let (tested, name) = (self.tested, &self.tested.handle.name);
         let prompts = &tested.prompts[task];
         let decoder = self.decoder.get()?;
         let bar = self.display.bar("ablate", name, &prompts.task, sets.len() as u64, "sets");
@@ -290,7 +291,7 @@ impl Runs<'_> {
         let mut others = match missing.is_empty() {
             true => vec![],
             false => {
-                self.measured.check_device(&self.tested.subject.compute)?;
+                self.measured.check_device(&self.tested.handle.compute)?;
                 self.ablate(task, places, &missing)?.sets
             }
         }
@@ -417,8 +418,8 @@ fn describe_dissociation(text: &mut String, dissociation: &Dissociation) {
     } else {
         writeln!(
             text,
-            "  damage by {} {only_a} heads: {a} {}, {b} {}; by as many {only_b}: {a} {}, {b} {}; interaction {}",
-            dissociation.k,
+            "  damage by {}: {a} {}, {b} {}; by as many {only_b}: {a} {}, {b} {}; interaction {}",
+            counted(dissociation.k, &format!("{only_a} head"), &format!("{only_a} heads")),
             ranged(d[0][0]),
             ranged(d[0][1]),
             ranged(d[1][0]),

@@ -13,18 +13,18 @@ use super::roles::{self, score_models};
 use crate::args::AttendArgs;
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
-use crate::subject::Subject;
 
 /// Reads the attention of every head of a study's models and writes the results.
 pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
     let study = OpenStudy::open(&args.experiment, args.top_k, display)?;
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
     let memory = args.experiment.memory;
-    let files = attend_models(&mut folder, &study.effects, &study.subjects, memory, display)?;
+    let files = attend_models(&mut folder, &study.effects, &study.handles, memory, display)?;
     let at = (memory, args.experiment.tau);
-    let roles = score_models(&mut folder, &study.effects, &study.subjects, at, display)?;
+    let roles = score_models(&mut folder, &study.effects, &study.handles, at, display)?;
     let mut text = String::new();
     for heads in &study.contrasts {
         text += &heads.titled(&study.contrasts, &describe(heads, &files));
@@ -40,14 +40,14 @@ pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
 pub fn attend_models(
     folder: &mut StudyFolder,
     effects: &HeadEffects,
-    subjects: &[Subject],
+    handles: &[ModelHandle],
     memory: usize,
     display: Display,
 ) -> Result<Vec<AttentionFile>, CliError> {
     let layout = folder.layout.clone();
     let known = |name: &str| Some(layout.attention(name)).filter(|path| path.exists());
     let files = of_each_model(
-        (&layout, effects, subjects),
+        (&layout, effects, handles),
         |tested| attend_model(folder, tested, memory, display),
         |name| Ok(known(name).map(|path| AttentionFile::read(&path)).transpose()?),
     )?;
@@ -64,7 +64,7 @@ fn attend_model(
     memory: usize,
     display: Display,
 ) -> Result<AttentionFile, CliError> {
-    let name = &tested.subject.name;
+    let name = &tested.handle.name;
     let origin = tested.origin_without_heads();
     let digest = |prompts: &TokenizedPrompts| Digest256::of_file(&tested.layout.prompts(&prompts.task, name));
     let prompts: Vec<_> = tested.prompts.iter().map(digest).collect();
@@ -75,13 +75,13 @@ fn attend_model(
         display.detail(&format!("{name:16} attention: done"));
         return Ok(AttentionFile::read(&path)?);
     }
-    let decoder = tested.subject.lazy();
+    let decoder = tested.handle.lazy();
     let read = |task: usize| -> Result<TaskAttention, CliError> {
         let prompts = tested.prompts[task].restricted_to(tested.split);
         if let Some(known) = folder.measured.attention(name, &prompts.task) {
             return Ok(known.clone());
         }
-        let n_heads = tested.subject.spec().n_heads_total();
+        let n_heads = tested.handle.spec().n_heads_total();
         let bar = display.bar("attend", name, &prompts.task, n_heads as u64, "heads");
         let options = cs_engine::Options { memory };
         let mut observe = |done, total| {
@@ -93,7 +93,7 @@ fn attend_model(
             decoder.get()?,
             set,
             &prompts,
-            tested.subject,
+            tested.handle,
             options,
             &mut observe,
         )

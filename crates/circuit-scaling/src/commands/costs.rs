@@ -27,7 +27,7 @@ use super::experiment::StudyHeads;
 use super::roles::repeated_tokens;
 use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// Time for the calibration of a `plan`, all models together.
 pub const CALIBRATION: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl StageCost {
 /// Prompts that a model cannot read, or a run that does not fit into memory.
 pub fn costs(
     args: &RunArgs,
-    subjects: &[Subject],
+    handles: &[ModelHandle],
     prompts: &[PromptSet],
     calibration: Duration,
 ) -> Result<Vec<StageCost>, CliError> {
@@ -78,7 +78,7 @@ pub fn costs(
     let layout = Layout::new(&args.tables.study.out);
     let tasks: Vec<String> = prompts.iter().map(|p| p.task.name().to_owned()).collect();
     let contrasts = Contrast::choose(&args.tables.contrasts.contrast, &tasks)?;
-    let names: Vec<String> = subjects.iter().map(|s| s.name.clone()).collect();
+    let names: Vec<String> = handles.iter().map(|s| s.name.clone()).collect();
     let scans = StudyScans::read_all(&layout, &tasks, &names).ok();
     let heads = |contrast: &Contrast| {
         let joint = scans.as_ref()?.joint(contrast, args.tables.tau).ok()?;
@@ -88,19 +88,19 @@ pub fn costs(
         contrasts.into_iter().map(|contrast| Planned { heads: heads(&contrast), contrast }).collect();
     let statistics = resampling_rate(calibration / 8);
     let mut costs = Vec::new();
-    for (subject, rates) in subjects.iter().zip(rates(subjects, calibration)) {
+    for (handle, rates) in handles.iter().zip(rates(handles, calibration)) {
         let tokenized =
-            prompts.iter().map(|p| Ok(p.tokenize(subject)?)).collect::<Result<Vec<_>, CliError>>()?;
+            prompts.iter().map(|p| Ok(p.tokenize(handle)?)).collect::<Result<Vec<_>, CliError>>()?;
         let model = Model {
             args,
-            subject,
+            handle,
             tokenized: &tokenized,
             layout: &layout,
             options: args.measure.scan_options(),
         };
         for &stage in &stages {
             let Some((n_branches, cost, resampled)) = model.cost(stage, &contrasts)? else { continue };
-            let model = subject.name.clone();
+            let model = handle.name.clone();
             costs.push(StageCost { stage, model, n_branches, cost, resampled, rates, statistics });
         }
     }
@@ -109,13 +109,13 @@ pub fn costs(
 }
 
 /// Each model's rates on this machine, for which `calibration` is spent.
-pub(super) fn rates(subjects: &[Subject], calibration: Duration) -> Vec<Rates> {
+pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Vec<Rates> {
     // Models of one width run at one rate.
-    let widths = |s: &Subject| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
-    let n_widths = subjects.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
+    let widths = |s: &ModelHandle| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
+    let n_widths = handles.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
     let mut rates: HashMap<_, Rates> = HashMap::new();
-    let measure = |subject: &Subject| Rates::measure(subject.spec(), calibration / n_widths.max(1) as u32);
-    subjects.iter().map(|s| *rates.entry(widths(s)).or_insert_with(|| measure(s))).collect()
+    let measure = |handle: &ModelHandle| Rates::measure(handle.spec(), calibration / n_widths.max(1) as u32);
+    handles.iter().map(|s| *rates.entry(widths(s)).or_insert_with(|| measure(s))).collect()
 }
 
 /// Numbers resampled a second: of bootstrap means and sign flips together.
@@ -145,7 +145,7 @@ pub(super) struct Planned {
 /// One model of a run.
 pub(super) struct Model<'a> {
     pub args: &'a RunArgs,
-    pub subject: &'a Subject,
+    pub handle: &'a ModelHandle,
     pub tokenized: &'a [TokenizedPrompts],
     pub layout: &'a Layout,
     pub options: ScanOptions,
@@ -153,7 +153,7 @@ pub(super) struct Model<'a> {
 
 impl Model<'_> {
     fn spec(&self) -> &ModelSpec {
-        self.subject.spec()
+        self.handle.spec()
     }
 
     /// The prompts of the two tasks of a contrast.
@@ -188,7 +188,7 @@ impl Model<'_> {
         let (mut cost, mut resampled) = (Cost::default(), 0.0);
         for prompts in self.tokenized {
             let of_task = scan::cost(self.spec(), prompts, self.options)
-                .map_err(|source| CliError::Scan { model: self.subject.name.clone(), source })?;
+                .map_err(|source| CliError::Scan { model: self.handle.name.clone(), source })?;
             cost = cost.and(of_task);
             // Δ takes a bootstrap and sign flips, direct effect and compensation a bootstrap each.
             resampled += 2.0 * (n_heads * prompts.prompts.len()) as f64 * self.resamples();
@@ -206,9 +206,9 @@ impl Model<'_> {
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }
 
-    /// The run on random tokens that roles are told by.
+    /// The run on random tokens that role scores come from.
     pub(super) fn random_tokens(&self) -> Result<Cost, CliError> {
-        let random = repeated_tokens(self.subject, self.args.measure.seed)?;
+        let random = repeated_tokens(self.handle, self.args.measure.seed)?;
         random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))
     }
 
@@ -239,7 +239,7 @@ impl Model<'_> {
     pub(super) fn traced_heads(&self, planned: &Planned) -> Vec<(u32, u32)> {
         match &planned.heads {
             Some(study) => {
-                let own = study.heroes.iter().filter(|h| h.model == self.subject.name);
+                let own = study.heroes.iter().filter(|h| h.model == self.handle.name);
                 own.map(|h| (h.head.layer, h.head.head)).collect()
             }
             None => spread(&self.all_heads(), TRACED_CATEGORIES * self.args.tables.top_k),
@@ -290,8 +290,8 @@ impl Model<'_> {
     /// Hero sets, and each task's rounds of random sets, as the scans let expect them: a set is taken to do what its heads do
     /// one by one.
     fn planned_sets(&self, planned: &Planned) -> Option<PlannedSets> {
-        let heads = planned.heads.as_ref()?.of_model(&self.subject.name)?;
-        let read = |task| PerPromptScan::read(&self.layout.per_prompt(task, &self.subject.name)).ok();
+        let heads = planned.heads.as_ref()?.of_model(&self.handle.name)?;
+        let read = |task| PerPromptScan::read(&self.layout.per_prompt(task, &self.handle.name)).ok();
         let [a, b] = planned.contrast.tasks();
         let scans = [read(a)?, read(b)?];
         let plan = plan(&planned.contrast, heads, self.n_random_sets(), self.args.measure.seed);
@@ -337,7 +337,7 @@ impl Model<'_> {
     fn expected_sets(&self) -> (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]) {
         let all = self.all_heads();
         let sizes = set_sizes(all.len());
-        let (name, seed) = (&self.subject.name, self.args.measure.seed);
+        let (name, seed) = (&self.handle.name, self.args.measure.seed);
         let drawn = |k: usize, n: usize| Pool::of_all(name, seed, &all, k, n).sets;
         let heroes = sizes.iter().flat_map(|&k| drawn(k, if k == 1 { 3 } else { 4 })).collect();
         let of_all: Vec<HeadSet> = sizes.iter().flat_map(|&k| drawn(k, self.n_random_sets())).collect();
@@ -345,15 +345,15 @@ impl Model<'_> {
     }
 
     fn attention_error(&self, source: cs_engine::EngineError) -> CliError {
-        CliError::Attend { model: self.subject.name.clone(), source: source.into() }
+        CliError::Attend { model: self.handle.name.clone(), source: source.into() }
     }
 
     fn trace_error(&self, source: cs_engine::EngineError) -> CliError {
-        CliError::Trace { model: self.subject.name.clone(), source: source.into() }
+        CliError::Trace { model: self.handle.name.clone(), source: source.into() }
     }
 
     fn ablate_error(&self, source: cs_engine::EngineError) -> CliError {
-        CliError::Ablate { model: self.subject.name.clone(), source: source.into() }
+        CliError::Ablate { model: self.handle.name.clone(), source: source.into() }
     }
 }
 

@@ -20,9 +20,9 @@ use crate::args::ExperimentArgs;
 use crate::digest::Digest256;
 use crate::downloads;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::scan_meta::COMMIT;
-use crate::subject::Subject;
 
 /// The heads of a study's models in one contrast, as its scans have them.
 pub struct StudyHeads {
@@ -66,7 +66,7 @@ pub struct OpenStudy {
     /// Its heads in each contrast.
     pub contrasts: Vec<StudyHeads>,
     /// The models to experiment on, in the study's order.
-    pub subjects: Vec<Subject>,
+    pub handles: Vec<ModelHandle>,
 }
 
 impl OpenStudy {
@@ -88,12 +88,12 @@ impl OpenStudy {
         let models = &effects.models;
         if args.models.is_empty() {
             let reopened = models.iter().map(|m| reopen(&layout, m, display));
-            let mut subjects = reopened.collect::<Result<Vec<Subject>, _>>()?;
-            Subject::run_on(&mut subjects, &compute);
-            return Ok(Self { effects, contrasts, subjects });
+            let mut handles = reopened.collect::<Result<Vec<ModelHandle>, _>>()?;
+            ModelHandle::run_on(&mut handles, &compute);
+            return Ok(Self { effects, contrasts, handles });
         }
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
-        let names = Subject::names(&args.models)?;
+        let names = ModelHandle::names(&args.models)?;
         if let Some(unknown) = names.iter().find(|name| place(name).is_none()) {
             let tasks: Vec<&str> = match contrasts.first() {
                 Some(heads) => heads.contrast().tasks().to_vec(),
@@ -101,10 +101,10 @@ impl OpenStudy {
             };
             return Err(CliError::not_scanned(unknown, &tasks, layout.root()));
         }
-        let mut subjects = Subject::fetch_all(&args.models, display)?;
-        Subject::run_on(&mut subjects, &compute);
-        subjects.sort_by_key(|s| place(&s.name));
-        Ok(Self { effects, contrasts, subjects })
+        let mut handles = ModelHandle::fetch_all(&args.models, display)?;
+        ModelHandle::run_on(&mut handles, &compute);
+        handles.sort_by_key(|s| place(&s.name));
+        Ok(Self { effects, contrasts, handles })
     }
 
     /// The contrasts, of which there must be one.
@@ -120,8 +120,8 @@ impl OpenStudy {
     }
 }
 
-/// The model that a scan was made of, from where it lay then (a model of the Hub: at that commit), else by its name.
-fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<Subject, CliError> {
+/// The model that a scan was made of, from the place it was scanned from (a model of the Hub: at that commit), else by its name.
+fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<ModelHandle, CliError> {
     let model = scanned.info.model.as_str();
     let moved = |from: &str| CliError::ModelMoved { model: model.to_owned(), from: from.to_owned() };
     let task = scanned.tasks.first().ok_or_else(|| moved(""))?;
@@ -130,16 +130,16 @@ fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<S
     if let Some(commit) = scan.meta.provenance.options.get(COMMIT).and_then(Value::as_str) {
         let then = format!("{from}@{commit}");
         downloads::fetch(std::slice::from_ref(&then), display)?;
-        let mut subject = Subject::open(&then, display)?;
+        let mut handle = ModelHandle::open(&then, display)?;
         // Its name has the commit; the study's has what the user called it.
-        if split_revision(&subject.name).0 == split_revision(model).0 {
-            subject.name = model.to_owned();
-            return Ok(subject);
+        if split_revision(&handle.name).0 == split_revision(model).0 {
+            handle.name = model.to_owned();
+            return Ok(handle);
         }
     }
-    for name in [from.strip_prefix(Subject::BUILT_IN).unwrap_or(&from), model] {
-        match Subject::open(name, display) {
-            Ok(subject) if subject.name == model => return Ok(subject),
+    for name in [from.strip_prefix(ModelHandle::BUILT_IN).unwrap_or(&from), model] {
+        match ModelHandle::open(name, display) {
+            Ok(handle) if handle.name == model => return Ok(handle),
             Ok(_) | Err(CliError::UnknownModel { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -153,16 +153,16 @@ fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<S
 /// # Errors
 /// A model that was not scanned, and whatever `measure` and `read` say.
 pub fn of_each_model<T>(
-    (layout, effects, subjects): (&Layout, &HeadEffects, &[Subject]),
+    (layout, effects, handles): (&Layout, &HeadEffects, &[ModelHandle]),
     mut measure: impl FnMut(&TestedModel<'_>) -> Result<T, CliError>,
     read: impl Fn(&str) -> Result<Option<T>, CliError>,
 ) -> Result<Vec<T>, CliError> {
     let mut found = Vec::new();
     for model in &effects.models {
         let name = &model.info.model;
-        if let Some(subject) = subjects.iter().find(|s| s.name == *name) {
+        if let Some(handle) = handles.iter().find(|s| s.name == *name) {
             let tasks: Vec<&str> = model.tasks.iter().map(|t| t.task.as_str()).collect();
-            found.push(measure(&TestedModel::new(layout, &model.info, &tasks, subject)?)?);
+            found.push(measure(&TestedModel::new(layout, &model.info, &tasks, handle)?)?);
         } else {
             found.extend(read(name)?);
         }
@@ -175,7 +175,7 @@ pub struct TestedModel<'a> {
     /// The study's folder.
     pub layout: Layout,
     /// The model.
-    pub subject: &'a Subject,
+    pub handle: &'a ModelHandle,
     /// What the study knows of it.
     info: &'a ModelInfo,
     /// Logit differences per prompt on each task.
@@ -199,26 +199,26 @@ impl<'a> TestedModel<'a> {
         layout: &Layout,
         info: &'a ModelInfo,
         tasks: &[&str],
-        subject: &'a Subject,
+        handle: &'a ModelHandle,
     ) -> Result<Self, CliError> {
-        let name = &subject.name;
+        let name = &handle.name;
         let scan = |task: &&str| PerPromptScan::read(&layout.per_prompt(task, name));
         let scans = tasks.iter().map(scan).collect::<Result<Vec<_>, _>>()?;
-        if scans.iter().any(|s| s.meta.provenance.weight_hash != subject.info.checkpoint.weight_hash()) {
+        if scans.iter().any(|s| s.meta.provenance.weight_hash != handle.info.checkpoint.weight_hash()) {
             return Err(CliError::OtherWeights { model: name.clone() });
         }
         let mut provenance = Map::new();
-        provenance.insert("tokenizer_hash".into(), subject.hash().into());
+        provenance.insert("tokenizer_hash".into(), handle.hash().into());
         let recorded = [
-            ("device", subject.compute.recorded_device()),
-            ("precision", subject.compute.recorded_precision()),
+            ("device", handle.compute.recorded_device()),
+            ("precision", handle.compute.recorded_precision()),
         ];
         for (name, value) in recorded {
             value.into_iter().for_each(|value| drop(provenance.insert(name.into(), value.into())));
         }
         let (mut prompts, mut sets) = (Vec::new(), Vec::new());
         for task in tasks {
-            let of_task = RecordedPrompts::load(layout, task, subject)?;
+            let of_task = RecordedPrompts::load(layout, task, handle)?;
             let task = &of_task.tokenized.task;
             provenance.insert(format!("prompts_{task}"), of_task.set.n_prompts.into());
             provenance.insert(format!("task_hash_{task}"), of_task.set.task.hash().into());
@@ -229,7 +229,7 @@ impl<'a> TestedModel<'a> {
             prompts.first().ok_or_else(|| CliError::not_scanned(name, &["any task"], layout.root()))?;
         let split = first.protocol.held_out_split();
         let layout = layout.clone();
-        Ok(Self { layout, subject, info, scans, prompts, sets, split, provenance })
+        Ok(Self { layout, handle, info, scans, prompts, sets, split, provenance })
     }
 
     /// The same for the tasks of a contrast, with the model's heads in it.
@@ -239,13 +239,13 @@ impl<'a> TestedModel<'a> {
     pub fn in_contrast(
         layout: &Layout,
         heads: &'a StudyHeads,
-        subject: &'a Subject,
+        handle: &'a ModelHandle,
     ) -> Result<(Self, &'a ClassifiedModel), CliError> {
         let tasks = heads.contrast().tasks();
         let model = heads
-            .of_model(&subject.name)
-            .ok_or_else(|| CliError::not_scanned(&subject.name, &tasks, layout.root()))?;
-        Ok((Self::new(layout, &model.info, &tasks, subject)?, model))
+            .of_model(&handle.name)
+            .ok_or_else(|| CliError::not_scanned(&handle.name, &tasks, layout.root()))?;
+        Ok((Self::new(layout, &model.info, &tasks, handle)?, model))
     }
 
     /// Where the results of an experiment on heads that were classed at `tau` come from; `options` are the experiment's own.
@@ -261,7 +261,7 @@ impl<'a> TestedModel<'a> {
     pub fn origin_without_heads(&self) -> Origin {
         let provenance = Provenance {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
-            weight_hash: self.subject.info.checkpoint.weight_hash().to_owned(),
+            weight_hash: self.handle.info.checkpoint.weight_hash().to_owned(),
             options: self.provenance.clone(),
         };
         Origin::new(self.info, &self.scans[0], provenance)
@@ -270,7 +270,7 @@ impl<'a> TestedModel<'a> {
     /// All that an experiment's results depend on, beside the experiment's own options.
     pub fn inputs(&self, origin: &Origin) -> Value {
         let digest = |prompts: &TokenizedPrompts| {
-            Digest256::of_file(&self.layout.per_prompt(&prompts.task, &self.subject.name))
+            Digest256::of_file(&self.layout.per_prompt(&prompts.task, &self.handle.name))
         };
         json!({ "origin": origin, "scans": self.prompts.iter().map(digest).collect::<Vec<_>>() })
     }
@@ -291,12 +291,12 @@ struct RecordedPrompts {
 }
 
 impl RecordedPrompts {
-    fn load(layout: &Layout, task: &str, subject: &Subject) -> Result<Self, CliError> {
+    fn load(layout: &Layout, task: &str, handle: &ModelHandle) -> Result<Self, CliError> {
         let folder = prompts_folder(layout);
         let recorded = PromptSet::load(&PromptSet::path(&folder, task))?;
         let options = recorded.options();
         // Checks that the tokenizer is still the one that the prompts were resolved for.
-        let set = PromptSet::load_or_resolve(&folder, &recorded.task, &options, &[subject as &dyn Tokenize])?;
-        Ok(Self { tokenized: set.tokenize(subject)?, set })
+        let set = PromptSet::load_or_resolve(&folder, &recorded.task, &options, &[handle as &dyn Tokenize])?;
+        Ok(Self { tokenized: set.tokenize(handle)?, set })
     }
 }

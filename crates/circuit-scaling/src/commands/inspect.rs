@@ -11,24 +11,24 @@ use cs_model::spec::{
 use crate::args::ModelArgs;
 use crate::downloads;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
-use crate::subject::Subject;
 
 /// Prints spec, heads, parameters, hash and memory.
 pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
-    let subject = Subject::open(&model[0], display)?;
-    let tokenizer = subject.tokenizer()?;
-    let (spec, checkpoint) = (subject.spec(), &subject.info.checkpoint);
+    let handle = ModelHandle::open(&model[0], display)?;
+    let tokenizer = handle.tokenizer()?;
+    let (spec, checkpoint) = (handle.spec(), &handle.info.checkpoint);
     let mut text = String::new();
     let mut line = |key: &str, value: String| {
         let _ = writeln!(text, "{key:22} {value}");
     };
-    line("model", subject.name.clone());
-    let commit = subject.commit.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
-    line("source", format!("{}{commit}", subject.hf_name));
-    line("family", format!("{} (model_type {})", subject.family, subject.info.config.family.model_type));
+    line("model", handle.name.clone());
+    let commit = handle.commit.as_ref().map(|commit| format!(" at {commit}")).unwrap_or_default();
+    line("source", format!("{}{commit}", handle.hf_name));
+    line("family", format!("{} (model_type {})", handle.family, handle.info.config.family.model_type));
     line("heads", format!("{} ({} layers × {})", spec.n_heads_total(), spec.n_layers, spec.n_heads));
     line("key and value heads", key_heads(spec));
     line("parameters", format!("{} ({})", checkpoint.n_params(), checkpoint.dtypes().join(", ")));
@@ -58,7 +58,7 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     line("soft cap of scores", or_none(spec.attn_softcap));
     line("soft cap of logits", or_none(spec.logit_softcap));
     line("embedding scale", or_none(spec.embed_scale));
-    line("biases", biases(&subject.info.config.parameters));
+    line("biases", biases(&handle.info.config.parameters));
     line("tied unembedding", yes_no(spec.tied_unembed).into());
     let bos = |id| format!("{id} {:?}", tokenizer.token_text(id).unwrap_or_default());
     line("BOS", tokenizer.bos_id().map_or_else(|| "none".to_owned(), bos));

@@ -10,15 +10,15 @@ use super::costs::{CALIBRATION, StageCost, costs};
 use super::scan::check_references;
 use crate::args::{PlanArgs, Stage};
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
-use crate::subject::Subject;
 
 /// Prints operations, memory and expected time of each model and stage, and of all together. `is_given` tells which options
 /// stand on the command line.
 pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
     let CheckedRun { args, tasks, .. } = CheckedRun::filled(&args.run, is_given)?;
-    let subjects = Subject::fetch_all(&args.measure.models, display)?;
-    let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
+    let handles = ModelHandle::fetch_all(&args.measure.models, display)?;
+    let tokenizers: Vec<&dyn Tokenize> = handles.iter().map(|s| s as &dyn Tokenize).collect();
     let prompts = tasks
         .iter()
         .map(|task| {
@@ -26,24 +26,24 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
             Ok(PromptSet::resolve(task, &args.measure.prompt_options(), &tokenizers)?)
         })
         .collect::<Result<Vec<_>, CliError>>()?;
-    let costs = costs(&args, &subjects, &prompts, CALIBRATION)?;
+    let costs = costs(&args, &handles, &prompts, CALIBRATION)?;
 
     let mut text = format!(
         "{:16} {:8} {:>8} {:>10} {:>10} {:>10} {:>9}\n",
         "model", "stage", "branches", "TFLOP", "weights", "working", "time"
     );
-    for subject in &subjects {
-        let own: Vec<&StageCost> = costs.iter().filter(|c| c.model == subject.name).collect();
-        let weights = 4 * subject.info.checkpoint.n_params();
+    for handle in &handles {
+        let own: Vec<&StageCost> = costs.iter().filter(|c| c.model == handle.name).collect();
+        let weights = 4 * handle.info.checkpoint.n_params();
         for cost in &own {
-            line(&mut text, &subject.name, cost.stage.name(), std::slice::from_ref(cost), weights);
+            line(&mut text, &handle.name, cost.stage.name(), std::slice::from_ref(cost), weights);
         }
         if own.len() > 1 {
-            line(&mut text, &subject.name, "all", &own, weights);
+            line(&mut text, &handle.name, "all", &own, weights);
         }
     }
-    if subjects.len() > 1 {
-        let largest = subjects.iter().map(|s| 4 * s.info.checkpoint.n_params()).max().unwrap_or(0);
+    if handles.len() > 1 {
+        let largest = handles.iter().map(|s| 4 * s.info.checkpoint.n_params()).max().unwrap_or(0);
         for stage in args.stages() {
             let of_stage: Vec<&StageCost> = costs.iter().filter(|c| c.stage == stage).collect();
             if !of_stage.is_empty() {
@@ -53,7 +53,7 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
         line(&mut text, "all", "all", &costs.iter().collect::<Vec<_>>(), largest);
     }
     text += "One model in memory at a time; branches: heads or sets of heads, over all tasks; time from a calibration of this \
-             machine as busy as it is now.";
+             machine in its present state.";
     if args.stages().iter().any(|stage| matches!(stage, Stage::Trace | Stage::Ablate)) {
         text += " Which heads are traced and ablated together is known once there are scans: until then \
                  3 × --top-k heads a model are counted, and sets that all go further than random ones; --out with the folder of \

@@ -2,23 +2,24 @@
 
 use std::fmt::Write;
 
+use cs_analysis::words::counted;
 use cs_engine::Cache;
 use cs_engine::forest::Forest;
 
 use crate::args::PredictArgs;
 use crate::downloads;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
-use crate::subject::Subject;
 
 /// Prints the top tokens after the prompt, with probabilities and logits.
 pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError> {
     let model = downloads::with_revision(std::slice::from_ref(&args.model), args.revision.as_deref());
     downloads::fetch(&model, display)?;
-    let subject = Subject::open(&model[0], display)?;
-    let tokenizer = subject.tokenizer()?;
+    let handle = ModelHandle::open(&model[0], display)?;
+    let tokenizer = handle.tokenizer()?;
     let tokens = tokenizer.encode_with_bos(&args.prompt)?;
-    let decoder = subject.load()?;
+    let decoder = handle.load()?;
     let forest = Forest::new(&[&tokens])?;
     let logits = Cache::new(&decoder, &forest)?.logits(forest.end(0));
 
@@ -29,8 +30,8 @@ pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError>
     order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
 
     let mut text = format!(
-        "{} tokens, {}\n{:>5}  {:>11}  {:>9}  token\n",
-        tokens.len(),
+        "{}, {}\n{:>5}  {:>11}  {:>9}  token\n",
+        counted(tokens.len(), "token", "tokens"),
         if tokenizer.bos_id().is_some() { "BOS included" } else { "no BOS" },
         "rank",
         "probability",

@@ -39,7 +39,7 @@ pub fn notes(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(args, display)?;
     let write = |desk: &Layout| Ok(cs_report::notes::write_all(&study, &extras, &desk.notes())?);
     let files = StudyFolder::open(layout.root())?.add("notes", display, write)?;
-    Ok(format!("{} notes are in {}\n", files.len(), layout.notes().display()))
+    Ok(format!("{} notes: {}\n", files.len(), layout.notes().display()))
 }
 
 /// Writes the page.

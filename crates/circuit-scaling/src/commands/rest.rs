@@ -12,9 +12,9 @@ use cs_circuits::task::Task;
 
 use crate::args::MeasureArgs;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::study_file::StudyFile;
-use crate::subject::Subject;
 
 /// The rest of a study, which a run leaves as it is.
 #[derive(Default)]
@@ -92,11 +92,14 @@ impl Rest {
         let before = StudyFile::read(&folder.join("study.toml")).unwrap_or_default();
         let given = before.models.unwrap_or_default();
         let given_as = |model: &str, from: &str| {
-            let is_it =
-                |given: &&String| Subject::names(&[(*given).clone()]).is_ok_and(|names| names[0] == model);
-            given.iter().find(is_it).cloned().unwrap_or_else(|| match from.strip_prefix(Subject::BUILT_IN) {
-                Some(name) => name.to_owned(),
-                None => from.to_owned(),
+            let is_it = |given: &&String| {
+                ModelHandle::names(&[(*given).clone()]).is_ok_and(|names| names[0] == model)
+            };
+            given.iter().find(is_it).cloned().unwrap_or_else(|| {
+                match from.strip_prefix(ModelHandle::BUILT_IN) {
+                    Some(name) => name.to_owned(),
+                    None => from.to_owned(),
+                }
             })
         };
         let mut seen: BTreeSet<&str> = asked.models.iter().map(String::as_str).collect();

@@ -14,9 +14,9 @@ use serde_json::json;
 use super::experiment::{TestedModel, of_each_model};
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
-use crate::subject::Subject;
 
 /// Heads named for each role.
 const NAMED: usize = 5;
@@ -29,14 +29,14 @@ const NAMED: usize = 5;
 pub fn score_models(
     folder: &mut StudyFolder,
     effects: &HeadEffects,
-    subjects: &[Subject],
+    handles: &[ModelHandle],
     (memory, tau): (usize, f64),
     display: Display,
 ) -> Result<Vec<RolesFile>, CliError> {
     let layout = folder.layout.clone();
     let known = |name: &str| Some(layout.roles(name)).filter(|path| path.exists());
     let files = of_each_model(
-        (&layout, effects, subjects),
+        (&layout, effects, handles),
         |tested| score_model(folder, tested, memory, display),
         |name| Ok(known(name).map(|path| RolesFile::read(&path)).transpose()?),
     )?;
@@ -53,7 +53,7 @@ fn score_model(
     memory: usize,
     display: Display,
 ) -> Result<RolesFile, CliError> {
-    let name = &tested.subject.name;
+    let name = &tested.handle.name;
     let origin = tested.origin_without_heads();
     let prompts: Vec<_> = (tested.prompts.iter())
         .map(|prompts: &TokenizedPrompts| Digest256::of_file(&tested.layout.prompts(&prompts.task, name)))
@@ -67,7 +67,7 @@ fn score_model(
     }
     let file = match folder.measured.roles(name) {
         Some(known) => known.clone(),
-        None => measure_roles(tested, tested.subject.lazy().get()?, memory, display)?,
+        None => measure_roles(tested, tested.handle.lazy().get()?, memory, display)?,
     };
     file.write(&path)?;
     folder.done(&step, inputs, &[path])?;
@@ -84,11 +84,11 @@ pub fn measure_roles(
     memory: usize,
     display: Display,
 ) -> Result<RolesFile, CliError> {
-    let (name, origin) = (&tested.subject.name, tested.origin_without_heads());
+    let (name, origin) = (&tested.handle.name, tested.origin_without_heads());
     let options = cs_engine::Options { memory };
     let fault =
         |source: cs_engine::EngineError| CliError::Attend { model: name.clone(), source: source.into() };
-    let tokens = repeated_tokens(tested.subject, origin.seed)?;
+    let tokens = repeated_tokens(tested.handle, origin.seed)?;
     let bar = display.bar("roles", name, "", (tested.scans.len() + 1) as u64, "passes");
     let heads = pattern_scores(decoder, &tokens, (origin.seed, name), options).map_err(fault)?;
     let total = tested.scans.len() as u64 + 1;
@@ -110,11 +110,11 @@ pub fn measure_roles(
 ///
 /// # Errors
 /// A model without a tokenizer.
-pub fn repeated_tokens(subject: &Subject, seed: u64) -> Result<RepeatedTokens, CliError> {
-    let (tokenizer, bos) = (subject.tokenizer()?, subject.bos_id());
+pub fn repeated_tokens(handle: &ModelHandle, seed: u64) -> Result<RepeatedTokens, CliError> {
+    let (tokenizer, bos) = (handle.tokenizer()?, handle.bos_id());
     let ids: Vec<u32> =
-        (0..subject.spec().d_vocab as u32).filter(|&id| tokenizer.is_real(id) && Some(id) != bos).collect();
-    Ok(RepeatedTokens::draw(seed, bos, &ids, subject.spec().n_ctx))
+        (0..handle.spec().d_vocab as u32).filter(|&id| tokenizer.is_real(id) && Some(id) != bos).collect();
+    Ok(RepeatedTokens::draw(seed, bos, &ids, handle.spec().n_ctx))
 }
 
 /// The best heads of each role, model by model.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cs_analysis::contrast::Contrast;
+use cs_analysis::contrast::{Contrast, IOI};
 use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use cs_analysis::study::Study;
@@ -25,16 +25,19 @@ use super::experiment::StudyHeads;
 use super::plan::duration;
 use super::rest::{Asked, Rest};
 use super::roles::score_models;
-use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
+use super::scan::{
+    ModelScan, NAME_OF_IOI_SCANS, check_memory, check_references, note_left_out, prompts_folder, resolve,
+    step,
+};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::{Display, Step, Whole};
 use crate::study_file::StudyFile;
 use crate::study_folder::{StudyFolder, own_file};
-use crate::subject::Subject;
 
 /// Time for timing this machine at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
@@ -49,7 +52,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     let compute = checked.args.measure.device.choose(display)?;
     let mut run = Run::open(checked, &compute, display, true)?;
     if run.stages.contains(&Stage::Scan) {
-        check_memory(&run.folder, &run.subjects, &run.tasks)?;
+        check_memory(&run.folder, &run.handles, &run.tasks)?;
     }
     run.write_study()?;
     if *compute.device() == Device::Cpu {
@@ -59,7 +62,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
 }
 
 /// A line for each thing that these stages leave.
-fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
+fn where_to_look(layout: &Layout, stages: &[Stage], tasks: &[Task]) -> String {
     let places = [
         (Stage::Report, "Open in a browser", layout.root().join(cs_report::html::FILE_NAME)),
         (Stage::Notes, "Notes", layout.notes()),
@@ -70,6 +73,9 @@ fn where_to_look(layout: &Layout, stages: &[Stage]) -> String {
     let mut text = String::from("\n");
     for (_, what, path) in places.iter().filter(|(stage, ..)| stages.contains(stage)) {
         let _ = writeln!(text, "{what:18} {}", path.display());
+    }
+    if stages.contains(&Stage::Scan) && tasks.iter().any(|task| task.name() == IOI) {
+        let _ = writeln!(text, "{:18} {NAME_OF_IOI_SCANS}", "");
     }
     text
 }
@@ -98,7 +104,7 @@ pub(super) struct Run {
     pub tasks: Vec<Task>,
     /// Pairs of them that are compared.
     pub contrasts: Vec<Contrast>,
-    pub subjects: Vec<Subject>,
+    pub handles: Vec<ModelHandle>,
     pub folder: StudyFolder,
     /// What the folder holds beside all this.
     rest: Rest,
@@ -120,18 +126,18 @@ impl Run {
     ) -> Result<Self, CliError> {
         let CheckedRun { args, stages, tasks, contrasts } = checked;
         let models = &args.measure.models;
-        let mut subjects = match may_download {
-            true => Subject::fetch_all(models, display)?,
-            false => Subject::open_all(models, display)?,
+        let mut handles = match may_download {
+            true => ModelHandle::fetch_all(models, display)?,
+            false => ModelHandle::open_all(models, display)?,
         };
-        Subject::run_on(&mut subjects, compute);
+        ModelHandle::run_on(&mut handles, compute);
         let folder = StudyFolder::open(&args.tables.study.out)?;
         let mut run = Self {
             args,
             stages,
             tasks,
             contrasts,
-            subjects,
+            handles,
             folder,
             rest: Rest::default(),
             display,
@@ -156,7 +162,7 @@ impl Run {
 
     /// The models' names.
     pub fn names(&self) -> Vec<String> {
-        self.subjects.iter().map(|s| s.name.clone()).collect()
+        self.handles.iter().map(|s| s.name.clone()).collect()
     }
 
     /// The tasks' names.
@@ -167,7 +173,7 @@ impl Run {
     /// The study's choices, all of them stated.
     pub fn study_file(&self) -> StudyFile {
         let models = if self.args.measure.models.is_empty() {
-            self.subjects.iter().map(|s| s.name.clone()).collect()
+            self.handles.iter().map(|s| s.name.clone()).collect()
         } else {
             self.args.measure.models.clone()
         };
@@ -217,7 +223,7 @@ impl Run {
                 Stage::Report => self.report()?,
             }
         }
-        Ok(text + &where_to_look(&self.folder.layout, &stages))
+        Ok(text + &where_to_look(&self.folder.layout, &stages, &self.tasks))
     }
 
     /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. Prompts that
@@ -235,7 +241,7 @@ impl Run {
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else {
             return Ok(());
         };
-        let costs = costs(&self.args, &self.subjects, &prompts, CALIBRATION)?;
+        let costs = costs(&self.args, &self.handles, &prompts, CALIBRATION)?;
         let is_done = |cost: &StageCost| match cost.stage {
             Stage::Scan => {
                 self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
@@ -276,12 +282,12 @@ impl Run {
         for (task, prompts) in self.tasks.iter().zip(&prompts) {
             note_left_out(task, prompts, self.display);
         }
-        for subject in &self.subjects {
+        for handle in &self.handles {
             let mut todo = Vec::new();
             for prompts in &prompts {
-                let scan = ModelScan::new(&self.folder.layout, subject, prompts, measure, None)?;
+                let scan = ModelScan::new(&self.folder.layout, handle, prompts, measure, None)?;
                 if scan.is_done(&self.folder) {
-                    self.display.detail(&format!("{:16} {:12} is done", subject.name, prompts.task.name()));
+                    self.display.detail(&format!("{:16} {:12} is done", handle.name, prompts.task.name()));
                 } else {
                     todo.push(scan);
                 }
@@ -289,7 +295,7 @@ impl Run {
             if todo.is_empty() {
                 continue;
             }
-            let decoder = subject.load()?;
+            let decoder = handle.load()?;
             for scan in todo {
                 scan.run(&mut self.folder, &decoder, self.display)?;
             }
@@ -301,22 +307,22 @@ impl Run {
     /// drawn again, and all scans with them; models that are not part of the run would be left with other questions.
     pub fn resolve(&self, task: &Task) -> Result<PromptSet, CliError> {
         let (layout, measure) = (&self.folder.layout, &self.args.measure);
-        let result = resolve(layout, task, measure, &self.subjects);
+        let result = resolve(layout, task, measure, &self.handles);
         let Err(CliError::Prompts(error)) = &result else { return result };
         let PromptError::Mismatch { field, recorded, asked, .. } = &**error else { return result };
         let record = PromptSet::path(&prompts_folder(layout), task.name());
-        let is_ours = |model: &str| self.subjects.iter().any(|subject| subject.name == model);
+        let is_ours = |model: &str| self.handles.iter().any(|handle| handle.name == model);
         if !PromptSet::load(&record)?.tokenizers.iter().all(|t| is_ours(&t.model)) {
             return result;
         }
-        let tokenizers: Vec<&dyn Tokenize> = self.subjects.iter().map(|s| s as &dyn Tokenize).collect();
+        let tokenizers: Vec<&dyn Tokenize> = self.handles.iter().map(|s| s as &dyn Tokenize).collect();
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
             "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
             task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
-        resolve(layout, task, measure, &self.subjects)
+        resolve(layout, task, measure, &self.handles)
     }
 
     /// Makes all tables and returns the summary.
@@ -391,9 +397,9 @@ impl Run {
     fn attend(&mut self) -> Result<(), CliError> {
         let effects = self.study()?.effects.clone();
         let memory = self.args.measure.memory;
-        attend_models(&mut self.folder, &effects, &self.subjects, memory, self.display)?;
+        attend_models(&mut self.folder, &effects, &self.handles, memory, self.display)?;
         let at = (memory, self.args.tables.tau);
-        score_models(&mut self.folder, &effects, &self.subjects, at, self.display).map(drop)
+        score_models(&mut self.folder, &effects, &self.handles, at, self.display).map(drop)
     }
 
     /// Patches the hero heads' values from clean into corrupted prompts.
@@ -407,7 +413,7 @@ impl Run {
             memory: measure.memory,
         };
         for heads in &contrasts {
-            trace_models(&mut self.folder, heads, &self.subjects, options.clone(), self.display)?;
+            trace_models(&mut self.folder, heads, &self.handles, options.clone(), self.display)?;
         }
         Ok(())
     }
@@ -426,7 +432,7 @@ impl Run {
             memory: self.args.measure.memory,
         };
         for heads in &contrasts {
-            ablate_models(&mut self.folder, heads, &self.subjects, options, self.display)?;
+            ablate_models(&mut self.folder, heads, &self.handles, options, self.display)?;
         }
         Ok(())
     }

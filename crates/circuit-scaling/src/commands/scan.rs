@@ -3,12 +3,14 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use cs_analysis::contrast::IOI;
 use cs_analysis::head_id::HeadId;
 use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
 use cs_analysis::scan_file::{ACCURACY, ScanFile, ScanMeta};
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 use cs_analysis::stats::interval::FEWEST_PROMPTS;
+use cs_analysis::words::counted;
 use cs_circuits::prompts::{PromptSet, Split, Tokenize, TokenizedPrompts};
 use cs_circuits::references;
 use cs_circuits::scan::{Ablation, ScanOptions, Underway, check_heads, cost_of_heads, require_references};
@@ -19,12 +21,12 @@ use serde_json::json;
 use crate::args::{MeasureArgs, ScanArgs};
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::left_out::left_out;
 use crate::partial::Partial;
 use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
 use crate::study_folder::StudyFolder;
-use crate::subject::Subject;
 
 /// Scans and lists each model's strongest heads.
 pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
@@ -33,33 +35,40 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     StudyFolder::check(&args.study.out)?;
     measure.name_models()?;
     let compute = measure.device.choose(display)?;
-    let mut subjects = Subject::fetch_all(&measure.models, display)?;
-    Subject::run_on(&mut subjects, &compute);
-    for subject in &subjects {
-        check_heads(subject.spec(), &args.heads)
-            .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
+    let mut handles = ModelHandle::fetch_all(&measure.models, display)?;
+    ModelHandle::run_on(&mut handles, &compute);
+    for handle in &handles {
+        check_heads(handle.spec(), &args.heads)
+            .map_err(|source| CliError::Scan { model: handle.name.clone(), source })?;
     }
     let mut folder = StudyFolder::open(&args.study.out)?;
-    check_memory(&folder, &subjects, std::slice::from_ref(&task))?;
-    let prompts = resolve(&folder.layout, &task, &measure, &subjects)?;
+    check_memory(&folder, &handles, std::slice::from_ref(&task))?;
+    let prompts = resolve(&folder.layout, &task, &measure, &handles)?;
     note_left_out(&task, &prompts, display);
     let only = (!args.heads.is_empty()).then_some(&args.heads[..]);
-    let scan = |subject| ModelScan::new(&folder.layout, subject, &prompts, &measure, only);
-    let scans = subjects.iter().map(scan).collect::<Result<Vec<_>, _>>()?;
+    let scan = |handle| ModelScan::new(&folder.layout, handle, &prompts, &measure, only);
+    let scans = handles.iter().map(scan).collect::<Result<Vec<_>, _>>()?;
     scans.iter().try_for_each(ModelScan::check_working_memory)?;
     let mut text = String::new();
-    for (subject, scan) in subjects.iter().zip(scans) {
+    for (handle, scan) in handles.iter().zip(scans) {
         if scan.is_done(&folder) {
-            display.note(&format!("{:16} {:12} is done", subject.name, task.name()));
+            display.note(&format!("{:16} {:12} is done", handle.name, task.name()));
         } else {
-            scan.run(&mut folder, &subject.load()?, display)?;
+            scan.run(&mut folder, &handle.load()?, display)?;
         }
-        describe(&mut text, &ScanFile::read(&folder.layout.scan(task.name(), &subject.name))?);
+        describe(&mut text, &ScanFile::read(&folder.layout.scan(task.name(), &handle.name))?);
     }
     let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
+    if task.name() == IOI {
+        let _ = writeln!(text, "{NAME_OF_IOI_SCANS}");
+    }
     Ok(text)
 }
+
+/// Why scans of IOI have another task's name.
+pub const NAME_OF_IOI_SCANS: &str = "Scans of IOI are called copy_suppression_logitdiff_scan_MODEL.json, as in the published study; copy suppression is what \
+     anti-repeat measures.";
 
 /// Where prompts as they were run, and the study's record of them, lie.
 pub fn prompts_folder(layout: &Layout) -> PathBuf {
@@ -71,16 +80,16 @@ pub fn resolve(
     layout: &Layout,
     task: &Task,
     measure: &MeasureArgs,
-    subjects: &[Subject],
+    handles: &[ModelHandle],
 ) -> Result<PromptSet, CliError> {
-    let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
+    let tokenizers: Vec<&dyn Tokenize> = handles.iter().map(|s| s as &dyn Tokenize).collect();
     let (folder, options) = (prompts_folder(layout), measure.prompt_options());
     if !PromptSet::path(&folder, task.name()).exists() {
         check_references(task, measure, &tokenizers)?;
         if let Task::Rows(_) = task {
             let set = PromptSet::resolve(task, &options, &tokenizers)?;
-            for subject in subjects {
-                set.tokenize(subject)?.require_fit(subject.spec().n_ctx)?;
+            for handle in handles {
+                set.tokenize(handle)?.require_fit(handle.spec().n_ctx)?;
             }
         }
     }
@@ -112,10 +121,10 @@ pub fn check_references(
 ///
 /// # Errors
 /// [`cs_model::error::LoadError::Memory`]
-pub fn check_memory(folder: &StudyFolder, subjects: &[Subject], tasks: &[Task]) -> Result<(), CliError> {
-    for subject in subjects {
-        if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &subject.name))) {
-            subject.info.checkpoint.check_memory()?;
+pub fn check_memory(folder: &StudyFolder, handles: &[ModelHandle], tasks: &[Task]) -> Result<(), CliError> {
+    for handle in handles {
+        if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &handle.name))) {
+            handle.info.checkpoint.check_memory()?;
         }
     }
     Ok(())
@@ -128,7 +137,7 @@ pub fn step(task: &str, model: &str) -> String {
 
 /// The scan of one model on one task: what it is made from, before it is run.
 pub struct ModelScan<'a> {
-    subject: &'a Subject,
+    handle: &'a ModelHandle,
     tokenized: TokenizedPrompts,
     meta: ScanMeta,
     options: ScanOptions,
@@ -145,29 +154,29 @@ impl<'a> ModelScan<'a> {
     /// Prompts that the model cannot read, or that cannot be written; a scan of all heads in the place of one of some.
     pub fn new(
         layout: &Layout,
-        subject: &'a Subject,
+        handle: &'a ModelHandle,
         prompts: &PromptSet,
         measure: &MeasureArgs,
         only_heads: Option<&[HeadId]>,
     ) -> Result<Self, CliError> {
-        let path = layout.scan(prompts.task.name(), &subject.name);
+        let path = layout.scan(prompts.task.name(), &handle.name);
         let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
         // What every table needs is not overwritten by less.
         if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
             return Err(CliError::WholeScan { path });
         }
-        let tokenized = prompts.tokenize(subject)?;
-        tokenized.require_fit(subject.spec().n_ctx)?;
+        let tokenized = prompts.tokenize(handle)?;
+        tokenized.require_fit(handle.spec().n_ctx)?;
         require_references(&tokenized, Split::All, measure.scan_options())?;
         let written = tokenized.write(layout)?;
-        let meta = scan_meta(subject, prompts, measure.scan_options(), only_heads);
+        let meta = scan_meta(handle, prompts, measure.scan_options(), only_heads);
         let prompts_hash = Digest256::of_file(&written);
         let summary = SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
         let inputs = Digest256::of(
             &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
         );
         let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
-        Ok(Self { subject, tokenized, meta, options: measure.scan_options(), summary, inputs, other })
+        Ok(Self { handle, tokenized, meta, options: measure.scan_options(), summary, inputs, other })
     }
 
     /// Refuses a limit of working memory that the scan does not fit into.
@@ -176,8 +185,8 @@ impl<'a> ModelScan<'a> {
     /// [`cs_engine::EngineError::Memory`]
     fn check_working_memory(&self) -> Result<(), CliError> {
         let heads = self.meta.scanned_heads();
-        let cost = cost_of_heads(self.subject.spec(), &self.tokenized, &heads, self.options);
-        cost.map(drop).map_err(|source| CliError::Scan { model: self.subject.name.clone(), source })
+        let cost = cost_of_heads(self.handle.spec(), &self.tokenized, &heads, self.options);
+        cost.map(drop).map_err(|source| CliError::Scan { model: self.handle.name.clone(), source })
     }
 
     /// Whether the folder has this very scan already.
@@ -186,7 +195,7 @@ impl<'a> ModelScan<'a> {
     }
 
     fn step(&self) -> String {
-        step(&self.meta.task, &self.subject.name)
+        step(&self.meta.task, &self.handle.name)
     }
 
     /// Scans, going on where an interrupted run left off, and writes per-prompt results and scan file.
@@ -194,7 +203,7 @@ impl<'a> ModelScan<'a> {
     /// # Errors
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
-        let (task, model) = (&self.meta.task, &self.subject.name);
+        let (task, model) = (&self.meta.task, &self.handle.name);
         if let Some(other) = &self.other {
             display.note(&format!(
                 "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
@@ -204,15 +213,16 @@ impl<'a> ModelScan<'a> {
         }
         let n_heads = self.meta.scanned_heads().len();
         let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
-        let note = format!("{model:16} {task:12} {n_heads} heads in {seconds:.1} s");
+        let heads = counted(n_heads, "head", "heads");
+        let note = format!("{model:16} {task:12} {heads} in {seconds:.1} s");
         let scan = self.keep(folder, &per_prompt)?;
         partial.finish();
         display.note(&note);
         display.detail(&format!(
-            "{:16} {:12} {} prompts ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
+            "{:16} {:12} {} ({} distinct), accuracy {:.1}%, logit difference {:+.3}",
             "",
             "",
-            scan.baseline.n_prompts,
+            counted(scan.baseline.n_prompts as usize, "prompt", "prompts"),
             scan.baseline.n_distinct_prompts,
             100.0 * scan.baseline.base_accuracy,
             scan.baseline.base_logit_diff_mean
@@ -232,7 +242,7 @@ impl<'a> ModelScan<'a> {
         display: Display,
     ) -> Result<(), CliError> {
         let (per_prompt, partial, _) = self.ablate(folder, decoder, display)?;
-        let path = folder.layout.per_prompt(&self.meta.task, &self.subject.name);
+        let path = folder.layout.per_prompt(&self.meta.task, &self.handle.name);
         per_prompt.write(&path)?;
         folder.done(&self.step(), self.inputs, &[path])?;
         partial.finish();
@@ -249,7 +259,7 @@ impl<'a> ModelScan<'a> {
     /// # Errors
     /// Results that do not fit each other, or files that cannot be written.
     pub fn keep(self, folder: &mut StudyFolder, per_prompt: &PerPromptScan) -> Result<ScanFile, CliError> {
-        let (task, model) = (&self.meta.task, &self.subject.name);
+        let (task, model) = (&self.meta.task, &self.handle.name);
         let scan = summarise_scan(per_prompt, &self.summary)?;
         let paths = [folder.layout.per_prompt(task, model), folder.layout.scan(task, model)];
         per_prompt.write(&paths[0])?;
@@ -265,7 +275,7 @@ impl<'a> ModelScan<'a> {
         decoder: &Decoder,
         display: Display,
     ) -> Result<(PerPromptScan, Partial, f64), CliError> {
-        let (task, model) = (&self.meta.task, &self.subject.name);
+        let (task, model) = (&self.meta.task, &self.handle.name);
         let n_heads = self.meta.scanned_heads().len();
         let mut partial = folder.partial_scan(task, model, &self.inputs);
         let known = std::mem::take(&mut partial.known);
@@ -308,20 +318,19 @@ fn describe(text: &mut String, scan: &ScanFile) {
     });
     let _ = writeln!(
         text,
-        "{} on {} ({}, {} prompts{some}): logit difference {:.3}, accuracy {:.1}%",
+        "{} on {} ({}, {}{some}): logit difference {:.3}, accuracy {:.1}%",
         scan.meta.model_name,
         scan.meta.task,
         scan.split,
-        base.n_prompts,
+        counted(base.n_prompts as usize, "prompt", "prompts"),
         base.base_logit_diff_mean,
         100.0 * base.base_accuracy
     );
     if base.base_logit_diff_ci_low.is_none() {
         let _ = writeln!(
             text,
-            "  intervals over prompts: not estimable from {} distinct prompts; at least {FEWEST_PROMPTS} per split are needed \
-             (--prompts)",
-            base.n_distinct_prompts
+            "  intervals over prompts: not estimable from {}; at least {FEWEST_PROMPTS} per split are needed (--prompts)",
+            counted(base.n_distinct_prompts as usize, "distinct prompt", "distinct prompts")
         );
     }
     if base.performance().does_task() == Some(false) {

@@ -1,10 +1,11 @@
-//! `completions` and `man`: what a shell and `man` need to know of this program.
+//! `completions`, `man` and `tables`: what shells, `man` and readers need to know of this program.
 
 use clap::CommandFactory;
 use clap_mangen::Man;
+use cs_analysis::dictionary;
 use cs_analysis::files::write_bytes;
 
-use crate::args::{Cli, CompletionsArgs, ManArgs};
+use crate::args::{Cli, CompletionsArgs, ManArgs, TablesArgs};
 use crate::complete;
 use crate::error::CliError;
 
@@ -36,4 +37,12 @@ fn page(command: &clap::Command) -> Result<String, CliError> {
     let mut page = Vec::new();
     Man::new(command.clone()).render(&mut page).map_err(CliError::Man)?;
     Ok(String::from_utf8_lossy(&page).into_owned())
+}
+
+/// Prints what tables and columns mean, in Markdown.
+pub fn tables(args: &TablesArgs) -> Result<String, CliError> {
+    let Some(name) = &args.name else { return Ok(dictionary::to_markdown()) };
+    let stem = name.strip_suffix(".csv").unwrap_or(name);
+    let table = dictionary::find(stem).ok_or_else(|| CliError::NoTable { name: name.clone() })?;
+    Ok(table.to_markdown())
 }

@@ -16,6 +16,7 @@ use cs_analysis::study::{ContrastStudy, Study, analyse_csv};
 use cs_analysis::study_scans::{StudyScans, scanned_models, scanned_tasks};
 use cs_analysis::table::write_all;
 use cs_analysis::transfer::TRANSFER_TESTS;
+use cs_analysis::words::counted;
 
 use cs_report::Extras;
 use cs_report::figures::{Format, draw_all};
@@ -36,8 +37,13 @@ pub fn joint(args: &TableArgs, display: Display) -> Result<String, CliError> {
         let names = [contrast.contrast().joint_table(), contrast.contrast().table("audit")];
         write_tables(&mut folder, contrast, &names, display)?;
         let (heads, models) = (contrast.joint.n_rows(), contrast.joint.models.len());
-        let _ =
-            writeln!(text, "{heads} heads of {models} models are in {}", layout.table(&names[0]).display());
+        let _ = writeln!(
+            text,
+            "{} of {}: {}",
+            counted(heads, "head", "heads"),
+            counted(models, "model", "models"),
+            layout.table(&names[0]).display()
+        );
         text += &audit_text(&contrast.audits);
     }
     Ok(text)

@@ -12,6 +12,7 @@ use cs_analysis::tracing::{
     CausalResult, TaskTrace, TracedHead, correlation_table, correlations, read_results, summarise,
     summary_table, write_results,
 };
+use cs_analysis::words::counted;
 use cs_engine::intervention::Stream;
 use serde_json::json;
 
@@ -19,10 +20,10 @@ use super::experiment::{OpenStudy, StudyHeads, TestedModel, empty_categories};
 use crate::args::TraceArgs;
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::measured::Measured;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
-use crate::subject::Subject;
 
 /// What to trace, and with how much memory.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
     let mut folder = StudyFolder::open(&args.experiment.study.out)?;
     let mut text = String::new();
     for heads in contrasts {
-        let of_contrast = trace_models(&mut folder, heads, &study.subjects, options.clone(), display)?;
+        let of_contrast = trace_models(&mut folder, heads, &study.handles, options.clone(), display)?;
         text += &heads.titled(contrasts, &of_contrast);
     }
     Ok(text)
@@ -73,7 +74,7 @@ pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
 pub fn trace_models(
     folder: &mut StudyFolder,
     heads: &StudyHeads,
-    subjects: &[Subject],
+    handles: &[ModelHandle],
     options: TraceOptions,
     display: Display,
 ) -> Result<String, CliError> {
@@ -82,9 +83,9 @@ pub fn trace_models(
     let (mut heroes, mut all) = (Vec::new(), Vec::new());
     for model in &heads.classified.models {
         let name = &model.info.model;
-        let traced = match subjects.iter().find(|subject| subject.name == *name) {
-            Some(subject) => {
-                let (tested, model) = TestedModel::in_contrast(&layout, heads, subject)?;
+        let traced = match handles.iter().find(|handle| handle.name == *name) {
+            Some(handle) => {
+                let (tested, model) = TestedModel::in_contrast(&layout, heads, handle)?;
                 trace_model(folder, &tested, heads, model, &options, display)?
             }
             None => {
@@ -185,7 +186,7 @@ fn trace_model(
     options: &TraceOptions,
     display: Display,
 ) -> Result<TracedModel, CliError> {
-    let name = &tested.subject.name;
+    let name = &tested.handle.name;
     let stream = options.stream.as_str();
     let contrast = study.contrast();
     let origin = tested.origin(study.classified.tau, [("stream", stream.into())]);
@@ -224,7 +225,7 @@ fn run_model(
     options: &TraceOptions,
     (measured, display): (&Measured, Display),
 ) -> Result<TracedModel, CliError> {
-    let name = &tested.subject.name;
+    let name = &tested.handle.name;
     let heroes: Vec<TracedHead> = study
         .heroes
         .iter()
@@ -239,7 +240,7 @@ fn run_model(
         false => heroes.clone(),
     };
     let places: Vec<(u32, u32)> = all.iter().map(|h| (h.head.layer, h.head.head)).collect();
-    let decoder = tested.subject.lazy();
+    let decoder = tested.handle.lazy();
     let run = |task: usize| -> Result<TaskTrace, CliError> {
         let pairs = tested.prompts[task].tracing_pairs(tested.split);
         pairs.write(&tested.layout)?;
@@ -253,7 +254,11 @@ fn run_model(
         let trace = cs_circuits::trace::trace(decoder, &pairs, &places, options.stream, memory, &mut observe)
             .map_err(|source| CliError::Trace { model: name.clone(), source })?;
         let seconds = bar.finish();
-        display.note(&format!("{name:16} {:12} {} heads traced in {seconds:.1} s", pairs.task, places.len()));
+        display.note(&format!(
+            "{name:16} {:12} {} traced in {seconds:.1} s",
+            pairs.task,
+            counted(places.len(), "head", "heads")
+        ));
         Ok(trace)
     };
     let traces = [run(0)?, run(1)?];

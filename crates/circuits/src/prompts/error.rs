@@ -15,7 +15,7 @@ pub enum PromptError {
         task: String,
     },
     /// Fewer prompts than the splits need.
-    #[error("{task}: {asked} prompts are too few: ask for at least {needed} (--prompts)")]
+    #[error("{task}: too few prompts ({asked}): ask for at least {needed} (--prompts)")]
     TooFewPrompts {
         /// The task's name.
         task: String,
@@ -25,7 +25,7 @@ pub enum PromptError {
         needed: usize,
     },
     /// More prompts than a weight can count.
-    #[error("{task}: {asked} prompts are too many: at most {most} can be drawn (--prompts)")]
+    #[error("{task}: too many prompts ({asked}): at most {most} can be drawn (--prompts)")]
     TooManyPrompts {
         /// The task's name.
         task: String,
@@ -60,7 +60,7 @@ pub enum PromptError {
     },
     /// The one-token rule leaves too few names or words.
     #[error(
-        "{task}: {usable} of the {listed} {noun} in `{scope}` are usable and {needed} are needed: {reasons}; {mend}"
+        "{task}: {usable} of the {listed} {noun} in `{scope}` are usable and {needed} are needed: {reasons}; {fix}"
     )]
     TooFewNames {
         /// The task's name.
@@ -78,17 +78,17 @@ pub enum PromptError {
         /// Which tokenizers refuse how many names, and why.
         reasons: String,
         /// What to do.
-        mend: String,
+        fix: String,
     },
     /// Too few rows of a file of prompts can be used.
-    #[error("{task}: {problem}; {mend}")]
+    #[error("{task}: {problem}; {fix}")]
     TooFewRows {
         /// The task's name.
         task: String,
         /// How many are left, and why.
         problem: String,
         /// What to do.
-        mend: &'static str,
+        fix: &'static str,
     },
     /// The words of a template give too few different prompts for two splits.
     #[error(
@@ -120,7 +120,7 @@ pub enum PromptError {
         n_ctx: usize,
     },
     /// A prompt breaks the one-token rule.
-    #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {mend}")]
+    #[error("{task}, {model}: the prompt {text:?} breaks the one-token rule: {reason}; {fix}")]
     OneToken {
         /// The task's name.
         task: String,
@@ -131,7 +131,7 @@ pub enum PromptError {
         /// What the tokenizer makes of the name.
         reason: String,
         /// What to do.
-        mend: String,
+        fix: String,
     },
     /// Two names end in the same token, so that their logits are one.
     #[error(
@@ -151,7 +151,9 @@ pub enum PromptError {
         distractor: String,
     },
     /// A prompt and its resampled or corrupted twin differ in length under the one-token rule.
-    #[error("{task}, {model}: {text:?} is {len} tokens and {twin:?} is {twin_len}; reword the template")]
+    #[error(
+        "{task}, {model}: {text:?} has length {len} in tokens and {twin:?} {twin_len}; reword the template"
+    )]
     UnequalLength {
         /// The task's name.
         task: String,
@@ -168,7 +170,7 @@ pub enum PromptError {
     },
     /// Mean or resample ablation of prompts that have no reference prompt.
     #[error(
-        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}: {mend}"
+        "{task}, {model}: {missing} of {prompts} prompts have no reference prompt: {reason} as in {example:?}: {fix}"
     )]
     NoReference {
         /// The task's name.
@@ -184,12 +186,10 @@ pub enum PromptError {
         /// What it lacks.
         reason: &'static str,
         /// What to do.
-        mend: Box<str>,
+        fix: Box<str>,
     },
     /// Mean ablation where a prompt has no other to average over.
-    #[error(
-        "{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {mend}"
-    )]
+    #[error("{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {fix}")]
     NothingToAverage {
         /// The task's name.
         task: String,
@@ -200,7 +200,7 @@ pub enum PromptError {
         /// Prompts drawn.
         prompts: u64,
         /// What to do.
-        mend: Box<str>,
+        fix: Box<str>,
     },
     /// A prompt of a template that its task does not have, or without one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]

@@ -240,7 +240,7 @@ fn enough(
     else {
         return Ok(());
     };
-    let (reasons, mend) = match reasons(groups, refused) {
+    let (reasons, fix) = match reasons(groups, refused) {
         None => ("the task lists no more".to_owned(), "add names, or lower names.min_usable in the task"),
         Some(reasons) => {
             (reasons, "reword the template, add names, or compare models that share a tokenizer")
@@ -254,7 +254,7 @@ fn enough(
         listed,
         needed,
         reasons,
-        mend: mend.to_owned(),
+        fix: fix.to_owned(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Reference prompts: what mean and resample ablation put in the place of a prompt's own activations.
 
+use cs_analysis::words::counted;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
 /// What may help prompts that cannot be ablated as asked; [`crate::references`] tries what does.
-const MEND: &str = "use another --reference, --protocol standard or --ablation zero";
+const FIX: &str = "use another --reference, --protocol standard or --ablation zero";
 
 /// Which prompts mean and resample ablation take values from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,10 +85,10 @@ impl TokenizedPrompts {
             Reference::Abc => {
                 let missing = groups.iter().map(Vec::len).sum();
                 let (prompts, example) = (self.of_split(split).count(), example.text.clone());
-                let (reason, mend) = if self.from_file {
+                let (reason, fix) = if self.from_file {
                     ("no `corrupted` is as long", "use another --reference or --ablation zero")
                 } else {
-                    (NO_NAMES, MEND)
+                    (NO_NAMES, FIX)
                 };
                 PromptError::NoReference {
                     task,
@@ -96,24 +97,25 @@ impl TokenizedPrompts {
                     prompts,
                     example: example.into(),
                     reason,
-                    mend: mend.into(),
+                    fix: fix.into(),
                 }
             }
             Reference::Same => PromptError::NothingToAverage {
                 task,
                 model,
                 alone: format!(
-                    "{} of {n_groups} groups of prompts, such as the one {} prompt of {} tokens of template {:?}",
+                    "{} of {},  such as the one {} prompt of {} of template {:?}",
                     groups.len(),
+                    counted(n_groups, "group of prompts", "groups of prompts"),
                     example.split,
-                    example.token_ids.len(),
+                    counted(example.token_ids.len(), "token", "tokens"),
                     example.template
                 )
                 .into(),
                 prompts: self.n_drawn(Split::All),
-                mend: match self.from_file {
+                fix: match self.from_file {
                     true => "merge groups of the file, or use --ablation zero".into(),
-                    false => format!("ask for more prompts (--prompts), or {MEND}").into(),
+                    false => format!("ask for more prompts (--prompts), or {FIX}").into(),
                 },
             },
         })
@@ -139,8 +141,8 @@ impl TokenizedPrompts {
                     (true, Reference::Abc) => "no `corrupted` is as long",
                     (true, Reference::Same) => "no other prompt of its group and split is as long",
                 },
-                mend: match self.from_file {
-                    false => MEND.into(),
+                fix: match self.from_file {
+                    false => FIX.into(),
                     true => "give each row a `corrupted` of as many tokens, or use --ablation zero".into(),
                 },
             }),

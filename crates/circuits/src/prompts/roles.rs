@@ -46,7 +46,7 @@ impl PromptSet {
             model: tokenizer.model().to_owned(),
             text: prompt.text.clone(),
             reason,
-            mend: "use the tokenizer that the model was trained with".to_owned(),
+            fix: "use the tokenizer that the model was trained with".to_owned(),
         };
         let tokens = encode(tokenizer, &rendered.text)?;
         let ids = &tokenized.token_ids;

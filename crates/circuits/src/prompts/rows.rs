@@ -7,6 +7,7 @@
 //! 4. Prompts stand in the order of the file, `discovery` first. The twin for `--reference same` is drawn uniformly from the other
 //!    rows of the split and group that are equally long in every tokenizer.
 
+use cs_analysis::words::counted;
 use std::collections::BTreeMap;
 
 use super::draw::Draw;
@@ -46,13 +47,13 @@ pub(super) fn choose(
             Err(refusal) => refused.push(refusal),
         }
     }
-    let too_few = |problem: String, mend: &'static str| PromptError::TooFewRows {
+    let too_few = |problem: String, fix: &'static str| PromptError::TooFewRows {
         task: task.name.clone(),
         problem,
-        mend,
+        fix,
     };
     if usable.len() < 2 || usable.len() < refused.len() {
-        let of = format!("{} of {} prompts can be used", usable.len(), task.rows.len());
+        let of = format!("{} of {} can be used", usable.len(), counted(task.rows.len(), "prompt", "prompts"));
         return Err(match one_token::reasons(&groups, &refused) {
             None => too_few(of, "give at least 2, one for each split"),
             Some(reasons) => too_few(

@@ -197,7 +197,7 @@ impl PromptSet {
             model: tokenizer.model().to_owned(),
             text: text.to_owned(),
             reason,
-            mend: "prompts are chosen once for all models of a study: scan all of them in a new --out, or leave this \
+            fix: "prompts are chosen once for all models of a study: scan all of them in a new --out, or leave this \
                    one out"
                 .to_owned(),
         }

@@ -70,7 +70,7 @@ pub(super) fn usable(
                 listed: list.len(),
                 needed,
                 reasons: reasons.unwrap_or_else(|| "the task lists no more".to_owned()),
-                mend: "add words, or compare models that share a tokenizer".to_owned(),
+                fix: "add words, or compare models that share a tokenizer".to_owned(),
             });
         }
         lists.insert(name.clone(), list.with_rows(&keep));

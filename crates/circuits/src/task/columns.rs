@@ -83,7 +83,7 @@ impl Field {
     }
 }
 
-/// Why a file with these columns cannot be used: the problem and the mend.
+/// Why a file with these columns cannot be used: the problem and the fix.
 pub(super) fn check(titles: &[&str]) -> Result<(), (String, String)> {
     for field in Field::ALL {
         let mut of_field = titles.iter().filter(|title| Field::of(title) == Some(field));

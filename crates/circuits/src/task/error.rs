@@ -1,4 +1,4 @@
-//! What can be wrong with a task, each in one line that names the file, the field and the mend.
+//! What can be wrong with a task, each in one line that names the file, the field and the fix.
 
 use thiserror::Error;
 
@@ -35,7 +35,7 @@ pub enum TaskError {
         message: String,
     },
     /// Well-formed, but it does not say what a prompt is.
-    #[error("{file}: `{field}`: {problem}; {mend}")]
+    #[error("{file}: `{field}`: {problem}; {fix}")]
     Invalid {
         /// Path, or the built-in task's file name.
         file: String,
@@ -44,20 +44,20 @@ pub enum TaskError {
         /// What is wrong with it.
         problem: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
-    /// A file of prompts that is none.
-    #[error("{file}: {problem}; {mend}")]
+    /// Something else than a file of prompts.
+    #[error("{file}: {problem}; {fix}")]
     Rows {
         /// Path.
         file: String,
         /// What is wrong with it.
         problem: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
     /// A row of a file of prompts.
-    #[error("{file}: line {line}: {problem}; {mend}")]
+    #[error("{file}: line {line}: {problem}; {fix}")]
     Row {
         /// Path.
         file: String,
@@ -66,16 +66,16 @@ pub enum TaskError {
         /// What is wrong with it.
         problem: String,
         /// What to do about it.
-        mend: String,
+        fix: String,
     },
 }
 
 impl TaskError {
-    pub(super) fn rows(file: &str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::Rows { file: file.to_owned(), problem: problem.into(), mend: mend.into() }
+    pub(super) fn rows(file: &str, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::Rows { file: file.to_owned(), problem: problem.into(), fix: fix.into() }
     }
 
-    pub(super) fn row(file: &str, line: usize, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::Row { file: file.to_owned(), line, problem: problem.into(), mend: mend.into() }
+    pub(super) fn row(file: &str, line: usize, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::Row { file: file.to_owned(), line, problem: problem.into(), fix: fix.into() }
     }
 }

@@ -19,7 +19,7 @@ type Values<'a> = [Option<Cow<'a, str>>; Field::ALL.len()];
 /// The rows of a file, and the columns that mean nothing here.
 ///
 /// # Errors
-/// [`TaskError::Rows`] for a file that is no such file, [`TaskError::Row`] for its first broken row.
+/// [`TaskError::Rows`] for something else than such a file, [`TaskError::Row`] for its first broken row.
 pub(super) fn rows(bytes: &[u8], file: &str) -> Result<(Vec<Row>, Vec<String>), TaskError> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -69,26 +69,26 @@ impl Reader<'_> {
         &self,
         line: usize,
         problem: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Result<T, TaskError> {
-        Err(TaskError::row(self.file, line, problem, mend))
+        Err(TaskError::row(self.file, line, problem, fix))
     }
 
     fn check_columns(&self, titles: &[&str]) -> Result<(), TaskError> {
-        columns::check(titles).map_err(|(problem, mend)| TaskError::rows(self.file, problem, mend))
+        columns::check(titles).map_err(|(problem, fix)| TaskError::rows(self.file, problem, fix))
     }
 
     fn csv(&mut self, text: &str) -> Result<Vec<String>, TaskError> {
         let broken = |error: csv::Error| {
             let line = error.position().map_or(1, |position| line_of_record(text, position));
-            let (problem, mend) = match error.kind() {
+            let (problem, fix) = match error.kind() {
                 csv::ErrorKind::UnequalLengths { expected_len, len, .. } => (
                     format!("has {len} values, and the file {expected_len} columns"),
                     "put a text that holds a comma or a quotation mark in quotation marks",
                 ),
                 _ => (error.to_string(), SEE_EXAMPLE),
             };
-            TaskError::row(self.file, line, problem, mend)
+            TaskError::row(self.file, line, problem, fix)
         };
         let mut csv = csv::Reader::from_reader(text.as_bytes());
         let titles = csv.headers().map_err(broken)?.clone();
@@ -180,8 +180,8 @@ impl Reader<'_> {
 
     fn row(&mut self, line: usize, values: Values<'_>) -> Result<(), TaskError> {
         if self.rows.len() == MAX_ROWS {
-            let mend = format!("{MAX_ROWS} rows is the most: leave some out");
-            return self.fail(line, "is one row too many", mend);
+            let fix = format!("{MAX_ROWS} rows is the most: leave some out");
+            return self.fail(line, "is one row too many", fix);
         }
         let [clean, corrupted, correct, distractor, group, split, weight, space] = values;
         let needed = |field: Field, value: Option<Cow<'_, str>>| match value {
@@ -226,15 +226,15 @@ impl Reader<'_> {
             Some(_) => {
                 return self.fail(
                     line,
-                    "`weight` is no whole number from 1",
+                    "`weight` is not a whole number from 1",
                     "write how often the prompt counts",
                 );
             }
         };
         let corrupted: Vec<String> = corrupted.map(Cow::into_owned).into_iter().collect();
         if corrupted.contains(&clean) {
-            let mend = "write the prompt in which the distractor would be right, or leave it empty";
-            return self.fail(line, "`corrupted` is the prompt itself", mend);
+            let fix = "write the prompt in which the distractor would be right, or leave it empty";
+            return self.fail(line, "`corrupted` is the prompt itself", fix);
         }
         self.rows.push(Row { line, clean, corrupted, correct, distractor, glued, group, split, weight });
         Ok(())
@@ -254,11 +254,11 @@ impl Reader<'_> {
         for answer in &answers {
             let bare = answer.trim();
             if bare.is_empty() || answer.ends_with(char::is_whitespace) || answer.contains(char::is_control) {
-                let mend = "write one word, with or without a space before it";
+                let fix = "write one word, with or without a space before it";
                 return self.fail(
                     line,
                     format!("the answer {answer:?} is empty, ends in space or has a line break"),
-                    mend,
+                    fix,
                 );
             }
         }
@@ -274,8 +274,8 @@ impl Reader<'_> {
             return Ok((answers, true));
         }
         if glued && let Some(answer) = answers.iter().find(|answer| answer.starts_with(' ')) {
-            let mend = "remove the space before the answer, or write true";
-            return self.fail(line, format!("`space` says that none stands before {answer:?}"), mend);
+            let fix = "remove the space before the answer, or write true";
+            return self.fail(line, format!("`space` says that none stands before {answer:?}"), fix);
         }
         Ok((answers.map(|answer| answer.strip_prefix(' ').map_or(answer.clone(), str::to_owned)), glued))
     }

@@ -119,8 +119,8 @@ fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
         ];
         if let Some((how, _)) = differs.iter().find(|(_, differs)| *differs) {
             let problem = format!("has the prompt of line {} {how}", first.line);
-            let mend = "a prompt has one correct answer, one distractor, one group and one split: keep one of the rows";
-            return Err(TaskError::row(file, row.line, problem, mend));
+            let fix = "a prompt has one correct answer, one distractor, one group and one split: keep one of the rows";
+            return Err(TaskError::row(file, row.line, problem, fix));
         }
         let Some(weight) = first.weight.checked_add(row.weight) else {
             let problem = "brings the weight of its prompt above 4,294,967,295".to_owned();

@@ -1,5 +1,6 @@
 //! What a task must fulfil beyond its types.
 
+use cs_analysis::words::counted;
 use std::collections::BTreeSet;
 
 use super::template::is_word;
@@ -18,10 +19,10 @@ const MAX_FILLERS: usize = 10_000;
 /// What can be said of any task's name and title.
 pub(super) fn name(task: &Task, file: &str) -> Result<(), TaskError> {
     let name = task.name();
-    let (field, problem, mend) = if !is_word(name) || name.len() > MAX_NAME_LEN {
-        let mend =
+    let (field, problem, fix) = if !is_word(name) || name.len() > MAX_NAME_LEN {
+        let fix =
             format!("use at most {MAX_NAME_LEN} lower-case letters, digits and underscores, a letter first");
-        ("name", format!("{name:?} cannot be part of a file name"), mend)
+        ("name", format!("{name:?} cannot be part of a file name"), fix)
     } else if name == "copy_suppression" || name.ends_with("_pairs") {
         // These names would make files that another task or another kind of file already has.
         ("name", format!("{name:?} is the name of other result files"), "choose another name".to_owned())
@@ -30,7 +31,7 @@ pub(super) fn name(task: &Task, file: &str) -> Result<(), TaskError> {
     } else {
         return Ok(());
     };
-    Err(TaskError::Invalid { file: file.to_owned(), field: field.to_owned(), problem, mend })
+    Err(TaskError::Invalid { file: file.to_owned(), field: field.to_owned(), problem, fix })
 }
 
 struct Checker<'a> {
@@ -52,13 +53,13 @@ impl Checker<'_> {
         &self,
         field: impl Into<String>,
         problem: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Result<T, TaskError> {
         Err(TaskError::Invalid {
             file: self.file.to_owned(),
             field: field.into(),
             problem: problem.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         })
     }
 
@@ -79,7 +80,7 @@ impl Checker<'_> {
             if list.len() < fewest && !(one_list && field == "names.partner_pool") {
                 return self.fail(
                     field,
-                    format!("has {} of at least {fewest} names", list.len()),
+                    format!("has {}, and at least {fewest} are needed", counted(list.len(), "name", "names")),
                     "add names: a prompt takes two, and resampling replaces them by two others",
                 );
             }
@@ -211,7 +212,10 @@ impl Checker<'_> {
         if published.names.len() < MIN_PER_LIST {
             return self.fail(
                 "published.names",
-                format!("has {} of at least {MIN_PER_LIST} names", published.names.len()),
+                format!(
+                    "has {}, and at least {MIN_PER_LIST} are needed",
+                    counted(published.names.len(), "name", "names")
+                ),
                 "add names",
             );
         }
@@ -228,13 +232,13 @@ impl Checker<'_> {
         for role in Role::ALL {
             let count = places.iter().filter(|place| **place == role).count();
             if count == 0 {
-                let mend =
+                let fix =
                     "a prompt names two people, {first} and {second}, and then one of them again, {repeated}";
-                return self.fail(field, format!("{{{}}} is missing", role.as_str()), mend);
+                return self.fail(field, format!("{{{}}} is missing", role.as_str()), fix);
             }
             if count > 1 && role != Role::Repeated {
-                let mend = "write {repeated} where one of the two is named again";
-                return self.fail(field, format!("{{{}}} stands there {count} times", role.as_str()), mend);
+                let fix = "write {repeated} where one of the two is named again";
+                return self.fail(field, format!("{{{}}} stands there {count} times", role.as_str()), fix);
             }
         }
         if !places.is_sorted() {
@@ -276,7 +280,7 @@ impl Checker<'_> {
     }
 
     fn words(&self, field: &str, list: &[String]) -> Result<(), TaskError> {
-        words(list).or_else(|(problem, mend)| self.fail(field, problem, mend))
+        words(list).or_else(|(problem, fix)| self.fail(field, problem, fix))
     }
 
     fn no_name_in_pattern<'n>(
@@ -309,7 +313,7 @@ impl Checker<'_> {
     }
 }
 
-/// A list of words: none empty, padded, with braces, or there twice. Else the problem and the mend.
+/// A list of words: none empty, padded, with braces, or there twice. Else the problem and the fix.
 pub(super) fn words(list: &[String]) -> Result<(), (String, &'static str)> {
     let mut seen = BTreeSet::new();
     for word in list {

@@ -1,5 +1,6 @@
 //! Tasks of words: a template says its clean prompt, its corrupted one and both answers in words drawn from lists.
 
+use cs_analysis::words::counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -258,51 +259,60 @@ impl WordTask {
 
     /// What a task must fulfil beyond its types.
     pub(super) fn validate(&self, file: &str) -> Result<(), TaskError> {
-        self.check_words().and_then(|()| self.check_templates()).map_err(|(field, problem, mend)| {
-            TaskError::Invalid { file: file.to_owned(), field, problem, mend }
+        self.check_words().and_then(|()| self.check_templates()).map_err(|(field, problem, fix)| {
+            TaskError::Invalid { file: file.to_owned(), field, problem, fix }
         })
     }
 
     fn check_words(&self) -> Result<(), (String, String, String)> {
-        let fail =
-            |field: &str, problem: String, mend: &str| Err((field.to_owned(), problem, mend.to_owned()));
+        let fail = |field: &str, problem: String, fix: &str| Err((field.to_owned(), problem, fix.to_owned()));
         let n_words: usize = self.words.values().map(|list| list.len() * list.columns().len()).sum();
         if n_words > MAX_WORDS {
-            let mend = format!("{MAX_WORDS} is the most: leave some out");
-            return fail("words", format!("has {n_words} words"), &mend);
+            let fix = format!("{MAX_WORDS} is the most: leave some out");
+            return fail("words", format!("has {n_words} words"), &fix);
         }
         for (name, list) in &self.words {
             let field = format!("words.{name}");
             let bad_name = |name: &str| !is_word(name);
             let columns = list.columns();
             if bad_name(name) || columns.iter().any(|(column, _)| column.is_some_and(bad_name)) {
-                let mend = "use lower-case letters, digits and underscores, a letter first";
-                return fail(&field, "is not a placeholder's name".to_owned(), mend);
+                let fix = "use lower-case letters, digits and underscores, a letter first";
+                return fail(&field, "is not a placeholder's name".to_owned(), fix);
             }
             if list.is_empty() {
                 return fail(&field, "is empty".to_owned(), "give at least one word, or remove the list");
             }
             if let Some((column, words)) = columns.iter().find(|(_, words)| words.len() != list.len()) {
                 let column = column.unwrap_or_default();
-                let problem = format!("column `{column}` has {} words, others {}", words.len(), list.len());
+                let problem = format!(
+                    "column `{column}` has {}, others {}",
+                    counted(words.len(), "word", "words"),
+                    list.len()
+                );
                 return fail(&field, problem, "give every row a word in every column");
             }
             for (_, words) in &columns {
-                validate::words(words).or_else(|(problem, mend)| fail(&field, problem, mend))?;
+                validate::words(words).or_else(|(problem, fix)| fail(&field, problem, fix))?;
             }
             let n_drawn = self.most_drawn(name);
             if n_drawn == 0 {
-                let mend = "use it in a template, or remove the list";
-                return fail(&field, format!("no template has {{{name}}}"), mend);
+                let fix = "use it in a template, or remove the list";
+                return fail(&field, format!("no template has {{{name}}}"), fix);
             }
             if list.len() < 2 * n_drawn {
-                let problem = format!("has {} of at least {} words", list.len(), 2 * n_drawn);
-                let mend = format!("a prompt takes {n_drawn}, and its reference prompts others: add words");
-                return fail(&field, problem, &mend);
+                let problem = format!(
+                    "has {}, and at least {} are needed",
+                    counted(list.len(), "word", "words"),
+                    2 * n_drawn
+                );
+                let fix = format!("a prompt takes {n_drawn}, and its reference prompts others: add words");
+                return fail(&field, problem, &fix);
             }
         }
         match self.ordered.iter().find(|list| !self.words.contains_key(*list)) {
-            Some(list) => fail("ordered", format!("{list:?} is no list under [words]"), "name one of them"),
+            Some(list) => {
+                fail("ordered", format!("{list:?} is not a list under [words]"), "name one of them")
+            }
             None => Ok(()),
         }
     }
@@ -316,42 +326,42 @@ impl WordTask {
             let field = |name: &str| format!("templates[{i}].{name}");
             if !is_word(&template.id) || !ids.insert(&template.id) {
                 let problem = format!("{:?} is not a short name of its own", template.id);
-                let mend = "use lower-case letters, digits and underscores, a letter first, and each id once";
-                return Err((field("id"), problem, mend.to_owned()));
+                let fix = "use lower-case letters, digits and underscores, a letter first, and each id once";
+                return Err((field("id"), problem, fix.to_owned()));
             }
             for (name, text) in template.texts() {
-                self.check_text(name, text).map_err(|(problem, mend)| {
-                    (format!("{} (id {:?})", field(name), template.id), problem, mend)
+                self.check_text(name, text).map_err(|(problem, fix)| {
+                    (format!("{} (id {:?})", field(name), template.id), problem, fix)
                 })?;
             }
             if template.text == template.corrupted {
-                let mend = "write the prompt in which the distractor would be right";
-                return Err((field("corrupted"), "is the text itself".to_owned(), mend.to_owned()));
+                let fix = "write the prompt in which the distractor would be right";
+                return Err((field("corrupted"), "is the text itself".to_owned(), fix.to_owned()));
             }
             if template.correct == template.distractor {
-                let mend = "write an answer that is wrong";
-                return Err((field("distractor"), "is the correct answer".to_owned(), mend.to_owned()));
+                let fix = "write an answer that is wrong";
+                return Err((field("distractor"), "is the correct answer".to_owned(), fix.to_owned()));
             }
         }
         Ok(())
     }
 
     fn check_text(&self, name: &str, text: &WordText) -> Result<(), (String, String)> {
-        let fail = |problem: String, mend: &str| Err((problem, mend.to_owned()));
+        let fail = |problem: String, fix: &str| Err((problem, fix.to_owned()));
         for place in text.places() {
             let Some(list) = self.words.get(&place.list) else {
                 let known: Vec<&str> = self.words.keys().map(String::as_str).collect();
-                let mend = format!("known are {}; or add the list under [words]", known.join(", "));
-                return fail(format!("unknown placeholder {{{}}}", place.list), &mend);
+                let fix = format!("known are {}; or add the list under [words]", known.join(", "));
+                return fail(format!("unknown placeholder {{{}}}", place.list), &fix);
             };
             if !list.columns().iter().any(|(column, _)| *column == place.column.as_deref()) {
                 let known: Vec<String> =
                     list.columns().iter().filter_map(|(c, _)| c.map(str::to_owned)).collect();
-                let mend = match known.is_empty() {
+                let fix = match known.is_empty() {
                     true => format!("write {{{}}}, or {{{}.2}} for a second word", place.list, place.list),
                     false => format!("name one of its columns: {}", known.join(", ")),
                 };
-                return fail(format!("the list `{}` has no such column", place.list), &mend);
+                return fail(format!("the list `{}` has no such column", place.list), &fix);
             }
         }
         let is_answer = name == "correct" || name == "distractor";
@@ -365,8 +375,8 @@ impl WordTask {
             return Ok(());
         }
         if text.as_str().is_empty() || text.as_str().ends_with(char::is_whitespace) {
-            let mend = "end it right after its last word or mark: the answer brings its own space";
-            return fail("is empty or ends in white space".to_owned(), mend);
+            let fix = "end it right after its last word or mark: the answer brings its own space";
+            return fail("is empty or ends in white space".to_owned(), fix);
         }
         if text.as_str().contains(char::is_control) {
             return fail("has a line break, a tab or a control character".to_owned(), "write it on one line");
@@ -375,9 +385,9 @@ impl WordTask {
         for piece in &text.pieces {
             match piece {
                 WordPiece::Place(place) if !before.ends_with(' ') => {
-                    let mend =
+                    let fix =
                         "words are single tokens after a space: put one before it, and a word before that";
-                    return fail(format!("no space stands before {{{}}}", place.list), mend);
+                    return fail(format!("no space stands before {{{}}}", place.list), fix);
                 }
                 WordPiece::Place(_) => before = "",
                 WordPiece::Text(literal) => before = literal,

@@ -1,4 +1,4 @@
-//! Broken checkpoints: each ends in one line that names the file, the tensor and the mend.
+//! Broken checkpoints: each ends in one line that names the file, the tensor and the fix.
 
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
@@ -98,7 +98,7 @@ fn headers_that_lie() {
         assert_names(&error, &["model.safetensors", "fetch it again"]);
         assert_names(&error, words);
     }
-    assert_names(&error_of_weights(&u64::MAX.to_le_bytes()), &["no safetensors file", "100 MB"]);
+    assert_names(&error_of_weights(&u64::MAX.to_le_bytes()), &["not a safetensors file", "100 MB"]);
     assert_names(&error_of_weights(&[0x10, 0, 0, 0, 0, 0, 0, 0, b'{']), &["truncated", "beyond its 9 bytes"]);
     assert_names(&error_of_weights(&file("\u{0}\u{1}", b"")), &["broken safetensors header"]);
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n";

@@ -131,7 +131,7 @@ fn broken_indices_are_refused() {
     }
     let missing = error(&place("model-00003-of-00002.safetensors"));
     assert_names(&missing, &["model-00003-of-00002.safetensors: no such file", "index.json lists it"]);
-    assert_names(&error(&place("notes.txt")), &["notes.txt", "no safetensors file"]);
+    assert_names(&error(&place("notes.txt")), &["notes.txt", "not a safetensors file"]);
     let elsewhere = error(&|index| {
         let map = index["weight_map"].as_object_mut().unwrap();
         map.insert("transformer.h.9.ln_1.weight".into(), "model-00001-of-00002.safetensors".into());

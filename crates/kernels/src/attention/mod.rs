@@ -97,7 +97,7 @@ impl PathAttention {
     /// For `n_heads` query heads and `n_kv_heads` key and value heads of `d_head` dimensions.
     ///
     /// # Panics
-    /// If `n_heads` is no multiple of `n_kv_heads`.
+    /// If `n_heads` is not a multiple of `n_kv_heads`.
     #[must_use]
     #[track_caller]
     pub fn new(n_heads: usize, n_kv_heads: usize, d_head: usize) -> Self {
@@ -118,7 +118,7 @@ impl PathAttention {
     /// Forgets all keys, and is for other heads from now on. To be called whenever the numbers behind a node have changed.
     ///
     /// # Panics
-    /// If `n_heads` is no multiple of `n_kv_heads`.
+    /// If `n_heads` is not a multiple of `n_kv_heads`.
     #[track_caller]
     pub fn reset(&mut self, n_heads: usize, n_kv_heads: usize, d_head: usize) {
         assert!(

@@ -5,6 +5,8 @@
 //! change the result; constants (causal masks, rotary frequencies) that older versions of Transformers saved along are left
 //! out, and other parts beside the decoder (a classifier's head) are left out and named.
 
+mod elements;
+mod faults;
 mod plan;
 mod tensors;
 mod torch;
@@ -112,7 +114,7 @@ impl Checkpoint {
         })
     }
 
-    /// Lets go of the values once they are loaded and hashed, so that whoever lent them can have their memory back; names,
+    /// Lets go of the values once they are loaded and hashed, so that their owner can have the memory back; names,
     /// shapes and [`Self::weight_hash`] stay.
     pub fn let_go(&mut self) {
         self.weight_hash();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::tensors::{Tensor, TensorId, TensorStore, is_supported};
+use super::elements::is_supported;
+use super::tensors::{Tensor, TensorId, TensorStore};
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::families::tensors::{self, MlpTensors, QkvTensors, Stored};
@@ -233,7 +234,7 @@ impl<'a> Finder<'a> {
                 return Err(LoadError::Malformed {
                     file: store.file_of(tensor).to_owned(),
                     problem: format!("holds one parameter under two names, {other:?} and {:?}", tensor.name),
-                    mend: "save the checkpoint with one of them".to_owned(),
+                    fix: "save the checkpoint with one of them".to_owned(),
                 });
             }
         }
@@ -247,7 +248,7 @@ impl<'a> Finder<'a> {
                 file: self.store.label.clone(),
                 tensor: name.to_owned(),
                 shape: shape.to_vec(),
-                mend: "use the config.json that belongs to this checkpoint, or fetch the checkpoint again"
+                fix: "use the config.json that belongs to this checkpoint, or fetch the checkpoint again"
                     .to_owned(),
             });
         };
@@ -427,7 +428,7 @@ impl<'a> Finder<'a> {
             }
             Some((name, &id)) => {
                 let tensor: &Tensor = &self.store.tensors[id];
-                let mend = if name.contains("lora") || name.contains("adapter") {
+                let fix = if name.contains("lora") || name.contains("adapter") {
                     "merge the adapter into the weights and save them as one model"
                 } else {
                     "use the config.json that belongs to this checkpoint, or save the checkpoint without it"
@@ -436,7 +437,7 @@ impl<'a> Finder<'a> {
                     file: self.store.file_of(tensor).to_owned(),
                     tensor: tensor.name.clone(),
                     architecture: config.family.model_type,
-                    mend: mend.to_owned(),
+                    fix: fix.to_owned(),
                 })
             }
         }

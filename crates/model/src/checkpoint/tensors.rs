@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Component, Path};
 
-use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::torch::{self, PickleError, TorchError};
+use super::elements::{decode, gather};
+use super::faults::{header_error, torch_error};
+use super::torch;
 use crate::error::LoadError;
 use crate::files::{FileBytes, InMemory, ModelFiles};
 
@@ -106,7 +107,7 @@ impl TensorStore {
         }
         Err(LoadError::MissingFile {
             file: files.label(FORMATS[0].single),
-            mend: "a model's folder holds config.json and model.safetensors or pytorch_model.bin (or shards and \
+            fix: "a model's folder holds config.json and model.safetensors or pytorch_model.bin (or shards and \
                    their index)"
                 .to_owned(),
         })
@@ -129,7 +130,7 @@ impl TensorStore {
                         tensor.shape,
                         bytes.len()
                     ),
-                    mend: "hand over each parameter whole".to_owned(),
+                    fix: "hand over each parameter whole".to_owned(),
                 });
             }
             let range = 0..bytes.len();
@@ -153,10 +154,10 @@ impl TensorStore {
         let malformed = |problem: String| LoadError::Malformed {
             file: label.clone(),
             problem,
-            mend: "fetch the file again".to_owned(),
+            fix: "fetch the file again".to_owned(),
         };
         let index: ShardIndex = serde_json::from_slice(index)
-            .map_err(|e| malformed(format!("is no index of shards with a \"weight_map\" ({e})")))?;
+            .map_err(|e| malformed(format!("is not an index of shards with a \"weight_map\" ({e})")))?;
         let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
         for shard in shards {
             // A path with a root, a drive or `..` could name any file of the machine.
@@ -169,7 +170,7 @@ impl TensorStore {
             let Some(bytes) = files.map(shard)? else {
                 return Err(LoadError::MissingFile {
                     file: files.label(shard),
-                    mend: format!("{} lists it: fetch it too", format.index),
+                    fix: format!("{} lists it: fetch it too", format.index),
                 });
             };
             (format.add_file)(self, files.label(shard), bytes)?;
@@ -317,176 +318,5 @@ impl TensorStore {
             index,
             value: value[0],
         }
-    }
-}
-
-/// Whether [`decode`] reads this type.
-pub fn is_supported(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
-}
-
-/// Little-endian `bytes` of a supported type as float32. Exact but for float64, which is rounded.
-fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        Dtype::F32 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *x = f32::from_le_bytes(*b);
-            }
-        }
-        Dtype::F64 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *x = f64::from_le_bytes(*b) as f32;
-            }
-        }
-        Dtype::BF16 => {
-            for (x, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                *x = bf16::from_le_bytes(*b).to_f32();
-            }
-        }
-        Dtype::F16 => {
-            // `half` picks the processor's conversion once per slice, but wants aligned values.
-            const BLOCK: usize = 512;
-            let mut aligned = [f16::ZERO; BLOCK];
-            for (out, bytes) in out.chunks_mut(BLOCK).zip(bytes.chunks(2 * BLOCK)) {
-                for (x, b) in aligned.iter_mut().zip(bytes.as_chunks().0) {
-                    *x = f16::from_le_bytes(*b);
-                }
-                aligned[..out.len()].convert_to_f32_slice(out);
-            }
-        }
-        // The plan admits no tensor of another type.
-        _ => out.fill(f32::NAN),
-    }
-}
-
-/// Elements `start..start + n` in row-major order of a tensor that lies otherwise, `size` bytes each.
-fn gather(bytes: &[u8], size: usize, shape: &[usize], strides: &[usize], start: usize, n: usize) -> Vec<u8> {
-    // The index of element `start`, digit by digit.
-    let mut index = vec![0; shape.len()];
-    let mut rest = start;
-    for (digit, &base) in index.iter_mut().zip(shape).rev() {
-        *digit = rest % base;
-        rest /= base;
-    }
-    let mut out = Vec::with_capacity(n * size);
-    for _ in 0..n {
-        let at = size * index.iter().zip(strides).map(|(&i, &stride)| i * stride).sum::<usize>();
-        out.extend_from_slice(&bytes[at..at + size]);
-        for (digit, &base) in index.iter_mut().zip(shape).rev() {
-            *digit += 1;
-            if *digit < base {
-                break;
-            }
-            *digit = 0;
-        }
-    }
-    out
-}
-
-/// What a file is that is no weights at all, if that can be told.
-fn not_weights(label: &str, bytes: &[u8]) -> Option<LoadError> {
-    if !bytes.starts_with(b"version https://git-lfs") {
-        return None;
-    }
-    Some(LoadError::Malformed {
-        file: label.to_owned(),
-        problem: "is a Git LFS pointer, not the weights themselves".to_owned(),
-        mend: "run `git lfs pull`".to_owned(),
-    })
-}
-
-fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> LoadError {
-    not_weights(label, bytes).unwrap_or_else(|| LoadError::Malformed {
-        file: label.to_owned(),
-        problem: error.to_string(),
-        mend: match error {
-            TorchError::Pickle(PickleError::Global(_) | PickleError::Opcode { .. }) => {
-                "do not open it with torch.load either, unless you trust who made it"
-            }
-            TorchError::NoStateDict(_) => "save model.state_dict() itself",
-            _ => "fetch it again, or save it again as model.safetensors",
-        }
-        .to_owned(),
-    })
-}
-
-/// The crate's words for a broken header, with what is known of the file.
-fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError {
-    let malformed = |problem: String, mend: &str| LoadError::Malformed {
-        file: label.to_owned(),
-        problem,
-        mend: mend.to_owned(),
-    };
-    if let Some(error) = not_weights(label, bytes) {
-        return error;
-    }
-    let len = bytes.len();
-    let problem = match error {
-        SafeTensorError::HeaderTooSmall => format!("is truncated: {len} bytes hold no safetensors header"),
-        SafeTensorError::InvalidHeaderLength => {
-            format!("is truncated or no safetensors file: its header alone would go beyond its {len} bytes")
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            format!("is truncated or damaged: its header describes another length than its {len} bytes")
-        }
-        SafeTensorError::InvalidOffset(name) => {
-            format!(
-                "is damaged: the offsets of tensor {name:?} overlap others, leave a gap, or run backwards"
-            )
-        }
-        SafeTensorError::TensorInvalidInfo => {
-            "is damaged: a tensor's offsets disagree with its shape and type".to_owned()
-        }
-        SafeTensorError::HeaderTooLarge => {
-            "is no safetensors file: its header would be over 100 MB".to_owned()
-        }
-        other => format!("has a broken safetensors header ({other})"),
-    };
-    malformed(problem, "fetch it again")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_half_decodes_exactly() {
-        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        let mut out = vec![0.0; 1 << 16];
-        // An odd start and length exercise unaligned input and the last partial block.
-        decode(Dtype::F16, &bytes, &mut out);
-        for (bits, x) in (0..=u16::MAX).zip(&out) {
-            let (sign, exponent, fraction) = (bits >> 15, i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-            let magnitude = match exponent {
-                0 => fraction * 2f64.powi(-24),
-                31 if fraction == 0.0 => f64::INFINITY,
-                31 => f64::NAN,
-                e => (1024.0 + fraction) * 2f64.powi(e - 25),
-            };
-            let expected = if sign == 1 { -magnitude } else { magnitude };
-            assert!(
-                f64::from(*x) == expected || (x.is_nan() && expected.is_nan()),
-                "{bits:#06x}: {x} {expected}"
-            );
-        }
-        decode(Dtype::BF16, &bytes, &mut out);
-        for (bits, x) in (0..=u16::MAX).zip(&out) {
-            let expected = f32::from_bits(u32::from(bits) << 16);
-            assert!(*x == expected || (x.is_nan() && expected.is_nan()), "{bits:#06x}: {x} {expected}");
-        }
-    }
-
-    #[test]
-    fn unaligned_input_decodes() {
-        let values: Vec<f32> = (0..777).map(|i| i as f32 - 300.0).collect();
-        let mut bytes = vec![0u8];
-        bytes.extend(values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()));
-        let mut out = vec![0.0; values.len()];
-        decode(Dtype::F16, &bytes[1..], &mut out);
-        assert_eq!(out, values);
-        let mut bytes = vec![0u8];
-        bytes.extend(values.iter().flat_map(|x| f64::from(*x).to_le_bytes()));
-        decode(Dtype::F64, &bytes[1..], &mut out);
-        assert_eq!(out, values);
     }
 }

@@ -127,7 +127,7 @@ pub(super) fn split_heads(
     if d_model.is_multiple_of(n_heads) {
         return Ok(d_model / n_heads);
     }
-    let problem = format!("does not divide {width:?} ({d_model} is no multiple of {n_heads})");
+    let problem = format!("does not divide {width:?} ({d_model} is not a multiple of {n_heads})");
     Err(keys.error(heads, &problem, "correct either"))
 }
 
@@ -168,7 +168,7 @@ pub(super) fn sliding_layers(
 ) -> Result<Vec<bool>> {
     const KEY: &str = "layer_types";
     let Some((_, value)) = keys.optional(&[KEY])? else { return Ok((0..n_layers).map(default).collect()) };
-    let Some(types) = value.as_array() else { return Err(keys.error(KEY, "is no list", "correct it")) };
+    let Some(types) = value.as_array() else { return Err(keys.error(KEY, "is not a list", "correct it")) };
     if types.len() != n_layers {
         let problem = format!("describes {} layers, but the model has {n_layers}", types.len());
         return Err(keys.error(KEY, &problem, "correct either"));
@@ -187,8 +187,8 @@ pub(super) fn sliding_layers(
 /// Windows of `window` tokens in the layers that are windowed.
 pub(super) fn windows(keys: &Keys, sliding: &[bool], window: Option<usize>) -> Result<Vec<Option<usize>>> {
     if window.is_none() && sliding.contains(&true) {
-        let mend = "give the number of tokens that a query of such a layer sees, or make all layers full";
-        return Err(keys.error("sliding_window", "is not set, but some layers are windowed", mend));
+        let fix = "give the number of tokens that a query of such a layer sees, or make all layers full";
+        return Err(keys.error("sliding_window", "is not set, but some layers are windowed", fix));
     }
     Ok(sliding.iter().map(|&is_sliding| window.filter(|_| is_sliding)).collect())
 }

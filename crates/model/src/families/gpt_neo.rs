@@ -99,7 +99,7 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
             let malformed = || {
                 keys.error(
                     "attention_types",
-                    "is no list of [pattern, repeats]",
+                    "is not a list of [pattern, repeats]",
                     "write it like [[[\"global\", \"local\"], 6]]",
                 )
             };
@@ -135,7 +135,7 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
             Some(layers.iter().map(|v| kind("attention_layers", v)).collect::<Result<Vec<_>>>()?)
         }
         Some(Value::Array(layers)) => return Err(wrong_count("attention_layers", layers.len())),
-        Some(_) => return Err(keys.error("attention_layers", "is no list", "correct it")),
+        Some(_) => return Err(keys.error("attention_layers", "is not a list", "correct it")),
     };
     match (types, layers) {
         (Some(types), Some(layers)) if types != layers => Err(keys.error(

@@ -318,13 +318,13 @@ impl<'k, 'a> Settings<'k, 'a> {
         let is_possible = n_dims > 0 && n_dims <= d_head && n_dims.is_multiple_of(2);
         if !is_possible || (n_dims < d_head && !spelling.partial) {
             let key = self.found.get("share").map_or("head_dim", |found| found.key);
-            let mend = if spelling.partial {
+            let fix = if spelling.partial {
                 "the number must be even, above 0, and at most the head's width"
             } else {
                 "the number must be even, and this architecture turns all"
             };
             let problem = format!("rotates {n_dims} of {d_head} coordinates per head");
-            return Err(self.keys.error(key, &problem, mend));
+            return Err(self.keys.error(key, &problem, fix));
         }
         let kind = self.kind(spelling)?;
         let mut n_ctx_held = n_ctx;

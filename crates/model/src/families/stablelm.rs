@@ -39,11 +39,11 @@ fn read(keys: &Keys) -> Result<Description> {
     let (rotary, n_ctx) = rotary(keys, &ROTARY, Shape { n_layers, d_head, n_ctx })?;
     let parallel = keys.flag("use_parallel_residual", false)?;
     if keys.flag("qk_layernorm", false)? {
-        let mend = "use a StableLM without it, as all but the one of 12 billion parameters are";
+        let fix = "use a StableLM without it, as all but the one of 12 billion parameters are";
         return Err(keys.error(
             "qk_layernorm",
             "norms each head with a gain of its own, which is not supported",
-            mend,
+            fix,
         ));
     }
     let spec = ModelSpec {

@@ -138,7 +138,7 @@ impl Tokenizer {
         let does_not_fit = |problem: String| LoadError::Tokenizer {
             file: file.clone(),
             problem: format!("does not fit the model: {problem}"),
-            mend: "use the tokenizer that belongs to this checkpoint".to_owned(),
+            fix: "use the tokenizer that belongs to this checkpoint".to_owned(),
         };
         if let Some(d_vocab) = d_vocab {
             let added = inner.get_added_vocabulary().get_vocab();
@@ -161,7 +161,7 @@ impl Tokenizer {
         let json = inner.to_string(false).map_err(|e| LoadError::Tokenizer {
             file: file.clone(),
             problem: format!("cannot be written as a tokenizer.json ({e})"),
-            mend: "fetch it again".to_owned(),
+            fix: "fetch it again".to_owned(),
         })?;
         let hash = hex(&Sha256::digest(json));
         Ok(Some(Tokenizer {

@@ -34,7 +34,7 @@ pub(super) struct Declared {
     class: Option<String>,
     /// Whether `tokenizer_config.json` has the list of added tokens.
     lists_added_tokens: bool,
-    /// What a user should know of the files, a line each.
+    /// What a user should know about the files, a line each.
     pub(super) notes: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl Declared {
             let label = files.label(SPECIAL);
             let of_config = declared.bos.take();
             declared.read_roles(&special, &label)?;
-            // As in Transformers: a config that lists the added tokens makes the older file a copy that nobody reads.
+            // As in Transformers: a config that lists the added tokens makes the older file a copy that is not read.
             let (used, stale) = match (of_config, declared.bos.take()) {
                 (Some(config), Some(map)) if declared.lists_added_tokens => (Some(config), Some(map)),
                 (Some(config), Some(map)) => (Some(map), Some(config)),
@@ -146,7 +146,7 @@ impl Declared {
                         found.map_or_else(|| "nothing".to_owned(), |id| id.to_string()),
                         token.content
                     ),
-                    mend: "use tokenizer files that belong together".to_owned(),
+                    fix: "use tokenizer files that belong together".to_owned(),
                 });
             }
         }
@@ -193,7 +193,7 @@ fn always(
                     "names the bos_token {content:?} with id {id}, but {} sets \"bos_token_id\": {other}",
                     files.label("config.json")
                 ),
-                mend: "correct the wrong one: a prompt begins with exactly one BOS".to_owned(),
+                fix: "correct the wrong one: a prompt begins with exactly one BOS".to_owned(),
             }),
             _ => Ok(id),
         };
@@ -204,7 +204,7 @@ fn always(
     tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
         file: file.to_owned(),
         problem: format!("has no BOS: neither a declared one nor {content:?}"),
-        mend: format!("name one as \"bos_token\" in {CONFIG}"),
+        fix: format!("name one as \"bos_token\" in {CONFIG}"),
     })
 }
 
@@ -217,7 +217,7 @@ fn declared_id(
     tokenizer.token_to_id(content).ok_or_else(|| LoadError::Tokenizer {
         file: label.to_owned(),
         problem: format!("names the bos_token {content:?}, which {file} does not have"),
-        mend: "use tokenizer files that belong together".to_owned(),
+        fix: "use tokenizer files that belong together".to_owned(),
     })
 }
 
@@ -239,7 +239,7 @@ fn as_tokenizer(
         return Err(LoadError::Tokenizer {
             file: file.to_owned(),
             problem: format!("cannot encode {SOME_TEXT:?}"),
-            mend: "fetch it again".to_owned(),
+            fix: "fetch it again".to_owned(),
         });
     };
     let n_before = (0..with.len()).find(|&n| with[n..].starts_with(&bare)).unwrap_or(0);
@@ -250,7 +250,7 @@ fn as_tokenizer(
             return Err(LoadError::Tokenizer {
                 file: file.to_owned(),
                 problem: format!("puts {} tokens before a text", several.len()),
-                mend: "use a tokenizer that puts a BOS there, or nothing".to_owned(),
+                fix: "use a tokenizer that puts a BOS there, or nothing".to_owned(),
             });
         }
     };
@@ -271,7 +271,7 @@ fn object(files: &ModelFiles, file: &str) -> Result<Option<Map<String, Value>>, 
     serde_json::from_slice(&json).map(Some).map_err(|e| LoadError::Tokenizer {
         file: files.label(file),
         problem: format!("holds no JSON object ({e})"),
-        mend: "fetch it again".to_owned(),
+        fix: "fetch it again".to_owned(),
     })
 }
 
@@ -298,6 +298,6 @@ fn malformed(label: &str, key: &str) -> LoadError {
     LoadError::Tokenizer {
         file: label.to_owned(),
         problem: format!("holds no token under {key:?}"),
-        mend: "fetch it again".to_owned(),
+        fix: "fetch it again".to_owned(),
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn read(
         let Some(merges) = files.read(MERGES)? else {
             return Err(LoadError::MissingFile {
                 file: merges_label,
-                mend: format!("{VOCAB} needs it beside it, unless there is a {JSON}"),
+                fix: format!("{VOCAB} needs it beside it, unless there is a {JSON}"),
             });
         };
         (from_vocab(&vocab, &label, &merges, &merges_label)?, label)
@@ -109,7 +109,7 @@ pub(super) fn read(
 pub(super) fn missing(files: &ModelFiles) -> LoadError {
     LoadError::MissingFile {
         file: files.label(JSON),
-        mend: format!("put the model's {JSON}, or its {VOCAB} and {MERGES}, there"),
+        fix: format!("put the model's {JSON}, or its {VOCAB} and {MERGES}, there"),
     }
 }
 
@@ -118,8 +118,8 @@ fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
         serde_json::from_slice(json).map_err(|e| format!("is no BPE tokenizer.json ({e})"))?;
     check_outline(&outline)?;
     // `tokenizers` panics on some files that the outline above rules out (a subword prefix longer than a token).
-    let mut tokenizer =
-        tokenizers::Tokenizer::from_bytes(json).map_err(|e| format!("is no valid tokenizer.json ({e})"))?;
+    let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
+        .map_err(|e| format!("is not a valid tokenizer.json ({e})"))?;
     // A file may carry the truncation and padding of somebody's training run.
     tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
     for AddedId { id, content } in &outline.added_tokens {
@@ -261,7 +261,7 @@ fn from_vocab(
     merges_label: &str,
 ) -> Result<tokenizers::Tokenizer, LoadError> {
     let vocab: HashMap<String, u32> = serde_json::from_slice(vocab)
-        .map_err(|e| error(vocab_label, format!("is no map from tokens to ids ({e})")))?;
+        .map_err(|e| error(vocab_label, format!("is not a map from tokens to ids ({e})")))?;
     check_ids(&vocab).and_then(|()| check_alphabet(&vocab)).map_err(|problem| error(vocab_label, problem))?;
     let merges = parse_merges(merges, &vocab).map_err(|problem| error(merges_label, problem))?;
     let bpe = BPE::builder()
@@ -314,6 +314,6 @@ fn error(file: &str, problem: String) -> LoadError {
     LoadError::Tokenizer {
         file: file.to_owned(),
         problem,
-        mend: "use the tokenizer files that belong to this checkpoint".to_owned(),
+        fix: "use the tokenizer files that belong to this checkpoint".to_owned(),
     }
 }

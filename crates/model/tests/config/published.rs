@@ -270,10 +270,10 @@ fn settings_that_would_change_the_result() {
 
 #[test]
 fn sizes_that_cannot_be() {
-    refused(&with(&gpt2(), json!({ "n_head": 5 })), &["n_head", "5", "n_embd", "12 is no multiple of 5"]);
+    refused(&with(&gpt2(), json!({ "n_head": 5 })), &["n_head", "5", "n_embd", "12 is not a multiple of 5"]);
     refused(
         &with(&neox(), json!({ "num_attention_heads": 7 })),
-        &["num_attention_heads", "48 is no multiple of 7"],
+        &["num_attention_heads", "48 is not a multiple of 7"],
     );
     for (base, keys) in [
         (gpt2(), &["n_layer", "n_head", "n_embd", "n_inner", "n_positions", "vocab_size"][..]),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use cs_analysis::layout::Layout;
+use cs_analysis::words::counted;
 use cs_circuits::parts::{Piece, cost, cut, makespan};
 use cs_circuits::prompts::{PromptSet, Tokenize};
 use cs_circuits::task::Task;
@@ -20,8 +21,8 @@ use super::plan::{self, Part, Plan, PlannedModel, PlannedTask, VERSION, Wave, Wa
 use crate::args::{PartsArgs, RunArgs};
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::progress::Display;
-use crate::subject::Subject;
 
 /// Time for timing this machine, all models together.
 const CALIBRATION: Duration = Duration::from_secs(1);
@@ -48,8 +49,9 @@ pub fn parts(
     let _ = writeln!(text, "A part takes up to about {} on a machine like this.", duration(longest));
     let _ = writeln!(
         text,
-        "The plan is in {out}/parts/plan.json. Do parts 1 to {n}, on any machines that have the folder:\n  \
-         circuit-scaling part 1 --out {out}\nthen join them:\n  circuit-scaling gather --out {out}"
+        "The plan is in {out}/parts/plan.json. Do {}, on any machines that have the folder:\n  circuit-scaling part 1 --out {out}\n\
+         then gather:\n  circuit-scaling gather --out {out}",
+        all_parts(n)
     );
     Ok(text)
 }
@@ -78,7 +80,7 @@ pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Resul
         program_version: VERSION.to_owned(),
         study: run.study_file(),
         memory: run.args.measure.memory,
-        models: run.subjects.iter().map(planned).collect(),
+        models: run.handles.iter().map(planned).collect(),
         tasks: prompts.iter().filter_map(task).collect(),
         device: None,
         waves: vec![],
@@ -94,13 +96,13 @@ pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Resul
             return Err(PartsError::OtherPlan { plan: plan::path(&out) }.into());
         }
     }
-    let is_done = |subject: &Subject, set: &PromptSet| {
-        let scan = ModelScan::new(&run.folder.layout, subject, set, &run.args.measure, None)?;
+    let is_done = |handle: &ModelHandle, set: &PromptSet| {
+        let scan = ModelScan::new(&run.folder.layout, handle, set, &run.args.measure, None)?;
         Ok(scan.is_done(&run.folder))
     };
-    let scans = lines::scans((&run.args, &run.subjects), &prompts, is_done)?;
+    let scans = lines::scans((&run.args, &run.handles), &prompts, is_done)?;
     let wave = match scans.lines.is_empty() {
-        false => Some(wave(&run.subjects, WaveKind::Scans, &scans, n_parts)),
+        false => Some(wave(&run.handles, WaveKind::Scans, &scans, n_parts)),
         true => experiments(&run, &prompts, n_parts)?,
     };
     plan.waves.push(wave.ok_or(PartsError::Nothing)?);
@@ -108,10 +110,10 @@ pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Resul
     Ok(plan)
 }
 
-fn planned(subject: &Subject) -> PlannedModel {
-    let checkpoint = &subject.info.checkpoint;
+fn planned(handle: &ModelHandle) -> PlannedModel {
+    let checkpoint = &handle.info.checkpoint;
     PlannedModel {
-        name: subject.name.clone(),
+        name: handle.name.clone(),
         weight_hash: checkpoint.weight_hash().to_owned(),
         weight_bytes: checkpoint.weight_bytes(),
     }
@@ -126,12 +128,12 @@ pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<O
         return Ok(None);
     }
     let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
-    let lines = experiment_lines((&run.args, &run.subjects), prompts, &gathered.contrasts)?;
-    let mut wave = wave(&run.subjects, WaveKind::Experiments, &lines, n_parts);
+    let lines = experiment_lines((&run.args, &run.handles), prompts, &gathered.contrasts)?;
+    let mut wave = wave(&run.handles, WaveKind::Experiments, &lines, n_parts);
     let layout = &run.folder.layout;
-    for subject in &run.subjects {
+    for handle in &run.handles {
         for set in prompts {
-            let path = layout.per_prompt(set.task.name(), &subject.name);
+            let path = layout.per_prompt(set.task.name(), &handle.name);
             if let Some(digest) = Digest256::of_file(&path) {
                 wave.scans.insert(path.strip_prefix(layout.root()).unwrap_or(&path).to_owned(), digest);
             }
@@ -141,27 +143,27 @@ pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<O
 }
 
 fn experiment_lines(
-    (args, subjects): (&RunArgs, &[Subject]),
+    (args, handles): (&RunArgs, &[ModelHandle]),
     prompts: &[PromptSet],
     contrasts: &[Planned],
 ) -> Result<Lines, CliError> {
-    let tokenized = subjects.iter().map(|s| tokenize(prompts, s)).collect::<Result<Vec<_>, _>>()?;
+    let tokenized = handles.iter().map(|s| tokenize(prompts, s)).collect::<Result<Vec<_>, _>>()?;
     let layout = Layout::new(&args.tables.study.out);
     let options = args.measure.scan_options();
-    let model = |(subject, tokenized)| {
-        let model = Model { args, subject, tokenized, layout: &layout, options };
+    let model = |(handle, tokenized)| {
+        let model = Model { args, handle, tokenized, layout: &layout, options };
         let experiments = Experiments::of(&model, contrasts);
         (model, experiments)
     };
     let models: Vec<(Model<'_>, Experiments)> =
-        subjects.iter().zip(tokenized.iter().map(Vec::as_slice)).map(model).collect();
-    lines::experiments((args, subjects), &models)
+        handles.iter().zip(tokenized.iter().map(Vec::as_slice)).map(model).collect();
+    lines::experiments((args, handles), &models)
 }
 
 /// Lines cut into parts, with the time that each will take.
-fn wave(subjects: &[Subject], kind: WaveKind, lines: &Lines, n_parts: usize) -> Wave {
-    let loading = lines::loading(subjects);
-    let rates = rates(subjects, CALIBRATION);
+fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) -> Wave {
+    let loading = lines::loading(handles);
+    let rates = rates(handles, CALIBRATION);
     let part = |(index, pieces): (usize, &Vec<Piece>)| {
         let of_model = |pieces: &[Piece]| cost(pieces, &lines.lines, &loading);
         let by_model = pieces.chunk_by(|a, b| lines.lines[a.line].model == lines.lines[b.line].model);
@@ -182,12 +184,17 @@ fn describe(kind: WaveKind, tflop: &[f64]) -> String {
         n => format!("; {n} more have nothing to do"),
     };
     format!(
-        "{}: {} parts of {} to {} TFLOP{empty}\n",
+        "{}: {} of {} to {} TFLOP{empty}\n",
         kind.name(),
-        done.len(),
+        counted(done.len(), "part", "parts"),
         significant(low),
         significant(high)
     )
+}
+
+/// All parts, as a command to do them.
+pub fn all_parts(n: usize) -> String {
+    if n == 1 { "part 1".to_owned() } else { format!("parts 1 to {n}") }
 }
 
 /// A number with about four digits.
@@ -202,13 +209,13 @@ fn significant(x: f64) -> String {
 /// What parts would cost, and what more machines would bring. Nothing is written, and no weights are read.
 fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<String, CliError> {
     let CheckedRun { args, tasks, contrasts, .. } = checked;
-    let subjects = Subject::fetch_all(&args.measure.models, display)?;
-    let tokenizers: Vec<&dyn Tokenize> = subjects.iter().map(|s| s as &dyn Tokenize).collect();
+    let handles = ModelHandle::fetch_all(&args.measure.models, display)?;
+    let tokenizers: Vec<&dyn Tokenize> = handles.iter().map(|s| s as &dyn Tokenize).collect();
     let options = args.measure.prompt_options();
     let resolve = |task: &Task| Ok(PromptSet::resolve(task, &options, &tokenizers)?);
     let prompts = tasks.iter().map(resolve).collect::<Result<Vec<_>, CliError>>()?;
-    let loading = lines::loading(&subjects);
-    let of = (&args, &subjects[..]);
+    let loading = lines::loading(&handles);
+    let of = (&args, &handles[..]);
     let contrasts: Vec<Planned> =
         contrasts.into_iter().map(|contrast| Planned { contrast, heads: None }).collect();
     let waves = [

@@ -48,7 +48,7 @@ pub enum PartsError {
         text: String,
     },
     /// There is no such part.
-    #[error("there is no part {part}: the plan has parts 1 to {n}")]
+    #[error("there is no part {part}: the last one is {n}")]
     NoSuchPart {
         /// Its number.
         part: usize,
@@ -113,7 +113,7 @@ pub enum PartsError {
     },
     /// An option for `sbatch` that cannot stand in a script.
     #[error(
-        "--sbatch {text:?} is no line of options: write them as for sbatch, such as \"--partition=long --account=me\""
+        "--sbatch {text:?} is not a line of options: write them as for sbatch, such as \"--partition=long --account=me\""
     )]
     SbatchOption {
         /// The option.

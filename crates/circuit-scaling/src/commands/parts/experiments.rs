@@ -24,10 +24,10 @@ use super::results;
 use crate::args::RunArgs;
 use crate::digest::Digest256;
 use crate::error::CliError;
+use crate::handle::{LazyDecoder, ModelHandle};
 use crate::measured::Measured;
 use crate::partial::Partial;
 use crate::progress::Display;
-use crate::subject::{LazyDecoder, Subject};
 
 /// What is measured of a model, as items that can be divided.
 pub struct Experiments {
@@ -54,7 +54,7 @@ impl Experiments {
         let mut of_tasks: Vec<OfTask> = model.tokenized.iter().map(|_| OfTask::default()).collect();
         for planned in contrasts {
             // A model may have no place in a contrast.
-            if planned.heads.as_ref().is_some_and(|heads| heads.of_model(&model.subject.name).is_none()) {
+            if planned.heads.as_ref().is_some_and(|heads| heads.of_model(&model.handle.name).is_none()) {
                 continue;
             }
             let (heroes, rounds) = model.sets(planned);
@@ -120,11 +120,15 @@ impl Gathered {
     ///
     /// # Errors
     /// A model that was not scanned, or with other weights.
-    pub fn tested<'a>(&'a self, layout: &Layout, subject: &'a Subject) -> Result<TestedModel<'a>, CliError> {
+    pub fn tested<'a>(
+        &'a self,
+        layout: &Layout,
+        handle: &'a ModelHandle,
+    ) -> Result<TestedModel<'a>, CliError> {
         let tasks: Vec<&str> = self.effects.tasks.iter().map(String::as_str).collect();
-        let model = self.effects.models.iter().find(|m| m.info.model == subject.name);
-        let model = model.ok_or_else(|| CliError::not_scanned(&subject.name, &tasks, layout.root()))?;
-        TestedModel::new(layout, &model.info, &tasks, subject)
+        let model = self.effects.models.iter().find(|m| m.info.model == handle.name);
+        let model = model.ok_or_else(|| CliError::not_scanned(&handle.name, &tasks, layout.root()))?;
+        TestedModel::new(layout, &model.info, &tasks, handle)
     }
 }
 
@@ -132,8 +136,8 @@ impl Gathered {
 ///
 /// # Errors
 /// Prompts that its tokenizer cannot read.
-pub fn tokenize(prompts: &[PromptSet], subject: &Subject) -> Result<Vec<TokenizedPrompts>, CliError> {
-    prompts.iter().map(|set| Ok(set.tokenize(subject)?)).collect()
+pub fn tokenize(prompts: &[PromptSet], handle: &ModelHandle) -> Result<Vec<TokenizedPrompts>, CliError> {
+    prompts.iter().map(|set| Ok(set.tokenize(handle)?)).collect()
 }
 
 /// A model to experiment on.
@@ -207,10 +211,10 @@ impl Bench<'_> {
                     // Attention is read too fast to be worth stopping.
                     let _ = bar.advance(done, total);
                 };
-                let (set, subject) = (&self.tested.sets[task], self.tested.subject);
+                let (set, handle) = (&self.tested.sets[task], self.tested.handle);
                 let decoder = decoder.get()?;
                 let attention =
-                    cs_circuits::attention::attend(decoder, set, &prompts, subject, engine, &mut observe)
+                    cs_circuits::attention::attend(decoder, set, &prompts, handle, engine, &mut observe)
                         .map_err(|source| CliError::Attend { model: name.clone(), source })?;
                 Ok(write_json(path, &Attention { inputs, attention })?)
             }

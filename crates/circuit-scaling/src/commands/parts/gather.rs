@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cs_analysis::layout::Layout;
 use cs_analysis::per_prompt::PerPromptScan;
+use cs_analysis::words::counted;
 use cs_circuits::prompts::PromptSet;
 use cs_engine::Compute;
 
@@ -13,7 +14,7 @@ use super::super::costs::Model;
 use super::super::run::Run;
 use super::super::scan::{ModelScan, prompts_folder};
 use super::super::trace::trace_step;
-use super::cutting::experiments;
+use super::cutting::{all_parts, experiments};
 use super::error::PartsError;
 use super::experiments::{Bench, Experiments, Gathered, tokenize};
 use super::part::{check_weights, problem, result, run_args};
@@ -22,9 +23,9 @@ use super::slurm;
 use super::state::{Made, ranges};
 use crate::args::{GatherArgs, Stage};
 use crate::error::CliError;
+use crate::handle::ModelHandle;
 use crate::measured::Measured;
 use crate::progress::Display;
-use crate::subject::Subject;
 
 /// Joins what is there of the wave under way; then cuts the next, or does every later stage.
 pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
@@ -33,7 +34,7 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let run_args = run_args(&plan, out, args.memory.unwrap_or(plan.memory))?;
     let compute = run_args.measure.device.planned()?;
     let mut run = Run::open(CheckedRun::new(run_args)?, &compute, display, false)?;
-    run.subjects.iter().try_for_each(|subject| check_weights(&plan, subject))?;
+    run.handles.iter().try_for_each(|handle| check_weights(&plan, handle))?;
     let folder = prompts_folder(&run.folder.layout);
     plan.check_files(out, |task| PromptSet::path(&folder, task))?;
     let prompts = run.tasks.iter().map(|task| run.resolve(task)).collect::<Result<Vec<_>, _>>()?;
@@ -42,7 +43,7 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let wave = plan.wave(out)?.clone();
     let mut gathering = Gathering::new(&plan, &wave, &run);
     if let Some(kind) = &gathering.device {
-        Subject::run_on(&mut run.subjects, &Compute::of_kind(kind, &compute));
+        ModelHandle::run_on(&mut run.handles, &Compute::of_kind(kind, &compute));
     }
     match wave.kind {
         WaveKind::Scans => gathering.scans(&mut run, &prompts, display)?,
@@ -58,8 +59,9 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
             plan.write(out)?;
             let out = out.display();
             return Ok(format!(
-                "All scans are gathered. What follows from them (attention, tracing, ablated sets) is cut into {n} parts: do parts \
-                 1 to {n} again,\n  circuit-scaling part 1 --out {out}\nthen gather again:\n  circuit-scaling gather --out {out}\n"
+                "All scans are gathered. What follows from them (attention, tracing, ablated sets) is cut into {}: do {} again,\n  circuit-scaling part 1 --out {out}\nthen gather again:\n  circuit-scaling gather --out {out}\n",
+                counted(n, "part", "parts"),
+                all_parts(n)
             ));
         }
         plan.write(out)?;
@@ -125,7 +127,7 @@ impl<'a> Gathering<'a> {
 
     /// Joins the scans that are not in the study yet.
     fn scans(&mut self, run: &mut Run, prompts: &[PromptSet], display: Display) -> Result<(), CliError> {
-        for index in 0..run.subjects.len() {
+        for index in 0..run.handles.len() {
             for set in prompts {
                 self.scan(run, index, set, display)?;
             }
@@ -140,12 +142,12 @@ impl<'a> Gathering<'a> {
         set: &PromptSet,
         display: Display,
     ) -> Result<(), CliError> {
-        let subject = &run.subjects[index];
-        let scan = ModelScan::new(&run.folder.layout, subject, set, &run.args.measure, None)?;
+        let handle = &run.handles[index];
+        let scan = ModelScan::new(&run.folder.layout, handle, set, &run.args.measure, None)?;
         if scan.is_done(&run.folder) {
             return Ok(());
         }
-        let (model, task) = (&subject.name, set.task.name());
+        let (model, task) = (&handle.name, set.task.name());
         let pieces =
             self.pieces(|unit| unit.kind == UnitKind::Scan && unit.model == *model && unit.task == task);
         let mut scans = Vec::new();
@@ -155,7 +157,7 @@ impl<'a> Gathering<'a> {
             }
             let folder = part_folder(run.folder.layout.root(), self.wave.kind, part.part);
             let read = PerPromptScan::read(&Layout::new(folder).per_prompt(task, model)).ok();
-            let heads = unit.heads(subject.spec().n_heads);
+            let heads = unit.heads(handle.spec().n_heads);
             match read.filter(|s| s.meta.only_heads.as_ref() == Some(&heads) && scan.is_of(&s.meta)) {
                 Some(piece) => scans.push(piece),
                 None => self.unreadable(part),
@@ -168,7 +170,7 @@ impl<'a> Gathering<'a> {
             pieces.iter().for_each(|(part, _)| self.unreadable(part));
             return Ok(());
         };
-        display.note(&format!("{model:16} {task:12} {} parts joined", scans.len()));
+        display.note(&format!("{model:16} {task:12} {} joined", counted(scans.len(), "part", "parts")));
         scan.keep(&mut run.folder, &whole).map(drop)
     }
 
@@ -181,20 +183,20 @@ impl<'a> Gathering<'a> {
             _ => has_done(&format!("attend {model}")) && has_done(&format!("roles {model}")),
         };
         let stages: Vec<Stage> = run.stages().iter().copied().filter(|s| s.runs_experiments()).collect();
-        if run.subjects.iter().all(|s| stages.iter().all(|&stage| is_done(stage, &s.name))) {
+        if run.handles.iter().all(|s| stages.iter().all(|&stage| is_done(stage, &s.name))) {
             return Ok(());
         }
         let mut measured = Measured::on(self.plan.device.clone());
         let out = run.folder.layout.root().to_owned();
         let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
-        for subject in &run.subjects {
-            let tokenized = tokenize(prompts, subject)?;
-            let tested = gathered.tested(&run.folder.layout, subject)?;
+        for handle in &run.handles {
+            let tokenized = tokenize(prompts, handle)?;
+            let tested = gathered.tested(&run.folder.layout, handle)?;
             let (layout, options) = (&run.folder.layout, run.args.measure.scan_options());
-            let model = Model { args: &run.args, subject, tokenized: &tokenized, layout, options };
+            let model = Model { args: &run.args, handle, tokenized: &tokenized, layout, options };
             let experiments = Experiments::of(&model, &gathered.contrasts);
             let bench = Bench { tested: &tested, experiments: &experiments, args: &run.args };
-            for (part, unit) in self.pieces(|unit| unit.model == subject.name) {
+            for (part, unit) in self.pieces(|unit| unit.model == handle.name) {
                 if !self.is_usable(run, part) {
                     continue;
                 }
@@ -227,7 +229,10 @@ impl<'a> Gathering<'a> {
         let parts = ranges(&self.problems.keys().copied().collect::<Vec<_>>());
         let out = run.folder.layout.root();
         Err(PartsError::Missing {
-            problems: format!("{n} of {} parts {verb} missing: {list}", self.wave.parts.len()),
+            problems: format!(
+                "{n} of {} {verb} missing: {list}",
+                counted(self.wave.parts.len(), "part", "parts")
+            ),
             which: if n == 1 { "it" } else { "them" },
             redo: match slurm::part_script(out) {
                 script if script.exists() => {

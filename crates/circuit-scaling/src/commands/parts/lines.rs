@@ -13,7 +13,7 @@ use super::experiments::Experiments;
 use super::plan::{Unit, UnitKind, head_at};
 use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
-use crate::subject::Subject;
+use crate::handle::ModelHandle;
 
 /// Operations that loading a byte of float32 weights counts as: reading, checking and packing a gigabyte takes about as long as
 /// 10¹² operations of matrix products.
@@ -37,14 +37,14 @@ impl Lines {
     fn add(
         &mut self,
         kind: UnitKind,
-        (index, subject): (usize, &Subject),
+        (index, handle): (usize, &ModelHandle),
         task: &str,
         work: (f64, Vec<f64>),
     ) {
         let (base, items) = work;
         self.lines.push(Line { model: index, base, items });
-        let n_heads = subject.spec().n_heads;
-        self.of.push(Of { kind, model: subject.name.clone(), task: task.to_owned(), n_heads });
+        let n_heads = handle.spec().n_heads;
+        self.of.push(Of { kind, model: handle.name.clone(), task: task.to_owned(), n_heads });
     }
 
     /// The unit that a piece of a line is.
@@ -72,8 +72,8 @@ impl Lines {
 }
 
 /// What loading each model counts as.
-pub fn loading(subjects: &[Subject]) -> Vec<f64> {
-    subjects.iter().map(|s| LOADING * s.info.checkpoint.weight_bytes() as f64).collect()
+pub fn loading(handles: &[ModelHandle]) -> Vec<f64> {
+    handles.iter().map(|s| LOADING * s.info.checkpoint.weight_bytes() as f64).collect()
 }
 
 fn flops(cost: Cost) -> f64 {
@@ -92,59 +92,59 @@ fn by_layer<E>(n_layers: usize, cost: impl Fn(Option<u32>) -> Result<Cost, E>) -
 /// # Errors
 /// Prompts that a model cannot read, or a scan that does not fit into memory.
 pub fn scans(
-    (args, subjects): (&RunArgs, &[Subject]),
+    (args, handles): (&RunArgs, &[ModelHandle]),
     prompts: &[PromptSet],
-    is_done: impl Fn(&Subject, &PromptSet) -> Result<bool, CliError>,
+    is_done: impl Fn(&ModelHandle, &PromptSet) -> Result<bool, CliError>,
 ) -> Result<Lines, CliError> {
     let mut lines = Lines::default();
     if !args.stages().contains(&Stage::Scan) {
         return Ok(lines);
     }
     let options = args.measure.scan_options();
-    for (index, subject) in subjects.iter().enumerate() {
+    for (index, handle) in handles.iter().enumerate() {
         for set in prompts {
-            if is_done(subject, set)? {
+            if is_done(handle, set)? {
                 continue;
             }
-            let (tokenized, spec) = (set.tokenize(subject)?, subject.spec());
+            let (tokenized, spec) = (set.tokenize(handle)?, handle.spec());
             let cost = |layer: Option<u32>| {
                 let head: Vec<_> =
                     layer.map(|l| head_at(l as usize * spec.n_heads, spec.n_heads)).into_iter().collect();
                 scan::cost_of_heads(spec, &tokenized, &head, options)
             };
             let (base, of_layer) = by_layer(spec.n_layers, cost)
-                .map_err(|source| CliError::Scan { model: subject.name.clone(), source })?;
+                .map_err(|source| CliError::Scan { model: handle.name.clone(), source })?;
             let items = of_layer.into_iter().flat_map(|cost| vec![cost; spec.n_heads]).collect();
-            lines.add(UnitKind::Scan, (index, subject), &tokenized.task, (base, items));
+            lines.add(UnitKind::Scan, (index, handle), &tokenized.task, (base, items));
         }
     }
     Ok(lines)
 }
 
-/// Attention, tracing and ablated sets, as far as the study asks for them. `models` are the subjects in order.
+/// Attention, tracing and ablated sets, as far as the study asks for them. `models` are the handles in order.
 ///
 /// # Errors
 /// A run that does not fit into memory.
 pub fn experiments(
-    (args, subjects): (&RunArgs, &[Subject]),
+    (args, handles): (&RunArgs, &[ModelHandle]),
     models: &[(Model<'_>, Experiments)],
 ) -> Result<Lines, CliError> {
     let mut lines = Lines::default();
     let (stages, options) = (args.stages(), args.measure.scan_options());
     for (index, (model, experiments)) in models.iter().enumerate() {
-        let subject = &subjects[index];
-        let (name, spec) = (|| subject.name.clone(), subject.spec());
+        let handle = &handles[index];
+        let (name, spec) = (|| handle.name.clone(), handle.spec());
         if stages.contains(&Stage::Attend) {
             let mut roles = flops(model.random_tokens()?);
             for prompts in model.tokenized {
                 let cost = flops(model.attention(prompts)?);
                 roles += cost;
-                lines.add(UnitKind::Attend, (index, subject), &prompts.task, (0.0, vec![cost]));
+                lines.add(UnitKind::Attend, (index, handle), &prompts.task, (0.0, vec![cost]));
             }
-            lines.add(UnitKind::Roles, (index, subject), "", (0.0, vec![roles]));
+            lines.add(UnitKind::Roles, (index, handle), "", (0.0, vec![roles]));
         }
         for (prompts, of_task) in model.tokenized.iter().zip(&experiments.of_tasks) {
-            let mut add = |kind, work| lines.add(kind, (index, subject), &prompts.task, work);
+            let mut add = |kind, work| lines.add(kind, (index, handle), &prompts.task, work);
             // A task of no contrast is scanned and attended to only.
             if !of_task.is_contrasted {
                 continue;
@@ -166,7 +166,7 @@ pub fn experiments(
                     (UnitKind::HeroSets, None, &of_task.heroes),
                     (UnitKind::RandomSets, Some(&places[..]), &of_task.random),
                 ] {
-                    let work = of_sets(subject, (prompts, places), sets, options)?;
+                    let work = of_sets(handle, (prompts, places), sets, options)?;
                     add(kind, work);
                 }
             }
@@ -177,17 +177,17 @@ pub fn experiments(
 
 /// The cost of ablated sets: a set costs what a branch costs that starts in its first layer, less what it shares with others.
 fn of_sets(
-    subject: &Subject,
+    handle: &ModelHandle,
     (prompts, places): (&TokenizedPrompts, Option<&[usize]>),
     sets: &[HeadSet],
     options: ScanOptions,
 ) -> Result<(f64, Vec<f64>), CliError> {
     let split = prompts.protocol.held_out_split();
     let cost = |sets: &[HeadSet]| {
-        ablate::cost(subject.spec(), prompts, (split, places), sets, options)
-            .map_err(|source| CliError::Ablate { model: subject.name.clone(), source: source.into() })
+        ablate::cost(handle.spec(), prompts, (split, places), sets, options)
+            .map_err(|source| CliError::Ablate { model: handle.name.clone(), source: source.into() })
     };
-    let (base, of_layer) = by_layer(subject.spec().n_layers, |layer| {
+    let (base, of_layer) = by_layer(handle.spec().n_layers, |layer| {
         let set: Vec<HeadSet> = layer.map(|l| vec![(l, 0)]).into_iter().collect();
         cost(&set)
     })?;

@@ -18,10 +18,10 @@ use super::state::{End, Made, State};
 use crate::args::{PartArgs, RunArgs};
 use crate::digest::Digest256;
 use crate::error::{CliError, one_line};
+use crate::handle::ModelHandle;
 use crate::progress::{Display, Share};
 use crate::stop;
 use crate::study_folder::StudyFolder;
-use crate::subject::Subject;
 
 /// Where schedulers put the index of an array's task, and what makes a part's number of it.
 pub const INDICES: [(&str, usize); 4] =
@@ -86,12 +86,12 @@ pub fn run_args(plan: &Plan, out: &Path, memory: usize) -> Result<RunArgs, CliEr
 ///
 /// # Errors
 /// [`PartsError::Weights`]
-pub fn check_weights(plan: &Plan, subject: &Subject) -> Result<(), PartsError> {
-    let here = subject.info.checkpoint.weight_hash();
-    match plan.models.iter().find(|model| model.name == subject.name) {
+pub fn check_weights(plan: &Plan, handle: &ModelHandle) -> Result<(), PartsError> {
+    let here = handle.info.checkpoint.weight_hash();
+    match plan.models.iter().find(|model| model.name == handle.name) {
         Some(planned) if planned.weight_hash == here => Ok(()),
         planned => Err(PartsError::Weights {
-            model: subject.name.clone(),
+            model: handle.name.clone(),
             here: here.get(..12).unwrap_or(here).to_owned(),
             plan: planned.map_or("none", |p| p.weight_hash.get(..12).unwrap_or_default()).to_owned(),
         }),
@@ -167,7 +167,7 @@ impl Job<'_> {
         }
     }
 
-    /// The part's folder, which nobody else works in.
+    /// The part's own folder.
     fn open(&self, path: &Path) -> Result<StudyFolder, CliError> {
         let part = self.part.part;
         let busy = |by| CliError::from(PartsError::Busy { part, by });
@@ -204,14 +204,14 @@ impl Job<'_> {
         let total: f64 = self.part.units.iter().map(|unit| unit.tflop).sum::<f64>().max(f64::MIN_POSITIVE);
         let mut done = 0.0;
         for units in self.part.units.chunk_by(|a, b| a.model == b.model) {
-            let subject = self.subject(&args, &units[0].model)?;
-            let decoder = subject.lazy();
-            let tokenized = tokenize(&prompts, &subject)?;
+            let handle = self.handle(&args, &units[0].model)?;
+            let decoder = handle.lazy();
+            let tokenized = tokenize(&prompts, &handle)?;
             let experiments = gathered.as_ref().map(|gathered| {
                 let options = args.measure.scan_options();
                 let model =
-                    Model { args: &args, subject: &subject, tokenized: &tokenized, layout: &layout, options };
-                let tested = gathered.tested(&layout, &subject)?;
+                    Model { args: &args, handle: &handle, tokenized: &tokenized, layout: &layout, options };
+                let tested = gathered.tested(&layout, &handle)?;
                 Ok::<_, CliError>((tested, Experiments::of(&model, &gathered.contrasts)))
             });
             let experiments = experiments.transpose()?;
@@ -219,11 +219,10 @@ impl Job<'_> {
                 share.begin(done / total, unit.tflop / total);
                 match &experiments {
                     None => {
-                        let heads = unit.heads(subject.spec().n_heads);
+                        let heads = unit.heads(handle.spec().n_heads);
                         let set = prompts.iter().find(|set| set.task.name() == unit.task);
                         let set = set.ok_or_else(|| PartsError::Changed { file: record(&unit.task) })?;
-                        let scan =
-                            ModelScan::new(&folder.layout, &subject, set, &args.measure, Some(&heads))?;
+                        let scan = ModelScan::new(&folder.layout, &handle, set, &args.measure, Some(&heads))?;
                         if !scan.is_done(folder) {
                             scan.run_part(folder, decoder.get()?, self.display)?;
                         }
@@ -241,14 +240,14 @@ impl Job<'_> {
     }
 
     /// A model of the plan as it lies on this machine; the network is not asked.
-    fn subject(&self, args: &RunArgs, name: &str) -> Result<Subject, CliError> {
+    fn handle(&self, args: &RunArgs, name: &str) -> Result<ModelHandle, CliError> {
         let at = self.plan.models.iter().position(|model| model.name == name);
         let typed = at.and_then(|at| args.measure.models.get(at)).map_or(name, String::as_str);
-        let mut subject = Subject::open(typed, self.display)?;
-        subject.compute = args.measure.device.choose(self.display)?;
-        check_weights(self.plan, &subject)?;
-        subject.info.checkpoint.check_memory()?;
-        Ok(subject)
+        let mut handle = ModelHandle::open(typed, self.display)?;
+        handle.compute = args.measure.device.choose(self.display)?;
+        check_weights(self.plan, &handle)?;
+        handle.info.checkpoint.check_memory()?;
+        Ok(handle)
     }
 }
 

@@ -181,17 +181,17 @@ impl Plan {
         if !path.exists() {
             return Err(PartsError::NoPlan { folder: out.to_owned() }.into());
         }
-        let mend = "remove the folder it lies in and run `circuit-scaling parts` again";
+        let fix = "remove the folder it lies in and run `circuit-scaling parts` again";
         // The version is looked at first: another one's plan may have other fields.
         #[derive(Deserialize)]
         struct Version {
             program_version: String,
         }
-        let made = read_json::<Version>(&path, mend)?.program_version;
+        let made = read_json::<Version>(&path, fix)?.program_version;
         if made != VERSION {
             return Err(PartsError::Version { plan: path, made, here: VERSION }.into());
         }
-        Ok(read_json(&path, mend)?)
+        Ok(read_json(&path, fix)?)
     }
 
     /// Writes the plan.
@@ -208,7 +208,7 @@ impl Plan {
     /// The wave that is under way.
     ///
     /// # Errors
-    /// A plan without any, which nobody wrote.
+    /// A plan without waves.
     pub fn wave(&self, out: &Path) -> Result<&Wave, PartsError> {
         self.waves.last().ok_or_else(|| PartsError::NoPlan { folder: out.to_owned() })
     }

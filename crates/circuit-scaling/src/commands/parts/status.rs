@@ -1,5 +1,6 @@
 //! `status`: how far the parts of a study are, from its folder alone.
 
+use cs_analysis::words::counted;
 use std::fmt::Write;
 
 use super::super::plan::duration;
@@ -22,7 +23,12 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     let of = |is: fn(&State) -> bool| -> Vec<usize> {
         parts.iter().filter(|(_, state)| is(state)).map(|(part, _)| part.part).collect()
     };
-    let mut text = format!("wave {} ({}): {} parts\n", plan.waves.len(), wave.kind.name(), parts.len());
+    let mut text = format!(
+        "wave {} ({}): {}\n",
+        plan.waves.len(),
+        wave.kind.name(),
+        counted(parts.len(), "part", "parts")
+    );
     for (word, parts) in [
         ("done", of(|s| matches!(s, State::Done(_)))),
         ("running", of(|s| matches!(s, State::Running(..)))),

@@ -56,7 +56,7 @@ pub(super) fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
-/// Buffers that nobody uses at present.
+/// Buffers that are free at present.
 #[derive(Clone, Default)]
 pub(super) struct Pool(Arc<Mutex<Vec<Vec<f32>>>>);
 

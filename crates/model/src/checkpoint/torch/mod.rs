@@ -5,6 +5,7 @@
 //! storages are read in place from the mapped file.
 
 mod pickle;
+mod values;
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -13,14 +14,14 @@ use std::ops::Range;
 use safetensors::Dtype;
 use zip::{CompressionMethod, ZipArchive};
 
-pub(super) use pickle::PickleError;
-use pickle::{Pickle, Storage, Value, View};
+pub(super) use values::PickleError;
+use values::{Pickle, Storage, Value, View};
 
 /// Why a file that `torch.save` should have written was not read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TorchError {
     /// Neither of the two formats.
-    #[error("is no file that torch.save wrote")]
+    #[error("is not a file that torch.save wrote")]
     NotTorch,
     /// The archive is damaged.
     #[error("is a damaged or truncated archive ({0})")]
@@ -153,7 +154,7 @@ fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
     let mut places = HashMap::new();
     for key in &keys.sequences[list] {
         let Value::Text(key) = *key else {
-            return Err(TorchError::Archive("a storage's key is no text".to_owned()));
+            return Err(TorchError::Archive("a storage's key is not text".to_owned()));
         };
         let storage = by_key.get(key).ok_or_else(|| {
             TorchError::Archive(format!("it holds a storage {key:?} that belongs to no tensor"))

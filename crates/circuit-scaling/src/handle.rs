@@ -17,7 +17,7 @@ use crate::miniatures::{self, MINIATURES};
 use crate::progress::Display;
 
 /// A checkpoint whose headers, config and tokenizer have been read, but not its weights.
-pub struct Subject {
+pub struct ModelHandle {
     /// Name in tables and files.
     pub name: String,
     /// Hugging Face id, or the folder.
@@ -33,7 +33,7 @@ pub struct Subject {
     tokenizer: Option<Tokenizer>,
 }
 
-impl Subject {
+impl ModelHandle {
     /// How the `hf_name` of a shipped miniature begins.
     pub const BUILT_IN: &str = "built-in/";
     /// How the `hf_name` of a model that the caller had in memory begins.
@@ -43,20 +43,20 @@ impl Subject {
     /// ([`crate::downloads::fetch`] brings it there).
     ///
     /// # Errors
-    /// An unknown name, a model that is not in the cache, or files that are no checkpoint of a supported architecture.
+    /// An unknown name, a model that is not in the cache, or files that do not hold a checkpoint of a supported architecture.
     pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
-        let subject = Self::find(name)?;
-        subject.tokenizer()?;
-        subject.notes().for_each(|note| display.note(&one_line(note)));
-        Ok(subject)
+        let handle = Self::find(name)?;
+        handle.tokenizer()?;
+        handle.notes().for_each(|note| display.note(&one_line(note)));
+        Ok(handle)
     }
 
-    /// What a user should know of the files, a line each.
+    /// What a user should know about the files, a line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.info.checkpoint.notes().iter().chain(self.tokenizer.iter().flat_map(Tokenizer::notes))
     }
 
-    /// As [`Self::open`], but for a model that need not have a tokenizer, and without saying its notes.
+    /// As [`Self::open`], but for a model that need not have a tokenizer, and without showing its notes.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -72,17 +72,17 @@ impl Subject {
         let snapshot = on_hub.cached()?;
         let files = ModelFiles::folder(&snapshot.folder)?;
         let family = on_hub.known.map(|known| known.family);
-        let mut subject = Self::from_files(&files, on_hub.id.to_owned(), family)?;
+        let mut handle = Self::from_files(&files, on_hub.id.to_owned(), family)?;
         // The folder is called after the commit.
-        subject.name = on_hub.name();
-        subject.commit = Some(snapshot.commit);
-        Ok(subject)
+        handle.name = on_hub.name();
+        handle.commit = Some(snapshot.commit);
+        Ok(handle)
     }
 
     /// The model of these files; `family` is the one in tables where it is not the architecture's own.
     ///
     /// # Errors
-    /// Files that are no checkpoint of a supported architecture.
+    /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
         let mut info = ModelInfo::open(files)?;
         let tokenizer = info.tokenizer.take();
@@ -113,7 +113,7 @@ impl Subject {
         }
     }
 
-    /// What [`Self::find`] would call a model.
+    /// The name that [`Self::find`] gives a model.
     fn name_of(name: &str) -> Result<String, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             return Ok(miniature.name.to_owned());
@@ -149,8 +149,8 @@ impl Subject {
     }
 
     /// Says what models run on from now on.
-    pub fn run_on(subjects: &mut [Self], compute: &Compute) {
-        subjects.iter_mut().for_each(|subject| subject.compute = compute.clone());
+    pub fn run_on(handles: &mut [Self], compute: &Compute) {
+        handles.iter_mut().for_each(|handle| handle.compute = compute.clone());
     }
 
     /// Loads the weights to where the model runs.
@@ -164,7 +164,7 @@ impl Subject {
 
     /// The weights, loaded when they are first asked for.
     pub fn lazy(&self) -> LazyDecoder<'_> {
-        LazyDecoder { subject: self, loaded: OnceCell::new() }
+        LazyDecoder { handle: self, loaded: OnceCell::new() }
     }
 
     /// What the model computes.
@@ -194,7 +194,7 @@ fn on_hub(name: &str) -> Result<HubName<'_>, CliError> {
 
 /// A model whose weights may never be needed.
 pub struct LazyDecoder<'a> {
-    subject: &'a Subject,
+    handle: &'a ModelHandle,
     loaded: OnceCell<Decoder>,
 }
 
@@ -202,19 +202,19 @@ impl LazyDecoder<'_> {
     /// The loaded model.
     ///
     /// # Errors
-    /// As [`Subject::load`].
+    /// As [`ModelHandle::load`].
     pub fn get(&self) -> Result<&Decoder, CliError> {
         match self.loaded.get() {
             Some(decoder) => Ok(decoder),
             None => {
-                let decoder = self.subject.load()?;
+                let decoder = self.handle.load()?;
                 Ok(self.loaded.get_or_init(|| decoder))
             }
         }
     }
 }
 
-impl Tokenize for Subject {
+impl Tokenize for ModelHandle {
     fn model(&self) -> &str {
         &self.name
     }

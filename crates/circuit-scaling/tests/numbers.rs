@@ -1,0 +1,96 @@
+//! Numbers agree with their nouns, wherever there is one of something.
+
+mod common;
+
+use std::fs;
+
+use common::{files, program};
+
+/// Words that a number stands before.
+const NOUNS: [&str; 22] = [
+    "prompts",
+    "tokens",
+    "models",
+    "heads",
+    "figures",
+    "notes",
+    "tables",
+    "parts",
+    "rows",
+    "words",
+    "sets",
+    "names",
+    "templates",
+    "layers",
+    "pairs",
+    "families",
+    "tasks",
+    "columns",
+    "groups",
+    "draws",
+    "sizes",
+    "machines",
+];
+
+/// Where a text says `1 heads` and the like: `1`, words without a number, then a plural.
+fn disagreements(text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
+    let is_wrong = |pair: &&[&str]| {
+        let one = pair[0].trim_start_matches(['(', '[', '*', '_', '"']);
+        one == "1" && NOUNS.contains(&trimmed(pair[1]).as_str())
+    };
+    words.windows(2).filter(is_wrong).map(|pair| pair.join(" ")).collect()
+}
+
+#[test]
+fn one_of_something_is_in_the_singular() {
+    assert_eq!(disagreements("21 heads, 1 head, (1 heads of 1 models)."), ["(1 heads", "1 models)."]);
+    let dir = tempfile::tempdir().unwrap();
+    let task = "name = \"one\"\n[words]\nw = [\"a\"]\n[[templates]]\ntext = \"{w}\"\n";
+    fs::write(dir.path().join("one.toml"), task).unwrap();
+    fs::write(
+        dir.path().join("one.csv"),
+        "clean,corrupted,correct,distractor\nAlice met,Bob met, Bob, Alice\n",
+    )
+    .unwrap();
+    let joint = "family,model,layer,head,delta_ioi,delta_anti\ngpt2,one,0,0,0.5,0.1\n";
+    fs::write(dir.path().join("joint.csv"), joint).unwrap();
+    let few = ["--models", "mini-gpt2-s", "--effort", "quick", "--prompts", "24", "--random-sets", "4"];
+    let run = |args: &[&str]| {
+        let output = program(args, dir.path());
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+    };
+    let mut said = run(&[&["run", "-v", "--out", "study"], &few[..]].concat());
+    for line in [
+        "joint --out study",
+        "heroes --out study",
+        "plot --out study",
+        "notes --out study",
+        "parts --parts 1 --models mini-gpt2-s --prompts 24 --out parts",
+        "status --out parts",
+        "part 1 --out parts",
+        "gather --out parts",
+        "parts --parts 1 --dry-run --models mini-gpt2-s --prompts 24",
+        "scan -v --models mini-gpt2-s --task ioi --heads L0H0 --prompts 2 --out few",
+        "scan -v --models mini-gpt2-s --task one.toml",
+        "scan -v --models mini-gpt2-s --task one.csv",
+        "scan -v --models mini-gpt2-s --task ioi --prompts 1",
+        "plan --models mini-gpt2-s --prompts 24",
+        "predict mini-gpt2-s a",
+        "inspect mini-gpt2-s",
+        "models",
+        "analyze joint.csv --out audit",
+        "compare joint.csv joint.csv --out compared",
+    ] {
+        said += &format!("\n# {line}\n{}", run(&line.split(' ').collect::<Vec<_>>()));
+    }
+    let wrong = disagreements(&said);
+    assert!(wrong.is_empty(), "{wrong:?} in\n{said}");
+    for (path, bytes) in files(dir.path()) {
+        if path.extension().is_some_and(|e| e == "md" || e == "csv" || e == "svg") {
+            let wrong = disagreements(&String::from_utf8_lossy(&bytes));
+            assert!(wrong.is_empty(), "{wrong:?} in {}", path.display());
+        }
+    }
+}
