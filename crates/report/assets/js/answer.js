@@ -54,6 +54,7 @@ withContrast(() => {
   $("numbers").hidden = !panels.length;
   if (!panels.length) return;
   const hasEnds = models.some((m) => panels.some((panel) => panel.of(m).some((mark) => known(mark.ends?.[0]))));
+  $("numbers-click").hidden = models.length < 2;
   $("numbers-note").textContent = hasEnds ? "Lines: 95% intervals." : "";
   const cells = (m) => panels.map((panel) => {
     const marks = panel.of(m);

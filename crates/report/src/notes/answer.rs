@@ -128,7 +128,8 @@ fn caution(study: &Study) -> Option<String> {
         format!("{} {verb} not do {}", words::list(models), words::list_of_any(tasks))
     };
     let all: Vec<String> = groups.iter().map(sentence).collect();
-    (!all.is_empty()).then(|| format!("{}: what their heads do there says little.", all.join("; ")))
+    let whose = if groups.iter().map(|group| group.1.len()).sum::<usize>() == 1 { "its" } else { "their" };
+    (!all.is_empty()).then(|| format!("{}: what {whose} heads do there says little.", all.join("; ")))
 }
 
 /// How the correlation over the heads of one model is read.
