@@ -163,7 +163,7 @@ fn figures_can_be_drawn_in_a_style_of_ones_own() {
         texts.iter().any(|t| t.trim() == "Mine") && texts.iter().all(|t| !t.contains("strong heads")),
         "{texts:?}"
     );
-    assert_eq!(document.root_element().attribute("width"), Some("120.02mm"));
+    assert_eq!(document.root_element().attribute("width"), Some("120.01mm"));
     assert!(
         svg.contains("#010203")
             && svg.contains("#040506")

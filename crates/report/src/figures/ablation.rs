@@ -165,7 +165,7 @@ fn family_panel(
     let panel = Panel::new(area, title, x, y)?;
     panel.across(0.0, super::palette::GROUND)?;
     let mut names: Vec<((f64, f64), String)> = Vec::new();
-    let mut taken: Vec<[(f64, f64); 2]> = Vec::new();
+    let mut lines: Vec<[(f64, f64); 2]> = Vec::new();
     for (place, model) in models.iter().enumerate() {
         let color = lightened(
             style.color(families.color(family)),
@@ -186,7 +186,7 @@ fn family_panel(
         let line: Vec<(f64, f64)> = hero.iter().filter_map(|(k, v)| Some((*k, v.value?))).collect();
         panel.line(&line, color, 0.7)?;
         names.extend(line.last().map(|end| (*end, (*model).to_owned())));
-        taken.extend(line.windows(2).chain(random.windows(2)).map(|ends| [ends[0], ends[1]]));
+        lines.extend(line.windows(2).chain(random.windows(2)).map(|ends| [ends[0], ends[1]]));
         for (k, change) in hero {
             if let Some((low, high)) = change.ends() {
                 panel.interval(k, low, high, color, 0.6)?;
@@ -196,7 +196,7 @@ fn family_panel(
             }
         }
     }
-    panel.name_points(&names, &taken, &[])
+    panel.name_points(&names, &[], &lines)
 }
 
 fn lightened(color: RGBColor, share: f64) -> RGBColor {

@@ -219,7 +219,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         let overlap = |a: &[i32; 4], b: &[i32; 4]| a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
         for (point, name) in points {
             let (x, y) = self.at(point.0, point.1);
-            let (w, h, gap) = (text_width(name, size), pt(size * 0.8), pt(2.6));
+            let (w, h, gap) = (text_width(name, size), pt(size * 0.88), pt(2.6));
             let places = [
                 (x + gap, y - h / 2),
                 (x - gap - w, y - h / 2),
