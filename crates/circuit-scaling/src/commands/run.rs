@@ -130,7 +130,7 @@ impl Run {
             true => ModelHandle::fetch_all(models, display)?,
             false => ModelHandle::open_all(models, display)?,
         };
-        ModelHandle::run_on(&mut handles, compute);
+        ModelHandle::run_on(&mut handles, compute, display);
         let folder = StudyFolder::open(&args.tables.study.out)?;
         let mut run = Self {
             args,

@@ -36,7 +36,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     measure.name_models()?;
     let compute = measure.device.choose(display)?;
     let mut handles = ModelHandle::fetch_all(&measure.models, display)?;
-    ModelHandle::run_on(&mut handles, &compute);
+    ModelHandle::run_on(&mut handles, &compute, display);
     for handle in &handles {
         check_heads(handle.spec(), &args.heads)
             .map_err(|source| CliError::Scan { model: handle.name.clone(), source })?;
