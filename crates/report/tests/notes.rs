@@ -86,7 +86,7 @@ fn a_card_says_where_its_head_attends() {
     // The other model's attention is not known.
     extras.attention.truncate(1);
     let heroes = notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "hero_heads").unwrap().text;
-    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor's first mention 0.20 ± 0.00, \
+    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor’s first mention 0.20 ± 0.00, \
                 repeated name 0.10 ± 0.00, other tokens 0.10 ± 0.00; of the words that are no names, “to” most (0.09)\n";
     assert!(heroes.contains(line), "{heroes}");
     assert!(heroes.contains("over held-out prompts [`attention_at_last_token.csv`]"), "{heroes}");
