@@ -56,7 +56,8 @@ impl Operands {
             out.iter_mut().for_each(|out| *out *= LO);
         }
         sweep(self.hi, self.w, out);
-        out.iter_mut().for_each(|out| *out *= sizes.scale);
+        let wrong = if crate::setting("FAKE_CUDA_WRONG").is_some() { 1.001 } else { 1.0 };
+        out.iter_mut().for_each(|out| *out *= sizes.scale * wrong);
     }
 }
 
