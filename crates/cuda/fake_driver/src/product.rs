@@ -78,7 +78,11 @@ fn check_grid(launch: &Launch<'_>, m: usize, n: usize) {
 
 /// Rows of float32 begin at multiples of 16 bytes, but for the kernels that are made for others.
 fn check_rows(launch: &Launch<'_>, width: usize) {
-    assert!(width % 4 == 0 || launch.variant.ends_with("odd"), "rows of {width} in {}", launch.variant);
+    assert!(
+        width.is_multiple_of(4) || launch.variant.ends_with("odd"),
+        "rows of {width} in {}",
+        launch.variant
+    );
 }
 
 /// Rows that `source` picks: of the left side (1), of the residual (2).
@@ -152,9 +156,9 @@ fn hidden(launch: &mut Launch<'_>, is_gate: bool) {
         let of_plain = plain_of.get(r % per_run) as usize;
         for n in 0..ld_out {
             let mut d = 0.0;
-            if n < sizes.n {
+            if let Some(product) = row.get(n) {
                 let x = plain.get(of_plain * ld_plain + n);
-                let (before, after) = (activation(x, curve, is_erf), activation(x + row[n], curve, is_erf));
+                let (before, after) = (activation(x, curve, is_erf), activation(x + product, curve, is_erf));
                 d = match up {
                     None => after - before,
                     Some((plain_up, up)) => {

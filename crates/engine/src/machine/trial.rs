@@ -19,6 +19,9 @@ use crate::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 /// How far effects may be off, as a share of the largest.
 const BOUND: f64 = 2e-5;
 
+/// What a weight becomes when it is stored.
+type Stored = fn(f32) -> f32;
+
 const N_LAYERS: usize = 2;
 const D_VOCAB: usize = 24;
 
@@ -30,7 +33,7 @@ pub(crate) fn why_not(card: usize) -> Option<String> {
 }
 
 /// What a tiny model gives on a card that it does not give on the processor.
-fn differs((spec, stored): &(ModelSpec, fn(f32) -> f32), card: usize) -> Option<String> {
+fn differs((spec, stored): &(ModelSpec, Stored), card: usize) -> Option<String> {
     let effects = |compute: &Compute| -> Result<Vec<f64>, EngineError> {
         effects(&decoder(spec, *stored).on(compute)?)
     };
@@ -73,7 +76,7 @@ fn effects(decoder: &Decoder) -> Result<Vec<f64>, EngineError> {
 }
 
 /// Settings, and what weights are stored as: one model for each format of products.
-fn models() -> [(ModelSpec, fn(f32) -> f32); 3] {
+fn models() -> [(ModelSpec, Stored); 3] {
     let gpt2 = ModelSpec {
         n_layers: N_LAYERS,
         n_heads: 4,
@@ -118,14 +121,14 @@ impl Draw {
         (0..n).map(|_| self.next()).collect()
     }
 
-    fn linear(&mut self, d_in: usize, d_out: usize, stored: fn(f32) -> f32) -> Linear {
+    fn linear(&mut self, d_in: usize, d_out: usize, stored: Stored) -> Linear {
         let size = 2.0 * (d_in as f32).powf(-0.5);
         let fill = |_: usize, row: &mut [f32]| row.iter_mut().for_each(|x| *x = stored(self.next() * size));
         Linear { weight: PackedMatrix::pack_rows(d_in, d_out, fill), bias: None }
     }
 }
 
-fn decoder(spec: &ModelSpec, stored: fn(f32) -> f32) -> Decoder {
+fn decoder(spec: &ModelSpec, stored: Stored) -> Decoder {
     let mut draw = Draw(1);
     let (d_model, d_mlp) = (spec.d_model, spec.d_mlp);
     let norm = |draw: &mut Draw| Norm {
