@@ -127,7 +127,7 @@ def leaks() -> bool:
     calls(500)
     before = memory().rss
     calls(10_000)
-    of_calls = memory().rss - before
+    of_calls = (before, memory().rss)
 
     config = Qwen2Config(vocab_size=1001, hidden_size=512, intermediate_size=1024, num_hidden_layers=4)
     config.num_attention_heads = config.num_key_value_heads = 8
@@ -140,11 +140,12 @@ def leaks() -> bool:
     for _ in range(50):
         cs.from_transformers(hf, tokenizer, name="m")
     gc.collect()
-    of_models = memory().rss - before
+    of_models = (before, memory().rss)
     size = sum(p.numel() * 4 for p in hf.parameters())
-    print(f"10,000 calls of each kind: {of_calls / 2**20:+.1f} MiB")
-    print(f"50 models of {size / 2**20:.0f} MiB made of one in memory: {of_models / 2**20:+.1f} MiB")
-    return of_calls < 4 << 20 and of_models < 2 * size
+    said = (" to ".join(f"{rss / 2**20:.1f}" for rss in of) for of in (of_calls, of_models))
+    print(f"resident memory over 10,000 calls of each kind: {next(said)} MiB")
+    print(f"resident memory over 50 models of {size / 2**20:.0f} MiB made of one in memory: {next(said)} MiB")
+    return of_calls[1] - of_calls[0] < 4 << 20 and of_models[1] - of_models[0] < 2 * size
 
 
 def miniature() -> Path:
@@ -169,6 +170,8 @@ def speed(folder: Path, rounds: int) -> bool:
         said = [json.loads(text) for text in done.stderr.splitlines()]
         (note,) = [event["text"] for event in said if event["event"] == "note" and " heads in " in event["text"]]
         command.append(float(note.split(" heads in ")[1].split()[0]))
+    ratio = sorted(a / b for a, b in zip(here, command, strict=True))
+    print(f"here over command, round by round: {' '.join(f'{r:.2f}' for r in ratio)}")
     print(f"{len(heads)} heads here:       {' '.join(f'{s:.1f}' for s in here)} s, best {min(here):.1f}")
     print(f"{len(heads)} heads by command: {' '.join(f'{s:.1f}' for s in command)} s, best {min(command):.1f}")
     return min(here) < 1.1 * min(command) + 0.1

@@ -221,12 +221,16 @@ fn intervals_of_correlations_over_prompts_cover_the_truth() {
 
 #[test]
 fn intervals_of_correlations_over_templates_cover_the_truth() {
-    let prompts = Prompts::new(40, 8, 1.0, 0.5);
-    for effects in [Effects::Dense, Effects::Sparse] {
-        let found = correlation_coverage(effects, 24, &prompts, true, [20, 50]);
-        println!("{found:?}");
-        for coverage in found.repeated {
-            assert!((0.93..=0.97).contains(&coverage), "{found:?}");
+    for n_templates in [8, 4] {
+        let prompts = Prompts::new(40, n_templates, 1.0, 0.5);
+        for effects in [Effects::Dense, Effects::Sparse] {
+            let found = correlation_coverage(effects, 24, &prompts, true, [20, 50]);
+            println!("{n_templates} templates: {found:?}");
+            for coverage in found.repeated {
+                // Few templates have wide intervals, rather too wide than too narrow.
+                let most = if n_templates < 8 { 0.985 } else { 0.97 };
+                assert!((0.93..=most).contains(&coverage), "{n_templates} templates: {found:?}");
+            }
         }
     }
 }
@@ -243,6 +247,9 @@ fn table_of_correlations() {
             (48, "20 prompts, noise 4", false, Prompts::new(20, 1, 4.0, 0.0)),
             (48, "60 prompts, noise 1", false, Prompts::new(60, 1, 1.0, 0.0)),
             (48, "60 prompts, noise 4", false, Prompts::new(60, 1, 4.0, 0.0)),
+            (24, "2 templates", true, Prompts::new(40, 2, 1.0, 0.5)),
+            (24, "3 templates", true, Prompts::new(40, 3, 1.0, 0.5)),
+            (24, "4 templates", true, Prompts::new(40, 4, 1.0, 0.5)),
             (48, "4 templates", true, Prompts::new(40, 4, 1.0, 0.5)),
             (48, "8 templates", true, Prompts::new(40, 8, 1.0, 0.5)),
             (48, "10 templates", true, Prompts::new(60, 10, 1.0, 0.5)),

@@ -59,11 +59,15 @@ pub fn share_interval(share: f64, weights: &[u32], level: f64) -> Option<Interva
         return None;
     }
     let n: f64 = weights.iter().copied().map(f64::from).sum();
-    let z2 = normal_quantile(0.5 * (1.0 - level)).powi(2);
-    let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = (z2 * share * (1.0 - share) / n + (z2 / (2.0 * n)).powi(2)).sqrt() / (1.0 + z2 / n);
+    Some(score_interval(share, normal_quantile(0.5 * (1.0 - level)).powi(2) / n))
+}
+
+/// The shares x with (share − x)² ≤ k x(1 − x): Wilson's interval where k is the squared quantile over the number of draws.
+pub(super) fn score_interval(share: f64, k: f64) -> Interval {
+    let centre = (share + 0.5 * k) / (1.0 + k);
+    let half = (k * share * (1.0 - share) + 0.25 * k * k).sqrt() / (1.0 + k);
     // Rounding would leave the share itself out at 0 and 1.
-    Some(Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) })
+    Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) }
 }
 
 /// What the interval of a bootstrapped statistic is corrected for.

@@ -11,13 +11,14 @@
 //!
 //! It stays within what can be, and does not shrink to a point where no head is shared. φ is the larger of two estimates: the
 //! variances when the prompts of one task are resampled and the other's are kept, added and compared with the estimate, which count noise
-//! once; and the variance when both are resampled, compared with its own mean, which also sees heads that are near τ on both tasks. q
-//! is Student's, expanded for the smaller sample as in [`bca_interval`](super::interval::bca_interval). Ends of a number are whole heads.
+//! once; and the variance when both are resampled, compared with its own mean, which also sees heads that are near τ on both tasks. (Of a
+//! share the latter is that of the more heads that cross τ in resamples, and is brought to those that are strong in the sample.) q is
+//! Student's, expanded for the smaller sample as in [`bca_interval`](super::interval::bca_interval). Ends of a number are whole heads.
 
 use super::bootstrap::{resampled_means, weighted_mean};
 use super::correlation_bootstrap::Measured;
 use super::functions::{Coverage, Estimate};
-use super::interval::{FEWEST_PROMPTS, Interval, expanded_quantile};
+use super::interval::{FEWEST_PROMPTS, Interval, expanded_quantile, score_interval};
 use super::resampling::{Draws, Seed};
 use super::weighted_sums::PackedSeries;
 
@@ -41,7 +42,7 @@ pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: 
         let means: Vec<f64> = task.series.iter().map(|s| weighted_mean(s, task.weights)).collect();
         of_means(&means)
     });
-    let [n, jaccard] = counts(&observed[0], &observed[1]);
+    let [n, jaccard, n_either] = counts(&observed[0], &observed[1]);
     let without = SharedStrong {
         n: Estimate { value: n, interval: None },
         jaccard: jaccard.is_finite().then_some(Estimate { value: jaccard, interval: None }),
@@ -68,11 +69,16 @@ pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: 
 
     let quantile = expanded_quantile(coverage.level, n_smallest);
     let interval = |which: usize, value: f64| -> Option<Interval> {
-        let spread = |values: &[[f64; 2]]| mean_and_variance(values.iter().map(|v| v[which]), n_resamples);
-        let ((_, of_a), (_, of_b), (mean, of_both)) = (spread(&only_a)?, spread(&only_b)?, spread(&both)?);
-        let kind = if which == 0 { Scale::Number { most: n_heads as f64 } } else { Scale::Share };
-        let once = kind.dispersion(of_a + of_b, value);
-        let phi = once.max(kind.dispersion(of_both, mean));
+        let spread = |values: &[[f64; 3]], which: usize| {
+            mean_and_variance(values.iter().map(|v| v[which]), n_resamples)
+        };
+        let ((_, of_a), (_, of_b)) = (spread(&only_a, which)?, spread(&only_b, which)?);
+        let (mean, of_both) = spread(&both, which)?;
+        let (kind, more) = match which {
+            0 => (Scale::Number { most: n_heads as f64 }, 1.0),
+            _ => (Scale::Share, (spread(&both, 2)?.0 / n_either).max(1.0)),
+        };
+        let phi = kind.dispersion(of_a + of_b, value).max(more * kind.dispersion(of_both, mean));
         Some(kind.interval(value, quantile * quantile * phi))
     };
     SharedStrong {
@@ -81,11 +87,11 @@ pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: 
     }
 }
 
-/// Heads that are strong on both tasks, and their share of those that are strong on either: NaN where none is.
-fn counts(a: &[bool], b: &[bool]) -> [f64; 2] {
+/// Heads that are strong on both tasks, their share of those that are strong on either (NaN where none is), and those.
+fn counts(a: &[bool], b: &[bool]) -> [f64; 3] {
     let both = a.iter().zip(b).filter(|(a, b)| **a && **b).count() as f64;
     let either = a.iter().zip(b).filter(|(a, b)| **a || **b).count() as f64;
-    [both, both / either]
+    [both, both / either, either]
 }
 
 /// Mean and variance of the values that are numbers; `None` where less than half of `n` are.
@@ -124,12 +130,7 @@ impl Scale {
                 let (middle, half) = (estimate + 0.5 * k, (k * estimate + 0.25 * k * k).sqrt());
                 Interval { low: (middle - half).floor().max(0.0), high: (middle + half).ceil().min(most) }
             }
-            Self::Share => {
-                let middle = estimate + 0.5 * k;
-                let half = (k * estimate * (1.0 - estimate) + 0.25 * k * k).sqrt();
-                let end = |x: f64| (x / (1.0 + k)).clamp(0.0, 1.0);
-                Interval { low: end(middle - half), high: end(middle + half) }
-            }
+            Self::Share => score_interval(estimate, k),
         }
     }
 }
@@ -163,16 +164,14 @@ mod tests {
         assert_eq!((few.n.value, few.n.interval, few.jaccard.unwrap().interval), (1.0, None, None));
     }
 
-    /// Wilson's interval for a share, and its limit for rare events.
+    /// A number is a share of very many heads.
     #[test]
-    fn the_interval_is_wilsons() {
-        // 15 of 50, by the textbook formula: centre (p + z²/2n) / (1 + z²/n).
+    fn the_interval_of_a_number_is_the_limit_of_wilsons() {
         let z2 = 1.959_963_985f64.powi(2);
-        let of_share = Scale::Share.interval(0.3, z2 / 50.0);
-        assert!(
-            (of_share.low - 0.191_036).abs() < 1e-5 && (of_share.high - 0.437_504).abs() < 1e-5,
-            "{of_share:?}"
-        );
+        let of_share = Scale::Share.interval(30.0 / 1e6, z2 / 1e6);
+        let of_number = Scale::Number { most: 1e6 }.interval(30.0, z2);
+        assert_eq!(of_number.low, (1e6 * of_share.low).floor(), "{of_share:?}");
+        assert_eq!(of_number.high, (1e6 * of_share.high).ceil(), "{of_share:?}");
         // A Poisson count of 0: up to z².
         let of_number = Scale::Number { most: 100.0 }.interval(0.0, z2);
         assert_eq!((of_number.low, of_number.high), (0.0, 4.0));

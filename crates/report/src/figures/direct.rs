@@ -15,8 +15,8 @@ use crate::words;
 
 /// Points of different tasks are this far apart, in decades of size.
 const DODGE: f64 = 0.018;
-/// Heads named in each panel.
-const NAMED: usize = 4;
+/// Heads named in each panel: of those that say τ or more themselves, and of the others.
+const NAMED: [usize; 2] = [3, 2];
 
 /// Direct effect and Δ of a head, where the two compare.
 fn both(effect: &Effect) -> Option<(f64, f64)> {
@@ -57,10 +57,12 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
     let caption = format!(
         "Δ of a head against its direct effect: what taking it away would change if nothing after it took notice. n = {}, {}. On the dashed diagonal \
          later layers do nothing about its absence; above it they push the logit difference up, as backups of a helping head do (self-repair). Axes \
-         show asinh(x / τ): nearly linear within ±τ = ±{tau}, logarithmic beyond. The {NAMED} heads of each task that are furthest from the diagonal \
-         are named. Intervals are in head_effects.csv.",
+         show asinh(x / τ): nearly linear within ±τ = ±{tau}, logarithmic beyond. Named are heads of each task that are furthest from the \
+         diagonal: {} of those that say τ or more themselves, and {} of the others. Intervals are in head_effects.csv.",
         words::counted(all.len() / tasks.len(), "head", "heads"),
         words::counted(tasks.len(), "task", "tasks"),
+        NAMED[0],
+        NAMED[1],
     );
     let apart = |(x, y): (f64, f64)| (y - x).abs();
     let furthest = tasks.iter().flat_map(|&task| points(task).into_iter().map(move |point| (task, point)));
@@ -101,7 +103,10 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
             }
             points.sort_by(|a, b| apart(b.0).total_cmp(&apart(a.0)));
             let taken: Vec<[(f64, f64); 2]> = points.iter().map(|(at, _)| [*at, *at]).collect();
-            panel.name_points(&points[..NAMED.min(points.len())], &taken, &[])?;
+            let (speak, others): (Vec<_>, Vec<_>) =
+                points.into_iter().partition(|((x, _), _)| x.abs() >= tau);
+            let named = speak.into_iter().take(NAMED[0]).chain(others.into_iter().take(NAMED[1]));
+            panel.name_points(&named.collect::<Vec<_>>(), &taken, &[])?;
         }
         Ok(())
     })?;
@@ -143,8 +148,18 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style)
         ends.filter_map(percent).map(|v| v.clamp(-reach, reach)).chain([0.0, 100.0]).collect();
     let (low, high) =
         values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-    let see =
-        format!("Later layers make up for {} of what helping heads say.", words::from_to(low, high, 0, "%"));
+    let range = |low: f64, high: f64| words::from_to(low, high, 0, "%");
+    let see = if low >= 0.0 {
+        format!("Later layers make up for {} of what helping heads say.", range(low, high))
+    } else if high <= 0.0 {
+        format!("Later layers make the loss worse, by {} of what helping heads say.", range(-high, -low))
+    } else {
+        format!(
+            "Later layers make up for up to {} of what helping heads say, or make the loss worse by up to {}.",
+            range(high, high),
+            range(-low, -low)
+        )
+    };
     let sheet = Sheet { name, title: "", body_mm: 60.0, legend, see, caption };
     let figure = sheet.draw(style, |body| {
         let x = Axis::sizes(sized.iter().filter_map(|r| r.info.params_m));

@@ -177,7 +177,9 @@ impl<O: Ops> Machine for Delta<'_, O> {
         let first = branches.iter().filter_map(Branch::first_layer).min();
         let n_kept = first.map_or(0, |first| spec.n_layers - first);
         let (kept, running) = floats_per_node(spec);
-        let layer = 3 * d_model + 2 * d_attn + 2 * d_kv + spec.d_mlp;
+        // A gate and what it gates are there at once.
+        let hidden = spec.d_mlp * if spec.gated_mlp { 2 } else { 1 };
+        let layer = 3 * d_model + 2 * d_attn + 2 * d_kv + hidden;
         Limits {
             plain_node: FLOAT * (n_kept * kept + running),
             run_node: FLOAT * (layer + frames * d_model + (frames - 1) * d_attn),
