@@ -44,8 +44,9 @@ fn scans_say_what_they_were_computed_on_and_agree() {
     let pairs = || cpu.heads.iter().zip(&delta.heads);
     assert!(pairs().all(|(a, b)| (a.delta - b.delta).abs() < 2e-5 * largest));
     assert!(pairs().any(|(a, b)| a.delta != b.delta), "they were computed differently");
-    let direct =
-        |(a, b): (&HeadDelta, &HeadDelta)| (a.direct.unwrap().direct - b.direct.unwrap().direct).abs() < 2e-5;
+    let direct = |(a, b): (&HeadDelta, &HeadDelta)| {
+        (a.direct.as_ref().unwrap().direct - b.direct.as_ref().unwrap().direct).abs() < 2e-5
+    };
     assert!(pairs().all(direct));
 }
 
