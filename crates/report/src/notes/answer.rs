@@ -141,8 +141,10 @@ enum Reading {
     Some,
     /// Below 0.
     Opposed,
-    /// It includes 0.
+    /// It includes 0, and nothing above [`STRONG`].
     None,
+    /// It includes 0 and more than [`STRONG`].
+    Unclear,
     /// There is no interval.
     Unknown,
 }
@@ -152,6 +154,7 @@ fn reading(correlation: &ModelCorrelations) -> Reading {
         Some((interval, _)) if interval.low > STRONG => Reading::Same,
         Some((interval, _)) if interval.low > 0.0 => Reading::Some,
         Some((interval, _)) if interval.high < 0.0 => Reading::Opposed,
+        Some((interval, _)) if interval.high > STRONG => Reading::Unclear,
         Some(_) => Reading::None,
         None => Reading::Unknown,
     }
@@ -229,6 +232,10 @@ fn verdict(shown: &[&ModelCorrelations], [a, b]: [&str; 2], all_do: bool) -> Str
         format!("Heads that help {a} hinder {b}{everywhere}.")
     } else if positive == n {
         format!("{a} and {b} share some of their heads{everywhere}.")
+    } else if positive + opposed == 0 && count(&[Reading::Unclear]) + unknown == n {
+        format!(
+            "Whether the same heads do {a} and {b} cannot be told: intervals reach from no relation to a strong one."
+        )
     } else if positive == 0 && opposed == 0 {
         let nowhere = if n == 1 { String::new() } else { format!(" in any of the {models}{that}") };
         format!("No sign that the same heads do {a} and {b}{nowhere}.")
