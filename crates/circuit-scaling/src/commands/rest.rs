@@ -154,11 +154,11 @@ fn same_method(folder: &Path, meta: &ScanMeta, measure: &MeasureArgs) -> Result<
         if was != is {
             return Err(CliError::OtherMethod {
                 folder: folder.to_owned(),
-                model: meta.model_name.clone(),
-                task: meta.task.clone(),
+                model: meta.model_name.as_str().into(),
+                task: meta.task.as_str().into(),
                 option,
-                was,
-                is,
+                was: was.into(),
+                is: is.into(),
             });
         }
     }
