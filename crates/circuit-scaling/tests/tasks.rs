@@ -92,7 +92,9 @@ fn single_commands_keep_the_tasks_order() {
     for command in ["joint", "plot", "notes", "report"] {
         succeeds(&[command, "--out", "s", "--quiet"], here);
         let now = files(&here.join("s"));
-        let new: Vec<_> = now.iter().filter(|(path, bytes)| there.get(*path) != Some(bytes)).collect();
+        let is_own = |path: &Path| path.starts_with(".circuit-scaling");
+        let new = now.iter().filter(|(path, bytes)| !is_own(path) && there.get(*path) != Some(bytes));
+        let new: Vec<_> = new.collect();
         assert!(new.is_empty(), "{command}: {:?}", new.iter().map(|(path, _)| path).collect::<Vec<_>>());
     }
 }
