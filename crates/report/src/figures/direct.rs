@@ -103,7 +103,8 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
             }
             points.sort_by(|a, b| apart(b.0).total_cmp(&apart(a.0)));
             let taken: Vec<[(f64, f64); 2]> = points.iter().map(|(at, _)| [*at, *at]).collect();
-            let (speak, others): (Vec<_>, Vec<_>) = points.into_iter().partition(|((x, _), _)| x.abs() >= tau);
+            let (speak, others): (Vec<_>, Vec<_>) =
+                points.into_iter().partition(|((x, _), _)| x.abs() >= tau);
             let named = speak.into_iter().take(NAMED[0]).chain(others.into_iter().take(NAMED[1]));
             panel.name_points(&named.collect::<Vec<_>>(), &taken, &[])?;
         }
