@@ -17,7 +17,7 @@ Each of the published study's models was written with random weights at its real
 that its Hub repository has, by [tools/real_shapes](../tools/real_shapes/run.py); loaded, inspected, asked for next tokens and scanned by
 the program (`scan --heads`: the first and the last head of the first, middle and last layer, IOI, both value biases); and its logits and
 the effects of those heads were compared with Hugging Face Transformers in float32 on the same files and prompts. The weights
-themselves are not the published ones: the place where this was run cannot reach the Hub. The published vocabularies of GPT-2 and Pythia
+themselves are not the published ones. The published vocabularies of GPT-2 and Pythia
 were used; OPT's is GPT-2's with other ids, in the files of its repository.
 
 - **logits**: largest difference over three prompts (9, 23 and 280 tokens) and 64 tokens, relative to the largest logit. The bound

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use circuit_scaling::args::memory;
 use circuit_scaling::prelude::{
-    HeadEdit, HeadId, HoldOut, Model, Options, PromptOptions, Protocol, Resampling, RowTask, ScanOptions, Setup,
+    DeviceChoice, HeadEdit, HeadId, HoldOut, Model, Options, Precision, PromptOptions, Protocol, Resampling, RowTask, ScanOptions, Setup,
     Split, Stream, Task, Value,
 };
 use pyo3::exceptions::PyTypeError;
@@ -16,6 +16,11 @@ use crate::errors::{exception, input};
 /// Text as one of the library's values, whose own words say what is wrong with it.
 pub fn parse<T: FromStr<Err = String>>(text: &str) -> PyResult<T> {
     text.parse().map_err(input)
+}
+
+/// What a model is to run on.
+pub fn device(device: &str, precision: Option<&str>) -> PyResult<(DeviceChoice, Option<Precision>)> {
+    Ok((parse(device)?, precision.map(parse).transpose()?))
 }
 
 /// Prompts as token ids: a text, or a sequence of texts and sequences of ids.

@@ -57,6 +57,7 @@ pub fn exception(error: Error) -> PyErr {
         | CliError::Ablate { .. }
         | CliError::Tokenize(_)
         | CliError::Capture(_)
+        | CliError::Device(_)
         | CliError::Engine(_)
         | CliError::Edit { .. }
         | CliError::CacheMemory { .. }

@@ -29,8 +29,10 @@ type TensorArg<'py> = (String, String, Vec<usize>, Bound<'py, PyArray1<u8>>);
 #[pymethods]
 impl Model {
     #[staticmethod]
-    fn load(py: Python<'_>, name: String) -> PyResult<Self> {
-        let model = background::run(py, None, move |_| prelude::Model::load(&name))?;
+    fn load(py: Python<'_>, name: String, device: &str, precision: Option<&str>) -> PyResult<Self> {
+        let (device, precision) = arguments::device(device, precision)?;
+        let load = move |_: prelude::Observer<'_>| prelude::Model::load(&name)?.on(&device, precision);
+        let model = background::run(py, None, load)?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -40,10 +42,14 @@ impl Model {
         name: String,
         files: std::collections::BTreeMap<String, Vec<u8>>,
         tensors: Vec<TensorArg<'_>>,
+        device: &str,
+        precision: Option<&str>,
     ) -> PyResult<Self> {
+        let (device, precision) = arguments::device(device, precision)?;
         let tensors = tensors.into_iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
         let files = ModelFiles::Memory(Arc::new(InMemory { name, files, tensors }));
-        let model = background::run(py, None, move |_| prelude::Model::from_files(&files))?;
+        let load = move |_: prelude::Observer<'_>| prelude::Model::from_files(&files)?.on(&device, precision);
+        let model = background::run(py, None, load)?;
         Ok(Self { model: Arc::new(model) })
     }
 
@@ -62,6 +68,8 @@ impl Model {
         about.set_item("d_vocab", spec.d_vocab)?;
         about.set_item("n_ctx", spec.n_ctx)?;
         about.set_item("n_params", model.n_params())?;
+        about.set_item("device", model.compute().name())?;
+        about.set_item("precision", model.compute().precision().as_str())?;
         about.set_item("bos_id", model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()))?;
         about.set_item("notes", model.notes().cloned().collect::<Vec<_>>())?;
         Ok(about)

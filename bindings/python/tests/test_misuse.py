@@ -12,7 +12,13 @@ from conftest import IOI
 WRONG_CALLS = {
     "unknown model": (lambda m: cs.load("nobody"), cs.ModelError, "no model or folder `nobody`"),
     "a file": (lambda m: cs.load(__file__), cs.ModelError, "is a file"),
-    "unknown device": (lambda m: cs.load("mini-gpt2-s", device="tpu"), cs.InputError, 'no device "tpu"'),
+    "unknown device": (lambda m: cs.load("mini-gpt2-s", device="tpu"), cs.InputError, "unknown device `tpu`"),
+    "unknown precision": (lambda m: cs.load("mini-gpt2-s", precision="f16"), cs.InputError, "unknown precision `f16`"),
+    "precision of the processor": (
+        lambda m: cs.load("mini-gpt2-s", device="cpu", precision="half"),
+        cs.InputError,
+        "computes in float32",
+    ),
     "unknown task": (lambda m: m.scan("nothing"), cs.TaskError, "nothing"),
     "no task": (lambda m: m.scan(3), cs.InputError, "a task is .* not `int`"),
     "unknown head": (lambda m: m.scan("ioi", heads=["L99H0"]), cs.InputError, "no head L99H0"),

@@ -127,7 +127,10 @@ fn family_line(points: &[Point]) -> Result<Line, String> {
     sizes.sort_by(f64::total_cmp);
     sizes.dedup();
     if sizes.len() < FEWEST_SIZES {
-        return Err(format!("not estimable: {} sizes, at least {FEWEST_SIZES} needed", sizes.len()));
+        return Err(format!(
+            "not estimable: {}, at least {FEWEST_SIZES} needed",
+            counted(sizes.len(), "size", "sizes")
+        ));
     }
     ols(&x, &y, LEVEL).ok_or_else(|| "not estimable: sizes too close".into())
 }

@@ -148,9 +148,15 @@ impl ModelHandle {
         Self::open_all(given, display)
     }
 
-    /// Says what models run on from now on.
-    pub fn run_on(handles: &mut [Self], compute: &Compute) {
-        handles.iter_mut().for_each(|handle| handle.compute = compute.clone());
+    /// Says what models run on from now on, and which of them a card that the program chose does not take.
+    pub fn run_on(handles: &mut [Self], compute: &Compute, display: Display) {
+        for handle in handles {
+            let (compute, why) = compute.for_model(handle.spec());
+            if let Some(why) = why {
+                display.note(&format!("{} runs on the processor: {why}", handle.name));
+            }
+            handle.compute = compute;
+        }
     }
 
     /// Loads the weights to where the model runs.

@@ -71,6 +71,11 @@ impl Model {
         Ok(Self { handle, decoder })
     }
 
+    /// What it runs on.
+    pub fn compute(&self) -> &Compute {
+        self.decoder.compute()
+    }
+
     /// Name in tables and files.
     pub fn name(&self) -> &str {
         &self.handle.name

@@ -63,4 +63,4 @@ pub use cs_circuits::prompts::{HoldOut, PromptOptions, Protocol, Reference, Spli
 pub use cs_circuits::scan::{Ablation, ScanOptions, ValueBias};
 pub use cs_circuits::task::{RowTask, Task};
 pub use cs_engine::intervention::Stream;
-pub use cs_engine::{Options, Progress};
+pub use cs_engine::{DeviceChoice, Options, Precision, Progress};

@@ -154,6 +154,14 @@ impl Display {
         }
     }
 
+    /// A line on something that a user must know, said in quiet runs too.
+    pub fn warn(self, text: &str) {
+        if matches!(self.mode, Mode::Quiet) {
+            eprintln!("{text}");
+        }
+        self.note(text);
+    }
+
     /// A line for those who asked for more.
     pub fn detail(self, text: &str) {
         if self.verbose {

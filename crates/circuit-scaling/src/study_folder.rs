@@ -46,7 +46,7 @@ impl StudyFolder {
         match out.ancestors().find(|path| path.exists()) {
             Some(path) if !path.is_dir() => {
                 let source = std::io::Error::from(std::io::ErrorKind::NotADirectory);
-                Err(CliError::Out { path: path.to_owned(), source })
+                Err(CliError::Out { path: out.to_owned(), source })
             }
             _ => Ok(()),
         }
@@ -245,7 +245,7 @@ impl StudyFolder {
         let fail = |source| CliError::Out { path: to.clone(), source };
         to.parent().map_or(Ok(()), fs::create_dir_all).map_err(fail)?;
         fs::rename(&from, &to).map_err(fail)?;
-        display.note(&format!(
+        display.warn(&format!(
             "{} was not as this program wrote it: kept as {}",
             from.display(),
             to.display()

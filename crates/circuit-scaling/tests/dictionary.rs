@@ -26,7 +26,7 @@ fn every_table_and_column_of_a_study_is_in_the_dictionary() {
     let dir = tempfile::tempdir().unwrap();
     let run = |line: &str| succeeds(&line.split(' ').collect::<Vec<_>>(), dir.path());
     run(
-        "run -q --models mini-gpt2-s,mini-opt-s --tasks ioi,anti-repeat,induction --contrast ioi:anti-repeat,ioi:induction --effort \
+        "run -q --models mini-gpt2-m,mini-opt-s --tasks ioi,anti-repeat,induction --contrast ioi:anti-repeat,ioi:induction --effort \
          quick --prompts 24 --random-sets 4 --out s",
     );
     run("trace -q --all-heads --stream z --out s");

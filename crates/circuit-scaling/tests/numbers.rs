@@ -38,7 +38,7 @@ fn disagreements(text: &str) -> Vec<String> {
     let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
     let is_wrong = |pair: &&[&str]| {
         let one = pair[0].trim_start_matches(['(', '[', '*', '_', '"']);
-        one == "1" && NOUNS.contains(&trimmed(pair[1]).as_str())
+        one == "1" && !pair[1].starts_with('-') && NOUNS.contains(&trimmed(pair[1]).as_str())
     };
     words.windows(2).filter(is_wrong).map(|pair| pair.join(" ")).collect()
 }

@@ -160,7 +160,7 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
 
     // Which part?
     let asked = |text: &str| program(&["--quiet", "part", text, "--out", "cut"], dir.path());
-    refuses(asked("4"), &["no part 4", "1 to 3"]);
+    refuses(asked("4"), &["no part 4", "the last one is 3"]);
     refuses(asked("0"), &["from 1"]);
     let by_index = |name: &str, value: &str| {
         let mut command = command(&["--quiet", "part", "--out", "cut"], dir.path());

@@ -112,7 +112,7 @@ fn what_a_person_wrote_is_kept() {
         ("ablate", "paper/tables/dissociation.csv"),
     ] {
         fs::write(study.join(path), "mine again\n").unwrap();
-        let output = program(&[command, "--out", "study"], dir.path());
+        let output = program(&[command, "--quiet", "--out", "study"], dir.path());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success() && said.contains("kept as study/edited/"), "{command}: {said}");
         let mut name = Path::new(path).file_stem().unwrap().to_owned();

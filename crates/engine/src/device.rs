@@ -4,17 +4,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use cs_kernels::Isa;
+use cs_model::spec::ModelSpec;
 use serde::{Deserialize, Serialize};
 
-/// Why no graphics card is used.
-pub(crate) const NO_KERNELS: &str = "this build has no kernels for graphics cards";
+use crate::machine::delta::cuda::Card;
 
 /// What carries out a decoder's runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
     /// The processor.
     Cpu,
-    /// The processor, doing what a graphics card would: for checks of the [delta form](crate) and its precision. Slow.
+    /// The processor, doing what a graphics card would: for checks of the delta form and its precision. Slow.
     Delta,
     /// NVIDIA cards by their numbers, in order.
     Cuda(Vec<usize>),
@@ -151,17 +151,19 @@ pub struct Compute {
     device: Device,
     precision: Precision,
     name: String,
+    /// Whether the program chose it, and may choose the processor for a model that the device does not take.
+    is_chosen: bool,
 }
 
 impl Compute {
     /// The processor.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned() }
+        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned(), is_chosen: false }
     }
 
     /// The delta form on the processor.
     pub fn delta(precision: Precision) -> Self {
-        Self { device: Device::Delta, precision, name: format!("delta-{}", cpu_kind()) }
+        Self { device: Device::Delta, precision, name: format!("delta-{}", cpu_kind()), is_chosen: false }
     }
 
     /// The device that is asked for, if it can be used. Without a precision: float32 on the processor, [`Precision::Split`] elsewhere.
@@ -198,7 +200,8 @@ impl Compute {
                 }
                 names.dedup();
                 let (name, precision) = (names.join(", "), precision.unwrap_or(Precision::Split));
-                Ok(Self { device: Device::Cuda(asked), precision, name })
+                let is_chosen = *choice == DeviceChoice::Auto;
+                Ok(Self { device: Device::Cuda(asked), precision, name, is_chosen })
             }
         }
     }
@@ -211,7 +214,7 @@ impl Compute {
         match Self::choose(choice, precision) {
             Err(DeviceError::NoCard { asked, .. }) => {
                 let (name, precision) = (asked.to_string(), precision.unwrap_or(Precision::Split));
-                Ok(Self { device: asked, precision, name })
+                Ok(Self { device: asked, precision, name, is_chosen: false })
             }
             chosen => chosen,
         }
@@ -221,9 +224,7 @@ impl Compute {
     #[must_use]
     pub fn of_kind(kind: &str, planned: &Self) -> Self {
         match kind.rsplit_once(", ").map(|(name, precision)| (name, precision.parse())) {
-            Some((name, Ok(precision))) => {
-                Self { device: planned.device.clone(), precision, name: name.to_owned() }
-            }
+            Some((name, Ok(precision))) => Self { precision, name: name.to_owned(), ..planned.clone() },
             _ => planned.clone(),
         }
     }
@@ -231,6 +232,19 @@ impl Compute {
     /// The device.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Where a model runs, and why that is not here: the processor, for a model that the card which the program chose does not take.
+    pub fn for_model(&self, spec: &ModelSpec) -> (Self, Option<String>) {
+        match Card::cannot(spec).filter(|_| self.is_chosen) {
+            None => (self.clone(), None),
+            why => (Self::cpu(), why),
+        }
+    }
+
+    /// What it is: the kind of processor, or the card.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The precision.
@@ -279,12 +293,29 @@ pub fn devices() -> (Vec<Found>, Option<String>) {
 
 /// The graphics cards here, in order of their numbers.
 fn cards() -> Vec<Found> {
-    vec![]
+    let Ok((driver, devices)) = driver_and_devices() else { return vec![] };
+    let found = |device: &cs_cuda::Device| Found {
+        word: format!("cuda:{}", device.ordinal),
+        name: card_name(&driver, device),
+        why_not: device.check(&driver).err().map(|e| e.to_string()),
+    };
+    devices.iter().map(found).collect()
 }
 
 /// Why there are none.
 fn no_cards() -> String {
-    NO_KERNELS.to_owned()
+    driver_and_devices().err().map_or_else(String::new, |e| e.to_string())
+}
+
+fn driver_and_devices() -> Result<(cs_cuda::Driver, Vec<cs_cuda::Device>), cs_cuda::CudaError> {
+    let driver = cs_cuda::Driver::open()?;
+    let devices = driver.devices()?;
+    Ok((driver, devices))
+}
+
+/// A card as far as results depend on it: its model and its driver.
+fn card_name(driver: &cs_cuda::Driver, device: &cs_cuda::Device) -> String {
+    format!("cuda {} (driver for CUDA {})", device.name, driver.version_text())
 }
 
 /// The kind of processor, as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.

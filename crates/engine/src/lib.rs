@@ -11,6 +11,9 @@
 //! 3. in the last layer only the prompts' last tokens are carried on, and only the logits asked for are computed;
 //! 4. branches that start at the same layer are stacked into one tall matrix.
 //!
+//! On a graphics card ([`Compute`]) branches are computed as differences from the plain run, whose products half precision carries
+//! without losing float32's accuracy: the *delta form*.
+//!
 //! Prompts are cut into chunks and branches into stacks so that the [memory](Options::memory) bound holds. Neither
 //! cut, nor the number of threads, changes a bit of the result: every row of every kernel depends on that row alone.
 //!

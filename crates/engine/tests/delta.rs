@@ -2,74 +2,22 @@
 //! effects from float32's, on every checkpoint in `tests/golden` and on random models; and what must not show in a result.
 
 mod checkpoints;
+mod effects;
 mod random;
 
 use checkpoints::{Expected, decoder, golden, heads, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
-use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};
+use cs_engine::{
+    AttentionRow, Compute, EngineError, Options, Precision, Prompt, Queries, Readings, attention_rows,
+    direct_attribution,
+};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
+use effects::{apart, effects, experiments};
 use proptest::prelude::*;
 use random::{D_VOCAB, N_CTX, Parts};
-
-/// Changes of logit differences by each branch, branch by branch, prompt by prompt.
-fn effects(decoder: &Decoder, prompts: &[Prompt], branches: &[Branch]) -> Vec<f64> {
-    let readings = Readings::collect(decoder, prompts, branches, Options::default()).unwrap();
-    let difference = |logits: &[f64]| logits[0] - logits[1];
-    let of_prompt = |b, p| difference(readings.branch(b, p)) - difference(readings.plain(p));
-    (0..branches.len())
-        .flat_map(|b| (0..prompts.len()).map(move |p| (b, p)))
-        .map(|(b, p)| of_prompt(b, p))
-        .collect()
-}
-
-/// Every head's streams replaced by everything that can replace them, one at a time; then sets of heads over several layers.
-fn experiments(decoder: &Decoder) -> Vec<(&'static str, Vec<Branch>)> {
-    use Replacement::{GroupMean, OthersMean, Source, ValueBias, Zero};
-    let single = |stream, replacement| {
-        let branch = |head| Branch::patch([head], stream, replacement);
-        heads(decoder).into_iter().map(branch).collect::<Vec<Branch>>()
-    };
-    // Pairs of heads that begin alike, and everything at once.
-    let sets = |replacement| {
-        let all = heads(decoder);
-        let pair = |i: usize| Branch::ablate([all[i % 3], all[(5 * i + 4) % all.len()]], replacement);
-        let whole = Branch::ablate(all.clone(), replacement);
-        (0..all.len()).map(pair).chain([whole]).collect::<Vec<Branch>>()
-    };
-    vec![
-        ("z zero", single(Stream::Z, Zero)),
-        ("z value bias", single(Stream::Z, ValueBias)),
-        ("z group mean", single(Stream::Z, GroupMean)),
-        ("z source", single(Stream::Z, Source)),
-        ("v zero", single(Stream::V, Zero)),
-        ("v value bias", single(Stream::V, ValueBias)),
-        ("v source", single(Stream::V, Source)),
-        ("q zero", single(Stream::Q, Zero)),
-        ("q source", single(Stream::Q, Source)),
-        ("k zero", single(Stream::K, Zero)),
-        ("k source", single(Stream::K, Source)),
-        ("pattern zero", single(Stream::Pattern, Zero)),
-        ("pattern source", single(Stream::Pattern, Source)),
-        ("sets zero", sets(Zero)),
-        ("sets value bias", sets(ValueBias)),
-        ("sets mean", sets(GroupMean)),
-        ("sets source", sets(Source)),
-        ("z others", single(Stream::Z, OthersMean)),
-        ("sets others", sets(OthersMean)),
-    ]
-}
-
-/// Differences from float32's effects as a share of the largest effect: the largest, and in root mean square.
-fn apart(expected: &[f64], found: &[f64]) -> (f64, f64) {
-    assert_eq!(expected.len(), found.len());
-    let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
-    let off: Vec<f64> = expected.iter().zip(found).map(|(e, f)| (e - f).abs() / largest).collect();
-    let squares = off.iter().map(|off| off.powi(2)).sum::<f64>();
-    (off.iter().copied().fold(0.0, f64::max), (squares / off.len() as f64).sqrt())
-}
 
 #[test]
 fn effects_on_every_checkpoint_are_the_processors() {
@@ -116,6 +64,28 @@ fn logits_of_the_plain_run_are_the_processors() {
             let (most, _) =
                 apart(&expected, &logits(&decoder(&name).on(&Compute::delta(precision)).unwrap()));
             assert!(most < 5e-6, "{name}, {precision}: {most:.1e}");
+        }
+    }
+}
+
+/// What is read of the plain run beside logits.
+#[test]
+fn attention_and_direct_effects_are_the_processors() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let read = |decoder: &Decoder| -> (Vec<f64>, Vec<f64>) {
+            let mut patterns = vec![];
+            let mut keep = |row: AttentionRow<'_>| patterns.extend(row.weights.iter().map(|&w| f64::from(w)));
+            attention_rows(decoder, &prompts, Queries::All, Options::default(), &mut keep).unwrap();
+            let direct = direct_attribution(decoder, &prompts, Options::default()).unwrap();
+            (patterns, direct.unwrap_or_default().concat())
+        };
+        let expected = read(&decoder(&name));
+        for precision in [Precision::Split, Precision::Half] {
+            let found = read(&decoder(&name).on(&Compute::delta(precision)).unwrap());
+            for (expected, found) in [(&expected.0, &found.0), (&expected.1, &found.1)] {
+                assert!(expected.is_empty() || apart(expected, found).0 < 1e-5, "{name}, {precision}");
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use cs_analysis::table::Table;
 use cs_analysis::tracing::{CausalResult, read_results};
 use cs_report::Extras;
 use cs_report::extras::Experiments;
-use cs_report::notes::{Note, notes};
+use cs_report::notes::{Note, answer, best_model, notes};
 
 fn text(study: &Study, name: &str) -> String {
     let all: Vec<Note> = notes(study, &Extras::default()).unwrap();
@@ -86,7 +86,7 @@ fn a_card_says_where_its_head_attends() {
     // The other model's attention is not known.
     extras.attention.truncate(1);
     let heroes = notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "hero_heads").unwrap().text;
-    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor's first mention 0.20 ± 0.00, \
+    let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor’s first mention 0.20 ± 0.00, \
                 repeated name 0.10 ± 0.00, other tokens 0.10 ± 0.00; of the words that are no names, “to” most (0.09)\n";
     assert!(heroes.contains(line), "{heroes}");
     assert!(heroes.contains("over held-out prompts [`attention_at_last_token.csv`]"), "{heroes}");
@@ -269,4 +269,60 @@ fn models_that_do_not_do_a_task_are_named() {
     assert!(row("opt-125m").ends_with("| anti-repeat |") && row("gpt2").ends_with("| – |"), "{outline}");
     let law = outline.lines().find(|l| l.contains("shared heads at relative thresholds")).unwrap();
     assert!(law.contains("left out: opt-125m and opt-350m"), "{law}");
+}
+
+/// A joint table of one model of 12 × 12 heads: on the second task each head's effect is what `second` makes of its first and of another
+/// number of its own.
+fn planted(second: fn(f64, f64) -> f64) -> Study {
+    let mut csv = String::from("family,model,layer,head,delta_ioi,delta_anti\n");
+    let noise = |n: u32| f64::from(n.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24) - 0.5;
+    for head in 0..144u32 {
+        let (first, other) = (noise(head + 1), noise(1000 + 7 * head));
+        csv += &format!("gpt2,gpt2,{},{},{first},{}\n", head / 12, head % 12, second(first, other));
+    }
+    common::study(&csv)
+}
+
+#[test]
+fn the_answer_is_what_the_numbers_say() {
+    let verdict = |second: fn(f64, f64) -> f64| {
+        let study = planted(second);
+        let answer = answer(&study, &Extras::default());
+        assert_eq!(answer.question, "Do the same attention heads do IOI and anti-repeat?");
+        assert_eq!(answer.points.len(), 1);
+        let r = cs_report::words::correlation(&study.contrasts[0].correlations[0].pearson);
+        assert!(answer.points[0].numbers.contains(&format!("over 144 heads at r = {r}.")), "{answer:?}");
+        answer.points[0].verdict.clone()
+    };
+    assert_eq!(verdict(|a, b| a + 0.1 * b), "The same heads do IOI and anti-repeat.");
+    assert_eq!(verdict(|a, b| a + 2.0 * b), "IOI and anti-repeat share some of their heads.");
+    assert_eq!(verdict(|_, b| b), "No sign that the same heads do IOI and anti-repeat.");
+    assert_eq!(verdict(|a, b| -a + 0.1 * b), "Heads that help IOI hinder anti-repeat.");
+}
+
+#[test]
+fn the_answer_of_many_models_and_tasks_leaves_out_what_is_not_done() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "gpt2-medium", "opt-125m"]), 1.0));
+    let two = answer(&study, &Extras::default());
+    assert_eq!(best_model(&study), 1, "the larger of those that do both");
+    assert!(two.points[0].numbers.starts_with("In gpt2-medium, "), "{two:?}");
+    assert!(two.points[0].verdict.contains("the 2 models that do both"), "{two:?}");
+    assert_eq!(
+        two.caution.as_deref(),
+        Some("opt-125m does not do anti-repeat: what its heads do there says little.")
+    );
+
+    let known = common::models(&["gpt2", "opt-125m"]);
+    let (one, extras) = common::one_task(&known);
+    let one = answer(&one, &extras);
+    assert_eq!(one.question, "Which attention heads do IOI?");
+    assert!(one.points[0].verdict.contains("of the 144 heads of "), "{one:?}");
+    assert!(one.points[0].numbers.starts_with("The strongest: L"), "{one:?}");
+
+    let (six, extras) = common::six_tasks(&known);
+    let six = answer(&six, &extras);
+    assert_eq!(six.question, "Which of 6 tasks share their attention heads?");
+    assert_eq!(six.points.len(), 3, "all tasks, and two contrasts");
+    assert!(six.points[0].verdict.contains("14 of 15 pairs of tasks share heads in gpt2."), "{six:?}");
+    assert!(six.points[2].verdict.starts_with("Coloured-objects and gender"), "{six:?}");
 }

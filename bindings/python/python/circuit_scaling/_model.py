@@ -26,33 +26,34 @@ AblationKind = Literal["zero", "mean", "resample"]
 ACTIVATIONS = ("resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "pattern")
 
 
-def load(name: str | os.PathLike[str], *, device: str = "auto") -> Model:
+def load(name: str | os.PathLike[str], *, device: str = "auto", precision: str | None = None) -> Model:
     """Loads a model: a shipped miniature (``"mini-gpt2-l"``), a folder with a checkpoint, a published model's short name
     (``"gpt2"``, ``"pythia-70m@step1000"``) or a Hugging Face id, downloaded if need be.
 
-    ``device`` is ``"auto"`` or ``"cpu"``.
+    ``device`` is ``"auto"`` (a graphics card that can be used, else the processor), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``;
+    ``precision`` is ``"f32"``, ``"split"`` or ``"half"``, by default the device's own.
     """
-    _check_device(device)
-    return Model(_native.Model.load(str(name)))
+    return Model(_native.Model.load(str(name), device, precision))
 
 
-def from_transformers(model: Any, tokenizer: Any, *, name: str | None = None, device: str = "auto") -> Model:
+def from_transformers(
+    model: Any,
+    tokenizer: Any,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+) -> Model:
     """Takes a Hugging Face Transformers model that is in memory, trained or not, with its (fast) tokenizer.
 
     Parameters are read where they lie, and nothing is written to disk; the model may be trained on or deleted afterwards, but
     must not be changed by another thread meanwhile. ``name`` is the name in tables, by default the last part of the
-    model's own.
+    model's own; ``device`` and ``precision`` are those of ``load``, whatever the model is on now.
     """
     from ._transformers import parts
 
-    _check_device(device)
     own_name, files, tensors = parts(model, tokenizer)
-    return Model(_native.Model.from_memory(name or own_name, files, tensors))
-
-
-def _check_device(device: str) -> None:
-    if device not in ("auto", "cpu"):
-        raise InputError(f'there is no device "{device}" in this version: use "auto" or "cpu"')
+    return Model(_native.Model.from_memory(name or own_name, files, tensors, device, precision))
 
 
 class Model:
@@ -84,6 +85,10 @@ class Model:
     """Tokens of the longest prompt it reads."""
     n_params: int
     """Parameters; a tied unembedding counts once."""
+    device: str
+    """What it runs on: the kind of processor, or the card."""
+    precision: str
+    """How products are computed there: ``f32``, ``split`` or ``half``."""
     bos_id: int | None
     """The token that stands before every prompt, if any."""
     notes: list[str]

@@ -87,26 +87,34 @@ pub fn ablate_models(
     display: Display,
 ) -> Result<String, CliError> {
     let layout = folder.layout.clone();
-    let (contrast, tau) = (heads.contrast(), heads.classified.tau);
+    let contrast = heads.contrast();
+    let mut own = Vec::new();
+    for handle in handles.iter().filter(|handle| heads.of_model(&handle.name).is_some()) {
+        own.push(ablate_model(folder, &layout, heads, handle, options, display)?);
+    }
+    // Sets that were ablated in another way, or of other heads, do not belong into the same tables.
+    let method = |file: &AblationFile| {
+        let settings = &file.ablation.settings;
+        let AblationSettings { ablation, value_bias, reference, tau, .. } = settings.clone();
+        (ablation, value_bias, reference, tau)
+    };
+    let now = own.first().map(method);
     let mut files = Vec::new();
     for model in &heads.classified.models {
         let name = &model.info.model;
-        if let Some(handle) = handles.iter().find(|handle| handle.name == *name) {
-            files.push(ablate_model(folder, &layout, heads, handle, options, display)?);
-            continue;
-        }
         let path = layout.model_ablation(contrast, name);
-        if !path.exists() {
-            continue;
-        }
-        let file = AblationFile::read(&path, contrast)?;
-        if file.ablation.settings.tau == tau {
-            files.push(file);
-        } else {
-            display.note(&format!(
-                "left out: {name}, whose sets were ablated with --tau {} and not {tau}: ablate them again",
-                file.ablation.settings.tau
-            ));
+        if let Some(at) = own.iter().position(|file| file.ablation.origin.model == *name) {
+            files.push(own.swap_remove(at));
+        } else if path.exists() {
+            let file = AblationFile::read(&path, contrast)?;
+            if now.as_ref().is_none_or(|now| method(&file) == *now) {
+                files.push(file);
+            } else {
+                let (ablation, value_bias, _, tau) = method(&file);
+                display.note(&format!(
+                    "left out: {name}, whose sets were ablated with --ablation {ablation} --value-bias {value_bias} --tau {tau}"
+                ));
+            }
         }
     }
     write_tables(folder, contrast, files, display)

@@ -89,7 +89,7 @@ impl OpenStudy {
         if args.models.is_empty() {
             let reopened = models.iter().map(|m| reopen(&layout, m, display));
             let mut handles = reopened.collect::<Result<Vec<ModelHandle>, _>>()?;
-            ModelHandle::run_on(&mut handles, &compute);
+            ModelHandle::run_on(&mut handles, &compute, display);
             return Ok(Self { effects, contrasts, handles });
         }
         let place = |name: &str| models.iter().position(|m| m.info.model == name);
@@ -102,7 +102,7 @@ impl OpenStudy {
             return Err(CliError::not_scanned(unknown, &tasks, layout.root()));
         }
         let mut handles = ModelHandle::fetch_all(&args.models, display)?;
-        ModelHandle::run_on(&mut handles, &compute);
+        ModelHandle::run_on(&mut handles, &compute, display);
         handles.sort_by_key(|s| place(&s.name));
         Ok(Self { effects, contrasts, handles })
     }

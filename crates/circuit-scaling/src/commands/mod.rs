@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod inspect;
 pub mod models;
 pub mod parts;
+mod places;
 pub mod plan;
 pub mod predict;
 pub mod presentation;

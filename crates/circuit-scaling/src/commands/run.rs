@@ -1,10 +1,9 @@
 //! `run`: the whole study, from models to the page with everything on it, stage by stage.
 
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use cs_analysis::contrast::{Contrast, IOI};
+use cs_analysis::contrast::Contrast;
 use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use cs_analysis::study::Study;
@@ -22,13 +21,11 @@ use super::attend::attend_models;
 use super::checked::CheckedRun;
 use super::costs::{StageCost, costs};
 use super::experiment::StudyHeads;
+use super::places::{found, where_to_look};
 use super::plan::duration;
 use super::rest::{Asked, Rest};
 use super::roles::score_models;
-use super::scan::{
-    ModelScan, NAME_OF_IOI_SCANS, check_memory, check_references, note_left_out, prompts_folder, resolve,
-    step,
-};
+use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
 use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
@@ -59,42 +56,6 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         run.say_what_it_takes()?;
     }
     run.all_stages()
-}
-
-/// A line for each thing that these stages leave.
-fn where_to_look(layout: &Layout, stages: &[Stage], tasks: &[Task]) -> String {
-    let places = [
-        (Stage::Report, "Open in a browser", layout.root().join(cs_report::html::FILE_NAME)),
-        (Stage::Notes, "Notes", layout.notes()),
-        (Stage::Figures, "Figures", layout.figures()),
-        (Stage::Tables, "Tables", layout.tables()),
-        (Stage::Scan, "Scans and prompts", layout.results()),
-    ];
-    let mut text = String::from("\n");
-    for (_, what, path) in places.iter().filter(|(stage, ..)| stages.contains(stage)) {
-        let _ = writeln!(text, "{what:18} {}", path.display());
-    }
-    if stages.contains(&Stage::Scan) && tasks.iter().any(|task| task.name() == IOI) {
-        let _ = writeln!(text, "{:18} {NAME_OF_IOI_SCANS}", "");
-    }
-    text
-}
-
-/// What the stages before the presentation have written so far: each file's path and content.
-fn found(layout: &Layout, contrasts: &[Contrast]) -> Vec<(PathBuf, Option<Digest256>)> {
-    let mut folders = vec![layout.tables(), layout.attention_folder()];
-    for contrast in contrasts {
-        folders.push(layout.ablation_folder(contrast));
-        folders.extend(layout.causal_results(contrast, "v").parent().map(Path::to_owned));
-    }
-    let entries = folders.into_iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    let with_digest = |path: PathBuf| {
-        let digest = Digest256::of_file(&path);
-        (path.strip_prefix(layout.root()).map(Path::to_owned).unwrap_or(path), digest)
-    };
-    paths.into_iter().map(with_digest).collect()
 }
 
 /// A run under way.
@@ -130,7 +91,7 @@ impl Run {
             true => ModelHandle::fetch_all(models, display)?,
             false => ModelHandle::open_all(models, display)?,
         };
-        ModelHandle::run_on(&mut handles, compute);
+        ModelHandle::run_on(&mut handles, compute, display);
         let folder = StudyFolder::open(&args.tables.study.out)?;
         let mut run = Self {
             args,

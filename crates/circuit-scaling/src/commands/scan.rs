@@ -36,7 +36,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     measure.name_models()?;
     let compute = measure.device.choose(display)?;
     let mut handles = ModelHandle::fetch_all(&measure.models, display)?;
-    ModelHandle::run_on(&mut handles, &compute);
+    ModelHandle::run_on(&mut handles, &compute, display);
     for handle in &handles {
         check_heads(handle.spec(), &args.heads)
             .map_err(|source| CliError::Scan { model: handle.name.clone(), source })?;
@@ -56,7 +56,11 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
         } else {
             scan.run(&mut folder, &handle.load()?, display)?;
         }
-        describe(&mut text, &ScanFile::read(&folder.layout.scan(task.name(), &handle.name))?);
+        describe(
+            &mut text,
+            &ScanFile::read(&folder.layout.scan(task.name(), &handle.name))?,
+            matches!(task, Task::Rows(_)),
+        );
     }
     let _ = writeln!(text, "{ACCURACY}");
     let _ = writeln!(text, "Scans are in {}", folder.layout.results().display());
@@ -307,7 +311,7 @@ fn origin(meta: &ScanMeta) -> String {
 }
 
 /// One model's baseline and its five strongest heads either way.
-fn describe(text: &mut String, scan: &ScanFile) {
+fn describe(text: &mut String, scan: &ScanFile, is_file: bool) {
     let head = |h: &cs_analysis::scan_file::HeadDelta| format!("L{}H{} {:+.3}", h.layer, h.head, h.delta);
     let list = |heads: &[cs_analysis::scan_file::HeadDelta]| {
         heads.iter().take(5).map(head).collect::<Vec<_>>().join(", ")
@@ -329,8 +333,9 @@ fn describe(text: &mut String, scan: &ScanFile) {
     if base.base_logit_diff_ci_low.is_none() {
         let _ = writeln!(
             text,
-            "  intervals over prompts: not estimable from {}; at least {FEWEST_PROMPTS} per split are needed (--prompts)",
-            counted(base.n_distinct_prompts as usize, "distinct prompt", "distinct prompts")
+            "  intervals over prompts: not estimable from {}; at least {FEWEST_PROMPTS} per split are needed ({})",
+            counted(base.n_distinct_prompts as usize, "distinct prompt", "distinct prompts"),
+            if is_file { "more rows" } else { "--prompts" }
         );
     }
     if base.performance().does_task() == Some(false) {

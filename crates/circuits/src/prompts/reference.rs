@@ -104,7 +104,7 @@ impl TokenizedPrompts {
                 task,
                 model,
                 alone: format!(
-                    "{} of {},  such as the one {} prompt of {} of template {:?}",
+                    "{} of {}, such as the one {} prompt of {} of template {:?}",
                     groups.len(),
                     counted(n_groups, "group of prompts", "groups of prompts"),
                     example.split,

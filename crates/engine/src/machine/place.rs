@@ -4,7 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Machine;
 use super::cpu::Cpu;
+use super::delta::cuda::Card;
 use super::delta::host::Host;
+use super::delta::ops::Ops;
 use super::delta::{Delta, ModelOn, formats};
 use crate::decoder::Decoder;
 use crate::device::{Compute, Device};
@@ -16,6 +18,8 @@ pub(crate) enum Place {
     Cpu,
     /// The delta form on the processor.
     Delta(Mutex<ModelOn<Host>>),
+    /// The delta form on a graphics card.
+    Cuda(Box<Mutex<ModelOn<Card>>>),
 }
 
 impl Place {
@@ -30,10 +34,21 @@ impl Place {
                 let (stored, parts) = formats(decoder.weights(), compute.precision());
                 Ok(Self::Delta(Mutex::new(ModelOn::new(Host::new(parts, stored), decoder))))
             }
-            Device::Cuda(_) => Err(EngineError::Device {
-                device: compute.device().to_string(),
-                problem: crate::device::NO_KERNELS.to_owned(),
-            }),
+            Device::Cuda(cards) => {
+                let problem =
+                    |problem: String| EngineError::Device { device: compute.device().to_string(), problem };
+                let &[card] = &cards[..] else {
+                    return Err(problem("a model runs on one card: name one".to_owned()));
+                };
+                if let Some(why) = Card::cannot(decoder.spec()) {
+                    return Err(problem(format!("{why}: use --device cpu")));
+                }
+                let (stored, parts) = formats(decoder.weights(), compute.precision());
+                let card = Card::open(card, parts, stored).map_err(|e| problem(e.to_string()))?;
+                let mut model = ModelOn::new(card, decoder);
+                model.ops.status()?;
+                Ok(Self::Cuda(Box::new(Mutex::new(model))))
+            }
         }
     }
 }
@@ -51,6 +66,7 @@ pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> J::Output {
     match decoder.place() {
         Place::Cpu => job.run(&mut Cpu::new(decoder)),
         Place::Delta(model) => job.run(&mut Delta::new(decoder, &mut lock(model))),
+        Place::Cuda(model) => job.run(&mut Delta::new(decoder, &mut lock(model))),
     }
 }
 

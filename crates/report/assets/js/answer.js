@@ -37,9 +37,11 @@ function numbersOfModels() {
       one("Σ|Δ| in its top 5%", [0, 1], (m) => ({ value: m.measures[0]?.top_5pct_share }), share)];
   }
   if (study.overlaps.length) {
-    const pairs = (m) => study.overlaps.filter((o) => models[o.model] === m);
+    // What heads do for a task that their model does not do says little.
+    const isDone = (m) => (t) => !m.not_done.includes(tasks[t].label);
+    const pairs = (m) => study.overlaps.filter((o) => models[o.model] === m && o.tasks.every(isDone(m)));
     return [one("tasks done", [0, tasks.length], (m) => ({ value: tasks.length - m.not_done.length }), ({ value }) => `${value} of ${tasks.length}`),
-      one("mean r over pairs of tasks", [-1, 1], (m) => ({ value: mean(pairs(m).map((o) => o.pearson[0]).filter(known)) }), ({ value }) => fixed(value, 2)),
+      one("mean r over pairs of tasks done", [-1, 1], (m) => ({ value: mean(pairs(m).map((o) => o.pearson[0]).filter(known)) }), ({ value }) => fixed(value, 2)),
       one("mean share of strong heads in common", [0, 1], (m) => ({ value: mean(pairs(m).map((o) => o.jaccard[0]).filter(known)) }), share)];
   }
   if (!contrast) return [];
@@ -54,6 +56,7 @@ withContrast(() => {
   $("numbers").hidden = !panels.length;
   if (!panels.length) return;
   const hasEnds = models.some((m) => panels.some((panel) => panel.of(m).some((mark) => known(mark.ends?.[0]))));
+  $("numbers-click").hidden = models.length < 2;
   $("numbers-note").textContent = hasEnds ? "Lines: 95% intervals." : "";
   const cells = (m) => panels.map((panel) => {
     const marks = panel.of(m);

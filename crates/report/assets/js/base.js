@@ -77,6 +77,8 @@ const contrastLabel = (c) => c.sides.map((t) => tasks[t].label).join(" : ");
 /** The digits of |v|; exact ties go to the even digit, as in the notes, where toFixed goes up. */
 function rounded(v, digits) {
   const size = Math.abs(v);
+  const place = size * 10 ** digits;
+  if (Math.abs(place - Math.floor(place) - 0.5) > 1e-6) return size.toFixed(digits);
   // All digits of the binary number: a tie is a 5 with nothing after it.
   const exact = size.toFixed(60);
   const at = exact.indexOf(".") + 1 + digits;

@@ -85,7 +85,12 @@ function drawPhase() {
   };
   const ticks = phase.scale === "asinh" ? effectTicks(largest) : {};
   // The strongest heads of one model are named.
-  const named = phase.model === "" ? [] : shown.filter(({ m, i }) => cell(models[m], "category", i) !== WEAK).slice(0, 5);
+  const [width, height] = ["x", "y"].map((side) => { const [low, high] = reach(side); return high - low; });
+  const apart = (a, b) => Math.hypot((place(a.at[0]) - place(b.at[0])) / width, (place(a.at[1]) - place(b.at[1])) / height) > 0.11;
+  const named = [];
+  for (const head of phase.model === "" ? [] : shown) {
+    if (named.length < 5 && cell(models[head.m], "category", head.i) !== WEAK && named.every((other) => apart(head, other))) named.push(head);
+  }
   const annotations = named.map(({ m, i, at }, k) => ({ x: place(at[0]), y: place(at[1]), text: headName(models[m], i), showarrow: true, arrowhead: 0, arrowwidth: 0.6,
     arrowcolor: guide(), ax: [24, -24, 26, -26, 0][k] , ay: [-14, -16, 14, 16, -24][k], font: { size: 11 } }));
   // On a phone the boxes above say what colours and signs mean.

@@ -21,12 +21,10 @@ function followAddress() {
 
 useContrast(Math.max(0, fromAddress()));
 // What the answer is read from stands beside it: the matrix of many tasks, the phase space of two, the heads of one.
-const picture = study.overlaps.length ? "overlap" : contrast ? "phase" : tasks.length === 1 ? "strongest" : null;
-if (picture) {
-  $("picture").append($(picture));
-  document.querySelector(`nav a[href="#${picture}"]`)?.remove();
-} else $("overview").classList.add("alone");
-if (picture === "strongest") strongestSection();
+const pictures = [study.overlaps.length && "overlap", contrast && "phase", tasks.length === 1 && "strongest"].filter(Boolean);
+if (pictures.length) $("picture").append(...pictures.map($));
+else $("overview").classList.add("alone");
+if (pictures.includes("strongest")) strongestSection();
 else leaveOut("strongest");
 if (study.overlaps.length) overlapSection();
 else leaveOut("overlap");

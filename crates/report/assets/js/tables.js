@@ -12,7 +12,7 @@ function tablesSection() {
   const tables = JSON.parse($("tables-data").textContent);
   $("table-list").append(...tables.map((t) => element("li", {},
     known(t.gz) ? element("button", { type: "button", onclick: () => download(t) }, t.name + ".csv") : t.name + ".csv",
-    ` (${counted(t.rows, "row", "rows")}, ${bytes(t.bytes)}${known(t.gz) ? "" : "; too large for this page"})`)));
+    known(t.about) ? `: ${t.about}` : "", ` (${counted(t.rows, "row", "rows")}, ${bytes(t.bytes)}${known(t.gz) ? "" : "; too large for this page"})`)));
   if (study.raw.length) {
     $("raw-note").append("Not on this page, since they are large; in the study’s folder: ",
       ...study.raw.flatMap((file, i) => [i ? ", " : "", element("code", {}, file.path), ` (${file.what}, ${bytes(file.bytes)})`]), ".");

@@ -148,8 +148,18 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style)
         ends.filter_map(percent).map(|v| v.clamp(-reach, reach)).chain([0.0, 100.0]).collect();
     let (low, high) =
         values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-    let see =
-        format!("Later layers make up for {} of what helping heads say.", words::from_to(low, high, 0, "%"));
+    let range = |low: f64, high: f64| words::from_to(low, high, 0, "%");
+    let see = if low >= 0.0 {
+        format!("Later layers make up for {} of what helping heads say.", range(low, high))
+    } else if high <= 0.0 {
+        format!("Later layers make the loss worse, by {} of what helping heads say.", range(-high, -low))
+    } else {
+        format!(
+            "Later layers make up for up to {} of what helping heads say, or make the loss worse by up to {}.",
+            range(high, high),
+            range(-low, -low)
+        )
+    };
     let sheet = Sheet { name, title: "", body_mm: 60.0, legend, see, caption };
     let figure = sheet.draw(style, |body| {
         let x = Axis::sizes(sized.iter().filter_map(|r| r.info.params_m));

@@ -231,15 +231,13 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families, style: 
 /// `concentration_scaling`: how much of the effect few heads hold.
 pub(super) fn concentration(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let contrast = study.contrast();
-    let rows = [
-        ("top 5%", "% of Σ|Δ|", "top_5pct_share"),
-        ("participation", "% of heads", "participation_fraction"),
-    ];
+    let rows =
+        [("top 5% (% of Σ|Δ|)", "top_5pct_share"), ("participation (% of heads)", "participation_fraction")];
     let panels: Vec<Measure> = rows
         .into_iter()
-        .flat_map(|(title, unit, column)| {
+        .flat_map(|(unit, column)| {
             Side::BOTH.map(|task| Measure {
-                title: format!("{title}, {}", side_label(contrast, task)),
+                title: side_label(contrast, task),
                 unit,
                 column: format!("{column}_{}", contrast.key(task)),
             })

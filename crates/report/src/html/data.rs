@@ -4,6 +4,7 @@ use cs_analysis::ablation::{SummaryRow, TaskSummary};
 use cs_analysis::attention::TokenRole;
 use cs_analysis::categories::RELATIVE_TAU;
 use cs_analysis::contrast::{Category, Side};
+use cs_analysis::dictionary::describe;
 use cs_analysis::effects::{HEAD_EFFECTS, ModelEffects};
 use cs_analysis::model_measures::{TaskCorrelation, measure_names};
 use cs_analysis::overlap::Overlap;
@@ -275,7 +276,9 @@ fn table(table: &Table, room: &mut usize) -> std::io::Result<Value> {
     let csv = Table { name: table.name.clone(), columns }.to_csv();
     let packed = Some(compressed(csv.as_bytes())?).filter(|packed| packed.len() <= *room);
     *room -= packed.as_ref().map_or(0, String::len);
-    Ok(json!({ "name": table.name, "rows": table.n_rows(), "bytes": csv.len(), "gz": packed }))
+    Ok(json!({
+        "name": table.name, "about": describe(&table.name), "rows": table.n_rows(), "bytes": csv.len(), "gz": packed,
+    }))
 }
 
 /// A number to [`TABLE_DIGITS`] significant digits.

@@ -128,7 +128,8 @@ fn caution(study: &Study) -> Option<String> {
         format!("{} {verb} not do {}", words::list(models), words::list_of_any(tasks))
     };
     let all: Vec<String> = groups.iter().map(sentence).collect();
-    (!all.is_empty()).then(|| format!("{}: what their heads do there says little.", all.join("; ")))
+    let whose = if groups.iter().map(|group| group.1.len()).sum::<usize>() == 1 { "its" } else { "their" };
+    (!all.is_empty()).then(|| format!("{}: what {whose} heads do there says little.", all.join("; ")))
 }
 
 /// How the correlation over the heads of one model is read.
@@ -336,17 +337,26 @@ fn of_task(study: &Study, best: usize, place: usize) -> Point {
 fn of_overlaps(study: &Study, best: usize) -> Point {
     let name = study.effects.models.get(best).map_or("", |m| m.info.model.as_str());
     let of_best = |o: &&Overlap| o.info.model == name && o.pearson.estimate.is_some();
-    let mut own: Vec<&Overlap> = study.overlaps.iter().filter(of_best).collect();
+    let all: Vec<&Overlap> = study.overlaps.iter().filter(of_best).collect();
+    let are_done = |o: &&&Overlap| o.info.tasks_not_done().is_empty();
+    let mut own: Vec<&Overlap> = all.iter().filter(are_done).copied().collect();
+    let tasks = if own.len() == all.len() {
+        "pairs of tasks share heads in"
+    } else if own.is_empty() {
+        own = all;
+        "pairs of tasks, of which it does not do both, share heads in"
+    } else {
+        "pairs of the tasks that it does share heads in"
+    };
     own.sort_by(|a, b| b.pearson.estimate.unwrap_or(0.0).total_cmp(&a.pearson.estimate.unwrap_or(0.0)));
     let (Some(most), Some(least)) = (own.first(), own.last()) else {
         return Point { verdict: format!("No two tasks compare in {name}."), numbers: String::new() };
     };
-    let above =
-        own.iter().filter(|o| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0)).count();
-    let verdict = match above {
-        0 => format!("No two tasks are shown to share heads in {name}."),
-        n if n == own.len() => format!("All {} pairs of tasks share heads in {name}.", own.len()),
-        n => format!("{n} of {} pairs of tasks share heads in {name}.", own.len()),
+    let is_above = |o: &&&Overlap| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
+    let verdict = match own.iter().filter(is_above).count() {
+        0 => format!("None of {} {tasks} {name}, as far as can be shown.", own.len()),
+        n if n == own.len() => format!("All {n} {tasks} {name}."),
+        n => format!("{n} of {} {tasks} {name}.", own.len()),
     };
     let pair = |contrast: &Contrast| contrast.tasks().map(task_label).join(" and ");
     let numbers = format!(

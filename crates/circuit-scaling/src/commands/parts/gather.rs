@@ -43,7 +43,7 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let wave = plan.wave(out)?.clone();
     let mut gathering = Gathering::new(&plan, &wave, &run);
     if let Some(kind) = &gathering.device {
-        ModelHandle::run_on(&mut run.handles, &Compute::of_kind(kind, &compute));
+        ModelHandle::run_on(&mut run.handles, &Compute::of_kind(kind, &compute), display);
     }
     match wave.kind {
         WaveKind::Scans => gathering.scans(&mut run, &prompts, display)?,

@@ -244,7 +244,8 @@ impl Job<'_> {
         let at = self.plan.models.iter().position(|model| model.name == name);
         let typed = at.and_then(|at| args.measure.models.get(at)).map_or(name, String::as_str);
         let mut handle = ModelHandle::open(typed, self.display)?;
-        handle.compute = args.measure.device.choose(self.display)?;
+        let compute = args.measure.device.choose(self.display)?;
+        ModelHandle::run_on(std::slice::from_mut(&mut handle), &compute, self.display);
         check_weights(self.plan, &handle)?;
         handle.info.checkpoint.check_memory()?;
         Ok(handle)

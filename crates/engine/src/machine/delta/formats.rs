@@ -2,6 +2,7 @@
 
 use cs_kernels::PackedMatrix;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::ops::{Parts, Stored};
 use crate::device::Precision;
@@ -64,9 +65,9 @@ fn matrices(weights: &Weights) -> impl Iterator<Item = &PackedMatrix> {
 
 /// Whether halves hold a matrix exactly.
 fn is_exact(matrix: &PackedMatrix, to_half: fn(f32) -> f32) -> bool {
-    let mut row = vec![0.0; matrix.n()];
-    (0..matrix.k()).all(|i| {
-        matrix.copy_row(i, &mut row);
+    let is_exact = |row: &mut Vec<f32>, i: usize| {
+        matrix.copy_row(i, row);
         row.iter().all(|&x| to_half(x) == x)
-    })
+    };
+    (0..matrix.k()).into_par_iter().map_init(|| vec![0.0; matrix.n()], is_exact).all(|exact| exact)
 }

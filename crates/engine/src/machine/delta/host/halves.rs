@@ -77,10 +77,16 @@ impl Matrix {
         Self { d_in, d_out, hi, lo, scale: 1.0 / scale }
     }
 
-    /// `W[row, col]`
-    pub fn get(&self, row: usize, col: usize) -> f32 {
-        let at = row * self.d_out + col;
-        (self.hi[at] + self.lo.get(at).map_or(0.0, |lo| lo / LO)) * self.scale
+    /// Adds `a W[row, first..]` to as many sums.
+    pub fn add_row(&self, row: usize, first: usize, a: f32, sums: &mut [f64]) {
+        let at = row * self.d_out + first..row * self.d_out + first + sums.len();
+        for (sum, w) in sums.iter_mut().zip(&self.hi[at.clone()]) {
+            *sum += f64::from(a) * f64::from(w * self.scale);
+        }
+        let lo = self.lo.get(at).unwrap_or(&[]);
+        for (sum, w) in sums.iter_mut().zip(lo) {
+            *sum += f64::from(a) * f64::from(w / LO * self.scale);
+        }
     }
 
     /// `out = a W[:, first..]`, as many columns as `out` has, by the table at [`Parts`].
@@ -150,8 +156,13 @@ mod tests {
         for size in [1e-30, 1e-3, 1.0, 4e7, 1e30] {
             let values: Vec<f32> = (0..60).map(|i| (i as f32 * 0.7).cos() * size).collect();
             let matrix = Matrix::new(Stored::F16Pair, 6, 10, values.clone());
-            for (i, x) in values.iter().enumerate() {
-                assert!((matrix.get(i / 10, i % 10) - x).abs() <= x.abs() * 2f32.powi(-21), "{size}: {x}");
+            for (row, values) in values.chunks(10).enumerate() {
+                let mut found = [0.0; 10];
+                matrix.add_row(row, 0, 1.0, &mut found);
+                let close = |(x, found): (&f32, &f64)| {
+                    (found - f64::from(*x)).abs() <= f64::from(x.abs()) * 2f64.powi(-21)
+                };
+                assert!(values.iter().zip(&found).all(close), "{size}: {found:?}, not {values:?}");
             }
         }
     }

@@ -206,10 +206,10 @@ impl Ops for Host {
         assert_eq!(a.len(), rows * w.d_in);
         let rows = out.par_chunks_exact_mut(columns.len()).zip(a.par_chunks_exact(w.d_in));
         rows.for_each(|(out, a)| {
-            for (out, j) in out.iter_mut().zip(columns.clone()) {
-                let product: f64 =
-                    a.iter().enumerate().map(|(k, &a)| f64::from(a) * f64::from(w.get(k, j))).sum();
-                let sum = (product + bias.map_or(0.0, |bias| f64::from(bias[j]))) as f32;
+            let mut sums = vec![0.0; columns.len()];
+            a.iter().enumerate().for_each(|(k, &a)| w.add_row(k, columns.start, a, &mut sums));
+            for ((out, sum), j) in out.iter_mut().zip(sums).zip(columns.clone()) {
+                let sum = (sum + bias.map_or(0.0, |bias| f64::from(bias[j]))) as f32;
                 *out = if accumulate { *out + sum } else { sum };
             }
         });

@@ -1,0 +1,36 @@
+//! NVIDIA cards, from a program that is built without CUDA and starts without a card.
+//!
+//! The driver is opened at run time ([`Driver`]) and gives the cards ([`Device`]). A card in use is a [`Context`]: memory as
+//! [`Array`]s, and [`Kernels`], compiled ahead by `tools/gpu_kernels` and carried in the program, started by
+//! [`Kernel::launch`]. Everything runs in the order in which it is asked for. No CUDA library is needed beside the driver.
+//!
+//! ```no_run
+//! use cs_cuda::{Arguments, Context, Driver, Kernels};
+//!
+//! let driver = Driver::open()?;
+//! let card = &driver.devices()?[0];
+//! card.check(&driver)?;
+//! let context = Context::new(&driver, card)?;
+//! let x = context.upload(&[1.0f32, 2.0])?;
+//! let y = context.upload(&[10.0f32, 20.0])?;
+//! let add = Kernels::new(&context)?.get("add")?;
+//! add.launch([1, 1, 1], Arguments::new().array(&x).array(&y).int(2))?;
+//! assert_eq!(x.to_vec()?, [11.0, 22.0]);
+//! # Ok::<(), cs_cuda::CudaError>(())
+//! ```
+
+mod context;
+mod driver;
+mod error;
+mod kernels;
+mod memory;
+mod module;
+mod sys;
+
+pub use context::Context;
+pub use driver::{DRIVER_VARIABLE, Device, Driver};
+pub use error::CudaError;
+pub use kernels::{Kernel, Kernels, Manifest, Part, Shape, TIMES_VARIABLE};
+pub use memory::{Array, Element};
+pub use module::Arguments;
+pub use sys::Address;

@@ -1,0 +1,428 @@
+//! Every kernel on a card against the plain loops of `fake_driver`, launched with the same arguments on both; and what products
+//! give per second. Skipped where there is no card that can be used, and says so.
+//!
+//!     cargo test --release --workspace --test card -- --nocapture
+
+use std::time::Instant;
+
+use cs_cuda::{Arguments, Array, Context, Driver, Kernels};
+use half::{bf16, f16};
+
+/// One of the two that do the same.
+struct Side {
+    context: Context,
+    kernels: Kernels,
+}
+
+impl Side {
+    fn new(driver: &Driver) -> Option<Self> {
+        let devices = driver.devices().ok()?;
+        let device = devices.iter().find(|device| device.check(driver).is_ok())?;
+        let context = Context::new(driver, device).expect("a context");
+        let kernels = Kernels::new(&context).expect("kernels");
+        Some(Self { context, kernels })
+    }
+
+    fn floats(&self, values: &[f32]) -> Array<f32> {
+        self.context.upload(values).expect("memory")
+    }
+
+    fn ints(&self, values: &[u32]) -> Array<u32> {
+        self.context.upload(values).expect("memory")
+    }
+
+    fn bits(&self, values: &[u16]) -> Array<u16> {
+        self.context.upload(values).expect("memory")
+    }
+
+    /// Memory that a kernel has to fill.
+    fn nan(&self, len: usize) -> Array<f32> {
+        self.floats(&vec![f32::NAN; len])
+    }
+
+    fn nan_bits(&self, len: usize) -> Array<u16> {
+        self.bits(&vec![u16::MAX; len])
+    }
+
+    fn launch(&self, name: &str, grid: [usize; 3], arguments: Arguments) {
+        self.kernels.get(name).expect(name).launch(grid, arguments).expect(name);
+    }
+
+    fn tiles(&self, name: &str, m: usize, n: usize) -> [usize; 3] {
+        let shape = &self.kernels.get(name).expect(name).shape;
+        [m.div_ceil(shape.bm) * n.div_ceil(shape.bn), 1, 1]
+    }
+}
+
+/// Numbers between -1 and 1 that are cheap to draw.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn vector(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.next()).collect()
+    }
+
+    fn below(&mut self, bound: usize, n: usize) -> Vec<u32> {
+        (0..n)
+            .map(|_| ((self.next() * 0.5 + 0.5) * bound as f32) as u32)
+            .map(|i| i.min(bound as u32 - 1))
+            .collect()
+    }
+}
+
+fn padded(n: usize) -> usize {
+    n.next_multiple_of(64)
+}
+
+/// `[rows, cols]` in two parts, padded.
+fn split(values: &[f32], cols: usize, is_brain: bool) -> (Vec<u16>, Vec<u16>) {
+    let (mut hi, mut lo) = (vec![], vec![]);
+    for row in values.chunks_exact(cols) {
+        for &x in row.iter().chain(std::iter::repeat_n(&0.0, padded(cols) - cols)) {
+            if is_brain {
+                let first = bf16::from_f32(x);
+                hi.push(first.to_bits());
+                lo.push(bf16::from_f32(x - first.to_f32()).to_bits());
+            } else {
+                let first = f16::from_f32(x);
+                hi.push(first.to_bits());
+                lo.push(f16::from_f32((x - first.to_f32()) * 2048.0).to_bits());
+            }
+        }
+    }
+    (hi, lo)
+}
+
+fn joined(hi: &[u16], lo: &[u16], is_brain: bool) -> Vec<f32> {
+    let join = |(&hi, &lo): (&u16, &u16)| {
+        if is_brain {
+            bf16::from_bits(hi).to_f32() + bf16::from_bits(lo).to_f32()
+        } else {
+            f16::from_bits(hi).to_f32() + f16::from_bits(lo).to_f32() / 2048.0
+        }
+    };
+    hi.iter().zip(lo).map(join).collect()
+}
+
+/// Rows padded down to a multiple of 64.
+fn padded_rows(values: &[f32], cols: usize) -> Vec<f32> {
+    let mut out = values.to_vec();
+    out.resize(padded(values.len() / cols) * cols, 0.0);
+    out
+}
+
+fn compare(name: &str, card: &[f32], host: &[f32], bound: f32) {
+    assert_eq!(card.len(), host.len());
+    let largest = host.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+    assert!(host.iter().all(|x| x.is_finite()) && largest > 0.0, "{name}: the host's");
+    let off = card
+        .iter()
+        .zip(host)
+        .fold(0.0f32, |max, (a, b)| if a.is_nan() { f32::NAN } else { max.max((a - b).abs()) });
+    println!("{name:28} largest difference {:.1e}", off / largest);
+    assert!(off / largest <= bound, "{name}: {:.1e} of the largest", off / largest);
+}
+
+type Case = Box<dyn Fn(&Side) -> Vec<f32>>;
+
+fn products(cases: &mut Vec<(String, Case, f32)>) {
+    // Widths of every kind: aligned, odd, less than a tile, more than one.
+    for (m, k, n) in [(300, 192, 260), (37, 50, 70), (5, 15, 31)] {
+        for (half, is_brain) in [("f16", false), ("bf16", true)] {
+            let odd = if n % 4 == 0 { "" } else { "_odd" };
+            let bound = if is_brain { 4e-5 } else { 1e-5 };
+            let mut draw = Draw(1);
+            let (a, w) = (split(&draw.vector(m * k), k, is_brain), draw.vector(k * n));
+            let w = split(&padded_rows(&w, n), n, is_brain);
+            let (residual, source) = (draw.vector(m * n), draw.below(m, m));
+            let (parts, weights) = (a.clone(), w.clone());
+            let name = format!("product_{half}{odd}");
+            let of = name.clone();
+            let case = move |side: &Side| {
+                let out = side.nan(m * n);
+                let (hi, lo) = (side.bits(&parts.0), side.bits(&parts.1));
+                let (w, w_lo) = (side.bits(&weights.0), side.bits(&weights.1));
+                let (residual, source) = (side.floats(&residual), side.ints(&source));
+                let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
+                let arguments =
+                    arguments.array(&residual).array(&source).ints([m, n, padded(k)]).flag(true).flag(true);
+                let arguments = arguments.float(0.5).ints([padded(n), n]).flag(true).int(2);
+                side.launch(&of, side.tiles(&of, m, n), arguments);
+                out.to_vec().expect("a result")
+            };
+            cases.push((format!("{name} {m} {k} {n}"), Box::new(case), bound));
+            for (kind, act) in [("act", "sig"), ("act", "erf"), ("gate", "sig"), ("gate", "erf")] {
+                let name = format!("product_{kind}_{half}_{act}{odd}");
+                let of = name.clone();
+                let (parts, weights) = (a.clone(), w.clone());
+                let nodes = 7;
+                let (plain, plain_up, up) =
+                    (draw.vector(nodes * n), draw.vector(nodes * n), draw.vector(m * n));
+                let plain_of = draw.below(nodes, 10);
+                let case = move |side: &Side| {
+                    let (out_hi, out_lo) = (side.nan_bits(m * padded(n)), side.nan_bits(m * padded(n)));
+                    let (hi, lo) = (side.bits(&parts.0), side.bits(&parts.1));
+                    let w = side.bits(&weights.0);
+                    let (plain, plain_of) = (side.floats(&plain), side.ints(&plain_of));
+                    let (plain_up, up) = (side.floats(&plain_up), side.floats(&up));
+                    let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w);
+                    let mut arguments =
+                        arguments.array(&out_hi).array(&out_lo).array(&plain).array(&plain_of);
+                    if kind == "gate" {
+                        arguments = arguments.array(&plain_up).array(&up);
+                    }
+                    let arguments = arguments.ints([m, n, padded(k)]).flag(true).flag(false).float(1.0);
+                    let arguments =
+                        arguments.ints([padded(n), n, padded(n), 10]).float(1.595_769_2).float(0.071_354_81);
+                    side.launch(&of, side.tiles(&of, m, padded(n)), arguments);
+                    joined(&out_hi.to_vec().expect("a result"), &out_lo.to_vec().expect("a result"), is_brain)
+                };
+                cases.push((format!("{name} {m} {k} {n}"), Box::new(case), bound));
+            }
+        }
+        for stored in ["f32", "f16", "bf16", "pair"] {
+            let name = format!("product_f32_{stored}");
+            let mut draw = Draw(2);
+            let (x, w, bias) = (draw.vector(m * k), draw.vector(k * n), draw.vector(n));
+            let mut floats = vec![0.0; k * padded(n)];
+            for (to, from) in floats.chunks_exact_mut(padded(n)).zip(w.chunks_exact(n)) {
+                to[..n].copy_from_slice(from);
+            }
+            let halves = split(&w, n, stored == "bf16");
+            let of = name.clone();
+            let case = move |side: &Side| {
+                let (x, bias, out) = (side.floats(&x), side.floats(&bias), side.nan(m * n));
+                let (w, hi, lo) = (side.floats(&floats), side.bits(&halves.0), side.bits(&halves.1));
+                let arguments = Arguments::new().array(&x);
+                let arguments = match stored {
+                    "f32" => arguments.array(&w).array(&w),
+                    _ => arguments.array(&hi).array(&lo),
+                };
+                let arguments =
+                    arguments.array(&bias).array(&out).array(None::<&Array<f32>>).array(None::<&Array<u32>>);
+                let arguments =
+                    arguments.ints([m, n, k]).float(2.0).int(padded(n)).flag(true).flag(false).int(0);
+                side.launch(&of, side.tiles(&of, m, n), arguments);
+                out.to_vec().expect("a result")
+            };
+            cases.push((format!("{name} {m} {k} {n}"), Box::new(case), 2e-6));
+        }
+    }
+}
+
+fn rows(cases: &mut Vec<(String, Case, f32)>) {
+    for (width, block) in [(50, 256), (768, 1024), (3000, 4096), (5120, 8192)] {
+        let (m, nodes) = (9, 4);
+        let mut draw = Draw(3);
+        let (x, delta) = (draw.vector(nodes * width), draw.vector(m * width));
+        let (gain, bias, plain_of) = (draw.vector(width), draw.vector(width), draw.below(nodes, 3));
+        let (of_x, of_gain) = (x.clone(), gain.clone());
+        let case = move |side: &Side| {
+            let (x, gain, bias) = (side.floats(&of_x), side.floats(&of_gain), side.floats(&bias));
+            let out = side.nan(nodes * width);
+            let arguments =
+                Arguments::new().array(&out).array(&x).array(&gain).array(&bias).ints([width, width]);
+            side.launch(
+                &format!("norm_{block}"),
+                [nodes, 1, 1],
+                arguments.flag(true).float(1e-5).flag(true).flag(true),
+            );
+            out.to_vec().expect("a result")
+        };
+        cases.push((format!("norm_{block}"), Box::new(case), 2e-6));
+        let case = move |side: &Side| {
+            let (x, delta, gain) = (side.floats(&x), side.floats(&delta), side.floats(&gain));
+            let plain_of = side.ints(&plain_of);
+            let (hi, lo) = (side.nan_bits(m * padded(width)), side.nan_bits(m * padded(width)));
+            let arguments =
+                Arguments::new().array(None::<&Array<f32>>).array(&hi).array(&lo).array(&x).array(&plain_of);
+            let arguments = arguments.array(&delta).array(None::<&Array<u32>>).array(&gain);
+            let arguments = arguments.ints([3, width, width, width, padded(width)]).flag(true).float(1e-5);
+            let arguments = arguments.flag(true).flag(false).flag(false).flag(false).int(1);
+            side.launch(&format!("norm_delta_{block}"), [m, 1, 1], arguments);
+            joined(&hi.to_vec().expect("a result"), &lo.to_vec().expect("a result"), false)
+        };
+        cases.push((format!("norm_delta_{block}"), Box::new(case), 4e-6));
+    }
+    for (act, gated) in [("sig", true), ("erf", false)] {
+        let n = 3000;
+        let mut draw = Draw(4);
+        let (x, up) = (draw.vector(n), draw.vector(n));
+        let case = move |side: &Side| {
+            let (x, up, out) = (side.floats(&x), side.floats(&up), side.nan(n));
+            let arguments =
+                Arguments::new().array(&out).array(&x).array(&up).int(n).float(1.0).float(0.0).flag(gated);
+            let name = format!("activate_{act}");
+            let grid = [n.div_ceil(side.kernels.get(&name).expect("a kernel").shape.b), 1, 1];
+            side.launch(&name, grid, arguments);
+            out.to_vec().expect("a result")
+        };
+        cases.push((format!("activate_{act}"), Box::new(case), 2e-6));
+    }
+}
+
+fn attentions(cases: &mut Vec<(String, Case, f32)>) {
+    for (d_head, width) in [(20, 32), (64, 64), (80, 128), (256, 256)] {
+        // A path of 40 nodes with two branches at its end, so that a tile sees more keys than a block holds.
+        let (n, runs, heads, kv_heads) = (48usize, 3usize, 4usize, 2usize);
+        let path = |mut node: usize| {
+            let mut path = vec![node];
+            while node > 0 {
+                node = if node == 44 { 39 } else { node - 1 };
+                path.push(node);
+            }
+            path.reverse();
+            path
+        };
+        let positions: Vec<u32> = (0..n).map(|node| path(node).len() as u32 - 1).collect();
+        let ends: Vec<u32> =
+            (0..n).map(|node| if (40..44).contains(&node) { 44 } else { n as u32 }).collect();
+        let (d_attn, d_kv) = (heads * d_head, kv_heads * d_head);
+        let mut draw = Draw(5);
+        let (q, kv, z) = (draw.vector(n * d_attn), draw.vector(n * 2 * d_kv), draw.vector(n * d_attn));
+        let (dq, dkv) = (draw.vector(runs * n * d_attn), draw.vector(runs * n * 2 * d_kv));
+        let case = move |side: &Side| {
+            let name = format!("attend_{width}");
+            let bq = side.kernels.get(&name).expect("a kernel").shape.bq;
+            let tiles: Vec<Vec<usize>> =
+                (0..n).step_by(bq).map(|first| (first..n.min(first + bq)).collect()).collect();
+            let (mut from, mut count, mut keys) = (vec![], vec![], vec![]);
+            for tile in &tiles {
+                let seen: std::collections::BTreeSet<usize> =
+                    tile.iter().flat_map(|&node| path(node)).collect();
+                from.push(keys.len() as u32);
+                count.push(seen.len() as u32);
+                keys.extend(seen.into_iter().map(|node| node as u32));
+            }
+            let all: Vec<u32> = (0..n as u32).collect();
+            let rows: Vec<u32> =
+                (0..tiles.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
+            let (q, kv, z) = (side.floats(&q), side.floats(&kv), side.floats(&z));
+            let (dq, dkv, out) = (side.floats(&dq), side.floats(&dkv), side.nan(runs * n * d_attn));
+            let [rows, nodes, from, count, keys] = [&rows, &all, &from, &count, &keys].map(|v| side.ints(v));
+            let (ends, positions) = (side.ints(&ends), side.ints(&positions));
+            let none = None::<&Array<u16>>;
+            let arguments =
+                Arguments::new().array(&out).array(none).array(none).array(&q).array(&kv).array(&z);
+            let arguments =
+                arguments.array(&dq).array(&dkv).array(&rows).array(&nodes).array(&from).array(&count);
+            let arguments = arguments.array(&keys).array(&ends).array(&positions).array(&nodes);
+            let arguments =
+                arguments.ints([n, n, d_head, heads / kv_heads, d_attn, d_kv, d_attn]).float(0.2).float(5.0);
+            let arguments = arguments.int(30).flag(true).flag(false).int(0);
+            let arguments = arguments.array(none).array(none).array(none);
+            side.launch(&name, [tiles.len(), heads, runs], arguments);
+            out.to_vec().expect("a result")
+        };
+        cases.push((format!("attend_{width}"), Box::new(case), 1e-5));
+    }
+}
+
+fn sides() -> Option<(Side, Side)> {
+    let host = Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver"))
+        .expect("its card");
+    match Driver::open().ok().as_ref().and_then(Side::new) {
+        Some(card) => Some((card, host)),
+        None => {
+            println!("skipped: there is no card");
+            None
+        }
+    }
+}
+
+#[test]
+fn every_kernel_gives_what_plain_loops_give() {
+    let Some((card, host)) = sides() else { return };
+    let mut cases = vec![];
+    products(&mut cases);
+    rows(&mut cases);
+    attentions(&mut cases);
+    for (name, case, bound) in &cases {
+        compare(name, &case(&card), &case(&host), *bound);
+    }
+}
+
+/// A row's bits do not depend on how many rows there are.
+#[test]
+fn rows_of_products_stand_alone() {
+    let Some((card, _)) = sides() else { return };
+    let (m, k, n) = (4096, 768, 768);
+    let mut draw = Draw(6);
+    let (a, w) = (split(&draw.vector(m * k), k, false), split(&draw.vector(k * n), n, false));
+    let run = |m: usize| {
+        let (hi, lo, w) = (card.bits(&a.0[..m * k]), card.bits(&a.1[..m * k]), card.bits(&w.0));
+        let out = card.nan(m * n);
+        card.launch("product_f16", card.tiles("product_f16", m, n), product(&hi, &lo, &w, &out, (m, k, n)));
+        out.to_vec().expect("a result")
+    };
+    let whole = run(m);
+    for few in [1, 37] {
+        assert_eq!(run(few), whole[..few * n]);
+    }
+}
+
+fn product(
+    hi: &Array<u16>,
+    lo: &Array<u16>,
+    w: &Array<u16>,
+    out: &Array<f32>,
+    (m, k, n): (usize, usize, usize),
+) -> Arguments {
+    let arguments = Arguments::new().array(hi).array(lo).array(w).array(w).array(out);
+    let arguments = arguments
+        .array(None::<&Array<f32>>)
+        .array(None::<&Array<u32>>)
+        .ints([m, n, k])
+        .flag(true)
+        .flag(false);
+    arguments.float(1.0).ints([n, n]).flag(false).int(0)
+}
+
+/// What products give: useful operations, those of one float32 product, in two parts.
+#[test]
+#[ignore = "a timing, for a card: run by tools/gpu_check"]
+fn rates_of_products() {
+    let Some((card, _)) = sides() else { return };
+    for (k, n) in [(768, 3072), (3072, 768), (1600, 6400), (2560, 10240), (10240, 2560), (4096, 14336)] {
+        for m in [4096, 32768] {
+            let zeros = |len| card.context.zeros::<u16>(len).expect("memory");
+            let (hi, lo, w) = (zeros(m * k), zeros(m * k), zeros(k * n));
+            let out = card.context.array::<f32>(m * n).expect("memory");
+            let once = || {
+                card.launch(
+                    "product_f16",
+                    card.tiles("product_f16", m, n),
+                    product(&hi, &lo, &w, &out, (m, k, n)),
+                )
+            };
+            once();
+            card.context.wait().expect("a product");
+            let (start, turns) = (Instant::now(), 20);
+            (0..turns).for_each(|_| once());
+            card.context.wait().expect("products");
+            let seconds = start.elapsed().as_secs_f64() / f64::from(turns);
+            let rate = 2.0 * (m * k) as f64 * n as f64 / seconds / 1e12;
+            println!("product_f16 {m} x {k} x {n}: {rate:.0} TFLOP/s of useful work");
+        }
+    }
+}
+
+/// Takes all of a card's memory and holds it for a while, for another process to find it full.
+#[test]
+#[ignore = "fills the card: run by tools/gpu_check"]
+fn holds_the_card() {
+    let Some((card, _)) = sides() else { return };
+    let mut held = vec![];
+    for bytes in [1 << 30, 64 << 20, 8 << 20] {
+        while let Ok(block) = card.context.array::<u16>(bytes / 2) {
+            held.push(block);
+        }
+    }
+    println!("{} blocks are held", held.len());
+    std::thread::sleep(std::time::Duration::from_secs(12));
+}

@@ -1,0 +1,201 @@
+//! Models on a card that is the processor (`crates/cuda/fake_driver`), whose kernels are plain loops: every buffer, offset and
+//! argument on the way to a card is what a card would get. What comes of it must be what the delta form gives without one.
+//!
+//! A driver is opened once per process, so every case is a process of its own: this test program, run again.
+
+mod checkpoints;
+mod effects;
+
+use std::process::{Command, Output};
+
+use checkpoints::{Expected, decoder, heads, names};
+use cs_engine::decoder::Decoder;
+use cs_engine::device::devices;
+use cs_engine::intervention::{Branch, Replacement};
+use cs_engine::{Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Prompt, Readings};
+use effects::{apart, effects, experiments};
+
+/// Runs a test of this program again with the fake driver, and settings of it.
+fn again(test: &str, settings: &[(&str, &str)]) -> Output {
+    let program = std::env::current_exe().expect("the running test");
+    let output = Command::new(program)
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env("CIRCUIT_SCALING_CUDA_DRIVER", cs_fake_cuda_driver::library())
+        .envs(settings.iter().copied())
+        .output()
+        .expect("it starts");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("1 passed"), "{test}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+    print!("{printed}");
+    output
+}
+
+fn card(precision: Precision) -> Result<Compute, DeviceError> {
+    Compute::choose(&"cuda".parse::<DeviceChoice>().expect("a device"), Some(precision))
+}
+
+fn on_card(name: &str, precision: Precision) -> Decoder {
+    decoder(name).on(&card(precision).expect("the fake card")).expect("a model fits")
+}
+
+#[test]
+fn effects_on_every_checkpoint_are_those_without_a_card() {
+    again("effects_split", &[]);
+}
+
+#[test]
+#[ignore = "run by `effects_on_every_checkpoint_are_those_without_a_card`"]
+fn effects_split() {
+    names().iter().for_each(|name| compare(name, Precision::Split));
+}
+
+/// float32 products, and single halves, which share all else with split ones: on checkpoints of every kind of block.
+#[test]
+fn so_are_those_of_other_precisions() {
+    again("effects_others", &[]);
+}
+
+#[test]
+#[ignore = "run by `so_are_those_of_other_precisions`"]
+fn effects_others() {
+    let some = ["gpt2-default", "gpt2-bf16", "gemma2-default", "llama-3-rotary", "gptj-default", "gpt2-f16"];
+    for name in some {
+        [Precision::F32, Precision::Half].into_iter().for_each(|precision| compare(name, precision));
+    }
+}
+
+fn compare(name: &str, precision: Precision) {
+    let host = decoder(name).on(&Compute::delta(precision)).unwrap();
+    let card = on_card(name, precision);
+    assert_eq!(card.compute().kind(), format!("cuda Fake card 0 (driver for CUDA 12.8), {precision}"));
+    let prompts = Expected::read(name).prompts();
+    let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
+    let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
+    // Sums in float32 and in float64 differ more where a half is all that is left of a difference.
+    let bound = if precision == Precision::Half { 5e-3 } else { 1e-5 };
+    let mut worst = 0.0;
+    for (what, branches) in experiments(&host) {
+        let prompts = if what.ends_with("others") { &with_others } else { &prompts };
+        let (expected, found) = (effects(&host, prompts, &branches), effects(&card, prompts, &branches));
+        let (most, _) = apart(&expected, &found);
+        assert!(most <= bound, "{name}, {precision}, {what}: {most:.1e} of the largest effect");
+        worst = f64::max(worst, most);
+    }
+    println!("{name:28} {precision:6} {worst:.1e}");
+}
+
+/// The goldens on a card of this machine, against the processor's own numbers.
+#[test]
+fn effects_on_a_real_card_are_the_processors() {
+    let compute = Compute::choose(&DeviceChoice::Auto, None).expect("some device");
+    if compute == Compute::cpu() {
+        println!("skipped: there is no card");
+        return;
+    }
+    for name in names() {
+        let (cpu, card) = (decoder(&name), decoder(&name).on(&compute).expect("a model fits"));
+        let prompts = Expected::read(&name).prompts();
+        let mut worst = 0.0;
+        for (what, branches) in experiments(&cpu).into_iter().filter(|(what, _)| !what.ends_with("others")) {
+            let (expected, found) = (effects(&cpu, &prompts, &branches), effects(&card, &prompts, &branches));
+            let (most, _) = apart(&expected, &found);
+            assert!(most <= 2e-5, "{name}, {what}: {most:.1e} of the largest effect");
+            worst = f64::max(worst, most);
+        }
+        println!("{name:28} on a card: {worst:.1e} of the largest effect");
+    }
+}
+
+#[test]
+fn memory_changes_no_bit_and_what_changes_nothing_has_no_effect() {
+    again("exact", &[]);
+}
+
+#[test]
+#[ignore = "run by `memory_changes_no_bit_and_what_changes_nothing_has_no_effect`"]
+fn exact() {
+    for name in ["gpt2-default", "llama-3-rotary", "gemma2-default", "neox-full-rotary"] {
+        let card = on_card(name, Precision::Split);
+        let mut prompts = Expected::read(name).prompts();
+        let all = Branch::ablate(heads(&card), Replacement::ValueBias);
+        let one = |head| Branch::ablate([head], Replacement::ValueBias);
+        let branches: Vec<Branch> = heads(&card).into_iter().map(one).chain([all]).collect();
+        let run =
+            |prompts: &[Prompt]| Readings::collect(&card, prompts, &branches, Options::default()).unwrap();
+        let together = run(&prompts);
+        for (i, prompt) in prompts.iter().enumerate() {
+            let alone = run(std::slice::from_ref(prompt));
+            assert_eq!(alone.plain(0), together.plain(i), "{name}, prompt {i}");
+            (0..branches.len()).for_each(|b| assert_eq!(alone.branch(b, 0), together.branch(b, i), "{name}"));
+        }
+        prompts.iter_mut().for_each(|p| p.source = Some(p.tokens.clone()));
+        for (_, branches) in experiments(&card).into_iter().filter(|(what, _)| what.ends_with(" source")) {
+            assert!(effects(&card, &prompts, &branches).iter().all(|&x| x == 0.0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_goes_wrong_on_a_card_is_one_line() {
+    again("lost", &[("FAKE_CUDA_LOST_AFTER", "100")]);
+    again("full", &[("FAKE_CUDA_MEMORY", "20000")]);
+    again("old", &[("FAKE_CUDA_VERSION", "11080")]);
+    again("none", &[("FAKE_CUDA_DEVICES", "0")]);
+    again("hidden", &[("CIRCUIT_SCALING_CUDA_DRIVER", "/nowhere/libcuda.so.1")]);
+}
+
+fn problem(error: &EngineError) -> String {
+    let text = error.to_string();
+    assert!(matches!(error, EngineError::Device { .. }) && !text.contains('\n'), "{text}");
+    text
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn lost() {
+    let card = on_card("gpt2-default", Precision::Split);
+    let (prompts, branches) =
+        (Expected::read("gpt2-default").prompts(), [Branch::ablate([(0, 0)], Replacement::Zero)]);
+    let run = || Readings::collect(&card, &prompts, &branches, Options::default());
+    let error = (0..10).find_map(|_| run().err()).expect("lost after some launches");
+    assert!(problem(&error).contains("was lost in the middle of the work"), "{error}");
+    assert_eq!(run().err().map(|e| e.to_string()), Some(error.to_string()), "and stays so");
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn full() {
+    let error = decoder("gpt2-default").on(&card(Precision::Split).unwrap()).err().expect("too small a card");
+    assert!(problem(&error).contains("the card's memory is full"), "{error}");
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn old() {
+    unusable("is of CUDA 11.8, but the kernels need CUDA 12.0");
+    let (found, _) = devices();
+    assert_eq!(found[1].word, "cuda:0");
+    assert!(found[1].why_not.as_ref().is_some_and(|why| why.contains("update the driver")), "{found:?}");
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn none() {
+    unusable("sees no card");
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn hidden() {
+    unusable("no NVIDIA driver was found");
+    let (found, why) = devices();
+    assert_eq!(found.len(), 1);
+    assert!(why.is_some_and(|why| why.contains("no NVIDIA driver was found")));
+}
+
+/// No card can be had, which `auto` takes as it is and `cuda` does not.
+fn unusable(why: &str) {
+    let error = card(Precision::Split).expect_err("no card").to_string();
+    assert!(error.contains(why) && !error.contains('\n'), "{error}");
+    assert_eq!(Compute::choose(&DeviceChoice::Auto, None), Ok(Compute::cpu()));
+}
