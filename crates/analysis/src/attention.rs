@@ -83,7 +83,7 @@ impl TokenRole {
         match self {
             Self::Bos => "BOS",
             Self::Correct => "correct name",
-            Self::Distractor => "distractor’s first mention",
+            Self::Distractor => "distractor's first mention",
             Self::Repeated => "repeated name",
             Self::Last => "last token itself",
             Self::Previous => "token before the last",

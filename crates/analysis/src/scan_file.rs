@@ -15,7 +15,7 @@ pub const TOP_HEADS: usize = 20;
 
 /// What accuracy is, for whatever shows one.
 pub const ACCURACY: &str = "Accuracy: the share of prompts whose correct answer has the highest logit among all candidate answers of the \
-                            task (not only above the distractor’s).";
+                            task (not only above the distractor's).";
 
 /// A part of the prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -108,7 +108,7 @@ function checks() {
   check("the model of the map is named", at("map-note").textContent.startsWith(study.models[0].name + ", " + study.tasks[0].label + ", Δ: "));
   if (pair.ablation.length) {
     check("the ablated model is named", at("ablation-note").textContent.startsWith(study.models[0].name + ", IOI, hero heads from all categories; over held-out prompts."));
-    check("what is not on the page is named", at("raw-note").textContent.endsWith("in the study’s folder: results/ablation/hero_vs_random_ablation.csv (every ablated set with its means, 11.9 MiB)."));
+    check("what is not on the page is named", at("raw-note").textContent.endsWith("in the study's folder: results/ablation/hero_vs_random_ablation.csv (every ablated set with its means, 11.9 MiB)."));
   }
   const folded = () => document.querySelectorAll("details:not([open])").length;
   const before = folded();

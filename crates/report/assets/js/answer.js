@@ -91,7 +91,7 @@ function strongestSection() {
         element("td", {}, strip(marks, ends, `Δ ${signed(delta(i))}`)), element("td", {}, signed(delta(i)) + range(low, high)));
     };
     $("strongest-table").replaceChildren(element("tbody", {}, ...order.map(row)));
-    $("strongest-note").textContent = `${model.name}, ${tasks[0].label}. ●: Δ with its 95% interval` + (hasDirect ? "; ◇: the head’s direct effect" : "") +
+    $("strongest-note").textContent = `${model.name}, ${tasks[0].label}. ●: Δ with its 95% interval` + (hasDirect ? "; ◇: the head's direct effect" : "") +
       `. The axis goes from ${signed(ends[0], 2)} to ${signed(ends[1], 2)} logits. Negative: the head helps.`;
   };
   $("strongest-controls").append(select("Model", models.map((m, i) => [i, m.name]), best, (v) => { state.model = Number(v); draw(); }));

@@ -23,7 +23,7 @@ function cardWords(model, i) {
     said.push(!known(category) ? `Not measured on both ${pair[0].label} and ${pair[1].label}: no category.`
       : `Category: ${categories[category].label}` + (known(probability) ? `, with probability ${fixed(probability, 2)} under resampled prompts` : "") +
         (known(heldOut) ? `; on held-out prompts: ${categories[heldOut].label}` : "") + "." +
-        (known(relative) ? ` At ${fixed(100 * study.relative_tau, 0)}% of the model’s own logit differences: ${categories[relative].label}.` : ""));
+        (known(relative) ? ` At ${fixed(100 * study.relative_tau, 0)}% of the model's own logit differences: ${categories[relative].label}.` : ""));
   }
   if (model.played) {
     const played = model.played[i].map(([role, task, score]) => `${study.roles[role].label} (${fixed(score / 1000, 2)}${study.roles[role].is_share ? "" : " logits"}, ${taskLabel(task)})`);
@@ -69,7 +69,7 @@ function rugs(model, i) {
     ". Left: the head helps. Linear within ±τ, logarithmic beyond.")];
 }
 
-/** Three prompts of a task as text, each token shaded by the head’s attention to it from the last one. */
+/** Three prompts of a task as text, each token shaded by the head's attention to it from the last one. */
 function prompts(model, i, t) {
   const row = model.examples?.rows.indexOf(i) ?? -1;
   const own = row < 0 ? [] : model.examples.tasks[t].filter((prompt) => prompt.percent[row]);
@@ -111,7 +111,7 @@ function attention(model, i) {
     element("thead", {}, element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, t.label)))),
     element("tbody", {}, ...rows.map(({ role, at }) => element("tr", {}, element("th", { scope: "row" }, role), ...cells(at)))));
   return [folded("Mean attention at the last token", element("div", { class: "scroll" }, table),
-    element("p", { class: "note" }, `Mean share over ${model.attention.prompts}, nothing ablated` + (texts.length ? `. Of words other than the task’s own, most goes to: ${texts.join("; ")}.` : ".")))];
+    element("p", { class: "note" }, `Mean share over ${model.attention.prompts}, nothing ablated` + (texts.length ? `. Of words other than the task's own, most goes to: ${texts.join("; ")}.` : ".")))];
 }
 
 /** The numbers that the card does not draw. */

@@ -38,7 +38,7 @@ function scalingSection() {
     scaling.measures = measures();
     $("scaling-plot").hidden = !scaling.measures.length;
     if (!scaling.measures.length) {
-      $("scaling-note").textContent = "No model’s size is known: nothing can be drawn against it.";
+      $("scaling-note").textContent = "No model's size is known: nothing can be drawn against it.";
       return;
     }
     if (!scaling.measures.some((m) => m.title === scaling.title)) scaling.title = scaling.measures[0].title;
@@ -77,7 +77,7 @@ function drawScaling() {
 // ---- Hero heads against random heads ------------------------------------------------------------------------------
 
 const ablation = { model: models[best].name, selection: null, task: 0, measure: 0 };
-const ABLATION_MEASURES = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"], ["interaction", "Δ of the set − sum of its heads’ Δ", "interaction (logits)"]];
+const ABLATION_MEASURES = [["mean_diff", "correct − mean of the other names", "difference (logits)"], ["acc", "accuracy", "accuracy"], ["interaction", "Δ of the set − sum of its heads' Δ", "interaction (logits)"]];
 const plainSelection = (selection) => (selection === "all" ? "all categories" : selection.replace(/_/g, "-"));
 
 function ablationSection() {

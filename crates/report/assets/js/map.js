@@ -73,7 +73,7 @@ function drawMap() {
   const numbered = (n) => ({ dtick: Math.max(1, Math.ceil(n / 12)), range: [-0.5, n - 0.5], showgrid: false });
   Plotly.react("map", [trace], layout({ shapes, xaxis: axis("head", numbered(model.n_heads)), yaxis: axis("layer", numbered(model.n_layers)), uirevision: map.model }), config);
   $("map-note").textContent = `${model.name}, ${tasks[map.task].label}, ${QUANTITIES[map.quantity][1]}: ${counted(z.flat().filter(known).length, "head", "heads")}. ` +
-    `− and +: |value| ≥ τ = ${tau} logits. The colour follows the square root, up to the model’s largest.` + (model.not_done.length ? ` This model ${notDone(model)}.` : "");
+    `− and +: |value| ≥ τ = ${tau} logits. The colour follows the square root, up to the model's largest.` + (model.not_done.length ? ` This model ${notDone(model)}.` : "");
 }
 
 /** All models beside each other, each as tall as the others: the first layer at the bottom, the last at the top. */
@@ -100,5 +100,5 @@ function drawTiles() {
     return element("button", { type: "button", class: "tile", title: label, "aria-label": label, onclick: () => openHead(m, top) }, canvas, element("span", {}, model.name));
   };
   $("tiles-row").replaceChildren(...models.map(tile));
-  $("tiles-note").textContent = `${tasks[map.task].label}, ${QUANTITIES[map.quantity][1]}. First layer at the bottom, last at the top; colours up to each model’s own largest. A dot: the head hinders by τ or more.`;
+  $("tiles-note").textContent = `${tasks[map.task].label}, ${QUANTITIES[map.quantity][1]}. First layer at the bottom, last at the top; colours up to each model's own largest. A dot: the head hinders by τ or more.`;
 }

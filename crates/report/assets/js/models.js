@@ -37,9 +37,9 @@ withContrast(() => {
   fillTable($("model-table"), columns, models.map((m) => ({ item: m, cells: columns.map((column) => column.show(m)) })));
   const said = ["Intervals are 95% intervals."];
   if (contrast) {
-    said.push(`r is Pearson’s correlation between Δ ${pair[0].label} and Δ ${pair[1].label} over a model’s heads; over templates: what prompts of other templates ` +
-      "would give for the model; without noise: corrected for the noise with which effects are measured. Relative categories: |Δ| of at least 5% of the model’s own " +
-      "mean logit difference on the task, where it does both tasks. A head’s category is not stable if resampling the prompts changes it with a probability above 5%.");
+    said.push(`r is Pearson's correlation between Δ ${pair[0].label} and Δ ${pair[1].label} over a model's heads; over templates: what prompts of other templates ` +
+      "would give for the model; without noise: corrected for the noise with which effects are measured. Relative categories: |Δ| of at least 5% of the model's own " +
+      "mean logit difference on the task, where it does both tasks. A head's category is not stable if resampling the prompts changes it with a probability above 5%.");
     if (contrast.intervals_over) said.push(`Intervals of r are over ${contrast.intervals_over}.`);
   }
   if (columns.some((column) => column.title.startsWith("accuracy"))) said.push(study.accuracy);

@@ -14,7 +14,7 @@ function tablesSection() {
     known(t.gz) ? element("button", { type: "button", onclick: () => download(t) }, t.name + ".csv") : t.name + ".csv",
     known(t.about) ? `: ${t.about}` : "", ` (${counted(t.rows, "row", "rows")}, ${bytes(t.bytes)}${known(t.gz) ? "" : "; too large for this page"})`)));
   if (study.raw.length) {
-    $("raw-note").append("Not on this page, since they are large; in the study’s folder: ",
+    $("raw-note").append("Not on this page, since they are large; in the study's folder: ",
       ...study.raw.flatMap((file, i) => [i ? ", " : "", element("code", {}, file.path), ` (${file.what}, ${bytes(file.bytes)})`]), ".");
   }
   $("program").textContent = `Made by circuit-scaling ${study.version} with τ = ${tau} logits, ${counted(study.options.top_k, "hero head", "hero heads")} per model and category, ` +

@@ -66,7 +66,7 @@ pub(super) fn influence(
         format!("{} {head} brings back most of the answer: {mean} logits.", r.model)
     });
     let caption = format!(
-        "Logit difference that a head’s clean values bring back in the corrupted run. n = {} of {}, {n_pairs} of prompts; \
+        "Logit difference that a head's clean values bring back in the corrupted run. n = {} of {}, {n_pairs} of prompts; \
          hero heads are the strongest of a category by {}. The strongest of each model are named, where there is room. Lines: 95% intervals over pairs. The axis shows asinh(influence / τ), τ = {}: nearly linear within ±τ, logarithmic beyond.",
         words::counted(extras.traced.len(), "hero head", "hero heads"),
         words::counted(models.len(), "model", "models"),

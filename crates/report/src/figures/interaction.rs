@@ -41,7 +41,7 @@ pub(super) fn of_sets(
     };
     let n_sets = of_kind(SetKind::Hero).count();
     if n_sets == 0 {
-        let why = "no set of 2 or more heads was ablated as the scan’s single heads were";
+        let why = "no set of 2 or more heads was ablated as the scan's single heads were";
         return Ok(Err(NotDrawn::new(name, why)));
     }
     let mut shown: Vec<&str> = of_kind(SetKind::Hero).map(|r| r.family.as_str()).collect();
@@ -56,7 +56,7 @@ pub(super) fn of_sets(
     legend.push(Entry::new(Symbol::Dashed(INK), "set = sum"));
     let see = "Below the diagonal: heads do more harm together than one by one; above it, less.".to_owned();
     let caption = format!(
-        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads’ single Δ; over {}. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference. Hollow: \
+        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference. Hollow: \
          as many random heads, mean of the sets.",
         extras.ablation_prompts(),
         words::counted(n_sets, "hero set", "hero sets"),

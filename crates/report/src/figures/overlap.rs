@@ -31,7 +31,7 @@ pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawi
     let tasks = &study.effects.tasks;
     let n = tasks.len();
     let legend = vec![
-        Entry::new(Symbol::Swatch(tint(diverging(0.7), 0.75)), "Pearson’s r of Δ"),
+        Entry::new(Symbol::Swatch(tint(diverging(0.7), 0.75)), "Pearson's r of Δ"),
         Entry::new(Symbol::Swatch(tint(shared_color(), 0.6)), "shared strong heads"),
     ];
     let n_heads = own.iter().map(|o| o.n_heads).max().unwrap_or(0);
@@ -42,7 +42,7 @@ pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawi
         .map(|t| task_label(&t.task))
         .collect();
     let mut caption = format!(
-        "Above the diagonal: Pearson’s correlation of Δ between two tasks. Below: heads with |Δ| ≥ τ = {} logits on both, as a share of \
+        "Above the diagonal: Pearson's correlation of Δ between two tasks. Below: heads with |Δ| ≥ τ = {} logits on both, as a share of \
          those on either. On it: heads with |Δ| ≥ τ. n = {}. Brackets: 95% intervals over prompts.",
         study.options.tau,
         words::counted(n_heads, "head", "heads"),

@@ -274,7 +274,7 @@ pub(super) fn scatter(
     let correlations = &study.correlations[index];
     let over = words::intervals_over(std::iter::once(&correlations.pearson));
     let mut caption = format!(
-        "n = {}. Pearson’s r = {}{}.",
+        "n = {}. Pearson's r = {}{}.",
         words::counted(model.heads.len(), "head", "heads"),
         words::correlation(&correlations.pearson),
         over.map_or(String::new(), |over| format!(", 95% interval over {over}")),

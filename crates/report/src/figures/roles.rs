@@ -57,7 +57,7 @@ pub(super) fn counts_vs_scale(
     models.sort_unstable();
     models.dedup();
     let caption = format!(
-        "Share of a model’s heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
+        "Share of a model's heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
          more, and an interval that excludes 0; S-inhibition heads also help by τ through later layers. n = {}. The scores are in head_roles.csv.",
         words::counted(models.len(), "model", "models"),
     );

@@ -99,7 +99,7 @@ pub(super) fn correlation_vs_scale(
         return Ok(Err(no_sizes(name)));
     }
     type Of = fn(&ModelCorrelations) -> TaskCorrelation;
-    let main: [(&str, Of); 2] = [("Pearson’s r", |c| c.pearson), ("Spearman’s ρ", |c| c.spearman)];
+    let main: [(&str, Of); 2] = [("Pearson's r", |c| c.pearson), ("Spearman's ρ", |c| c.spearman)];
     let points = |of: Of| -> Vec<Point> {
         let point = |&model: &usize| {
             let correlation = of(&study.correlations[model]);
@@ -168,7 +168,7 @@ pub(super) fn strong_heads(study: &ContrastStudy, families: &Families, style: &S
         categories.map(|c| measure(&category_label(contrast, c), format!("frac_{}", contrast.category(c)))),
     );
     let about = format!(
-        "Share of a model’s heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
+        "Share of a model's heads with |Δ| ≥ τ = {} logits on a task, and of each category. These shares have no interval: \
          {}.csv counts the heads whose category is not stable.",
         study.options.tau,
         contrast.table("head_category_summary"),
@@ -178,7 +178,7 @@ pub(super) fn strong_heads(study: &ContrastStudy, families: &Families, style: &S
             "No head reaches τ on either task: all are weak.".to_owned()
         }
         Some((low, high)) => {
-            format!("{} of a model’s heads reach τ on a task.", words::from_to(low, high, 1, "%"))
+            format!("{} of a model's heads reach τ on a task.", words::from_to(low, high, 1, "%"))
         }
         None => "No head has a category.".to_owned(),
     };
@@ -206,7 +206,7 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families, style: 
         }),
     );
     let mut about = format!(
-        "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model’s own mean logit difference on the task. These shares have \
+        "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
          no interval.",
         decimal(100.0 * RELATIVE_TAU, 0),
     );
@@ -219,7 +219,7 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families, style: 
         "No model has such heads.".to_owned(),
         |(low, high)| {
             format!(
-                "{} of a model’s heads move a task by {}% of what the model does.",
+                "{} of a model's heads move a task by {}% of what the model does.",
                 words::from_to(low, high, 1, "%"),
                 decimal(100.0 * RELATIVE_TAU, 0)
             )
@@ -243,11 +243,11 @@ pub(super) fn concentration(study: &ContrastStudy, families: &Families, style: &
             })
         })
         .collect();
-    let about = "Top: share of Σ|Δ| that the strongest 5% of a model’s heads hold, interpolated between whole heads. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
+    let about = "Top: share of Σ|Δ| that the strongest 5% of a model's heads hold, interpolated between whole heads. Bottom: participation ratio (Σ|Δ|)² / ΣΔ², the \
                  number of heads, all equal, that would be as concentrated, as a share of all heads. No intervals.";
     let columns = contrast.keys().map(|key| format!("top_5pct_share_{key}"));
     let see = ends(study, &columns).map_or("No effect was measured.".to_owned(), |(low, high)| {
-        format!("The strongest 5% of a model’s heads hold {} of Σ|Δ|.", words::from_to(low, high, 0, "%"))
+        format!("The strongest 5% of a model's heads hold {} of Σ|Δ|.", words::from_to(low, high, 0, "%"))
     });
     measures(study, families, "concentration_scaling", &panels, (see, about.to_owned()), style)
 }

@@ -95,7 +95,7 @@ pub(super) fn against_size(study: &Study, families: &Families, style: &Style) ->
         study.models().filter(|m| m.params_m.is_some()).map(|m| m.model.as_str()).collect();
     models.dedup();
     let caption = format!(
-        "Top: share of a model’s heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \
+        "Top: share of a model's heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \
          interpolated between whole heads. n = {}, {}. No intervals.{} Where a model does not do a task \
          (task_measures.csv), the effects of its heads say little about how it is done.",
         study.options.tau,
@@ -105,7 +105,7 @@ pub(super) fn against_size(study: &Study, families: &Families, style: &Style) ->
     );
     let shares = sized.iter().filter_map(|m| panels[0].1(m));
     let (low, high) = shares.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
-    let see = format!("{} of a model’s heads reach τ on a task.", words::from_to(low, high, 1, "%"));
+    let see = format!("{} of a model's heads reach τ on a task.", words::from_to(low, high, 1, "%"));
     let sheet = Sheet { name, title: "", body_mm: 92.0, legend, see, caption };
     let figure = sheet.draw(style, |body| {
         for (row, (area, (title, of))) in grid(body, 2, 1).iter().zip(panels).enumerate() {

@@ -53,8 +53,8 @@ pub(super) fn transfer(study: &ContrastStudy, style: &Style) -> Result<Drawing> 
     }));
     legend.push(Entry::new(Symbol::Dashed(FAINT), "chance"));
     let mut caption = format!(
-        "Mean rank, in the target, of the heads with the layer and number of the base model’s {} strongest heads (fewer where it has fewer), by |Δ|, as a share of \
-         the target’s heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
+        "Mean rank, in the target, of the heads with the layer and number of the base model's {} strongest heads (fewer where it has fewer), by |Δ|, as a share of \
+         the target's heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
          ({}.csv).",
         cs_analysis::transfer::BASE_HEADS,
         words::counted(placed, "test", "tests"),

@@ -75,7 +75,7 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     ] {
         let (before, after) = rest
             .split_once(mark)
-            .ok_or_else(|| ReportError::figure(FILE_NAME, format!("the page’s template lacks {mark}")))?;
+            .ok_or_else(|| ReportError::figure(FILE_NAME, format!("the page's template lacks {mark}")))?;
         page.push_str(before);
         page.push_str(content);
         rest = after;

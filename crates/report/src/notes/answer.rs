@@ -141,8 +141,10 @@ enum Reading {
     Some,
     /// Below 0.
     Opposed,
-    /// It includes 0.
+    /// It includes 0, and nothing above [`STRONG`].
     None,
+    /// It includes 0 and more than [`STRONG`].
+    Unclear,
     /// There is no interval.
     Unknown,
 }
@@ -152,6 +154,7 @@ fn reading(correlation: &ModelCorrelations) -> Reading {
         Some((interval, _)) if interval.low > STRONG => Reading::Same,
         Some((interval, _)) if interval.low > 0.0 => Reading::Some,
         Some((interval, _)) if interval.high < 0.0 => Reading::Opposed,
+        Some((interval, _)) if interval.high > STRONG => Reading::Unclear,
         Some(_) => Reading::None,
         None => Reading::Unknown,
     }
@@ -229,6 +232,10 @@ fn verdict(shown: &[&ModelCorrelations], [a, b]: [&str; 2], all_do: bool) -> Str
         format!("Heads that help {a} hinder {b}{everywhere}.")
     } else if positive == n {
         format!("{a} and {b} share some of their heads{everywhere}.")
+    } else if positive + opposed == 0 && count(&[Reading::Unclear]) + unknown == n {
+        format!(
+            "Whether the same heads do {a} and {b} cannot be told: intervals reach from no relation to a strong one."
+        )
     } else if positive == 0 && opposed == 0 {
         let nowhere = if n == 1 { String::new() } else { format!(" in any of the {models}{that}") };
         format!("No sign that the same heads do {a} and {b}{nowhere}.")
@@ -341,22 +348,23 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
     let are_done = |o: &&&Overlap| o.info.tasks_not_done().is_empty();
     let mut own: Vec<&Overlap> = all.iter().filter(are_done).copied().collect();
     let tasks = if own.len() == all.len() {
-        "pairs of tasks share heads in"
+        "pairs of tasks"
     } else if own.is_empty() {
         own = all;
-        "pairs of tasks, of which it does not do both, share heads in"
+        "pairs of tasks that it does not both do"
     } else {
-        "pairs of the tasks that it does share heads in"
+        "pairs of the tasks that it does"
     };
     own.sort_by(|a, b| b.pearson.estimate.unwrap_or(0.0).total_cmp(&a.pearson.estimate.unwrap_or(0.0)));
     let (Some(most), Some(least)) = (own.first(), own.last()) else {
         return Point { verdict: format!("No two tasks compare in {name}."), numbers: String::new() };
     };
     let is_above = |o: &&&Overlap| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
+    let n = own.len();
     let verdict = match own.iter().filter(is_above).count() {
-        0 => format!("None of {} {tasks} {name}, as far as can be shown.", own.len()),
-        n if n == own.len() => format!("All {n} {tasks} {name}."),
-        n => format!("{n} of {} {tasks} {name}.", own.len()),
+        0 => format!("In {name}, no sign that any of {n} {tasks} share heads."),
+        above if above == n => format!("In {name}, all {n} {tasks} share heads."),
+        above => format!("In {name}, {above} of {n} {tasks} share heads."),
     };
     let pair = |contrast: &Contrast| contrast.tasks().map(task_label).join(" and ");
     let numbers = format!(

@@ -71,7 +71,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> S
     );
     if let Some(file) = extras.all.attention.first() {
         text += &format!(
-            "\nAttention is the mean share of a head’s attention at the last token, from which the answer is read, that goes to each kind \
+            "\nAttention is the mean share of a head's attention at the last token, from which the answer is read, that goes to each kind \
              of token, ± its standard deviation over prompts, with nothing ablated; over {} [`{ATTENTION_TABLE}.csv`]. At most {SHOWN_ROLES} \
              kinds are listed, and none below {SHOWN_FROM}.\n",
             words::prompts_of(file.origin.split)
@@ -149,7 +149,7 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
     };
     if let Some(relative) = head.relative_category {
         text += &format!(
-            "- Category at {}% of the model’s own logit differences: {}\n",
+            "- Category at {}% of the model's own logit differences: {}\n",
             decimal(100.0 * RELATIVE_TAU, 0),
             category_label(contrast, relative)
         );

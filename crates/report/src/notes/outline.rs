@@ -212,8 +212,8 @@ fn more_laws(study: &ContrastStudy) -> String {
         (format!("top_5pct_share_{}", contrast.key(side)), name)
     });
     let measures = [
-        ("spearman", "Spearman’s correlation"),
-        ("corr_disattenuated", "Pearson’s correlation, without the noise of measurement,"),
+        ("spearman", "Spearman's correlation"),
+        ("corr_disattenuated", "Pearson's correlation, without the noise of measurement,"),
         ("frac_relative_shared", "The share of shared heads at relative thresholds"),
     ];
     let measures = measures.map(|(measure, name)| (measure.to_owned(), name.to_owned())).into_iter();

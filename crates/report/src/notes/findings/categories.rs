@@ -27,14 +27,16 @@ pub(super) fn categories(study: &ContrastStudy) -> Finding {
     let with_shared = classified.models.iter().filter(|m| m.counts()[Category::Shared as usize] > 0).count();
     let all_weak =
         classified.models.iter().filter(|m| m.heads.iter().all(|h| h.category == Category::Weak)).count();
-    let mut text = format!(
-        "At τ = {} logits, {} are {parts}. {} of {} {} at least one shared head.",
-        study.options.tau,
-        heads(all),
-        words::capitalised(&words::none_or(with_shared)),
-        models(classified.models.len()),
-        if with_shared < 2 || classified.models.len() == 1 { "has" } else { "have" },
-    );
+    let mut text = format!("At τ = {} logits, {} are {parts}.", study.options.tau, heads(all));
+    text += &match with_shared {
+        0 => " No model has a shared head.".to_owned(),
+        n => format!(
+            " {} of {} {} at least one shared head.",
+            words::count(n),
+            models(classified.models.len()),
+            if n == 1 { "has" } else { "have" },
+        ),
+    };
     if all_weak > 0 {
         text += &format!(" In {} all heads are weak.", models(all_weak));
     }
@@ -80,7 +82,7 @@ fn relative_sentence(study: &ContrastStudy) -> String {
             let named = Category::ALL.into_iter().zip(sums);
             let parts = words::kinds(named.map(|(c, n)| (n, category_label(contrast, c), String::new())));
             format!(
-                " Relative to a model’s own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
+                " Relative to a model's own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
                  {} are {parts}.",
                 models(n),
             )

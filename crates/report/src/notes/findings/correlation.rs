@@ -66,11 +66,11 @@ pub(in crate::notes) fn correlation_sentences(
 ) -> String {
     type Of = fn(&ModelCorrelations) -> TaskCorrelation;
     let [a, b] = Side::BOTH.map(|side| side_label(study.contrast(), side));
-    let pearson = format!("Pearson’s correlation between Δ {a} and Δ {b} over a model’s heads");
+    let pearson = format!("Pearson's correlation between Δ {a} and Δ {b} over a model's heads");
     let kinds: [(&str, Of); 3] = [
         (&pearson, |c| c.pearson),
-        ("Spearman’s", |c| c.spearman),
-        ("Pearson’s on held-out prompts", |c| c.held_out_pearson),
+        ("Spearman's", |c| c.spearman),
+        ("Pearson's on held-out prompts", |c| c.held_out_pearson),
     ];
     let sentence = |(name, of): (&str, Of)| {
         let signs = Signs::new(study.correlations.iter().filter(|c| keep(&c.info)).map(of));
@@ -88,7 +88,7 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
     if !templates.is_empty() {
         let zero = templates.iter().filter(|i| i.low <= 0.0 && i.high >= 0.0).count();
         text += &format!(
-            " Over templates (what prompts of other templates would give for the same model), Pearson’s interval includes 0 in {} of {}.",
+            " Over templates (what prompts of other templates would give for the same model), Pearson's interval includes 0 in {} of {}.",
             words::none_or(zero),
             models(templates.len())
         );
@@ -97,7 +97,7 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
     if let Some(first) = corrected.first() {
         let (low, high) = corrected.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
-            " Without the noise of measurement, which pulls a correlation towards 0, Pearson’s is {} in {}.",
+            " Without the noise of measurement, which pulls a correlation towards 0, Pearson's is {} in {}.",
             words::from_to(low, high, 2, ""),
             models(corrected.len())
         );

@@ -28,7 +28,7 @@ pub(super) fn winners_curse(study: &ContrastStudy) -> Option<Finding> {
     let median = (lower + upper) / 2.0;
     let (same, of) = rows.iter().fold((0, 0), |(s, n), r| (s + r.n_same_sign, n + r.n_heads));
     let text = format!(
-        "A model’s strongest heads on a task (at most {TOP_HEADS}) were judged on prompts that did not pick them: for each logit of mean |Δ| \
+        "A model's strongest heads on a task (at most {TOP_HEADS}) were judged on prompts that did not pick them: for each logit of mean |Δ| \
          where they were picked, their mean held-out Δ, counted with the picked sign, is {} (median {} over {}); {} of {} keep their sign.",
         words::from_to(*left.first()?, *left.last()?, 2, ""),
         decimal(median, 2),
@@ -64,7 +64,7 @@ pub(super) fn attention(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
         format!("On {}, of {} {heads}: {}.", side_label(contrast, task), words::count(n), words::list(&roles))
     };
     let text = format!(
-        "The kind of token that gets most of a head’s attention at the last token, over {}. {}",
+        "The kind of token that gets most of a head's attention at the last token, over {}. {}",
         words::prompts_of(file.origin.split),
         Side::BOTH.map(sentence).join(" ")
     );

@@ -56,14 +56,14 @@ pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
     {
         limits.push(
             "Where the joint table knows nothing of the prompts, intervals of correlations are over heads: they say how far another such model \
-             could differ, not what other prompts would give, and Pearson’s is too narrow where a handful of heads carry the effect."
+             could differ, not what other prompts would give, and Pearson's is too narrow where a handful of heads carry the effect."
                 .into(),
         );
     }
     let [a, b] = contrast.keys();
     limits.push(format!(
-        "Pearson’s correlation can rest on a handful of strong heads: `participation_ratio_{a}` and `participation_ratio_{b}` in \
-         `{}.csv` say how many. Spearman’s does not hang on them.",
+        "Pearson's correlation can rest on a handful of strong heads: `participation_ratio_{a}` and `participation_ratio_{b}` in \
+         `{}.csv` say how many. Spearman's does not hang on them.",
         contrast.table("model_measures")
     ));
     limits.push(
@@ -93,7 +93,7 @@ pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
     }
     limits.push(format!(
         "Categories depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more strong heads. \
-         `{}.csv` repeats the counts at other thresholds; relative categories have thresholds of each model’s own.",
+         `{}.csv` repeats the counts at other thresholds; relative categories have thresholds of each model's own.",
         study.options.tau,
         contrast.table("tau_sweep")
     ));

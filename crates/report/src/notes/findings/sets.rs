@@ -123,7 +123,7 @@ pub(super) fn interaction(extras: &ContrastExtras) -> Option<Finding> {
     let text = format!(
         "Ablated together, the heads of the largest hero set of all categories do not always do what their single effects add up to: of \
          {}, {}, each with 95% confidence over prompts. Less than the sum is what heads do that stand in for each other or work in one \
-         chain; more, that they are each other’s backup.",
+         chain; more, that they are each other's backup.",
         models(largest.len()),
         parts.join(", and "),
     );

@@ -42,7 +42,7 @@ pub(super) fn scaling(study: &ContrastStudy) -> Finding {
     let significant =
         study.scaling_laws.iter().filter(|l| l.q_value.is_some_and(|q| q <= SIGNIFICANT)).count();
     let measures = [
-        ("corr", "Pearson’s correlation"),
+        ("corr", "Pearson's correlation"),
         ("frac_strong", "The share of heads that are not weak"),
         ("frac_shared", "The share of shared heads"),
         ("frac_relative_strong", "The share of heads that are not weak at relative thresholds"),
@@ -83,7 +83,7 @@ pub(super) fn concentration(study: &ContrastStudy) -> Finding {
     let contrast = study.contrast();
     let sentence = |task: Side| match range(study, &format!("top_5pct_share_{}", contrast.key(task))) {
         Some((low, high, n)) => format!(
-            "On {}, the strongest 5% of a model’s heads (interpolated between whole heads) hold {} of Σ|Δ| in {}.",
+            "On {}, the strongest 5% of a model's heads (interpolated between whole heads) hold {} of Σ|Δ| in {}.",
             side_label(contrast, task),
             words::from_to(100.0 * low, 100.0 * high, 1, "%"),
             models(n)

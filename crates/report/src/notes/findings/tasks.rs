@@ -144,7 +144,7 @@ fn concentration(study: &Study) -> Finding {
         let top = ends(of_task().filter_map(|m| m.concentration[1].map(|share| 100.0 * share)));
         match strong.zip(top) {
             Some(((low, high, n), (top_low, top_high, _))) => format!(
-                "On {}, {} of a model’s heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
+                "On {}, {} of a model's heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
                 task_label(task),
                 words::from_to(low, high, 1, "%"),
                 words::from_to(top_low, top_high, 1, "%"),
@@ -229,7 +229,7 @@ fn overlap(study: &Study) -> Option<Finding> {
         );
     }
     let text = format!(
-        "Pearson’s correlation of Δ over a model’s heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
+        "Pearson's correlation of Δ over a model's heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
         pairs.iter().map(sentence).collect::<Vec<_>>().join(" ")
     );
     Some(Finding::new("Do the same heads do several tasks", text, [csv(TASK_OVERLAP)]))
