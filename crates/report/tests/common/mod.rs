@@ -339,7 +339,7 @@ pub fn six_tasks(models: &[KnownModel]) -> (Study, Extras) {
     let correlation = |estimate: f64| TaskCorrelation {
         estimate: Some(estimate),
         prompts: Some(Interval { low: estimate - 0.1, high: estimate + 0.08 }),
-        ..contrasts[0].correlations[0].pearson.clone()
+        ..contrasts[0].correlations[0].pearson
     };
     let mut overlaps = Vec::new();
     for model in &effects.models {
