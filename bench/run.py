@@ -36,12 +36,13 @@ def machine():
 
 
 def keep(name, rows):
-    """Replaces the rows of this machine."""
+    """Replaces the rows of this machine, and of the same model where rows have one."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     here = machine()
     others = json.loads(path.read_text()) if path.exists() else []
-    others = [row for row in others if row["machine"] != here]
+    models = {row.get("model") for row in rows}
+    others = [row for row in others if row["machine"] != here or row.get("model") not in models]
     path.write_text(json.dumps(others + [{"machine": here, **row} for row in rows], indent=1) + "\n")
 
 
@@ -95,7 +96,8 @@ def memory(args):
         scan = [args.program, "-q", "scan", "--models", args.model, "--protocol", "published", "--task", "ioi", "--heads", heads]
         # The children's largest size so far counts, so a process of its own measures.
         found, _ = timed([*scan, "--out", out])
-    keep("memory", [{"model": Path(args.model).name, "weight_bytes": 4 * parameters, **found}])
+    row = {"model": Path(args.model).name, "weight_bytes": 4 * parameters, "peak_bytes": found["peak_bytes"]}
+    keep("memory", [row])
 
 
 def transformerlens(args):

@@ -108,5 +108,5 @@ def test_what_a_frame_holds_beside_is_said(model: cs.Model) -> None:
     with pytest.warns(UserWarning) as said:
         scan = model.scan(pandas.DataFrame(rows), resamples=100)
     lines = [str(warning.message) for warning in said]
-    assert any("1 rows left out" in line for line in lines) and any("not used: n" in line for line in lines)
+    assert any("1 row left out" in line for line in lines) and any("not used: n" in line for line in lines)
     assert len(scan.prompts) == len(rows) - 1 and all(warning.filename == __file__ for warning in said)

@@ -154,11 +154,14 @@ fn of_contrast(folder: PathBuf, contrast: &Contrast) -> PathBuf {
     contrast.folder().map_or_else(|| folder.clone(), |own| folder.join(own))
 }
 
+/// What the names of all scan files contain, between the task and the model.
+pub const SCAN_FILE: &str = "_logitdiff_scan_";
+
 /// How the names of a task's scan files begin. IOI scans look for copy suppressors, hence their historical name.
 #[must_use]
 pub fn scan_file_begin(task: &str) -> String {
     let prefix = if task == IOI { "copy_suppression".to_owned() } else { file_safe_name(task) };
-    format!("{prefix}_logitdiff_scan_")
+    format!("{prefix}{SCAN_FILE}")
 }
 
 /// Name of a file or table on causal tracing: that of the value stream is `stem`, others end in the stream's name.

@@ -1,60 +1,76 @@
 //! The scans that lie in a study's folder.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::contrast::{ANTI_REPEAT, Contrast, IOI};
 use crate::effects::HeadEffects;
 use crate::error::{AnalysisError, Result};
 use crate::joint::{JointTable, ScanPair, from_scans, model_info};
-use crate::layout::{Layout, scan_file_begin};
+use crate::layout::{Layout, SCAN_FILE, scan_file_begin};
 use crate::overlap::{Overlap, OverlapInput, overlap};
 use crate::per_prompt::PerPromptScan;
 use crate::scan_file::ScanFile;
 use crate::scan_summary::{SummaryOptions, summarise_scan};
 use crate::self_repair::{ModelRepair, self_repair};
 
+/// The scan files of a study's folder, in order of file name.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn scan_paths(layout: &Layout) -> Result<Vec<PathBuf>> {
+    let folder = layout.results();
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(AnalysisError::io("read the folder", &folder))? {
+        let path = entry.map_err(AnalysisError::io("read the folder", &folder))?.path();
+        let name = file_name(&path);
+        if name.contains(SCAN_FILE) && name.ends_with(".json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
 /// Names of the models whose scan on `task` lies in a study's folder, in order of file name.
 ///
 /// # Errors
 /// When the folder or a scan cannot be read.
 pub fn scanned_models(layout: &Layout, task: &str) -> Result<Vec<String>> {
-    let folder = layout.results();
     let begin = scan_file_begin(task);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(AnalysisError::io("read the folder", &folder))? {
-        let entry = entry.map_err(AnalysisError::io("read the folder", &folder))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(&begin) && name.ends_with(".json") {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    paths.iter().map(|path| Ok(ScanFile::read(path)?.meta.model_name)).collect()
+    let paths = scan_paths(layout)?.into_iter().filter(|path| file_name(path).starts_with(&begin));
+    paths.map(|path| Ok(ScanFile::read(&path)?.meta.model_name)).collect()
 }
 
-/// The tasks that models of a study's folder were scanned on: the published pair first, then the others by name.
+/// The tasks that models of a study's folder were scanned on, in [`task_order`].
 ///
 /// # Errors
 /// When the folder or a scan cannot be read.
 pub fn scanned_tasks(layout: &Layout) -> Result<Vec<String>> {
-    let folder = layout.results();
     let mut tasks = BTreeSet::new();
-    for entry in fs::read_dir(&folder).map_err(AnalysisError::io("read the folder", &folder))? {
-        let entry = entry.map_err(AnalysisError::io("read the folder", &folder))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
+    for path in scan_paths(layout)? {
         // Models scanned on one task share the beginning of their files' names; one of them tells the task.
-        let known = |task: &String| name.starts_with(&scan_file_begin(task));
-        if name.contains("_logitdiff_scan_") && name.ends_with(".json") && !tasks.iter().any(known) {
-            tasks.insert(ScanFile::read(&entry.path())?.meta.task);
+        let known = |task: &String| file_name(&path).starts_with(&scan_file_begin(task));
+        if !tasks.iter().any(known) {
+            tasks.insert(ScanFile::read(&path)?.meta.task);
         }
     }
+    Ok(task_order(tasks))
+}
+
+/// Tasks in the order of a study that nobody gave one: the published pair first, then the others by name.
+#[must_use]
+pub fn task_order(tasks: BTreeSet<String>) -> Vec<String> {
     let mut tasks: Vec<String> = tasks.into_iter().collect();
     let place = |task: &String| [IOI, ANTI_REPEAT].iter().position(|t| t == task).unwrap_or(2);
     tasks.sort_by_key(place);
-    Ok(tasks)
+    tasks
 }
 
 /// A scan with the logit differences that it was made from, where those are there.

@@ -99,15 +99,15 @@ pub enum CliError {
         /// The study.
         folder: PathBuf,
         /// The model.
-        model: String,
+        model: Box<str>,
         /// The task.
-        task: String,
+        task: Box<str>,
         /// The option.
         option: &'static str,
         /// What it was.
-        was: String,
+        was: Box<str>,
         /// What it is now.
-        is: String,
+        is: Box<str>,
     },
     /// A scanned model is no longer where it was.
     #[error("{model} was scanned from `{from}`, where it is no longer: say where it is with --models")]

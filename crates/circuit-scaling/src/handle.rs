@@ -141,8 +141,8 @@ impl ModelHandle {
     pub fn fetch_all(given: &[String], display: Display) -> Result<Vec<Self>, CliError> {
         Self::names(given)?;
         if given.iter().any(|name| HubName::parse(name).is_some()) {
-            let here = given.iter().filter(|name| HubName::parse(name).is_none());
-            here.map(|name| Self::find(name)?.tokenizer().map(drop)).collect::<Result<(), _>>()?;
+            let mut here = given.iter().filter(|name| HubName::parse(name).is_none());
+            here.try_for_each(|name| Self::find(name)?.tokenizer().map(drop))?;
         }
         downloads::fetch(given, display)?;
         Self::open_all(given, display)

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use clap::{Args, FromArgMatches, ValueEnum};
 use cs_analysis::files::write_bytes;
+use cs_circuits::task::Task;
 use cs_circuits::toml_error;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,20 @@ pub struct StudyFile {
 }
 
 impl StudyFile {
+    /// Puts tasks into the order in which `study.toml` of a study's folder names them, those that it does not name behind; without
+    /// such a file they stay as they are.
+    pub fn order_tasks(folder: &Path, tasks: &mut [String]) {
+        let stated = Self::read(&folder.join("study.toml")).unwrap_or_default().tasks.unwrap_or_default();
+        // A file of a task may lie elsewhere by now; most are named as their task is.
+        let stem = |given: &str| Path::new(given).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let name = |given: &String| match Task::load(given) {
+            Ok(task) => task.name().to_owned(),
+            Err(_) => stem(given).unwrap_or_default(),
+        };
+        let stated: Vec<String> = stated.iter().map(name).collect();
+        tasks.sort_by_key(|task| stated.iter().position(|name| name == task).unwrap_or(stated.len()));
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -51,6 +51,21 @@ fn a_scan_on_a_card_is_the_processors_up_to_rounding_and_says_so() {
     assert_eq!(auto["heads"], card["heads"]);
 }
 
+/// `auto` goes to the processor aloud.
+#[test]
+fn a_card_that_computes_something_else_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&SCAN[..SCAN.len() - 1], &["--out", "out"]].concat();
+    let mut command = on_card(&args, folder.path());
+    let output = command.env("FAKE_CUDA_WRONG", "1").output().unwrap();
+    let (_, noted) = text(&output);
+    assert!(
+        output.status.success() && noted.contains("cuda:0 is not used: what it computes differs"),
+        "{noted}"
+    );
+    assert!(scan(command)["device"].is_null(), "a processor's scan");
+}
+
 #[test]
 fn devices_says_what_there_is_and_why_not() {
     let folder = tempfile::tempdir().unwrap();
@@ -74,7 +89,10 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
         (vec![("FAKE_CUDA_VERSION", "11040")], "update the driver"),
         (vec![("FAKE_CUDA_DEVICES", "0")], "sees no card"),
         (vec![("FAKE_CUDA_MEMORY", "100000")], "the card's memory is full"),
+        // In the card's trial, and in the scan after it.
         (vec![("FAKE_CUDA_LOST_AFTER", "50")], "was lost in the middle of the work"),
+        (vec![("FAKE_CUDA_LOST_AFTER", "230")], "was lost in the middle of the work"),
+        (vec![("FAKE_CUDA_WRONG", "1")], "differs from the processor's by"),
     ];
     for (settings, words) in cases {
         let folder = tempfile::tempdir().unwrap();

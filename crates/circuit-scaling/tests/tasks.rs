@@ -87,6 +87,25 @@ fn a_study_of_one_task_has_everything_that_one_task_has() {
 }
 
 #[test]
+fn single_commands_keep_the_tasks_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    // Named otherwise than its task, and before the built-in one.
+    fs::write(here.join("mine.toml"), RECALL).unwrap();
+    succeeds(&run("mine.toml,ioi", &[]), here);
+    let there = files(&here.join("s"));
+    assert!(there.contains_key(Path::new("paper/tables/joint_recall_ioi_all.csv")));
+    for command in ["joint", "plot", "notes", "report"] {
+        succeeds(&[command, "--out", "s", "--quiet"], here);
+        let now = files(&here.join("s"));
+        let is_own = |path: &Path| path.starts_with(".circuit-scaling");
+        let new = now.iter().filter(|(path, bytes)| !is_own(path) && there.get(*path) != Some(bytes));
+        let new: Vec<_> = new.collect();
+        assert!(new.is_empty(), "{command}: {:?}", new.iter().map(|(path, _)| path).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn several_contrasts_of_three_tasks_lie_beside_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

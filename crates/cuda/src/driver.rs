@@ -1,5 +1,6 @@
 //! Opening the driver, and the cards that it knows.
 
+use std::error::Error;
 use std::ffi::{CStr, c_char};
 use std::path::Path;
 use std::ptr;
@@ -70,7 +71,10 @@ impl Driver {
     /// # Errors
     /// As [`Driver::open`].
     pub fn open_at(library: &Path) -> Result<Self, CudaError> {
-        let none = |e: libloading::Error| CudaError::NoDriver { why: one_line(&e.to_string()) };
+        let none = |e: libloading::Error| {
+            let of_system = e.source().map(ToString::to_string);
+            CudaError::NoDriver { why: one_line(&of_system.unwrap_or_else(|| e.to_string())) }
+        };
         // SAFETY: loading a driver runs its initialisers, as in every program that uses it.
         let library = unsafe { Library::new(library) }.map_err(none)?;
         // SAFETY: a library of this name, or that the user names as the driver, has the driver's functions.

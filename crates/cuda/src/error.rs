@@ -4,22 +4,20 @@
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CudaError {
     /// There is no driver, or none that can be opened.
-    #[error("no NVIDIA driver was found ({why}): install one, or use --device cpu")]
+    #[error("no NVIDIA driver was found ({why}): install one")]
     NoDriver {
         /// What the system says.
         why: String,
     },
     /// A library that is not a whole driver.
-    #[error(
-        "the NVIDIA driver has no function {symbol}: install a driver of 2023 or later, or use --device cpu"
-    )]
+    #[error("the NVIDIA driver has no function {symbol}: install a driver of 2023 or later")]
     MissingFunction {
         /// What it lacks.
         symbol: &'static str,
     },
     /// The driver does not know what this program carries.
     #[error(
-        "the NVIDIA driver is of CUDA {}, but the kernels need CUDA {} or later: update the driver, or use --device cpu",
+        "the NVIDIA driver is of CUDA {}, but the kernels need CUDA {} or later: update the driver",
         version(*found), version(*needed)
     )]
     DriverTooOld {
@@ -29,7 +27,7 @@ pub enum CudaError {
         needed: u32,
     },
     /// A driver without a card.
-    #[error("the NVIDIA driver sees no card: see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu")]
+    #[error("the NVIDIA driver sees no card: see nvidia-smi and CUDA_VISIBLE_DEVICES")]
     NoDevice,
     /// Fewer cards than that.
     #[error("there is no card {ordinal}: the NVIDIA driver sees {count}, numbered from 0")]
@@ -41,7 +39,7 @@ pub enum CudaError {
     },
     /// An architecture from before the half-precision parts that are needed.
     #[error(
-        "{name} has compute capability {}.{}, but the kernels need 8.0 or later: use --device cpu",
+        "{name} has compute capability {}.{}, but the kernels need 8.0 or later",
         capability.0, capability.1
     )]
     NoKernels {
@@ -52,7 +50,7 @@ pub enum CudaError {
     },
     /// The card's memory is full.
     #[error(
-        "the card's memory is full: {} are needed at once, and {} of {} are free: free some, or lower --memory",
+        "the card's memory is full: {} are needed at once, and {} of {} are free: free some of it",
         bytes(*needed), bytes(*free), bytes(*total)
     )]
     OutOfMemory {
@@ -64,7 +62,7 @@ pub enum CudaError {
         total: usize,
     },
     /// The context is gone, and what was in it.
-    #[error("{name} was lost in the middle of the work ({what}): start again, it goes on where it stopped")]
+    #[error("the card was lost in the middle of the work ({what}): start again, it goes on where it stopped")]
     Lost {
         /// The card.
         name: String,

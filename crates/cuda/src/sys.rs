@@ -4,6 +4,7 @@
 //! gives a status. The C names are the entries' own, `_v2` where the header defines the plain name as that.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::mem::ManuallyDrop;
 
 use libloading::Library;
 
@@ -50,7 +51,8 @@ macro_rules! driver {
         /// The driver's functions.
         pub struct Api {
             $($(#[$meta])* pub $field: unsafe extern "C" fn($($arg),*) -> Status,)*
-            _library: Library,
+            /// Never closed: a driver's own threads run on.
+            _library: ManuallyDrop<Library>,
         }
 
         impl Api {
@@ -65,7 +67,7 @@ macro_rules! driver {
                 Ok(Self {
                     // SAFETY: the caller vouches for the types; the library is kept as long as the pointers.
                     $($field: *unsafe { library.get(concat!($symbol, "\0").as_bytes()) }.map_err(|_| $symbol)?,)*
-                    _library: library,
+                    _library: ManuallyDrop::new(library),
                 })
             }
         }

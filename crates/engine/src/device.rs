@@ -7,6 +7,8 @@ use cs_kernels::Isa;
 use cs_model::spec::ModelSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::trial;
+
 use crate::machine::delta::cuda::Card;
 
 /// What carries out a decoder's runs.
@@ -161,6 +163,12 @@ impl Compute {
         Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned(), is_chosen: false }
     }
 
+    /// A card, for its trial.
+    pub(crate) fn on_card(card: usize) -> Self {
+        let (device, precision) = (Device::Cuda(vec![card]), Precision::Split);
+        Self { device, precision, name: String::new(), is_chosen: false }
+    }
+
     /// The delta form on the processor.
     pub fn delta(precision: Precision) -> Self {
         Self { device: Device::Delta, precision, name: format!("delta-{}", cpu_kind()), is_chosen: false }
@@ -173,10 +181,13 @@ impl Compute {
     pub fn choose(choice: &DeviceChoice, precision: Option<Precision>) -> Result<Self, DeviceError> {
         let device = match choice {
             DeviceChoice::Only(device) => device.clone(),
-            DeviceChoice::Auto => match cards().iter().position(|card| card.why_not.is_none()) {
-                Some(card) => Device::Cuda(vec![card]),
-                None => Device::Cpu,
-            },
+            DeviceChoice::Auto => {
+                let is_usable = |(at, card): &(usize, Found)| card.why_not(*at).is_none();
+                match cards().into_iter().enumerate().find(is_usable) {
+                    Some((card, _)) => Device::Cuda(vec![card]),
+                    None => Device::Cpu,
+                }
+            }
         };
         match device {
             Device::Cpu => match precision {
@@ -191,7 +202,7 @@ impl Compute {
                     let why = match found.get(card) {
                         None if found.is_empty() => Some(no_cards()),
                         None => Some(format!("there is no card {card}, only {}", found.len())),
-                        Some(card) => card.why_not.clone(),
+                        Some(found) => found.why_not(card),
                     };
                     if let Some(why) = why {
                         return Err(DeviceError::NoCard { asked: Device::Cuda(asked), why });
@@ -283,10 +294,18 @@ pub struct Found {
     pub why_not: Option<String>,
 }
 
-/// What runs could be carried out on here, the processor first; where there are no cards, why.
+impl Found {
+    /// Why this card is not used: it cannot be, or what it computes is not what the processor computes.
+    fn why_not(&self, card: usize) -> Option<String> {
+        self.why_not.clone().or_else(|| trial::why_not(card))
+    }
+}
+
+/// What runs could be carried out on here, the processor first; where there are no cards, why. Cards are tried.
 pub fn devices() -> (Vec<Found>, Option<String>) {
     let cpu = Found { word: "cpu".to_owned(), name: cpu_kind().to_owned(), why_not: None };
-    let cards = cards();
+    let tried = |(at, card): (usize, Found)| Found { why_not: card.why_not(at), ..card };
+    let cards: Vec<Found> = cards().into_iter().enumerate().map(tried).collect();
     let why = cards.is_empty().then(no_cards);
     (std::iter::once(cpu).chain(cards).collect(), why)
 }

@@ -1,7 +1,7 @@
 //! What models run on: options of every command that runs one.
 
 use clap::Args;
-use cs_engine::{Compute, Device, DeviceChoice, Precision};
+use cs_engine::{Compute, Device, DeviceChoice, Precision, device};
 
 use super::parsers::one_of;
 use crate::complete;
@@ -30,6 +30,13 @@ impl DeviceArgs {
         let compute = Compute::choose(&self.device, self.precision)?;
         if self.device == DeviceChoice::Auto && *compute.device() != Device::Cpu {
             display.note(&format!("models run on {} ({})", compute.device(), compute.kind()));
+        }
+        if self.device == DeviceChoice::Auto && *compute.device() == Device::Cpu {
+            for card in device::devices().0 {
+                if let Some(why) = card.why_not {
+                    display.note(&format!("{} is not used: {why}", card.word));
+                }
+            }
         }
         Ok(compute)
     }

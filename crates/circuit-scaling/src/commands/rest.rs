@@ -1,13 +1,13 @@
 //! What a study's folder holds beside what a run asks for. A run adds to the study in its folder: tables, figures, notes and page
 //! cover everything that was scanned there.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use cs_analysis::contrast::Contrast;
 use cs_analysis::layout::Layout;
 use cs_analysis::scan_file::{ScanFile, ScanMeta};
-use cs_analysis::study_scans::{scanned_models, scanned_tasks};
+use cs_analysis::study_scans::{scan_paths, task_order};
 use cs_circuits::task::Task;
 
 use crate::args::MeasureArgs;
@@ -50,31 +50,30 @@ impl Rest {
         if !layout.results().is_dir() {
             return Ok(rest);
         }
-        let on_disk = scanned_tasks(layout)?;
-        let further = on_disk.iter().filter(|task| !asked.tasks.contains(task));
-        for task in asked.tasks.iter().chain(further) {
-            let is_asked = asked.tasks.contains(task);
-            let mut models = Vec::new();
-            for model in scanned_models(layout, task)? {
-                if is_asked && asked.models.contains(&model) {
-                    continue;
-                }
-                let meta = ScanFile::read(&layout.scan(task, &model))?.meta;
-                if meta.only_heads.is_some() {
-                    display
-                        .note(&format!("left out: {model}, of which only some heads were scanned on {task}"));
-                    continue;
-                }
-                if let Some(measure) = asked.measure {
-                    same_method(layout.root(), &meta, measure)?;
-                }
-                rest.origins.push((model.clone(), meta.hf_name));
-                models.push(model);
+        let of_task =
+            |task: &String| asked.models.iter().map(|model| layout.scan(task, model)).collect::<Vec<_>>();
+        let own: BTreeSet<PathBuf> = asked.tasks.iter().flat_map(of_task).collect();
+        let mut models: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for path in scan_paths(layout)?.into_iter().filter(|path| !own.contains(path)) {
+            let meta = ScanFile::read(&path)?.meta;
+            let (task, model) = (&meta.task, &meta.model_name);
+            if meta.only_heads.is_some() {
+                display.note(&format!("left out: {model}, of which only some heads were scanned on {task}"));
+                continue;
             }
-            if is_asked || !models.is_empty() {
-                rest.scanned.push((task.clone(), models));
+            if let Some(measure) = asked.measure {
+                same_method(layout.root(), &meta, measure)?;
             }
+            models.entry(task.clone()).or_default().push(model.clone());
+            rest.origins.push((meta.model_name, meta.hf_name));
         }
+        let further = models.keys().filter(|task| !asked.tasks.contains(task)).cloned().collect();
+        let tasks = asked.tasks.iter().cloned().chain(task_order(further));
+        let mut with_models = |task: String| {
+            let models = models.remove(&task).unwrap_or_default();
+            (task, models)
+        };
+        rest.scanned = tasks.map(&mut with_models).collect();
         rest.contrasts = earlier_contrasts(layout, &rest.scanned, asked.contrasts);
         Ok(rest)
     }
@@ -155,11 +154,11 @@ fn same_method(folder: &Path, meta: &ScanMeta, measure: &MeasureArgs) -> Result<
         if was != is {
             return Err(CliError::OtherMethod {
                 folder: folder.to_owned(),
-                model: meta.model_name.clone(),
-                task: meta.task.clone(),
+                model: meta.model_name.as_str().into(),
+                task: meta.task.as_str().into(),
                 option,
-                was,
-                is,
+                was: was.into(),
+                is: is.into(),
             });
         }
     }

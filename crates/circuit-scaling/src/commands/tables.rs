@@ -25,6 +25,7 @@ use super::drawn::drawn_text;
 use crate::args::{AnalyzeArgs, ContrastArgs, TableArgs};
 use crate::error::CliError;
 use crate::progress::Display;
+use crate::study_file::StudyFile;
 use crate::study_folder::StudyFolder;
 
 /// Writes the joint table and its audit.
@@ -183,7 +184,8 @@ pub fn read_scans(
     if !layout.results().is_dir() {
         return Err(no_scans());
     }
-    let tasks = scanned_tasks(layout)?;
+    let mut tasks = scanned_tasks(layout)?;
+    StudyFile::order_tasks(layout.root(), &mut tasks);
     if tasks.is_empty() {
         return Err(no_scans());
     }

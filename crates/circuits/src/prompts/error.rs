@@ -68,7 +68,7 @@ pub enum PromptError {
         /// What the list holds: `names` or `words`.
         noun: &'static str,
         /// The list that is too short: `names` for both together.
-        scope: String,
+        scope: Box<str>,
         /// How many names are left.
         usable: usize,
         /// How many the task lists.
@@ -76,9 +76,9 @@ pub enum PromptError {
         /// How many are needed.
         needed: usize,
         /// Which tokenizers refuse how many names, and why.
-        reasons: String,
+        reasons: Box<str>,
         /// What to do.
-        fix: String,
+        fix: Box<str>,
     },
     /// Too few rows of a file of prompts can be used.
     #[error("{task}: {problem}; {fix}")]

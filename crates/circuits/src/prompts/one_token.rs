@@ -249,12 +249,12 @@ fn enough(
     Err(PromptError::TooFewNames {
         task: task.name.clone(),
         noun: "names",
-        scope: scope.to_owned(),
+        scope: scope.into(),
         usable,
         listed,
         needed,
-        reasons,
-        fix: fix.to_owned(),
+        reasons: reasons.into(),
+        fix: fix.into(),
     })
 }
 

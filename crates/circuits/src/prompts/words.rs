@@ -65,12 +65,12 @@ pub(super) fn usable(
             return Err(PromptError::TooFewNames {
                 task: task.name.clone(),
                 noun: "words",
-                scope: format!("words.{name}"),
+                scope: format!("words.{name}").into(),
                 usable: keep.len(),
                 listed: list.len(),
                 needed,
-                reasons: reasons.unwrap_or_else(|| "the task lists no more".to_owned()),
-                fix: "add words, or compare models that share a tokenizer".to_owned(),
+                reasons: reasons.unwrap_or_else(|| "the task lists no more".to_owned()).into(),
+                fix: "add words, or compare models that share a tokenizer".into(),
             });
         }
         lists.insert(name.clone(), list.with_rows(&keep));

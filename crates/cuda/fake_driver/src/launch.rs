@@ -111,7 +111,7 @@ impl Output {
         if self.mode == 0 {
             return self.out.set(at, d);
         }
-        let (hi, lo) = parts(d, self.mode % 2 == 0);
+        let (hi, lo) = parts(d, self.mode.is_multiple_of(2));
         self.hi.set(at, hi);
         if self.mode <= 2 {
             self.lo.set(at, lo);

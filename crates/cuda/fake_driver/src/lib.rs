@@ -11,6 +11,7 @@
 //! | `FAKE_CUDA_CAPABILITY` | ten times the compute capability | 90 |
 //! | `FAKE_CUDA_MEMORY` | bytes of memory | 1 GiB |
 //! | `FAKE_CUDA_LOST_AFTER` | launches after which the card is lost | never |
+//! | `FAKE_CUDA_WRONG` | if set, products are wrong by a thousandth | right |
 //!
 //! New memory is full of NaN. A kernel that reads or writes beyond an array loses the card, as it does on a real one.
 

@@ -72,7 +72,7 @@ pub struct View<T> {
 
 impl<T: Copy> View<T> {
     pub fn is_aligned_to(&self, bytes: usize) -> bool {
-        self.start.addr() % bytes == 0
+        self.start.addr().is_multiple_of(bytes)
     }
 
     #[track_caller]

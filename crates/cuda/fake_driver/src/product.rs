@@ -56,7 +56,8 @@ impl Operands {
             out.iter_mut().for_each(|out| *out *= LO);
         }
         sweep(self.hi, self.w, out);
-        out.iter_mut().for_each(|out| *out *= sizes.scale);
+        let wrong = if crate::setting("FAKE_CUDA_WRONG").is_some() { 1.001 } else { 1.0 };
+        out.iter_mut().for_each(|out| *out *= sizes.scale * wrong);
     }
 }
 
@@ -77,7 +78,11 @@ fn check_grid(launch: &Launch<'_>, m: usize, n: usize) {
 
 /// Rows of float32 begin at multiples of 16 bytes, but for the kernels that are made for others.
 fn check_rows(launch: &Launch<'_>, width: usize) {
-    assert!(width % 4 == 0 || launch.variant.ends_with("odd"), "rows of {width} in {}", launch.variant);
+    assert!(
+        width.is_multiple_of(4) || launch.variant.ends_with("odd"),
+        "rows of {width} in {}",
+        launch.variant
+    );
 }
 
 /// Rows that `source` picks: of the left side (1), of the residual (2).
@@ -151,9 +156,9 @@ fn hidden(launch: &mut Launch<'_>, is_gate: bool) {
         let of_plain = plain_of.get(r % per_run) as usize;
         for n in 0..ld_out {
             let mut d = 0.0;
-            if n < sizes.n {
+            if let Some(product) = row.get(n) {
                 let x = plain.get(of_plain * ld_plain + n);
-                let (before, after) = (activation(x, curve, is_erf), activation(x + row[n], curve, is_erf));
+                let (before, after) = (activation(x, curve, is_erf), activation(x + product, curve, is_erf));
                 d = match up {
                     None => after - before,
                     Some((plain_up, up)) => {

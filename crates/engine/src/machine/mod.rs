@@ -23,6 +23,7 @@ pub(crate) mod cpu;
 pub(crate) mod delta;
 pub(crate) mod place;
 mod rows;
+pub(crate) mod trial;
 
 use std::borrow::Cow;
 

@@ -17,7 +17,7 @@ pub(crate) enum Place {
     /// The processor.
     Cpu,
     /// The delta form on the processor.
-    Delta(Mutex<ModelOn<Host>>),
+    Delta(Box<Mutex<ModelOn<Host>>>),
     /// The delta form on a graphics card.
     Cuda(Box<Mutex<ModelOn<Card>>>),
 }
@@ -32,7 +32,7 @@ impl Place {
             Device::Cpu => Ok(Self::Cpu),
             Device::Delta => {
                 let (stored, parts) = formats(decoder.weights(), compute.precision());
-                Ok(Self::Delta(Mutex::new(ModelOn::new(Host::new(parts, stored), decoder))))
+                Ok(Self::Delta(Box::new(Mutex::new(ModelOn::new(Host::new(parts, stored), decoder)))))
             }
             Device::Cuda(cards) => {
                 let problem =

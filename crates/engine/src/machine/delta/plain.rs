@@ -23,12 +23,15 @@ pub(crate) struct Plain<O: Ops> {
     pub last: Option<Rc<Layer<O>>>,
 }
 
+/// Queries, and keys and values, before norms. `[n_base, d_attn]`, `[n_base, 2 * d_kv]`
+type Raw<O> = (<O as Ops>::Floats, <O as Ops>::Floats);
+
 /// Activations of one layer of the plain run: all that differences are taken from. A row per node of the base forest.
 pub(crate) struct Layer<O: Ops> {
     /// What attention reads, before its norm. `d_model`
     pub resid_pre: Rc<O::Floats>,
     /// Queries, and keys and values, before the norms of queries and keys, where the model has them. `d_attn`, `2 * d_kv`
-    pub raw: Option<(O::Floats, O::Floats)>,
+    pub raw: Option<Raw<O>>,
     /// The heads' streams.
     pub heads: PlainHeads<O>,
     /// What the norm at attention's end reads, where there is one. `d_model`
@@ -124,7 +127,7 @@ impl<O: Ops> Plain<O> {
         index: usize,
         forest: &Forest,
         input: &O::Floats,
-    ) -> (Option<(O::Floats, O::Floats)>, PlainHeads<O>) {
+    ) -> (Option<Raw<O>>, PlainHeads<O>) {
         let (n, d_attn, d_kv) = (self.n_nodes, spec.d_attn(), spec.d_kv());
         let linear = &parameters.layers[index].w_qkv;
         let mut product = |columns: std::ops::Range<usize>| {

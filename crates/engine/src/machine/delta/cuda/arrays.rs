@@ -84,10 +84,10 @@ impl Matrix {
     }
 
     /// Where the columns from `first` on are: in which arrays, and from which of their elements on.
-    pub fn from_column(&self, card: &Card, first: usize) -> Result<(&Weights, usize)> {
+    pub fn columns_from(&self, card: &Card, first: usize) -> Result<(&Weights, usize)> {
         let weights = self.get()?;
         let Weights::Halves { hi, lo } = weights else { return Ok((weights, first)) };
-        if first % READ_TOGETHER == 0 {
+        if first.is_multiple_of(READ_TOGETHER) {
             return Ok((weights, first));
         }
         // Heads of a width that small models alone have: a copy that begins there.
