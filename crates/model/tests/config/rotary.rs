@@ -190,7 +190,7 @@ fn settings_that_are_missing_wrong_or_out_of_place() {
     let llama3 = json!({ "type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4 });
     error(llama3, &["rope_scaling", "high_freq_factor", "not above low_freq_factor"]);
     let original = json!({ "type": "yarn", "factor": 2, "original_max_position_embeddings": 0.5 });
-    error(original, &["rope_scaling", "original_max_position_embeddings", "not a whole number"]);
+    error(original, &["rope_scaling", "original_max_position_embeddings", "no whole number"]);
 
     // Where Transformers 4 reads one place only, and 5 both.
     let yarn =
