@@ -121,5 +121,5 @@ fn damaged_files_are_named() {
     file.heads.remove(1);
     std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
     let line = ScanFile::read(&path).unwrap_err().to_string();
-    assert!(line.contains("3 heads, but 2 layers of 2 heads make 4"), "{line}");
+    assert!(line.contains("number of heads 3, but 2 × 2"), "{line}");
 }

@@ -276,7 +276,7 @@ fn rows_that_a_tokenizer_refuses_are_named_and_too_few_is_an_error() {
     assert_eq!(set.prompts.len(), 35);
     for text in ["clean,correct,distractor\nA,c,d\n", "clean,correct,distractor\nA,c,d\nA,c,d\n"] {
         let error = resolve(text, &PromptOptions::default(), &Words::new("words")).unwrap_err();
-        assert!(error.contains("1 of 1 prompts can be used") && error.contains("at least 2"), "{error}");
+        assert!(error.contains("1 of 1 prompt can be used") && error.contains("at least 2"), "{error}");
     }
     let published = PromptOptions { protocol: Protocol::Published, ..PromptOptions::default() };
     let error = resolve(GOOD, &published, &Words::new("words")).unwrap_err();

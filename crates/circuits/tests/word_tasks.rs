@@ -271,7 +271,7 @@ fn what_is_wrong_with_a_task_of_words_is_named() {
     refused("\"France\", ", "\"England\", ", &["words.country", "\"England\" is there twice"]);
     refused("\n[words]", "\n[words]\nbird = [\"owl\"]", &["words.bird", "no template has {bird}"]);
     refused("\n[words]", "\n[words]\nbird = \"owl\"", &["a list of words"]);
-    refused("title =", "ordered = [\"year\"]\ntitle =", &["ordered", "is not a list under [words]"]);
+    refused("title =", "ordered = [\"year\"]\ntitle =", &["ordered", "not a list under [words]"]);
     let long: String = (0..10_001).map(|i| format!("\"w{i}\", ")).collect();
     refused("\n[words]", &format!("\n[words]\nbird = [{long}]"), &["10000 is the most"]);
 }

@@ -89,7 +89,7 @@ pub(super) fn expanded_quantile(level: f64, n: usize) -> f64 {
 /// The bias-corrected and accelerated (BCa) interval of Efron (1987), after Efron and Tibshirani (1993), section 14.3,
 /// from a sorted bootstrap distribution.
 ///
-/// With [`Correction::n`], its normal quantile is replaced by [`expanded_quantile`], for the narrowness of bootstrap
+/// With [`Correction::n`], its normal quantile is replaced by a wider one (`expanded_quantile`), for the narrowness of bootstrap
 /// distributions: at 20 normal points the plain interval covers 93% instead of 95%.
 #[must_use]
 pub fn bca_interval(sorted: &[f64], estimate: f64, level: f64, correction: Correction) -> Interval {

@@ -210,5 +210,5 @@ fn a_config_of_another_model() {
     std::fs::write(dir.path().join("config.json"), "{\"model_type\": \"gpt2\", ").unwrap();
     let files = ModelFiles::folder(dir.path()).unwrap();
     let error = one_line(ModelInfo::open(&files).err().unwrap());
-    assert_names(&error, &["config.json", "no valid JSON", "fetch"]);
+    assert_names(&error, &["config.json", "not valid JSON", "fetch"]);
 }

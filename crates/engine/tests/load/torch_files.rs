@@ -102,7 +102,7 @@ fn nothing_in_a_pickle_is_run() {
         ("exec-in-dict", &["builtin", ".exec, which no tensor needs"]),
         ("getattr", &["builtin", ".getattr, which no tensor needs"]),
         ("import", &["builtin", ".__import__, which no tensor needs"]),
-        ("bare", &["no file that torch.save wrote"]),
+        ("bare", &["not a file that torch.save wrote"]),
         ("nested", &["a dict under \"model\" instead of a state dict", "state_dict() itself"]),
         ("list", &["a list instead of a state dict"]),
         ("number", &["a number under \"step\" instead of a state dict"]),

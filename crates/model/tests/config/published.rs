@@ -227,15 +227,15 @@ fn gpt_neo_windows() {
     );
     error(
         json!({ "attention_types": [["global", 4]] }),
-        &["attention_types", "no list of [pattern, repeats]"],
+        &["attention_types", "not a list of [pattern, repeats]"],
     );
     error(
         json!({ "attention_types": [[["global"], -4]] }),
-        &["attention_types", "no list of [pattern, repeats]"],
+        &["attention_types", "not a list of [pattern, repeats]"],
     );
     error(json!({ "attention_types": [[[], u64::MAX]] }), &["attention_types", "describes 0 layers"]);
     error(json!({ "attention_types": [[["local"], u64::MAX]] }), &["attention_types", "more layers"]);
-    error(json!({ "attention_types": null }), &["attention_types", "no list"]);
+    error(json!({ "attention_types": null }), &["attention_types", "not a list"]);
     error(json!({ "attention_layers": ["global"] }), &["attention_layers", "describes 1 layers", "has 4"]);
     error(json!({ "window_size": 0 }), &["window_size", "0"]);
     let mut missing = neo();

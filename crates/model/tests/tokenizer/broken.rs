@@ -68,7 +68,7 @@ fn tokenizers_of_another_kind() {
     json_refused(|j| j["normalizer"] = json!({ "type": "Lowercase" }), &["normalizer of type Lowercase"]);
     json_refused(|j| j["model"]["dropout"] = 0.1.into(), &["dropout", "random"]);
     json_refused(|j| j["model"]["continuing_subword_prefix"] = "##".into(), &["marks subwords"]);
-    json_refused(|j| j["version"] = "7.0".into(), &["no valid tokenizer.json", "7.0"]);
+    json_refused(|j| j["version"] = "7.0".into(), &["not a valid tokenizer.json", "7.0"]);
     json_refused(|j| *j = json!({ "model": {} }), &["no BPE tokenizer.json"]);
 }
 
@@ -84,7 +84,7 @@ fn vocabularies_that_contradict_themselves() {
     let mut json = gpt2_json();
     json["model"]["vocab"].as_object_mut().unwrap().remove("ÿ");
     assert!(alone(folder(&[("tokenizer.json", &json.to_string())]).path(), GPT2).is_ok());
-    json_refused(|j| j["model"]["merges"] = json!(["q z"]), &["no valid tokenizer.json", "qz"]);
+    json_refused(|j| j["model"]["merges"] = json!(["q z"]), &["not a valid tokenizer.json", "qz"]);
     json_refused(|j| j["added_tokens"][0]["id"] = 9.into(), &["\"<|endoftext|>\"", "the id 9", "261"]);
     json_refused(|j| j["added_tokens"][0]["id"] = u32::MAX.into(), &["\"<|endoftext|>\"", "beyond"]);
 }
@@ -96,8 +96,8 @@ fn two_files_that_do_not_belong_together() {
         let dir = folder(&[("vocab.json", vocab), ("merges.txt", merges)]);
         refused(alone(dir.path(), OPT), words);
     };
-    error("[]", &merges, &["vocab.json", "no map from tokens to ids"]);
-    error("{\"a\": 0", &merges, &["vocab.json", "no map from tokens to ids"]);
+    error("[]", &merges, &["vocab.json", "not a map from tokens to ids"]);
+    error("{\"a\": 0", &merges, &["vocab.json", "not a map from tokens to ids"]);
     error("{\"a\": 0}", &merges, &["vocab.json", "no token for every byte"]);
     error(&vocab, "#version: 0.2\nM a\nM a b\n", &["merges.txt", "no pair", "line 3", "\"M a b\""]);
     error(&vocab, "Mary\n", &["merges.txt", "no pair", "line 1"]);
