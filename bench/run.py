@@ -1,6 +1,6 @@
 """Measures the program and keeps what it found in bench/results: python bench/run.py [NAME ...]
 
-    python bench/run.py studies                                   # whole studies, and what `plan` said of them before
+    python bench/run.py studies                                   # whole studies, and what `plan` says of them; needs numpy, safetensors
     python bench/run.py memory --model FOLDER                     # peak memory of scans
     python bench/run.py transformerlens --model FOLDER            # needs torch and transformer_lens: tools/golden/requirements.txt
 
@@ -49,7 +49,7 @@ def keep(name, rows):
 def timed(command):
     """Wall time, processor time and peak memory of a command, and what it printed."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
+    done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "seconds": round(seconds, 2),
@@ -58,32 +58,57 @@ def timed(command):
     }, done.stdout
 
 
+# What `run` says of a stage's work once it is done, but for the seconds.
+STAGES = {
+    "scan": r"^\S+\s+\S+\s+\d+ heads in",
+    "attend": r"(?:heads read|roles of \d+ heads) in",
+    "trace": r"heads traced in",
+    "ablate": r"sets of heads.*, in",
+}
+
+
+def planned(text):
+    """Seconds of each stage of all models together, and of all stages, as `plan` prints them."""
+    unit = {"s": 1, "min": 60, "h": 3600}
+    rows = re.findall(r"^(\S+)\s+(\w+)\s+.*\s([\d.]+) (s|min|h)$", text, re.M)
+    last = rows[-1][0]  # of one model its own, of several `all`
+    return {stage: float(n) * unit[u] for model, stage, n, u in rows if model == last}
+
+
+def measured(text):
+    """Seconds of each stage that runs models, as `run` says them model by model."""
+    seconds = {stage: re.findall(words + r" ([\d.]+) s$", text, re.M) for stage, words in STAGES.items()}
+    return {stage: round(sum(map(float, found)), 1) for stage, found in seconds.items()}
+
+
 def studies(args):
-    """Whole studies of the shipped models, and of a random GPT-2, beside what `plan` predicted."""
-    rows = []
+    """Whole studies of the shipped models, and of random GPT-2s, beside what `plan` says of them before and after their scans."""
+    rows, stages = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        random = ["--models", Path(scratch) / "random"]
-        make = [sys.executable, ROOT / "tools/random_gpt2/make.py", random[1], "--layers", "6", "--heads", "8", "--width", "256"]
-        try:
+        shapes = {"random GPT-2, 6 layers of 8 heads, 256 wide": (6, 8, 256)}
+        if args.small:
+            shapes["random GPT-2, 12 layers of 12 heads, 768 wide (GPT-2 small's)"] = (12, 12, 768)
+        kinds = [("twelve miniatures", []), ("twelve miniatures, quick", ["--effort", "quick"])]
+        for number, (what, shape) in enumerate(shapes.items()):
+            folder = Path(scratch) / f"random-{number}"
+            sizes = [word for pair in zip(("--layers", "--heads", "--width"), shape) for word in pair]
+            make = [sys.executable, ROOT / "tools/random_gpt2/make.py", folder, *sizes]
             subprocess.run([str(word) for word in make], check=True, capture_output=True)
-        except subprocess.CalledProcessError:
-            print("no random GPT-2: tools/random_gpt2/make.py needs numpy, safetensors and tokenizers", file=sys.stderr)
-            random = None
-        for what, options in [
-            ("twelve miniatures", []),
-            ("twelve miniatures, quick", ["--effort", "quick"]),
-            ("random GPT-2, 6 layers of 8 heads, 256 wide", random),
-        ]:
-            if options is None:
-                continue
+            kinds.append((what, ["--models", folder]))
+        for what, options in kinds:
             out = Path(scratch) / "out"
-            _, plan = timed([args.program, "-q", "plan", *options, "--out", out])
-            predicted = [line.split()[-2:] for line in plan.splitlines() if re.match(r"\S+\s+all\s", line)][-1]
-            found, _ = timed([args.program, "-q", "run", *options, "--out", out])
+            plan = [args.program, "-q", "plan", *options, "--out", out]
+            before = planned(timed(plan)[1])
+            found, said = timed([args.program, "run", *options, "--out", out])
+            after = planned(timed(plan)[1])
             subprocess.run(["rm", "-rf", str(out)], check=True)
-            rows.append({"what": what, "predicted": " ".join(predicted), **found})
-            print(rows[-1], flush=True)
+            rows.append({"what": what, "predicted": round(before["all"], 1), **found})
+            for stage, seconds in measured(said).items():
+                found = {"before": round(before[stage], 1), "after": round(after[stage], 1), "seconds": seconds}
+                stages.append({"what": what, "stage": stage, **found})
+            print(rows[-1], *stages[-len(STAGES) :], sep="\n", flush=True)
     keep("studies", rows)
+    keep("stages", stages)
 
 
 def memory(args):
@@ -114,6 +139,7 @@ def main():
     parser.add_argument("--program", type=Path, default=ROOT / "target/release/circuit-scaling")
     parser.add_argument("--model", help="a folder with a checkpoint, for `memory` and `transformerlens`")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="`studies` of GPT-2 small's shape too: ten minutes on two cores")
     args = parser.parse_args()
     for name in args.names:
         if name not in kinds:

@@ -45,10 +45,18 @@ TABLES = {
     "studies": [
         ("machine", lambda r: r["machine"]),
         ("study", lambda r: r["what"]),
-        ("predicted by `plan`", lambda r: r["predicted"]),
+        ("runs of models, predicted by `plan`", lambda r: seconds(r["predicted"])),
         ("measured", lambda r: seconds(r["seconds"])),
         ("of processors", lambda r: seconds(r["cpu_seconds"])),
         ("peak memory", lambda r: gib(r["peak_bytes"])),
+    ],
+    "stages": [
+        ("machine", lambda r: r["machine"]),
+        ("study", lambda r: r["what"]),
+        ("stage", lambda r: r["stage"]),
+        ("predicted", lambda r: seconds(r["before"])),
+        ("predicted with its scans at hand", lambda r: seconds(r["after"])),
+        ("measured", lambda r: seconds(r["seconds"])),
     ],
     "memory": [
         ("machine", lambda r: r["machine"]),
