@@ -17,7 +17,7 @@ use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
 use effects::{apart, effects, experiments};
 use proptest::prelude::*;
-use random::{D_VOCAB, N_CTX, Parts};
+use random::{any_model, any_prompts};
 
 #[test]
 fn effects_on_every_checkpoint_are_the_processors() {
@@ -162,22 +162,6 @@ fn an_overflow_is_an_error() {
         }
     }
     assert_eq!(n_refused, 3);
-}
-
-fn any_model() -> impl Strategy<Value = Parts> {
-    any::<u64>().prop_map(Parts::random)
-}
-
-/// Prompts over a tiny vocabulary, so that they share prefixes; each with a source of its length.
-fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
-    let token = 0u32..4;
-    let tokens = prop::collection::vec((token.clone(), token), 1..N_CTX);
-    let prompt = tokens.prop_map(|pairs| {
-        let (tokens, source): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
-        let (group, read) = (tokens.len() as u32, (0..D_VOCAB as u32).collect());
-        Prompt { tokens, source: Some(source), group, weight: 1.0, references: None, read }
-    });
-    prop::collection::vec(prompt, 1..7)
 }
 
 /// Edits given as layer, head and kind; the first edit of a stream counts.

@@ -9,30 +9,7 @@ use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
 use cs_engine::reference::{self, Edits, Rows, Run};
 use cs_engine::{Cache, EngineError, Options, Prompt, Queries, Readings, attention_rows};
 use proptest::prelude::*;
-use random::{D_VOCAB, N_CTX, Parts};
-
-fn any_model() -> impl Strategy<Value = Parts> {
-    any::<u64>().prop_map(Parts::random)
-}
-
-/// Prompts over a tiny vocabulary, so that they share prefixes; each with a source of its length.
-fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
-    let token = 0u32..4;
-    let tokens = proptest::collection::vec((token.clone(), token), 1..N_CTX);
-    let prompt = tokens.prop_map(|pairs| {
-        let (tokens, source): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
-        let group = tokens.len() as u32;
-        Prompt {
-            tokens,
-            source: Some(source),
-            group,
-            weight: 1.0,
-            references: None,
-            read: (0..D_VOCAB as u32).collect(),
-        }
-    });
-    proptest::collection::vec(prompt, 1..7)
-}
+use random::{D_VOCAB, Parts, any_model, any_prompts};
 
 fn heads(parts: &Parts) -> Vec<(usize, usize)> {
     (0..parts.spec.n_layers).flat_map(|l| (0..parts.spec.n_heads).map(move |h| (l, h))).collect()

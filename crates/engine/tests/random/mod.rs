@@ -1,6 +1,7 @@
 //! Random small decoders over all settings of [`ModelSpec`], and changes of their weights that cannot change a result.
 #![allow(dead_code, reason = "each test that includes this uses a part of it")]
 
+use cs_engine::Prompt;
 use cs_engine::decoder::Decoder;
 use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 use cs_kernels::PackedMatrix;
@@ -8,6 +9,7 @@ use cs_model::spec::{
     Activation, BlockLayout, ModelSpec, NormKind, NormPlacement, Positions, QkNorm, Rotary,
     RotaryFrequencies, RotaryPairing, RotaryScaling,
 };
+use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -342,4 +344,21 @@ impl Parts {
         new.layers[layer].o.w[head * d_head * d_model..(head + 1) * d_head * d_model].fill(0.0);
         new
     }
+}
+
+/// A model of any settings.
+pub fn any_model() -> impl Strategy<Value = Parts> {
+    any::<u64>().prop_map(Parts::random)
+}
+
+/// Prompts over a tiny vocabulary, so that they share prefixes; each with a source of its length.
+pub fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
+    let token = 0u32..4;
+    let tokens = prop::collection::vec((token.clone(), token), 1..N_CTX);
+    let prompt = tokens.prop_map(|pairs| {
+        let (tokens, source): (Vec<u32>, Vec<u32>) = pairs.into_iter().unzip();
+        let (group, read) = (tokens.len() as u32, (0..D_VOCAB as u32).collect());
+        Prompt { tokens, source: Some(source), group, weight: 1.0, references: None, read }
+    });
+    prop::collection::vec(prompt, 1..7)
 }
