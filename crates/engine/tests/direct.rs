@@ -11,7 +11,7 @@ use cs_engine::reference::{self, Edits};
 use cs_engine::{Cost, EngineError, Options, Prompt, cost, direct_attribution, direct_attribution_cost};
 use cs_model::spec::NormPlacement;
 use proptest::prelude::*;
-use random::{D_VOCAB, N_CTX, Parts};
+use random::{D_VOCAB, N_CTX, Parts, any_model};
 
 /// For each checkpoint minus what each head adds to the logit difference, `[n_layers * n_heads][n_prompts]`; none if post-norm.
 fn expected() -> BTreeMap<String, Option<Vec<Vec<f64>>>> {
@@ -54,10 +54,6 @@ fn attribution_is_that_of_hugging_face_on_all_golden_checkpoints() {
         n_compared += 1;
     }
     assert!(n_compared >= 45 && n_post_norm == 2, "{n_compared} compared, {n_post_norm} post-norm");
-}
-
-fn any_model() -> impl Strategy<Value = Parts> {
-    any::<u64>().prop_map(Parts::random)
 }
 
 fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
