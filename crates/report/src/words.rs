@@ -112,6 +112,36 @@ pub fn strength(contrast: &Contrast) -> String {
     format!("|Δ {a}| + |Δ {b}|")
 }
 
+/// Names in the order in which they first come, each once.
+#[must_use]
+pub fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Models in a count: the name of a single one, else how many there are.
+#[must_use]
+pub fn models(names: &[&str]) -> String {
+    match names {
+        [only] => (*only).to_owned(),
+        several => counted(several.len(), "model", "models"),
+    }
+}
+
+/// Whose heads: those of a single model, or of any of several.
+#[must_use]
+pub fn heads_of(models: &[&str]) -> String {
+    match models {
+        [only] => format!("the heads of {only}"),
+        _ => "a model's heads".to_owned(),
+    }
+}
+
 /// A head as the field writes it.
 #[must_use]
 pub fn head(layer: u32, head: u32) -> String {

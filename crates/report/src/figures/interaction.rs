@@ -5,7 +5,8 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 
 use super::ablation::not_ablated;
-use super::page::{Entry, Sheet, Style, Symbol, grid};
+use super::legend::{Entry, Symbol};
+use super::page::{Sheet, Style, grid};
 use super::palette::{FAINT, Families, INK, Marker, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -54,10 +55,23 @@ pub(super) fn of_sets(
         .collect();
     legend.push(Entry::new(Symbol::Marker(Marker::Circle, FAINT, false), "random sets, mean"));
     legend.push(Entry::new(Symbol::Dashed(INK), "set = sum"));
-    let see = "Below the diagonal: heads do more harm together than one by one; above it, less.".to_owned();
+    let unlike = Side::BOTH.map(|task| {
+        let ends = of_kind(SetKind::Hero).filter_map(|row| row.on(task).interaction.ends());
+        let (more, less) = ends.fold((0, 0), |(more, less), (low, high)| {
+            (more + usize::from(high < 0.0), less + usize::from(low > 0.0))
+        });
+        format!(
+            "on {}, Δ lies below the sum of its heads in {} and above it in {}",
+            side_label(contrast, task),
+            words::none_or(more),
+            words::none_or(less)
+        )
+    });
+    let see = format!("Of {}: {}.", words::counted(n_sets, "hero set", "hero sets"), unlike.join("; "));
     let caption = format!(
-        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference. Hollow: \
-         as many random heads, mean of the sets.",
+        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. Below the diagonal heads do \
+         more harm together than one by one, above it less. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference; \
+         those that reach the diagonal are not counted above. Hollow: as many random heads, mean of the sets.",
         extras.ablation_prompts(),
         words::counted(n_sets, "hero set", "hero sets"),
         words::strength(contrast),
