@@ -104,7 +104,7 @@ pub(super) fn overview(
         } else {
             "Each line is a model, named where there is room, larger ones darker."
         },
-        words::models(&names),
+        words::counted(names.len(), "model", "models"),
         words::strength(contrast),
     );
     let sheet = Sheet { name, title: "", body_mm: 12.0 + 32.0 * shown.len() as f64, legend, see, caption };
@@ -417,7 +417,7 @@ pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras, style
     let mut caption = format!(
         "Loss of logit difference (logits) when helping {only_a} heads of a model, or as many helping {only_b} heads, are ablated together. Lines: 95% intervals \
          over prompts. n = {}.",
-        words::models(&measured.iter().map(|r| r.model.as_str()).collect::<Vec<_>>()),
+        words::counted(measured.len(), "model", "models"),
     );
     if others > 0 {
         caption += &format!(

@@ -160,7 +160,7 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style)
     };
     let (facets, without): (Vec<Facet>, Vec<Facet>) =
         tasks.iter().map(facet).partition(|facet| !facet.points.is_empty());
-    let groups = [Group { axis: Axis::linear("made up for (%)", within, 5), guides: &[0.0, 100.0], facets }];
+    let groups = [Group { axis: Axis::linear("repaired (%)", within, 5), guides: &[0.0, 100.0], facets }];
     let layout = Layout::of(&groups);
     let models = words::each_once(sized.iter().map(|r| r.info.model.as_str()));
     let mut caption = format!(

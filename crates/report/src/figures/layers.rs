@@ -83,26 +83,16 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize, style: &Style) -> R
 
 /// Which layers have the most heads that reach τ.
 fn see_fullest(layers: &[usize], n: usize) -> String {
-    let reach = if n == 1 { "reaches" } else { "reach" };
-    match layers {
-        _ if n == 0 => "No head reaches τ on either task: all are weak.".to_owned(),
-        [only] => {
-            format!("Most in layer {only}, where {} {reach} τ on a task.", words::counted(n, "head", "heads"))
+    let named: Vec<String> = layers.iter().map(ToString::to_string).collect();
+    let (who, each) = match layers {
+        _ if n == 0 => return "No head reaches τ on either task: all are weak.".to_owned(),
+        [only] => (format!("Layer {only} has"), ""),
+        [first, .., last] if layers.len() > 4 => {
+            (format!("{} layers between {first} and {last} have", layers.len()), " each")
         }
-        [first, .., last] if layers.len() > 4 => format!(
-            "Most in {} of layers {first} to {last}, where {} {reach} τ on a task in each.",
-            layers.len(),
-            words::counted(n, "head", "heads")
-        ),
-        several => {
-            let named: Vec<String> = several.iter().map(ToString::to_string).collect();
-            format!(
-                "Most in layers {}, where {} {reach} τ on a task in each.",
-                words::list(&named),
-                words::counted(n, "head", "heads")
-            )
-        }
-    }
+        _ => (format!("Layers {} have", words::list(&named)), " each"),
+    };
+    format!("{who} the most heads that reach τ on a task: {n}{each}.")
 }
 
 /// `heatmap_<model>`: Δ of every head on both tasks, by layer and head.

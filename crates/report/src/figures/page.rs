@@ -230,7 +230,8 @@ pub fn text_width(words: &str, size_pt: f64) -> i32 {
 }
 
 /// The words in lines of at most `width`; a word that is longer is cut.
-fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
+#[must_use]
+pub fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     // `n = 5` and `Δ −0.2` stay in one line.
     let words = words.replace(" = ", "\u{a0}=\u{a0}").replace("Δ ", "Δ\u{a0}");

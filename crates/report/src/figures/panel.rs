@@ -8,8 +8,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::legend::Stripes;
 use super::page::{
-    Area, DrawError, SMALL_PT, TITLE_PT, draw_marker, line_height, pt, shortened, text, text_style,
-    text_width,
+    Area, DrawError, SMALL_PT, TITLE_PT, draw_marker, line_height, pt, text, text_style, text_width, wrap,
 };
 use super::palette::{FAINT, INK, Marker, STRIP};
 use super::scale::Axis;
@@ -81,20 +80,21 @@ impl<'a, 'b> Panel<'a, 'b> {
             + line_height(SMALL_PT)
             + pt(1.0)
             + if x.title.is_empty() { 0 } else { line_height(TITLE_PT) + pt(1.0) };
-        // Away from the labels of the axis above it.
-        let strip = pt(3.0);
-        let top = if title.is_empty() { pt(4.0) } else { strip + line_height(TITLE_PT) + pt(2.5) };
         // Half a label may stand out beyond the last tick.
         let right = x.ticks.last().map_or(0, |t| text_width(&t.1, SMALL_PT) / 2 + pt(1.0)).max(pt(4.0));
         let room = width as i32 - y_area - right;
-        let title = shortened(title, TITLE_PT, room);
-        if !title.is_empty() {
-            // On a strip of its own: it is no label of the axis above it.
-            let corners = [(y_area, strip), (y_area + room, strip + line_height(TITLE_PT))];
+        // On a strip of its own, away from the labels of the axis above: it is no label of that axis.
+        let lines: Vec<String> = wrap(title, TITLE_PT, room).into_iter().take(2).collect();
+        let (strip, height) = (pt(3.0), lines.len() as i32 * line_height(TITLE_PT));
+        let top = if lines.is_empty() { pt(4.0) } else { strip + height + pt(2.5) };
+        if !lines.is_empty() {
+            let corners = [(y_area, strip), (y_area + room, strip + height)];
             area.draw(&Rectangle::new(corners, STRIP.filled()))?;
         }
-        let middle = strip + line_height(TITLE_PT) / 2;
-        text(area, &title, (y_area + room / 2, middle), TITLE_PT, &INK, (HPos::Center, VPos::Center))?;
+        for (line, words) in lines.iter().enumerate() {
+            let middle = strip + line as i32 * line_height(TITLE_PT) + line_height(TITLE_PT) / 2;
+            text(area, words, (y_area + room / 2, middle), TITLE_PT, &INK, (HPos::Center, VPos::Center))?;
+        }
         let mut chart = ChartBuilder::on(area)
             .margin_top(top)
             .margin_right(right)

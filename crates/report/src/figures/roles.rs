@@ -61,7 +61,7 @@ pub(super) fn counts_vs_scale(
         "Share of a model's heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
          more, and an interval that excludes 0; S-inhibition heads also help by τ through later layers. Roles without a task are read on random \
          tokens that are said twice. n = {}. The scores are in head_roles.csv.{}",
-        words::models(&models),
+        words::counted(models.len(), "model", "models"),
         about_families(families, &groups),
     );
     let see = most_common(&sized, percent);

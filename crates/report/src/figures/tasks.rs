@@ -92,7 +92,7 @@ pub(super) fn against_size(study: &Study, families: &Families, style: &Style) ->
          interpolated between whole heads. n = {}, {}. No intervals.{} Where a model does not do a task \
          (task_measures.csv), the effects of its heads say little about how it is done.",
         study.options.tau,
-        words::models(&models),
+        words::counted(models.len(), "model", "models"),
         words::counted(study.effects.tasks.len(), "task", "tasks"),
         about_families(families, &groups),
     );
