@@ -437,7 +437,7 @@ fn ids_and_revisions_that_are_none() {
 }
 
 /// Python's `huggingface_hub` and this program share one cache, both ways. Needs Python with `huggingface_hub`; run with
-/// `PYTHON=python cargo test -p cs-hub -- --ignored python`.
+/// `PYTHON=python cargo test --release --workspace --test downloads -- --ignored python`.
 #[test]
 #[ignore = "needs Python with huggingface_hub"]
 fn python_shares_the_cache() {

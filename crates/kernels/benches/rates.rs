@@ -1,6 +1,6 @@
 //! GFLOP/s of the packed matrix product beside the `gemm` and `matrixmultiply` crates, on one thread and on two.
 //!
-//!     cargo bench -p cs-kernels --bench rates [-- --threads 2] [-- 2048x768x3072 …]
+//!     cargo bench --workspace --bench rates [-- --threads 2] [-- 2048x768x3072 …]
 //!
 //! The contenders take turns, and the fastest turn of each counts. Turns are timed by the CPU time of the slowest
 //! thread, so that other processes on the machine disturb little. With two threads each multiplies its own half of the
