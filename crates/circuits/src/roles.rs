@@ -31,7 +31,7 @@ pub struct RepeatedTokens {
 }
 
 impl RepeatedTokens {
-    /// Draws from `ids`, as many as a model that reads `n_ctx` tokens can take; none where that is too few for a score.
+    /// Draws from `ids`, as many as a model that reads `n_ctx` tokens can take; none if that is too few for a score.
     #[must_use]
     pub fn draw(seed: u64, bos: Option<u32>, ids: &[u32], n_ctx: usize) -> Self {
         let room = n_ctx.saturating_sub(usize::from(bos.is_some())) / 2;
@@ -118,7 +118,7 @@ pub fn attention_scores(
     Ok(scores)
 }
 
-/// The scores of every head on repeated random tokens, with intervals over the sequences; none where there are no sequences.
+/// The scores of every head on repeated random tokens, with intervals over the sequences; none if there are no sequences.
 ///
 /// # Errors
 /// See [`EngineError`].

@@ -175,8 +175,8 @@ impl From<PromptError> for ScanError {
 pub struct Underway<'a> {
     /// Work done and in all.
     pub progress: Progress,
-    /// Logit differences under each scanned head's ablation, `[n_scanned_heads, n_prompts]`; NaN where not measured yet. Given
-    /// to [`resume`], nothing of it is measured again.
+    /// Logit differences under each scanned head's ablation, `[n_scanned_heads, n_prompts]`; NaN if not measured yet. Given to
+    /// [`resume`], nothing of it is measured again.
     pub ablated: &'a [f32],
 }
 

@@ -1,4 +1,4 @@
-//! Files of prompts: what is read, what is refused, and what becomes of the rows.
+//! Files of prompts: what is read, what is rejected, and what becomes of the rows.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! The files of a study's prompts: what they hold, how they read back, and what is refused.
+//! The files of a study's prompts: what they hold, how they read back, and what is
+//! rejected.
 
 mod support;
 

@@ -59,20 +59,20 @@ pub struct Prompt {
     pub split: Split,
     /// Its template's id; the group of a prompt from a file.
     pub template: String,
-    /// Which of the two mentions is repeated; `None` where a prompt is not made of names.
+    /// Which of the two mentions is repeated; `None` if a prompt is not made of names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// The name mentioned first; empty where a prompt is not made of names.
+    /// The name mentioned first; empty if a prompt is not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name mentioned second; empty where a prompt is not made of names.
+    /// The name mentioned second; empty if a prompt is not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
     /// The words that fill the other places of a template of names.
     #[serde(default)]
     pub fillers: BTreeMap<String, String>,
     /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one, or what the template of words or
-    /// the file says. `None` where the file has none.
+    /// the file says. `None` if the file has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupted_text: Option<String>,
     /// Another prompt of the task, for resample ablation with [`Reference::Same`]: with two other names, other words, or another
@@ -129,10 +129,10 @@ fn is_false(flag: &bool) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Twin {
-    /// The name mentioned first; empty where prompts are not made of names.
+    /// The name mentioned first; empty if prompts are not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name mentioned second; empty where prompts are not made of names.
+    /// The name mentioned second; empty if prompts are not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
     /// The text.
@@ -143,13 +143,13 @@ pub struct Twin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferencePrompt {
-    /// The name at `{first}`; empty where prompts are not made of names.
+    /// The name at `{first}`; empty if prompts are not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name at `{second}`; empty where prompts are not made of names.
+    /// The name at `{second}`; empty if prompts are not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
-    /// The name at `{repeated}`; empty where prompts are not made of names.
+    /// The name at `{repeated}`; empty if prompts are not made of names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub third: String,
     /// The text.
@@ -179,7 +179,7 @@ pub struct PromptSet {
     pub hold_out: HoldOut,
     /// Prompts drawn: the sum of all weights.
     pub n_prompts: usize,
-    /// The most rows that were asked of a file of prompts, where it has more; `None` where all were taken, and for other tasks.
+    /// The most rows that were asked of a file of prompts, where it has more; `None` if all were taken, and for other tasks.
     pub limit: Option<usize>,
     /// Names that take part, each a candidate answer of every prompt; none in a task that is not made of names.
     pub names: Names,

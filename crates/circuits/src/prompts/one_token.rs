@@ -67,7 +67,7 @@ impl<'a> Answers<'a> {
         self.tokens.len()
     }
 
-    /// The tokens by which `answer`, its space included, continues those of the text; none where it changes them.
+    /// The tokens by which `answer`, its space included, continues those of the text; none if it changes them.
     fn tokens_of(&self, answer: &str) -> Result<Vec<Token>, PromptError> {
         let mut tokens = encode(self.tokenizer, &format!("{}{answer}", self.text))?;
         let goes_on = tokens.len() > self.tokens.len()
@@ -258,7 +258,7 @@ fn enough(
     })
 }
 
-/// Which tokenizers refuse how many, with an example of each of the three strictest; `None` where none does.
+/// Which tokenizers refuse how many, with an example of each of the three strictest; `None` if none does.
 pub(super) fn reasons(groups: &[SharedTokenizer<'_>], refused: &[RefusedName]) -> Option<String> {
     let mut by_group: Vec<(usize, String)> = groups
         .iter()

@@ -33,7 +33,7 @@ pub struct TokenizedPrompt {
     pub split: Split,
     /// Its template's id.
     pub template: String,
-    /// Which of the two mentions is repeated; `None` where a prompt is not made of names.
+    /// Which of the two mentions is repeated; `None` if a prompt is not made of names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
     /// The words that fill the template's other places.
@@ -42,9 +42,9 @@ pub struct TokenizedPrompt {
     pub resample_text: Option<String>,
     /// Its tokens, as many as in `token_ids`.
     pub resample_token_ids: Option<Vec<u32>>,
-    /// The corrupted text, for causal tracing; `None` where a file of prompts has none.
+    /// The corrupted text, for causal tracing; `None` if a file of prompts has none.
     pub corrupted_text: Option<String>,
-    /// Its tokens, as many as in `token_ids`; missing where the two differ in length, under `published` and in files only.
+    /// Its tokens, as many as in `token_ids`; missing if the two differ in length, under `published` and in files only.
     pub corrupted_token_ids: Option<Vec<u32>>,
     /// What mean and resample ablation take values from; see [`Prompt::references`]. Those that differ in length are left out,
     /// under `published` and in files only.

@@ -13,7 +13,7 @@ const MAX_ROWS: usize = 1_000_000;
 
 const SEE_EXAMPLE: &str = "`circuit-scaling task --example csv` prints such a file";
 
-/// The values of a row, by field; `None` where there is no such column, or nothing in it.
+/// The values of a row, by field; `None` if there is no such column, or nothing in it.
 type Values<'a> = [Option<Cow<'a, str>>; Field::ALL.len()];
 
 /// The rows of a file, and the columns that mean nothing here.

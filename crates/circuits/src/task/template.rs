@@ -156,7 +156,7 @@ impl Pattern {
         found
     }
 
-    /// Fills every place; `None` where `fillers` lacks a word that the text needs.
+    /// Fills every place; `None` if `fillers` lacks a word that the text needs.
     pub fn render(
         &self,
         first: &str,

@@ -213,7 +213,7 @@ impl WordText {
             .filter_map(|piece| if let WordPiece::Place(place) = piece { Some(place) } else { None })
     }
 
-    /// Fills every place with the words of the rows `drawn`; `None` where there is no such row.
+    /// Fills every place with the words of the rows `drawn`; `None` if there is no such row.
     pub fn render(&self, words: &BTreeMap<String, WordList>, drawn: &Drawn<'_>) -> Option<String> {
         let mut text = String::new();
         for piece in &self.pieces {

@@ -77,7 +77,7 @@ fn vocabularies_that_contradict_themselves() {
     let vocab = |j: &mut Value, token: &str, id: Value| j["model"]["vocab"][token] = id;
     json_refused(|j| vocab(j, "Mary", 3.into()), &["the id 3 to both", "\"Mary\""]);
     json_refused(|j| vocab(j, "Mary", u32::MAX.into()), &["\"Mary\"", "4294967295", "beyond"]);
-    json_refused(|j| vocab(j, "Mary", (-1).into()), &["no BPE"]);
+    json_refused(|j| vocab(j, "Mary", (-1).into()), &["not a BPE"]);
     let without_byte = |j: &mut Value| drop(j["model"]["vocab"].as_object_mut().unwrap().remove("Ċ"));
     json_refused(without_byte, &["no token for every byte", "'Ċ' is missing"]);
     // The byte 0xFF occurs in no text.
