@@ -261,10 +261,7 @@ impl Study {
 impl StudyOptions {
     fn check(&self) -> Result<()> {
         if self.top_k == 0 {
-            return Err(AnalysisError::Option {
-                option: "--top-k",
-                problem: "must be at least 1".into(),
-            });
+            return Err(AnalysisError::Option { option: "--top-k", problem: "must be at least 1".into() });
         }
         Ok(())
     }

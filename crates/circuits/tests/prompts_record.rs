@@ -129,7 +129,7 @@ fn a_changed_record_is_refused() {
     let error = changed(&|value| value["format"] = 1.into());
     assert!(error.contains("this version of the program reads 2"), "{error}");
     let error = changed(&|value| value["prompts"][1] = value["prompts"][0].clone());
-    assert!(error.contains("is there twice"), "{error}");
+    assert!(error.contains("occurs twice"), "{error}");
     let error = changed(&|value| value["prompts"][0]["split"] = "all".into());
     assert!(error.contains("prompts[0]"), "{error}");
     fs::write(&path, &record[..record.len() / 2]).unwrap();

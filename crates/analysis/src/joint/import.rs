@@ -105,7 +105,12 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
         models.add(&Row { path, line, record: &record }, &columns)?;
     }
     if n_rows == 0 {
-        return Err(AnalysisError::format(path, "line 2", "no rows after the header", "give one row per head"));
+        return Err(AnalysisError::format(
+            path,
+            "line 2",
+            "no rows after the header",
+            "give one row per head",
+        ));
     }
     Ok(models.finish(columns.contrast, columns.taus))
 }

@@ -261,7 +261,10 @@ impl TaskTrace {
             Err(AnalysisError::inconsistent(what, problem, fix))
         };
         if n == 0 {
-            return fault("no prompt has a corrupted version of equal length".into(), "use --protocol standard");
+            return fault(
+                "no prompt has a corrupted version of equal length".into(),
+                "use --protocol standard",
+            );
         }
         let fits = self.clean.len() == n
             && self.corrupted.len() == n

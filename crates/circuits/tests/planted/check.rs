@@ -1,4 +1,4 @@
-//! Whether a scan says of a planted model what is so.
+//! Checks a scan against the planted model.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 0.02;
 /// The same as a part of Δ: noise also tips the balance of a head that attends to several names alike.
 const RELATIVE_TOLERANCE: f64 = 0.1;
 
-/// Something that a scan says and that is not so.
+/// A wrong result of a scan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// Layer and head.

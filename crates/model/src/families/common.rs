@@ -188,7 +188,8 @@ pub(super) fn sliding_layers(
 /// Windows of `window` tokens in the layers that are windowed.
 pub(super) fn windows(keys: &Keys, sliding: &[bool], window: Option<usize>) -> Result<Vec<Option<usize>>> {
     if window.is_none() && sliding.contains(&true) {
-        let fix = "give the number of tokens that a query in such a layer attends to, or make all layers full";
+        let fix =
+            "give the number of tokens that a query in such a layer attends to, or make all layers full";
         return Err(keys.error("sliding_window", "is not set, but some layers are windowed", fix));
     }
     Ok(sliding.iter().map(|&is_sliding| window.filter(|_| is_sliding)).collect())

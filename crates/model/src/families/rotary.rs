@@ -305,7 +305,9 @@ impl<'k, 'a> Settings<'k, 'a> {
             {
                 Ok(numbers)
             }
-            _ => Err(self.error(setting, &format!("a value that is not a list of {n_pairs} numbers above 0"))),
+            _ => {
+                Err(self.error(setting, &format!("a value that is not a list of {n_pairs} numbers above 0")))
+            }
         }
     }
 
@@ -375,9 +377,10 @@ impl<'k, 'a> Settings<'k, 'a> {
         };
         let truncate = match self.found.get("truncate") {
             None => true,
-            Some(found) => {
-                found.value.as_bool().ok_or_else(|| self.error("truncate", "a value that is neither true nor false"))?
-            }
+            Some(found) => found
+                .value
+                .as_bool()
+                .ok_or_else(|| self.error("truncate", "a value that is neither true nor false"))?,
         };
         Ok(RotaryScaling::Yarn {
             factor,

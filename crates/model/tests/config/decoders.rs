@@ -270,10 +270,7 @@ fn stablelm_variants() {
     assert!(c.parameters.qkv_bias && c.parameters.norm_affine && c.spec.gated_mlp);
     let parallel = config(&with(&base, json!({ "use_parallel_residual": true }))).spec;
     assert_eq!(parallel.block, BlockLayout::ParallelOneNorm);
-    refused(
-        &with(&base, json!({ "qk_layernorm": true })),
-        &["qk_layernorm", "its own gain", "12 billion"],
-    );
+    refused(&with(&base, json!({ "qk_layernorm": true })), &["qk_layernorm", "its own gain", "12 billion"]);
 }
 
 #[test]
@@ -282,10 +279,7 @@ fn other_architectures_end_in_one_clear_error() {
         (json!({ "model_type": "mixtral", "num_local_experts": 8 }), "a mixture of experts"),
         (json!({ "model_type": "qwen3_moe", "num_experts": 128 }), "a mixture of experts"),
         (json!({ "model_type": "deepseek_v3", "n_routed_experts": 256 }), "a mixture of experts"),
-        (
-            json!({ "model_type": "gemma3", "text_config": {}, "vision_config": {} }),
-            "a multimodal model",
-        ),
+        (json!({ "model_type": "gemma3", "text_config": {}, "vision_config": {} }), "a multimodal model"),
         (json!({ "model_type": "t5", "is_encoder_decoder": true }), "an encoder-decoder model"),
         (json!({ "model_type": "bert" }), "names no supported architecture"),
     ] {

@@ -225,5 +225,8 @@ fn gemma_3_has_one_for_each_kind_of_layer() {
     error(flat, &["rope_parameters", "rope_theta", "full_attention"]);
     let twice = json!({ "rope_theta": 1e6, "rope_parameters": { "full_attention": { "rope_theta": 5.0 } } });
     error(twice, &["rope_parameters.full_attention.rope_theta", "same setting"]);
-    error(json!({ "rope_parameters": { "sliding_attention": 3 } }), &["sliding_attention", "not a JSON object"]);
+    error(
+        json!({ "rope_parameters": { "sliding_attention": 3 } }),
+        &["sliding_attention", "not a JSON object"],
+    );
 }
