@@ -354,7 +354,7 @@ fn a_record_needs_no_file() {
         assert_eq!((again.prompts, again.tokenizers.len()), (set.prompts, 2));
         let asked = PromptOptions { n_prompts: Some(12), ..options.clone() };
         let error = PromptSet::load_or_resolve(&folder, &task, &asked, &[&words]).unwrap_err().to_string();
-        assert!(error.contains("12 is asked for now"), "{error}");
+        assert!(error.contains("12 is requested now"), "{error}");
         let changed = Task::Rows(read(many(41), "mine.csv").unwrap());
         let error =
             PromptSet::load_or_resolve(&folder, &changed, &options, &[&words]).unwrap_err().to_string();

@@ -74,9 +74,9 @@ fn another_question_than_the_recorded_one_is_refused() {
     let a = Words::new("a");
     study(folder.path(), &options(), &[&a]).unwrap();
     for (asked, expected) in [
-        (PromptOptions { seed: 12, ..options() }, "seed 11, and 12 is asked for"),
-        (PromptOptions { n_prompts: None, ..options() }, "prompts 60, and 480 is asked for"),
-        (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, and published"),
+        (PromptOptions { seed: 12, ..options() }, "seed 11, but 12 is requested"),
+        (PromptOptions { n_prompts: None, ..options() }, "prompts 60, but 480 is requested"),
+        (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, but published"),
         (PromptOptions { hold_out: HoldOut::Templates, ..options() }, "held-out pairs, and templates"),
     ] {
         let error = study(folder.path(), &asked, &[&a]).unwrap_err();

@@ -57,7 +57,7 @@ fn an_unknown_task_is_told_the_known_ones() {
     assert_eq!(
         error,
         "unknown task `iio`: the built-in tasks are ioi, anti_repeat, induction, coloured_objects, agreement, gender, \
-         greater_than; a task of your own is a file ending in .toml \
+         greater_than; your own task is a file ending in .toml \
          (templates), .csv or .jsonl (prompts): `circuit-scaling task --example` prints one of each"
     );
 }

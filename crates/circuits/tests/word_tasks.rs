@@ -195,7 +195,7 @@ fn draws_follow_the_seed_and_the_words_that_are_left() {
     small.words = small.words.iter().map(|(k, list)| (k.clone(), list.with_rows(&[0, 1, 2, 3]))).collect();
     small.min_usable = 4;
     let error = resolve(&small, &PromptOptions { n_prompts: Some(2000), ..seeded(1) }, &words).unwrap_err();
-    assert!(error.contains("no prompt that the other split does not have"), "{error}");
+    assert!(error.contains("no further prompt that is not in the other split"), "{error}");
     let published = PromptOptions { protocol: Protocol::Published, ..PromptOptions::default() };
     assert!(resolve(&task, &published, &words).unwrap_err().contains("no published form"));
 }
