@@ -304,7 +304,11 @@ fn of_task(study: &Study, best: usize, place: usize) -> Point {
     let label = task_label(task);
     let tau = study.options.tau;
     let Some((model, of_task)) = study.effects.models.get(best).and_then(|m| Some((m, m.on(task)?))) else {
-        return Point { contrast: None, verdict: format!("{label} was not measured."), numbers: String::new() };
+        return Point {
+            contrast: None,
+            verdict: format!("{label} was not measured."),
+            numbers: String::new(),
+        };
     };
     let mut heads: Vec<_> = of_task.heads.iter().filter_map(|h| Some((h, h.effect.delta?))).collect();
     heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
@@ -360,7 +364,11 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
     };
     own.sort_by(|a, b| b.pearson.estimate.unwrap_or(0.0).total_cmp(&a.pearson.estimate.unwrap_or(0.0)));
     let (Some(most), Some(least)) = (own.first(), own.last()) else {
-        return Point { contrast: None, verdict: format!("No two tasks compare in {name}."), numbers: String::new() };
+        return Point {
+            contrast: None,
+            verdict: format!("No two tasks compare in {name}."),
+            numbers: String::new(),
+        };
     };
     let is_above = |o: &&&Overlap| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
     let n = own.len();
