@@ -15,7 +15,7 @@ pub fn layer_norm(x: MatRef<'_>, weight: Option<&[f32]>, bias: Option<&[f32]>, e
     layer_norm_with(Isa::best(), x, weight, bias, eps, out);
 }
 
-/// [`layer_norm`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`layer_norm`] with the instructions of `isa`, or portable code if the CPU lacks them.
 #[track_caller]
 pub fn layer_norm_with(
     isa: Isa,
@@ -34,8 +34,8 @@ pub fn layer_norm_with(
     dispatch(isa, Norm { x, is_centred: true, affine, eps, out });
 }
 
-/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`, or with `one_plus`
-/// `… * (1 + gain)` (Gemma). `gain` is `[d]`. Queries and keys are normed head by head as rows of `d_head` values.
+/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`, or with `one_plus` `…
+/// * (1 + gain)` (Gemma). `gain` is `[d]`. Queries and keys are normalised per head, as rows of `d_head` values.
 ///
 /// The squares are summed in float64; products round to float32 as in Hugging Face Transformers.
 ///
@@ -46,7 +46,7 @@ pub fn rms_norm(x: MatRef<'_>, gain: &[f32], one_plus: bool, eps: f32, out: MatM
     rms_norm_with(Isa::best(), x, gain, one_plus, eps, out);
 }
 
-/// [`rms_norm`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`rms_norm`] with the instructions of `isa`, or portable code if the CPU lacks them.
 #[track_caller]
 pub fn rms_norm_with(isa: Isa, x: MatRef<'_>, gain: &[f32], one_plus: bool, eps: f32, out: MatMut<'_>) {
     assert_eq!((x.rows(), x.cols()), (out.rows(), out.cols()), "shapes of x and out");
@@ -55,7 +55,7 @@ pub fn rms_norm_with(isa: Isa, x: MatRef<'_>, gain: &[f32], one_plus: bool, eps:
     dispatch(isa, Norm { x, is_centred: false, affine, eps, out });
 }
 
-/// What becomes of a row that is centred and scaled: `x * weight + bias`, or `x * (1 + weight) + bias`.
+/// The affine step after a row is centred and scaled: `x * weight + bias`, or `x * (1 + weight) + bias`.
 #[derive(Clone, Copy)]
 struct Affine<'a> {
     weight: Option<&'a [f32]>,

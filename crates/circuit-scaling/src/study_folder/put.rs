@@ -57,7 +57,7 @@ impl StudyFolder {
     /// The same for a command that makes some of a study's files anew and leaves the others as they are.
     ///
     /// # Errors
-    /// As [`Self::put`].
+    /// See [`Self::put`].
     pub fn add(
         &mut self,
         command: &str,

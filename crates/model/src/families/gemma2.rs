@@ -53,7 +53,7 @@ fn read(keys: &Keys) -> Result<Description> {
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
     let bias = keys.flag("attention_bias", false)?;
-    // Published files carry `hidden_act` and `sliding_window_size` beside the names that are read.
+    // Published files have `hidden_act` and `sliding_window_size` in addition to the keys in use.
     keys.finish(&[HARMLESS, &["hidden_act", "sliding_window_size"]])?;
     let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
     Ok(Description { spec, parameters, bos_token_id })

@@ -1,4 +1,4 @@
-//! Gemma 3 (Gemma Team 2025), models of text alone.
+//! Gemma 3 (Gemma Team 2025), text-only models.
 
 use super::common::{HARMLESS, Result, bos_token_id, sliding_layers, softcap};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
@@ -42,7 +42,7 @@ fn read(keys: &Keys) -> Result<Description> {
     };
     let sizes = Sizes::read(keys, default)?;
     let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    // Older files have a pattern where newer ones write `layer_types` out.
+    // Older files have a pattern instead of `layer_types`.
     let pattern = keys.size(&["sliding_window_pattern"], 6)?;
     let sliding = sliding_layers(keys, n_layers, |layer| !(layer + 1).is_multiple_of(pattern))?;
     let full = Spelling { base: 1_000_000.0, ..Spelling::STANDARD };
@@ -58,7 +58,8 @@ fn read(keys: &Keys) -> Result<Description> {
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
     let bias = keys.flag("attention_bias", false)?;
-    // Transformers reads a soft cap of scores for this architecture, and applies none.
+    // Transformers reads an attention soft cap for this architecture but does not
+    // apply it.
     keys.finish(&[HARMLESS, &["attn_logit_softcapping", "hidden_act"]])?;
     let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
     Ok(Description { spec, parameters, bos_token_id })

@@ -1,4 +1,4 @@
-//! Llama (Touvron et al. 2023) and architectures like it: Llama 2, 3 and 3.x, SmolLM2, TinyLlama, …
+//! Llama (Touvron et al. 2023) and models with its architecture: Llama 2, 3 and 3.x, SmolLM2, TinyLlama, …
 
 use super::common::{HARMLESS, Result, activation, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
@@ -33,7 +33,7 @@ pub(super) static FAMILY: Family = Family {
     read,
 };
 
-/// The names that Llama introduced and later families share.
+/// Llama's tensor names, which later families share.
 pub(super) const TENSORS: Tensors = Tensors {
     prefixes: &["model."],
     embed: "embed_tokens",
@@ -69,7 +69,8 @@ fn read(keys: &Keys) -> Result<Description> {
     let attention_bias = keys.flag("attention_bias", false)?;
     let mlp_bias = keys.flag("mlp_bias", false)?;
     let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
-    // `pretraining_tp` splits products that are summed again; `is_llama_config` is a note of SmolLM2's.
+    // `pretraining_tp` splits products that are summed again; `is_llama_config` is a marker in SmolLM2's
+    // file.
     keys.finish(&[HARMLESS, &["is_llama_config", "pretraining_tp"]])?;
     let parameters = Parameters {
         qkv_bias: attention_bias,

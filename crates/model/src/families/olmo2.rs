@@ -1,4 +1,4 @@
-//! OLMo 2 (OLMo Team 2025): norms after attention and MLP, and over all heads' queries and keys.
+//! OLMo 2 (OLMo Team 2025): norms after attention and MLP, and q/k norms over all heads together.
 
 use super::common::{HARMLESS, Result, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};

@@ -49,7 +49,7 @@ fn read(keys: &Keys) -> Result<Description> {
     let window = keys.optional_size(&["sliding_window"])?;
     let spec = ModelSpec { windows: vec![window; spec.n_layers], ..spec };
     let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
-    // Phi-4-mini's file has two settings of its authors' own code, at values that do nothing.
+    // Phi-4-mini's file has two settings of its authors' own code, at values without effect.
     const OWN: &[&str] = &["embd_pdrop", "full_attn_mod", "interpolate_factor", "resid_pdrop"];
     keys.finish(&[HARMLESS, OWN])?;
     let parameters = Parameters::NO_BIASES;

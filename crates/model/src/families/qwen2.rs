@@ -1,4 +1,4 @@
-//! Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases of queries, keys and values.
+//! Qwen 2 and 2.5 (Yang et al. 2024): Llama with q/k/v biases.
 
 use super::common::{HARMLESS, Result, bos_token_id, sliding_layers, window_size, windows};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
@@ -42,7 +42,8 @@ fn read(keys: &Keys) -> Result<Description> {
     Ok(Description { spec, parameters, bos_token_id })
 }
 
-/// Windows from `max_window_layers` on, or by `layer_types`; `use_sliding_window` turns all off.
+/// Windows from layer `max_window_layers` on, or according to `layer_types`;
+/// `use_sliding_window: false` turns all of them off.
 pub(super) fn windows_by_layer(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
     let is_windowed = keys.flag("use_sliding_window", false)?;
     let window = window_size(keys, 4096)?.filter(|_| is_windowed);

@@ -1,4 +1,4 @@
-//! Qwen 3 (Yang et al. 2025): Llama with norms of each head's query and key.
+//! Qwen 3 (Yang et al. 2025): Llama with q/k norms per head.
 
 use super::common::{HARMLESS, Result, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
