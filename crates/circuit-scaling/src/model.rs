@@ -1,4 +1,4 @@
-//! A model to ask: tokens, logits with edits, and activations. [`crate::experiment`] asks it about tasks.
+//! A loaded model: tokens, logits with edits, and activations. [`crate::experiment`] runs tasks on it.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::{Display, Mode};
 
-/// Is told how far a computation is, and may stop it.
+/// Receives the progress of a computation and may stop it.
 pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// An [`Observer`] that does nothing: `&mut silent`.
@@ -32,13 +32,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model of this name: a shipped miniature, a folder with a checkpoint, a published model or a Hugging Face id, with
-    /// `@` and a revision if need be. Downloaded where it is not in the Hugging Face cache.
+    /// The model with this name: a bundled miniature, a checkpoint folder, a published model or a Hugging Face id,
+    /// optionally with `@` and a revision. Downloads it if it is not in the Hugging Face cache.
     ///
     /// # Errors
-    /// A name that means nothing, a download that fails, files that do not hold a checkpoint of a supported architecture.
+    /// An unknown name, a failed download, or files that are not a checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
-        // Bars of downloads show themselves on terminals only.
+        // Download bars are only shown on terminals.
         downloads::fetch(
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
@@ -48,10 +48,10 @@ impl Model {
         Ok(Self { handle, decoder })
     }
 
-    /// A model whose files or parameters the caller has; it keeps no hold of them.
+    /// A model from the caller's files or parameters, which it does not retain.
     ///
     /// # Errors
-    /// Files that do not hold a checkpoint of a supported architecture.
+    /// Files that are not a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
         let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
         let mut handle = ModelHandle::from_files(files, hf_name, None)?;
@@ -63,7 +63,7 @@ impl Model {
     /// The same model, run on a device: its parameters are copied there. Without a precision, the device's own.
     ///
     /// # Errors
-    /// A device that is not here or does not take the model, or a precision that it has not.
+    /// A device that is unavailable or cannot hold the model, or an unsupported precision.
     pub fn on(self, device: &DeviceChoice, precision: Option<Precision>) -> Result<Self, CliError> {
         let Self { mut handle, decoder } = self;
         handle.compute = Compute::choose(device, precision)?;
@@ -71,7 +71,7 @@ impl Model {
         Ok(Self { handle, decoder })
     }
 
-    /// What it runs on.
+    /// The device it runs on.
     pub fn compute(&self) -> &Compute {
         self.decoder.compute()
     }
@@ -91,7 +91,7 @@ impl Model {
         &self.handle.family
     }
 
-    /// Parameters; a tied unembedding counts once.
+    /// Number of parameters; a tied unembedding counts once.
     pub fn n_params(&self) -> usize {
         self.handle.info.checkpoint.n_params()
     }
@@ -101,7 +101,7 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// What a user should know about the model's files, a line each.
+    /// Remarks for the user about the model's files, one line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.handle.notes()
     }
@@ -111,7 +111,7 @@ impl Model {
         self.decoder.spec()
     }
 
-    /// Its tokenizer, which token ids do without.
+    /// Its tokenizer, which is not needed for prompts given as token ids.
     ///
     /// # Errors
     /// A model without one.
@@ -124,19 +124,20 @@ impl Model {
         HeadId::all(self.spec().n_layers as u32, self.spec().n_heads as u32).collect()
     }
 
-    /// Token ids of a text, one BOS in front where the model has one.
+    /// Token ids of a text, starting with one BOS if the model has one.
     ///
     /// # Errors
-    /// A text that the tokenizer refuses, a model without one.
+    /// A text that the tokenizer rejects, or a model without a tokenizer.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
         Ok(self.tokenizer()?.encode_with_bos(text)?)
     }
 
-    /// Logits after each prompt's last token, with all `edits` in force: `[n_prompts]` of `[n_read]`, in the order of `read`
-    /// (token ids), or of the whole vocabulary. Each prompt is token ids, the BOS in front, as [`Self::tokens`] gives.
+    /// Logits at each prompt's last token, with all `edits` applied: `[n_prompts]` of `[n_read]`, in the order of `read`
+    /// (token ids), or of the whole vocabulary. Prompts are token ids, including BOS, as from [`Self::tokens`].
     ///
     /// # Errors
-    /// No prompts; a head, token or edit that the model does not have; sources or references that do not fit the prompts.
+    /// No prompts; a head, token or edit that the model does not have; sources or references that do not match the
+    /// prompts.
     pub fn logits(
         &self,
         prompts: &[Vec<u32>],
@@ -150,7 +151,7 @@ impl Model {
         let whole: Vec<u32> = (0..self.spec().d_vocab as u32).collect();
         let read = read.unwrap_or(&whole);
         asked.iter_mut().for_each(|prompt| prompt.read = read.to_vec());
-        // Without edits there is the plain run alone.
+        // Without edits there is only the plain run.
         let branches: Vec<Branch> = if edits.is_empty() { vec![] } else { vec![branch] };
         let branch = branches.first().map(|_| 0);
         let of = vec![Vec::new(); prompts.len()];
@@ -159,7 +160,7 @@ impl Model {
         Ok(logits.of)
     }
 
-    /// Refuses heads that the model does not have.
+    /// Rejects heads that the model does not have.
     ///
     /// # Errors
     /// The first of them.
@@ -170,7 +171,7 @@ impl Model {
     }
 }
 
-/// Keeps one run's logits and leaves the others.
+/// Records one run's logits and ignores the others.
 struct LogitsOf<'a> {
     branch: Option<usize>,
     n_read: usize,

@@ -1,4 +1,4 @@
-//! What a step has found so far, kept on disk.
+//! Partial results of a step, kept on disk.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,20 +10,20 @@ use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::stop;
 
-/// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
-/// where it was.
+/// Partial results of a step (for a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run can
+/// resume.
 ///
 /// The file is the hash of the step's inputs as text, then the numbers as little-endian float32.
 pub struct Partial {
     path: PathBuf,
     inputs: Digest256,
-    /// What is known already; empty if nothing is.
+    /// The known results; empty if there are none.
     pub known: Vec<f32>,
     next_write: Instant,
 }
 
 impl Partial {
-    /// What is known under these inputs, in this file.
+    /// Reads the results in this file, if they are for these inputs.
     pub fn read(path: PathBuf, inputs: &Digest256) -> Self {
         let bytes = fs::read(&path).unwrap_or_default();
         let known = match bytes.strip_prefix(inputs.as_str().as_bytes()) {
@@ -33,11 +33,11 @@ impl Partial {
         Self { path, inputs: inputs.clone(), known, next_write: Instant::now() + Duration::from_millis(500) }
     }
 
-    /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
+    /// Writes the current results, unless that was done a moment ago: it takes at most a fiftieth of the time.
     pub fn keep(&mut self, found: &[f32]) {
         let start = Instant::now();
         if self.is_due() {
-            // A disk that is full now may have room when the step is done; that write reports what goes wrong.
+            // A full disk may have room when the step is done; that write reports any error.
             let _ = self.save(found);
             self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
         }
@@ -48,10 +48,10 @@ impl Partial {
         Instant::now() >= self.next_write || stop::asked().is_some()
     }
 
-    /// Writes what is known now.
+    /// Writes the current results.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn save(&self, found: &[f32]) -> Result<(), CliError> {
         Ok(write_atomic(&self.path, |out| {
             out.write_all(self.inputs.as_str().as_bytes())?;

@@ -1,7 +1,7 @@
-//! A study's folder while a command writes to it: locked against a second run, and with a record of what was made from
-//! what, so that a step is left out whose inputs and outputs are as they were.
+//! A study's folder while a command writes to it: locked against a second run, with a record of every step's inputs
+//! and outputs, so that up-to-date steps are skipped.
 //!
-//! The record and the steps that are under way lie in `.circuit-scaling` inside the folder.
+//! The record and unfinished steps are in `.circuit-scaling` inside the folder.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -19,17 +19,17 @@ use crate::measured::Measured;
 use crate::partial::Partial;
 use crate::progress::Display;
 
-/// A folder that this process alone writes to.
+/// A folder that only this process writes to.
 pub struct StudyFolder {
-    /// Where things lie in it.
+    /// The paths in it.
     pub layout: Layout,
-    /// What was found of it on other machines.
+    /// Results from other machines.
     pub measured: Measured,
     steps: BTreeMap<String, Step>,
     _lock: Option<File>,
 }
 
-/// What a finished step was made from, and what it made.
+/// The inputs and outputs of a finished step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Step {
     inputs: Digest256,
@@ -38,10 +38,10 @@ struct Step {
 }
 
 impl StudyFolder {
-    /// Refuses a path that cannot be a folder, without making one.
+    /// Rejects a path that cannot be a folder, without creating anything.
     ///
     /// # Errors
-    /// [`CliError::Out`] where the path, or a folder that it should lie in, is a file.
+    /// [`CliError::Out`] if the path, or one of its parents, is a file.
     pub fn check(out: &Path) -> Result<(), CliError> {
         match out.ancestors().find(|path| path.exists()) {
             Some(path) if !path.is_dir() => {
@@ -52,8 +52,8 @@ impl StudyFolder {
         }
     }
 
-    /// Makes the folder if need be, proves that it can be written, and locks it until this value is dropped or the
-    /// process ends, however it ends.
+    /// Creates the folder if necessary, checks that it is writable, and locks it until this value is dropped or
+    /// the process ends in any way.
     ///
     /// # Errors
     /// A folder that cannot be written; another run in it.
@@ -61,7 +61,7 @@ impl StudyFolder {
         Self::open_or(out, |source| Err(CliError::Out { path: out.to_owned(), source }))
     }
 
-    /// The same; `without_locks` says whether to go on where the file system has no locks.
+    /// The same; `without_locks` decides whether to continue if the file system has no locks.
     ///
     /// # Errors
     /// As [`Self::open`], and those of `without_locks`.
@@ -83,7 +83,7 @@ impl StudyFolder {
             }
         };
         let layout = Layout::new(out);
-        // A record that cannot be read says nothing: everything is made anew.
+        // If the record cannot be read, everything is redone.
         let steps = fs::read(own.join(STEPS))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -91,7 +91,7 @@ impl StudyFolder {
         Ok(Self { layout, measured: Measured::default(), steps, _lock: lock })
     }
 
-    /// Whether this step was done with these inputs, and what it made is still there, unchanged.
+    /// Whether this step was done with these inputs, and its outputs still exist unchanged.
     pub fn is_done(&self, step: &str, inputs: &Digest256) -> bool {
         self.steps.get(step).is_some_and(|done| {
             let is_unchanged = |(path, digest): (&PathBuf, &Digest256)| {
@@ -101,7 +101,7 @@ impl StudyFolder {
         })
     }
 
-    /// Whether this step was ever done, with any inputs: finding out what the inputs are may take long.
+    /// Whether this step was ever done, with any inputs, which is quicker to check than the inputs.
     pub fn has_done(&self, step: &str) -> bool {
         self.steps.contains_key(step)
     }
@@ -109,17 +109,17 @@ impl StudyFolder {
     /// Records that a step is done.
     ///
     /// # Errors
-    /// When an output cannot be read or the record cannot be written.
+    /// If an output cannot be read or the record cannot be written.
     pub fn done(&mut self, step: &str, inputs: Digest256, outputs: &[PathBuf]) -> Result<(), CliError> {
         let outputs = self.digests(self.layout.root(), outputs)?;
         self.steps.insert(step.to_owned(), Step { inputs, outputs });
         self.save()
     }
 
-    /// Has a step write its files, and records that it is done. `make` writes them below a layout of its own and returns their
-    /// paths there; they are then put into the study. What the step made another time and did not make now is taken away: it would
-    /// be taken for a result of these inputs. Nothing that was written or changed by hand is lost: it is moved to [`EDITED`], which
-    /// is said. Returns the paths in the study.
+    /// Runs a step that writes files, and records that it is done. `make` writes them to a temporary layout and returns their paths
+    /// there; they are then moved into the study. Earlier outputs of the step that it did not write again are removed, since they
+    /// would be mistaken for results of these inputs. Nothing that was created or changed by hand is lost: it is moved to
+    /// [`EDITED`], with a message. Returns the paths in the study.
     ///
     /// # Errors
     /// Those of `make`; files that cannot be written.
@@ -149,7 +149,7 @@ impl StudyFolder {
         Ok(paths)
     }
 
-    /// The same for a command that makes some of a study's files anew and leaves the others as they are.
+    /// The same for a command that rewrites some of a study's files and leaves the others unchanged.
     ///
     /// # Errors
     /// See [`Self::put`].
@@ -169,8 +169,8 @@ impl StudyFolder {
         Ok(paths)
     }
 
-    /// Has files written beside the study and moves them into it; returns what they hold. What they will hold is recorded
-    /// before the first is moved, so that a run that is killed in between knows its own files again.
+    /// Moves temporary files into the study and returns their hashes. The hashes are recorded before the first file is
+    /// moved, so that after a kill in between, the next run recognises the files as its own.
     fn place(
         &mut self,
         make: impl FnOnce(&Layout) -> Result<Vec<PathBuf>, CliError>,
@@ -210,7 +210,7 @@ impl StudyFolder {
         Ok(outputs)
     }
 
-    /// Forgets that these files are being moved: they are where they belong.
+    /// Records that these files have been moved.
     fn arrived(&mut self, outputs: &BTreeMap<PathBuf, Digest256>) {
         self.steps.retain(|name, step| {
             if name.starts_with(UNDER_WAY) {
@@ -220,12 +220,13 @@ impl StudyFolder {
         });
     }
 
-    /// Whether some step wrote this content to this path.
+    /// Whether a step wrote this content to this path.
     fn is_own(&self, path: &Path, content: &Digest256) -> bool {
         self.steps.values().any(|step| step.outputs.get(path) == Some(content))
     }
 
-    /// Moves a file that somebody wrote or changed to where no command writes, and says so.
+    /// Moves a file that was created or changed by hand to a folder that no command writes to, with a
+    /// message.
     fn set_aside(&self, path: &Path, display: Display) -> Result<(), CliError> {
         let root = self.layout.root();
         let (stem, extension) = (path.file_stem().unwrap_or_default(), path.extension());
@@ -245,15 +246,11 @@ impl StudyFolder {
         let fail = |source| CliError::Out { path: to.clone(), source };
         to.parent().map_or(Ok(()), fs::create_dir_all).map_err(fail)?;
         fs::rename(&from, &to).map_err(fail)?;
-        display.warn(&format!(
-            "{} was not as this program wrote it: kept as {}",
-            from.display(),
-            to.display()
-        ));
+        display.warn(&format!("{} was edited by hand: kept as {}", from.display(), to.display()));
         Ok(())
     }
 
-    /// What files below `root` hold, by their paths there.
+    /// Hashes of the files below `root`, by relative path.
     fn digests(&self, root: &Path, paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Digest256>, CliError> {
         let digest = |path: &PathBuf| {
             let bytes = fs::read(path).map_err(|source| CliError::Out { path: path.clone(), source })?;
@@ -267,10 +264,10 @@ impl StudyFolder {
         Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
     }
 
-    /// Removes all results and all record of them.
+    /// Removes all results and their records.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// If something cannot be removed.
     pub fn forget(&mut self) -> Result<(), CliError> {
         let root = self.layout.root();
         let fail = |path: &Path| {
@@ -298,7 +295,7 @@ impl StudyFolder {
         own_file(&self.layout, name)
     }
 
-    /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
+    /// The partial scan left by an interrupted run, if it has these inputs, and where to save more of it.
     pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> Partial {
         Partial::read(
             self.own(&format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model))),
@@ -306,7 +303,7 @@ impl StudyFolder {
         )
     }
 
-    /// The same for a contrast's ablated sets of a model.
+    /// The same for a contrast's set ablation of a model.
     pub fn partial_ablation(&self, contrast: &Contrast, model: &str, inputs: &Digest256) -> Partial {
         let name = format!("ablate_{}.partial", file_safe_name(model));
         let path = contrast.folder().map_or_else(|| self.own(&name), |folder| self.own(&folder).join(&name));
@@ -314,15 +311,15 @@ impl StudyFolder {
     }
 }
 
-/// Where, inside a study's folder, files are kept that were written or changed by hand and stood where the program writes.
+/// The folder, inside a study's folder, for files that were created or changed by hand at paths that the program writes.
 pub const EDITED: &str = "edited";
 
 const OWN: &str = ".circuit-scaling";
 const STEPS: &str = "steps.json";
 const LOCK: &str = "lock";
-/// Where files are written before they are moved into the study.
+/// The temporary folder for files before they are moved into the study.
 const DESK: &str = "new";
-/// How the names of steps begin whose files are being moved.
+/// Prefix of the names of steps whose files are being moved.
 const UNDER_WAY: &str = "under way";
 
 /// A file of the program's own inside a study's folder.
@@ -360,7 +357,7 @@ mod tests {
 
     const QUIET: Display = Display { mode: Mode::Quiet, verbose: false, whole: None, share: None };
 
-    /// Has a step write these files.
+    /// Runs a step that writes these files.
     fn put(folder: &mut StudyFolder, step: &str, files: &[(&str, &str)]) {
         let make = |layout: &Layout| {
             let write = |(name, text): &(&str, &str)| {
@@ -390,7 +387,7 @@ mod tests {
     #[test]
     fn what_was_changed_by_hand_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        // A file of somebody's own lies where a step will write, another beside it.
+        // A user's file is at a path that a step will write, another one next to it.
         fs::write(dir.path().join("a"), "mine").unwrap();
         fs::write(dir.path().join("other"), "mine").unwrap();
         let mut folder = StudyFolder::open(dir.path()).unwrap();
@@ -411,7 +408,7 @@ mod tests {
         ] {
             assert_eq!(text(&folder, name).as_deref(), content, "{name}");
         }
-        // What another step of the program wrote is not somebody's own.
+        // Output of another step is not a user's file.
         put(&mut folder, "y", &[("a", "3")]);
         put(&mut folder, "x", &[("a", "1")]);
         assert_eq!((text(&folder, "a").as_deref(), text(&folder, "edited/a-2")), (Some("1"), None));

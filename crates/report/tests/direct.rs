@@ -84,7 +84,7 @@ fn they_are_drawn_written_and_on_the_page() {
     let notes = notes(&study, &extras).unwrap();
     let note = notes.iter().find(|note| note.name == "roles_and_self_repair").expect("a note");
     assert!(
-        note.text.contains("gpt2 on IOI: 25% [15%, 35%], over 3 heads that together say 1.50 logits."),
+        note.text.contains("gpt2 on IOI: 25% [15%, 35%], over 3 heads that together contribute 1.50 logits."),
         "{}",
         note.text
     );

@@ -1,4 +1,4 @@
-//! Everything that needs no study: options of `inspect`, `predict`, `task`, `completions` and `man`.
+//! Options of commands that need no study: `inspect`, `predict`, `task`, `completions`, `tables` and `man`.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub struct CompletionsArgs {
 /// Options of `tables`.
 #[derive(Debug, Args)]
 pub struct TablesArgs {
-    /// This table only, by the name of its file without `.csv`; by default all
+    /// Only this table, by its file name without `.csv`; by default all
     #[arg(value_name = "TABLE")]
     pub name: Option<String>,
 }
@@ -60,7 +60,7 @@ pub enum Example {
 /// A model by name.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// A shipped miniature's name, a folder with a checkpoint, a published model's name, or a Hugging Face id
+    /// The name of a bundled miniature, a checkpoint folder, a published model's name, or a Hugging Face id
     pub model: String,
     /// Branch, tag or commit on the Hugging Face Hub; by default main
     #[arg(long, value_name = "REV")]
@@ -70,7 +70,7 @@ pub struct ModelArgs {
 /// Options of `predict`.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A shipped miniature's name, a folder with a checkpoint, a published model's name, or a Hugging Face id
+    /// The name of a bundled miniature, a checkpoint folder, a published model's name, or a Hugging Face id
     pub model: String,
     /// The text to continue
     pub prompt: String,

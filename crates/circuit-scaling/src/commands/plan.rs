@@ -1,4 +1,4 @@
-//! `plan`: what a run will cost, before it is started.
+//! `plan`: estimates the cost of a run.
 
 use std::fmt::Write;
 
@@ -13,8 +13,8 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::Display;
 
-/// Prints operations, memory and expected time of each model and stage, and of all together. `is_given` tells which options
-/// stand on the command line.
+/// Prints operations, memory and expected time of each model and stage, and of all together. `is_given` says which options
+/// are given on the command line.
 pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
     let CheckedRun { args, tasks, .. } = CheckedRun::filled(&args.run, is_given)?;
     let handles = ModelHandle::fetch_all(&args.measure.models, display)?;
@@ -63,7 +63,7 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
     Ok(text)
 }
 
-/// Some stages, one after the other.
+/// One line for some stages in sequence.
 fn line(text: &mut String, model: &str, stage: &str, costs: &[&StageCost], weights: usize) {
     let mib = |bytes: usize| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
     let cost = costs.iter().fold(Cost::default(), |sum, c| sum.and(c.cost));

@@ -1,4 +1,4 @@
-//! `predict`: a model's most likely next tokens, to see that a checkpoint works.
+//! `predict`: a model's most likely next tokens, to check that a checkpoint works.
 
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ pub fn predict(args: &PredictArgs, display: Display) -> Result<String, CliError>
     let forest = Forest::new(&[&tokens])?;
     let logits = Cache::new(&decoder, &forest)?.logits(forest.end(0));
 
-    // Probabilities are over all rows of the unembedding, as in any framework; padding rows are just not shown.
+    // Probabilities are over all rows of the unembedding, as in any framework, but padding rows are not shown.
     let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total: f64 = logits.iter().map(|l| (l - highest).exp()).sum();
     let mut order: Vec<u32> = (0..logits.len() as u32).filter(|&id| tokenizer.is_real(id)).collect();

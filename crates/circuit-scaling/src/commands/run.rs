@@ -1,4 +1,4 @@
-//! `run`: the whole study, from models to the page with everything on it, stage by stage.
+//! `run`: the whole study, from models to the page, stage by stage.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,14 +36,14 @@ use crate::progress::{Display, Step, Whole};
 use crate::study_file::StudyFile;
 use crate::study_folder::{StudyFolder, own_file};
 
-/// Time for timing this machine at the start of a run.
+/// Calibration time at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
-/// The study's choices, in its folder.
+/// The study's settings, in its folder.
 const STUDY_FILE: &str = "study.toml";
-/// What the tables show in words, among the program's own files.
+/// The summary of the tables, among the program's own files.
 const SUMMARY: &str = "summary.txt";
 
-/// Does every stage that was asked for and is not done yet. `is_given` tells which options stand on the command line.
+/// Runs every requested stage that is not done yet. `is_given` says which options are given on the command line.
 pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
     let checked = CheckedRun::filled(args, is_given)?;
     let compute = checked.args.measure.device.choose(display)?;
@@ -58,27 +58,28 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     run.all_stages()
 }
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Run {
     pub args: RunArgs,
     stages: Vec<Stage>,
     pub tasks: Vec<Task>,
-    /// Pairs of them that are compared.
+    /// The pairs of tasks to compare.
     pub contrasts: Vec<Contrast>,
     pub handles: Vec<ModelHandle>,
     pub folder: StudyFolder,
-    /// What the folder holds beside all this.
+    /// What the folder has apart from this.
     rest: Rest,
     display: Display,
-    /// The tables, once a stage needed them.
+    /// The tables, once a stage has needed them.
     study: Option<Study>,
 }
 
 impl Run {
-    /// A run of checked options in their folder, of models on `compute`. `may_download` tells whether models may be asked for on the Hub.
+    /// Opens a run with checked options in its folder, with models on `compute`. `may_download` says whether models may be downloaded
+    /// from the Hub.
     ///
     /// # Errors
-    /// Models that cannot be read, a folder that another run works in, or scans in it that this run's do not belong beside.
+    /// Models that cannot be read, a folder in use by another run, or existing scans that do not belong with this run's.
     pub fn open(
         checked: CheckedRun,
         compute: &Compute,
@@ -109,14 +110,14 @@ impl Run {
         Ok(run)
     }
 
-    /// What this run asks for, as against what lies in its folder.
+    /// The scope of this run, as opposed to what is in its folder.
     fn asked<'a>(&'a self, tasks: &'a [String], models: &'a [String]) -> Asked<'a> {
         let scans = self.stages.contains(&Stage::Scan);
         let measure = scans.then_some(&self.args.measure);
         Asked { tasks, models, contrasts: &self.contrasts, measure }
     }
 
-    /// The stages to do, in order.
+    /// The stages to run, in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
@@ -131,7 +132,7 @@ impl Run {
         self.tasks.iter().map(|task| task.name().to_owned()).collect()
     }
 
-    /// The study's choices, all of them stated.
+    /// All settings of the study, made explicit.
     pub fn study_file(&self) -> StudyFile {
         let models = if self.args.measure.models.is_empty() {
             self.handles.iter().map(|s| s.name.clone()).collect()
@@ -141,8 +142,8 @@ impl Run {
         StudyFile::of(&self.args, models)
     }
 
-    /// Writes `study.toml`: the choices of this run and what the folder held before. One that says the same in other words stays as
-    /// it is.
+    /// Writes `study.toml`: the settings of this run combined with those already in the folder. An equivalent existing file is left
+    /// unchanged.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -164,10 +165,10 @@ impl Run {
         self.folder.put("study", inputs, self.display, write).map(drop)
     }
 
-    /// Does every stage that is not done yet; returns what there is to say of the study.
+    /// Runs every stage that is not done yet; returns a summary of the study.
     ///
     /// # Errors
-    /// Whatever keeps a stage from being done.
+    /// Any error of a stage.
     pub fn all_stages(&mut self) -> Result<String, CliError> {
         let mut text = String::new();
         let stages = self.stages.clone();
@@ -187,11 +188,11 @@ impl Run {
         Ok(text + &where_to_look(&self.folder.layout, &stages, &self.tasks))
     }
 
-    /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. Prompts that
-    /// cannot be had are not counted: the stage that needs them says why.
+    /// Estimates and reports the time of the stages that are not done yet, and shows the remaining time from then on. Prompts
+    /// that cannot be resolved are not counted: the stage that needs them reports the error.
     ///
     /// # Errors
-    /// A stage that cannot be done with these options.
+    /// A stage that is impossible with these options.
     fn say_what_it_takes(&mut self) -> Result<(), CliError> {
         let prompts = |task| match self.stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
@@ -264,8 +265,8 @@ impl Run {
         Ok(())
     }
 
-    /// The prompts of a task. Where the folder's were drawn with other options, and only for models of this run, they are
-    /// drawn again, and all scans with them; models that are not part of the run would be left with other questions.
+    /// The prompts of a task. If the folder's prompts were drawn with other options, and only for models of this run,
+    /// they are drawn again, and all scans redone; otherwise models outside the run would be left with other prompts.
     pub fn resolve(&self, task: &Task) -> Result<PromptSet, CliError> {
         let (layout, measure) = (&self.folder.layout, &self.args.measure);
         let result = resolve(layout, task, measure, &self.handles);
@@ -279,7 +280,7 @@ impl Run {
         let tokenizers: Vec<&dyn Tokenize> = self.handles.iter().map(|s| s as &dyn Tokenize).collect();
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
-            "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
+            "{}: {field} was {recorded} and is now {asked}: prompts are drawn again",
             task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
@@ -305,7 +306,7 @@ impl Run {
         Ok(text)
     }
 
-    /// The scans that tables are made of: this run's, and the others in its folder.
+    /// The scans for the tables: this run's, and the others in its folder.
     fn scanned(&self) -> Vec<(String, Vec<String>)> {
         let (own, tasks) = (self.names(), self.task_names());
         let of_rest = |task: &String| self.rest.scanned.iter().find(|(name, _)| name == task);
@@ -317,7 +318,7 @@ impl Run {
         tasks.iter().map(with_rest).chain(further).collect()
     }
 
-    /// The contrasts that tables are made of.
+    /// The contrasts for the tables.
     fn all_contrasts(&self) -> Vec<Contrast> {
         self.contrasts.iter().chain(&self.rest.contrasts).cloned().collect()
     }
@@ -350,11 +351,11 @@ impl Run {
         if self.study.is_none() {
             self.study = Some(self.make_study()?);
         }
-        // It was put there above if it was missing.
+        // It was set above if it was missing.
         self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
     }
 
-    /// Reads where every head attends at the last token, and which roles heads play.
+    /// Measures where every head attends at the last token, and head roles.
     fn attend(&mut self) -> Result<(), CliError> {
         let effects = self.study()?.effects.clone();
         let memory = self.args.measure.memory;
@@ -379,7 +380,7 @@ impl Run {
         Ok(())
     }
 
-    /// Ablates sets of hero heads against random sets.
+    /// Ablates sets of hero heads and random sets.
     fn ablate(&mut self) -> Result<(), CliError> {
         let contrasts = self.hero_heads()?;
         let effort = &self.args.measure.effort;
@@ -432,7 +433,7 @@ impl Run {
         })
     }
 
-    /// A stage that shows what the earlier ones found, unless it has shown just that already.
+    /// Runs a presentation stage, unless its inputs are unchanged.
     fn present(
         &mut self,
         stage: &str,

@@ -1,4 +1,4 @@
-//! Tables that need no model: from the scans that lie in a study's folder (`joint`, `classify`, `summarize`, `heroes`,
+//! Tables that need no model: from the scans in a study's folder (`joint`, `classify`, `summarize`, `heroes`,
 //! `correlate`, `transfer`), or from a joint table alone (`analyze`).
 
 use std::fmt::Write;
@@ -72,7 +72,8 @@ pub fn correlate(args: &TableArgs, display: Display) -> Result<String, CliError>
     written(args, display, |c| vec![c.table("corr_vs_scale_cross_family")], correlation_text)
 }
 
-/// Writes where each model's strongest heads are in other models, and prints whether that beats chance.
+/// Writes how each model's strongest heads rank in other models, and prints whether that is better than
+/// chance.
 pub fn transfer(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let names = |c: &Contrast| {
         let of = |kind: &str| c.keys().map(|key| c.table(&format!("{key}_transfer_{kind}")));
@@ -87,7 +88,7 @@ pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError>
     let study = match analyse_csv(&args.joint, args.max_rows, &args.tables.options()?) {
         Ok(study) => study,
         Err(error) => {
-            // A table that cannot be analysed may still be audited: what is wrong with it is the answer then.
+            // A table that cannot be analysed can still be audited, which shows what is wrong with it.
             if let Ok(audits) = audit_csv(&args.joint, args.max_rows, args.tables.tau) {
                 eprint!("{}", audit_text(&audits));
             }
@@ -118,7 +119,7 @@ pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError>
     Ok(text)
 }
 
-/// The contrasts of a study, of which there must be one.
+/// The contrasts of a study, of which there must be at least one.
 fn contrasted<'a>(layout: &Layout, study: &'a Study) -> Result<&'a [ContrastStudy], CliError> {
     if study.contrasts.is_empty() {
         let task = study.effects.tasks.join(", ");
@@ -127,7 +128,7 @@ fn contrasted<'a>(layout: &Layout, study: &'a Study) -> Result<&'a [ContrastStud
     Ok(&study.contrasts)
 }
 
-/// Makes the study's tables from its scans, writes some of each contrast's and says where they are.
+/// Makes the study's tables from its scans, writes some of each contrast's tables and reports where they are.
 fn written(
     args: &TableArgs,
     display: Display,
@@ -149,12 +150,12 @@ fn written(
     Ok(text)
 }
 
-/// What is said of a contrast, under its name where there are several.
+/// A text about a contrast, with its name as title if there are several.
 fn titled(study: &ContrastStudy, n_contrasts: usize, text: &str) -> String {
     if n_contrasts > 1 { format!("{}\n{text}", study.contrast()) } else { text.to_owned() }
 }
 
-/// Writes those of a contrast's tables that have these names.
+/// Writes a contrast's tables with these names.
 fn write_tables(
     folder: &mut StudyFolder,
     study: &ContrastStudy,
@@ -174,7 +175,8 @@ pub fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study)
     Ok((layout, study))
 }
 
-/// The scans in a folder and the contrasts to make of them; says which models a contrast leaves out for want of a scan.
+/// The scans in a folder and the contrasts to make of them; reports models that a contrast leaves out because a scan is
+/// missing.
 pub fn read_scans(
     layout: &Layout,
     args: &ContrastArgs,
@@ -209,7 +211,7 @@ pub fn read_scans(
     Ok((StudyScans::read(layout, &models_of_tasks)?, contrasts))
 }
 
-/// The joint table of a folder that has no scans, such as `analyze` leaves it: the published pair's, else the first by name.
+/// The joint table of a folder without scans, as written by `analyze`: the published pair's, else the first by name.
 pub fn joint_table_in(layout: &Layout) -> Option<PathBuf> {
     let published = layout.table(&Contrast::published().joint_table());
     if published.exists() {
@@ -252,7 +254,7 @@ fn heroes_text(study: &ContrastStudy) -> String {
     text + &what_marks_mean(study)
 }
 
-/// What stands after the name of a model that does not do one of the tasks.
+/// The mark after the name of a model that does not do one of the tasks.
 const MARK: &str = "*";
 
 /// A model's name, marked if it does not do one of the tasks.
@@ -261,7 +263,7 @@ fn marked(study: &ContrastStudy, model: &str) -> String {
     if is_marked { format!("{model}{MARK}") } else { model.to_owned() }
 }
 
-/// Which tasks the marked models do not do; nothing where none is marked.
+/// Which tasks the marked models do not do; empty if none is marked.
 fn what_marks_mean(study: &ContrastStudy) -> String {
     let not_done = cs_report::words::not_done(study.contrast(), study.joint.models.iter().map(|m| &m.info));
     not_done.map_or(String::new(), |text| format!("{MARK} {text}\n"))
@@ -306,15 +308,15 @@ fn correlation_text(study: &ContrastStudy) -> String {
         .all(|c| c.pearson.shown().is_none_or(|(_, over)| over == IntervalOver::Prompts));
     text += "Correlation of Δ between the tasks over a model's heads. ";
     text += if all_over_prompts {
-        "95% intervals over prompts: what as many other prompts would give for this model; over templates: what prompts of other \
-         templates would. Without noise: corrected for the noise with which each effect is measured.\n"
+        "95% intervals over prompts: what equally many other prompts would give for this model; over templates: what prompts of other \
+             templates would give. Without noise: corrected for measurement noise.\n"
     } else {
-        "95% intervals over heads, as if they were a sample of more, where the table knows nothing of the prompts.\n"
+        "95% intervals over heads, treated as a sample from a larger population, if the table has no information about prompts.\n"
     };
     text
 }
 
-/// A line per task and pair: does following heads by index or by profile beat chance?
+/// A line per task and pair: do heads transfer by index or by profile better than chance?
 fn transfer_text(study: &ContrastStudy) -> String {
     let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.3}"));
     let mut text = format!(
@@ -335,17 +337,17 @@ fn transfer_text(study: &ContrastStudy) -> String {
             number(transfer.by_profile.p_value)
         );
     }
-    text += "Mean rank: where the base model's strongest heads come among the target's, 0 first and 1 last, at the same \
-             layer and head number; p match: matched by depth and effects instead.\n";
+    text += "Mean rank: fractional rank of the base model's strongest heads among the target's, 0 first and 1 last, at the same \
+             layer and head index; p match: matched by depth and effects instead.\n";
     text
 }
 
-/// A sentence per model: what its rows are worth.
+/// A sentence per model about the audit of its rows.
 fn audit_text(audits: &[ModelAudit]) -> String {
     audits.iter().map(|audit| audit.sentence() + "\n").collect()
 }
 
-/// A line per model: how well it does the tasks of a contrast (where the scans are at hand), and its heads per category.
+/// A line per model: how well it does the tasks of a contrast (if the scans are available), and its heads per category.
 pub fn summary_text(study: &ContrastStudy, with_scans: bool) -> String {
     let contrast = study.contrast();
     let mut text = format!("{:16} {:>6}", "model", "heads");
@@ -398,7 +400,7 @@ fn performance_text(performance: &Performance) -> String {
     }
 }
 
-/// What a run's tables show: of each contrast; of a study with more to it, first of every task by itself.
+/// A summary of a run's tables: for each contrast, and in a study with more tasks first for every task.
 pub fn study_text(study: &Study) -> String {
     let mut text = String::new();
     if cs_report::figures::shows_tasks(study) {
@@ -410,7 +412,7 @@ pub fn study_text(study: &Study) -> String {
     text
 }
 
-/// A line per model and task: how well it is done, and how many heads work on it.
+/// A line per model and task: how well it is done, and how many heads are strong.
 fn tasks_text(study: &Study) -> String {
     let mut text =
         format!("{:16} {:20} {:>14}  {:>6}  {:>8}\n", "model", "task", "acc  diff", "heads", "strong");

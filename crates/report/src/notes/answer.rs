@@ -104,7 +104,8 @@ fn measured(study: &Study) -> String {
         several => words::counted(several.len(), "model", "models"),
     };
     format!(
-        "{} of {of}, each ablated alone. Δ: how far the logit difference (correct − distractor) moves then; a negative Δ means that \
+        "{} of {of}, each ablated alone. Δ: how far the logit difference (correct − distractor) moves then; a negative Δ means \
+         that \
          the head helps.",
         words::counted(n_heads, "head", "heads")
     )

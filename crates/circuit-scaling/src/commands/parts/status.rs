@@ -1,4 +1,4 @@
-//! `status`: how far the parts of a study are, from its folder alone.
+//! `status`: the state of a study's parts, from its folder alone.
 
 use cs_analysis::words::counted;
 use std::fmt::Write;
@@ -9,7 +9,8 @@ use super::state::{State, ranges};
 use crate::args::StatusArgs;
 use crate::error::CliError;
 
-/// Counts parts, lists those that are neither done nor waiting, and estimates what is left.
+/// Counts parts, lists those that are neither done nor waiting, and estimates the remaining
+/// time.
 pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     let out = &args.study.out;
     let plan = Plan::read(out)?;
@@ -51,7 +52,7 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
         seconds if n_running == 0 => writeln!(text, "{} of work for one machine left", duration(seconds)),
         seconds => writeln!(
             text,
-            "{} of work left, about {} for the {n_running} at work",
+            "{} of work left, about {} for the {n_running} running",
             duration(seconds),
             duration(seconds / n_running as f64)
         ),
@@ -59,7 +60,7 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Seconds of work that is left, at the pace of what is done.
+/// Remaining seconds of work, at the pace of the finished parts.
 fn left(parts: &[(&Part, State)]) -> f64 {
     let done = parts.iter().filter_map(|(part, state)| match state {
         State::Done(seconds) => Some((part.seconds, *seconds)),
