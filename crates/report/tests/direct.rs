@@ -90,7 +90,7 @@ fn they_are_drawn_written_and_on_the_page() {
     );
     study.repairs[0].repair.n_heads = 1;
     let of_one = cs_report::notes::notes(&study, &extras).unwrap();
-    assert!(of_one.iter().any(|note| note.text.contains("over 1 head that says 1.50 logits.")));
+    assert!(of_one.iter().any(|note| note.text.contains("over 1 head that contributes 1.50 logits.")));
     assert!(
         note.text.contains("| previous token | repeated random tokens | 12 of 144 | L0H0 0.90"),
         "{}",
