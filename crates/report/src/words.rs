@@ -100,8 +100,7 @@ pub fn tasks_not_done(tasks: impl IntoIterator<Item = (String, Vec<String>)>) ->
     let parts: Vec<String> = lacking.map(|(task, models)| format!("{task} by {}", list(&models))).collect();
     (!parts.is_empty()).then(|| {
         format!(
-            "Not done (the 95% interval of the mean logit difference reaches or is below 0, or no prompt is answered correctly): \
-             {}.",
+            "Not done (the 95% interval of the mean logit difference reaches or is below 0, or no prompt is answered correctly): {}.",
             parts.join("; ")
         )
     })
@@ -112,6 +111,36 @@ pub fn tasks_not_done(tasks: impl IntoIterator<Item = (String, Vec<String>)>) ->
 pub fn strength(contrast: &Contrast) -> String {
     let [a, b] = Side::BOTH.map(|side| side_label(contrast, side));
     format!("|Δ {a}| + |Δ {b}|")
+}
+
+/// Names in the order in which they first come, each once.
+#[must_use]
+pub fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Models in a count: the name of a single one, else how many there are.
+#[must_use]
+pub fn models(names: &[&str]) -> String {
+    match names {
+        [only] => (*only).to_owned(),
+        several => counted(several.len(), "model", "models"),
+    }
+}
+
+/// Whose heads: those of a single model, or of any of several.
+#[must_use]
+pub fn heads_of(models: &[&str]) -> String {
+    match models {
+        [only] => format!("the heads of {only}"),
+        _ => "a model's heads".to_owned(),
+    }
 }
 
 /// A head in the usual notation.
