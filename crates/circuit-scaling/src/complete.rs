@@ -9,6 +9,7 @@ use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
 use clap_complete::env::Shells;
+use cs_analysis::dictionary;
 use cs_circuits::task::Task;
 use cs_model::families::FAMILIES;
 
@@ -68,6 +69,19 @@ pub fn tasks() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let names: Vec<String> = Task::built_in().iter().map(|name| name.replace('_', "-")).collect();
         with_paths(current, names, PathCompleter::file())
+    })
+}
+
+/// Names of the built-in tasks.
+pub fn built_in_tasks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| Task::built_in().into_iter().map(CompletionCandidate::new).collect())
+}
+
+/// Names of tables.
+pub fn tables() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let tables = dictionary::tables();
+        tables.into_iter().map(|table| CompletionCandidate::new(table.name)).collect()
     })
 }
 

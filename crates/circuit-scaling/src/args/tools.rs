@@ -20,7 +20,7 @@ pub struct CompletionsArgs {
 #[derive(Debug, Args)]
 pub struct TablesArgs {
     /// Only this table, by its file name without `.csv`; by default all
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub name: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub struct ManArgs {
 #[derive(Debug, Args)]
 pub struct TaskArgs {
     /// Print the file of this built-in task
-    #[arg(value_name = "TASK", conflicts_with = "example")]
+    #[arg(value_name = "TASK", conflicts_with = "example", add = complete::built_in_tasks())]
     pub name: Option<String>,
     /// Print an example file: `names` (templates of two people), `template` (templates of any words), `csv` (prompts), or all of
     /// them
@@ -61,6 +61,7 @@ pub enum Example {
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// The name of a bundled miniature, a checkpoint folder, a published model's name, or a Hugging Face id
+    #[arg(add = complete::models())]
     pub model: String,
     /// Branch, tag or commit on the Hugging Face Hub; by default main
     #[arg(long, value_name = "REV")]
@@ -71,6 +72,7 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 pub struct PredictArgs {
     /// The name of a bundled miniature, a checkpoint folder, a published model's name, or a Hugging Face id
+    #[arg(add = complete::models())]
     pub model: String,
     /// The text to continue
     pub prompt: String,

@@ -231,7 +231,7 @@ impl Runs<'_> {
         })?;
         let n_random = outcomes.each_ref().map(|o| o.random.iter().map(Vec::len).sum::<usize>());
         self.display.note(&format!(
-            "{:16} {}, and random ones: {} on {}, {} on {}, in {:.1} s",
+            "{:16} {} and as many random ones as each test needs, {} on {} and {} on {}, in {:.1} s",
             self.tested.handle.name,
             counted(plan.sets.len(), "set of heads", "sets of heads"),
             n_random[0],

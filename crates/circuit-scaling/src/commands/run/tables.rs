@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Run;
 use crate::commands::places::found;
-use crate::commands::tables::study_text;
+use crate::commands::tables::text;
 use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::study_folder::own_file;
@@ -31,7 +31,7 @@ impl Run {
                 .map_err(|source| CliError::Out { path: summary, source });
         }
         let study = self.make_study()?;
-        let text = study_text(&study);
+        let text = text::study(&study);
         self.folder.put("tables", inputs, self.display, |layout| {
             let summary = own_file(layout, SUMMARY);
             write_bytes(&summary, text.as_bytes())?;
