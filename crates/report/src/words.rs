@@ -67,7 +67,7 @@ pub fn correlation(correlation: &TaskCorrelation) -> String {
     }
 }
 
-/// What the shown intervals of correlations are over, where there are any.
+/// What the shown intervals of correlations are over, if there are any.
 pub fn intervals_over<'a>(correlations: impl Iterator<Item = &'a TaskCorrelation>) -> Option<&'static str> {
     let mut over: Vec<IntervalOver> = correlations.filter_map(|c| Some(c.shown()?.1)).collect();
     over.dedup();
