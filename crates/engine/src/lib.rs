@@ -48,6 +48,7 @@ pub mod reference;
 mod request;
 mod rotary;
 mod run;
+mod source;
 mod tree;
 pub mod weights;
 
@@ -57,6 +58,7 @@ pub use cost::{Cost, cost};
 pub use device::{Compute, Device, DeviceChoice, DeviceError, Precision};
 pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;
+pub use decoder::check_memory;
 pub use load::load;
 pub use rates::Rates;
 pub use request::{Options, Progress, Prompt, Reading, Receiver};

@@ -6,8 +6,7 @@ use super::Machine;
 use super::cpu::Cpu;
 use super::delta::cuda::Card;
 use super::delta::host::Host;
-use super::delta::ops::Ops;
-use super::delta::{Delta, ModelOn, formats};
+use super::delta::{Blueprint, Delta, Filled, ModelOn, formats};
 use crate::decoder::Decoder;
 use crate::device::{Compute, Device};
 use crate::error::EngineError;
@@ -17,22 +16,36 @@ pub(crate) enum Place {
     /// The processor.
     Cpu,
     /// The delta form on the processor.
-    Delta(Box<Mutex<ModelOn<Host>>>),
+    Delta(Vec<Mutex<ModelOn<Host>>>),
     /// The delta form on a graphics card.
-    Cuda(Box<Mutex<ModelOn<Card>>>),
+    Cuda(Vec<Mutex<ModelOn<Card>>>),
+}
+
+/// A model where it is to run.
+pub(crate) struct Placed {
+    pub place: Place,
+    /// The constant part of each query head's values, of each layer. `[n_layers][d_attn]`
+    pub value_bias: Vec<Vec<f32>>,
+    /// What a user should know of how it lies there.
+    pub note: Option<String>,
 }
 
 impl Place {
-    /// Brings a decoder's parameters to where it is to run.
+    /// Brings a model's parameters to a device.
     ///
     /// # Errors
     /// A device that does not take them.
-    pub fn of(decoder: &Decoder, compute: &Compute) -> Result<Self, EngineError> {
+    ///
+    /// # Panics
+    /// For the processor, which keeps a decoder's own.
+    pub fn of(model: &Blueprint<'_>, compute: &Compute) -> Result<Placed, EngineError> {
+        let (stored, parts) = formats(model.source, compute.precision());
         match compute.device() {
-            Device::Cpu => Ok(Self::Cpu),
+            Device::Cpu => unreachable!("the processor keeps a decoder's own parameters"),
             Device::Delta => {
-                let (stored, parts) = formats(decoder.weights(), compute.precision());
-                Ok(Self::Delta(Box::new(Mutex::new(ModelOn::new(Host::new(parts, stored), decoder)))))
+                let Filled { models, value_bias, note } = model.fill(vec![Host::new(parts, stored)])?;
+                let place = Self::Delta(models.into_iter().map(Mutex::new).collect());
+                Ok(Placed { place, value_bias, note })
             }
             Device::Cuda(cards) => {
                 let problem =
@@ -40,14 +53,13 @@ impl Place {
                 let &[card] = &cards[..] else {
                     return Err(problem("a model runs on one card: name one".to_owned()));
                 };
-                if let Some(why) = Card::cannot(decoder.spec()) {
+                if let Some(why) = Card::cannot(model.spec) {
                     return Err(problem(format!("{why}: use --device cpu")));
                 }
-                let (stored, parts) = formats(decoder.weights(), compute.precision());
                 let card = Card::open(card, parts, stored).map_err(|e| problem(e.to_string()))?;
-                let mut model = ModelOn::new(card, decoder);
-                model.ops.status()?;
-                Ok(Self::Cuda(Box::new(Mutex::new(model))))
+                let Filled { models, value_bias, note } = model.fill(vec![card])?;
+                let place = Self::Cuda(models.into_iter().map(Mutex::new).collect());
+                Ok(Placed { place, value_bias, note })
             }
         }
     }
@@ -65,8 +77,8 @@ pub(crate) trait Job {
 pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> J::Output {
     match decoder.place() {
         Place::Cpu => job.run(&mut Cpu::new(decoder)),
-        Place::Delta(model) => job.run(&mut Delta::new(decoder, &mut lock(model))),
-        Place::Cuda(model) => job.run(&mut Delta::new(decoder, &mut lock(model))),
+        Place::Delta(model) => job.run(&mut Delta::new(decoder, &mut lock(&model[0]))),
+        Place::Cuda(model) => job.run(&mut Delta::new(decoder, &mut lock(&model[0]))),
     }
 }
 
