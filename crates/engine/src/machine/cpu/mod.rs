@@ -237,13 +237,7 @@ impl Machine for Cpu<'_> {
         (!steps.parallel).then_some(mid)
     }
 
-    fn attributions(
-        &mut self,
-        layer: usize,
-        plain: &Plain,
-        nodes: &[u32],
-        read: &[&[u32]],
-    ) -> Vec<Vec<f64>> {
+    fn attributions(&mut self, layer: usize, plain: &Plain, nodes: &[u32], read: &[&[u32]]) -> Vec<Vec<f64>> {
         direct::attributions(self.layer(layer), &plain.streams.z, nodes, read)
     }
 
