@@ -48,6 +48,7 @@ pub mod reference;
 mod request;
 mod rotary;
 mod run;
+mod side_by_side;
 mod source;
 mod tree;
 pub mod weights;

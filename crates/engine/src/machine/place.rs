@@ -1,4 +1,4 @@
-//! Which machine carries out a decoder's runs.
+//! Which machines carry out a decoder's runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +17,7 @@ pub(crate) enum Place {
     Cpu,
     /// The delta form on the processor.
     Delta(Vec<Mutex<ModelOn<Host>>>),
-    /// The delta form on a graphics card.
+    /// The delta form on graphics cards, each of which has all parameters.
     Cuda(Vec<Mutex<ModelOn<Card>>>),
 }
 
@@ -48,19 +48,27 @@ impl Place {
                 Ok(Placed { place, value_bias, note })
             }
             Device::Cuda(cards) => {
-                let problem =
-                    |problem: String| EngineError::Device { device: compute.device().to_string(), problem };
-                let &[card] = &cards[..] else {
-                    return Err(problem("a model runs on one card: name one".to_owned()));
-                };
+                let problem = |device: String, problem: String| EngineError::Device { device, problem };
                 if let Some(why) = Card::cannot(model.spec) {
-                    return Err(problem(format!("{why}: use --device cpu")));
+                    return Err(problem(compute.device().to_string(), format!("{why}: use --device cpu")));
                 }
-                let card = Card::open(card, parts, stored).map_err(|e| problem(e.to_string()))?;
-                let Filled { models, value_bias, note } = model.fill(vec![card])?;
+                let open = |&card: &usize| {
+                    let word = Device::Cuda(vec![card]).to_string();
+                    Card::open(card, parts, stored).map_err(|e| problem(word, e.to_string()))
+                };
+                let cards = cards.iter().map(open).collect::<Result<_, _>>()?;
+                let Filled { models, value_bias, note } = model.fill(cards)?;
                 let place = Self::Cuda(models.into_iter().map(Mutex::new).collect());
                 Ok(Placed { place, value_bias, note })
             }
+        }
+    }
+
+    /// Machines that may run branches side by side.
+    pub fn n_machines(&self) -> usize {
+        match self {
+            Self::Cpu | Self::Delta(_) => 1,
+            Self::Cuda(cards) => cards.len(),
         }
     }
 }
@@ -73,12 +81,17 @@ pub(crate) trait Job {
     fn run<M: Machine>(self, machine: &mut M) -> Self::Output;
 }
 
-/// Does a job on a decoder's machine, which does one at a time.
+/// Does a job on a decoder's machine, the first of several, which does one at a time.
 pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> J::Output {
+    carry_out_on(decoder, 0, job)
+}
+
+/// The same on one of its [machines](Place::n_machines).
+pub(crate) fn carry_out_on<J: Job>(decoder: &Decoder, machine: usize, job: J) -> J::Output {
     match decoder.place() {
         Place::Cpu => job.run(&mut Cpu::new(decoder)),
-        Place::Delta(model) => job.run(&mut Delta::new(decoder, &mut lock(&model[0]))),
-        Place::Cuda(model) => job.run(&mut Delta::new(decoder, &mut lock(&model[0]))),
+        Place::Delta(models) => job.run(&mut Delta::new(decoder, &mut lock(&models[machine]))),
+        Place::Cuda(models) => job.run(&mut Delta::new(decoder, &mut lock(&models[machine]))),
     }
 }
 
