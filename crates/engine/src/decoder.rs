@@ -75,7 +75,8 @@ impl Decoder {
     /// [`EngineError::Device`]: a device that does not take them, or blocks that are not here any more.
     pub fn on(mut self, compute: &Compute) -> Result<Self, EngineError> {
         if !matches!(self.place, Place::Cpu) {
-            let problem = format!("the model's blocks lie on {} already: load it again", self.compute.device());
+            let problem =
+                format!("the model's blocks lie on {} already: load it again", self.compute.device());
             return Err(EngineError::Device { device: compute.device().to_string(), problem });
         }
         if *compute.device() != Device::Cpu {

@@ -61,9 +61,8 @@ pub(crate) fn bytes_beside(checkpoint: &Checkpoint) -> usize {
         .map(|linear| linear.d_in * linear.d_out)
         .sum();
     let tables = [Some(plan.embed), plan.unembed].into_iter().flatten();
-    let others = checkpoint.n_params()
-        - of_matrices
-        - tables.clone().map(|id| tensor(id).n_elements()).sum::<usize>();
+    let others =
+        checkpoint.n_params() - of_matrices - tables.clone().map(|id| tensor(id).n_elements()).sum::<usize>();
     tables.map(table).sum::<usize>() + others * size_of::<f32>()
 }
 
@@ -77,9 +76,8 @@ fn weights(
     let first = [Some(plan.embed), tied_copy, plan.unembed, plan.pos_embed];
     first.into_iter().flatten().for_each(|id| store.prefetch(&store.tensors[id]));
     let packed = |plan: &Option<LinearPlan>| {
-        let linear = |plan| -> Result<Linear> {
-            Ok(Linear { weight: pack(store, plan)?, bias: bias(store, plan)? })
-        };
+        let linear =
+            |plan| -> Result<Linear> { Ok(Linear { weight: pack(store, plan)?, bias: bias(store, plan)? }) };
         plan.as_ref().map(linear).transpose()
     };
     let embed = table(store, plan.embed)?;

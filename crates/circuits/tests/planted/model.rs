@@ -116,7 +116,9 @@ fn build(world: &World, heads: &[Placed], random: &mut Random) -> Decoder {
         layers: layers.into_iter().map(LayerBuilder::finish).collect(),
         ln_final: Norm::default(),
         project_out: None,
-        unembed: Some(rows((0..world.d_vocab()).map(|t| basis.write(Feature::Answer(t), LOGITS)).collect()).into()),
+        unembed: Some(
+            rows((0..world.d_vocab()).map(|t| basis.write(Feature::Answer(t), LOGITS)).collect()).into(),
+        ),
         unembed_bias: None,
     };
     let spec = ModelSpec {

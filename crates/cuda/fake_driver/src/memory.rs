@@ -54,7 +54,8 @@ impl Memory {
 
     /// The block that an address is in.
     pub fn block(&self, address: u64) -> Option<u64> {
-        (self.to_end(address) > 0).then(|| self.blocks.range(..=address).next_back().map(|(&start, _)| start))?
+        (self.to_end(address) > 0)
+            .then(|| self.blocks.range(..=address).next_back().map(|(&start, _)| start))?
     }
 
     /// The blocks that were given since this was last asked.

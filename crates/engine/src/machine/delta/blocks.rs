@@ -61,3 +61,45 @@ impl<O: Ops> Blocks<O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cs_kernels::PackedMatrix;
+
+    use super::super::host::Host;
+    use super::super::ops::{Parts, Stored};
+    use super::super::packed::Packed;
+    use super::*;
+    use crate::source::MatrixSource;
+
+    /// A matrix of one number.
+    fn packed(number: usize) -> Packed {
+        let matrix = PackedMatrix::from_rows(&[number as f32], 1, 1);
+        Packed::read(&MatrixSource::Packed(&matrix), Stored::F32, 1).unwrap()
+    }
+
+    #[test]
+    fn a_block_is_at_hand_once_it_is_fetched_and_the_next_is_on_its_way() {
+        let (n, waiting) = (9, 6);
+        let mut host = Host::new(Parts::F32, Stored::F32);
+        let kept = (0..waiting).map(|layer| vec![packed(layer)]).collect();
+        let turns = (0..2).map(|layer| Turn { layer, matrices: vec![host.matrix(&packed(layer))] });
+        let turns = turns.collect();
+        let resident = (waiting..n).map(|layer| vec![host.matrix(&packed(layer))]).collect();
+        let mut blocks = Blocks::new(Arc::new(kept), turns, resident);
+        // The plain run, stacks from later and later blocks, and one that divided and comes back.
+        let walks = [0..n, 0..n, 1..n, 4..n, 5..n, 7..n, 2..4, 3..5, 0..1, 5..6, 5..n];
+        for layer in walks.into_iter().flatten() {
+            blocks.fetch(&mut host, layer);
+            let mut found = [0.0];
+            blocks.at(layer)[0].add_row(0, 0, 1.0, &mut found);
+            assert_eq!(found, [layer as f64]);
+            if layer + 1 < waiting {
+                assert!(
+                    blocks.turns.iter().any(|turn| turn.layer == layer + 1),
+                    "{layer} is followed by the next"
+                );
+            }
+        }
+    }
+}

@@ -105,7 +105,8 @@ impl Blueprint<'_> {
 
     /// How the model lies on all of the devices.
     fn residence<O: Ops>(&self, devices: &[O], stored: Stored) -> Result<Residence, EngineError> {
-        let Some((room, at)) = (0..).zip(devices).filter_map(|(at, ops)| Some((ops.memory()?, at))).min() else {
+        let Some((room, at)) = (0..).zip(devices).filter_map(|(at, ops)| Some((ops.memory()?, at))).min()
+        else {
             return Ok(Residence::default());
         };
         let need = Need::of(self.spec, self.source, stored);

@@ -65,3 +65,42 @@ pub(crate) fn exponent(largest: f32) -> i32 {
     let floor_log2 = ((largest.to_bits() >> 23) & 255) as i32 - 127;
     if largest == 0.0 { 0 } else { (14 - floor_log2).min(100) }
 }
+
+#[cfg(test)]
+mod tests {
+    use cs_kernels::PackedMatrix;
+    use cs_model::{ModelFiles, ModelInfo};
+
+    use super::*;
+
+    /// Of golden checkpoints: by their types, and by their values alone.
+    #[test]
+    fn halves_are_halves_whatever_type_they_are_stored_as() {
+        for (name, expected) in [
+            ("gpt2-default", Stored::F16Pair),
+            ("gpt2-f16", Stored::F16),
+            ("neox-pythia-f16", Stored::F16),
+            ("opt-projected-f16", Stored::F16),
+            ("gpt2-bf16", Stored::Bf16),
+        ] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+            let checkpoint = ModelInfo::open(&ModelFiles::folder(folder).unwrap()).unwrap().checkpoint;
+            let mut weights = crate::load(&checkpoint).unwrap();
+            for source in [Source::Checkpoint(&checkpoint), Source::Weights(&weights)] {
+                assert_eq!(formats(source, Precision::Split).0, expected, "{name}");
+                let in_f32 = if expected == Stored::F16Pair { Stored::F32 } else { expected };
+                assert_eq!(formats(source, Precision::F32), (in_f32, Parts::F32), "{name}");
+                let (half, _) = formats(source, Precision::Half);
+                assert_eq!(half, if expected == Stored::Bf16 { Stored::F16 } else { expected }, "{name}");
+            }
+            // One value in one matrix decides.
+            let last = weights.layers.last_mut().and_then(|layer| layer.mlp.as_mut()).unwrap();
+            let (k, n) = (last.w_out.weight.k(), last.w_out.weight.n());
+            let matrix = &last.w_out.weight;
+            let mut values: Vec<f32> = (0..k * n).map(|i| matrix.get(i / n, i % n)).collect();
+            values[k * n - 1] = 1.0 + f32::EPSILON;
+            last.w_out.weight = PackedMatrix::from_rows(&values, k, n);
+            assert_eq!(formats(Source::Weights(&weights), Precision::Split).0, Stored::F16Pair, "{name}");
+        }
+    }
+}

@@ -27,9 +27,9 @@ use std::ops::Range;
 
 use cs_model::spec::Activation;
 
+use super::packed::Packed;
 use crate::error::EngineError;
 use crate::forest::Forest;
-use super::packed::Packed;
 use crate::machine::Rows;
 
 pub(crate) use super::operands::{

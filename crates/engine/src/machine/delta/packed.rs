@@ -109,7 +109,8 @@ impl Packed {
     pub fn row(&self, row: usize, is_brain: bool) -> (Vec<f32>, Vec<f32>) {
         let of_row = |column| row * self.layout.width() + self.layout.place(column);
         let columns = 0..self.layout.d_out;
-        let half = |bits| if is_brain { bf16::from_bits(bits).to_f32() } else { f16::from_bits(bits).to_f32() };
+        let half =
+            |bits| if is_brain { bf16::from_bits(bits).to_f32() } else { f16::from_bits(bits).to_f32() };
         let widened = |bits: &[u16]| columns.clone().map(|column| half(bits[of_row(column)])).collect();
         match &self.values {
             PackedValues::Floats(floats) => (columns.map(|column| floats[of_row(column)]).collect(), vec![]),
@@ -215,4 +216,61 @@ fn over_rows(source: &MatrixSource<'_>, what: impl Fn(&[f32]) -> bool + Sync) ->
         source.visit(rows, |_, _, values| holds = holds && what(values));
         holds
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cs_kernels::PackedMatrix;
+    use cs_model::checkpoint::Checkpoint;
+    use cs_model::{ModelFiles, ModelInfo};
+
+    use super::*;
+    use crate::source::Source;
+
+    fn checkpoint(name: &str) -> Checkpoint {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        ModelInfo::open(&ModelFiles::folder(folder).unwrap()).unwrap().checkpoint
+    }
+
+    /// Tensors as they are, transposed, and with heads in their own order; in parts of one tensor and of three.
+    #[test]
+    fn matrices_lie_alike_wherever_they_come_from() {
+        for name in ["gpt2-default", "neox-parallel", "llama-3-rotary", "phi3-window", "gpt2-f16"] {
+            let checkpoint = checkpoint(name);
+            let weights = crate::load(&checkpoint).unwrap();
+            let sources = Source::Checkpoint(&checkpoint).matrices(1).into_iter();
+            for (stored, packed) in sources.zip(Source::Weights(&weights).matrices(1)) {
+                for format in [Stored::F32, Stored::F16, Stored::Bf16, Stored::F16Pair] {
+                    let cut = packed.shape().1 / 3;
+                    let read = |source: &MatrixSource<'_>| Packed::read(source, format, cut).unwrap();
+                    let (a, b) = (read(&stored), read(&packed));
+                    assert_eq!((a.layout, a.scale), (b.layout, b.scale), "{name}, {format:?}");
+                    let rows = |packed: &Packed| -> Vec<_> {
+                        (0..a.layout.d_in).map(|row| packed.row(row, false)).collect()
+                    };
+                    assert_eq!(rows(&a), rows(&b), "{name}, {format:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_read_from_multiples_of_eight_and_sum_over_zeros() {
+        let (d_in, d_out, cut) = (70, 45, 15);
+        let values: Vec<f32> = (0..d_in * d_out).map(|i| 1.0 + i as f32).collect();
+        let matrix = PackedMatrix::from_rows(&values, d_in, d_out);
+        let packed = Packed::read(&MatrixSource::Packed(&matrix), Stored::F32, cut).unwrap();
+        let layout = packed.layout;
+        assert_eq!(
+            (layout.width(), layout.len(), layout.place(14), layout.place(15)),
+            (64, 128 * 64, 14, 16)
+        );
+        let PackedValues::Floats(floats) = &packed.values else { panic!("float32 was asked for") };
+        for (row, floats) in floats.chunks(64).enumerate() {
+            let expected = values.chunks(d_out).nth(row).unwrap_or(&[0.0; 45]);
+            assert_eq!((&floats[..15], &floats[16..46]), (&expected[..15], &expected[15..]), "row {row}");
+            assert!(floats[15] == 0.0 && floats[46..].iter().all(|&x| x == 0.0), "row {row}");
+        }
+        assert_eq!(packed.row(69, false), (values[69 * 45..].to_vec(), vec![]));
+    }
 }

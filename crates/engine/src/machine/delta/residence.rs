@@ -112,7 +112,9 @@ impl Need {
         let kept = (waiting * self.block) as u64;
         if let Some(memory) = memory.filter(|&memory| memory < kept) {
             let (kept, memory) = (bytes(kept as usize), bytes(memory as usize));
-            return refused(format!(", and to copy blocks when they are needed takes {kept} of the processor's memory, of which {memory} are free"));
+            return refused(format!(
+                ", and to copy blocks when they are needed takes {kept} of the processor's memory, of which {memory} are free"
+            ));
         }
         // The plain run, and one stack from each block on.
         let moved = self.block * (waiting + waiting * (waiting + 1) / 2);
@@ -156,7 +158,10 @@ mod tests {
         // Eight of twelve GiB are for blocks: 14 stay and two take turns.
         assert_eq!(found.waiting, 18);
         let note = found.note.unwrap();
-        assert!(note.contains("take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 blocks wait in 9.0 GiB"), "{note}");
+        assert!(
+            note.contains("take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 blocks wait in 9.0 GiB"),
+            "{note}"
+        );
         assert!(note.contains("about 94.5 GiB in a scan"), "{note}");
         // Two blocks and activations are the least.
         assert_eq!(need().residence(GIB + GIB / 2, None).unwrap().waiting, 32);
@@ -167,10 +172,21 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_its_numbers() {
         let small = need().residence(GIB, Some(64 << 30)).unwrap_err();
-        assert!(small.contains("needs 16.0 GiB for its parameters and 512.0 MiB for activations at least"), "{small}");
-        assert!(small.contains("the card has 1.0 GiB to give (with two of its 32 blocks at a time, 1.5 GiB would do)"), "{small}");
+        assert!(
+            small.contains("needs 16.0 GiB for its parameters and 512.0 MiB for activations at least"),
+            "{small}"
+        );
+        assert!(
+            small.contains(
+                "the card has 1.0 GiB to give (with two of its 32 blocks at a time, 1.5 GiB would do)"
+            ),
+            "{small}"
+        );
         let crowded = need().residence(12 * GIB, Some(4 << 30)).unwrap_err();
-        assert!(crowded.contains("takes 9.0 GiB of the processor's memory, of which 4.0 GiB are free"), "{crowded}");
+        assert!(
+            crowded.contains("takes 9.0 GiB of the processor's memory, of which 4.0 GiB are free"),
+            "{crowded}"
+        );
         let mixed = Need { is_uniform: false, ..need() };
         assert!(mixed.residence(12 * GIB, None).is_err());
         assert!(Need { n_layers: 1, ..need() }.residence(GIB / 2, None).is_err());

@@ -92,10 +92,7 @@ impl<O: Ops> LayerOn<O> {
             ln2_post: optional(ops, &small.ln2_post),
             q_norm: gain(ops, &small.q_norm),
             k_norm: gain(ops, &small.k_norm),
-            biases: small
-                .linears()
-                .map(|linear| linear.bias.as_ref().map(|bias| ops.upload(bias)))
-                .collect(),
+            biases: small.linears().map(|linear| linear.bias.as_ref().map(|bias| ops.upload(bias))).collect(),
             value_bias: ops.upload(&arriving.value_bias),
         }
     }
