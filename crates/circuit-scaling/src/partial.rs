@@ -17,7 +17,7 @@ use crate::stop;
 pub struct Partial {
     path: PathBuf,
     inputs: Digest256,
-    /// What is known already; empty where nothing is.
+    /// What is known already; empty if nothing is.
     pub known: Vec<f32>,
     next_write: Instant,
 }

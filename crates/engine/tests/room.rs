@@ -202,7 +202,7 @@ fn refused() {
     assert!(matches!(error, EngineError::Device { .. }), "{error}");
     let text = error.to_string();
     for words in [
-        "cuda:0: the model needs 6.1 MiB for its parameters and 1.8 MiB for activations at least",
+        "cuda:0: the model needs 6.1 MiB for its parameters and 1.7 MiB for activations at least",
         "and the card has 2.1 MiB to give (with two of its 8 blocks at a time, 3.",
         "use --device cpu or a smaller model",
     ] {
