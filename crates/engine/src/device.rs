@@ -93,7 +93,7 @@ pub enum Precision {
     F32,
     /// In two half-precision parts of each difference from the plain run, with float32 sums: about as exact as float32.
     Split,
-    /// In one half-precision part of it: effects are off by up to some thousandths of the largest.
+    /// In one half-precision part of it: Δ is within two thousandths of a model's largest.
     Half,
 }
 
