@@ -1,11 +1,10 @@
-"""Measures the program and keeps what it found in bench/results: python bench/run.py [NAME ...]
+"""Measures the program and records the results in bench/results: python bench/run.py [NAME ...]
 
-    python bench/run.py studies                                   # whole studies, and what `plan` says of them; needs numpy, safetensors
+    python bench/run.py studies                                   # whole studies, and `plan`'s predictions for them; needs numpy, safetensors
     python bench/run.py memory --model FOLDER                     # peak memory of scans
     python bench/run.py transformerlens --model FOLDER            # needs torch and transformer_lens: tools/golden/requirements.txt
 
-Each measurement replaces those of the same machine in bench/results/NAME.json; `python bench/tables.py` makes the tables of
-docs/performance.md of these files. Run it on a machine that does nothing else: other work changes times by the minute.
+Each measurement replaces those of the same machine in bench/results/NAME.json; `python bench/tables.py` makes the tables of docs/performance.md from these files. Run it on an otherwise idle machine: other load changes the timings.
 """
 
 import argparse
@@ -25,7 +24,7 @@ RESULTS = ROOT / "bench/results"
 
 
 def machine():
-    """The processor, its vector instructions, and the cores that may be used."""
+    """The CPU, its vector instructions, and the number of usable cores."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     name = re.search(r"model name\s*:\s*(.*)", text)
     flags = re.search(r"flags\s*:\s*(.*)", text)
@@ -36,7 +35,7 @@ def machine():
 
 
 def keep(name, rows):
-    """Replaces the rows of this machine, and of the same model where rows have one."""
+    """Replaces the rows of this machine (and of the same model, if rows have one)."""
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     here = machine()
@@ -47,7 +46,7 @@ def keep(name, rows):
 
 
 def timed(command):
-    """Wall time, processor time and peak memory of a command, and what it printed."""
+    """Wall time, CPU time and peak memory of a command, and its output."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -58,7 +57,7 @@ def timed(command):
     }, done.stdout
 
 
-# What `run` says of a stage's work once it is done, but for the seconds.
+# The messages with which `run` reports each stage as done, up to the seconds.
 STAGES = {
     "scan": r"^\S+\s+\S+\s+\d+ heads in",
     "attend": r"(?:heads read|roles of \d+ heads) in",
@@ -71,18 +70,18 @@ def planned(text):
     """Seconds of each stage of all models together, and of all stages, as `plan` prints them."""
     unit = {"s": 1, "min": 60, "h": 3600}
     rows = re.findall(r"^(\S+)\s+(\w+)\s+.*\s([\d.]+) (s|min|h)$", text, re.M)
-    last = rows[-1][0]  # of one model its own, of several `all`
+    last = rows[-1][0]  # the model itself if there is one, else `all`
     return {stage: float(n) * unit[u] for model, stage, n, u in rows if model == last}
 
 
 def measured(text):
-    """Seconds of each stage that runs models, as `run` says them model by model."""
+    """Seconds of each stage that runs models, summed over the models that `run` reports."""
     seconds = {stage: re.findall(words + r" ([\d.]+) s$", text, re.M) for stage, words in STAGES.items()}
     return {stage: round(sum(map(float, found)), 1) for stage, found in seconds.items()}
 
 
 def studies(args):
-    """Whole studies of the shipped models, and of random GPT-2s, beside what `plan` says of them before and after their scans."""
+    """Whole studies of the bundled models and of random GPT-2s, and `plan`'s predictions before and after their scans."""
     rows, stages = [], []
     with tempfile.TemporaryDirectory() as scratch:
         shapes = {"random GPT-2, 6 layers of 8 heads, 256 wide": (6, 8, 256)}
@@ -119,14 +118,14 @@ def memory(args):
         parameters = int(re.search(r"parameters\s+(\d+)", said).group(1))
         heads = ",".join(f"L{layer}H0" for layer in sorted({0, layers // 2, layers - 1}))
         scan = [args.program, "-q", "scan", "--models", args.model, "--protocol", "published", "--task", "ioi", "--heads", heads]
-        # The children's largest size so far counts, so a process of its own measures.
+        # ru_maxrss is the maximum over all children so far, so this runs in its own process.
         found, _ = timed([*scan, "--out", out])
     row = {"model": Path(args.model).name, "weight_bytes": 4 * parameters, "peak_bytes": found["peak_bytes"]}
     keep("memory", [row])
 
 
 def transformerlens(args):
-    """The program beside TransformerLens."""
+    """The program compared with TransformerLens."""
     command = [sys.executable, ROOT / "tools/bench/side_by_side.py", args.model, "--program", args.program, "--json"]
     _, said = timed([*command, "--heads", "2", "--runs", str(args.turns)])
     keep("transformerlens", json.loads(said.splitlines()[-1]))
@@ -139,11 +138,11 @@ def main():
     parser.add_argument("--program", type=Path, default=ROOT / "target/release/circuit-scaling")
     parser.add_argument("--model", help="a folder with a checkpoint, for `memory` and `transformerlens`")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="`studies` of GPT-2 small's shape too: ten minutes on two cores")
+    parser.add_argument("--small", action="store_true", help="also run `studies` of GPT-2 small's shape: ten minutes on two cores")
     args = parser.parse_args()
     for name in args.names:
         if name not in kinds:
-            parser.error(f"nothing is called {name}: {', '.join(kinds)}")
+            parser.error(f"unknown measurement {name}: choose from {', '.join(kinds)}")
         if name != "studies" and not args.model:
             parser.error(f"{name} needs --model FOLDER")
     for name in args.names:

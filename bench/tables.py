@@ -1,7 +1,6 @@
-"""Makes the tables of docs/performance.md of bench/results: python bench/tables.py [--check]
+"""Makes the tables of docs/performance.md from bench/results: python bench/tables.py [--check]
 
-A table stands between `<!-- bench/results/NAME.json -->` and `<!-- end -->`. `--check` writes nothing and fails where a table is not
-what the results make.
+Each table is between `<!-- bench/results/NAME.json -->` and `<!-- end -->`. `--check` writes nothing, and fails if a table does not match the results.
 """
 
 import json
@@ -14,7 +13,7 @@ PAGE = ROOT / "docs/performance.md"
 
 
 def or_dash(cell):
-    """A cell, or a dash where a row does not have what it shows."""
+    """A cell, or a dash if the row lacks a value."""
 
     def shown(row):
         try:
@@ -33,21 +32,21 @@ def seconds(x):
     return f"{x:,.1f} s" if x < 1000 else f"{x:,.0f} s"
 
 
-# The columns of each table: title, and what makes the cell of a row.
+# The columns of each table: title, and the function that formats a row's cell.
 TABLES = {
     "transformerlens": [
         ("machine", lambda r: r["machine"]),
         ("program", lambda r: seconds(r["program_seconds"])),
-        ("TransformerLens", lambda r: f"{seconds(r['transformerlens_seconds'])} ({r['head_seconds']:.2f} s a head)"),
+        ("TransformerLens", lambda r: f"{seconds(r['transformerlens_seconds'])} ({r['head_seconds']:.2f} s per head)"),
         ("ratio", lambda r: f"{r['transformerlens_seconds'] / r['program_seconds']:.1f}"),
         ("largest difference of Δ, logits", lambda r: f"{r['largest_difference']:.1e}"),
     ],
     "studies": [
         ("machine", lambda r: r["machine"]),
         ("study", lambda r: r["what"]),
-        ("runs of models, predicted by `plan`", lambda r: seconds(r["predicted"])),
+        ("model runs, predicted by `plan`", lambda r: seconds(r["predicted"])),
         ("measured", lambda r: seconds(r["seconds"])),
-        ("of processors", lambda r: seconds(r["cpu_seconds"])),
+        ("CPU time", lambda r: seconds(r["cpu_seconds"])),
         ("peak memory", lambda r: gib(r["peak_bytes"])),
     ],
     "stages": [
@@ -55,7 +54,7 @@ TABLES = {
         ("study", lambda r: r["what"]),
         ("stage", lambda r: r["stage"]),
         ("predicted", lambda r: seconds(r["before"])),
-        ("predicted with its scans at hand", lambda r: seconds(r["after"])),
+        ("predicted, given the scans", lambda r: seconds(r["after"])),
         ("measured", lambda r: seconds(r["seconds"])),
     ],
     "memory": [
@@ -63,7 +62,7 @@ TABLES = {
         ("model", lambda r: r["model"]),
         ("float32 weights", lambda r: gib(r["weight_bytes"])),
         ("peak resident", lambda r: gib(r["peak_bytes"])),
-        ("beside the weights", lambda r: gib(r["peak_bytes"] - r["weight_bytes"])),
+        ("beyond the weights", lambda r: gib(r["peak_bytes"] - r["weight_bytes"])),
     ],
 }
 
@@ -80,7 +79,7 @@ def main():
     mark = re.compile(r"(<!-- bench/results/(\w+)\.json -->\n).*?(<!-- end -->)", re.S)
     made = mark.sub(lambda m: m.group(1) + table(m.group(2)) + m.group(3), page)
     if "--check" in sys.argv:
-        sys.exit(made != page and "docs/performance.md is not what bench/results make: python bench/tables.py")
+        sys.exit(made != page and "docs/performance.md does not match bench/results; run: python bench/tables.py")
     PAGE.write_text(made)
 
 

@@ -58,7 +58,7 @@ def main():
     parser.add_argument("options", nargs="*", help="further options of `plan`")
     args = parser.parse_args()
 
-    print("| model | TFLOP: scans | attention | tracing | ablated sets | " + " | ".join(f"{n} cores" for n in CORES) + " |")
+    print("| model | TFLOP: scans | attention | tracing | set ablation | " + " | ".join(f"{n} cores" for n in CORES) + " |")
     print("|---|" + "--:|" * (len(STAGES) + len(CORES)))
     for name in args.models.split(","):
         folder = args.scratch / name
