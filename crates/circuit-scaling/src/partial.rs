@@ -44,11 +44,18 @@ impl Partial {
             let end = rest.iter().position(|&byte| byte == b'\n')?;
             let known = numbers(&rest[end + 1..]);
             let share = known.iter().filter(|x| x.is_finite()).count() as f64 / known.len().max(1) as f64;
-            Some((String::from_utf8(rest[..end].to_vec()).ok()?, share))
+            (share > 0.0).then_some((String::from_utf8(rest[..end].to_vec()).ok()?, share))
         };
         let elsewhere = siblings(&own).filter(|path| *path != own).filter_map(of_other).collect();
         let next_write = Instant::now() + Duration::from_millis(500);
-        Self { path: own, head, kind: kind.to_owned(), known: known.unwrap_or_default(), elsewhere, next_write }
+        Self {
+            path: own,
+            head,
+            kind: kind.to_owned(),
+            known: known.unwrap_or_default(),
+            elsewhere,
+            next_write,
+        }
     }
 
     /// A line on everything that was found on other devices and is not gone on with here, and how to go on with it.
@@ -162,7 +169,9 @@ mod tests {
         let mut notes: Vec<String> = here.notes().collect();
         notes.sort();
         assert_eq!(notes.len(), 2, "{notes:?}");
-        assert!(notes[0].starts_with("100% was done on cpu-avx2") && notes[0].contains("--device cpu on such"));
+        assert!(
+            notes[0].starts_with("100% was done on cpu-avx2") && notes[0].contains("--device cpu on such")
+        );
         assert!(notes[1].starts_with("50% was done on cuda Card, 80 GiB") && notes[1].contains("cpu-avx512"));
         assert!(notes[1].contains("--device cuda --precision half goes on"), "{notes:?}");
         assert_eq!(read(&others, "cpu-avx512").notes().count(), 0, "of other inputs");

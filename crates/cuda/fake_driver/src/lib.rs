@@ -13,6 +13,7 @@
 //! | `FAKE_CUDA_MEMORY` | bytes of memory | 1 GiB |
 //! | `FAKE_CUDA_LOST_AFTER` | launches after which a card is lost | never |
 //! | `FAKE_CUDA_LOST_CARD` | the only card that is | each |
+//! | `FAKE_CUDA_SLEEP` | milliseconds that each launch takes more | none |
 //! | `FAKE_CUDA_WRONG` | if set, products are wrong by a thousandth | right |
 //!
 //! New memory is full of NaN. A kernel that reads or writes beyond an array loses the card, as it does on a real one.
@@ -279,6 +280,9 @@ driver! {
             }
             if card.lost.is_some() {
                 return card.status();
+            }
+            if let Some(more) = setting("FAKE_CUDA_SLEEP") {
+                std::thread::sleep(std::time::Duration::from_millis(more));
             }
             let grid = [grid_x, grid_y, grid_z].map(|n| n as usize);
             // SAFETY: the caller passes as many arguments as the kernel has.
