@@ -214,7 +214,7 @@ fn what_another_device_left_unfinished_is_said_and_kept() {
     };
     // What an interrupted scan on the card leaves.
     let (code, error) =
-        run(&["--device", "cuda"], &[("FAKE_CUDA_SLEEP", "40"), ("FAKE_CUDA_LOST_AFTER", "460")]);
+        run(&["--device", "cuda"], &[("FAKE_CUDA_SLEEP", "60"), ("FAKE_CUDA_LOST_AFTER", "235")]);
     assert_eq!(code, Some(1), "{error}");
     let unfinished = || -> Vec<PathBuf> {
         let own = files(&folder.path().join("out/.circuit-scaling"));
