@@ -6,9 +6,11 @@ use std::path::Path;
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
 use cs_circuits::scan::ScanOptions;
 use cs_engine::decoder::Decoder;
-use cs_engine::{Compute, Halves, Options};
+use cs_engine::{Compute, EngineError, Halves, Options};
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
+#[cfg(doc)]
+use cs_model::error::LoadError;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
@@ -31,6 +33,8 @@ pub struct ModelHandle {
     pub info: ModelInfo,
     /// What it runs on: the processor, unless a command says otherwise.
     pub compute: Compute,
+    /// Who is told how it lies there.
+    display: Option<Display>,
     tokenizer: Option<Tokenizer>,
 }
 
@@ -95,6 +99,7 @@ impl ModelHandle {
             commit: None,
             info,
             compute: Compute::cpu(),
+            display: None,
             tokenizer,
         })
     }
@@ -152,12 +157,17 @@ impl ModelHandle {
     /// Says what models run on from now on, and which of them a card that the program chose does not take.
     pub fn run_on(handles: &mut [Self], compute: &Compute, display: Display) {
         for handle in handles {
-            let (compute, why) = compute.for_model(handle.spec());
-            if let Some(why) = why {
-                display.note(&format!("{} runs on the processor: {why}", handle.name));
-            }
-            handle.compute = compute;
+            handle.choose(compute).iter().for_each(|line| display.note(line));
+            handle.display = Some(display);
         }
+    }
+
+    /// Says what the model runs on from now on; a line where that is the processor, since a card that the program chose does not take
+    /// it.
+    pub fn choose(&mut self, compute: &Compute) -> Option<String> {
+        let (compute, why) = compute.for_model(self.spec());
+        self.compute = compute;
+        why.map(|why| format!("{} runs on the processor: {why}", self.name))
     }
 
     /// How heads are ablated, where the memory that may be used is the device's: what is free on a card bounds a run there, and
@@ -184,13 +194,28 @@ impl ModelHandle {
         each * self.info.checkpoint.n_params()
     }
 
+    /// Whether the system can give what loading the weights to where the model runs takes.
+    ///
+    /// # Errors
+    /// [`LoadError::Memory`]
+    pub fn check_memory(&self) -> Result<(), CliError> {
+        Ok(cs_engine::check_memory(&self.info.checkpoint, &self.compute)?)
+    }
+
     /// Loads the weights to where the model runs.
     ///
     /// # Errors
     /// Weights that are not finite, a file that can no longer be read, or a device that does not take them.
     pub fn load(&self) -> Result<Decoder, CliError> {
-        let decoder = Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?);
-        Ok(decoder.on(&self.compute)?)
+        let loaded = Decoder::load(self.spec().clone(), &self.info.checkpoint, &self.compute);
+        let decoder = loaded.map_err(|error| match error {
+            EngineError::Load(error) => CliError::Load(error),
+            error => error.into(),
+        })?;
+        if let (Some(display), Some(note)) = (self.display, decoder.note()) {
+            display.note(&format!("{}: {note}", self.name));
+        }
+        Ok(decoder)
     }
 
     /// The weights, loaded when they are first asked for.

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use cs_analysis::head_id::HeadId;
 use cs_circuits::scan::check_heads;
 use cs_engine::decoder::Decoder;
+use cs_engine::device::unused_cards;
 use cs_engine::intervention::Branch;
-use cs_engine::{Compute, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
+use cs_engine::{Compute, Device, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
 use cs_model::ModelFiles;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
@@ -29,46 +30,72 @@ pub fn silent(_: Progress) -> ControlFlow<()> {
 pub struct Model {
     pub(crate) handle: ModelHandle,
     pub(crate) decoder: Decoder,
+    device_notes: Vec<String>,
 }
 
 impl Model {
-    /// The model of this name: a shipped miniature, a folder with a checkpoint, a published model or a Hugging Face id, with
+    /// The model of this name, on the processor: a shipped miniature, a folder with a checkpoint, a published model or a Hugging Face id, with
     /// `@` and a revision if need be. Downloaded where it is not in the Hugging Face cache.
     ///
     /// # Errors
     /// A name that means nothing, a download that fails, files that do not hold a checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
+        Self::load_on(name, &DeviceChoice::Only(Device::Cpu), None)
+    }
+
+    /// The same, run on a device, where its parameters go from their files. Without a precision, the device's own.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; a device that is not here or does not take the model, or a precision that it has not.
+    pub fn load_on(
+        name: &str,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
         // Bars of downloads show themselves on terminals only.
         downloads::fetch(
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
         )?;
-        let handle = ModelHandle::find(name)?;
-        let decoder = handle.load()?;
-        Ok(Self { handle, decoder })
+        Self::place(ModelHandle::find(name)?, device, precision)
     }
 
-    /// A model whose files or parameters the caller has; it keeps no hold of them.
+    /// Loads a model to a device.
+    fn place(
+        mut handle: ModelHandle,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        let compute = Compute::choose(device, precision)?;
+        let unused = *device == DeviceChoice::Auto && !compute.is_card();
+        let mut device_notes = if unused { unused_cards() } else { vec![] };
+        device_notes.extend(handle.choose(&compute));
+        let decoder = handle.load()?;
+        device_notes.extend(decoder.note().map(str::to_owned));
+        Ok(Self { handle, decoder, device_notes })
+    }
+
+    /// A model whose files or parameters the caller has, on the processor; it keeps no hold of them.
     ///
     /// # Errors
     /// Files that do not hold a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
-        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
-        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
-        let decoder = handle.load()?;
-        handle.info.checkpoint.let_go();
-        Ok(Self { handle, decoder })
+        Self::from_files_on(files, &DeviceChoice::Only(Device::Cpu), None)
     }
 
-    /// The same model, run on a device: its parameters are copied there. Without a precision, the device's own.
+    /// The same, run on a device. Without a precision, the device's own.
     ///
     /// # Errors
-    /// A device that is not here or does not take the model, or a precision that it has not.
-    pub fn on(self, device: &DeviceChoice, precision: Option<Precision>) -> Result<Self, CliError> {
-        let Self { mut handle, decoder } = self;
-        handle.compute = Compute::choose(device, precision)?;
-        let decoder = decoder.on(&handle.compute)?;
-        Ok(Self { handle, decoder })
+    /// As [`Self::from_files`]; a device that is not here or does not take the model, or a precision that it has not.
+    pub fn from_files_on(
+        files: &ModelFiles,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
+        let mut model = Self::place(ModelHandle::from_files(files, hf_name, None)?, device, precision)?;
+        model.handle.info.checkpoint.let_go();
+        Ok(model)
     }
 
     /// What it runs on.
@@ -101,9 +128,14 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// What a user should know about the model's files, a line each.
-    pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.handle.notes()
+    /// What a user should know about the model's files, and how it lies on its device, a line each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.handle.notes().map(String::as_str).chain(self.decoder.note())
+    }
+
+    /// What a user should know of where it runs, a line each: why not on a card that is here, or how it lies there.
+    pub fn device_notes(&self) -> &[String] {
+        &self.device_notes
     }
 
     /// What it computes.

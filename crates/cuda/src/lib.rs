@@ -31,6 +31,6 @@ pub use context::Context;
 pub use driver::{DRIVER_VARIABLE, Device, Driver};
 pub use error::CudaError;
 pub use kernels::{Kernel, Kernels, Manifest, Part, Shape, TIMES_VARIABLE};
-pub use memory::{Array, Element};
+pub use memory::{Array, Element, Pinned};
 pub use module::Arguments;
 pub use sys::Address;

@@ -81,6 +81,7 @@ pub struct PredictArgs {
     /// How many tokens to show
     #[arg(long, short = 'k', value_parser = at_least_one, default_value_t = 10)]
     pub top: usize,
+    /// What the model runs on
     #[command(flatten)]
     pub device: DeviceArgs,
 }
