@@ -1,4 +1,4 @@
-//! Tables that need no model: from the scans that lie in a study's folder (`joint`, `classify`, `summarize`, `heroes`,
+//! Tables that need no model: from the scans in a study's folder (`joint`, `classify`, `summarize`, `heroes`,
 //! `correlate`, `transfer`), or from a joint table alone (`analyze`).
 
 pub(super) mod text;
@@ -70,7 +70,8 @@ pub fn correlate(args: &TableArgs, display: Display) -> Result<String, CliError>
     written(args, display, |c| vec![c.table("corr_vs_scale_cross_family")], text::correlation)
 }
 
-/// Writes where each model's strongest heads are in other models, and prints whether that beats chance.
+/// Writes how each model's strongest heads rank in other models, and prints whether that is better than
+/// chance.
 pub fn transfer(args: &TableArgs, display: Display) -> Result<String, CliError> {
     let names = |c: &Contrast| {
         let of = |kind: &str| c.keys().map(|key| c.table(&format!("{key}_transfer_{kind}")));
@@ -85,7 +86,7 @@ pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError>
     let study = match analyse_csv(&args.joint, args.max_rows, &args.tables.options()?) {
         Ok(study) => study,
         Err(error) => {
-            // A table that cannot be analysed may still be audited: what is wrong with it is the answer then.
+            // A table that cannot be analysed can still be audited, which shows what is wrong with it.
             if let Ok(audits) = audit_csv(&args.joint, args.max_rows, args.tables.tau) {
                 eprint!("{}", text::audit(&audits));
             }
@@ -107,7 +108,7 @@ pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError>
         let notes = cs_report::notes::write_all(&study, &extras, &desk.notes())?;
         let page = desk.root().join(cs_report::html::FILE_NAME);
         cs_report::html::write(&study, &extras, &page)?;
-        text += &drawn_text(&layout, &drawn);
+        text += &drawn_text(&layout.figures(), &drawn);
         Ok([drawn.files, notes, vec![page]].concat())
     })?;
     let page = layout.root().join(cs_report::html::FILE_NAME);
@@ -115,7 +116,7 @@ pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError>
     Ok(text)
 }
 
-/// The contrasts of a study, of which there must be one.
+/// The contrasts of a study, of which there must be at least one.
 fn contrasted<'a>(layout: &Layout, study: &'a Study) -> Result<&'a [ContrastStudy], CliError> {
     if study.contrasts.is_empty() {
         let task = study.effects.tasks.join(", ");
@@ -124,7 +125,7 @@ fn contrasted<'a>(layout: &Layout, study: &'a Study) -> Result<&'a [ContrastStud
     Ok(&study.contrasts)
 }
 
-/// Makes the study's tables from its scans, writes some of each contrast's and says where they are.
+/// Makes the study's tables from its scans, writes some of each contrast's tables and reports where they are.
 fn written(
     args: &TableArgs,
     display: Display,
@@ -147,7 +148,7 @@ fn written(
     Ok(Said::together(parts) + &places)
 }
 
-/// Writes those of a contrast's tables that have these names.
+/// Writes a contrast's tables with these names.
 fn write_tables(
     folder: &mut StudyFolder,
     study: &ContrastStudy,
@@ -167,7 +168,8 @@ pub fn from_folder(args: &TableArgs, display: Display) -> Result<(Layout, Study)
     Ok((layout, study))
 }
 
-/// The scans in a folder and the contrasts to make of them; says which models a contrast leaves out for want of a scan.
+/// The scans in a folder and the contrasts to make of them; reports models that a contrast leaves out because a scan is
+/// missing.
 pub fn read_scans(
     layout: &Layout,
     args: &ContrastArgs,
@@ -202,7 +204,7 @@ pub fn read_scans(
     Ok((StudyScans::read(layout, &models_of_tasks)?, contrasts))
 }
 
-/// The joint table of a folder that has no scans, such as `analyze` leaves it: the published pair's, else the first by name.
+/// The joint table of a folder without scans, as written by `analyze`: the published pair's, else the first by name.
 pub fn joint_table_in(layout: &Layout) -> Option<PathBuf> {
     let published = layout.table(&Contrast::published().joint_table());
     if published.exists() {

@@ -64,7 +64,7 @@ pub fn heroes(study: &ContrastStudy) -> Said {
     Said { rows: text, notes: what_marks_mean(study).into_iter().collect() }
 }
 
-/// What stands after the name of a model that does not do one of the tasks.
+/// The mark after the name of a model that does not do one of the tasks.
 const MARK: &str = "*";
 
 /// A model's name, marked if it does not do one of the tasks.
@@ -73,7 +73,7 @@ fn marked(study: &ContrastStudy, model: &str) -> String {
     if is_marked { format!("{model}{MARK}") } else { model.to_owned() }
 }
 
-/// Which tasks the marked models do not do; nothing where none is marked.
+/// Which tasks the marked models do not do; empty if none is marked.
 fn what_marks_mean(study: &ContrastStudy) -> Option<String> {
     let not_done = cs_report::words::not_done(study.contrast(), study.joint.models.iter().map(|m| &m.info));
     not_done.map(|text| format!("{MARK} {text}"))
@@ -125,7 +125,7 @@ pub fn correlation(study: &ContrastStudy) -> Said {
     Said { rows: text, notes: what_marks_mean(study).into_iter().chain([note]).collect() }
 }
 
-/// A line per task and pair: does following heads by index or by profile beat chance?
+/// A line per task and pair: do heads transfer by index or by profile better than chance?
 pub fn transfer(study: &ContrastStudy) -> Said {
     let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.3}"));
     let mut text = format!(
@@ -151,12 +151,12 @@ pub fn transfer(study: &ContrastStudy) -> Said {
     Said { rows: text, notes: vec![note.to_owned()] }
 }
 
-/// A sentence per model: what its rows are worth.
+/// A sentence per model about the audit of its rows.
 pub fn audit(audits: &[ModelAudit]) -> String {
     audits.iter().map(|audit| audit.sentence() + "\n").collect()
 }
 
-/// A line per model: how well it does the tasks of a contrast (where the scans are at hand), and its heads per category.
+/// A line per model: how well it does the tasks of a contrast (if the scans are available), and its heads per category.
 pub fn summary(study: &ContrastStudy, with_scans: bool) -> Said {
     let contrast = study.contrast();
     let mut text = format!("{:16} {:>6}", "model", "heads");
@@ -211,7 +211,7 @@ fn performance_text(performance: &Performance) -> String {
     }
 }
 
-/// What a run's tables show: of each contrast; of a study with more to it, first of every task by itself.
+/// A summary of a run's tables: for each contrast, and in a study with more tasks first for every task.
 pub fn study(study: &Study) -> String {
     let tasks = cs_report::figures::shows_tasks(study).then(|| tasks(study));
     let contrasts = study.contrasts.iter().map(|contrast| {
@@ -221,12 +221,12 @@ pub fn study(study: &Study) -> String {
     Said::together(tasks.into_iter().chain(contrasts))
 }
 
-/// What is said of a contrast, under its name where there are several.
+/// A text about a contrast, with its name as title if there are several.
 pub fn titled(study: &ContrastStudy, n_contrasts: usize, text: &str) -> String {
     if n_contrasts > 1 { format!("{}\n{text}", study.contrast()) } else { text.to_owned() }
 }
 
-/// A line per model and task: how well it is done, and how many heads work on it.
+/// A line per model and task: how well it is done, and how many heads are strong.
 fn tasks(study: &Study) -> Said {
     let mut is_any_marked = false;
     let mut text =
