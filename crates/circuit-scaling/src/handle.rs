@@ -4,10 +4,12 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
-use cs_engine::Compute;
 use cs_engine::decoder::Decoder;
+use cs_engine::{Compute, EngineError};
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
+#[cfg(doc)]
+use cs_model::error::LoadError;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
@@ -30,6 +32,8 @@ pub struct ModelHandle {
     pub info: ModelInfo,
     /// The device it runs on: the CPU, unless a command says otherwise.
     pub compute: Compute,
+    /// Where remarks about its place on the device are shown.
+    display: Option<Display>,
     tokenizer: Option<Tokenizer>,
 }
 
@@ -94,6 +98,7 @@ impl ModelHandle {
             commit: None,
             info,
             compute: Compute::cpu(),
+            display: None,
             tokenizer,
         })
     }
@@ -156,7 +161,16 @@ impl ModelHandle {
                 display.note(&format!("{} runs on the processor: {why}", handle.name));
             }
             handle.compute = compute;
+            handle.display = Some(display);
         }
+    }
+
+    /// Checks that the host has the memory that loading the weights onto the model's device takes.
+    ///
+    /// # Errors
+    /// [`LoadError::Memory`]
+    pub fn check_memory(&self) -> Result<(), CliError> {
+        Ok(cs_engine::check_memory(&self.info.checkpoint, &self.compute)?)
     }
 
     /// Loads the weights onto the model's device.
@@ -164,8 +178,15 @@ impl ModelHandle {
     /// # Errors
     /// Weights that are not finite, a file that can no longer be read, or a device that cannot hold them.
     pub fn load(&self) -> Result<Decoder, CliError> {
-        let decoder = Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?);
-        Ok(decoder.on(&self.compute)?)
+        let loaded = Decoder::load(self.spec().clone(), &self.info.checkpoint, &self.compute);
+        let decoder = loaded.map_err(|error| match error {
+            EngineError::Load(error) => CliError::Load(error),
+            error => error.into(),
+        })?;
+        if let (Some(display), Some(note)) = (self.display, decoder.note()) {
+            display.note(&format!("{}: {note}", self.name));
+        }
+        Ok(decoder)
     }
 
     /// The weights, loaded on first use.

@@ -38,9 +38,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use args::{Cli, Command};
+use args::{Cli, Command, TableArgs};
 use error::CliError;
 use progress::{Display, Mode};
+use study_file::StudyFile;
 
 /// The whole program, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
@@ -99,23 +100,24 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
     let display = Display { mode, verbose: cli.verbose, whole: None, share: None };
     let options = matches.subcommand().map(|(_, options)| options);
     let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
+    let tables = |args: &TableArgs| StudyFile::of_tables(args, is_given);
     match &cli.command {
         Command::Run(args) => commands::run::run(args, is_given, display),
         Command::Scan(args) => commands::scan::scan(args, display),
-        Command::Joint(args) => commands::tables::joint(args, display),
-        Command::Classify(args) => commands::tables::classify(args, display),
-        Command::Summarize(args) => commands::tables::summarize(args, display),
-        Command::Heroes(args) => commands::tables::heroes(args, display),
-        Command::Correlate(args) => commands::tables::correlate(args, display),
-        Command::Transfer(args) => commands::tables::transfer(args, display),
+        Command::Joint(args) => commands::tables::joint(&tables(args)?, display),
+        Command::Classify(args) => commands::tables::classify(&tables(args)?, display),
+        Command::Summarize(args) => commands::tables::summarize(&tables(args)?, display),
+        Command::Heroes(args) => commands::tables::heroes(&tables(args)?, display),
+        Command::Correlate(args) => commands::tables::correlate(&tables(args)?, display),
+        Command::Transfer(args) => commands::tables::transfer(&tables(args)?, display),
         Command::Analyze(args) => commands::tables::analyze(args, display),
         Command::Compare(args) => commands::compare::compare(args, display),
         Command::Trace(args) => commands::trace::trace(args, display),
         Command::Ablate(args) => commands::ablate::ablate(args, display),
         Command::Attend(args) => commands::attend::attend(args, display),
-        Command::Plot(args) => commands::presentation::plot(args, display),
-        Command::Notes(args) => commands::presentation::notes(args, display),
-        Command::Report(args) => commands::presentation::report(args, display),
+        Command::Plot(args) => commands::presentation::plot(args, &tables(&args.tables)?, display),
+        Command::Notes(args) => commands::presentation::notes(&tables(args)?, display),
+        Command::Report(args) => commands::presentation::report(&tables(args)?, display),
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, is_given, display),

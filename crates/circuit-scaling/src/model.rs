@@ -6,7 +6,7 @@ use cs_analysis::head_id::HeadId;
 use cs_circuits::scan::check_heads;
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::Branch;
-use cs_engine::{Compute, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
+use cs_engine::{Compute, Device, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
 use cs_model::ModelFiles;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
@@ -32,42 +32,57 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model with this name: a bundled miniature, a checkpoint folder, a published model or a Hugging Face id,
+    /// The model with this name, on the CPU: a bundled miniature, a checkpoint folder, a published model or a Hugging Face id,
     /// optionally with `@` and a revision. Downloads it if it is not in the Hugging Face cache.
     ///
     /// # Errors
     /// An unknown name, a failed download, or files that are not a checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
+        Self::load_on(name, &DeviceChoice::Only(Device::Cpu), None)
+    }
+
+    /// Like [`Self::load`], on a device: parameters go there straight from their files. Without a precision, the device's default.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; a device that is unavailable or cannot hold the model, or an unsupported precision.
+    pub fn load_on(
+        name: &str,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
         // Download bars are only shown on terminals.
         downloads::fetch(
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
         )?;
-        let handle = ModelHandle::find(name)?;
+        let mut handle = ModelHandle::find(name)?;
+        handle.compute = Compute::choose(device, precision)?;
         let decoder = handle.load()?;
         Ok(Self { handle, decoder })
     }
 
-    /// A model from the caller's files or parameters, which it does not retain.
+    /// A model on the CPU from the caller's files or parameters, which it does not retain.
     ///
     /// # Errors
     /// Files that are not a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
-        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
-        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
-        let decoder = handle.load()?;
-        handle.info.checkpoint.let_go();
-        Ok(Self { handle, decoder })
+        Self::from_files_on(files, &DeviceChoice::Only(Device::Cpu), None)
     }
 
-    /// The same model, run on a device: its parameters are copied there. Without a precision, the device's own.
+    /// Like [`Self::from_files`], on a device. Without a precision, the device's default.
     ///
     /// # Errors
-    /// A device that is unavailable or cannot hold the model, or an unsupported precision.
-    pub fn on(self, device: &DeviceChoice, precision: Option<Precision>) -> Result<Self, CliError> {
-        let Self { mut handle, decoder } = self;
+    /// As [`Self::from_files`]; a device that is unavailable or cannot hold the model, or an unsupported precision.
+    pub fn from_files_on(
+        files: &ModelFiles,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
+        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
         handle.compute = Compute::choose(device, precision)?;
-        let decoder = decoder.on(&handle.compute)?;
+        let decoder = handle.load()?;
+        handle.info.checkpoint.let_go();
         Ok(Self { handle, decoder })
     }
 
@@ -101,9 +116,9 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// Remarks for the user about the model's files, one line each.
-    pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.handle.notes()
+    /// Remarks for the user about the model's files and its place on the device, one line each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.handle.notes().map(String::as_str).chain(self.decoder.note())
     }
 
     /// What it computes.

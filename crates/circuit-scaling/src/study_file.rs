@@ -14,7 +14,7 @@ use cs_circuits::task::Task;
 use cs_circuits::toml_error;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{RunArgs, Stage, at_least_one, threshold};
+use crate::args::{RunArgs, Stage, TableArgs, at_least_one, threshold};
 use crate::effort::{Effort, random_prompts, random_sets, resamples};
 use crate::error::CliError;
 use crate::handle::ModelHandle;
@@ -68,6 +68,11 @@ pub struct StudyFile {
     pub stages: Option<Vec<String>>,
 }
 
+/// A field whose value is refused.
+fn bad_field(path: &Path, field: &str, problem: String) -> CliError {
+    CliError::StudyFile { path: path.to_owned(), place: format!("`{field}`"), problem }
+}
+
 impl StudyFile {
     /// Sorts tasks in the order of the study folder's `study.toml`, followed by tasks that it does not name; without such a file
     /// the order is unchanged.
@@ -107,11 +112,8 @@ impl StudyFile {
         args: &mut RunArgs,
         is_given: impl Fn(&str) -> bool,
     ) -> Result<(), CliError> {
-        let bad = |field: &str, problem: String| CliError::StudyFile {
-            path: path.to_owned(),
-            place: format!("`{field}`"),
-            problem,
-        };
+        let bad = |field: &str, problem: String| bad_field(path, field, problem);
+        self.fill_tables(path, &mut args.tables, &is_given)?;
         fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
             text.parse().map_err(|error: T::Err| error.to_string())
         }
@@ -121,7 +123,7 @@ impl StudyFile {
                 *to = value;
             }
         }
-        let (measure, tables) = (&mut args.measure, &mut args.tables);
+        let measure = &mut args.measure;
         let unless_given = |field: &str| !is_given(field);
         // An effort on the command line overrides the numbers from the file's effort.
         let unless_effort = |field: &str| !is_given(field) && !is_given("effort");
@@ -146,11 +148,6 @@ impl StudyFile {
             measure.effort.effort = Effort::from_str(&text, true)
                 .map_err(|_| bad("effort", format!("`{text}` is not quick, standard or thorough")))?;
         }
-        if let Some(k) = self.top_k.filter(|_| unless_given("top_k")) {
-            tables.top_k = at_least_one(&k.to_string()).map_err(|e| bad("top_k", e))?;
-        }
-        put(&mut tables.contrasts.contrast, self.contrast.filter(|_| unless_given("contrast")));
-        put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
             measure.protocol = parsed(&text).map_err(|e| bad("protocol", e))?;
         }
@@ -172,9 +169,6 @@ impl StudyFile {
         if let Some(text) = self.precision.filter(|_| unless_given("precision")) {
             measure.device.precision = Some(parsed(&text).map_err(|e| bad("precision", e))?);
         }
-        if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
-            tables.tau = threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
-        }
         if let Some(stages) = self.stages.filter(|_| unless_given("stages")) {
             let stage = |name: &String| Stage::from_str(name, true);
             args.stages = stages.iter().map(stage).collect::<Result<_, _>>().map_err(|_| {
@@ -183,6 +177,41 @@ impl StudyFile {
             })?;
         }
         Ok(())
+    }
+
+    /// Puts what the file says of tables into `tables`, but for what `is_given` on the command line.
+    fn fill_tables(
+        &self,
+        path: &Path,
+        tables: &mut TableArgs,
+        is_given: impl Fn(&str) -> bool,
+    ) -> Result<(), CliError> {
+        if let Some(tau) = self.tau.filter(|_| !is_given("tau")) {
+            tables.tau = threshold(&tau.to_string()).map_err(|e| bad_field(path, "tau", e))?;
+        }
+        if let Some(k) = self.top_k.filter(|_| !is_given("top_k")) {
+            tables.top_k = at_least_one(&k.to_string()).map_err(|e| bad_field(path, "top_k", e))?;
+        }
+        if let Some(contrast) = self.contrast.as_ref().filter(|_| !is_given("contrast")) {
+            tables.contrasts.contrast.clone_from(contrast);
+        }
+        if let Some(pairs) = self.pairs.as_ref().filter(|_| !is_given("pairs")) {
+            tables.pairs.clone_from(pairs);
+        }
+        Ok(())
+    }
+
+    /// The options of tables as the study in their folder was made with, but for those that `is_given` on the command line.
+    ///
+    /// # Errors
+    /// A `study.toml` that cannot be read, or has a value that the option of that name would refuse.
+    pub fn of_tables(tables: &TableArgs, is_given: impl Fn(&str) -> bool) -> Result<TableArgs, CliError> {
+        let path = tables.study.out.join("study.toml");
+        let mut tables = tables.clone();
+        if path.is_file() {
+            Self::read(&path)?.fill_tables(&path, &mut tables, is_given)?;
+        }
+        Ok(tables)
     }
 
     /// All settings of a run, made explicit.

@@ -18,7 +18,7 @@ pub enum Device {
     Cpu,
     /// The processor, doing what a graphics card would: for checks of the delta form and its precision. Slow.
     Delta,
-    /// NVIDIA cards by their numbers, in order.
+    /// NVIDIA cards by their numbers, in order: branches are shared out between them.
     Cuda(Vec<usize>),
 }
 
@@ -137,6 +137,19 @@ pub enum DeviceError {
         /// What is in the way.
         why: String,
     },
+    /// Cards whose results would differ in their last digits.
+    #[error(
+        "--device {asked}: cuda:{} is {}, and cuda:{} is {}: a run takes cards of one model",
+        first.0, first.1, other.0, other.1
+    )]
+    DifferentCards {
+        /// What was asked for.
+        asked: Device,
+        /// A card and its model.
+        first: (usize, String),
+        /// One of another.
+        other: (usize, String),
+    },
     /// The processor has one precision.
     #[error(
         "the processor computes in float32: --precision {precision} is for graphics cards (--device cuda)"
@@ -197,7 +210,6 @@ impl Compute {
             Device::Delta => Ok(Self::delta(precision.unwrap_or(Precision::Split))),
             Device::Cuda(asked) => {
                 let found = cards();
-                let mut names = Vec::new();
                 for &card in &asked {
                     let why = match found.get(card) {
                         None if found.is_empty() => Some(no_cards()),
@@ -207,10 +219,13 @@ impl Compute {
                     if let Some(why) = why {
                         return Err(DeviceError::NoCard { asked: Device::Cuda(asked), why });
                     }
-                    names.push(found[card].name.clone());
                 }
-                names.dedup();
-                let (name, precision) = (names.join(", "), precision.unwrap_or(Precision::Split));
+                let named = |&card: &usize| (card, found[card].name.clone());
+                let first = asked.first().map(named).unwrap_or_default();
+                if let Some(other) = asked.iter().map(named).find(|(_, name)| *name != first.1) {
+                    return Err(DeviceError::DifferentCards { asked: Device::Cuda(asked), first, other });
+                }
+                let (name, precision) = (first.1, precision.unwrap_or(Precision::Split));
                 let is_chosen = *choice == DeviceChoice::Auto;
                 Ok(Self { device: Device::Cuda(asked), precision, name, is_chosen })
             }

@@ -120,7 +120,9 @@ pub enum Command {
     )]
     Compare(CompareArgs),
     /// Draw every figure of the study
-    #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
+    #[command(
+        after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf\n  circuit-scaling plot --only phase_space_all_heads --width 120mm --no-caption --out my-study"
+    )]
     Plot(PlotArgs),
     /// Write the findings in words: an outline of a paper's results, the main findings, a card per hero head
     #[command(

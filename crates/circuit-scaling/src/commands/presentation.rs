@@ -13,22 +13,29 @@ use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Draws every figure, or the requested ones.
-pub fn plot(args: &PlotArgs, display: Display) -> Result<String, CliError> {
-    let (layout, study, extras) = open_study(&args.tables, display)?;
+/// Folder, among the figures, for those that `plot` drew in a custom style.
+pub const STYLED: &str = "styled";
+
+/// Draws every figure, or the requested ones. Figures in a custom style go to a folder of their own, which `run` leaves alone.
+pub fn plot(args: &PlotArgs, tables: &TableArgs, display: Display) -> Result<String, CliError> {
+    let (layout, study, extras) = open_study(tables, display)?;
     let style = Style {
         width_mm: args.width,
         title: args.title.clone(),
         caption: !args.no_caption,
         colors: chosen_colors(&study, &args.colours)?,
     };
+    let is_styled = style != Style::default();
+    let folder = |layout: &Layout| {
+        if is_styled { layout.figures().join(STYLED) } else { layout.figures() }
+    };
     let choice = Choice { only: args.only.clone(), style };
     let formats: &[Format] =
         if args.pdf { &[Format::Png, Format::Svg, Format::Pdf] } else { &[Format::Png, Format::Svg] };
     let mut text = String::new();
     StudyFolder::open(layout.root())?.add("plot", display, |desk| {
-        let drawn = draw_chosen(&study, &extras, &desk.figures(), formats, &choice)?;
-        text = drawn_text(&layout, &drawn);
+        let drawn = draw_chosen(&study, &extras, &folder(desk), formats, &choice)?;
+        text = drawn_text(&folder(&layout), &drawn);
         Ok(drawn.files)
     })?;
     Ok(text)

@@ -120,7 +120,7 @@ pub fn check_references(
     Ok(references::check_references(task, &measure.prompt_options(), tokenizers, measure.scan_options())?)
 }
 
-/// Rejects models that are larger than memory before any model is read, hashed or scanned; a model with scans on all
+/// Rejects models that are larger than the available memory before any model is read, hashed or scanned; a model with scans on all
 /// tasks may not have to be loaded at all.
 ///
 /// # Errors
@@ -128,7 +128,7 @@ pub fn check_references(
 pub fn check_memory(folder: &StudyFolder, handles: &[ModelHandle], tasks: &[Task]) -> Result<(), CliError> {
     for handle in handles {
         if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &handle.name))) {
-            handle.info.checkpoint.check_memory()?;
+            handle.check_memory()?;
         }
     }
     Ok(())

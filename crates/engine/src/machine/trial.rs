@@ -154,7 +154,7 @@ fn decoder(spec: &ModelSpec, stored: Stored) -> Decoder {
     let is_learned = matches!(spec.positions, Positions::Learned { .. });
     let weights = Weights {
         layers,
-        embed: draw.vector(D_VOCAB * d_model),
+        embed: draw.vector(D_VOCAB * d_model).into(),
         pos_embed: draw.vector(if is_learned { spec.n_ctx * d_model } else { 0 }),
         project_in: None,
         ln_final: norm(&mut draw),

@@ -248,7 +248,7 @@ impl Job<'_> {
         let compute = args.measure.device.choose(self.display)?;
         ModelHandle::run_on(std::slice::from_mut(&mut handle), &compute, self.display);
         check_weights(self.plan, &handle)?;
-        handle.info.checkpoint.check_memory()?;
+        handle.check_memory()?;
         Ok(handle)
     }
 }

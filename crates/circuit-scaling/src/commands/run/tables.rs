@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Run;
 use crate::commands::places::found;
+use crate::commands::presentation::STYLED;
 use crate::commands::tables::text;
 use crate::digest::Digest256;
 use crate::error::CliError;
@@ -93,12 +94,21 @@ impl Run {
     /// Draws the figures.
     pub(super) fn figures(&mut self) -> Result<(), CliError> {
         let mut missing = Vec::new();
+        let styled = self.folder.layout.figures().join(STYLED);
+        let mut is_behind = false;
         self.present("figures", |study, extras, layout| {
+            is_behind = styled.is_dir();
             let drawn = draw_all(study, extras, &layout.figures(), &[Format::Png, Format::Svg])?;
             missing = drawn.not_drawn;
             Ok(drawn.files)
         })?;
         missing.iter().for_each(|m| self.display.note(&format!("not drawn: {}: {}", m.name, m.why)));
+        if is_behind {
+            self.display.note(&format!(
+                "{} shows the study as it was: draw those figures again with circuit-scaling plot",
+                styled.display()
+            ));
+        }
         Ok(())
     }
 

@@ -108,7 +108,7 @@ pub fn analyze(args: &AnalyzeArgs, display: Display) -> Result<String, CliError>
         let notes = cs_report::notes::write_all(&study, &extras, &desk.notes())?;
         let page = desk.root().join(cs_report::html::FILE_NAME);
         cs_report::html::write(&study, &extras, &page)?;
-        text += &drawn_text(&layout, &drawn);
+        text += &drawn_text(&layout.figures(), &drawn);
         Ok([drawn.files, notes, vec![page]].concat())
     })?;
     let page = layout.root().join(cs_report::html::FILE_NAME);
