@@ -31,7 +31,7 @@ impl Model {
     #[staticmethod]
     fn load(py: Python<'_>, name: String, device: &str, precision: Option<&str>) -> PyResult<Self> {
         let (device, precision) = arguments::device(device, precision)?;
-        let load = move |_: prelude::Observer<'_>| prelude::Model::load(&name)?.on(&device, precision);
+        let load = move |_: prelude::Observer<'_>| prelude::Model::load_on(&name, &device, precision);
         let model = background::run(py, None, load)?;
         Ok(Self { model: Arc::new(model) })
     }
@@ -48,7 +48,7 @@ impl Model {
         let (device, precision) = arguments::device(device, precision)?;
         let tensors = tensors.into_iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
         let files = ModelFiles::Memory(Arc::new(InMemory { name, files, tensors }));
-        let load = move |_: prelude::Observer<'_>| prelude::Model::from_files(&files)?.on(&device, precision);
+        let load = move |_: prelude::Observer<'_>| prelude::Model::from_files_on(&files, &device, precision);
         let model = background::run(py, None, load)?;
         Ok(Self { model: Arc::new(model) })
     }
@@ -71,7 +71,7 @@ impl Model {
         about.set_item("device", model.compute().name())?;
         about.set_item("precision", model.compute().precision().as_str())?;
         about.set_item("bos_id", model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()))?;
-        about.set_item("notes", model.notes().cloned().collect::<Vec<_>>())?;
+        about.set_item("notes", model.notes().collect::<Vec<_>>())?;
         Ok(about)
     }
 

@@ -1,8 +1,8 @@
 //! Circuit-Scaling: what every attention head of a transformer does for a task.
 //!
-//! Two front doors. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling --help`).
-//! [`prelude`] is for programs of your own: a model, its logits with heads edited, its activations, and scans, ablated sets
-//! and tracing on a task.
+//! There are two entry points. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling
+//! --help`). [`prelude`] is for your own programs: a model, its logits with edited heads, its activations, and scans, set
+//! ablation and tracing on a task.
 
 #![forbid(unsafe_code)]
 
@@ -48,8 +48,8 @@ pub fn main() -> ExitCode {
     run_with(std::env::args_os()).into()
 }
 
-/// The whole program with these arguments, of which the first is its own name: its exit code, 0 where all went well. Help, and
-/// arguments that do not parse, end the process.
+/// Runs the whole program with these arguments, of which the first is its own name, and returns its exit code, 0 on success.
+/// Help, and arguments that do not parse, exit the process.
 pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     complete::answer(&args);
@@ -74,7 +74,7 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// An error of the command line, with what may be meant where a folder stands without its option.
+/// Adds a tip to an error of the command line if a folder was given without its option.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let stray = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text.clone(),

@@ -1,7 +1,7 @@
-//! `study.toml`: a study's choices in a file, to be repeated or changed.
+//! `study.toml`: a study's settings in a file, to repeat or change it.
 //!
-//! Every field may be left out and then has the command line's default; what the command line states itself wins.
-//! Threads and memory are not among them: they change no result.
+//! Every field is optional and defaults to the command line's default; options on the command line take
+//! precedence. Threads and memory are not included, since they change no result.
 
 use std::fmt::Display;
 use std::fs;
@@ -47,21 +47,21 @@ pub struct StudyFile {
     pub tau: Option<f64>,
     /// Hero heads per model and category.
     pub top_k: Option<usize>,
-    /// Pairs of tasks to compare, `A:B`; left out where they are those that a study has by itself.
+    /// Pairs of tasks to compare, `A:B`; omitted if they are the defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contrast: Option<Vec<String>>,
     /// `all`, or `BASE:TARGET` pairs.
     pub pairs: Option<Vec<String>>,
-    /// Random sets of each kind and size, at most, that sets of hero heads are compared with.
+    /// Maximum number of random sets of each kind and size.
     pub random_sets: Option<usize>,
-    /// Prompts of each task, at most, that random sets are run on.
+    /// Maximum number of prompts per task on which random sets are run.
     pub random_prompts: Option<u32>,
     /// Bootstrap resamples of the prompts.
     pub resamples: Option<u32>,
-    /// What models run on: `cpu`, `cuda`, …; left out where the program may choose.
+    /// What models run on: `cpu`, `cuda`, …; omitted if the program may choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// `f32`, `split` or `half`; left out where it is the device's own.
+    /// `f32`, `split` or `half`; omitted if it is the device's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
     /// Stages, in any order.
@@ -74,11 +74,11 @@ fn bad_field(path: &Path, field: &str, problem: String) -> CliError {
 }
 
 impl StudyFile {
-    /// Puts tasks into the order in which `study.toml` of a study's folder names them, those that it does not name behind; without
-    /// such a file they stay as they are.
+    /// Sorts tasks in the order of the study folder's `study.toml`, followed by tasks that it does not name; without such a file
+    /// the order is unchanged.
     pub fn order_tasks(folder: &Path, tasks: &mut [String]) {
         let stated = Self::read(&folder.join("study.toml")).unwrap_or_default().tasks.unwrap_or_default();
-        // A file of a task may lie elsewhere by now; most are named as their task is.
+        // A task's file may have moved; most are named like their task.
         let stem = |given: &str| Path::new(given).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = |given: &String| match Task::load(given) {
             Ok(task) => task.name().to_owned(),
@@ -101,10 +101,11 @@ impl StudyFile {
         })
     }
 
-    /// Puts the file's choices into `args`, but for those that `is_given` on the command line (by their field's name).
+    /// Sets the file's options in `args`, except those for which `is_given` is true on the command line (by field
+    /// name).
     ///
     /// # Errors
-    /// A value that the option of that name would refuse.
+    /// A value that the option of that name would reject.
     pub fn fill(
         self,
         path: &Path,
@@ -116,7 +117,7 @@ impl StudyFile {
         fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
             text.parse().map_err(|error: T::Err| error.to_string())
         }
-        /// Overwrites `to` by the value of the file, if there is one.
+        /// Overwrites `to` with the file's value, if there is one.
         fn put<T>(to: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *to = value;
@@ -124,13 +125,13 @@ impl StudyFile {
         }
         let measure = &mut args.measure;
         let unless_given = |field: &str| !is_given(field);
-        // An effort on the command line takes the place of what the file's effort came to.
+        // An effort on the command line overrides the numbers from the file's effort.
         let unless_effort = |field: &str| !is_given(field) && !is_given("effort");
         put(&mut measure.models, self.models.filter(|_| unless_given("models")));
         put(&mut args.tasks, self.tasks.filter(|_| unless_given("tasks")));
         let sets = &mut args.sets;
         put(&mut measure.seed, self.seed.filter(|_| unless_given("seed")));
-        // Numbers are read as the options of their names read them.
+        // Numbers are parsed like the options of the same names.
         if let Some(n) = self.prompts.filter(|_| unless_effort("prompts")) {
             measure.prompts = Some(at_least_one(&n.to_string()).map_err(|e| bad("prompts", e))?);
         }
@@ -213,7 +214,7 @@ impl StudyFile {
         Ok(tables)
     }
 
-    /// The choices of a run, all of them stated.
+    /// All settings of a run, made explicit.
     pub fn of(args: &RunArgs, models: Vec<String>) -> Self {
         let RunArgs { tables, measure, tasks, sets, .. } = args;
         let effort = measure.effort.effort;
@@ -242,10 +243,10 @@ impl StudyFile {
         }
     }
 
-    /// The same choices, all of them stated.
+    /// The same settings, made explicit.
     ///
     /// # Errors
-    /// As [`Self::fill`]; names that mean no model.
+    /// As [`Self::fill`]; unknown model names.
     pub fn stated(self, path: &Path) -> Result<Self, CliError> {
         let bare = RunArgs::augment_args(clap::Command::new("run")).get_matches_from(["run"]);
         let mut args = RunArgs::from_arg_matches(&bare).unwrap_or_else(|error| error.exit());
@@ -260,7 +261,7 @@ impl StudyFile {
     /// Writes the file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
         let heading = format!(
             "# A study by circuit-scaling {}. Repeat it: circuit-scaling run --study study.toml --out DIR\n",

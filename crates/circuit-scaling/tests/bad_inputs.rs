@@ -465,8 +465,8 @@ fn tried((name, make, args): &Case) -> String {
         .collect();
     assert_eq!(lines.len(), 1, "{name}: {error}");
     let mut line = lines[0].to_owned();
-    if let (Some(from), Some(to)) = (line.find(" as float32, and "), line.find(" of memory are free")) {
-        line.replace_range(from + " as float32, and ".len()..to, "N");
+    if let (Some(from), Some(to)) = (line.find(" of memory, and "), line.find(" are free")) {
+        line.replace_range(from + " of memory, and ".len()..to, "N");
     }
     // Each thread needs its own scratch.
     if let (Some(from), Some(to)) = (line.find(": "), line.find(" bytes of working memory are needed"))

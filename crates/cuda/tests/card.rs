@@ -3,15 +3,21 @@
 //!
 //!     cargo test --release --workspace --test card -- --nocapture
 
+mod kernel_cases;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use cs_cuda::{Arguments, Array, Context, Driver, Kernels};
+use cs_cuda::{Arguments, Array, Context, Driver, Kernels, Manifest};
 use half::{bf16, f16};
 
 /// One of the two that do the same.
 struct Side {
     context: Context,
     kernels: Kernels,
+    /// The kernels that were started.
+    launched: RefCell<BTreeSet<String>>,
 }
 
 impl Side {
@@ -20,7 +26,7 @@ impl Side {
         let device = devices.iter().find(|device| device.check(driver).is_ok())?;
         let context = Context::new(driver, device).expect("a context");
         let kernels = Kernels::new(&context).expect("kernels");
-        Some(Self { context, kernels })
+        Some(Self { context, kernels, launched: RefCell::default() })
     }
 
     fn floats(&self, values: &[f32]) -> Array<f32> {
@@ -46,6 +52,12 @@ impl Side {
 
     fn launch(&self, name: &str, grid: [usize; 3], arguments: Arguments) {
         self.kernels.get(name).expect(name).launch(grid, arguments).expect(name);
+        self.launched.borrow_mut().insert(name.to_owned());
+    }
+
+    /// Programs of a kernel that goes over `n` elements.
+    fn blocks(&self, name: &str, n: usize) -> usize {
+        n.div_ceil(self.kernels.get(name).expect(name).shape.b)
     }
 
     fn tiles(&self, name: &str, m: usize, n: usize) -> [usize; 3] {
@@ -258,18 +270,21 @@ fn rows(cases: &mut Vec<(String, Case, f32)>) {
             let arguments =
                 Arguments::new().array(&out).array(&x).array(&up).int(n).float(1.0).float(0.0).flag(gated);
             let name = format!("activate_{act}");
-            let grid = [n.div_ceil(side.kernels.get(&name).expect("a kernel").shape.b), 1, 1];
-            side.launch(&name, grid, arguments);
+            side.launch(&name, [side.blocks(&name, n), 1, 1], arguments);
             out.to_vec().expect("a result")
         };
         cases.push((format!("activate_{act}"), Box::new(case), 2e-6));
     }
 }
 
-fn attentions(cases: &mut Vec<(String, Case, f32)>) {
-    for (d_head, width) in [(20, 32), (64, 64), (80, 128), (256, 256)] {
-        // A path of 40 nodes with two branches at its end, so that a tile sees more keys than a block holds.
-        let (n, runs, heads, kv_heads) = (48usize, 3usize, 4usize, 2usize);
+/// A path of 40 nodes with two branches at its end, so that a tile of queries sees more keys than a block holds.
+struct Forest {
+    n: usize,
+    paths: Vec<Vec<usize>>,
+}
+
+impl Forest {
+    fn new() -> Self {
         let path = |mut node: usize| {
             let mut path = vec![node];
             while node > 0 {
@@ -279,78 +294,108 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
             path.reverse();
             path
         };
-        let positions: Vec<u32> = (0..n).map(|node| path(node).len() as u32 - 1).collect();
+        Self { n: 48, paths: (0..48).map(path).collect() }
+    }
+
+    /// All nodes as queries, in tiles of a kernel.
+    fn tiles(&self, side: &Side, kernel: &str) -> Tiles {
+        let (n, bq) = (self.n, side.kernels.get(kernel).expect("a kernel").shape.bq);
+        let (mut from, mut count, mut keys) = (vec![], vec![], vec![]);
+        for first in (0..n).step_by(bq) {
+            let seen: BTreeSet<usize> = self.paths[first..n.min(first + bq)].concat().into_iter().collect();
+            from.push(keys.len() as u32);
+            count.push(seen.len() as u32);
+            keys.extend(seen.into_iter().map(|node| node as u32));
+        }
+        let nodes: Vec<u32> = (0..n as u32).collect();
+        let rows: Vec<u32> = (0..from.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
+        let positions: Vec<u32> = self.paths.iter().map(|path| path.len() as u32 - 1).collect();
         let ends: Vec<u32> =
             (0..n).map(|node| if (40..44).contains(&node) { 44 } else { n as u32 }).collect();
+        let arrays = [&rows, &nodes, &from, &count, &keys, &ends, &positions, &nodes];
+        Tiles { n: from.len(), arrays: arrays.map(|values| side.ints(values)) }
+    }
+}
+
+/// What attention reads of a forest, in the kernel's order.
+struct Tiles {
+    n: usize,
+    arrays: [Array<u32>; 8],
+}
+
+impl Tiles {
+    fn arguments(&self, arguments: Arguments) -> Arguments {
+        self.arrays.iter().fold(arguments, |arguments, array| arguments.array(array))
+    }
+}
+
+fn attentions(cases: &mut Vec<(String, Case, f32)>) {
+    for (d_head, width) in [(20, 32), (64, 64), (80, 128), (256, 256)] {
+        let forest = Forest::new();
+        let (n, runs, heads, kv_heads) = (forest.n, 3usize, 4usize, 2usize);
         let (d_attn, d_kv) = (heads * d_head, kv_heads * d_head);
         let mut draw = Draw(5);
         let (q, kv, z) = (draw.vector(n * d_attn), draw.vector(n * 2 * d_kv), draw.vector(n * d_attn));
         let (dq, dkv) = (draw.vector(runs * n * d_attn), draw.vector(runs * n * 2 * d_kv));
         let case = move |side: &Side| {
             let name = format!("attend_{width}");
-            let bq = side.kernels.get(&name).expect("a kernel").shape.bq;
-            let tiles: Vec<Vec<usize>> =
-                (0..n).step_by(bq).map(|first| (first..n.min(first + bq)).collect()).collect();
-            let (mut from, mut count, mut keys) = (vec![], vec![], vec![]);
-            for tile in &tiles {
-                let seen: std::collections::BTreeSet<usize> =
-                    tile.iter().flat_map(|&node| path(node)).collect();
-                from.push(keys.len() as u32);
-                count.push(seen.len() as u32);
-                keys.extend(seen.into_iter().map(|node| node as u32));
-            }
-            let all: Vec<u32> = (0..n as u32).collect();
-            let rows: Vec<u32> =
-                (0..tiles.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
             let (q, kv, z) = (side.floats(&q), side.floats(&kv), side.floats(&z));
             let (dq, dkv, out) = (side.floats(&dq), side.floats(&dkv), side.nan(runs * n * d_attn));
-            let [rows, nodes, from, count, keys] = [&rows, &all, &from, &count, &keys].map(|v| side.ints(v));
-            let (ends, positions) = (side.ints(&ends), side.ints(&positions));
             let none = None::<&Array<u16>>;
             let arguments =
                 Arguments::new().array(&out).array(none).array(none).array(&q).array(&kv).array(&z);
-            let arguments =
-                arguments.array(&dq).array(&dkv).array(&rows).array(&nodes).array(&from).array(&count);
-            let arguments = arguments.array(&keys).array(&ends).array(&positions).array(&nodes);
+            let tiles = forest.tiles(side, &name);
+            let arguments = tiles.arguments(arguments.array(&dq).array(&dkv));
             let arguments =
                 arguments.ints([n, n, d_head, heads / kv_heads, d_attn, d_kv, d_attn]).float(0.2).float(5.0);
             let arguments = arguments.int(30).flag(true).flag(false).int(0);
             let arguments = arguments.array(none).array(none).array(none);
-            side.launch(&name, [tiles.len(), heads, runs], arguments);
+            side.launch(&name, [tiles.n, heads, runs], arguments);
             out.to_vec().expect("a result")
         };
         cases.push((format!("attend_{width}"), Box::new(case), 1e-5));
     }
 }
 
-fn sides() -> Option<(Side, Side)> {
-    let host = Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver"))
-        .expect("its card");
-    match Driver::open().ok().as_ref().and_then(Side::new) {
-        Some(card) => Some((card, host)),
-        None => {
-            println!("skipped: there is no card");
-            None
-        }
-    }
+fn host() -> Side {
+    Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver")).expect("its card")
 }
 
+fn card() -> Option<Side> {
+    let card = Driver::open().ok().as_ref().and_then(Side::new);
+    if card.is_none() {
+        println!("skipped: there is no card");
+    }
+    card
+}
+
+/// Without a card, the cases themselves are tried: every kernel that is carried has one, which gives numbers.
 #[test]
 fn every_kernel_gives_what_plain_loops_give() {
-    let Some((card, host)) = sides() else { return };
+    let (host, card) = (host(), card());
     let mut cases = vec![];
     products(&mut cases);
     rows(&mut cases);
     attentions(&mut cases);
+    kernel_cases::rows(&mut cases);
+    kernel_cases::replacements(&mut cases);
+    kernel_cases::attention_again(&mut cases);
     for (name, case, bound) in &cases {
-        compare(name, &case(&card), &case(&host), *bound);
+        compare(name, &case(card.as_ref().unwrap_or(&host)), &case(&host), *bound);
     }
+    let manifest = Manifest::carried().expect("a manifest");
+    let carried = manifest.parts.iter().flat_map(|part| &part.kernels).map(|kernel| kernel.name.clone());
+    assert_eq!(
+        carried.collect::<BTreeSet<_>>(),
+        host.launched.take(),
+        "kernels carried, and those with a case"
+    );
 }
 
 /// A row's bits do not depend on how many rows there are.
 #[test]
 fn rows_of_products_stand_alone() {
-    let Some((card, _)) = sides() else { return };
+    let Some(card) = card() else { return };
     let (m, k, n) = (4096, 768, 768);
     let mut draw = Draw(6);
     let (a, w) = (split(&draw.vector(m * k), k, false), split(&draw.vector(k * n), n, false));
@@ -387,7 +432,7 @@ fn product(
 #[test]
 #[ignore = "a timing, for a card: run by tools/gpu_check"]
 fn rates_of_products() {
-    let Some((card, _)) = sides() else { return };
+    let Some(card) = card() else { return };
     for (k, n) in [(768, 3072), (3072, 768), (1600, 6400), (2560, 10240), (10240, 2560), (4096, 14336)] {
         for m in [4096, 32768] {
             let zeros = |len| card.context.zeros::<u16>(len).expect("memory");
@@ -416,7 +461,7 @@ fn rates_of_products() {
 #[test]
 #[ignore = "fills the card: run by tools/gpu_check"]
 fn holds_the_card() {
-    let Some((card, _)) = sides() else { return };
+    let Some(card) = card() else { return };
     let mut held = vec![];
     for bytes in [1 << 30, 64 << 20, 8 << 20] {
         while let Ok(block) = card.context.array::<u16>(bytes / 2) {

@@ -126,7 +126,7 @@ fn decoder(spec: &ModelSpec) -> Decoder {
     let layers = layers.collect();
     let is_learned = matches!(spec.positions, Positions::Learned { .. });
     let weights = Weights {
-        embed: draw.vector(D_VOCAB * d_model),
+        embed: draw.vector(D_VOCAB * d_model).into(),
         pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }),
         project_in: None,
         layers,

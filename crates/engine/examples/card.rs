@@ -117,14 +117,14 @@ fn decoder(spec: &ModelSpec, stored: Stored) -> Decoder {
     };
     let mut draw = Draw(99);
     let is_learned = matches!(spec.positions, Positions::Learned { .. });
-    let embed = draw.vector(D_VOCAB * d_model, stored);
+    let embed = draw.vector(D_VOCAB * d_model, stored).into();
     let weights = Weights {
         pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }, stored),
         project_in: None,
         layers: (0..spec.n_layers).into_par_iter().map(layer).collect(),
         ln_final: norm(),
         project_out: None,
-        unembed: (!spec.tied_unembed).then(|| draw.vector(D_VOCAB * d_model, stored)),
+        unembed: (!spec.tied_unembed).then(|| draw.vector(D_VOCAB * d_model, stored).into()),
         unembed_bias: None,
         embed,
     };

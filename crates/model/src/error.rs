@@ -110,14 +110,14 @@ pub enum LoadError {
     },
     /// The weights do not fit into memory.
     #[error(
-        "{file}: its weights take {} as float32, and {} of memory are free; \
+        "{file}: loading its weights takes {} of memory, and {} are free; \
          free some, or use a smaller model or a larger machine",
         gib(.need), gib(.available)
     )]
     Memory {
         /// The weight file, or the index of several.
         file: String,
-        /// Bytes needed by the weights.
+        /// Bytes needed to load the weights.
         need: u64,
         /// Bytes of free memory.
         available: u64,

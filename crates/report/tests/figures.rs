@@ -174,7 +174,7 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     };
     let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
     assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
-    assert!(said("Hero against random heads").contains("in 17 of 17 models on IOI"));
+    assert!(said("Hero vs. random heads").contains("in 17 of 17 models on IOI"));
 }
 
 /// Heads of neighbouring models are named without a name lying on another's, however near to each other they are.

@@ -1,4 +1,4 @@
-//! What the program says of figures.
+//! Messages about figures.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `plot`, `notes` and `report`: what people look at, from the numbers in a study's folder.
+//! `plot`, `notes` and `report`: figures, notes and the page, from the numbers in a study's folder.
 
 use cs_analysis::joint::MAX_ROWS;
 use cs_analysis::layout::Layout;
@@ -13,10 +13,10 @@ use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Folder, among the figures, of those that `plot` drew in a style of one's own.
+/// Folder, among the figures, for those that `plot` drew in a custom style.
 pub const STYLED: &str = "styled";
 
-/// Draws every figure, or those that are asked for. Figures in a style of one's own lie in a folder of their own, where no run draws.
+/// Draws every figure, or the requested ones. Figures in a custom style go to a folder of their own, which `run` leaves alone.
 pub fn plot(args: &PlotArgs, tables: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(tables, display)?;
     let style = Style {
@@ -60,7 +60,7 @@ pub fn report(args: &TableArgs, display: Display) -> Result<String, CliError> {
     Ok(format!("Open {} in a browser\n", layout.root().join(cs_report::html::FILE_NAME).display()))
 }
 
-/// The study in a folder: from its scans, or from its joint table where there are none.
+/// The study in a folder, from its scans, or from its joint table if there are none.
 fn open_study(args: &TableArgs, display: Display) -> Result<(Layout, Study, Extras), CliError> {
     let layout = Layout::new(&args.study.out);
     let study = match (from_folder(args, display), joint_table_in(&layout)) {

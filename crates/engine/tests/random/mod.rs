@@ -279,13 +279,13 @@ impl Parts {
         });
         let project = |i: usize| self.project.as_ref().map(|project| project[i].linear());
         let weights = Weights {
-            embed: self.embed.clone(),
+            embed: self.embed.clone().into(),
             pos_embed: self.pos_embed.clone(),
             project_in: project(0),
             layers: layers.collect(),
             ln_final: self.ln_final.norm(),
             project_out: project(1),
-            unembed: self.unembed.clone(),
+            unembed: self.unembed.clone().map(Into::into),
             unembed_bias: self.unembed_bias.clone(),
         };
         Decoder::new(self.spec.clone(), weights)

@@ -14,12 +14,12 @@ use serde_json::json;
 use super::Run;
 use crate::commands::places::found;
 use crate::commands::presentation::STYLED;
-use crate::commands::tables::study_text;
+use crate::commands::tables::text;
 use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::study_folder::own_file;
 
-/// What the tables show in words, among the program's own files.
+/// The summary of the tables, among the program's own files.
 const SUMMARY: &str = "summary.txt";
 
 impl Run {
@@ -32,7 +32,7 @@ impl Run {
                 .map_err(|source| CliError::Out { path: summary, source });
         }
         let study = self.make_study()?;
-        let text = study_text(&study);
+        let text = text::study(&study);
         self.folder.put("tables", inputs, self.display, |layout| {
             let summary = own_file(layout, SUMMARY);
             write_bytes(&summary, text.as_bytes())?;
@@ -42,7 +42,7 @@ impl Run {
         Ok(text)
     }
 
-    /// The scans that tables are made of: this run's, and the others in its folder.
+    /// The scans for the tables: this run's, and the others in its folder.
     fn scanned(&self) -> Vec<(String, Vec<String>)> {
         let (own, tasks) = (self.names(), self.task_names());
         let of_rest = |task: &String| self.rest.scanned.iter().find(|(name, _)| name == task);
@@ -54,7 +54,7 @@ impl Run {
         tasks.iter().map(with_rest).chain(further).collect()
     }
 
-    /// The contrasts that tables are made of.
+    /// The contrasts for the tables.
     fn all_contrasts(&self) -> Vec<Contrast> {
         self.contrasts.iter().chain(&self.rest.contrasts).cloned().collect()
     }
@@ -87,7 +87,7 @@ impl Run {
         if self.study.is_none() {
             self.study = Some(self.make_study()?);
         }
-        // It was put there above if it was missing.
+        // It was set above if it was missing.
         self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
     }
 
@@ -128,7 +128,7 @@ impl Run {
         })
     }
 
-    /// A stage that shows what the earlier ones found, unless it has shown just that already.
+    /// Runs a presentation stage, unless its inputs are unchanged.
     fn present(
         &mut self,
         stage: &str,

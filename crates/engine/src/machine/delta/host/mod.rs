@@ -16,6 +16,8 @@ use super::ops::{
     Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ,
     Residual, Rotation, Scores, Span, Stored, Values, Z,
 };
+use super::packed::Packed;
+use crate::device::Device;
 use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::machine::{Rows, cpu};
@@ -132,6 +134,11 @@ impl Ops for Host {
     type Split = Split;
     type Matrix = Matrix;
     type Tree = Tree;
+    type Kept = Packed;
+
+    fn name(&self) -> String {
+        Device::Delta.to_string()
+    }
 
     fn status(&mut self) -> Result<(), EngineError> {
         if self.overflow.load(Ordering::Relaxed) { Err(EngineError::Overflow) } else { Ok(()) }
@@ -147,6 +154,10 @@ impl Ops for Host {
 
     fn parts(&self) -> Parts {
         self.parts
+    }
+
+    fn stored(&self) -> Stored {
+        self.stored
     }
 
     fn upload(&mut self, values: &[f32]) -> Vec<f32> {
@@ -173,16 +184,19 @@ impl Ops for Host {
         split
     }
 
-    fn matrix(
-        &mut self,
-        d_in: usize,
-        d_out: usize,
-        fill: &mut dyn FnMut(Range<usize>, &mut [f32]),
-    ) -> Matrix {
-        let mut values = vec![0.0; d_in * d_out];
-        fill(0..d_in, &mut values);
-        Matrix::new(self.stored, d_in, d_out, values)
+    fn matrix(&mut self, packed: &Packed) -> Matrix {
+        Matrix::new(self.stored, packed)
     }
+
+    fn keep(&mut self, packed: Packed) -> Packed {
+        packed
+    }
+
+    fn refill(&mut self, matrix: &mut Matrix, by: &Packed) {
+        *matrix = Matrix::new(self.stored, by);
+    }
+
+    fn join(&mut self) {}
 
     fn tree(&mut self, forest: &Forest, queries: Rows<'_>, window: Option<usize>, own: &[u32]) -> Tree {
         Tree::new(forest, queries, window, own)
@@ -207,7 +221,8 @@ impl Ops for Host {
         let rows = out.par_chunks_exact_mut(columns.len()).zip(a.par_chunks_exact(w.d_in));
         rows.for_each(|(out, a)| {
             let mut sums = vec![0.0; columns.len()];
-            a.iter().enumerate().for_each(|(k, &a)| w.add_row(k, columns.start, a, &mut sums));
+            let some = a.iter().enumerate().filter(|(_, a)| **a != 0.0);
+            some.for_each(|(k, &a)| w.add_row(k, columns.start, a, &mut sums));
             for ((out, sum), j) in out.iter_mut().zip(sums).zip(columns.clone()) {
                 let sum = (sum + bias.map_or(0.0, |bias| f64::from(bias[j]))) as f32;
                 *out = if accumulate { *out + sum } else { sum };
