@@ -52,7 +52,7 @@ impl Activation {
         }
     }
 
-    /// Its values in one layer at all nodes, but for the pattern, which is not kept; `None` where the model has none.
+    /// Its values in one layer at all nodes, but for the pattern, which is not kept; `None` if the model has none.
     fn of(self, layer: &LayerCache) -> Option<&[f32]> {
         match self {
             Self::ResidPre => Some(&layer.resid_pre),
@@ -140,7 +140,7 @@ impl Model {
     }
 }
 
-/// One activation at the nodes of a path, layer by layer; `None` where the model has none.
+/// One activation at the nodes of a path, layer by layer; `None` if the model has none.
 fn values(
     spec: &ModelSpec,
     cache: &Cache<'_>,

@@ -16,7 +16,7 @@ impl Digest256 {
         Self::of_bytes(inputs.to_string().as_bytes())
     }
 
-    /// Of a file; `None` where it cannot be read.
+    /// Of a file; `None` if it cannot be read.
     pub fn of_file(path: &Path) -> Option<Self> {
         fs::read(path).ok().map(|bytes| Self::of_bytes(&bytes))
     }

@@ -125,7 +125,7 @@ impl Model {
     /// Ablates each of `sets` of (layer, head) together, on the prompts of one split.
     ///
     /// # Errors
-    /// As [`Self::scan`].
+    /// See [`Self::scan`].
     pub fn ablate(
         &self,
         setup: &Setup,

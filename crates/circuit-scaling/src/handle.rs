@@ -64,7 +64,7 @@ impl ModelHandle {
     /// As [`Self::open`], but for a model that need not have a tokenizer, and without showing its notes.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn find(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
@@ -258,7 +258,7 @@ impl LazyDecoder<'_> {
     /// The loaded model.
     ///
     /// # Errors
-    /// As [`ModelHandle::load`].
+    /// See [`ModelHandle::load`].
     pub fn get(&self) -> Result<&Decoder, CliError> {
         match self.loaded.get() {
             Some(decoder) => Ok(decoder),

@@ -151,7 +151,7 @@ impl Model {
         self.handle.tokenizer()
     }
 
-    /// All heads, in order of layer and head.
+    /// All heads, ordered by layer and head.
     pub fn heads(&self) -> Vec<HeadId> {
         HeadId::all(self.spec().n_layers as u32, self.spec().n_heads as u32).collect()
     }

@@ -1,6 +1,6 @@
 //! How near a scan comes to the machine's matrix products: zero ablation of heads of random models at real widths.
 //!
-//!     cargo bench -p cs-engine --bench scan [-- gpt2 pythia-1b …] [--layers 4] [--heads 2] [--prompts 100]
+//!     cargo bench --workspace --bench scan [-- gpt2 pythia-1b …] [--layers 4] [--heads 2] [--prompts 100]
 //!         [--length 16] [--shared 4] [--turns 3]
 //!
 //! `--heads` is per layer, `--shared` the number of tokens at the start that all prompts have in common (beyond that, none

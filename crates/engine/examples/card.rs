@@ -1,6 +1,6 @@
 //! How long scans of every head take on a graphics card, on models of real shapes with random weights.
 //!
-//!     cargo run --release -p cs-engine --example card -- [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b] [--device cuda:0] [--precision split]
+//!     cargo run --release --example card -- [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b] [--device cuda:0] [--precision split]
 //!
 //! Prompts share beginnings as those of the published tasks do. Rates are useful operations: those of the float32 products that the
 //! processor would do.

@@ -7,7 +7,7 @@ mod random;
 
 use checkpoints::{Expected, decoder, golden, heads, loaded, names};
 use cs_engine::decoder::Decoder;
-use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
+use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::{
     AttentionRow, Compute, EngineError, Options, Precision, Prompt, Queries, Readings, attention_rows,
     direct_attribution,
@@ -17,7 +17,7 @@ use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
 use effects::{apart, effects, experiments};
 use proptest::prelude::*;
-use random::{any_model, any_prompts};
+use random::{N_KINDS, any_edits, any_model, any_prompts};
 
 #[test]
 fn effects_on_every_checkpoint_are_the_processors() {
@@ -212,32 +212,6 @@ fn an_overflow_is_an_error() {
     assert_eq!(n_refused, 3);
 }
 
-/// Edits given as layer, head and kind; the first edit of a stream counts.
-fn any_edits(set: &[(usize, usize, usize)]) -> Branch {
-    let kinds = [
-        (Stream::Z, Replacement::Zero),
-        (Stream::Z, Replacement::ValueBias),
-        (Stream::Z, Replacement::GroupMean),
-        (Stream::Z, Replacement::Source),
-        (Stream::V, Replacement::ValueBias),
-        (Stream::V, Replacement::Zero),
-        (Stream::V, Replacement::Source),
-        (Stream::K, Replacement::Source),
-        (Stream::Q, Replacement::Source),
-        (Stream::Q, Replacement::Zero),
-        (Stream::Pattern, Replacement::Source),
-        (Stream::Pattern, Replacement::Zero),
-    ];
-    let mut edits: Vec<Edit> = vec![];
-    for &(layer, head, kind) in set {
-        let (stream, replacement) = kinds[kind];
-        if !edits.iter().any(|e| (e.layer, e.head, e.stream) == (layer, head, stream)) {
-            edits.push(Edit { layer, head, stream, replacement });
-        }
-    }
-    Branch::new(edits)
-}
-
 fn close(a: &[f64], b: &[f64]) -> bool {
     let scale = a.iter().chain(b).fold(1.0, |m: f64, x| m.max(x.abs()));
     a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * scale)
@@ -246,7 +220,7 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 type Sets = Vec<Vec<(usize, usize, usize)>>;
 
 fn any_sets() -> impl Strategy<Value = Sets> {
-    prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0usize..12), 0..5), 1..6)
+    prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0..N_KINDS), 0..5), 1..6)
 }
 
 proptest! {

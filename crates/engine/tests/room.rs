@@ -138,15 +138,15 @@ fn blocks_that_wait_change_no_bit() {
         let waiting = lines(settings);
         for ((expected, _), (found, note)) in resident.iter().zip(&waiting) {
             assert!(
-                note.contains("of 8 blocks wait in") && note.contains("in a scan of every head"),
+                note.contains("of 8 layers are streamed from") && note.contains("in a scan of every head"),
                 "{note}"
             );
             assert_eq!(found, expected, "{settings:?}: {note}");
         }
         let of_model = |at: usize, words: &str| assert!(waiting[at].1.contains(words), "{}", waiting[at].1);
-        of_model(0, "8 of 8 blocks wait");
-        of_model(1, "6 of 8 blocks wait");
-        of_model(2, "4 of 8 blocks wait");
+        of_model(0, "8 of 8 layers are streamed");
+        of_model(1, "6 of 8 layers are streamed");
+        of_model(2, "4 of 8 layers are streamed");
     }
 }
 
@@ -202,8 +202,8 @@ fn refused() {
     assert!(matches!(error, EngineError::Device { .. }), "{error}");
     let text = error.to_string();
     for words in [
-        "cuda:0: the model needs 6.1 MiB for its parameters and 1.8 MiB for activations at least",
-        "and the card has 2.1 MiB to give (with two of its 8 blocks at a time, 3.",
+        "cuda:0: the model needs 6.1 MiB for its parameters and at least 1.7 MiB for activations",
+        "and the card has 2.1 MiB to give (with two of its 8 layers at a time, 3.",
         "use --device cpu or a smaller model",
     ] {
         assert!(text.contains(words) && !text.contains('\n'), "{text}");

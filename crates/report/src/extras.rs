@@ -16,14 +16,14 @@ use cs_analysis::tracing::{self, CausalResult};
 use crate::error::Result;
 use crate::words;
 
-/// How well a model does one task, nothing ablated.
+/// How well a model does one task, without ablation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskBaseline {
     /// The model.
     pub model: String,
     /// The task's name.
     pub task: String,
-    /// On the prompts that heads are picked on, or on all.
+    /// On the prompts used to select heads, or on all.
     pub main: Baseline,
     /// On held-out prompts, if there are any.
     pub held_out: Option<Baseline>,

@@ -67,7 +67,7 @@ pub fn correlation(correlation: &TaskCorrelation) -> String {
     }
 }
 
-/// What the shown intervals of correlations are over, where there are any.
+/// What the shown intervals of correlations are over, if there are any.
 pub fn intervals_over<'a>(correlations: impl Iterator<Item = &'a TaskCorrelation>) -> Option<&'static str> {
     let mut over: Vec<IntervalOver> = correlations.filter_map(|c| Some(c.shown()?.1)).collect();
     over.dedup();
@@ -110,6 +110,36 @@ pub fn tasks_not_done(tasks: impl IntoIterator<Item = (String, Vec<String>)>) ->
 pub fn strength(contrast: &Contrast) -> String {
     let [a, b] = Side::BOTH.map(|side| side_label(contrast, side));
     format!("|Δ {a}| + |Δ {b}|")
+}
+
+/// Names in the order in which they first come, each once.
+#[must_use]
+pub fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Models in a count: the name of a single one, else how many there are.
+#[must_use]
+pub fn models(names: &[&str]) -> String {
+    match names {
+        [only] => (*only).to_owned(),
+        several => counted(several.len(), "model", "models"),
+    }
+}
+
+/// Whose heads: those of a single model, or of any of several.
+#[must_use]
+pub fn heads_of(models: &[&str]) -> String {
+    match models {
+        [only] => format!("the heads of {only}"),
+        _ => "a model's heads".to_owned(),
+    }
 }
 
 /// A head as the field writes it.

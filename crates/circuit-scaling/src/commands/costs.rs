@@ -409,7 +409,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// On some prompts of a split; `None` where the scan is of others.
+    /// On some prompts of a split; `None` if the scan is of others.
     fn new(scan: &PerPromptScan, split: Split, places: Vec<usize>) -> Option<Self> {
         let prompts = scan.prompts_of(split);
         let differences = scan.differences(split);

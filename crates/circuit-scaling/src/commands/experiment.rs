@@ -191,7 +191,7 @@ pub struct TestedModel<'a> {
 }
 
 impl<'a> TestedModel<'a> {
-    /// Reads a scanned model's side files and prompts on these tasks, of which there must be one.
+    /// Reads a scanned model's per-prompt files and prompts on these tasks, of which there must be one.
     ///
     /// # Errors
     /// A model that was not scanned, or with other weights or another tokenizer than now; files that cannot be read.
@@ -233,7 +233,7 @@ impl<'a> TestedModel<'a> {
     /// The same for the tasks of a contrast, with the model's heads in it.
     ///
     /// # Errors
-    /// As [`TestedModel::new`].
+    /// See [`TestedModel::new`].
     pub fn in_contrast(
         layout: &Layout,
         heads: &'a StudyHeads,

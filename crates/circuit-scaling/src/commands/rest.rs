@@ -35,7 +35,7 @@ pub struct Asked<'a> {
     pub contrasts: &'a [Contrast],
     /// Its models.
     pub models: &'a [String],
-    /// How it scans; `None` where it does not scan.
+    /// How it scans; `None` if it does not scan.
     pub measure: Option<&'a MeasureArgs>,
 }
 

@@ -262,7 +262,7 @@ impl<'a> ModelScan<'a> {
     /// the scan file is of all heads.
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// See [`Self::run`].
     pub fn run_part(
         self,
         folder: &mut StudyFolder,

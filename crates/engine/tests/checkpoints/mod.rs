@@ -18,8 +18,8 @@ pub fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Those of GPT-2, GPT-NeoX, OPT and GPT-Neo, and those of the families with grouped heads, RMS norms, gates or scaled rotary.
-/// StableLM's wait for the family.
+/// Those of GPT-2, GPT-NeoX, OPT and GPT-Neo, and those of the families with grouped heads, RMS norms, gates or scaled rotary, without
+/// the one that is refused.
 pub fn names() -> Vec<String> {
     let read = |file: &str| -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(golden().join(file)).unwrap()).unwrap()

@@ -4,6 +4,7 @@
 //! was measured for it, is listed with the reason instead of being drawn empty.
 
 mod ablation;
+mod against_size;
 pub(crate) mod causal;
 mod comparison;
 mod direct;
@@ -11,6 +12,7 @@ pub mod export;
 mod head_map;
 mod interaction;
 mod layers;
+pub mod legend;
 mod overlap;
 pub mod page;
 pub mod palette;

@@ -30,7 +30,7 @@ const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/page.css");
 const PLOTLY: &[u8] = include_bytes!("../../assets/plotly-cartesian.min.js.gz");
 /// The page's scripts, in the order in which they run; together they are one function.
-const SCRIPTS: [&str; 11] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("../../assets/js/base.js"),
     include_str!("../../assets/js/plots.js"),
     include_str!("../../assets/js/answer.js"),
@@ -41,6 +41,7 @@ const SCRIPTS: [&str; 11] = [
     include_str!("../../assets/js/roles.js"),
     include_str!("../../assets/js/curves.js"),
     include_str!("../../assets/js/tables.js"),
+    include_str!("../../assets/js/address.js"),
     include_str!("../../assets/js/start.js"),
 ];
 /// Bytes that the page may have, so that it stays small enough to be sent; tables take what the rest leaves.
@@ -94,8 +95,11 @@ fn answer(answer: &Answer) -> String {
     );
     html += "<div id=\"answer\">\n";
     for point in &answer.points {
+        // The page's scripts show a contrast where its sentence is clicked.
+        let contrast = point.contrast.as_ref().map_or(String::new(), ToString::to_string);
         html += &format!(
-            "<p class=\"verdict\"><strong>{}</strong> {}</p>\n",
+            "<p class=\"verdict\" data-contrast=\"{}\"><strong>{}</strong> {}</p>\n",
+            escape(&contrast).replace('"', "&quot;"),
             escape(&point.verdict),
             escape(&point.numbers)
         );

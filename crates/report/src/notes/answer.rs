@@ -29,6 +29,8 @@ pub struct Answer {
 /// A finding in one sentence, and the numbers that carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
+    /// The contrast that it is about; none where it is about a task, or about all of them.
+    pub contrast: Option<Contrast>,
     /// The finding.
     pub verdict: String,
     /// Its numbers with their 95% intervals.
@@ -171,6 +173,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str, in_fu
     let example = shown.iter().find(|c| c.info.model == best).or(shown.first());
     let Some(example) = example else {
         return Point {
+            contrast: Some(contrast.clone()),
             verdict: format!("{a} and {b} were measured on no model together."),
             numbers: String::new(),
         };
@@ -212,7 +215,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str, in_fu
     if in_full {
         numbers += &with_size(study);
     }
-    Point { verdict, numbers }
+    Point { contrast: Some(contrast.clone()), verdict, numbers }
 }
 
 /// What the correlations of these models say together.
@@ -301,7 +304,11 @@ fn of_task(study: &Study, best: usize, place: usize) -> Point {
     let label = task_label(task);
     let tau = study.options.tau;
     let Some((model, of_task)) = study.effects.models.get(best).and_then(|m| Some((m, m.on(task)?))) else {
-        return Point { verdict: format!("{label} was not measured."), numbers: String::new() };
+        return Point {
+            contrast: None,
+            verdict: format!("{label} was not measured."),
+            numbers: String::new(),
+        };
     };
     let mut heads: Vec<_> = of_task.heads.iter().filter_map(|h| Some((h, h.effect.delta?))).collect();
     heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
@@ -337,7 +344,7 @@ fn of_task(study: &Study, best: usize, place: usize) -> Point {
         let models = words::counted(shares.len(), "model", "models");
         numbers += &format!(" Over {models}, {} of the heads do.", words::from_to(low, high, 1, "%"));
     }
-    Point { verdict, numbers }
+    Point { contrast: None, verdict, numbers }
 }
 
 /// Which pairs of tasks share heads most and least, in the model that does the most of them.
@@ -357,7 +364,11 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
     };
     own.sort_by(|a, b| b.pearson.estimate.unwrap_or(0.0).total_cmp(&a.pearson.estimate.unwrap_or(0.0)));
     let (Some(most), Some(least)) = (own.first(), own.last()) else {
-        return Point { verdict: format!("No two tasks compare in {name}."), numbers: String::new() };
+        return Point {
+            contrast: None,
+            verdict: format!("No two tasks compare in {name}."),
+            numbers: String::new(),
+        };
     };
     let is_above = |o: &&&Overlap| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
     let n = own.len();
@@ -374,5 +385,5 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
         pair(&least.contrast),
         words::correlation(&least.pearson)
     );
-    Point { verdict, numbers }
+    Point { contrast: None, verdict, numbers }
 }

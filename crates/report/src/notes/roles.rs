@@ -10,7 +10,7 @@ use crate::extras::Extras;
 use crate::figures::palette::task_label;
 use crate::words;
 
-/// The note; none where neither was measured.
+/// The note; none if neither was measured.
 pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<String> {
     if study.repairs.is_empty() && extras.roles.is_empty() {
         return None;

@@ -127,7 +127,7 @@ fn planned(handle: &ModelHandle) -> PlannedModel {
     }
 }
 
-/// The wave of what follows from gathered scans; `None` where the study asks for nothing of it.
+/// The wave of what follows from gathered scans; `None` if the study asks for nothing of it.
 ///
 /// # Errors
 /// Scans that are missing.

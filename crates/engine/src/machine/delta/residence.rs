@@ -4,6 +4,7 @@
 //! or before a block reads it: the later a block, the more often it is read. Where not all fit, the last ones stay, and two more
 //! take turns: while one is computed with, the next is copied.
 
+use cs_cuda::bytes;
 use cs_model::spec::{ModelSpec, Positions};
 
 use super::limits;
@@ -58,7 +59,7 @@ impl Need {
     pub fn of(spec: &ModelSpec, source: Source<'_>, stored: Stored) -> Self {
         let blocks: Vec<Vec<Layout>> =
             (0..source.n_layers()).map(|layer| layouts(spec, source, layer)).collect();
-        let bytes = |block: &Vec<Layout>| block.iter().map(|matrix| matrix.bytes(stored)).sum();
+        let of_block = |block: &Vec<Layout>| block.iter().map(|matrix| matrix.bytes(stored)).sum();
         let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
         // Gains and biases of four norms and of queries and keys, biases of products, constant values.
         let of_layer = 8 * d_model + 2 * (d_attn + d_kv) + d_attn + 2 * d_kv + 2 * d_model + 2 * spec.d_mlp;
@@ -72,7 +73,7 @@ impl Need {
         let limits = limits(spec, &[Branch::ablate([(0, 0)], Replacement::Zero)], 0);
         Self {
             n_layers: blocks.len(),
-            block: blocks.iter().map(bytes).max().unwrap_or(0),
+            block: blocks.iter().map(of_block).max().unwrap_or(0),
             is_uniform: blocks.windows(2).all(|pair| pair[0] == pair[1]),
             others: size_of::<f32>() * floats,
             activations: (limits.plain_node + limits.run_node) * tokens + limits.run_end,
@@ -95,7 +96,7 @@ impl Need {
         let refused = |more: String| {
             let (needed, activations) = (bytes(parameters), bytes(self.activations));
             Err(format!(
-                "the model needs {needed} for its parameters and {activations} for activations at least, and the card has {} to \
+                "the model needs {needed} for its parameters and at least {activations} for activations, and the card has {} to \
                  give{more}: free some of it, or use --device cpu or a smaller model",
                 bytes(room)
             ))
@@ -106,21 +107,21 @@ impl Need {
         let fit = for_blocks.checked_div(self.block).unwrap_or(0);
         if fit < TURNS || fit >= n || !self.is_uniform {
             let turns = bytes(self.others + TURNS * self.block + self.activations);
-            return refused(format!(" (with two of its {n} blocks at a time, {turns} would do)"));
+            return refused(format!(" (with two of its {n} layers at a time, {turns} would do)"));
         }
         let waiting = n + TURNS - fit;
         let kept = (waiting * self.block) as u64;
         if let Some(memory) = memory.filter(|&memory| memory < kept) {
             let (kept, memory) = (bytes(kept as usize), bytes(memory as usize));
             return refused(format!(
-                ", and to copy blocks when they are needed takes {kept} of the processor's memory, of which {memory} are free"
+                ", and streaming its layers takes {kept} of the processor's memory, of which {memory} are free"
             ));
         }
         // The plain run, and one stack from each block on.
         let moved = self.block * (waiting + waiting * (waiting + 1) / 2);
         let note = format!(
-            "its parameters take {} and the card has {} to give: {waiting} of {n} blocks wait in {} of the processor's memory and are \
-             copied when they are needed, about {} in a scan of every head",
+            "its parameters take {} and the card has {} to give: {waiting} of {n} layers are streamed from {} of the processor's \
+             memory, about {} in a scan of every head",
             bytes(parameters),
             bytes(room),
             bytes(kept as usize),
@@ -128,13 +129,6 @@ impl Need {
         );
         Ok(Residence { waiting, note: Some(note) })
     }
-}
-
-/// Bytes as people write them.
-fn bytes(n: usize) -> String {
-    const MIB: f64 = (1u64 << 20) as f64;
-    let mib = n as f64 / MIB;
-    if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }
 }
 
 #[cfg(test)]
@@ -159,7 +153,7 @@ mod tests {
         assert_eq!(found.waiting, 18);
         let note = found.note.unwrap();
         assert!(
-            note.contains("take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 blocks wait in 9.0 GiB"),
+            note.contains("take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 layers are streamed from 9.0 GiB"),
             "{note}"
         );
         assert!(note.contains("about 94.5 GiB in a scan"), "{note}");
@@ -173,12 +167,12 @@ mod tests {
     fn what_cannot_be_is_refused_with_its_numbers() {
         let small = need().residence(GIB, Some(64 << 30)).unwrap_err();
         assert!(
-            small.contains("needs 16.0 GiB for its parameters and 512.0 MiB for activations at least"),
+            small.contains("needs 16.0 GiB for its parameters and at least 512.0 MiB for activations"),
             "{small}"
         );
         assert!(
             small.contains(
-                "the card has 1.0 GiB to give (with two of its 32 blocks at a time, 1.5 GiB would do)"
+                "the card has 1.0 GiB to give (with two of its 32 layers at a time, 1.5 GiB would do)"
             ),
             "{small}"
         );
