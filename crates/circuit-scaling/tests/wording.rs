@@ -55,13 +55,13 @@ fn disagreements(text: &str) -> Vec<String> {
     let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
     let is_wrong = |pair: &&[&str]| {
         let one = pair[0].trim_start_matches(['(', '[', '*', '_', '"']);
-        one == "1" && !pair[1].starts_with('-') && NOUNS.contains(&trimmed(pair[1]).as_str())
+        one == "1" && !pair[1].starts_with(['-', '(']) && NOUNS.contains(&trimmed(pair[1]).as_str())
     };
     words.windows(2).filter(is_wrong).map(|pair| pair.join(" ")).collect()
 }
 
 /// Phrases that are not plain English or say nothing, each with a reason to be looked for: it once stood somewhere.
-const STUMBLES: [&str; 24] = [
+const STUMBLES: [&str; 23] = [
     "that is none",
     "that are none",
     "which is none",
@@ -83,7 +83,6 @@ const STUMBLES: [&str; 24] = [
     "subject 0",
     "undefined",
     "none is not",
-    " nan ",
     "some(",
     "’",
 ];
