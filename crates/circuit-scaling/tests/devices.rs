@@ -87,11 +87,11 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
     let cases = [
         (vec![("CIRCUIT_SCALING_CUDA_DRIVER", "/nowhere/libcuda.so.1")], "no NVIDIA driver was found"),
         (vec![("FAKE_CUDA_VERSION", "11040")], "update the driver"),
-        (vec![("FAKE_CUDA_DEVICES", "0")], "sees no card"),
-        (vec![("FAKE_CUDA_MEMORY", "100000")], "the card's memory is full"),
+        (vec![("FAKE_CUDA_DEVICES", "0")], "finds no GPU"),
+        (vec![("FAKE_CUDA_MEMORY", "100000")], "the GPU's memory is full"),
         // In the card's trial, and in the scan after it.
-        (vec![("FAKE_CUDA_LOST_AFTER", "50")], "was lost in the middle of the work"),
-        (vec![("FAKE_CUDA_LOST_AFTER", "230")], "was lost in the middle of the work"),
+        (vec![("FAKE_CUDA_LOST_AFTER", "50")], "was lost during the run"),
+        (vec![("FAKE_CUDA_LOST_AFTER", "230")], "was lost during the run"),
         (vec![("FAKE_CUDA_WRONG", "1")], "differs from the processor's by"),
     ];
     for (settings, words) in cases {

@@ -263,7 +263,7 @@ fn lost() {
         (Expected::read("gpt2-default").prompts(), [Branch::ablate([(0, 0)], Replacement::Zero)]);
     let run = || Readings::collect(&card, &prompts, &branches, Options::default());
     let error = (0..1000).find_map(|_| run().err()).expect("lost after some launches");
-    assert!(problem(&error).contains("was lost in the middle of the work"), "{error}");
+    assert!(problem(&error).contains("was lost during the run"), "{error}");
     assert_eq!(run().err().map(|e| e.to_string()), Some(error.to_string()), "and stays so");
 }
 
@@ -278,7 +278,7 @@ fn one_of_two_lost() {
     let run = || Readings::collect(&cards, &prompts, &branches, Options::default());
     let error = (0..1000).find_map(|_| run().err()).expect("lost after some launches");
     let said = problem(&error);
-    assert!(said.starts_with("cuda:1 (Fake card): the card was lost in the middle of the work"), "{said}");
+    assert!(said.starts_with("cuda:1 (Fake card): the GPU was lost during the run"), "{said}");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn mixed() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn full() {
-    unusable("and the card has");
+    unusable("of GPU memory are available");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn old() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn none() {
-    unusable("sees no card");
+    unusable("finds no GPU");
 }
 
 #[test]

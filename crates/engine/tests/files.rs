@@ -121,8 +121,8 @@ fn what_was_read_otherwise_than_it_stands_is_said() {
         ("plain", &[][..]),
         ("bookkeeping-keys", &[]),
         ("token-without-row", &[]),
-        ("wrapped-by-compile", &["model.safetensors", "every tensor is named _orig_mod.…"]),
-        ("wrapped-twice", &["every tensor is named module._orig_mod.…"]),
+        ("wrapped-by-compile", &["model.safetensors", "every tensor's name starts with _orig_mod."]),
+        ("wrapped-twice", &["every tensor's name starts with module._orig_mod."]),
         (
             "parts-beside",
             &[

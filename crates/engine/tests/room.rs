@@ -138,7 +138,7 @@ fn blocks_that_wait_change_no_bit() {
         let waiting = lines(settings);
         for ((expected, _), (found, note)) in resident.iter().zip(&waiting) {
             assert!(
-                note.contains("of 8 layers are streamed from") && note.contains("in a scan of every head"),
+                note.contains("of 8 layers are streamed from") && note.contains("in a scan of all heads"),
                 "{note}"
             );
             assert_eq!(found, expected, "{settings:?}: {note}");
@@ -188,36 +188,36 @@ fn read_everything() {
 }
 
 #[test]
-fn what_has_no_room_at_all_is_refused_before_it_is_read() {
+fn a_model_that_does_not_fit_is_rejected_before_reading() {
     again("refused", &[("FAKE_CUDA_MEMORY", "2500000")]);
 }
 
 #[test]
-#[ignore = "run by `what_has_no_room_at_all_is_refused_before_it_is_read`"]
+#[ignore = "run by `a_model_that_does_not_fit_is_rejected_before_reading`"]
 fn refused() {
     let folder = tempfile::tempdir().unwrap();
-    // Reading it would end in another error.
+    // Reading it would fail with another error.
     write(folder.path(), "gpt2", Dtype::F32, true);
     let error = loaded_from(folder.path(), &cards()).err().expect("no room");
     assert!(matches!(error, EngineError::Device { .. }), "{error}");
     let text = error.to_string();
     for words in [
         "cuda:0: the model needs 6.1 MiB for its parameters and at least 1.7 MiB for activations",
-        "and the card has 2.1 MiB to give (with two of its 8 layers at a time, 3.",
+        "but only 2.1 MiB of GPU memory are available (3.",
         "use --device cpu or a smaller model",
     ] {
         assert!(text.contains(words) && !text.contains('\n'), "{text}");
     }
 }
 
-/// A number that is none is found on the way to a card too.
+/// Non-finite values are also found when a model is loaded to a GPU.
 #[test]
-fn what_is_no_number_is_named() {
+fn non_finite_values_are_named() {
     again("no_number", &[]);
 }
 
 #[test]
-#[ignore = "run by `what_is_no_number_is_named`"]
+#[ignore = "run by `non_finite_values_are_named`"]
 fn no_number() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "llama", Dtype::BF16, true);

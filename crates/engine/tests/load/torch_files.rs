@@ -96,13 +96,16 @@ fn try_load(of_golden: &str, bytes: &[u8]) -> Result<(), String> {
 #[test]
 fn nothing_in_a_pickle_is_run() {
     for (file, words) in [
-        ("os-system", &[".system, which no tensor needs", "refused and nothing was run", "torch.load"][..]),
-        ("os-system-legacy", &[".system, which no tensor needs"]),
-        ("eval", &["builtin", ".eval, which no tensor needs"]),
-        ("exec-in-dict", &["builtin", ".exec, which no tensor needs"]),
-        ("getattr", &["builtin", ".getattr, which no tensor needs"]),
-        ("import", &["builtin", ".__import__, which no tensor needs"]),
-        ("bare", &["not a file that torch.save wrote"]),
+        (
+            "os-system",
+            &[".system, which tensors do not need", "rejected without running anything", "torch.load"][..],
+        ),
+        ("os-system-legacy", &[".system, which tensors do not need"]),
+        ("eval", &["builtin", ".eval, which tensors do not need"]),
+        ("exec-in-dict", &["builtin", ".exec, which tensors do not need"]),
+        ("getattr", &["builtin", ".getattr, which tensors do not need"]),
+        ("import", &["builtin", ".__import__, which tensors do not need"]),
+        ("bare", &["is not a torch.save file"]),
         ("nested", &["a dict under \"model\" instead of a state dict", "state_dict() itself"]),
         ("list", &["a list instead of a state dict"]),
         ("number", &["a number under \"step\" instead of a state dict"]),
