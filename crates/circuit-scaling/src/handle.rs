@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
+use cs_circuits::scan::ScanOptions;
 use cs_engine::decoder::Decoder;
-use cs_engine::{Compute, EngineError};
+use cs_engine::{Compute, EngineError, Halves, Options};
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
 #[cfg(doc)]
@@ -156,13 +157,41 @@ impl ModelHandle {
     /// Says what models run on from now on, and which of them a card that the program chose does not take.
     pub fn run_on(handles: &mut [Self], compute: &Compute, display: Display) {
         for handle in handles {
-            let (compute, why) = compute.for_model(handle.spec());
-            if let Some(why) = why {
-                display.note(&format!("{} runs on the processor: {why}", handle.name));
-            }
-            handle.compute = compute;
+            handle.choose(compute).iter().for_each(|line| display.note(line));
             handle.display = Some(display);
         }
+    }
+
+    /// Says what the model runs on from now on; a line where that is the processor, since a card that the program chose does not take
+    /// it.
+    pub fn choose(&mut self, compute: &Compute) -> Option<String> {
+        let (compute, why) = compute.for_model(self.spec());
+        self.compute = compute;
+        why.map(|why| format!("{} runs on the processor: {why}", self.name))
+    }
+
+    /// How heads are ablated, where the memory that may be used is the device's: what is free on a card bounds a run there, and
+    /// nothing else does.
+    pub fn scan_options(&self, options: ScanOptions) -> ScanOptions {
+        match self.compute.is_card() {
+            true => ScanOptions { engine: Options { memory: usize::MAX >> 8 }, ..options },
+            false => options,
+        }
+    }
+
+    /// What its checkpoint stores numbers as.
+    pub fn halves(&self) -> Halves {
+        match &self.info.checkpoint.dtypes()[..] {
+            [dtype] if dtype == "F16" => Halves::F16,
+            [dtype] if dtype == "BF16" => Halves::Bf16,
+            _ => Halves::None,
+        }
+    }
+
+    /// Bytes of its weights where it runs: halves stay halves on a card, and float32 is as large in two parts of them.
+    pub fn weight_bytes(&self) -> usize {
+        let each = if self.compute.is_card() && self.halves() != Halves::None { 2 } else { 4 };
+        each * self.info.checkpoint.n_params()
     }
 
     /// Checks that the host has the memory that loading the weights onto the model's device takes.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use cs_analysis::head_id::HeadId;
 use cs_circuits::scan::check_heads;
 use cs_engine::decoder::Decoder;
+use cs_engine::device::unused_cards;
 use cs_engine::intervention::Branch;
 use cs_engine::{Compute, Device, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
 use cs_model::ModelFiles;
@@ -29,6 +30,7 @@ pub fn silent(_: Progress) -> ControlFlow<()> {
 pub struct Model {
     pub(crate) handle: ModelHandle,
     pub(crate) decoder: Decoder,
+    device_notes: Vec<String>,
 }
 
 impl Model {
@@ -55,10 +57,22 @@ impl Model {
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
         )?;
-        let mut handle = ModelHandle::find(name)?;
-        handle.compute = Compute::choose(device, precision)?;
+        Self::place(ModelHandle::find(name)?, device, precision)
+    }
+
+    /// Loads a model to a device.
+    fn place(
+        mut handle: ModelHandle,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        let compute = Compute::choose(device, precision)?;
+        let unused = *device == DeviceChoice::Auto && !compute.is_card();
+        let mut device_notes = if unused { unused_cards() } else { vec![] };
+        device_notes.extend(handle.choose(&compute));
         let decoder = handle.load()?;
-        Ok(Self { handle, decoder })
+        device_notes.extend(decoder.note().map(str::to_owned));
+        Ok(Self { handle, decoder, device_notes })
     }
 
     /// A model on the CPU from the caller's files or parameters, which it does not retain.
@@ -79,11 +93,9 @@ impl Model {
         precision: Option<Precision>,
     ) -> Result<Self, CliError> {
         let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
-        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
-        handle.compute = Compute::choose(device, precision)?;
-        let decoder = handle.load()?;
-        handle.info.checkpoint.let_go();
-        Ok(Self { handle, decoder })
+        let mut model = Self::place(ModelHandle::from_files(files, hf_name, None)?, device, precision)?;
+        model.handle.info.checkpoint.let_go();
+        Ok(model)
     }
 
     /// The device it runs on.
@@ -119,6 +131,11 @@ impl Model {
     /// Remarks for the user about the model's files and its place on the device, one line each.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         self.handle.notes().map(String::as_str).chain(self.decoder.note())
+    }
+
+    /// What a user should know of where it runs, a line each: why not on a card that is here, or how it lies there.
+    pub fn device_notes(&self) -> &[String] {
+        &self.device_notes
     }
 
     /// What it computes.

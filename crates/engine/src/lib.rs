@@ -44,6 +44,7 @@ mod machine;
 mod means;
 pub mod model;
 mod plan;
+mod random_weights;
 mod rates;
 pub mod reference;
 mod request;
@@ -62,7 +63,7 @@ pub use device::{Compute, Device, DeviceChoice, DeviceError, Precision};
 pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;
 pub use load::load;
-pub use rates::Rates;
+pub use rates::{Halves, Rates};
 pub use request::{Options, Progress, Prompt, Reading, Receiver};
 pub use run::{Readings, run};
 

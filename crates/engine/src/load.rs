@@ -135,10 +135,10 @@ where
     let mut out = vec![zero; tensor.n_elements()];
     let convert = |(i, out): (usize, &mut [H])| {
         let mut values = vec![0.0; out.len()];
-        store.decode(tensor, i * BLOCK, &mut values).err().or_else(|| {
-            out.convert_from_f32_slice(&values);
-            None
-        })
+        let decoded = store.decode(tensor, i * BLOCK, &mut values);
+        out.convert_from_f32_slice(&values);
+        store.release_part(tensor, i * BLOCK, out.len());
+        decoded.err()
     };
     let bad = out.par_chunks_mut(BLOCK).enumerate().filter_map(convert).min();
     store.release(tensor);

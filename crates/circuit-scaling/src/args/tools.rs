@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::device::DeviceArgs;
 use super::parsers::at_least_one;
 use crate::complete;
 
@@ -82,4 +83,7 @@ pub struct PredictArgs {
     /// How many tokens to show
     #[arg(long, short = 'k', value_parser = at_least_one, default_value_t = 10)]
     pub top: usize,
+    /// What the model runs on
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }

@@ -163,18 +163,22 @@ impl StudyFolder {
     }
 
     /// The partial scan left by an interrupted run, if it has these inputs, and where to save more of it.
-    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> Partial {
-        Partial::read(
-            self.own(&format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model))),
-            inputs,
-        )
+    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256, kind: &str) -> Partial {
+        let name = format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model));
+        Partial::read(&self.own(&name), inputs, kind)
     }
 
     /// The same for a contrast's set ablation of a model.
-    pub fn partial_ablation(&self, contrast: &Contrast, model: &str, inputs: &Digest256) -> Partial {
+    pub fn partial_ablation(
+        &self,
+        contrast: &Contrast,
+        model: &str,
+        inputs: &Digest256,
+        kind: &str,
+    ) -> Partial {
         let name = format!("ablate_{}.partial", file_safe_name(model));
         let path = contrast.folder().map_or_else(|| self.own(&name), |folder| self.own(&folder).join(&name));
-        Partial::read(path, inputs)
+        Partial::read(&path, inputs, kind)
     }
 }
 

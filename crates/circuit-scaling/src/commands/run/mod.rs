@@ -9,14 +9,14 @@ use cs_analysis::layout::Layout;
 use cs_analysis::study::Study;
 use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
 use cs_circuits::task::Task;
+use cs_engine::Compute;
 use cs_engine::intervention::Stream;
-use cs_engine::{Compute, Device};
 use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
 use super::checked::CheckedRun;
-use super::costs::{StageCost, costs};
+use super::costs::{StageCost, costs, time};
 use super::experiment::StudyHeads;
 use super::places::where_to_look;
 use super::plan::duration;
@@ -34,6 +34,8 @@ use crate::study_folder::StudyFolder;
 
 /// Calibration time at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
+/// Operations below which a card is not timed: the run would end before anyone had read the estimate.
+const WORTH_TIMING: f64 = 3e14;
 /// The study's settings, in its folder.
 const STUDY_FILE: &str = "study.toml";
 
@@ -46,9 +48,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         check_memory(&run.folder, &run.handles, &run.tasks)?;
     }
     run.write_study()?;
-    if *compute.device() == Device::Cpu {
-        run.say_what_it_takes()?;
-    }
+    run.say_what_it_takes()?;
     run.all_stages()
 }
 
@@ -197,7 +197,7 @@ impl Run {
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else {
             return Ok(());
         };
-        let costs = costs(&self.args, &self.handles, &prompts, CALIBRATION)?;
+        let mut costs = costs(&self.args, &self.handles, &prompts)?;
         let is_done = |cost: &StageCost| match cost.stage {
             Stage::Scan => {
                 self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
@@ -210,11 +210,17 @@ impl Run {
             }
             stage => self.folder.has_done(&format!("{} {}", stage.name(), cost.model)),
         };
-        let steps: Vec<Step> = costs
-            .iter()
-            .filter(|cost| !is_done(cost))
-            .map(|cost| Step { stage: cost.stage.name(), model: cost.model.clone(), seconds: cost.seconds() })
-            .collect();
+        costs.retain(|cost| !is_done(cost));
+        let work: f64 = costs.iter().map(|cost| cost.cost.dense + cost.cost.attention).sum();
+        if self.handles.iter().any(|handle| handle.compute.is_card()) && work < WORTH_TIMING {
+            return Ok(());
+        }
+        time(&mut costs, &self.handles, CALIBRATION)?;
+        let step = |cost: &StageCost| {
+            let seconds = cost.seconds()?;
+            Some(Step { stage: cost.stage.name(), model: cost.model.clone(), seconds })
+        };
+        let steps: Vec<Step> = costs.iter().filter_map(step).collect();
         let seconds = |of: &str| -> f64 {
             steps.iter().filter(|s| of.is_empty() || s.stage == of).map(|s| s.seconds).sum()
         };
