@@ -1,4 +1,4 @@
-//! `--device` and `--precision` from the command line to the files. The delta form on the processor (`--device delta`) stands for a
+//! `--device` and `--precision` from the command line to the files. The delta form on the CPU (`--device delta`) stands for a
 //! card, so that all of it is tested on machines that have none.
 
 mod common;

@@ -198,7 +198,7 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
         // The part itself is begun anew then, and is as it was.
         let output = program(&["part", "2", "--out", "cut"], dir.path());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && said.contains("done again from the start"), "{said}");
+        assert!(output.status.success() && said.contains("run again from the start"), "{said}");
         assert_eq!(fs::read_to_string(&made).unwrap(), text);
     }
     // A file that is broken.

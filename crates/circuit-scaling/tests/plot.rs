@@ -1,4 +1,4 @@
-//! `plot` and its options: what they draw, how wide, where to, and what they refuse.
+//! `plot` and its options: figures, widths, folders, and rejected values.
 
 mod common;
 
@@ -134,8 +134,8 @@ fn a_run_leaves_styled_figures_alone() {
     assert!(fs::read_to_string(&figure).unwrap().contains("τ = 0.25 logits"), "{other:?}");
     fs::write(&figure, "mine").unwrap();
     let said = run("mini-gpt2-m");
-    assert!(said.contains("paper/figs/styled shows the study as it was"), "{said}");
-    assert!(!run("mini-gpt2-m").contains("shows the study as it was"), "nothing was drawn again");
+    assert!(said.contains("paper/figs/styled are older than the study"), "{said}");
+    assert!(!run("mini-gpt2-m").contains("are older than the study"), "nothing was drawn again");
     assert_eq!(fs::read_to_string(&figure).unwrap(), "mine");
     let (_, said) = plot(dir.path(), &["--only", "effects_mini-gpt2-s", "--width", "60mm"]);
     assert!(said.contains("kept as study/edited/paper/figs/styled/effects_mini-gpt2-s.svg"), "{said}");

@@ -1,4 +1,4 @@
-//! Finding cards, their memory and their kernels, on a driver whose card is the processor. What it pretends is read from the
+//! Finding cards, their memory and their kernels, on a driver whose card is the CPU. What it pretends is read from the
 //! environment once per process, so every case is a process of its own: this test program, run again.
 
 use std::path::Path;

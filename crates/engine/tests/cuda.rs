@@ -1,4 +1,4 @@
-//! Models on a card that is the processor (`crates/cuda/fake_driver`), whose kernels are plain loops: every buffer, offset and
+//! Models on a card that is the CPU (`crates/cuda/fake_driver`), whose kernels are plain loops: every buffer, offset and
 //! argument on the way to a card is what a card would get. What comes of it must be what the delta form gives without one.
 //!
 //! A driver is opened once per process, so every case is a process of its own: this test program, run again.
@@ -88,12 +88,12 @@ fn compare(name: &str, precision: Precision) {
     println!("{name:28} {precision:6} {worst:.1e}");
 }
 
-/// The goldens on a card of this machine, against the processor's own numbers.
+/// The goldens on a card of this machine, against the CPU's own numbers.
 #[test]
 fn effects_on_a_real_card_are_the_processors() {
     let compute = Compute::choose(&DeviceChoice::Auto, None).expect("some device");
     if compute == Compute::cpu() {
-        println!("skipped: there is no card");
+        println!("skipped: there is no GPU");
         return;
     }
     for name in names() {
@@ -299,7 +299,7 @@ fn full() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn wrong() {
-    unusable("what it computes differs from the processor's by");
+    unusable("its results differ from the CPU's by");
     assert!(devices().0[1].why_not.is_some());
 }
 

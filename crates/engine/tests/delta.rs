@@ -1,4 +1,4 @@
-//! The delta form, carried out on the processor as a card would, against the processor's own machine: how far its rounding takes
+//! The delta form, carried out on the CPU as a card would, against the CPU's own machine: how far its rounding takes
 //! effects from float32's, on every checkpoint in `tests/golden` and on random models; and what must not show in a result.
 
 mod checkpoints;

@@ -1,4 +1,4 @@
-//! Loading peaks at no more than 1.2 times the float32 weights, and beside a card at what the processor looks up and two blocks. A
+//! Loading peaks at no more than 1.2 times the float32 weights, and beside a card at what the CPU looks up and two blocks. A
 //! test binary of its own, and a process for each test: the peak is the process's.
 
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Rates of devices: that they are those of what a run does there. The delta form on the processor stands for a card.
+//! Rates of devices: that they are those of what a run does there. The delta form on the CPU stands for a card.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
 //! Models that a card has no room for: their blocks wait in the program's memory and take turns, which changes no bit, or they are
-//! refused before anything is read. The card is the processor (`crates/cuda/fake_driver`), and every case a process of its own.
+//! refused before anything is read. The card is the CPU (`crates/cuda/fake_driver`), and every case a process of its own.
 
 mod checkpoints;
 

@@ -96,7 +96,8 @@ impl Need {
         let refused = |more: String| {
             let (needed, activations) = (bytes(parameters), bytes(self.activations));
             Err(format!(
-                "the model needs {needed} for its parameters and at least {activations} for activations, but only {} of GPU memory are available{more}: free some of it, or use --device cpu or a smaller model",
+                "the model needs {needed} for its parameters and at least {activations} for activations, but only {} of GPU memory \
+                 are available{more}: free some of it, or use --device cpu or a smaller model",
                 bytes(room)
             ))
         };
@@ -119,7 +120,8 @@ impl Need {
         // The plain run, and one stack starting at each block.
         let moved = self.block * (waiting + waiting * (waiting + 1) / 2);
         let note = format!(
-            "its parameters take {}, but only {} of GPU memory are available: {waiting} of {n} layers are streamed from host memory ({}), copying about {} in a scan of all heads",
+            "its parameters take {}, but only {} of GPU memory are available: {waiting} of {n} layers are streamed from host \
+             memory ({}), copying about {} in a scan of all heads",
             bytes(parameters),
             bytes(room),
             bytes(kept as usize),
@@ -152,7 +154,8 @@ mod tests {
         let note = found.note.unwrap();
         assert!(
             note.contains(
-                "take 16.0 GiB, but only 12.0 GiB of GPU memory are available: 18 of 32 layers are streamed from host memory (9.0 GiB)"
+                "take 16.0 GiB, but only 12.0 GiB of GPU memory are available: 18 of 32 layers are streamed from host memory (9.0 \
+                 GiB)"
             ),
             "{note}"
         );
