@@ -1,5 +1,5 @@
-//! Models that a card has no room for: their blocks wait in the program's memory and take turns, which changes no bit, or they are
-//! refused before anything is read. The card is the CPU (`crates/cuda/fake_driver`), and every case a process of its own.
+//! Models that do not fit on a GPU: their blocks are streamed from host memory, which does not change a bit, or they are rejected
+//! before anything is read. The GPU is fake (`crates/cuda/fake_driver`), and every case runs in its own process.
 
 mod checkpoints;
 
@@ -13,7 +13,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-/// Runs a test of this program again, and gives what it printed.
+/// Runs a test of this program again, and returns its output.
 fn again(test: &str, settings: &[(&str, &str)]) -> String {
     let program = std::env::current_exe().expect("the running test");
     let output = Command::new(program)
@@ -85,7 +85,7 @@ fn shapes(family: &str) -> (serde_json::Value, Vec<(String, Vec<usize>)>) {
     (config, named(&once, 0).into_iter().chain((0..8).flat_map(|layer| named(&block, layer))).collect())
 }
 
-/// Writes a checkpoint with numbers drawn at random, or with one that is none.
+/// Writes a checkpoint with random values, or with one that is NaN.
 fn write(folder: &Path, family: &str, dtype: Dtype, broken: bool) {
     let (config, shapes) = shapes(family);
     let mut state = 1u64;
@@ -123,7 +123,7 @@ fn cards() -> Compute {
 const MODELS: [(&str, Dtype); 3] = [("gpt2", Dtype::F32), ("gpt2", Dtype::F16), ("llama", Dtype::BF16)];
 
 #[test]
-fn blocks_that_wait_change_no_bit() {
+fn streaming_blocks_does_not_change_a_bit() {
     let lines = |settings: &[(&str, &str)]| -> Vec<(String, String)> {
         let printed = again("read_everything", settings);
         let lines = printed.lines().filter_map(|line| line.strip_prefix("read: ")?.split_once(" | "));
@@ -151,7 +151,7 @@ fn blocks_that_wait_change_no_bit() {
 }
 
 #[test]
-#[ignore = "run by `blocks_that_wait_change_no_bit`"]
+#[ignore = "run by `streaming_blocks_does_not_change_a_bit`"]
 fn read_everything() {
     for (family, dtype) in MODELS {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Broken checkpoints: each ends in one line that names the file, the tensor and the fix.
+//! Broken checkpoints: each gives a one-line error that names the file, the tensor and the fix.
 
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
@@ -36,7 +36,7 @@ fn missing_files() {
 }
 
 #[test]
-fn files_that_are_no_files() {
+fn missing_files() {
     let dir = gpt2().write();
     let weights = dir.path().join("model.safetensors");
     std::fs::remove_file(&weights).unwrap();
@@ -63,7 +63,7 @@ fn truncation_at_every_length() {
 
 #[test]
 fn headers_that_lie() {
-    // One tensor of two float32 values, whose header can say anything.
+    // One tensor of two float32 values, with an arbitrary header.
     let file = |header: &str, data: &[u8]| {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
@@ -125,7 +125,7 @@ fn tensors_that_do_not_fit() {
         &["model.safetensors", "\"transformer.wpe.weight\"", "[8, 15]", &expected, "config.json"],
     );
 
-    // As many elements as there should be, the other way round.
+    // The right number of elements, transposed.
     let mut folder = gpt2();
     folder.tensor("transformer.h.0.mlp.c_fc.weight").shape = vec![60, 15];
     assert_names(&folder.error(), &["h.0.mlp.c_fc.weight", "[60, 15]", "[15, 60]"]);
@@ -148,7 +148,7 @@ fn tensors_that_do_not_fit() {
     folder.config["tie_word_embeddings"] = false.into();
     assert_names(&folder.error(), &["\"lm_head.weight\"", "15]", "missing"]);
 
-    // A bias that the config denies would change the result.
+    // A bias that the config excludes would change the result.
     let mut folder = Folder::golden("opt-prenorm");
     folder.config["enable_bias"] = false.into();
     assert_names(&folder.error(), &["bias", "no place in opt"]);
@@ -160,7 +160,7 @@ fn tensors_that_do_not_fit() {
 }
 
 #[test]
-fn values_that_are_no_numbers() {
+fn non_finite_values() {
     for (name, index) in [
         ("transformer.wte.weight", 33),
         ("transformer.wpe.weight", 0),
