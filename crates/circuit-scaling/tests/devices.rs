@@ -1,4 +1,4 @@
-//! `devices`, and scans with `--device cuda`, on a card that is the CPU (`crates/cuda/fake_driver`).
+//! `devices`, and scans with `--device cuda`, on a fake GPU (`crates/cuda/fake_driver`).
 
 mod common;
 
@@ -47,12 +47,12 @@ fn a_scan_on_a_card_is_the_processors_up_to_rounding_and_says_so() {
     for (head, (expected, found)) in expected.iter().zip(&found).enumerate() {
         assert!((expected - found).abs() <= 2e-5 * largest, "head {head}: {expected} and {found}");
     }
-    // The card is what `auto` takes.
+    // `auto` uses the GPU.
     let auto = scan(on_card(&[&SCAN[..], &["--out", "out"]].concat(), folders[2].path()));
     assert_eq!(auto["heads"], card["heads"]);
 }
 
-/// `auto` goes to the CPU aloud.
+/// `auto` falls back to the CPU with a message.
 #[test]
 fn a_card_that_computes_something_else_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
         (vec![("FAKE_CUDA_VERSION", "11040")], "update the driver"),
         (vec![("FAKE_CUDA_DEVICES", "0")], "finds no GPU"),
         (vec![("FAKE_CUDA_MEMORY", "100000")], "but only 0.1 MiB of GPU memory are available"),
-        // In the card's trial, and in the scan after it.
+        // In the GPU's trial, and in the scan after it.
         (vec![("FAKE_CUDA_LOST_AFTER", "50")], "was lost during the run"),
         (vec![("FAKE_CUDA_LOST_AFTER", "230")], "was lost during the run"),
         (vec![("FAKE_CUDA_WRONG", "1")], "differ from the CPU's by"),
@@ -112,7 +112,7 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
     }
 }
 
-/// The files of a study that two cards made are one card's, whichever of them is asked.
+/// A study on two GPUs has the same files as on one GPU.
 #[test]
 fn several_cards_make_one_cards_files_and_a_lost_one_leaves_none() {
     let run = |device: &str, settings: &[(&str, &str)]| {
@@ -145,13 +145,13 @@ fn several_cards_make_one_cards_files_and_a_lost_one_leaves_none() {
         error.contains("cuda:1 (Fake card): the card was lost") && error.trim_end().lines().count() == 1,
         "{error}"
     );
-    // What there is are whole results.
+    // Existing results are complete.
     for (path, bytes) in of_results(&left) {
         assert_eq!(Some(&bytes), two.get(&path), "{}", path.display());
     }
 }
 
-/// Two cards of different models would give results of neither.
+/// Two GPUs of different models would give results of neither.
 #[test]
 fn cards_of_different_models_are_refused_together() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Numbers agree with their nouns, wherever there is one of something.
+//! Nouns agree with their numbers: singular after 1.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use common::{files, program};
 
-/// Words that a number stands before.
+/// Nouns that follow numbers.
 const NOUNS: [&str; 22] = [
     "prompts",
     "tokens",
@@ -32,7 +32,7 @@ const NOUNS: [&str; 22] = [
     "machines",
 ];
 
-/// Where a text says `1 heads` and the like: `1`, words without a number, then a plural.
+/// Occurrences of `1 heads` and the like: `1`, words without a number, then a plural.
 fn disagreements(text: &str) -> Vec<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();

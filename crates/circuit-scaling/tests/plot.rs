@@ -78,11 +78,11 @@ fn styled_figures_have_the_width_that_was_asked_for_and_a_place_of_their_own() {
     plot(dir.path(), &["--only", "heatmap_gpt2", "--title", ""]);
     assert!(!text("heatmap_gpt2.svg").split("</desc>").nth(1).unwrap().contains(">\ngpt2\n"), "no title");
     assert!(text("family_grid.svg").contains("<text"));
-    // Nothing else was touched.
+    // Nothing else was changed.
     let mut now = files(&dir.path().join("study/paper/figs"));
     now.retain(|path, _| !path.starts_with("styled"));
     assert!(now == before, "{:?}", now.keys());
-    // In the style of every figure it is the study's own.
+    // In the default style it goes to the study's own figures.
     let (said, _) = plot(dir.path(), &["--only", "scatter_gpt2", "--width", "85mm"]);
     assert!(said.contains("1 figure is in study/paper/figs\n"), "{said}");
 }
@@ -112,7 +112,8 @@ fn what_plot_cannot_draw_is_refused() {
     assert!(files(&dir.path().join("study")) == before, "something was written");
 }
 
-/// A run leaves styled figures as they are, and says that they show an older study; what a person did to one is kept.
+/// A run does not change styled figures, and reports that they are older than the study; changes made by hand are
+/// kept.
 #[test]
 fn a_run_leaves_styled_figures_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -36,7 +36,7 @@ fn missing_files() {
 }
 
 #[test]
-fn missing_files() {
+fn files_that_are_not_weights() {
     let dir = gpt2().write();
     let weights = dir.path().join("model.safetensors");
     std::fs::remove_file(&weights).unwrap();
