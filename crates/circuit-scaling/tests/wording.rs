@@ -1,4 +1,4 @@
-//! What the program says: numbers agree with their nouns, there is one kind of apostrophe, and no phrase that readers stumbled over.
+//! What the program says: nouns agree with their numbers, there is one kind of apostrophe, and no phrase that readers stumbled over.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use common::{files, program, succeeds};
 
-/// Words that a number stands before.
+/// Nouns that follow numbers.
 const NOUNS: [&str; 39] = [
     "prompts",
     "tokens",
@@ -49,7 +49,7 @@ const NOUNS: [&str; 39] = [
     "heroes",
 ];
 
-/// Where a text says `1 heads` and the like: `1`, words without a number, then a plural.
+/// Occurrences of `1 heads` and the like: `1`, words without a number, then a plural.
 fn disagreements(text: &str) -> Vec<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let trimmed = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
