@@ -146,8 +146,11 @@ async function checks() {
   const before = folded();
   dispatchEvent(new Event("beforeprint"));
   check("paper shows what is folded", before > 0 && folded() === 0);
+  check("every plot is as wide as paper", plots.every((p) => p.querySelector(".main-svg").clientWidth === 680));
   check("paper is light", getComputedStyle(document.body).backgroundColor === "rgb(255, 255, 255)");
   dispatchEvent(new Event("afterprint"));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  check("after printing every plot fills its width again", plots.every((p) => Math.abs(p.querySelector(".main-svg").clientWidth - p.clientWidth) < 2));
   check("after printing all is as before", folded() === before && document.documentElement.dataset.theme === "dark");
   check("words without a sense", !/\b(undefined|NaN|null)\b/.test(document.querySelector("main").innerText));
 }
