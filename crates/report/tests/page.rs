@@ -32,7 +32,7 @@ async function checks() {
   const study = JSON.parse(at("study").textContent);
   const best = study.models[study.best];
   const pair = study.contrasts[0];
-  check("the answer stands first, with its number", at("overview").textContent.includes("r = ") || study.models.length > 1 || study.tasks.length !== 2);
+  check("the answer stands first, with its number", at("overview").textContent.replaceAll("\u00a0", " ").includes("r = ") || study.models.length > 1 || study.tasks.length !== 2);
   check("every model has its numbers", at("numbers-table").tBodies[0].rows.length === study.models.length);
   check("the plots open on the best model", said().startsWith(best.name));
   const points = () => at("phase-plot").data.reduce((n, t) => n + t.x.length, 0);
