@@ -111,7 +111,9 @@ impl Need {
         }
         let waiting = n + TURNS - fit;
         let kept = (waiting * self.block) as u64;
-        if let Some(memory) = memory.filter(|&memory| memory < kept) {
+        // Two more are on their way while they are read.
+        let least = kept + (TURNS * self.block) as u64;
+        if let Some(memory) = memory.filter(|&memory| memory < least) {
             let (kept, memory) = (bytes(kept as usize), bytes(memory as usize));
             return refused(format!(
                 ", and streaming its layers takes {kept} of the processor's memory, of which {memory} are free"
@@ -153,7 +155,9 @@ mod tests {
         assert_eq!(found.waiting, 18);
         let note = found.note.unwrap();
         assert!(
-            note.contains("take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 layers are streamed from 9.0 GiB"),
+            note.contains(
+                "take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 layers are streamed from 9.0 GiB"
+            ),
             "{note}"
         );
         assert!(note.contains("about 94.5 GiB in a scan"), "{note}");
