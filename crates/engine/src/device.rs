@@ -93,7 +93,7 @@ pub enum Precision {
     F32,
     /// In two half-precision parts of each difference from the plain run, with float32 sums: about as exact as float32.
     Split,
-    /// In one half-precision part of it: effects are off by up to some thousandths of the largest.
+    /// In one half-precision part of it: Δ is within two thousandths of a model's largest.
     Half,
 }
 
@@ -168,23 +168,40 @@ pub struct Compute {
     name: String,
     /// Whether the program chose it, and may choose the processor for a model that the device does not take.
     is_chosen: bool,
+    /// Whether this machine has it.
+    is_here: bool,
 }
 
 impl Compute {
     /// The processor.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned(), is_chosen: false }
+        Self {
+            device: Device::Cpu,
+            precision: Precision::F32,
+            name: cpu_kind().to_owned(),
+            is_chosen: false,
+            is_here: true,
+        }
     }
 
     /// A card, for its trial.
     pub(crate) fn on_card(card: usize) -> Self {
         let (device, precision) = (Device::Cuda(vec![card]), Precision::Split);
-        Self { device, precision, name: String::new(), is_chosen: false }
+        Self { device, precision, name: String::new(), is_chosen: false, is_here: true }
+    }
+
+    /// The same with the first of several cards alone.
+    pub(crate) fn first(&self) -> Self {
+        match &self.device {
+            Device::Cuda(cards) => Self { device: Device::Cuda(cards[..1].to_vec()), ..self.clone() },
+            _ => self.clone(),
+        }
     }
 
     /// The delta form on the processor.
     pub fn delta(precision: Precision) -> Self {
-        Self { device: Device::Delta, precision, name: format!("delta-{}", cpu_kind()), is_chosen: false }
+        let name = format!("delta-{}", cpu_kind());
+        Self { device: Device::Delta, precision, name, is_chosen: false, is_here: true }
     }
 
     /// The device that is asked for, if it can be used. Without a precision: float32 on the processor, [`Precision::Split`] elsewhere.
@@ -227,7 +244,7 @@ impl Compute {
                 }
                 let (name, precision) = (first.1, precision.unwrap_or(Precision::Split));
                 let is_chosen = *choice == DeviceChoice::Auto;
-                Ok(Self { device: Device::Cuda(asked), precision, name, is_chosen })
+                Ok(Self { device: Device::Cuda(asked), precision, name, is_chosen, is_here: true })
             }
         }
     }
@@ -240,7 +257,7 @@ impl Compute {
         match Self::choose(choice, precision) {
             Err(DeviceError::NoCard { asked, .. }) => {
                 let (name, precision) = (asked.to_string(), precision.unwrap_or(Precision::Split));
-                Ok(Self { device: asked, precision, name, is_chosen: false })
+                Ok(Self { device: asked, precision, name, is_chosen: false, is_here: false })
             }
             chosen => chosen,
         }
@@ -253,6 +270,16 @@ impl Compute {
             Some((name, Ok(precision))) => Self { precision, name: name.to_owned(), ..planned.clone() },
             _ => planned.clone(),
         }
+    }
+
+    /// Whether this machine has it, and it was not only [planned](Self::planned) for others.
+    pub fn is_here(&self) -> bool {
+        self.is_here
+    }
+
+    /// Whether it is graphics cards, which have memory of their own.
+    pub fn is_card(&self) -> bool {
+        matches!(self.device, Device::Cuda(_))
     }
 
     /// The device.
@@ -323,6 +350,12 @@ pub fn devices() -> (Vec<Found>, Option<String>) {
     let cards: Vec<Found> = cards().into_iter().enumerate().map(tried).collect();
     let why = cards.is_empty().then(no_cards);
     (std::iter::once(cpu).chain(cards).collect(), why)
+}
+
+/// The graphics cards here that are not used, a line each with the reason. Cards are tried.
+pub fn unused_cards() -> Vec<String> {
+    let unused = |card: Found| Some(format!("{} is not used: {}", card.word, card.why_not?));
+    devices().0.into_iter().filter_map(unused).collect()
 }
 
 /// The graphics cards here, in order of their numbers.

@@ -30,7 +30,7 @@ def load(name: str | os.PathLike[str], *, device: str = "auto", precision: str |
     """Loads a model: a bundled miniature (``"mini-gpt2-l"``), a checkpoint folder, a published model's short name
     (``"gpt2"``, ``"pythia-70m@step1000"``) or a Hugging Face id, downloaded if necessary.
 
-    ``device`` is ``"auto"`` (a graphics card that can be used, else the processor), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``;
+    ``device`` is ``"auto"`` (a graphics card that can be used, else the processor), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"cuda:0,cuda:1"``;
     ``precision`` is ``"f32"``, ``"split"`` or ``"half"``, by default the device's own.
     """
     return Model(_native.Model.load(str(name), device, precision))
@@ -93,11 +93,16 @@ class Model:
     """The token put before every prompt, if any."""
     notes: list[str]
     """Remarks about its files, one line each."""
+    device_notes: list[str]
+    """Remarks about where it runs, one line each: why a GPU is not used, or that the model does not fit on it as a whole. Each is also given as a
+    warning when the model is loaded."""
 
     def __init__(self, native: _native.Model) -> None:
         self._native = native
         for key, value in native.describe().items():
             setattr(self, key, value)
+        for note in self.device_notes:
+            warnings.warn(note, stacklevel=3)
 
     def __repr__(self) -> str:
         return f"<Model {self.name}: {self.family}, {self.n_layers} layers of {self.n_heads} heads, {self.n_params:,} parameters>"

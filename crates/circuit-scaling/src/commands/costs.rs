@@ -1,6 +1,7 @@
-//! What each stage of a run that runs a model will cost, before it is started.
+//! Cost estimates for the stages of a run that run models.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -29,9 +30,9 @@ use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
 use crate::handle::ModelHandle;
 
-/// Time for the calibration of a `plan`, all models together.
+/// Calibration time of a `plan`, for all models together.
 pub const CALIBRATION: Duration = Duration::from_secs(2);
-/// Hero heads of three categories are traced, as far as a model has them.
+/// Number of categories whose hero heads are traced.
 const TRACED_CATEGORIES: usize = 3;
 
 /// Hero sets, and each task's rounds of random sets.
@@ -49,22 +50,42 @@ pub struct StageCost {
     pub cost: Cost,
     /// Numbers resampled: series × prompts × resamples.
     resampled: f64,
+    timing: Option<Timing>,
+}
+
+/// How fast a model's device is, and this machine's processor at resampling, in numbers a second.
+#[derive(Clone, Copy)]
+struct Timing {
     rates: Rates,
     statistics: f64,
 }
 
 impl StageCost {
-    /// Seconds that the stage will take.
-    pub fn seconds(&self) -> f64 {
-        self.cost.seconds(&self.rates) + self.resampled / self.statistics
+    /// Seconds that the stage will take; unknown until [`time`] has timed the device, and where it is not here.
+    pub fn seconds(&self) -> Option<f64> {
+        let Timing { rates, statistics } = self.timing.as_ref()?;
+        Some(self.cost.seconds(rates) + self.resampled / statistics)
     }
 }
 
-/// The costs of every stage of a run that runs a model, stage by stage; `calibration` is spent on timing this machine.
+/// Times what models run on, as far as this machine has it, for about so long.
 ///
-/// Hero heads are known once a study has its scans: where the folder of `args` has those of all models, stages that need them
-/// are counted as they will be run, random sets with them as long as the sums of their heads' effects leave a question
-/// open. Without scans, hero heads are taken to be spread over the model, and to differ from random ones at every size.
+/// # Errors
+/// A device that fails.
+pub fn time(costs: &mut [StageCost], handles: &[ModelHandle], calibration: Duration) -> Result<(), CliError> {
+    let statistics = resampling_rate(calibration / 8);
+    for (handle, rates) in handles.iter().zip(rates(handles, calibration)?) {
+        let timing = rates.map(|rates| Timing { rates, statistics });
+        costs.iter_mut().filter(|cost| cost.model == handle.name).for_each(|cost| cost.timing = timing);
+    }
+    Ok(())
+}
+
+/// The costs of every stage of a run that runs a model, stage by stage.
+///
+/// Hero heads are known once a study has its scans: if the folder of `args` has those of all models, stages that need them
+/// are counted as they will be run, with as many random sets as the sums of their heads' effects require. Without scans, hero
+/// heads are assumed to be spread over the model, and to differ from random ones at every size.
 ///
 /// # Errors
 /// Prompts that a model cannot read, or a run that does not fit into memory.
@@ -72,7 +93,6 @@ pub fn costs(
     args: &RunArgs,
     handles: &[ModelHandle],
     prompts: &[PromptSet],
-    calibration: Duration,
 ) -> Result<Vec<StageCost>, CliError> {
     let stages = args.stages();
     let layout = Layout::new(&args.tables.study.out);
@@ -86,9 +106,8 @@ pub fn costs(
     };
     let contrasts: Vec<Planned> =
         contrasts.into_iter().map(|contrast| Planned { heads: heads(&contrast), contrast }).collect();
-    let statistics = resampling_rate(calibration / 8);
     let mut costs = Vec::new();
-    for (handle, rates) in handles.iter().zip(rates(handles, calibration)) {
+    for handle in handles {
         let tokenized =
             prompts.iter().map(|p| Ok(p.tokenize(handle)?)).collect::<Result<Vec<_>, CliError>>()?;
         let model = Model {
@@ -96,29 +115,47 @@ pub fn costs(
             handle,
             tokenized: &tokenized,
             layout: &layout,
-            options: args.measure.scan_options(),
+            options: handle.scan_options(args.measure.scan_options()),
         };
         for &stage in &stages {
             let Some((n_branches, cost, resampled)) = model.cost(stage, &contrasts)? else { continue };
             let model = handle.name.clone();
-            costs.push(StageCost { stage, model, n_branches, cost, resampled, rates, statistics });
+            costs.push(StageCost { stage, model, n_branches, cost, resampled, timing: None });
         }
     }
     costs.sort_by_key(|cost| stages.iter().position(|&s| s == cost.stage));
     Ok(costs)
 }
 
-/// Each model's rates on this machine, for which `calibration` is spent.
-pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Vec<Rates> {
+/// Each model's rates on what it runs on, for which `calibration` is spent; none where this machine does not have that.
+///
+/// # Errors
+/// A device that fails.
+pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Result<Vec<Option<Rates>>, CliError> {
     // Models of one width run at one rate.
-    let widths = |s: &ModelHandle| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
+    let widths = |s: &ModelHandle| {
+        let spec = s.spec();
+        (s.compute.clone(), s.halves(), spec.d_model, spec.d_mlp, spec.d_head, spec.activation)
+    };
     let n_widths = handles.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
-    let mut rates: HashMap<_, Rates> = HashMap::new();
-    let measure = |handle: &ModelHandle| Rates::measure(handle.spec(), calibration / n_widths.max(1) as u32);
-    handles.iter().map(|s| *rates.entry(widths(s)).or_insert_with(|| measure(s))).collect()
+    let budget = calibration / n_widths.max(1) as u32;
+    let mut known: HashMap<_, Option<Rates>> = HashMap::new();
+    let mut all = Vec::new();
+    for handle in handles {
+        let rates = match known.entry(widths(handle)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(slot) if !handle.compute.is_here() => *slot.insert(None),
+            Entry::Vacant(slot) => {
+                let rates = Rates::measure_on(&handle.compute, handle.spec(), handle.halves(), budget)?;
+                *slot.insert(Some(rates))
+            }
+        };
+        all.push(rates);
+    }
+    Ok(all)
 }
 
-/// Numbers resampled a second: of bootstrap means and sign flips together.
+/// Numbers resampled per second, by bootstrap means and sign flips together.
 fn resampling_rate(budget: Duration) -> f64 {
     let series = vec![(0..240).map(|i| f64::from(i * 37 % 101)).collect::<Vec<f64>>(); 8];
     let weights = vec![1; 240];
@@ -136,7 +173,7 @@ fn resampling_rate(budget: Duration) -> f64 {
 /// Branches, their work, and numbers resampled.
 type Work = (usize, Cost, f64);
 
-/// A contrast of a run, and its heads where the folder has their scans.
+/// A contrast of a run, with its heads if the folder has their scans.
 pub(super) struct Planned {
     pub contrast: Contrast,
     pub heads: Option<StudyHeads>,
@@ -162,7 +199,7 @@ impl Model<'_> {
         tasks.into_iter().filter_map(|task| self.tokenized.iter().find(|p| p.task == task))
     }
 
-    /// What a stage takes, if it runs the model.
+    /// The work of a stage, if it runs the model.
     fn cost(&self, stage: Stage, contrasts: &[Planned]) -> Result<Option<Work>, CliError> {
         let of_contrasts = |of: &dyn Fn(&Planned) -> Result<Work, CliError>| {
             contrasts.iter().try_fold((0, Cost::default(), 0.0), |(n, cost, resampled), planned| {
@@ -190,7 +227,7 @@ impl Model<'_> {
             let of_task = scan::cost(self.spec(), prompts, self.options)
                 .map_err(|source| CliError::Scan { model: self.handle.name.clone(), source })?;
             cost = cost.and(of_task);
-            // Δ takes a bootstrap and sign flips, direct effect and compensation a bootstrap each.
+            // Δ needs a bootstrap and sign flips; direct effect and compensation need a bootstrap each.
             resampled += 2.0 * (n_heads * prompts.prompts.len()) as f64 * self.resamples();
         }
         Ok((n_heads * self.tokenized.len(), cost, resampled))
@@ -206,7 +243,7 @@ impl Model<'_> {
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }
 
-    /// The run on random tokens that role scores come from.
+    /// The run on random tokens for role scores.
     pub(super) fn random_tokens(&self) -> Result<Cost, CliError> {
         let random = repeated_tokens(self.handle, self.args.measure.seed)?;
         random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))
@@ -235,7 +272,7 @@ impl Model<'_> {
         Ok((2 * heads.len(), cost, resampled))
     }
 
-    /// The heads that are traced, or as many.
+    /// The heads to trace, or placeholders for them.
     pub(super) fn traced_heads(&self, planned: &Planned) -> Vec<(u32, u32)> {
         match &planned.heads {
             Some(study) => {
@@ -246,7 +283,7 @@ impl Model<'_> {
         }
     }
 
-    /// The sets that are ablated, as far as can be foreseen.
+    /// The sets to ablate, as far as predictable.
     pub(super) fn sets(&self, planned: &Planned) -> PlannedSets {
         self.planned_sets(planned).unwrap_or_else(|| self.expected_sets())
     }
@@ -272,7 +309,7 @@ impl Model<'_> {
         Ok((n_sets, cost, resampled))
     }
 
-    /// The prompts that random sets are run on, among those of a split.
+    /// The prompts on which random sets are run, among those of a split.
     pub(super) fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
         subsample(prompts, split, n, self.options)
@@ -287,8 +324,8 @@ impl Model<'_> {
         HeadId::all(spec.n_layers as u32, spec.n_heads as u32).map(|id| (id.layer, id.head)).collect()
     }
 
-    /// Hero sets, and each task's rounds of random sets, as the scans let expect them: a set is taken to do what its heads do
-    /// one by one.
+    /// Hero sets, and each task's rounds of random sets, as predicted from the scans: the effect of a set is assumed to be
+    /// the sum of its heads' effects.
     fn planned_sets(&self, planned: &Planned) -> Option<PlannedSets> {
         let heads = planned.heads.as_ref()?.of_model(&self.handle.name)?;
         let read = |task| PerPromptScan::read(&self.layout.per_prompt(task, &self.handle.name)).ok();
@@ -332,8 +369,8 @@ impl Model<'_> {
         Some((plan.sets, rounds))
     }
 
-    /// The same without scans: a hero set of each size and selection (one head is one of all and of its category), spread
-    /// over the model, and all random sets of each size.
+    /// The same without scans: a hero set of each size and selection (a single head counts for both all and its
+    /// category), spread over the model, and all random sets of each size.
     fn expected_sets(&self) -> (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]) {
         let all = self.all_heads();
         let sizes = set_sizes(all.len());
@@ -357,13 +394,13 @@ impl Model<'_> {
     }
 }
 
-/// `n` heads at equal distances, or all.
+/// `n` evenly spaced heads, or all.
 fn spread(all: &[(u32, u32)], n: usize) -> Vec<(u32, u32)> {
     let n = n.min(all.len());
     (0..n).map(|i| all[i * all.len() / n]).collect()
 }
 
-/// Sets that do what their heads do one by one.
+/// Sets whose effects are the sums of their heads' effects.
 struct Sums {
     heads: Vec<Vec<f64>>,
     base: Vec<f64>,
@@ -372,7 +409,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// On some prompts of a split; `None` if the scan is of others.
+    /// On some prompts of a split; `None` if the scan is of other prompts.
     fn new(scan: &PerPromptScan, split: Split, places: Vec<usize>) -> Option<Self> {
         let prompts = scan.prompts_of(split);
         let differences = scan.differences(split);

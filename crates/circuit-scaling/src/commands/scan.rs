@@ -1,4 +1,4 @@
-//! `scan`: every head of some models on one task.
+//! `scan`: scans every head of some models on one task.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -23,12 +23,12 @@ use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::left_out::left_out;
-use crate::partial::Partial;
+use crate::partial::{self, Partial};
 use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
 use crate::study_folder::StudyFolder;
 
-/// Scans and lists each model's strongest heads.
+/// Scans models and lists their strongest heads.
 pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
     let mut measure = args.measure.clone();
@@ -74,7 +74,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
 pub const NAME_OF_IOI_SCANS: &str = "Scans of IOI are called copy_suppression_logitdiff_scan_MODEL.json, as in the published study; copy suppression is what \
      anti-repeat measures.";
 
-/// Where prompts as they were run, and the study's record of them, lie.
+/// The folder of the prompts as run, and of the study's record of them.
 pub fn prompts_folder(layout: &Layout) -> PathBuf {
     layout.results().join("prompts")
 }
@@ -100,12 +100,12 @@ pub fn resolve(
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
 
-/// Says what of a task takes no part.
+/// Reports what is left out of a task.
 pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
     left_out(task, prompts).iter().for_each(|line| display.note(line));
 }
 
-/// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
+/// Rejects prompts that cannot be ablated as requested before they are recorded, so that others can be drawn in the same folder.
 ///
 /// # Errors
 /// Those of [`references::check_references`].
@@ -120,7 +120,7 @@ pub fn check_references(
     Ok(references::check_references(task, &measure.prompt_options(), tokenizers, measure.scan_options())?)
 }
 
-/// Refuses models that memory has no room for before any model is read, hashed or scanned; a model that has scans of all
+/// Rejects models that are larger than the available memory before any model is read, hashed or scanned; a model with scans on all
 /// tasks may not have to be loaded at all.
 ///
 /// # Errors
@@ -139,7 +139,7 @@ pub fn step(task: &str, model: &str) -> String {
     format!("scan {task} {model}")
 }
 
-/// The scan of one model on one task: what it is made from, before it is run.
+/// The scan of one model on one task: its inputs, before it is run.
 pub struct ModelScan<'a> {
     handle: &'a ModelHandle,
     tokenized: TokenizedPrompts,
@@ -147,15 +147,18 @@ pub struct ModelScan<'a> {
     options: ScanOptions,
     summary: SummaryOptions,
     inputs: Digest256,
-    /// The scan of other weights under the same name that lies in the folder.
+    /// The same but for the device.
+    work: Digest256,
+    /// An existing scan of other weights, or from another device, under the same name.
     other: Option<ScanMeta>,
 }
 
 impl<'a> ModelScan<'a> {
-    /// Prepares a scan of `only_heads`, or of all, and writes its prompts as they will be run.
+    /// Prepares a scan of `only_heads`, or of all heads, and writes its prompts as they will be run.
     ///
     /// # Errors
-    /// Prompts that the model cannot read, or that cannot be written; a scan of all heads in the place of one of some.
+    /// Prompts that the model cannot read, or that cannot be written; a complete scan that would be replaced by one of
+    /// some heads.
     pub fn new(
         layout: &Layout,
         handle: &'a ModelHandle,
@@ -165,7 +168,7 @@ impl<'a> ModelScan<'a> {
     ) -> Result<Self, CliError> {
         let path = layout.scan(prompts.task.name(), &handle.name);
         let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
-        // What every table needs is not overwritten by less.
+        // A complete scan, which tables need, is not overwritten by a partial one.
         if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
             return Err(CliError::WholeScan { path });
         }
@@ -176,14 +179,20 @@ impl<'a> ModelScan<'a> {
         let meta = scan_meta(handle, prompts, measure.scan_options(), only_heads);
         let prompts_hash = Digest256::of_file(&written);
         let summary = SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
-        let inputs = Digest256::of(
-            &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
-        );
-        let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
-        Ok(Self { handle, tokenized, meta, options: measure.scan_options(), summary, inputs, other })
+        let digest = |meta: &ScanMeta| {
+            Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }))
+        };
+        let inputs = digest(&meta);
+        let work = digest(&ScanMeta { device: None, precision: None, ..meta.clone() });
+        let of = |meta: &ScanMeta| {
+            (meta.provenance.weight_hash.clone(), meta.device.clone(), meta.precision.clone())
+        };
+        let other = before.filter(|before| of(before) != of(&meta));
+        let options = handle.scan_options(measure.scan_options());
+        Ok(Self { handle, tokenized, meta, options, summary, inputs, work, other })
     }
 
-    /// Refuses a limit of working memory that the scan does not fit into.
+    /// Rejects a memory limit that is too small for the scan.
     ///
     /// # Errors
     /// [`cs_engine::EngineError::Memory`]
@@ -193,7 +202,7 @@ impl<'a> ModelScan<'a> {
         cost.map(drop).map_err(|source| CliError::Scan { model: self.handle.name.clone(), source })
     }
 
-    /// Whether the folder has this very scan already.
+    /// Whether the folder already has this scan.
     pub fn is_done(&self, folder: &StudyFolder) -> bool {
         folder.is_done(&self.step(), &self.inputs)
     }
@@ -202,19 +211,13 @@ impl<'a> ModelScan<'a> {
         step(&self.meta.task, &self.handle.name)
     }
 
-    /// Scans, going on where an interrupted run left off, and writes per-prompt results and scan file.
+    /// Scans, resuming an interrupted run, and writes the per-prompt file and the scan file.
     ///
     /// # Errors
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
         let (task, model) = (&self.meta.task, &self.handle.name);
-        if let Some(other) = &self.other {
-            display.note(&format!(
-                "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
-                other.provenance.weight_hash.get(..12).unwrap_or_default(),
-                origin(other)
-            ));
-        }
+        self.note_what_is_replaced(display);
         let n_heads = self.meta.scanned_heads().len();
         let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
         let heads = counted(n_heads, "head", "heads");
@@ -234,8 +237,30 @@ impl<'a> ModelScan<'a> {
         Ok(())
     }
 
-    /// Scans some heads as a part of a study, going on where an interrupted run left off, and writes per-prompt results alone:
-    /// the scan file is of all heads.
+    /// Says which scan of other weights, or of another device, will be gone when this one is done.
+    fn note_what_is_replaced(&self, display: Display) {
+        let Some(other) = &self.other else { return };
+        let (task, model) = (&self.meta.task, &self.handle.name);
+        if other.provenance.weight_hash != self.meta.provenance.weight_hash {
+            return display.note(&format!(
+                "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
+                other.provenance.weight_hash.get(..12).unwrap_or_default(),
+                origin(other)
+            ));
+        }
+        let kind = match (&other.device, &other.precision) {
+            (Some(device), Some(precision)) => format!("{device}, {precision}"),
+            _ => "a processor".to_owned(),
+        };
+        display.warn(&format!(
+            "{model:16} {task:12} will replace the scan that was made on {kind}, since this run computes on {}: {} keeps it",
+            self.handle.compute.kind(),
+            partial::options(&kind)
+        ));
+    }
+
+    /// Scans some heads as a part of a study, resuming an interrupted run, and writes only the per-prompt file: scan files
+    /// have all heads.
     ///
     /// # Errors
     /// See [`Self::run`].
@@ -253,15 +278,15 @@ impl<'a> ModelScan<'a> {
         Ok(())
     }
 
-    /// Whether this is how a scan was made, but for the heads.
+    /// Whether a scan was made in this way, apart from its heads.
     pub fn is_of(&self, meta: &ScanMeta) -> bool {
         ScanMeta { only_heads: None, ..meta.clone() } == ScanMeta { only_heads: None, ..self.meta.clone() }
     }
 
-    /// Writes a scan's per-prompt results and scan file.
+    /// Writes a scan's per-prompt file and scan file.
     ///
     /// # Errors
-    /// Results that do not fit each other, or files that cannot be written.
+    /// Inconsistent results, or files that cannot be written.
     pub fn keep(self, folder: &mut StudyFolder, per_prompt: &PerPromptScan) -> Result<ScanFile, CliError> {
         let (task, model) = (&self.meta.task, &self.handle.name);
         let scan = summarise_scan(per_prompt, &self.summary)?;
@@ -272,7 +297,7 @@ impl<'a> ModelScan<'a> {
         Ok(scan)
     }
 
-    /// Ablates the heads; returns what that gave, the file that keeps it until it is written, and the seconds it took.
+    /// Ablates the heads; returns the results, the file of partial results, and the seconds it took.
     fn ablate(
         &self,
         folder: &StudyFolder,
@@ -281,7 +306,8 @@ impl<'a> ModelScan<'a> {
     ) -> Result<(PerPromptScan, Partial, f64), CliError> {
         let (task, model) = (&self.meta.task, &self.handle.name);
         let n_heads = self.meta.scanned_heads().len();
-        let mut partial = folder.partial_scan(task, model, &self.inputs);
+        let mut partial = folder.partial_scan(task, model, &self.work, &self.handle.compute.kind());
+        partial.notes().for_each(|note| display.warn(&format!("{model:16} {task:12} {note}")));
         let known = std::mem::take(&mut partial.known);
         if !known.is_empty() {
             let n_known = known.iter().filter(|x| x.is_finite()).count();
@@ -302,7 +328,7 @@ impl<'a> ModelScan<'a> {
     }
 }
 
-/// Where a scanned model's files came from.
+/// The source of a scanned model's files.
 fn origin(meta: &ScanMeta) -> String {
     match meta.provenance.options.get(COMMIT).and_then(serde_json::Value::as_str) {
         Some(commit) => format!("{} at {commit}", meta.hf_name),
@@ -310,7 +336,7 @@ fn origin(meta: &ScanMeta) -> String {
     }
 }
 
-/// One model's baseline and its five strongest heads either way.
+/// One model's baseline and its five strongest heads in each direction.
 fn describe(text: &mut String, scan: &ScanFile, is_file: bool) {
     let head = |h: &cs_analysis::scan_file::HeadDelta| format!("L{}H{} {:+.3}", h.layer, h.head, h.delta);
     let list = |heads: &[cs_analysis::scan_file::HeadDelta]| {

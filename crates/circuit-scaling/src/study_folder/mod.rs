@@ -1,7 +1,7 @@
-//! A study's folder while a command writes to it: locked against a second run, and with a record of what was made from
-//! what, so that a step is left out whose inputs and outputs are as they were.
+//! A study's folder while a command writes to it: locked against a second run, with a record of every step's inputs
+//! and outputs, so that up-to-date steps are skipped.
 //!
-//! The record and the steps that are under way lie in `.circuit-scaling` inside the folder.
+//! The record and unfinished steps are in `.circuit-scaling` inside the folder.
 
 mod put;
 
@@ -20,17 +20,17 @@ use crate::error::CliError;
 use crate::measured::Measured;
 use crate::partial::Partial;
 
-/// A folder that this process alone writes to.
+/// A folder that only this process writes to.
 pub struct StudyFolder {
-    /// Where things lie in it.
+    /// The paths in it.
     pub layout: Layout,
-    /// What was found of it on other machines.
+    /// Results from other machines.
     pub measured: Measured,
     steps: BTreeMap<String, Step>,
     _lock: Option<File>,
 }
 
-/// What a finished step was made from, and what it made.
+/// The inputs and outputs of a finished step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Step {
     inputs: Digest256,
@@ -39,10 +39,10 @@ struct Step {
 }
 
 impl StudyFolder {
-    /// Refuses a path that cannot be a folder, without making one.
+    /// Rejects a path that cannot be a folder, without creating anything.
     ///
     /// # Errors
-    /// [`CliError::Out`] where the path, or a folder that it should lie in, is a file.
+    /// [`CliError::Out`] if the path, or one of its parents, is a file.
     pub fn check(out: &Path) -> Result<(), CliError> {
         match out.ancestors().find(|path| path.exists()) {
             Some(path) if !path.is_dir() => {
@@ -53,8 +53,8 @@ impl StudyFolder {
         }
     }
 
-    /// Makes the folder if need be, proves that it can be written, and locks it until this value is dropped or the
-    /// process ends, however it ends.
+    /// Creates the folder if necessary, checks that it is writable, and locks it until this value is dropped or
+    /// the process ends in any way.
     ///
     /// # Errors
     /// A folder that cannot be written; another run in it.
@@ -62,7 +62,7 @@ impl StudyFolder {
         Self::open_or(out, |source| Err(CliError::Out { path: out.to_owned(), source }))
     }
 
-    /// The same; `without_locks` says whether to go on where the file system has no locks.
+    /// The same; `without_locks` decides whether to continue if the file system has no locks.
     ///
     /// # Errors
     /// As [`Self::open`], and those of `without_locks`.
@@ -84,7 +84,7 @@ impl StudyFolder {
             }
         };
         let layout = Layout::new(out);
-        // A record that cannot be read says nothing: everything is made anew.
+        // If the record cannot be read, everything is redone.
         let steps = fs::read(own.join(STEPS))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -92,7 +92,7 @@ impl StudyFolder {
         Ok(Self { layout, measured: Measured::default(), steps, _lock: lock })
     }
 
-    /// Whether this step was done with these inputs, and what it made is still there, unchanged.
+    /// Whether this step was done with these inputs, and its outputs still exist unchanged.
     pub fn is_done(&self, step: &str, inputs: &Digest256) -> bool {
         self.steps.get(step).is_some_and(|done| {
             let is_unchanged = |(path, digest): (&PathBuf, &Digest256)| {
@@ -102,7 +102,7 @@ impl StudyFolder {
         })
     }
 
-    /// Whether this step was ever done, with any inputs: finding out what the inputs are may take long.
+    /// Whether this step was ever done, with any inputs, which is quicker to check than the inputs.
     pub fn has_done(&self, step: &str) -> bool {
         self.steps.contains_key(step)
     }
@@ -110,14 +110,14 @@ impl StudyFolder {
     /// Records that a step is done.
     ///
     /// # Errors
-    /// When an output cannot be read or the record cannot be written.
+    /// If an output cannot be read or the record cannot be written.
     pub fn done(&mut self, step: &str, inputs: Digest256, outputs: &[PathBuf]) -> Result<(), CliError> {
         let outputs = self.digests(self.layout.root(), outputs)?;
         self.steps.insert(step.to_owned(), Step { inputs, outputs });
         self.save()
     }
 
-    /// What files below `root` hold, by their paths there.
+    /// Hashes of the files below `root`, by relative path.
     fn digests(&self, root: &Path, paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Digest256>, CliError> {
         let digest = |path: &PathBuf| {
             let bytes = fs::read(path).map_err(|source| CliError::Out { path: path.clone(), source })?;
@@ -131,10 +131,10 @@ impl StudyFolder {
         Ok(write_bytes(&self.own(STEPS), text.as_bytes())?)
     }
 
-    /// Removes all results and all record of them.
+    /// Removes all results and their records.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// If something cannot be removed.
     pub fn forget(&mut self) -> Result<(), CliError> {
         let root = self.layout.root();
         let fail = |path: &Path| {
@@ -162,19 +162,23 @@ impl StudyFolder {
         own_file(&self.layout, name)
     }
 
-    /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
-    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> Partial {
-        Partial::read(
-            self.own(&format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model))),
-            inputs,
-        )
+    /// The partial scan left by an interrupted run, if it has these inputs, and where to save more of it.
+    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256, kind: &str) -> Partial {
+        let name = format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model));
+        Partial::read(&self.own(&name), inputs, kind)
     }
 
-    /// The same for a contrast's ablated sets of a model.
-    pub fn partial_ablation(&self, contrast: &Contrast, model: &str, inputs: &Digest256) -> Partial {
+    /// The same for a contrast's set ablation of a model.
+    pub fn partial_ablation(
+        &self,
+        contrast: &Contrast,
+        model: &str,
+        inputs: &Digest256,
+        kind: &str,
+    ) -> Partial {
         let name = format!("ablate_{}.partial", file_safe_name(model));
         let path = contrast.folder().map_or_else(|| self.own(&name), |folder| self.own(&folder).join(&name));
-        Partial::read(path, inputs)
+        Partial::read(&path, inputs, kind)
     }
 }
 

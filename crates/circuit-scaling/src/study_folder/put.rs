@@ -12,19 +12,19 @@ use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::progress::Display;
 
-/// Where, inside a study's folder, files are kept that were written or changed by hand and stood where the program writes.
+/// The folder, inside a study's folder, for files that were created or changed by hand at paths that the program writes.
 pub const EDITED: &str = "edited";
 
-/// Where files are written before they are moved into the study.
+/// The temporary folder for files before they are moved into the study.
 const DESK: &str = "new";
-/// How the names of steps begin whose files are being moved.
+/// Prefix of the names of steps whose files are being moved.
 const UNDER_WAY: &str = "under way";
 
 impl StudyFolder {
-    /// Has a step write its files, and records that it is done. `make` writes them below a layout of its own and returns their
-    /// paths there; they are then put into the study. What the step made another time and did not make now is taken away: it would
-    /// be taken for a result of these inputs. Nothing that was written or changed by hand is lost: it is moved to [`EDITED`], which
-    /// is said. Returns the paths in the study.
+    /// Runs a step that writes files, and records that it is done. `make` writes them to a temporary layout and returns their paths
+    /// there; they are then moved into the study. Earlier outputs of the step that it did not write again are removed, since they
+    /// would be mistaken for results of these inputs. Nothing that was created or changed by hand is lost: it is moved to
+    /// [`EDITED`], with a message. Returns the paths in the study.
     ///
     /// # Errors
     /// Those of `make`; files that cannot be written.
@@ -54,7 +54,7 @@ impl StudyFolder {
         Ok(paths)
     }
 
-    /// The same for a command that makes some of a study's files anew and leaves the others as they are.
+    /// The same for a command that rewrites some of a study's files and leaves the others unchanged.
     ///
     /// # Errors
     /// See [`Self::put`].
@@ -74,8 +74,8 @@ impl StudyFolder {
         Ok(paths)
     }
 
-    /// Has files written beside the study and moves them into it; returns what they hold. What they will hold is recorded
-    /// before the first is moved, so that a run that is killed in between knows its own files again.
+    /// Moves temporary files into the study and returns their hashes. The hashes are recorded before the first file is
+    /// moved, so that after a kill in between, the next run recognises the files as its own.
     fn place(
         &mut self,
         make: impl FnOnce(&Layout) -> Result<Vec<PathBuf>, CliError>,
@@ -115,7 +115,7 @@ impl StudyFolder {
         Ok(outputs)
     }
 
-    /// Forgets that these files are being moved: they are where they belong.
+    /// Records that these files have been moved.
     fn arrived(&mut self, outputs: &BTreeMap<PathBuf, Digest256>) {
         self.steps.retain(|name, step| {
             if name.starts_with(UNDER_WAY) {
@@ -125,12 +125,13 @@ impl StudyFolder {
         });
     }
 
-    /// Whether some step wrote this content to this path.
+    /// Whether a step wrote this content to this path.
     fn is_own(&self, path: &Path, content: &Digest256) -> bool {
         self.steps.values().any(|step| step.outputs.get(path) == Some(content))
     }
 
-    /// Moves a file that somebody wrote or changed to where no command writes, and says so.
+    /// Moves a file that was created or changed by hand to a folder that no command writes to, with a
+    /// message.
     fn set_aside(&self, path: &Path, display: Display) -> Result<(), CliError> {
         let root = self.layout.root();
         let (stem, extension) = (path.file_stem().unwrap_or_default(), path.extension());
@@ -150,11 +151,7 @@ impl StudyFolder {
         let fail = |source| CliError::Out { path: to.clone(), source };
         to.parent().map_or(Ok(()), fs::create_dir_all).map_err(fail)?;
         fs::rename(&from, &to).map_err(fail)?;
-        display.warn(&format!(
-            "{} was not as this program wrote it: kept as {}",
-            from.display(),
-            to.display()
-        ));
+        display.warn(&format!("{} was edited by hand: kept as {}", from.display(), to.display()));
         Ok(())
     }
 }
@@ -169,7 +166,7 @@ mod tests {
 
     const QUIET: Display = Display { mode: Mode::Quiet, verbose: false, whole: None, share: None };
 
-    /// Has a step write these files.
+    /// Runs a step that writes these files.
     fn put(folder: &mut StudyFolder, step: &str, files: &[(&str, &str)]) {
         let make = |layout: &Layout| {
             let write = |(name, text): &(&str, &str)| {
@@ -199,7 +196,7 @@ mod tests {
     #[test]
     fn what_was_changed_by_hand_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        // A file of somebody's own lies where a step will write, another beside it.
+        // A user's file is at a path that a step will write, another one next to it.
         fs::write(dir.path().join("a"), "mine").unwrap();
         fs::write(dir.path().join("other"), "mine").unwrap();
         let mut folder = StudyFolder::open(dir.path()).unwrap();
@@ -220,7 +217,7 @@ mod tests {
         ] {
             assert_eq!(text(&folder, name).as_deref(), content, "{name}");
         }
-        // What another step of the program wrote is not somebody's own.
+        // Output of another step is not a user's file.
         put(&mut folder, "y", &[("a", "3")]);
         put(&mut folder, "x", &[("a", "1")]);
         assert_eq!((text(&folder, "a").as_deref(), text(&folder, "edited/a-2")), (Some("1"), None));

@@ -13,6 +13,7 @@
 //! | `FAKE_CUDA_MEMORY` | bytes of memory | 1 GiB |
 //! | `FAKE_CUDA_LOST_AFTER` | launches after which a card is lost | never |
 //! | `FAKE_CUDA_LOST_CARD` | the only card that is | each |
+//! | `FAKE_CUDA_SLEEP` | milliseconds more for each of the last 50 launches before a card is lost | none |
 //! | `FAKE_CUDA_PINNED` | bytes of the program's memory that may be registered | any |
 //! | `FAKE_CUDA_WRONG` | if set, products are wrong by a thousandth | right |
 //!
@@ -357,6 +358,10 @@ driver! {
             }
             if card.lost.is_some() {
                 return card.status();
+            }
+            let is_ending = card.launches_left.is_some_and(|left| left < 50);
+            if let Some(more) = setting("FAKE_CUDA_SLEEP").filter(|_| is_ending) {
+                std::thread::sleep(std::time::Duration::from_millis(more));
             }
             let grid = [grid_x, grid_y, grid_z].map(|n| n as usize);
             // SAFETY: the caller passes as many arguments as the kernel has.

@@ -17,6 +17,9 @@ for (const section of [contrast && phaseSection, mapSection, rolesSection, scali
 showContrast(picked);
 if (fromAddress().model !== null) followAddress();
 addEventListener("popstate", followAddress);
+// What was drawn above a section has moved it away from where a link went.
+const section = fromAddress().model === null && document.getElementById(decoded(location.hash.slice(1)));
+if (section && location.hash) section.scrollIntoView({ behavior: "instant" });
 
 // ---- Theme and print ----------------------------------------------------------------------------------------------
 

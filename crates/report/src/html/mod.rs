@@ -88,6 +88,16 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
 /// The answer as it stands in the page, before any script runs.
 fn answer(answer: &Answer) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    // A number keeps its name and its interval beside it.
+    let unbroken = |text: &str| {
+        let text = text.replace(" = ", "\u{a0}=\u{a0}").replace("Δ ", "Δ\u{a0}").replace("≥ ", "≥\u{a0}");
+        let mut inside = false;
+        let keep = |sign: char| {
+            inside = (inside || sign == '[') && sign != ']';
+            if inside && sign == ' ' { '\u{a0}' } else { sign }
+        };
+        text.chars().map(keep).collect::<String>()
+    };
     let mut html = format!(
         "<h1 id=\"title\">{}</h1>\n<p id=\"subtitle\">{}</p>\n",
         escape(&answer.question),
@@ -101,7 +111,7 @@ fn answer(answer: &Answer) -> String {
             "<p class=\"verdict\" data-contrast=\"{}\"><strong>{}</strong> {}</p>\n",
             escape(&contrast).replace('"', "&quot;"),
             escape(&point.verdict),
-            escape(&point.numbers)
+            escape(&unbroken(&point.numbers))
         );
     }
     if let Some(caution) = &answer.caution {

@@ -106,7 +106,7 @@ fn measured(study: &Study) -> String {
         several => words::counted(several.len(), "model", "models"),
     };
     format!(
-        "{} of {of}, each ablated alone. Δ: how far the logit difference (correct − distractor) moves then; a negative Δ means that \
+        "{} of {of}, each ablated alone. Δ: how far that moves the logit difference (correct − distractor); a negative Δ means that \
          the head helps.",
         words::counted(n_heads, "head", "heads")
     )
@@ -264,12 +264,12 @@ fn shared_heads(model: &ClassifiedModel, tau: f64) -> String {
         ),
         n => {
             let on_both = match of(Category::Shared) {
-                0 => "none is".to_owned(),
-                1 => "1 is".to_owned(),
-                shared => format!("{} are", words::count(shared)),
+                0 => "none has".to_owned(),
+                1 => "1 has".to_owned(),
+                shared => format!("{} have", words::count(shared)),
             };
             format!(
-                "Of the {} heads with |Δ| ≥ {tau} logits on either task, {on_both} so on both.",
+                "Of the {} heads with |Δ| ≥ {tau} logits on a task, {on_both} it on both.",
                 words::count(n)
             )
         }
@@ -291,7 +291,7 @@ fn with_size(study: &ContrastStudy) -> String {
         "does not change clearly"
     };
     format!(
-        " With size it {change}: {} {} for each tenfold size (n = {}).",
+        " With size r {change}: {} {} for each tenfold size (n = {}).",
         words::signed_to(line.slope, 2),
         words::interval(interval, 2),
         law.n
@@ -354,13 +354,16 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
     let all: Vec<&Overlap> = study.overlaps.iter().filter(of_best).collect();
     let are_done = |o: &&&Overlap| o.info.tasks_not_done().is_empty();
     let mut own: Vec<&Overlap> = all.iter().filter(are_done).copied().collect();
-    let tasks = if own.len() == all.len() {
-        "pairs of tasks"
+    let of_model = study.effects.models.get(best).map_or(&[][..], |m| &m.tasks);
+    let n_done = of_model.iter().filter(|t| t.performance.does_task() != Some(false)).count();
+    // Said first where it is not every task, so that nobody reads "the tasks that it does share heads".
+    let (where_from, pairs) = if own.len() == all.len() {
+        (format!("In {name}, "), "pairs of tasks")
     } else if own.is_empty() {
         own = all;
-        "pairs of tasks that it does not both do"
+        (format!("In {name}, which does both tasks of no pair, "), "pairs of tasks")
     } else {
-        "pairs of the tasks that it does"
+        (format!("Of {} tasks, {name} does {n_done}: ", of_model.len()), "pairs of these")
     };
     own.sort_by(|a, b| b.pearson.estimate.unwrap_or(0.0).total_cmp(&a.pearson.estimate.unwrap_or(0.0)));
     let (Some(most), Some(least)) = (own.first(), own.last()) else {
@@ -373,9 +376,9 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
     let is_above = |o: &&&Overlap| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
     let n = own.len();
     let verdict = match own.iter().filter(is_above).count() {
-        0 => format!("In {name}, no sign that any of {n} {tasks} share heads."),
-        above if above == n => format!("In {name}, all {n} {tasks} share heads."),
-        above => format!("In {name}, {above} of {n} {tasks} share heads."),
+        0 => format!("{where_from}no sign that any of {n} {pairs} share heads."),
+        above if above == n => format!("{where_from}all {n} {pairs} share heads."),
+        above => format!("{where_from}{above} of {n} {pairs} share heads."),
     };
     let pair = |contrast: &Contrast| contrast.tasks().map(task_label).join(" and ");
     let numbers = format!(

@@ -1,4 +1,4 @@
-//! `parts`: a study cut into parts, or what that would give.
+//! `parts`: divides a study into parts, or shows what that would give.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -24,12 +24,13 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::Display;
 
-/// Time for timing this machine, all models together.
+/// Calibration time, for all models together.
 const CALIBRATION: Duration = Duration::from_secs(1);
-/// Machines that a dry run tries.
+/// Numbers of machines in a dry run.
 const MACHINES: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// Cuts a study and writes the plan, or says what that would give. `is_given` tells which options stand on the command line.
+/// Divides a study and writes the plan, or shows what that would give. `is_given` says which options are given on the
+/// command line.
 pub fn parts(
     args: &PartsArgs,
     is_given: impl Fn(&str) -> bool,
@@ -44,9 +45,17 @@ pub fn parts(
     let wave = plan.wave(&out)?;
     let mut text =
         describe(wave.kind, wave.parts.iter().map(|part| part.tflop).collect::<Vec<_>>().as_slice());
-    let longest = wave.parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
     let (n, out) = (args.parts, out.display());
-    let _ = writeln!(text, "A part takes up to about {} on a machine like this.", duration(longest));
+    let _ = match wave.longest() {
+        Some(seconds) => {
+            writeln!(text, "A part takes up to about {} on a machine like this.", duration(seconds))
+        }
+        None => writeln!(
+            text,
+            "How long a part takes is unknown: this machine does not have what parts run on ({}).",
+            plan.study.device.as_deref().unwrap_or("auto")
+        ),
+    };
     let _ = writeln!(
         text,
         "The plan is in {out}/parts/plan.json. Do {}, on any machines that have the folder:\n  circuit-scaling part 1 --out {out}\n\
@@ -56,8 +65,7 @@ pub fn parts(
     Ok(text)
 }
 
-/// Resolves and records a study's prompts, and writes the plan of its first wave; leaves the plan that is there already, if it is
-/// the same study's.
+/// Resolves and records a study's prompts, and writes the plan of its first wave; keeps an existing plan of the same study.
 ///
 /// # Errors
 /// A study that cannot be run, or the plan of another one in its folder.
@@ -102,7 +110,7 @@ pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Resul
     };
     let scans = lines::scans((&run.args, &run.handles), &prompts, is_done)?;
     let wave = match scans.lines.is_empty() {
-        false => Some(wave(&run.handles, WaveKind::Scans, &scans, n_parts)),
+        false => Some(wave(&run.handles, WaveKind::Scans, &scans, n_parts)?),
         true => experiments(&run, &prompts, n_parts)?,
     };
     plan.waves.push(wave.ok_or(PartsError::Nothing)?);
@@ -119,7 +127,7 @@ fn planned(handle: &ModelHandle) -> PlannedModel {
     }
 }
 
-/// The wave of what follows from gathered scans; `None` if the study asks for nothing of it.
+/// The wave of experiments after the scans are gathered; `None` if the study has none.
 ///
 /// # Errors
 /// Scans that are missing.
@@ -129,7 +137,7 @@ pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<O
     }
     let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
     let lines = experiment_lines((&run.args, &run.handles), prompts, &gathered.contrasts)?;
-    let mut wave = wave(&run.handles, WaveKind::Experiments, &lines, n_parts);
+    let mut wave = wave(&run.handles, WaveKind::Experiments, &lines, n_parts)?;
     let layout = &run.folder.layout;
     for handle in &run.handles {
         for set in prompts {
@@ -149,33 +157,33 @@ fn experiment_lines(
 ) -> Result<Lines, CliError> {
     let tokenized = handles.iter().map(|s| tokenize(prompts, s)).collect::<Result<Vec<_>, _>>()?;
     let layout = Layout::new(&args.tables.study.out);
-    let options = args.measure.scan_options();
-    let model = |(handle, tokenized)| {
+    let mut models = Vec::new();
+    for (handle, tokenized) in handles.iter().zip(&tokenized) {
+        let options = handle.scan_options(args.measure.scan_options());
         let model = Model { args, handle, tokenized, layout: &layout, options };
         let experiments = Experiments::of(&model, contrasts);
-        (model, experiments)
-    };
-    let models: Vec<(Model<'_>, Experiments)> =
-        handles.iter().zip(tokenized.iter().map(Vec::as_slice)).map(model).collect();
+        models.push((model, experiments));
+    }
     lines::experiments((args, handles), &models)
 }
 
 /// Lines cut into parts, with the time that each will take.
-fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) -> Wave {
+fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) -> Result<Wave, CliError> {
     let loading = lines::loading(handles);
-    let rates = rates(handles, CALIBRATION);
+    let rates = rates(handles, CALIBRATION)?;
     let part = |(index, pieces): (usize, &Vec<Piece>)| {
         let of_model = |pieces: &[Piece]| cost(pieces, &lines.lines, &loading);
         let by_model = pieces.chunk_by(|a, b| lines.lines[a.line].model == lines.lines[b.line].model);
-        let seconds = by_model.map(|of| of_model(of) / rates[lines.lines[of[0].line].model].dense).sum();
+        let of_rate = |of: &[Piece]| Some(of_model(of) / rates[lines.lines[of[0].line].model]?.dense);
+        let seconds = by_model.map(of_rate).sum();
         let units = pieces.iter().map(|piece| lines.unit(piece)).collect();
         Part { part: index + 1, tflop: of_model(pieces) / 1e12, seconds, units }
     };
     let parts = cut(&lines.lines, &loading, n_parts).iter().enumerate().map(part).collect();
-    Wave { kind, threads: rayon::current_num_threads(), scans: Default::default(), parts }
+    Ok(Wave { kind, threads: rayon::current_num_threads(), scans: Default::default(), parts })
 }
 
-/// How equal parts are.
+/// How balanced the parts are.
 fn describe(kind: WaveKind, tflop: &[f64]) -> String {
     let done: Vec<f64> = tflop.iter().copied().filter(|&cost| cost > 0.0).collect();
     let (low, high) = done.iter().fold((f64::MAX, 0.0f64), |(l, h), &c| (l.min(c), h.max(c)));
@@ -206,7 +214,7 @@ fn significant(x: f64) -> String {
     }
 }
 
-/// What parts would cost, and what more machines would bring. Nothing is written, and no weights are read.
+/// What parts would cost, and the speed-up from more machines. Writes nothing and reads no weights.
 fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<String, CliError> {
     let CheckedRun { args, tasks, contrasts, .. } = checked;
     let handles = ModelHandle::fetch_all(&args.measure.models, display)?;
@@ -234,7 +242,7 @@ fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<Stri
         let again = of_wave.iter().sum::<f64>() / total - 1.0;
         let _ = writeln!(
             text,
-            "  the dearest costs {:.1}% more than the cheapest; {:.1}% on top of one machine's {} TFLOP is done again",
+            "  the most expensive part costs {:.1}% more than the cheapest; repeated work adds {:.1}% to one machine's {} TFLOP",
             100.0 * (high / low - 1.0),
             100.0 * again,
             significant(total / 1e12)
@@ -252,8 +260,7 @@ fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<Stri
     }
     let _ = writeln!(
         text,
-        "Equal machines, one part each at a time; experiments are counted as where all random sets are run. Gathering is not \
-         counted."
+        "Equal machines, one part each at a time; experiments are counted with all random sets. Gathering is not counted."
     );
     Ok(text)
 }

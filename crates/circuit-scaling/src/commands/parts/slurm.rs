@@ -18,16 +18,16 @@ use crate::stop::REQUEUE;
 
 /// Expected times are for an idle machine like the one that planned.
 const TIME_MARGIN: f64 = 2.0;
-/// Seconds beside the work: start, hashing of weights, a busy file system.
+/// Additional seconds: start-up, hashing of weights, a busy file system.
 const TIME_BESIDE: f64 = 600.0;
-/// Loading takes up to this much of the float32 weights.
+/// Peak memory of loading, as a multiple of the float32 weights.
 const WEIGHTS_MARGIN: f64 = 1.15;
-/// Bytes beside weights and activations.
+/// Bytes in addition to weights and activations.
 const MEMORY_BESIDE: usize = 1 << 30;
-/// How often a task that was killed goes back into the queue by itself.
+/// How often a killed task is requeued automatically.
 const RESTARTS: u32 = 3;
 
-/// Where the script of the parts lies.
+/// The path of the parts' script.
 pub fn part_script(out: &Path) -> PathBuf {
     folder(out).join("part.sbatch")
 }
@@ -36,7 +36,8 @@ fn gather_script(out: &Path) -> PathBuf {
     folder(out).join("gather.sbatch")
 }
 
-/// Cuts a study, writes its job scripts and submits them, or prints them and how they would be submitted.
+/// Divides a study, writes its job scripts and submits them, or prints the scripts and the commands that
+/// would submit them.
 pub fn slurm(
     args: &SlurmArgs,
     is_given: impl Fn(&str) -> bool,
@@ -58,6 +59,12 @@ pub fn slurm(
     let scripts = [(part_script(&out), job.part()), (gather_script(&out), job.gather())];
     for (path, script) in &scripts {
         write_bytes(path, script.as_bytes())?;
+    }
+    if wave.longest().is_none() {
+        display.warn(
+            "this machine does not have the device that parts run on, so how long they take is unknown: the script asks for no time, \
+             which --sbatch \"--time=…\" does",
+        );
     }
     let has_second = wave.kind == WaveKind::Scans && stages.iter().any(|s| s.runs_experiments());
     let steps = steps(&out, has_second);
@@ -86,12 +93,12 @@ pub fn slurm(
 struct Step {
     script: PathBuf,
     what: &'static str,
-    /// How it waits for the job before.
+    /// How it depends on the previous job.
     after: Option<&'static str>,
 }
 
 impl Step {
-    /// What `sbatch` is told.
+    /// The arguments of `sbatch`.
     fn arguments(&self, before: &str) -> Vec<String> {
         let mut arguments = vec!["--parsable".to_owned()];
         if let Some(after) = self.after {
@@ -103,8 +110,8 @@ impl Step {
     }
 }
 
-/// Parts and gathering of both waves: gathering waits for all parts, however they end, and says what is missing; the second wave
-/// waits for the scans to be whole.
+/// Parts and gathering of both waves: gathering waits until all parts have ended, and reports what is missing; the second wave
+/// waits for the scans to be complete.
 fn steps(out: &Path, has_second: bool) -> Vec<Step> {
     let step = |script: PathBuf, what, after| Step { script, what, after };
     let mut steps = vec![
@@ -126,7 +133,7 @@ fn submit(arguments: &[String], out: &Path) -> Result<String, PartsError> {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(fail(said.trim().lines().collect::<Vec<_>>().join("; ")));
     }
-    // With several clusters the job's number comes before the cluster's name.
+    // With several clusters, the output is the job's number followed by the cluster's name.
     let said = String::from_utf8_lossy(&output.stdout);
     Ok(said.trim().split(';').next().unwrap_or_default().to_owned())
 }
@@ -142,16 +149,16 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// What both scripts ask for.
-    fn head(&self, name: &str, log: &str, seconds: f64, cards: usize) -> String {
+    fn head(&self, name: &str, log: &str, seconds: Option<f64>, cards: usize) -> String {
         let largest = self.plan.models.iter().map(|m| m.weight_bytes).max().unwrap_or(0);
         let bytes = (WEIGHTS_MARGIN * largest as f64) as usize + self.plan.memory + MEMORY_BESIDE;
         let log = folder(self.out).join("logs").join(log);
         let mut text = format!(
-            "#!/bin/bash\n#SBATCH --job-name={name}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}M\n#SBATCH --time={}\n\
+            "#!/bin/bash\n#SBATCH --job-name={name}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}M\n{}\
              #SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --signal=B:TERM@60\n#SBATCH --output={}\n",
             self.args.cpus,
             bytes.div_ceil(1 << 20),
-            time(seconds),
+            seconds.map_or_else(String::new, |seconds| format!("#SBATCH --time={}\n", time(seconds))),
             option(&log)
         );
         if cards > 0 {
@@ -163,14 +170,13 @@ impl Job<'_> {
         text
     }
 
-    /// Seconds of a part on the cores that are asked for, with a margin.
-    fn seconds(&self) -> f64 {
-        let longest = self.wave.parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
-        let here = self.wave.threads as f64 / f64::from(self.args.cpus);
-        TIME_MARGIN * longest * here + TIME_BESIDE
+    /// Seconds of a part on the cores that are asked for, or on a card, with a margin; unknown where the plan does not know them.
+    fn seconds(&self) -> Option<f64> {
+        let here = if self.cards() > 0 { 1.0 } else { self.wave.threads as f64 / f64::from(self.args.cpus) };
+        Some(TIME_MARGIN * self.wave.longest()? * here + TIME_BESIDE)
     }
 
-    /// Graphics cards that a part runs on, as the study asks for them.
+    /// Number of GPUs for a part, as requested by the study.
     fn cards(&self) -> usize {
         match self.plan.study.device.as_deref().map(str::parse) {
             Some(Ok(DeviceChoice::Only(Device::Cuda(cards)))) => cards.len(),
@@ -185,20 +191,19 @@ impl Job<'_> {
     }
 
     fn gather(&self) -> String {
-        self.head("circuit-scaling-gather", "gather-%j.log", self.seconds().max(6.0 * TIME_BESIDE), 0)
-            + "\n"
-            + &self.body("gather")
+        let seconds = self.seconds().unwrap_or(0.0).max(6.0 * TIME_BESIDE);
+        self.head("circuit-scaling-gather", "gather-%j.log", Some(seconds), 0) + "\n" + &self.body("gather")
     }
 
     fn body(&self, command: &str) -> String {
         let out = word(&self.out.display().to_string());
         format!(
-            "# The program keeps what it found when SLURM signals that the time is nearly over, and ends with code {REQUEUE}: the task\n\
-             # goes back into the queue and goes on from there. One that was killed does so {RESTARTS} times.\n\
+            "# The program saves its results when SLURM signals that the time limit is near, and exits with code {REQUEUE}: the task\n\
+             # is then requeued and resumes. A killed task is requeued {RESTARTS} times.\n\
              {} --threads \"$SLURM_CPUS_PER_TASK\" {command} --out {out} &\n\
              program=$!\n\
              trap 'kill -TERM \"$program\"' TERM\n\
-             # A trap ends the waiting, so it begins again for as long as the program is there.\n\
+             # A trap interrupts `wait`, so repeat it for as long as the program is running.\n\
              while :; do\n    \
                  wait \"$program\"\n    \
                  code=$?\n    \
@@ -213,14 +218,14 @@ impl Job<'_> {
     }
 }
 
-/// Whole minutes as SLURM writes times: days-hours:minutes:seconds.
+/// Whole minutes in SLURM's format: days-hours:minutes:seconds.
 fn time(seconds: f64) -> String {
     let minutes = (seconds / 60.0).ceil().max(1.0) as u64;
     let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     format!("{days}-{hours:02}:{minutes:02}:00")
 }
 
-/// A word of a shell's command.
+/// A quoted word for a shell command.
 fn word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+$".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! `run`: the whole study, from models to the page with everything on it, stage by stage.
+//! `run`: the whole study, from models to the page, stage by stage.
 
 mod tables;
 
@@ -9,14 +9,14 @@ use cs_analysis::layout::Layout;
 use cs_analysis::study::Study;
 use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
 use cs_circuits::task::Task;
+use cs_engine::Compute;
 use cs_engine::intervention::Stream;
-use cs_engine::{Compute, Device};
 use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
 use super::checked::CheckedRun;
-use super::costs::{StageCost, costs};
+use super::costs::{StageCost, costs, time};
 use super::experiment::StudyHeads;
 use super::places::where_to_look;
 use super::plan::duration;
@@ -32,12 +32,14 @@ use crate::progress::{Display, Step, Whole};
 use crate::study_file::StudyFile;
 use crate::study_folder::StudyFolder;
 
-/// Time for timing this machine at the start of a run.
+/// Calibration time at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
-/// The study's choices, in its folder.
+/// Operations below which a card is not timed: the run would end before anyone had read the estimate.
+const WORTH_TIMING: f64 = 3e14;
+/// The study's settings, in its folder.
 const STUDY_FILE: &str = "study.toml";
 
-/// Does every stage that was asked for and is not done yet. `is_given` tells which options stand on the command line.
+/// Runs every requested stage that is not done yet. `is_given` says which options are given on the command line.
 pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
     let checked = CheckedRun::filled(args, is_given)?;
     let compute = checked.args.measure.device.choose(display)?;
@@ -46,33 +48,32 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         check_memory(&run.folder, &run.handles, &run.tasks)?;
     }
     run.write_study()?;
-    if *compute.device() == Device::Cpu {
-        run.say_what_it_takes()?;
-    }
+    run.say_what_it_takes()?;
     run.all_stages()
 }
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Run {
     pub args: RunArgs,
     stages: Vec<Stage>,
     pub tasks: Vec<Task>,
-    /// Pairs of them that are compared.
+    /// The pairs of tasks to compare.
     pub contrasts: Vec<Contrast>,
     pub handles: Vec<ModelHandle>,
     pub folder: StudyFolder,
-    /// What the folder holds beside all this.
+    /// What the folder has apart from this.
     rest: Rest,
     display: Display,
-    /// The tables, once a stage needed them.
+    /// The tables, once a stage has needed them.
     study: Option<Study>,
 }
 
 impl Run {
-    /// A run of checked options in their folder, of models on `compute`. `may_download` tells whether models may be asked for on the Hub.
+    /// Opens a run with checked options in its folder, with models on `compute`. `may_download` says whether models may be downloaded
+    /// from the Hub.
     ///
     /// # Errors
-    /// Models that cannot be read, a folder that another run works in, or scans in it that this run's do not belong beside.
+    /// Models that cannot be read, a folder in use by another run, or existing scans that do not belong with this run's.
     pub fn open(
         checked: CheckedRun,
         compute: &Compute,
@@ -103,14 +104,14 @@ impl Run {
         Ok(run)
     }
 
-    /// What this run asks for, as against what lies in its folder.
+    /// The scope of this run, as opposed to what is in its folder.
     fn asked<'a>(&'a self, tasks: &'a [String], models: &'a [String]) -> Asked<'a> {
         let scans = self.stages.contains(&Stage::Scan);
         let measure = scans.then_some(&self.args.measure);
         Asked { tasks, models, contrasts: &self.contrasts, measure }
     }
 
-    /// The stages to do, in order.
+    /// The stages to run, in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
@@ -125,7 +126,7 @@ impl Run {
         self.tasks.iter().map(|task| task.name().to_owned()).collect()
     }
 
-    /// The study's choices, all of them stated.
+    /// All settings of the study, made explicit.
     pub fn study_file(&self) -> StudyFile {
         let models = if self.args.measure.models.is_empty() {
             self.handles.iter().map(|s| s.name.clone()).collect()
@@ -135,8 +136,8 @@ impl Run {
         StudyFile::of(&self.args, models)
     }
 
-    /// Writes `study.toml`: the choices of this run and what the folder held before. One that says the same in other words stays as
-    /// it is.
+    /// Writes `study.toml`: the settings of this run combined with those already in the folder. An equivalent existing file is left
+    /// unchanged.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -158,10 +159,10 @@ impl Run {
         self.folder.put("study", inputs, self.display, write).map(drop)
     }
 
-    /// Does every stage that is not done yet; returns what there is to say of the study.
+    /// Runs every stage that is not done yet; returns a summary of the study.
     ///
     /// # Errors
-    /// Whatever keeps a stage from being done.
+    /// Any error of a stage.
     pub fn all_stages(&mut self) -> Result<String, CliError> {
         let mut text = String::new();
         let stages = self.stages.clone();
@@ -181,11 +182,11 @@ impl Run {
         Ok(text + &where_to_look(&self.folder.layout, &stages, &self.tasks))
     }
 
-    /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. Prompts that
-    /// cannot be had are not counted: the stage that needs them says why.
+    /// Estimates and reports the time of the stages that are not done yet, and shows the remaining time from then on. Prompts
+    /// that cannot be resolved are not counted: the stage that needs them reports the error.
     ///
     /// # Errors
-    /// A stage that cannot be done with these options.
+    /// A stage that is impossible with these options.
     fn say_what_it_takes(&mut self) -> Result<(), CliError> {
         let prompts = |task| match self.stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
@@ -196,7 +197,7 @@ impl Run {
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else {
             return Ok(());
         };
-        let costs = costs(&self.args, &self.handles, &prompts, CALIBRATION)?;
+        let mut costs = costs(&self.args, &self.handles, &prompts)?;
         let is_done = |cost: &StageCost| match cost.stage {
             Stage::Scan => {
                 self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
@@ -209,11 +210,17 @@ impl Run {
             }
             stage => self.folder.has_done(&format!("{} {}", stage.name(), cost.model)),
         };
-        let steps: Vec<Step> = costs
-            .iter()
-            .filter(|cost| !is_done(cost))
-            .map(|cost| Step { stage: cost.stage.name(), model: cost.model.clone(), seconds: cost.seconds() })
-            .collect();
+        costs.retain(|cost| !is_done(cost));
+        let work: f64 = costs.iter().map(|cost| cost.cost.dense + cost.cost.attention).sum();
+        if self.handles.iter().any(|handle| handle.compute.is_card()) && work < WORTH_TIMING {
+            return Ok(());
+        }
+        time(&mut costs, &self.handles, CALIBRATION)?;
+        let step = |cost: &StageCost| {
+            let seconds = cost.seconds()?;
+            Some(Step { stage: cost.stage.name(), model: cost.model.clone(), seconds })
+        };
+        let steps: Vec<Step> = costs.iter().filter_map(step).collect();
         let seconds = |of: &str| -> f64 {
             steps.iter().filter(|s| of.is_empty() || s.stage == of).map(|s| s.seconds).sum()
         };
@@ -258,8 +265,8 @@ impl Run {
         Ok(())
     }
 
-    /// The prompts of a task. Where the folder's were drawn with other options, and only for models of this run, they are
-    /// drawn again, and all scans with them; models that are not part of the run would be left with other questions.
+    /// The prompts of a task. If the folder's prompts were drawn with other options, and only for models of this run,
+    /// they are drawn again, and all scans redone; otherwise models outside the run would be left with other prompts.
     pub fn resolve(&self, task: &Task) -> Result<PromptSet, CliError> {
         let (layout, measure) = (&self.folder.layout, &self.args.measure);
         let result = resolve(layout, task, measure, &self.handles);
@@ -273,14 +280,14 @@ impl Run {
         let tokenizers: Vec<&dyn Tokenize> = self.handles.iter().map(|s| s as &dyn Tokenize).collect();
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
-            "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
+            "{}: {field} was {recorded} and is now {asked}: prompts are drawn again",
             task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
         resolve(layout, task, measure, &self.handles)
     }
 
-    /// Reads where every head attends at the last token, and which roles heads play.
+    /// Measures where every head attends at the last token, and head roles.
     fn attend(&mut self) -> Result<(), CliError> {
         let effects = self.study()?.effects.clone();
         let memory = self.args.measure.memory;
@@ -305,7 +312,7 @@ impl Run {
         Ok(())
     }
 
-    /// Ablates sets of hero heads against random sets.
+    /// Ablates sets of hero heads and random sets.
     fn ablate(&mut self) -> Result<(), CliError> {
         let contrasts = self.hero_heads()?;
         let effort = &self.args.measure.effort;

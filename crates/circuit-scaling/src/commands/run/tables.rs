@@ -13,12 +13,13 @@ use serde_json::json;
 
 use super::Run;
 use crate::commands::places::found;
-use crate::commands::tables::study_text;
+use crate::commands::presentation::STYLED;
+use crate::commands::tables::text;
 use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::study_folder::own_file;
 
-/// What the tables show in words, among the program's own files.
+/// The summary of the tables, among the program's own files.
 const SUMMARY: &str = "summary.txt";
 
 impl Run {
@@ -31,7 +32,7 @@ impl Run {
                 .map_err(|source| CliError::Out { path: summary, source });
         }
         let study = self.make_study()?;
-        let text = study_text(&study);
+        let text = text::study(&study);
         self.folder.put("tables", inputs, self.display, |layout| {
             let summary = own_file(layout, SUMMARY);
             write_bytes(&summary, text.as_bytes())?;
@@ -41,7 +42,7 @@ impl Run {
         Ok(text)
     }
 
-    /// The scans that tables are made of: this run's, and the others in its folder.
+    /// The scans for the tables: this run's, and the others in its folder.
     fn scanned(&self) -> Vec<(String, Vec<String>)> {
         let (own, tasks) = (self.names(), self.task_names());
         let of_rest = |task: &String| self.rest.scanned.iter().find(|(name, _)| name == task);
@@ -53,7 +54,7 @@ impl Run {
         tasks.iter().map(with_rest).chain(further).collect()
     }
 
-    /// The contrasts that tables are made of.
+    /// The contrasts for the tables.
     fn all_contrasts(&self) -> Vec<Contrast> {
         self.contrasts.iter().chain(&self.rest.contrasts).cloned().collect()
     }
@@ -86,19 +87,28 @@ impl Run {
         if self.study.is_none() {
             self.study = Some(self.make_study()?);
         }
-        // It was put there above if it was missing.
+        // It was set above if it was missing.
         self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
     }
 
     /// Draws the figures.
     pub(super) fn figures(&mut self) -> Result<(), CliError> {
         let mut missing = Vec::new();
+        let styled = self.folder.layout.figures().join(STYLED);
+        let mut is_behind = false;
         self.present("figures", |study, extras, layout| {
+            is_behind = styled.is_dir();
             let drawn = draw_all(study, extras, &layout.figures(), &[Format::Png, Format::Svg])?;
             missing = drawn.not_drawn;
             Ok(drawn.files)
         })?;
         missing.iter().for_each(|m| self.display.note(&format!("not drawn: {}: {}", m.name, m.why)));
+        if is_behind {
+            self.display.note(&format!(
+                "{} shows the study as it was: draw those figures again with circuit-scaling plot",
+                styled.display()
+            ));
+        }
         Ok(())
     }
 
@@ -118,7 +128,7 @@ impl Run {
         })
     }
 
-    /// A stage that shows what the earlier ones found, unless it has shown just that already.
+    /// Runs a presentation stage, unless its inputs are unchanged.
     fn present(
         &mut self,
         stage: &str,
