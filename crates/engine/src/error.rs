@@ -148,7 +148,7 @@ pub enum EngineError {
     NotFinite,
     /// The model's files could not be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
     /// The device failed.
     #[error("{device}: {problem}")]
     Device {
@@ -160,4 +160,10 @@ pub enum EngineError {
     /// The receiver of results asked to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<LoadError> for EngineError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
 }
