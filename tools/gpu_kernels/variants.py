@@ -49,7 +49,7 @@ HIDDEN = {
     120: (Tile(128, 64, 32, 8, 4, 1),),
 }
 # Where rows of float32 begin anywhere, which small models alone have.
-ODD = Tile(64, 64, 64, 4, 2, 1)
+ODD = Tile(64, 64, 64, 8, 2, 1)
 WIDTHS_OF_ROWS = (256, 1024, 2048, 4096, 8192)
 WIDTHS_OF_HEADS = (32, 64, 128, 256)
 
@@ -88,29 +88,28 @@ def products(arch, ptx):
         sizes = "M:i N:i K:i two:i pair:i scale:f ld_w:i "
         sixteen = dict.fromkeys(("hi", "lo", "w", "w_lo", "K", "ld_w"), 16)
 
-        def variants(name, function, types, aligned, fours, tiles, **constants):
-            for tile, suffix, four in [(t, t.name, dict.fromkeys(fours, 4)) for t in tiles[:1 if ptx else None]] + [(ODD, "odd", {})]:
-                warps = 8 if tile is ODD and arch == 120 else tile.warps
-                shape = dict(LO=lo, BM=tile.bm, BN=tile.bn, BK=tile.bk, GROUP=8, PIECES=tile.pieces)
-                yield Variant(f"{name}_{suffix}", function, types, constants | shape, sixteen | aligned | four, warps, tile.stages, False)
+        def variant(name, tile, function, types, aligned, **constants):
+            shape = dict(LO=lo, BM=tile.bm, BN=tile.bn, BK=tile.bk, GROUP=8, PIECES=tile.pieces)
+            return Variant(name, function, types, constants | shape, sixteen | aligned, tile.warps, tile.stages, False)
 
-        yield from variants(f"product_{half}", product.product,
-                            parameters(parts + "out:*f residual:*f source:*i " + sizes + "ld_out:i has_residual:i source_of:i"),
-                            dict(out=16, residual=16), ("ld_out", "N"), PLAIN[arch])
+        def tiled(name, tiles, *rest, **constants):
+            return (variant(f"{name}_{tile.name}", tile, *rest, **constants) for tile in tiles[:1 if ptx else None])
+
+        types = parameters(parts + "out:*f residual:*f source:*i " + sizes + "ld_out:i has_residual:i source_of:i")
+        outs = dict(out=16, residual=16)
+        yield from tiled(f"product_{half}", PLAIN[arch], product.product, types, outs | dict(ld_out=4, N=4))
+        yield variant(f"product_{half}_odd", ODD, product.product, types, outs)
         for act in ("sig", "erf"):
-            outs = dict(out_hi=16, out_lo=16, ld_out=16, plain=16)
+            outs = dict(out_hi=16, out_lo=16, ld_out=16, plain=16, ld_plain=4, N=4)
             tail = "ld_plain:i ld_out:i per_run:i a:f b:f"
             halves_out = f"out_hi:{pointer} out_lo:{pointer} "
             # The first tile alone where no model that is common has such halves or such a gate.
-            is_common = half == "f16"
-            yield from variants(f"product_act_{half}_{act}", product.product_act,
-                                parameters(parts + halves_out + "plain:*f plain_of:*i " + sizes + tail), outs, ("ld_plain", "N"),
-                                HIDDEN[arch][:None if is_common else 1], ERF=act == "erf")
-            is_common = act == "sig"
-            yield from variants(f"product_gate_{half}_{act}", product.product_gate,
-                                parameters(parts + halves_out + "plain:*f plain_of:*i plain_up:*f up:*f " + sizes + tail),
-                                outs | dict(plain_up=16, up=16), ("ld_plain", "N"), HIDDEN[arch][:None if is_common else 1],
-                                ERF=act == "erf")
+            types = parameters(parts + halves_out + "plain:*f plain_of:*i " + sizes + tail)
+            yield from tiled(f"product_act_{half}_{act}", HIDDEN[arch][:None if half == "f16" else 1], product.product_act, types, outs,
+                             ERF=act == "erf")
+            types = parameters(parts + halves_out + "plain:*f plain_of:*i plain_up:*f up:*f " + sizes + tail)
+            yield from tiled(f"product_gate_{half}_{act}", HIDDEN[arch][:None if act == "sig" else 1], product.product_gate, types,
+                             outs | dict(plain_up=16, up=16), ERF=act == "erf")
     for stored, pointer in (("f32", "*fp32"), ("f16", "*fp16"), ("bf16", "*bf16"), ("pair", "*fp16")):
         yield Variant(f"product_f32_{stored}", product.product_f32,
                       parameters(f"x:*f w:{pointer} w_lo:{pointer} bias:*f out:*f residual:*f source:*i M:i N:i K:i scale:f ld_w:i "

@@ -26,6 +26,7 @@ mod kernels;
 mod memory;
 mod module;
 mod sys;
+mod tiles;
 
 pub use context::Context;
 pub use driver::{DRIVER_VARIABLE, Device, Driver};
@@ -34,3 +35,4 @@ pub use kernels::{Kernel, Kernels, Manifest, Part, Shape, TIMES_VARIABLE};
 pub use memory::{Array, Element};
 pub use module::Arguments;
 pub use sys::Address;
+pub use tiles::ProductShape;

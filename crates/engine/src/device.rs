@@ -332,9 +332,10 @@ fn driver_and_devices() -> Result<(cs_cuda::Driver, Vec<cs_cuda::Device>), cs_cu
     Ok((driver, devices))
 }
 
-/// A card as far as results depend on it: its model and its driver.
+/// A card as far as results depend on it: its model, its driver, and what is started on it.
 fn card_name(driver: &cs_cuda::Driver, device: &cs_cuda::Device) -> String {
-    format!("cuda {} (driver for CUDA {})", device.name, driver.version_text())
+    let kernels = cs_cuda::Manifest::carried().map_or_else(|_| String::new(), |manifest| manifest.version());
+    format!("cuda {} (driver for CUDA {}, kernels {kernels})", device.name, driver.version_text())
 }
 
 /// The kind of processor, as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.

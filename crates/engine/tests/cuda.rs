@@ -67,7 +67,9 @@ fn effects_others() {
 fn compare(name: &str, precision: Precision) {
     let host = decoder(name).on(&Compute::delta(precision)).unwrap();
     let card = on_card(name, precision);
-    assert_eq!(card.compute().kind(), format!("cuda Fake card 0 (driver for CUDA 12.8), {precision}"));
+    let kernels = cs_cuda::Manifest::carried().unwrap().version();
+    let kind = format!("cuda Fake card 0 (driver for CUDA 12.8, kernels {kernels}), {precision}");
+    assert_eq!(card.compute().kind(), kind);
     let prompts = Expected::read(name).prompts();
     let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
     let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();

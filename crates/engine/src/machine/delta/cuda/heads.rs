@@ -111,8 +111,13 @@ impl Card {
     fn launch_attention(&self, what: &Attention<'_>, (second, third): (usize, usize)) -> Result<()> {
         let Attention { tree, scores, q, kv, z, delta, target, sites } = what;
         let arrays = tree.arrays.as_ref().ok_or_else(missing)?;
-        let again = if sites.is_some() { "again_" } else { "" };
-        let kernel = self.kernel(&format!("attend_{again}{}", fitting(&HEAD_WIDTHS, scores.d_head)))?;
+        let kind = match sites {
+            Some(_) => "again_",
+            // Heads that begin anywhere.
+            None if !scores.d_head.is_multiple_of(4) => "odd_",
+            None => "",
+        };
+        let kernel = self.kernel(&format!("attend_{kind}{}", fitting(&HEAD_WIDTHS, scores.d_head)))?;
         assert_eq!(kernel.shape.bq, QUERIES, "queries of a tile");
         let z = z.map(Floats::get).transpose()?;
         let dq = delta.map(|delta| delta.q.get()).transpose()?;
