@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
-use cs_engine::Compute;
+use cs_circuits::scan::ScanOptions;
 use cs_engine::decoder::Decoder;
+use cs_engine::{Compute, Halves, Options};
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
 use cs_model::spec::ModelSpec;
@@ -157,6 +158,30 @@ impl ModelHandle {
             }
             handle.compute = compute;
         }
+    }
+
+    /// How heads are ablated, where the memory that may be used is the device's: what is free on a card bounds a run there, and
+    /// nothing else does.
+    pub fn scan_options(&self, options: ScanOptions) -> ScanOptions {
+        match self.compute.is_card() {
+            true => ScanOptions { engine: Options { memory: usize::MAX >> 8 }, ..options },
+            false => options,
+        }
+    }
+
+    /// What its checkpoint stores numbers as.
+    pub fn halves(&self) -> Halves {
+        match &self.info.checkpoint.dtypes()[..] {
+            [dtype] if dtype == "F16" => Halves::F16,
+            [dtype] if dtype == "BF16" => Halves::Bf16,
+            _ => Halves::None,
+        }
+    }
+
+    /// Bytes of its weights where it runs: halves stay halves on a card, and float32 is as large in two parts of them.
+    pub fn weight_bytes(&self) -> usize {
+        let each = if self.compute.is_card() && self.halves() != Halves::None { 2 } else { 4 };
+        each * self.info.checkpoint.n_params()
     }
 
     /// Loads the weights to where the model runs.

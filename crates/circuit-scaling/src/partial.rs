@@ -1,9 +1,10 @@
 //! What a step has found so far, kept on disk.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cs_analysis::file_name::file_safe_name;
 use cs_analysis::files::write_atomic;
 
 use crate::digest::Digest256;
@@ -13,24 +14,54 @@ use crate::stop;
 /// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
 /// where it was.
 ///
-/// The file is the hash of the step's inputs as text, then the numbers as little-endian float32.
+/// Every kind of device has a file of its own: results of different kinds are not mixed, and none is lost because a run went on
+/// elsewhere. It is the hash of the step's inputs as text and the kind, a line each, then the numbers as little-endian float32.
 pub struct Partial {
     path: PathBuf,
-    inputs: Digest256,
+    head: String,
+    kind: String,
     /// What is known already; empty where nothing is.
     pub known: Vec<f32>,
+    /// What other kinds of devices have found of the same: the kind, and how much.
+    elsewhere: Vec<(String, f64)>,
     next_write: Instant,
 }
 
+/// How the part of a file's name begins that says the kind of device: no name of a model or task has it.
+const KIND: char = '~';
+
 impl Partial {
-    /// What is known under these inputs, in this file.
-    pub fn read(path: PathBuf, inputs: &Digest256) -> Self {
-        let bytes = fs::read(&path).unwrap_or_default();
-        let known = match bytes.strip_prefix(inputs.as_str().as_bytes()) {
-            Some(numbers) => numbers.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            None => vec![],
+    /// What is known under these inputs, which say nothing of the device, on this [kind](cs_engine::Compute::kind) of one. `path` is
+    /// that of the files but for the kind.
+    pub fn read(path: &Path, inputs: &Digest256, kind: &str) -> Self {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let own = path.with_file_name(format!("{stem}{KIND}{}.partial", file_safe_name(kind)));
+        let head = format!("{}\n{kind}\n", inputs.as_str());
+        let known = fs::read(&own).ok().and_then(|bytes| Some(numbers(bytes.strip_prefix(head.as_bytes())?)));
+        let of_other = |path: PathBuf| {
+            let bytes = fs::read(path).ok()?;
+            let rest = bytes.strip_prefix(inputs.as_str().as_bytes())?.strip_prefix(b"\n")?;
+            let end = rest.iter().position(|&byte| byte == b'\n')?;
+            let known = numbers(&rest[end + 1..]);
+            let share = known.iter().filter(|x| x.is_finite()).count() as f64 / known.len().max(1) as f64;
+            Some((String::from_utf8(rest[..end].to_vec()).ok()?, share))
         };
-        Self { path, inputs: inputs.clone(), known, next_write: Instant::now() + Duration::from_millis(500) }
+        let elsewhere = siblings(&own).filter(|path| *path != own).filter_map(of_other).collect();
+        let next_write = Instant::now() + Duration::from_millis(500);
+        Self { path: own, head, kind: kind.to_owned(), known: known.unwrap_or_default(), elsewhere, next_write }
+    }
+
+    /// A line on everything that was found on other devices and is not gone on with here, and how to go on with it.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        self.elsewhere.iter().map(|(kind, share)| {
+            format!(
+                "{:.0}% was done on {kind}, and this run computes on {}: it begins anew; {} goes on with what was done, which is \
+                 kept until this is done",
+                100.0 * share,
+                self.kind,
+                options(kind)
+            )
+        })
     }
 
     /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
@@ -54,15 +85,43 @@ impl Partial {
     /// When the file cannot be written.
     pub fn save(&self, found: &[f32]) -> Result<(), CliError> {
         Ok(write_atomic(&self.path, |out| {
-            out.write_all(self.inputs.as_str().as_bytes())?;
+            out.write_all(self.head.as_bytes())?;
             found.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))
         })?)
     }
 
-    /// Removes the file: the result itself is on disk.
+    /// Removes the files, of all devices: the result itself is on disk.
     pub fn finish(self) {
-        let _ = fs::remove_file(&self.path);
+        siblings(&self.path).for_each(|path| drop(fs::remove_file(path)));
     }
+}
+
+/// The options with which a run computes on a kind of device, on a machine that has it.
+pub fn options(kind: &str) -> String {
+    let of_device = |device: &str| match kind.rsplit_once(", ") {
+        Some((_, precision)) => format!("--device {device} --precision {precision}"),
+        None => format!("--device {device} on such a processor"),
+    };
+    match kind.split([' ', '-']).next() {
+        Some(device @ ("cuda" | "delta")) => of_device(device),
+        _ => of_device("cpu"),
+    }
+}
+
+fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
+/// The files of one step, of all devices.
+fn siblings(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let prefix = name.split_inclusive(KIND).next().unwrap_or_default().to_owned();
+    let is_one = move |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&prefix) && name.ends_with(".partial")
+    };
+    let folder = path.parent().and_then(|folder| fs::read_dir(folder).ok());
+    folder.into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_one)
 }
 
 #[cfg(test)]
@@ -75,7 +134,7 @@ mod tests {
     fn what_was_found_with_other_inputs_is_no_start() {
         let dir = tempfile::tempdir().unwrap();
         let [inputs, others] = [1, 2].map(|seed| Digest256::of(&json!(seed)));
-        let read = |inputs| Partial::read(dir.path().join("x.partial"), inputs);
+        let read = |inputs| Partial::read(&dir.path().join("x.partial"), inputs, "cpu-plain");
         let mut partial = read(&inputs);
         assert!(partial.known.is_empty());
         partial.next_write = Instant::now();
@@ -85,5 +144,32 @@ mod tests {
         assert!(read(&others).known.is_empty());
         again.finish();
         assert!(read(&inputs).known.is_empty());
+    }
+
+    #[test]
+    fn what_another_device_found_is_neither_used_nor_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let [inputs, others] = [1, 2].map(|seed| Digest256::of(&json!(seed)));
+        let read = |inputs, kind| Partial::read(&dir.path().join("x.partial"), inputs, kind);
+        let card = "cuda Card, 80 GiB (driver for CUDA 12.8), half";
+        read(&inputs, card).save(&[1.0, f32::NAN, 2.0, f32::NAN]).unwrap();
+        read(&inputs, "cpu-avx2").save(&[3.0, 4.0]).unwrap();
+        // Another step's.
+        Partial::read(&dir.path().join("xy.partial"), &inputs, "cpu-plain").save(&[5.0]).unwrap();
+
+        let here = read(&inputs, "cpu-avx512");
+        assert!(here.known.is_empty());
+        let mut notes: Vec<String> = here.notes().collect();
+        notes.sort();
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].starts_with("100% was done on cpu-avx2") && notes[0].contains("--device cpu on such"));
+        assert!(notes[1].starts_with("50% was done on cuda Card, 80 GiB") && notes[1].contains("cpu-avx512"));
+        assert!(notes[1].contains("--device cuda --precision half goes on"), "{notes:?}");
+        assert_eq!(read(&others, "cpu-avx512").notes().count(), 0, "of other inputs");
+        assert_eq!(read(&inputs, card).known.len(), 4, "kept");
+        here.finish();
+        assert!(read(&inputs, card).known.is_empty(), "until the step is done");
+        let others = Partial::read(&dir.path().join("xy.partial"), &inputs, "cpu-plain");
+        assert_eq!(others.known, [5.0], "another step's stays");
     }
 }

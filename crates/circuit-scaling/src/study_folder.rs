@@ -298,19 +298,23 @@ impl StudyFolder {
         own_file(&self.layout, name)
     }
 
-    /// The part of a scan that an interrupted run left, if it has these inputs, and where to keep more of it.
-    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256) -> Partial {
-        Partial::read(
-            self.own(&format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model))),
-            inputs,
-        )
+    /// What an interrupted run on this kind of device left of a scan that has these inputs, and where to keep more of it.
+    pub fn partial_scan(&self, task: &str, model: &str, inputs: &Digest256, kind: &str) -> Partial {
+        let name = format!("scan_{}_{}.partial", file_safe_name(task), file_safe_name(model));
+        Partial::read(&self.own(&name), inputs, kind)
     }
 
     /// The same for a contrast's ablated sets of a model.
-    pub fn partial_ablation(&self, contrast: &Contrast, model: &str, inputs: &Digest256) -> Partial {
+    pub fn partial_ablation(
+        &self,
+        contrast: &Contrast,
+        model: &str,
+        inputs: &Digest256,
+        kind: &str,
+    ) -> Partial {
         let name = format!("ablate_{}.partial", file_safe_name(model));
         let path = contrast.folder().map_or_else(|| self.own(&name), |folder| self.own(&folder).join(&name));
-        Partial::read(path, inputs)
+        Partial::read(&path, inputs, kind)
     }
 }
 

@@ -120,6 +120,7 @@ impl Device {
 pub struct Kernels {
     context: Context,
     images: HashMap<String, (Shape, Vec<u8>)>,
+    architecture: u32,
     tiles: Tiles,
     loaded: Mutex<HashMap<String, Arc<Kernel>>>,
     times: Option<Times>,
@@ -170,8 +171,8 @@ impl Kernels {
         let images = part.images()?.into_iter().map(|(shape, image)| (shape.name.clone(), (shape, image)));
         let times = std::env::var_os(TIMES_VARIABLE).map(|_| Times::default());
         let tiles = Tiles::new(part.architecture, part.kernels.iter().map(|shape| shape.name.as_str()));
-        let (context, images) = (context.clone(), images.collect());
-        Ok(Self { context, images, tiles, loaded: Mutex::default(), times })
+        let (context, images, architecture) = (context.clone(), images.collect(), part.architecture);
+        Ok(Self { context, images, architecture, tiles, loaded: Mutex::default(), times })
     }
 
     /// A product by its name without a tile, with the tile that is fastest for its shape.
@@ -188,6 +189,11 @@ impl Kernels {
         let mut names: Vec<String> = self.images.keys().filter(is_tiled).cloned().collect();
         names.sort();
         names
+    }
+
+    /// The architecture that they are compiled for, ten times the compute capability.
+    pub fn architecture(&self) -> u32 {
+        self.architecture
     }
 
     /// A kernel by its name.

@@ -1,17 +1,22 @@
-//! Every kernel on a card against the plain loops of `fake_driver`, launched with the same arguments on both; and what products
-//! give per second. Skipped where there is no card that can be used, and says so.
+//! Every kernel on a card against the plain loops of `fake_driver`, launched with the same arguments on both. Skipped where there is
+//! no card that can be used, and says so.
 //!
 //!     cargo test --release --workspace --test card -- --nocapture
 
-use std::time::Instant;
+mod kernel_cases;
 
-use cs_cuda::{Arguments, Array, Context, Driver, Kernels};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use cs_cuda::{Arguments, Array, Context, Driver, Kernels, Manifest, Part};
 use half::{bf16, f16};
 
 /// One of the two that do the same.
 struct Side {
     context: Context,
     kernels: Kernels,
+    /// The kernels that were started.
+    launched: RefCell<BTreeSet<String>>,
 }
 
 impl Side {
@@ -20,7 +25,7 @@ impl Side {
         let device = devices.iter().find(|device| device.check(driver).is_ok())?;
         let context = Context::new(driver, device).expect("a context");
         let kernels = Kernels::new(&context).expect("kernels");
-        Some(Self { context, kernels })
+        Some(Self { context, kernels, launched: RefCell::default() })
     }
 
     fn floats(&self, values: &[f32]) -> Array<f32> {
@@ -46,6 +51,28 @@ impl Side {
 
     fn launch(&self, name: &str, grid: [usize; 3], arguments: Arguments) {
         self.kernels.get(name).expect(name).launch(grid, arguments).expect(name);
+        self.launched.borrow_mut().insert(name.to_owned());
+    }
+
+    /// What a product gives in every tile, which must be the same bits; `run` takes the name of a kernel.
+    fn in_every_tile(&self, product: &str, columns: usize, run: impl Fn(&str) -> Vec<f32>) -> Vec<f32> {
+        if !columns.is_multiple_of(4) {
+            return run(&format!("{product}_odd"));
+        }
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        let of_tiles: Vec<(String, Vec<f32>)> = (self.kernels.candidates(product).into_iter())
+            .map(|name| (name.clone(), run(&name)))
+            .collect();
+        let (first, result) = &of_tiles[0];
+        for (name, other) in &of_tiles {
+            assert!(bits(other) == bits(result), "{name} and {first} give different bits");
+        }
+        result.clone()
+    }
+
+    /// Programs of a kernel that goes over `n` elements.
+    fn blocks(&self, name: &str, n: usize) -> usize {
+        n.div_ceil(self.kernels.get(name).expect(name).shape.b)
     }
 
     fn tiles(&self, name: &str, m: usize, n: usize) -> [usize; 3] {
@@ -132,32 +159,36 @@ type Case = Box<dyn Fn(&Side) -> Vec<f32>>;
 
 fn products(cases: &mut Vec<(String, Case, f32)>) {
     // Widths of every kind: aligned, odd, less than a tile, more than one.
-    for (m, k, n) in [(300, 192, 260), (37, 50, 70), (5, 15, 31)] {
+    for (m, k, n) in [(300, 192, 260), (37, 50, 70), (1, 50, 72), (5, 15, 31)] {
         for (half, is_brain) in [("f16", false), ("bf16", true)] {
-            let odd = if n % 4 == 0 { "" } else { "_odd" };
             let bound = if is_brain { 4e-5 } else { 1e-5 };
             let mut draw = Draw(1);
             let (a, w) = (split(&draw.vector(m * k), k, is_brain), draw.vector(k * n));
             let w = split(&padded_rows(&w, n), n, is_brain);
             let (residual, source) = (draw.vector(m * n), draw.below(m, m));
             let (parts, weights) = (a.clone(), w.clone());
-            let name = format!("product_{half}{odd}");
+            let name = format!("product_{half}");
             let of = name.clone();
             let case = move |side: &Side| {
-                let out = side.nan(m * n);
                 let (hi, lo) = (side.bits(&parts.0), side.bits(&parts.1));
                 let (w, w_lo) = (side.bits(&weights.0), side.bits(&weights.1));
                 let (residual, source) = (side.floats(&residual), side.ints(&source));
-                let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
-                let arguments =
-                    arguments.array(&residual).array(&source).ints([m, n, padded(k)]).flag(true).flag(true);
-                let arguments = arguments.float(0.5).ints([padded(n), n]).flag(true).int(2);
-                side.launch(&of, side.tiles(&of, m, n), arguments);
-                out.to_vec().expect("a result")
+                side.in_every_tile(&of, n, |of| {
+                    let out = side.nan(m * n);
+                    let arguments =
+                        Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
+                    let arguments = arguments.array(&residual).array(&source).ints([m, n, padded(k)]);
+                    let arguments = arguments.flag(true).flag(true).float(0.5).ints([padded(n), n]);
+                    side.launch(of, side.tiles(of, m, n), arguments.flag(true).int(2));
+                    out.to_vec().expect("a result")
+                })
             };
             cases.push((format!("{name} {m} {k} {n}"), Box::new(case), bound));
+            if n % 4 != 0 {
+                continue;
+            }
             for (kind, act) in [("act", "sig"), ("act", "erf"), ("gate", "sig"), ("gate", "erf")] {
-                let name = format!("product_{kind}_{half}_{act}{odd}");
+                let name = format!("product_{kind}_{half}_{act}");
                 let of = name.clone();
                 let (parts, weights) = (a.clone(), w.clone());
                 let nodes = 7;
@@ -165,22 +196,25 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                     (draw.vector(nodes * n), draw.vector(nodes * n), draw.vector(m * n));
                 let plain_of = draw.below(nodes, 10);
                 let case = move |side: &Side| {
-                    let (out_hi, out_lo) = (side.nan_bits(m * padded(n)), side.nan_bits(m * padded(n)));
                     let (hi, lo) = (side.bits(&parts.0), side.bits(&parts.1));
                     let w = side.bits(&weights.0);
                     let (plain, plain_of) = (side.floats(&plain), side.ints(&plain_of));
                     let (plain_up, up) = (side.floats(&plain_up), side.floats(&up));
-                    let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w);
-                    let mut arguments =
-                        arguments.array(&out_hi).array(&out_lo).array(&plain).array(&plain_of);
-                    if kind == "gate" {
-                        arguments = arguments.array(&plain_up).array(&up);
-                    }
-                    let arguments = arguments.ints([m, n, padded(k)]).flag(true).flag(false).float(1.0);
-                    let arguments =
-                        arguments.ints([padded(n), n, padded(n), 10]).float(1.595_769_2).float(0.071_354_81);
-                    side.launch(&of, side.tiles(&of, m, padded(n)), arguments);
-                    joined(&out_hi.to_vec().expect("a result"), &out_lo.to_vec().expect("a result"), is_brain)
+                    side.in_every_tile(&of, n, |of| {
+                        let outs = [(); 2].map(|()| side.nan_bits(m * padded(n)));
+                        let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w);
+                        let arguments = arguments.array(&outs[0]).array(&outs[1]);
+                        let mut arguments = arguments.array(&plain).array(&plain_of);
+                        if kind == "gate" {
+                            arguments = arguments.array(&plain_up).array(&up);
+                        }
+                        let arguments = arguments.ints([m, n, padded(k)]).flag(true).flag(false).float(1.0);
+                        let arguments = arguments.ints([padded(n), n, padded(n), 10]);
+                        let arguments = arguments.float(1.595_769_2).float(0.071_354_81);
+                        side.launch(of, side.tiles(of, m, padded(n)), arguments);
+                        let [hi, lo] = outs.map(|out| out.to_vec().expect("a result"));
+                        joined(&hi, &lo, is_brain)
+                    })
                 };
                 cases.push((format!("{name} {m} {k} {n}"), Box::new(case), bound));
             }
@@ -216,7 +250,7 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
 }
 
 fn rows(cases: &mut Vec<(String, Case, f32)>) {
-    for (width, block) in [(50, 256), (768, 1024), (3000, 4096), (5120, 8192)] {
+    for (width, block) in [(50, 256), (768, 1024), (1600, 2048), (3000, 4096), (5120, 8192)] {
         let (m, nodes) = (9, 4);
         let mut draw = Draw(3);
         let (x, delta) = (draw.vector(nodes * width), draw.vector(m * width));
@@ -258,18 +292,21 @@ fn rows(cases: &mut Vec<(String, Case, f32)>) {
             let arguments =
                 Arguments::new().array(&out).array(&x).array(&up).int(n).float(1.0).float(0.0).flag(gated);
             let name = format!("activate_{act}");
-            let grid = [n.div_ceil(side.kernels.get(&name).expect("a kernel").shape.b), 1, 1];
-            side.launch(&name, grid, arguments);
+            side.launch(&name, [side.blocks(&name, n), 1, 1], arguments);
             out.to_vec().expect("a result")
         };
         cases.push((format!("activate_{act}"), Box::new(case), 2e-6));
     }
 }
 
-fn attentions(cases: &mut Vec<(String, Case, f32)>) {
-    for (d_head, width) in [(20, 32), (64, 64), (80, 128), (256, 256)] {
-        // A path of 40 nodes with two branches at its end, so that a tile sees more keys than a block holds.
-        let (n, runs, heads, kv_heads) = (48usize, 3usize, 4usize, 2usize);
+/// A path of 40 nodes with two branches at its end, so that a tile of queries sees more keys than a block holds.
+struct Forest {
+    n: usize,
+    paths: Vec<Vec<usize>>,
+}
+
+impl Forest {
+    fn new() -> Self {
         let path = |mut node: usize| {
             let mut path = vec![node];
             while node > 0 {
@@ -279,136 +316,136 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
             path.reverse();
             path
         };
-        let positions: Vec<u32> = (0..n).map(|node| path(node).len() as u32 - 1).collect();
+        Self { n: 48, paths: (0..48).map(path).collect() }
+    }
+
+    /// All nodes as queries, in tiles of a kernel.
+    fn tiles(&self, side: &Side, kernel: &str) -> Tiles {
+        let (n, bq) = (self.n, side.kernels.get(kernel).expect("a kernel").shape.bq);
+        let (mut from, mut count, mut keys) = (vec![], vec![], vec![]);
+        for first in (0..n).step_by(bq) {
+            let seen: BTreeSet<usize> = self.paths[first..n.min(first + bq)].concat().into_iter().collect();
+            from.push(keys.len() as u32);
+            count.push(seen.len() as u32);
+            keys.extend(seen.into_iter().map(|node| node as u32));
+        }
+        let nodes: Vec<u32> = (0..n as u32).collect();
+        let rows: Vec<u32> = (0..from.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
+        let positions: Vec<u32> = self.paths.iter().map(|path| path.len() as u32 - 1).collect();
         let ends: Vec<u32> =
             (0..n).map(|node| if (40..44).contains(&node) { 44 } else { n as u32 }).collect();
+        let arrays = [&rows, &nodes, &from, &count, &keys, &ends, &positions, &nodes];
+        Tiles { n: from.len(), arrays: arrays.map(|values| side.ints(values)) }
+    }
+}
+
+/// What attention reads of a forest, in the kernel's order.
+struct Tiles {
+    n: usize,
+    arrays: [Array<u32>; 8],
+}
+
+impl Tiles {
+    fn arguments(&self, arguments: Arguments) -> Arguments {
+        self.arrays.iter().fold(arguments, |arguments, array| arguments.array(array))
+    }
+}
+
+fn attentions(cases: &mut Vec<(String, Case, f32)>) {
+    let heads = [(20, "32"), (64, "64"), (80, "128"), (256, "256")];
+    let odd = [(30, "odd_32"), (63, "odd_64"), (70, "odd_128"), (130, "odd_256")];
+    for (d_head, width) in heads.into_iter().chain(odd) {
+        let forest = Forest::new();
+        let (n, runs, heads, kv_heads) = (forest.n, 3usize, 4usize, 2usize);
         let (d_attn, d_kv) = (heads * d_head, kv_heads * d_head);
         let mut draw = Draw(5);
         let (q, kv, z) = (draw.vector(n * d_attn), draw.vector(n * 2 * d_kv), draw.vector(n * d_attn));
         let (dq, dkv) = (draw.vector(runs * n * d_attn), draw.vector(runs * n * 2 * d_kv));
         let case = move |side: &Side| {
             let name = format!("attend_{width}");
-            let bq = side.kernels.get(&name).expect("a kernel").shape.bq;
-            let tiles: Vec<Vec<usize>> =
-                (0..n).step_by(bq).map(|first| (first..n.min(first + bq)).collect()).collect();
-            let (mut from, mut count, mut keys) = (vec![], vec![], vec![]);
-            for tile in &tiles {
-                let seen: std::collections::BTreeSet<usize> =
-                    tile.iter().flat_map(|&node| path(node)).collect();
-                from.push(keys.len() as u32);
-                count.push(seen.len() as u32);
-                keys.extend(seen.into_iter().map(|node| node as u32));
-            }
-            let all: Vec<u32> = (0..n as u32).collect();
-            let rows: Vec<u32> =
-                (0..tiles.len() * bq).map(|r| if r < n { r as u32 } else { u32::MAX }).collect();
             let (q, kv, z) = (side.floats(&q), side.floats(&kv), side.floats(&z));
             let (dq, dkv, out) = (side.floats(&dq), side.floats(&dkv), side.nan(runs * n * d_attn));
-            let [rows, nodes, from, count, keys] = [&rows, &all, &from, &count, &keys].map(|v| side.ints(v));
-            let (ends, positions) = (side.ints(&ends), side.ints(&positions));
             let none = None::<&Array<u16>>;
             let arguments =
                 Arguments::new().array(&out).array(none).array(none).array(&q).array(&kv).array(&z);
-            let arguments =
-                arguments.array(&dq).array(&dkv).array(&rows).array(&nodes).array(&from).array(&count);
-            let arguments = arguments.array(&keys).array(&ends).array(&positions).array(&nodes);
+            let tiles = forest.tiles(side, &name);
+            let arguments = tiles.arguments(arguments.array(&dq).array(&dkv));
             let arguments =
                 arguments.ints([n, n, d_head, heads / kv_heads, d_attn, d_kv, d_attn]).float(0.2).float(5.0);
             let arguments = arguments.int(30).flag(true).flag(false).int(0);
             let arguments = arguments.array(none).array(none).array(none);
-            side.launch(&name, [tiles.len(), heads, runs], arguments);
+            side.launch(&name, [tiles.n, heads, runs], arguments);
             out.to_vec().expect("a result")
         };
         cases.push((format!("attend_{width}"), Box::new(case), 1e-5));
     }
 }
 
-fn sides() -> Option<(Side, Side)> {
-    let host = Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver"))
-        .expect("its card");
-    match Driver::open().ok().as_ref().and_then(Side::new) {
-        Some(card) => Some((card, host)),
-        None => {
-            println!("skipped: there is no card");
-            None
-        }
-    }
+/// Ten times the compute capability of the fake driver's card.
+const HOST: u32 = 90;
+
+fn host() -> Side {
+    Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver")).expect("its card")
 }
 
+fn card() -> Option<Side> {
+    let card = Driver::open().ok().as_ref().and_then(Side::new);
+    if card.is_none() {
+        println!("skipped: there is no card");
+    }
+    card
+}
+
+/// Without a card, the cases themselves are tried: every kernel that is carried has one, which gives numbers.
 #[test]
 fn every_kernel_gives_what_plain_loops_give() {
-    let Some((card, host)) = sides() else { return };
+    let (host, card) = (host(), card());
     let mut cases = vec![];
     products(&mut cases);
     rows(&mut cases);
     attentions(&mut cases);
+    kernel_cases::rows(&mut cases);
+    kernel_cases::replacements(&mut cases);
+    kernel_cases::attention_again(&mut cases);
     for (name, case, bound) in &cases {
-        compare(name, &case(&card), &case(&host), *bound);
+        compare(name, &case(card.as_ref().unwrap_or(&host)), &case(&host), *bound);
     }
+    let manifest = Manifest::carried().expect("a manifest");
+    let of_host = |part: &&Part| !part.ptx && part.architecture == HOST;
+    let part = manifest.parts.iter().find(of_host).expect("the fake card's");
+    assert_eq!(
+        part.kernels.iter().map(|kernel| kernel.name.clone()).collect::<BTreeSet<_>>(),
+        host.launched.take(),
+        "kernels carried, and those with a case"
+    );
 }
 
-/// A row's bits do not depend on how many rows there are.
+/// A row's bits depend neither on how many rows there are nor on the tile.
 #[test]
 fn rows_of_products_stand_alone() {
-    let Some((card, _)) = sides() else { return };
-    let (m, k, n) = (4096, 768, 768);
-    let mut draw = Draw(6);
-    let (a, w) = (split(&draw.vector(m * k), k, false), split(&draw.vector(k * n), n, false));
-    let run = |m: usize| {
-        let (hi, lo, w) = (card.bits(&a.0[..m * k]), card.bits(&a.1[..m * k]), card.bits(&w.0));
-        let out = card.nan(m * n);
-        card.launch("product_f16", card.tiles("product_f16", m, n), product(&hi, &lo, &w, &out, (m, k, n)));
-        out.to_vec().expect("a result")
-    };
-    let whole = run(m);
-    for few in [1, 37] {
-        assert_eq!(run(few), whole[..few * n]);
-    }
-}
-
-fn product(
-    hi: &Array<u16>,
-    lo: &Array<u16>,
-    w: &Array<u16>,
-    out: &Array<f32>,
-    (m, k, n): (usize, usize, usize),
-) -> Arguments {
-    let arguments = Arguments::new().array(hi).array(lo).array(w).array(w).array(out);
-    let arguments = arguments
-        .array(None::<&Array<f32>>)
-        .array(None::<&Array<u32>>)
-        .ints([m, n, k])
-        .flag(true)
-        .flag(false);
-    arguments.float(1.0).ints([n, n]).flag(false).int(0)
-}
-
-/// What products give: useful operations, those of one float32 product, in two parts.
-#[test]
-#[ignore = "a timing, for a card: run by tools/gpu_check"]
-fn rates_of_products() {
-    let Some((card, _)) = sides() else { return };
-    for (k, n) in [(768, 3072), (3072, 768), (1600, 6400), (2560, 10240), (10240, 2560), (4096, 14336)] {
-        for m in [4096, 32768] {
-            let zeros = |len| card.context.zeros::<u16>(len).expect("memory");
-            let (hi, lo, w) = (zeros(m * k), zeros(m * k), zeros(k * n));
-            let out = card.context.array::<f32>(m * n).expect("memory");
-            let once = || {
-                card.launch(
-                    "product_f16",
-                    card.tiles("product_f16", m, n),
-                    product(&hi, &lo, &w, &out, (m, k, n)),
-                )
-            };
-            once();
-            card.context.wait().expect("a product");
-            let (start, turns) = (Instant::now(), 20);
-            (0..turns).for_each(|_| once());
-            card.context.wait().expect("products");
-            let seconds = start.elapsed().as_secs_f64() / f64::from(turns);
-            let rate = 2.0 * (m * k) as f64 * n as f64 / seconds / 1e12;
-            println!("product_f16 {m} x {k} x {n}: {rate:.0} TFLOP/s of useful work");
+    let Some(card) = card() else { return };
+    for (product, is_brain) in [("product_f16", false), ("product_bf16", true)] {
+        let (m, k, n) = (4096, 768, 776);
+        let mut draw = Draw(6);
+        let a = split(&draw.vector(m * k), k, is_brain);
+        let w = split(&draw.vector(k * n), n, is_brain);
+        let run = |m: usize| {
+            let (hi, lo, w) = (card.bits(&a.0[..m * k]), card.bits(&a.1[..m * k]), card.bits(&w.0));
+            card.in_every_tile(product, n, |of| {
+                let out = card.nan(m * n);
+                let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w).array(&out);
+                let arguments = arguments.array(None::<&Array<f32>>).array(None::<&Array<u32>>);
+                let arguments = arguments.ints([m, n, k]).flag(true).flag(false).float(1.0);
+                card.launch(of, card.tiles(of, m, n), arguments.ints([padded(n), n]).flag(false).int(0));
+                out.to_vec().expect("a result")
+            })
+        };
+        let whole = run(m);
+        for few in [1, 37] {
+            assert!(run(few) == whole[..few * n], "{product}: {few} rows have other bits than among {m}");
         }
+        let tiles = card.kernels.candidates(product).len();
+        println!("{product:28} the same bits in {tiles} tiles, of 1, 37 and {m} rows");
     }
 }
 
@@ -416,7 +453,7 @@ fn rates_of_products() {
 #[test]
 #[ignore = "fills the card: run by tools/gpu_check"]
 fn holds_the_card() {
-    let Some((card, _)) = sides() else { return };
+    let Some(card) = card() else { return };
     let mut held = vec![];
     for bytes in [1 << 30, 64 << 20, 8 << 20] {
         while let Ok(block) = card.context.array::<u16>(bytes / 2) {

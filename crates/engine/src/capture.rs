@@ -1,15 +1,21 @@
 //! Activations of the plain run, kept for looking at.
 
 use cs_kernels::KeyValues;
+use cs_model::spec::ModelSpec;
 
-use crate::block::Join;
 use crate::decoder::Decoder;
+use crate::error::EngineError;
 use crate::forest::Forest;
-use crate::machine::cpu::{self, Layer, Plain};
+use crate::machine::Machine;
+use crate::machine::cpu::{self, Layer};
+use crate::machine::place::{Job, carry_out};
 
 /// Why activations cannot be captured.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] EngineError),
     /// The model cannot read prompts this long.
     #[error("a prompt has {len} tokens, but the model reads at most {n_ctx}: shorten it")]
     TooLong {
@@ -59,7 +65,7 @@ impl<'a> Cache<'a> {
     /// Runs `forest` plainly and keeps everything: about `n_layers * n_nodes * (3 d_model + 2 d_attn + 2 d_kv)` floats.
     ///
     /// # Errors
-    /// If a prompt is longer than the model's context or holds a token beyond its vocabulary.
+    /// If a prompt is longer than the model's context or holds a token beyond its vocabulary, or the device fails.
     pub fn new(decoder: &'a Decoder, forest: &'a Forest) -> Result<Self, CaptureError> {
         let spec = decoder.spec();
         let (len, n_ctx, d_vocab) = (forest.max_len(), spec.n_ctx, spec.d_vocab);
@@ -69,23 +75,7 @@ impl<'a> Cache<'a> {
         if let Some(&token) = forest.tokens().iter().find(|&&t| t as usize >= d_vocab) {
             return Err(CaptureError::UnknownToken { token, d_vocab });
         }
-        let mut run = Plain::embed(decoder, forest);
-        let layers = (0..spec.n_layers)
-            .map(|index| {
-                let layer = Layer { decoder, index };
-                let resid_pre = run.resid.clone();
-                run.step(layer, forest);
-                let d_kv = spec.d_kv();
-                let halves = |half: usize| {
-                    let rows = run.streams.kv.chunks_exact(2 * d_kv);
-                    rows.flat_map(|kv| &kv[half * d_kv..][..d_kv]).copied().collect()
-                };
-                let resid_mid = resid_mid(layer, &run);
-                let (k, v) = (halves(0), halves(1));
-                let (q, z) = (run.streams.q.clone(), run.streams.z.clone());
-                LayerCache { resid_pre, resid_mid, resid_post: run.resid.clone(), q, k, v, z }
-            })
-            .collect();
+        let layers = carry_out(decoder, Capture { spec, forest })?;
         Ok(Self { decoder, forest, layers })
     }
 
@@ -123,12 +113,36 @@ impl<'a> Cache<'a> {
     }
 }
 
-/// What the MLP reads, before its norm, in the layer that `run` has just done; `None` in parallel blocks.
-fn resid_mid(layer: Layer<'_>, run: &Plain) -> Option<Vec<f32>> {
-    let steps = layer.steps();
-    let mut mid = run.attn.clone();
-    if let Join::AddThenNorm(norm) = steps.attn_out {
-        cpu::norm(layer.spec(), norm, &run.attn, &mut mid);
+/// What is asked of the machine.
+struct Capture<'a> {
+    spec: &'a ModelSpec,
+    forest: &'a Forest,
+}
+
+impl Job for Capture<'_> {
+    type Output = Result<Vec<LayerCache>, EngineError>;
+
+    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+        let Self { spec, forest } = self;
+        let d_kv = spec.d_kv();
+        let mut run = machine.embed(forest);
+        let mut resid_pre = machine.plain_resid(&run).into_owned();
+        let layers = (0..spec.n_layers).map(|index| {
+            machine.plain_layer(index, forest, &mut run);
+            let (resid_mid, resid_post) =
+                (machine.plain_mid(index, &run), machine.plain_resid(&run).into_owned());
+            let (q, kv) = machine.plain_qkv(&run);
+            let halves = |half: usize| {
+                let rows = kv.chunks_exact(2 * d_kv);
+                rows.flat_map(|kv| &kv[half * d_kv..][..d_kv]).copied().collect()
+            };
+            let (q, k, v) = (q.into_owned(), halves(0), halves(1));
+            let z = machine.plain_z(&run).into_owned();
+            let resid_pre = std::mem::replace(&mut resid_pre, resid_post.clone());
+            LayerCache { resid_pre, resid_mid, resid_post, q, k, v, z }
+        });
+        let layers = layers.collect();
+        machine.status()?;
+        Ok(layers)
     }
-    (!steps.parallel).then_some(mid)
 }

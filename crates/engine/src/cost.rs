@@ -187,12 +187,12 @@ fn everywhere(forest: &Forest) -> Vec<u32> {
 }
 
 /// Operations in one layer's products before attention: keys and values of `n` rows, queries of `n_queries`.
-fn projections(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
+pub(crate) fn projections(spec: &ModelSpec, n: usize, n_queries: usize) -> f64 {
     (2 * spec.d_model * (2 * spec.d_kv() * n + spec.d_attn() * n_queries)) as f64
 }
 
 /// Operations in one layer's products after attention: `W_O` and the MLP of `n` rows.
-fn rest_of_block(spec: &ModelSpec, n: usize) -> f64 {
+pub(crate) fn rest_of_block(spec: &ModelSpec, n: usize) -> f64 {
     (2 * spec.d_model * spec.d_attn() * n) as f64 + mlp(spec, n)
 }
 
@@ -203,7 +203,7 @@ fn mlp(spec: &ModelSpec, n: usize) -> f64 {
 }
 
 /// Operations in one layer's attention of these nodes' queries.
-fn attention(spec: &ModelSpec, layer: usize, forest: &Forest, queries: &[u32]) -> f64 {
+pub(crate) fn attention(spec: &ModelSpec, layer: usize, forest: &Forest, queries: &[u32]) -> f64 {
     let window = spec.windows[layer].unwrap_or(usize::MAX);
     let seen = |&node: &u32| (forest.positions()[node as usize] as usize + 1).min(window);
     4.0 * spec.d_attn() as f64 * queries.iter().map(seen).sum::<usize>() as f64

@@ -18,7 +18,7 @@ pub enum Device {
     Cpu,
     /// The processor, doing what a graphics card would: for checks of the delta form and its precision. Slow.
     Delta,
-    /// NVIDIA cards by their numbers, in order.
+    /// NVIDIA cards by their numbers, in order: branches are shared out between them.
     Cuda(Vec<usize>),
 }
 
@@ -93,7 +93,7 @@ pub enum Precision {
     F32,
     /// In two half-precision parts of each difference from the plain run, with float32 sums: about as exact as float32.
     Split,
-    /// In one half-precision part of it: effects are off by up to some thousandths of the largest.
+    /// In one half-precision part of it: Δ is within two thousandths of a model's largest.
     Half,
 }
 
@@ -137,6 +137,19 @@ pub enum DeviceError {
         /// What is in the way.
         why: String,
     },
+    /// Cards whose results would differ in their last digits.
+    #[error(
+        "--device {asked}: cuda:{} is {}, and cuda:{} is {}: a run takes cards of one model",
+        first.0, first.1, other.0, other.1
+    )]
+    DifferentCards {
+        /// What was asked for.
+        asked: Device,
+        /// A card and its model.
+        first: (usize, String),
+        /// One of another.
+        other: (usize, String),
+    },
     /// The processor has one precision.
     #[error(
         "the processor computes in float32: --precision {precision} is for graphics cards (--device cuda)"
@@ -155,23 +168,34 @@ pub struct Compute {
     name: String,
     /// Whether the program chose it, and may choose the processor for a model that the device does not take.
     is_chosen: bool,
+    /// Whether this machine has it.
+    is_here: bool,
 }
 
 impl Compute {
     /// The processor.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned(), is_chosen: false }
+        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned(), is_chosen: false, is_here: true }
     }
 
     /// A card, for its trial.
     pub(crate) fn on_card(card: usize) -> Self {
         let (device, precision) = (Device::Cuda(vec![card]), Precision::Split);
-        Self { device, precision, name: String::new(), is_chosen: false }
+        Self { device, precision, name: String::new(), is_chosen: false, is_here: true }
+    }
+
+    /// The same with the first of several cards alone.
+    pub(crate) fn first(&self) -> Self {
+        match &self.device {
+            Device::Cuda(cards) => Self { device: Device::Cuda(cards[..1].to_vec()), ..self.clone() },
+            _ => self.clone(),
+        }
     }
 
     /// The delta form on the processor.
     pub fn delta(precision: Precision) -> Self {
-        Self { device: Device::Delta, precision, name: format!("delta-{}", cpu_kind()), is_chosen: false }
+        let name = format!("delta-{}", cpu_kind());
+        Self { device: Device::Delta, precision, name, is_chosen: false, is_here: true }
     }
 
     /// The device that is asked for, if it can be used. Without a precision: float32 on the processor, [`Precision::Split`] elsewhere.
@@ -197,7 +221,6 @@ impl Compute {
             Device::Delta => Ok(Self::delta(precision.unwrap_or(Precision::Split))),
             Device::Cuda(asked) => {
                 let found = cards();
-                let mut names = Vec::new();
                 for &card in &asked {
                     let why = match found.get(card) {
                         None if found.is_empty() => Some(no_cards()),
@@ -207,12 +230,15 @@ impl Compute {
                     if let Some(why) = why {
                         return Err(DeviceError::NoCard { asked: Device::Cuda(asked), why });
                     }
-                    names.push(found[card].name.clone());
                 }
-                names.dedup();
-                let (name, precision) = (names.join(", "), precision.unwrap_or(Precision::Split));
+                let named = |&card: &usize| (card, found[card].name.clone());
+                let first = asked.first().map(named).unwrap_or_default();
+                if let Some(other) = asked.iter().map(named).find(|(_, name)| *name != first.1) {
+                    return Err(DeviceError::DifferentCards { asked: Device::Cuda(asked), first, other });
+                }
+                let (name, precision) = (first.1, precision.unwrap_or(Precision::Split));
                 let is_chosen = *choice == DeviceChoice::Auto;
-                Ok(Self { device: Device::Cuda(asked), precision, name, is_chosen })
+                Ok(Self { device: Device::Cuda(asked), precision, name, is_chosen, is_here: true })
             }
         }
     }
@@ -225,7 +251,7 @@ impl Compute {
         match Self::choose(choice, precision) {
             Err(DeviceError::NoCard { asked, .. }) => {
                 let (name, precision) = (asked.to_string(), precision.unwrap_or(Precision::Split));
-                Ok(Self { device: asked, precision, name, is_chosen: false })
+                Ok(Self { device: asked, precision, name, is_chosen: false, is_here: false })
             }
             chosen => chosen,
         }
@@ -238,6 +264,16 @@ impl Compute {
             Some((name, Ok(precision))) => Self { precision, name: name.to_owned(), ..planned.clone() },
             _ => planned.clone(),
         }
+    }
+
+    /// Whether this machine has it, and it was not only [planned](Self::planned) for others.
+    pub fn is_here(&self) -> bool {
+        self.is_here
+    }
+
+    /// Whether it is graphics cards, which have memory of their own.
+    pub fn is_card(&self) -> bool {
+        matches!(self.device, Device::Cuda(_))
     }
 
     /// The device.

@@ -15,23 +15,16 @@
 //! Norms that stand on the residual stream itself (post-norm) rescale all that came before at every block; there is no such
 //! path then, and no attribution.
 
-use cs_kernels::{Init, MatMut, MatRef, matmul};
 use cs_model::spec::{ModelSpec, NormKind, NormPlacement};
-use rayon::prelude::*;
 
-use crate::block::Join;
 use crate::cost::{Cost, cost};
 use crate::decoder::Decoder;
 use crate::error::EngineError;
-use crate::machine::cpu::{self, Layer};
+use crate::machine::cpu;
 use crate::machine::place::{Job, carry_out};
 use crate::machine::{Machine, row};
 use crate::plan;
 use crate::request::{Options, Prompt};
-use crate::weights::Norm;
-
-/// Prompts per unit of parallel work: `W_O` is read once for as many.
-const PROMPTS_AT_ONCE: usize = 32;
 
 /// What every head adds to the logits of each prompt's [`Prompt::read`] tokens by itself: `[n_heads_total]` of `[sum of read lengths]`,
 /// heads in order of layer, tokens in order of prompt. `None` for post-norm models (see the module).
@@ -79,27 +72,17 @@ impl Job for Attribution<'_> {
         let limits = machine.limits(&[], plan::longest(prompts));
         for chunk in plan::chunks(prompts, &[], limits, options)? {
             let mut run = machine.embed(&chunk.base);
-            let tiles = || {
-                chunk.prompts.par_chunks(PROMPTS_AT_ONCE).zip(chunk.base.ends().par_chunks(PROMPTS_AT_ONCE))
-            };
+            let read: Vec<&[u32]> = chunk.prompts.iter().map(|&p| &prompts[p].read[..]).collect();
             for index in 0..spec.n_layers {
-                let layer = Layer { decoder, index };
                 machine.plain_layer(index, &chunk.base, &mut run);
-                let z = machine.plain_z(&run);
+                let of_layer = machine.attributions(index, &run, &chunk.base.ends()[..read.len()], &read);
                 machine.status()?;
-                let of_tile = |(tile, ends): (&[usize], &[u32])| {
-                    let read: Vec<&[u32]> = tile.iter().map(|&p| &prompts[p].read[..]).collect();
-                    of_layer(layer, &z, ends, &read)
-                };
-                let of_tiles: Vec<Vec<Vec<f64>>> = tiles().map(of_tile).collect();
-                for (tile, heads) in chunk.prompts.chunks(PROMPTS_AT_ONCE).zip(of_tiles) {
-                    for (found, head) in found[index * spec.n_heads..].iter_mut().zip(heads) {
-                        let mut rest = &head[..];
-                        for &prompt in tile {
-                            let (own, others) = rest.split_at(prompts[prompt].read.len());
-                            found[first_read[prompt]..][..own.len()].copy_from_slice(own);
-                            rest = others;
-                        }
+                for (found, head) in found[index * spec.n_heads..].iter_mut().zip(of_layer) {
+                    let mut rest = &head[..];
+                    for &prompt in &chunk.prompts {
+                        let (own, others) = rest.split_at(prompts[prompt].read.len());
+                        found[first_read[prompt]..][..own.len()].copy_from_slice(own);
+                        rest = others;
                     }
                 }
             }
@@ -134,42 +117,12 @@ pub fn direct_attribution_cost(
     Ok(total)
 }
 
-/// The attributions of one layer's heads at some prompts' ends, but for the final norm's scale and the cap: `[n_heads]` of
-/// `[tokens read, prompt after prompt]`.
-fn of_layer(layer: Layer<'_>, z: &[f32], ends: &[u32], read: &[&[u32]]) -> Vec<Vec<f64>> {
-    let (spec, w_o) = (layer.spec(), &layer.weights().w_o);
-    let (n, d_model, d_attn, d_head) = (ends.len(), spec.d_model, spec.d_attn(), spec.d_head);
+/// For each token of `read`, the prompt's place in it, and the direction in the last residual stream that its logit grows along, but
+/// for the final norm's scale.
+pub(crate) fn directions(decoder: &Decoder, read: &[&[u32]]) -> Vec<(usize, Vec<f64>)> {
     let tokens =
         read.iter().copied().enumerate().flat_map(|(i, of_prompt)| of_prompt.iter().map(move |&t| (i, t)));
-    // For each token read, its prompt's place and the direction of `o_h` that it reads.
-    let mut directions: Vec<(usize, Vec<f64>)> =
-        tokens.map(|(i, token)| (i, unembed_direction(layer.decoder, token))).collect();
-    let z = |i: usize| row(z, ends[i], d_attn);
-    let mut out = vec![0.0; n * d_model];
-    if let Join::AddNormed(norm) = layer.steps().attn_out {
-        let z: Vec<f32> = (0..n).flat_map(z).copied().collect();
-        let init = w_o.bias.as_deref().map_or(Init::Zero, Init::Bias);
-        let w_o = w_o.weight.block(0..d_attn, 0..d_model);
-        matmul(MatRef::new(&z, n, d_attn), w_o, MatMut::new(&mut out, n, d_model), init);
-        for (i, direction) in &mut directions {
-            before_norm(spec, norm, direction);
-            let scale = norm_scale(spec, row(&out, *i as u32, d_model));
-            direction.iter_mut().for_each(|x| *x *= scale);
-        }
-    }
-    let constant = layer.decoder.value_bias(layer.index);
-    let of_head = |head: usize| {
-        let columns = head * d_head..(head + 1) * d_head;
-        let own = |i| z(i)[columns.clone()].iter().zip(&constant[columns.clone()]).map(|(z, c)| z - c);
-        let own: Vec<f32> = (0..n).flat_map(own).collect();
-        let w_o = w_o.weight.block(columns.clone(), 0..d_model);
-        matmul(MatRef::new(&own, n, d_head), w_o, MatMut::new(&mut out, n, d_model), Init::Zero);
-        let along = |(i, direction): &(usize, Vec<f64>)| {
-            row(&out, *i as u32, d_model).iter().zip(direction).map(|(&o, d)| f64::from(o) * d).sum()
-        };
-        directions.iter().map(along).collect()
-    };
-    (0..spec.n_heads).map(of_head).collect()
+    tokens.map(|(i, token)| (i, unembed_direction(decoder, token))).collect()
 }
 
 /// The direction in the last residual stream that a token's logit grows along, but for the final norm's scale. `[d_model]`
@@ -185,25 +138,26 @@ fn unembed_direction(decoder: &Decoder, token: u32) -> Vec<f64> {
         }
     };
     if spec.final_norm {
-        before_norm(spec, &weights.ln_final, &mut direction);
+        before_norm(spec.norm_kind, weights.ln_final.weight.as_deref(), &mut direction);
     }
     direction
 }
 
-/// The direction before a norm, its scale left out, for one after it: what its gain and centring do to products with it.
-fn before_norm(spec: &ModelSpec, norm: &Norm, direction: &mut [f64]) {
-    if let Some(gain) = &norm.weight {
-        let one = if spec.norm_kind == NormKind::RmsOnePlus { 1.0 } else { 0.0 };
+/// The direction before a norm of this kind and gain, its scale left out, for one after it: what gain and centring do to products
+/// with it.
+pub(crate) fn before_norm(kind: NormKind, gain: Option<&[f32]>, direction: &mut [f64]) {
+    if let Some(gain) = gain {
+        let one = if kind == NormKind::RmsOnePlus { 1.0 } else { 0.0 };
         direction.iter_mut().zip(gain).for_each(|(d, &w)| *d *= one + f64::from(w));
     }
-    if spec.norm_kind == NormKind::Layer {
+    if kind == NormKind::Layer {
         let mean = direction.iter().sum::<f64>() / direction.len() as f64;
         direction.iter_mut().for_each(|d| *d -= mean);
     }
 }
 
 /// What a norm multiplies a row by: `1 / √(var + ε)`, or of the mean square.
-fn norm_scale(spec: &ModelSpec, x: &[f32]) -> f64 {
+pub(crate) fn norm_scale(spec: &ModelSpec, x: &[f32]) -> f64 {
     let n = x.len() as f64;
     let mean = match spec.norm_kind {
         NormKind::Layer => x.iter().map(|&x| f64::from(x)).sum::<f64>() / n,

@@ -43,11 +43,13 @@ mod machine;
 mod means;
 pub mod model;
 mod plan;
+mod random_weights;
 mod rates;
 pub mod reference;
 mod request;
 mod rotary;
 mod run;
+mod side_by_side;
 mod tree;
 pub mod weights;
 
@@ -58,7 +60,7 @@ pub use device::{Compute, Device, DeviceChoice, DeviceError, Precision};
 pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;
 pub use load::load;
-pub use rates::Rates;
+pub use rates::{Halves, Rates};
 pub use request::{Options, Progress, Prompt, Reading, Receiver};
 pub use run::{Readings, run};
 

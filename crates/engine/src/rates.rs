@@ -1,18 +1,39 @@
-//! How fast this machine is, measured on what models do.
+//! How fast a device of this machine is, measured on what models do.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cs_kernels::{Init, KeyValues, MatMut, MatRef, PackedMatrix, PathAttention, ScoreRule, matmul};
-use cs_model::spec::ModelSpec;
+use cs_model::spec::{ModelSpec, Positions, Rotary};
+use half::{bf16, f16};
 
+use crate::cost;
+use crate::decoder::Decoder;
+use crate::device::{Compute, Device};
+use crate::error::EngineError;
+use crate::intervention::{Branch, Edit, Replacement};
 use crate::machine::cpu::{TILE, activate, activate_gate, mlp_block, norm};
-use crate::weights::Norm;
+use crate::machine::place::{Job, carry_out};
+use crate::machine::{Machine, Rows, Stage};
+use crate::plan;
+use crate::request::{Options, Prompt};
+use crate::weights::{Norm, Weights};
 
 #[cfg(doc)]
 use crate::machine::cpu;
 
-/// Floating-point operations a second that all threads of the current pool reach together.
+/// What a checkpoint stores most of its numbers as: half-precision products are more where it is no half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Halves {
+    /// float32 or float64: none.
+    None,
+    /// float16
+    F16,
+    /// bfloat16
+    Bf16,
+}
+
+/// Floating-point operations a second: of all threads of the current pool together, or of all cards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     /// In matrix products of the model's shape, the activation between them included.
@@ -22,10 +43,168 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Measures them for a model's widths in about `budget`, on random numbers.
+    /// Measures the processor's for a model's widths in about `budget`, on random numbers.
     #[must_use]
     pub fn measure(spec: &ModelSpec, budget: Duration) -> Self {
         Self { dense: dense_rate(spec, budget * 3 / 4), attention: attention_rate(spec, budget / 4) }
+    }
+
+    /// Measures a device's: on a card, branches go through one layer of the model's widths and random weights, as many at a time
+    /// as keep the card busy and `budget` allows.
+    ///
+    /// # Errors
+    /// A device that does not take the layer, or fails.
+    pub fn measure_on(
+        compute: &Compute,
+        spec: &ModelSpec,
+        halves: Halves,
+        budget: Duration,
+    ) -> Result<Self, EngineError> {
+        let n_devices = match compute.device() {
+            Device::Cpu => return Ok(Self::measure(spec, budget)),
+            Device::Delta => 1,
+            Device::Cuda(cards) => cards.len(),
+        };
+        let stored: fn(f32) -> f32 = match halves {
+            Halves::None => |x| x,
+            Halves::F16 => |x| f16::from_f32(x).to_f32(),
+            Halves::Bf16 => |x| bf16::from_f32(x).to_f32(),
+        };
+        let spec = one_layer(spec);
+        let first = compute.first();
+        let decoder = Decoder::new(spec.clone(), Weights::random(&spec, stored)).on(&first)?;
+        let one = carry_out(&decoder, OneLayer { spec: &spec, budget })?;
+        // Cards of one model take equal shares.
+        Ok(Self { dense: one.dense * n_devices as f64, attention: one.attention * n_devices as f64 })
+    }
+}
+
+/// A model's settings with its first layer alone, and few tokens.
+fn one_layer(spec: &ModelSpec) -> ModelSpec {
+    let positions = match &spec.positions {
+        Positions::Rotary(rotary) => {
+            Positions::Rotary(Rotary { of_layer: rotary.of_layer[..1].to_vec(), ..rotary.clone() })
+        }
+        learned => learned.clone(),
+    };
+    ModelSpec {
+        n_layers: 1,
+        attn_scale: spec.attn_scale[..1].to_vec(),
+        windows: vec![None],
+        positions,
+        n_ctx: spec.n_ctx.min(LONG),
+        d_vocab: N_TOKENS,
+        d_embed: spec.d_model,
+        tied_unembed: true,
+        ..spec.clone()
+    }
+}
+
+/// Tokens of the longest prompts that are timed, and of usual ones; of each, those that are its own.
+const LONG: usize = 96;
+const USUAL: usize = 20;
+const OWN: usize = 8;
+/// Prompts that are timed.
+const N_PROMPTS: usize = 32;
+const N_TOKENS: usize = N_PROMPTS + 1;
+
+/// One layer, timed on a machine.
+struct OneLayer<'a> {
+    spec: &'a ModelSpec,
+    budget: Duration,
+}
+
+/// Operations in products and in attention of one pass, and its seconds.
+struct Timed {
+    dense: f64,
+    attention: f64,
+    seconds: f64,
+}
+
+impl Job for OneLayer<'_> {
+    type Output = Result<Rates, EngineError>;
+
+    /// From prompts of two lengths, of as many tokens: what the longer ones take more is attention's.
+    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+        let n_ctx = self.spec.n_ctx;
+        let usual = self.time(machine, USUAL.min(n_ctx))?;
+        let alone = |timed: &Timed| Rates { dense: timed.dense / timed.seconds, attention: f64::INFINITY };
+        if n_ctx <= USUAL {
+            return Ok(alone(&usual));
+        }
+        let long = self.time(machine, LONG.min(n_ctx))?;
+        let per_token = |timed: &Timed| timed.seconds / timed.dense;
+        let more = per_token(&long) - per_token(&usual);
+        // Attention per operation of products, which is what the two differ in.
+        let share = |timed: &Timed| timed.attention / timed.dense;
+        let attention = (share(&long) - share(&usual)) / more;
+        let left = per_token(&usual) - share(&usual) / attention;
+        if more <= 0.0 || left <= 0.0 {
+            return Ok(alone(&usual));
+        }
+        Ok(Rates { dense: 1.0 / left, attention })
+    }
+}
+
+impl OneLayer<'_> {
+    /// Times passes of branches over prompts of so many tokens.
+    fn time<M: Machine>(&self, machine: &mut M, length: usize) -> Result<Timed, EngineError> {
+        let own = OWN.min(length - 1);
+        let tokens = |prompt: u32| -> Vec<u32> {
+            let ends = std::iter::repeat_n(1 + prompt, own);
+            std::iter::repeat_n(0, length - own).chain(ends).collect()
+        };
+        let prompt = |p| Prompt { tokens: tokens(p), weight: 1.0, ..Prompt::default() };
+        let prompts: Vec<Prompt> = (0..N_PROMPTS as u32).map(prompt).collect();
+        let branches = [Branch::ablate([(0, 0)], Replacement::Zero)];
+        let options = Options { memory: machine.memory(Options::default()) };
+        let limits = machine.limits(&branches, length);
+        let chunk = plan::chunks(&prompts, &branches, limits, options)?.swap_remove(0);
+        machine.begin(&chunk);
+        let mut plain = machine.embed(&chunk.base);
+        machine.plain_layer(0, &chunk.base, &mut plain);
+        let kept = machine.keep(&plain, true);
+        let n = chunk.branch.n_nodes();
+        let stage = Stage { layer: 0, chunk: &chunk, rows: Rows::All(n), kept: Some(&kept), means: None };
+        // The first pass pays for kernels and memory.
+        let enough = limits.stack_size(&chunk, options.memory);
+        let mut n_runs = 1;
+        self.pass(machine, (stage, &plain), &branches, (n_runs, 1))?;
+        let budget = self.budget / 2;
+        let (mut passes, mut seconds) = (1, self.pass(machine, (stage, &plain), &branches, (n_runs, 1))?);
+        while n_runs < enough && 8.0 * seconds < budget.as_secs_f64() {
+            n_runs = (4 * n_runs).min(enough);
+            seconds = self.pass(machine, (stage, &plain), &branches, (n_runs, 1))?;
+        }
+        if 2.0 * seconds < budget.as_secs_f64() {
+            passes = ((budget.as_secs_f64() / seconds / 2.0) as usize).clamp(1, 50);
+            seconds = self.pass(machine, (stage, &plain), &branches, (n_runs, passes))?;
+        }
+        let all: Vec<u32> = (0..n as u32).collect();
+        let times = (n_runs * passes) as f64;
+        Ok(Timed {
+            dense: times * (cost::projections(self.spec, n, n) + cost::rest_of_block(self.spec, n)),
+            attention: times * cost::attention(self.spec, 0, &chunk.branch, &all),
+            seconds,
+        })
+    }
+
+    /// Seconds of so many passes of so many runs, from where branches start.
+    fn pass<M: Machine>(
+        &self,
+        machine: &mut M,
+        (stage, plain): (Stage<'_, M::Streams>, &M::Plain),
+        branches: &[Branch],
+        (n_runs, passes): (usize, usize),
+    ) -> Result<f64, EngineError> {
+        let (edits, none): (Vec<&[Edit]>, Vec<&[Edit]>) =
+            (vec![branches[0].at_layer(0); n_runs], vec![&[]; n_runs]);
+        let mut stack = machine.start(stage, plain, &edits);
+        machine.status()?;
+        let start = Instant::now();
+        (0..passes).for_each(|_| machine.advance(stage, &mut stack, &none));
+        machine.status()?;
+        Ok(start.elapsed().as_secs_f64())
     }
 }
 

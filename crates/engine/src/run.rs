@@ -5,14 +5,17 @@ use crate::driver::Driver;
 use crate::error::EngineError;
 use crate::intervention::Branch;
 use crate::machine::Machine;
-use crate::machine::place::{Job, carry_out};
+use crate::machine::place::{Job, carry_out, carry_out_on};
 use crate::means::GroupMeans;
 use crate::plan;
 use crate::request::{Options, Prompt, Reading, Receiver};
+use crate::side_by_side;
+use crate::tree::Tree;
 
 /// Runs `prompts` plainly and once for every branch, and hands logits to `receiver`.
 ///
-/// A branch without edits is run too, and gives exactly the plain run's logits.
+/// A branch without edits is run too, and gives exactly the plain run's logits. A decoder that is on several cards has them share the
+/// branches.
 ///
 /// # Errors
 /// See [`EngineError`]; everything is checked before the first layer is computed.
@@ -24,7 +27,14 @@ pub fn run(
     receiver: &mut dyn Receiver,
 ) -> Result<(), EngineError> {
     plan::check(decoder.spec(), prompts, branches)?;
-    carry_out(decoder, Run { decoder, prompts, branches, options, receiver })
+    let parts = Tree::new(branches).parts(decoder.spec().n_layers, decoder.place().n_machines());
+    if parts.len() <= 1 {
+        return carry_out(decoder, Run { decoder, prompts, branches, options, receiver });
+    }
+    side_by_side::run(&parts, receiver, |card, part, receiver| {
+        let branches: Vec<Branch> = part.iter().map(|&branch| branches[branch].clone()).collect();
+        carry_out_on(decoder, card, Run { decoder, prompts, branches: &branches, options, receiver })
+    })
 }
 
 /// What is to be run, and who receives it.

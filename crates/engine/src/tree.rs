@@ -57,6 +57,37 @@ impl<'a> Tree<'a> {
         })
     }
 
+    /// Cuts the branches into at most `n_parts` parts of about equal cost, those that begin alike next to each other; none is empty.
+    ///
+    /// A branch costs the layers that it runs alone: from where it parts from the one before it, to the last.
+    pub fn parts(&self, n_layers: usize, n_parts: usize) -> Vec<Vec<usize>> {
+        let order: Vec<usize> = self.by_first_layer().into_values().flatten().collect();
+        let layers = |at: usize| {
+            let branch = &self.branches[order[at]];
+            let Some(first) = branch.first_layer() else { return 0 };
+            let before = at.checked_sub(1).map(|before| &self.branches[order[before]]);
+            let parting = match before.filter(|before| before.first_layer() == Some(first)) {
+                Some(before) if before == branch => n_layers,
+                Some(before) if self.shares => {
+                    (first..n_layers).find(|&l| before.at_layer(l) != branch.at_layer(l)).unwrap_or(n_layers)
+                }
+                _ => first,
+            };
+            n_layers - parting
+        };
+        let costs: Vec<usize> = (0..order.len()).map(layers).collect();
+        let total = costs.iter().sum::<usize>().max(1);
+        let mut parts = vec![vec![]; n_parts];
+        let mut before = 0;
+        for (&branch, cost) in order.iter().zip(costs) {
+            // By the middle of what it costs.
+            parts[((2 * before + cost) * n_parts / (2 * total)).min(n_parts - 1)].push(branch);
+            before += cost;
+        }
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
     /// At most so many frames of activations wait at once: one, and one more for each later layer at which a branch may part
     /// from others.
     pub fn frames(&self) -> usize {
@@ -129,6 +160,46 @@ mod tests {
         // Too deep down, each goes its own way.
         assert_eq!(runs(&at_0[0], 1, MAX_PARTINGS), [vec![2], vec![0, 5], vec![3]]);
         assert_eq!(tree.frames(), 2);
+    }
+
+    /// Layers that the runs of a tree take, each counted once for all branches that share it.
+    fn layers_run(tree: &Tree<'_>, n_layers: usize) -> usize {
+        fn below(tree: &Tree<'_>, run: &[usize], layer: usize, partings: usize, n_layers: usize) -> usize {
+            if layer == n_layers {
+                return 0;
+            }
+            let runs: Vec<&[usize]> = tree.divide(run, layer, partings).collect();
+            let partings = partings + usize::from(runs.len() > 1);
+            runs.iter().map(|run| 1 + below(tree, run, layer + 1, partings, n_layers)).sum()
+        }
+        let starting = tree.by_first_layer().into_iter().filter(|&(layer, _)| layer < n_layers);
+        starting.map(|(layer, branches)| below(tree, &branches, layer, 0, n_layers)).sum()
+    }
+
+    #[test]
+    fn parts_cost_the_same_and_hold_every_branch_once() {
+        // Every head of 6 layers of 4; pairs that share their first; nothing; the same over and over.
+        let heads: Vec<Branch> =
+            (0..24).map(|i| Branch::ablate([(i / 4, i % 4)], Replacement::Zero)).collect();
+        let pairs: Vec<Branch> =
+            (0..20).map(|i| Branch::ablate([(0, i % 2), (5, i / 8)], Replacement::Zero)).collect();
+        let (none, same) = (vec![Branch::new([]); 3], vec![heads[2].clone(); 5]);
+        for (branches, most_alone) in [(heads, 6), (pairs, 6), (none, 0), (same, 6)] {
+            for n_parts in 1..=5 {
+                let parts = Tree::new(&branches).parts(6, n_parts);
+                assert!(parts.len() <= n_parts && parts.iter().all(|part| !part.is_empty()));
+                let mut all = parts.concat();
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..branches.len()), "{parts:?}");
+                let cost = |part: &Vec<usize>| {
+                    let own: Vec<Branch> = part.iter().map(|&b| branches[b].clone()).collect();
+                    layers_run(&Tree::new(&own), 6)
+                };
+                let costs: Vec<usize> = parts.iter().map(cost).collect();
+                let (low, high) = (costs.iter().min().unwrap(), costs.iter().max().unwrap());
+                assert!(parts.len() < n_parts || high - low <= 2 * most_alone, "{n_parts}: {costs:?}");
+            }
+        }
     }
 
     #[test]

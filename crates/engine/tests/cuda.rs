@@ -6,13 +6,17 @@
 mod checkpoints;
 mod effects;
 
+use std::ops::ControlFlow;
 use std::process::{Command, Output};
 
 use checkpoints::{Expected, decoder, heads, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::device::devices;
 use cs_engine::intervention::{Branch, Replacement};
-use cs_engine::{Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Prompt, Readings};
+use cs_engine::{
+    Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Progress, Prompt, Reading, Readings,
+    Receiver,
+};
 use effects::{apart, effects, experiments};
 
 /// Runs a test of this program again with the fake driver, and settings of it.
@@ -64,12 +68,16 @@ fn effects_others() {
     }
 }
 
+/// What the fake card's results are of.
+fn kind(precision: Precision) -> String {
+    let kernels = cs_cuda::Manifest::carried().unwrap().version();
+    format!("cuda Fake card (driver for CUDA 12.8, kernels {kernels}), {precision}")
+}
+
 fn compare(name: &str, precision: Precision) {
     let host = decoder(name).on(&Compute::delta(precision)).unwrap();
     let card = on_card(name, precision);
-    let kernels = cs_cuda::Manifest::carried().unwrap().version();
-    let kind = format!("cuda Fake card 0 (driver for CUDA 12.8, kernels {kernels}), {precision}");
-    assert_eq!(card.compute().kind(), kind);
+    assert_eq!(card.compute().kind(), kind(precision));
     let prompts = Expected::read(name).prompts();
     let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
     let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
@@ -137,9 +145,109 @@ fn exact() {
     }
 }
 
+/// Which card a branch is run on, and how many there are, shows in no bit.
+#[test]
+fn several_cards_give_what_one_gives() {
+    again("several", &[("FAKE_CUDA_DEVICES", "3")]);
+}
+
+#[test]
+#[ignore = "run by `several_cards_give_what_one_gives`"]
+fn several() {
+    let some = ["gpt2-default", "llama-3-rotary", "gemma2-default"];
+    for name in some {
+        let on = |cards: &str| {
+            let compute = Compute::choose(&cards.parse().expect("a device"), None).expect("the fake cards");
+            assert_eq!(compute.kind(), kind(Precision::Split), "as of one card");
+            decoder(name).on(&compute).expect("a model fits")
+        };
+        let (one, several) = (on("cuda:1"), [on("cuda:0,cuda:1"), on("cuda:2,cuda:0,cuda:1")]);
+        let prompts = Expected::read(name).prompts();
+        for (what, branches) in experiments(&one).into_iter().filter(|(what, _)| !what.ends_with("others")) {
+            // Fewer branches than cards, one that changes nothing, and the same one twice.
+            let mut with_others = branches.clone();
+            with_others.extend([Branch::new([]), branches[0].clone()]);
+            for branches in [&branches[..1], &branches[..2], &with_others] {
+                let run = |on: &Decoder| {
+                    Readings::collect(on, &prompts, branches, Options::default()).expect("a run")
+                };
+                let expected = run(&one);
+                for cards in &several {
+                    assert_eq!(run(cards), expected, "{name}, {what}, {}", cards.compute().device());
+                }
+            }
+        }
+    }
+}
+
+/// What is known need not be run, whichever card has it; and a receiver that stops the run stops all cards.
+#[test]
+fn several_cards_have_one_receiver() {
+    again("one_receiver", &[("FAKE_CUDA_DEVICES", "2")]);
+}
+
+struct Counting {
+    n_branches: usize,
+    known: usize,
+    stop_at: f64,
+    read: Vec<usize>,
+    shares: Vec<f64>,
+}
+
+impl Receiver for Counting {
+    fn reading(&mut self, reading: Reading<'_>) {
+        self.read[reading.branch.unwrap_or(self.n_branches)] += reading.prompts.len();
+    }
+
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.shares.push(progress.done as f64 / progress.total as f64);
+        if self.shares.last() >= Some(&self.stop_at) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn is_known(&self, branch: usize, _: &[usize]) -> bool {
+        branch % 5 == self.known
+    }
+}
+
+#[test]
+#[ignore = "run by `several_cards_have_one_receiver`"]
+fn one_receiver() {
+    let compute = Compute::choose(&"cuda:0,cuda:1".parse().expect("a device"), None).expect("two cards");
+    let cards = decoder("gpt2-default").on(&compute).expect("a model fits");
+    let prompts = Expected::read("gpt2-default").prompts();
+    let one = |head| Branch::ablate([head], Replacement::ValueBias);
+    let branches: Vec<Branch> = heads(&cards).into_iter().map(one).collect();
+    let n = branches.len();
+    let run = |known, stop_at| {
+        let mut receiver = Counting { n_branches: n, known, stop_at, read: vec![0; n + 1], shares: vec![] };
+        (cs_engine::run(&cards, &prompts, &branches, Options::default(), &mut receiver), receiver)
+    };
+    let (result, all) = run(usize::MAX, 2.0);
+    result.expect("a run");
+    assert_eq!(all.read, vec![prompts.len(); n + 1], "every branch and the plain run, once");
+    assert!(all.shares.is_sorted() && all.shares.last() == Some(&1.0), "{:?}", all.shares);
+    let (result, some) = run(1, 2.0);
+    result.expect("a run");
+    for (branch, read) in some.read.iter().enumerate() {
+        assert_eq!(*read, if branch < n && branch % 5 == 1 { 0 } else { prompts.len() }, "branch {branch}");
+    }
+    let (result, stopped) = run(usize::MAX, 0.2);
+    assert!(matches!(result, Err(EngineError::Stopped)), "{result:?}");
+    assert!(stopped.read.contains(&0), "the rest was left out");
+}
+
 #[test]
 fn what_goes_wrong_on_a_card_is_one_line() {
     again("lost", &[("FAKE_CUDA_LOST_AFTER", "3000")]);
+    again(
+        "one_of_two_lost",
+        &[("FAKE_CUDA_DEVICES", "2"), ("FAKE_CUDA_LOST_AFTER", "900"), ("FAKE_CUDA_LOST_CARD", "1")],
+    );
+    again("mixed", &[("FAKE_CUDA_DEVICES", "2"), ("FAKE_CUDA_MIXED", "1")]);
     again("full", &[("FAKE_CUDA_MEMORY", "20000")]);
     again("wrong", &[("FAKE_CUDA_WRONG", "1")]);
     again("old", &[("FAKE_CUDA_VERSION", "11080")]);
@@ -163,6 +271,29 @@ fn lost() {
     let error = (0..1000).find_map(|_| run().err()).expect("lost after some launches");
     assert!(problem(&error).contains("was lost in the middle of the work"), "{error}");
     assert_eq!(run().err().map(|e| e.to_string()), Some(error.to_string()), "and stays so");
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn one_of_two_lost() {
+    let compute = Compute::choose(&"cuda:0,cuda:1".parse().expect("a device"), None).expect("two cards");
+    let cards = decoder("gpt2-default").on(&compute).expect("a model fits");
+    let prompts = Expected::read("gpt2-default").prompts();
+    let one = |head| Branch::ablate([head], Replacement::Zero);
+    let branches: Vec<Branch> = heads(&cards).into_iter().map(one).collect();
+    let run = || Readings::collect(&cards, &prompts, &branches, Options::default());
+    let error = (0..1000).find_map(|_| run().err()).expect("lost after some launches");
+    let said = problem(&error);
+    assert!(said.starts_with("cuda:1 (Fake card): the card was lost in the middle of the work"), "{said}");
+}
+
+#[test]
+#[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
+fn mixed() {
+    let choose = |cards: &str| Compute::choose(&cards.parse().expect("a device"), None);
+    let error = choose("cuda:0,cuda:1").expect_err("two models").to_string();
+    assert!(error.contains("cuda:1 is cuda Fake card 1") && !error.contains('\n'), "{error}");
+    assert!(choose("cuda:1").is_ok());
 }
 
 #[test]

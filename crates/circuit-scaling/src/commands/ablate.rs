@@ -168,7 +168,10 @@ fn ablate_model(
             .map_err(|source| CliError::Scan { model: name.clone(), source: source.into() })?;
     }
     let decoder = tested.handle.lazy();
-    let mut partial = folder.partial_ablation(contrast, name, &inputs);
+    let work = tested.work(&origin);
+    let work = Digest256::of(&json!({ "model": work, "settings": settings }));
+    let mut partial = folder.partial_ablation(contrast, name, &work, &handle.compute.kind());
+    partial.notes().for_each(|note| display.warn(&format!("{name:16} sets of heads: {note}")));
     let known = std::mem::take(&mut partial.known);
     let measured = &folder.measured;
     let mut runs = Runs { tested, decoder, measured, scan, display, partial, known, at: 0 };

@@ -1,6 +1,7 @@
 //! What each stage of a run that runs a model will cost, before it is started.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -49,18 +50,42 @@ pub struct StageCost {
     pub cost: Cost,
     /// Numbers resampled: series × prompts × resamples.
     resampled: f64,
+    timing: Option<Timing>,
+}
+
+/// How fast a model's device is, and this machine's processor at resampling, in numbers a second.
+#[derive(Clone, Copy)]
+struct Timing {
     rates: Rates,
     statistics: f64,
 }
 
 impl StageCost {
-    /// Seconds that the stage will take.
-    pub fn seconds(&self) -> f64 {
-        self.cost.seconds(&self.rates) + self.resampled / self.statistics
+    /// Seconds that the stage will take; unknown until [`time`] has timed the device, and where it is not here.
+    pub fn seconds(&self) -> Option<f64> {
+        let Timing { rates, statistics } = self.timing.as_ref()?;
+        Some(self.cost.seconds(rates) + self.resampled / statistics)
     }
 }
 
-/// The costs of every stage of a run that runs a model, stage by stage; `calibration` is spent on timing this machine.
+/// Times what models run on, as far as this machine has it, for about so long.
+///
+/// # Errors
+/// A device that fails.
+pub fn time(
+    costs: &mut [StageCost],
+    handles: &[ModelHandle],
+    calibration: Duration,
+) -> Result<(), CliError> {
+    let statistics = resampling_rate(calibration / 8);
+    for (handle, rates) in handles.iter().zip(rates(handles, calibration)?) {
+        let timing = rates.map(|rates| Timing { rates, statistics });
+        costs.iter_mut().filter(|cost| cost.model == handle.name).for_each(|cost| cost.timing = timing);
+    }
+    Ok(())
+}
+
+/// The costs of every stage of a run that runs a model, stage by stage.
 ///
 /// Hero heads are known once a study has its scans: where the folder of `args` has those of all models, stages that need them
 /// are counted as they will be run, random sets with them as long as the sums of their heads' effects leave a question
@@ -72,7 +97,6 @@ pub fn costs(
     args: &RunArgs,
     handles: &[ModelHandle],
     prompts: &[PromptSet],
-    calibration: Duration,
 ) -> Result<Vec<StageCost>, CliError> {
     let stages = args.stages();
     let layout = Layout::new(&args.tables.study.out);
@@ -86,9 +110,8 @@ pub fn costs(
     };
     let contrasts: Vec<Planned> =
         contrasts.into_iter().map(|contrast| Planned { heads: heads(&contrast), contrast }).collect();
-    let statistics = resampling_rate(calibration / 8);
     let mut costs = Vec::new();
-    for (handle, rates) in handles.iter().zip(rates(handles, calibration)) {
+    for handle in handles {
         let tokenized =
             prompts.iter().map(|p| Ok(p.tokenize(handle)?)).collect::<Result<Vec<_>, CliError>>()?;
         let model = Model {
@@ -96,26 +119,44 @@ pub fn costs(
             handle,
             tokenized: &tokenized,
             layout: &layout,
-            options: args.measure.scan_options(),
+            options: handle.scan_options(args.measure.scan_options()),
         };
         for &stage in &stages {
             let Some((n_branches, cost, resampled)) = model.cost(stage, &contrasts)? else { continue };
             let model = handle.name.clone();
-            costs.push(StageCost { stage, model, n_branches, cost, resampled, rates, statistics });
+            costs.push(StageCost { stage, model, n_branches, cost, resampled, timing: None });
         }
     }
     costs.sort_by_key(|cost| stages.iter().position(|&s| s == cost.stage));
     Ok(costs)
 }
 
-/// Each model's rates on this machine, for which `calibration` is spent.
-pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Vec<Rates> {
+/// Each model's rates on what it runs on, for which `calibration` is spent; none where this machine does not have that.
+///
+/// # Errors
+/// A device that fails.
+pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Result<Vec<Option<Rates>>, CliError> {
     // Models of one width run at one rate.
-    let widths = |s: &ModelHandle| (s.spec().d_model, s.spec().d_mlp, s.spec().d_head, s.spec().activation);
+    let widths = |s: &ModelHandle| {
+        let spec = s.spec();
+        (s.compute.clone(), s.halves(), spec.d_model, spec.d_mlp, spec.d_head, spec.activation)
+    };
     let n_widths = handles.iter().map(widths).collect::<std::collections::HashSet<_>>().len();
-    let mut rates: HashMap<_, Rates> = HashMap::new();
-    let measure = |handle: &ModelHandle| Rates::measure(handle.spec(), calibration / n_widths.max(1) as u32);
-    handles.iter().map(|s| *rates.entry(widths(s)).or_insert_with(|| measure(s))).collect()
+    let budget = calibration / n_widths.max(1) as u32;
+    let mut known: HashMap<_, Option<Rates>> = HashMap::new();
+    let mut all = Vec::new();
+    for handle in handles {
+        let rates = match known.entry(widths(handle)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(slot) if !handle.compute.is_here() => *slot.insert(None),
+            Entry::Vacant(slot) => {
+                let rates = Rates::measure_on(&handle.compute, handle.spec(), handle.halves(), budget)?;
+                *slot.insert(Some(rates))
+            }
+        };
+        all.push(rates);
+    }
+    Ok(all)
 }
 
 /// Numbers resampled a second: of bootstrap means and sign flips together.

@@ -210,8 +210,8 @@ impl<'a> TestedModel<'a> {
         let mut provenance = Map::new();
         provenance.insert("tokenizer_hash".into(), handle.hash().into());
         let recorded = [
-            ("device", handle.compute.recorded_device()),
-            ("precision", handle.compute.recorded_precision()),
+            (DEVICE, handle.compute.recorded_device()),
+            (PRECISION, handle.compute.recorded_precision()),
         ];
         for (name, value) in recorded {
             value.into_iter().for_each(|value| drop(provenance.insert(name.into(), value.into())));
@@ -267,6 +267,13 @@ impl<'a> TestedModel<'a> {
         Origin::new(self.info, &self.scans[0], provenance)
     }
 
+    /// The same but for the device: what it is that is asked, on whatever it is computed.
+    pub fn work(&self, origin: &Origin) -> Value {
+        let mut origin = origin.clone();
+        [DEVICE, PRECISION].iter().for_each(|name| drop(origin.provenance.options.remove(*name)));
+        self.inputs(&origin)
+    }
+
     /// All that an experiment's results depend on, beside the experiment's own options.
     pub fn inputs(&self, origin: &Origin) -> Value {
         let digest = |prompts: &TokenizedPrompts| {
@@ -275,6 +282,10 @@ impl<'a> TestedModel<'a> {
         json!({ "origin": origin, "scans": self.prompts.iter().map(digest).collect::<Vec<_>>() })
     }
 }
+
+/// The options under which results keep what they were computed on.
+const DEVICE: &str = "device";
+const PRECISION: &str = "precision";
 
 /// What to say of categories without heads.
 pub fn empty_categories(contrast: &Contrast, model: &ClassifiedModel) -> Vec<String> {

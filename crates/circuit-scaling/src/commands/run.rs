@@ -11,7 +11,7 @@ use cs_analysis::study_scans::StudyScans;
 use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
 use cs_circuits::task::Task;
 use cs_engine::intervention::Stream;
-use cs_engine::{Compute, Device};
+use cs_engine::Compute;
 use cs_report::Extras;
 use cs_report::figures::{Format, draw_all};
 use serde_json::json;
@@ -19,7 +19,7 @@ use serde_json::json;
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
 use super::attend::attend_models;
 use super::checked::CheckedRun;
-use super::costs::{StageCost, costs};
+use super::costs::{StageCost, costs, time};
 use super::experiment::StudyHeads;
 use super::places::{found, where_to_look};
 use super::plan::duration;
@@ -38,6 +38,8 @@ use crate::study_folder::{StudyFolder, own_file};
 
 /// Time for timing this machine at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
+/// Operations below which a card is not timed: it would be done before anybody had read how long it takes.
+const WORTH_TIMING: f64 = 3e14;
 /// The study's choices, in its folder.
 const STUDY_FILE: &str = "study.toml";
 /// What the tables show in words, among the program's own files.
@@ -52,9 +54,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         check_memory(&run.folder, &run.handles, &run.tasks)?;
     }
     run.write_study()?;
-    if *compute.device() == Device::Cpu {
-        run.say_what_it_takes()?;
-    }
+    run.say_what_it_takes()?;
     run.all_stages()
 }
 
@@ -202,7 +202,7 @@ impl Run {
         let Some(prompts) = self.tasks.iter().map(prompts).collect::<Option<Vec<_>>>() else {
             return Ok(());
         };
-        let costs = costs(&self.args, &self.handles, &prompts, CALIBRATION)?;
+        let mut costs = costs(&self.args, &self.handles, &prompts)?;
         let is_done = |cost: &StageCost| match cost.stage {
             Stage::Scan => {
                 self.tasks.iter().all(|task| self.folder.has_done(&step(task.name(), &cost.model)))
@@ -215,11 +215,17 @@ impl Run {
             }
             stage => self.folder.has_done(&format!("{} {}", stage.name(), cost.model)),
         };
-        let steps: Vec<Step> = costs
-            .iter()
-            .filter(|cost| !is_done(cost))
-            .map(|cost| Step { stage: cost.stage.name(), model: cost.model.clone(), seconds: cost.seconds() })
-            .collect();
+        costs.retain(|cost| !is_done(cost));
+        let work: f64 = costs.iter().map(|cost| cost.cost.dense + cost.cost.attention).sum();
+        if self.handles.iter().any(|handle| handle.compute.is_card()) && work < WORTH_TIMING {
+            return Ok(());
+        }
+        time(&mut costs, &self.handles, CALIBRATION)?;
+        let step = |cost: &StageCost| {
+            let seconds = cost.seconds()?;
+            Some(Step { stage: cost.stage.name(), model: cost.model.clone(), seconds })
+        };
+        let steps: Vec<Step> = costs.iter().filter_map(step).collect();
         let seconds = |of: &str| -> f64 {
             steps.iter().filter(|s| of.is_empty() || s.stage == of).map(|s| s.seconds).sum()
         };

@@ -23,7 +23,7 @@ use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::left_out::left_out;
-use crate::partial::Partial;
+use crate::partial::{self, Partial};
 use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
 use crate::study_folder::StudyFolder;
@@ -147,7 +147,9 @@ pub struct ModelScan<'a> {
     options: ScanOptions,
     summary: SummaryOptions,
     inputs: Digest256,
-    /// The scan of other weights under the same name that lies in the folder.
+    /// The same but for the device.
+    work: Digest256,
+    /// The scan of other weights or another device under the same name that lies in the folder.
     other: Option<ScanMeta>,
 }
 
@@ -176,11 +178,19 @@ impl<'a> ModelScan<'a> {
         let meta = scan_meta(handle, prompts, measure.scan_options(), only_heads);
         let prompts_hash = Digest256::of_file(&written);
         let summary = SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
-        let inputs = Digest256::of(
-            &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
-        );
-        let other = before.filter(|before| before.provenance.weight_hash != meta.provenance.weight_hash);
-        Ok(Self { handle, tokenized, meta, options: measure.scan_options(), summary, inputs, other })
+        let digest = |meta: &ScanMeta| {
+            Digest256::of(
+                &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
+            )
+        };
+        let inputs = digest(&meta);
+        let work = digest(&ScanMeta { device: None, precision: None, ..meta.clone() });
+        let of = |meta: &ScanMeta| {
+            (meta.provenance.weight_hash.clone(), meta.device.clone(), meta.precision.clone())
+        };
+        let other = before.filter(|before| of(before) != of(&meta));
+        let options = handle.scan_options(measure.scan_options());
+        Ok(Self { handle, tokenized, meta, options, summary, inputs, work, other })
     }
 
     /// Refuses a limit of working memory that the scan does not fit into.
@@ -208,13 +218,7 @@ impl<'a> ModelScan<'a> {
     /// A scan that is impossible, or files that cannot be written.
     pub fn run(self, folder: &mut StudyFolder, decoder: &Decoder, display: Display) -> Result<(), CliError> {
         let (task, model) = (&self.meta.task, &self.handle.name);
-        if let Some(other) = &self.other {
-            display.note(&format!(
-                "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
-                other.provenance.weight_hash.get(..12).unwrap_or_default(),
-                origin(other)
-            ));
-        }
+        self.note_what_is_replaced(display);
         let n_heads = self.meta.scanned_heads().len();
         let (per_prompt, partial, seconds) = self.ablate(folder, decoder, display)?;
         let heads = counted(n_heads, "head", "heads");
@@ -232,6 +236,28 @@ impl<'a> ModelScan<'a> {
             scan.baseline.base_logit_diff_mean
         ));
         Ok(())
+    }
+
+    /// Says which scan of other weights, or of another device, will be gone when this one is done.
+    fn note_what_is_replaced(&self, display: Display) {
+        let Some(other) = &self.other else { return };
+        let (task, model) = (&self.meta.task, &self.handle.name);
+        if other.provenance.weight_hash != self.meta.provenance.weight_hash {
+            return display.note(&format!(
+                "{model:16} {task:12} replaces a scan of other weights under this name ({} of {})",
+                other.provenance.weight_hash.get(..12).unwrap_or_default(),
+                origin(other)
+            ));
+        }
+        let kind = match (&other.device, &other.precision) {
+            (Some(device), Some(precision)) => format!("{device}, {precision}"),
+            _ => "a processor".to_owned(),
+        };
+        display.warn(&format!(
+            "{model:16} {task:12} will replace the scan that was made on {kind}, since this run computes on {}: {} keeps it",
+            self.handle.compute.kind(),
+            partial::options(&kind)
+        ));
     }
 
     /// Scans some heads as a part of a study, going on where an interrupted run left off, and writes per-prompt results alone:
@@ -281,7 +307,8 @@ impl<'a> ModelScan<'a> {
     ) -> Result<(PerPromptScan, Partial, f64), CliError> {
         let (task, model) = (&self.meta.task, &self.handle.name);
         let n_heads = self.meta.scanned_heads().len();
-        let mut partial = folder.partial_scan(task, model, &self.inputs);
+        let mut partial = folder.partial_scan(task, model, &self.work, &self.handle.compute.kind());
+        partial.notes().for_each(|note| display.warn(&format!("{model:16} {task:12} {note}")));
         let known = std::mem::take(&mut partial.known);
         if !known.is_empty() {
             let n_known = known.iter().filter(|x| x.is_finite()).count();

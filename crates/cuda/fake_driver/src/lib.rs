@@ -7,10 +7,12 @@
 //! | variable | what | if unset |
 //! |---|---|---|
 //! | `FAKE_CUDA_VERSION` | CUDA version of the driver | 12080 |
-//! | `FAKE_CUDA_DEVICES` | cards | 1 |
+//! | `FAKE_CUDA_DEVICES` | cards, each with memory of its own | 1 |
+//! | `FAKE_CUDA_MIXED` | if set, every card is of another model | all of one |
 //! | `FAKE_CUDA_CAPABILITY` | ten times the compute capability | 90 |
 //! | `FAKE_CUDA_MEMORY` | bytes of memory | 1 GiB |
-//! | `FAKE_CUDA_LOST_AFTER` | launches after which the card is lost | never |
+//! | `FAKE_CUDA_LOST_AFTER` | launches after which a card is lost | never |
+//! | `FAKE_CUDA_LOST_CARD` | the only card that is | each |
 //! | `FAKE_CUDA_WRONG` | if set, products are wrong by a thousandth | right |
 //!
 //! New memory is full of NaN. A kernel that reads or writes beyond an array loses the card, as it does on a real one.
@@ -22,6 +24,7 @@ mod memory;
 mod product;
 mod rows;
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -44,6 +47,7 @@ pub fn library() -> PathBuf {
 const CAPABILITY: u64 = 90;
 const SUCCESS: c_int = 0;
 const INVALID_VALUE: c_int = 1;
+const INVALID_CONTEXT: c_int = 201;
 const OUT_OF_MEMORY: c_int = 2;
 const NO_DEVICE: c_int = 100;
 const NO_BINARY: c_int = 209;
@@ -51,32 +55,70 @@ const NOT_FOUND: c_int = 500;
 const ILLEGAL_ADDRESS: c_int = 700;
 const LAUNCH_FAILED: c_int = 719;
 
-struct Card {
+/// What all cards have in common.
+struct Machine {
     version: c_int,
-    devices: c_int,
     capability: c_int,
+    is_mixed: bool,
+    cards: Vec<Mutex<Card>>,
+}
+
+struct Card {
     memory: Memory,
     launches_left: Option<u64>,
     lost: Option<c_int>,
+}
+
+thread_local! {
+    /// The card whose context is the thread's own; -1: none.
+    static CURRENT: Cell<c_int> = const { Cell::new(-1) };
 }
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-fn card() -> MutexGuard<'static, Card> {
-    static CARD: OnceLock<Mutex<Card>> = OnceLock::new();
-    let new = || {
+fn machine() -> &'static Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    let card = |device: u64| {
+        let is_lost = setting("FAKE_CUDA_LOST_CARD").is_none_or(|lost| lost == device);
         Mutex::new(Card {
-            version: setting("FAKE_CUDA_VERSION").map_or(12080, |n| n as c_int),
-            devices: setting("FAKE_CUDA_DEVICES").map_or(1, |n| n as c_int),
-            capability: setting("FAKE_CUDA_CAPABILITY").unwrap_or(CAPABILITY) as c_int,
             memory: Memory::new(setting("FAKE_CUDA_MEMORY").map_or(1 << 30, |n| n as usize)),
-            launches_left: setting("FAKE_CUDA_LOST_AFTER"),
+            launches_left: setting("FAKE_CUDA_LOST_AFTER").filter(|_| is_lost),
             lost: None,
         })
     };
-    CARD.get_or_init(new).lock().unwrap_or_else(PoisonError::into_inner)
+    let new = || Machine {
+        version: setting("FAKE_CUDA_VERSION").map_or(12080, |n| n as c_int),
+        capability: setting("FAKE_CUDA_CAPABILITY").unwrap_or(CAPABILITY) as c_int,
+        is_mixed: setting("FAKE_CUDA_MIXED").is_some(),
+        cards: (0..setting("FAKE_CUDA_DEVICES").unwrap_or(1)).map(card).collect(),
+    };
+    MACHINE.get_or_init(new)
+}
+
+fn lock(device: c_int) -> Option<MutexGuard<'static, Card>> {
+    let card = machine().cards.get(usize::try_from(device).ok()?)?;
+    Some(card.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Does something on the card of the calling thread's context.
+fn on_current(what: impl FnOnce(&mut Card) -> c_int) -> c_int {
+    lock(CURRENT.get()).map_or(INVALID_CONTEXT, |mut card| what(&mut card))
+}
+
+/// The same for work in a stream, which must be of that context.
+fn in_stream(stream: *mut c_void, what: impl FnOnce(&mut Card) -> c_int) -> c_int {
+    if of_handle(stream) == CURRENT.get() { on_current(what) } else { INVALID_CONTEXT }
+}
+
+/// Contexts and streams have the number of their card, from 1.
+fn handle(device: c_int) -> *mut c_void {
+    std::ptr::without_provenance_mut(device as usize + 1)
+}
+
+fn of_handle(handle: *mut c_void) -> c_int {
+    handle.addr() as c_int - 1
 }
 
 impl Card {
@@ -115,8 +157,8 @@ macro_rules! driver {
 }
 
 driver! {
-    cuInit(_flags: c_uint) { if card().devices == 0 { NO_DEVICE } else { SUCCESS } }
-    cuDriverGetVersion(to: *mut c_int) { unsafe { give(to, card().version) } }
+    cuInit(_flags: c_uint) { if machine().cards.is_empty() { NO_DEVICE } else { SUCCESS } }
+    cuDriverGetVersion(to: *mut c_int) { unsafe { give(to, machine().version) } }
     cuGetErrorName(status: c_int, to: *mut *const c_char) {
         let name = match status {
             OUT_OF_MEMORY => c"CUDA_ERROR_OUT_OF_MEMORY",
@@ -124,17 +166,18 @@ driver! {
             NOT_FOUND => c"CUDA_ERROR_NOT_FOUND",
             ILLEGAL_ADDRESS => c"CUDA_ERROR_ILLEGAL_ADDRESS",
             LAUNCH_FAILED => c"CUDA_ERROR_LAUNCH_FAILED",
+            INVALID_CONTEXT => c"CUDA_ERROR_INVALID_CONTEXT",
             _ => c"CUDA_ERROR_INVALID_VALUE",
         };
         unsafe { give(to, name.as_ptr()) }
     }
     cuGetErrorString(_status: c_int, to: *mut *const c_char) { unsafe { give(to, c"in the fake driver".as_ptr()) } }
-    cuDeviceGetCount(to: *mut c_int) { unsafe { give(to, card().devices) } }
+    cuDeviceGetCount(to: *mut c_int) { unsafe { give(to, machine().cards.len() as c_int) } }
     cuDeviceGet(to: *mut c_int, ordinal: c_int) {
-        if ordinal < card().devices { unsafe { give(to, ordinal) } } else { INVALID_VALUE }
+        if lock(ordinal).is_some() { unsafe { give(to, ordinal) } } else { INVALID_VALUE }
     }
     cuDeviceGetName(to: *mut c_char, length: c_int, device: c_int) {
-        let name = format!("Fake card {device}");
+        let name = if machine().is_mixed { format!("Fake card {device}") } else { "Fake card".to_owned() };
         for (i, byte) in name.bytes().chain([0]).take(length as usize).enumerate() {
             unsafe { to.add(i).write(byte as c_char) };
         }
@@ -143,64 +186,72 @@ driver! {
     cuDeviceGetAttribute(to: *mut c_int, attribute: c_int, _device: c_int) {
         let value = match attribute {
             16 => 4,
-            75 => card().capability / 10,
-            76 => card().capability % 10,
+            75 => machine().capability / 10,
+            76 => machine().capability % 10,
             97 => 232_448,
             _ => 0,
         };
         unsafe { give(to, value) }
     }
-    cuDeviceTotalMem_v2(to: *mut usize, _device: c_int) { unsafe { give(to, card().memory.total) } }
-    cuDevicePrimaryCtxRetain(to: *mut *mut c_void, device: c_int) {
-        unsafe { give(to, std::ptr::without_provenance_mut(device as usize + 1)) }
+    cuDeviceTotalMem_v2(to: *mut usize, device: c_int) {
+        lock(device).map_or(INVALID_VALUE, |card| unsafe { give(to, card.memory.total) })
     }
+    cuDevicePrimaryCtxRetain(to: *mut *mut c_void, device: c_int) { unsafe { give(to, handle(device)) } }
     cuDevicePrimaryCtxRelease_v2(_device: c_int) { SUCCESS }
-    cuCtxSetCurrent(_context: *mut c_void) { card().status() }
-    cuStreamCreate(to: *mut *mut c_void, _flags: c_uint) { unsafe { give(to, std::ptr::without_provenance_mut(1)) } }
+    cuCtxSetCurrent(context: *mut c_void) {
+        CURRENT.set(of_handle(context));
+        on_current(|card| card.status())
+    }
+    cuStreamCreate(to: *mut *mut c_void, _flags: c_uint) { unsafe { give(to, handle(CURRENT.get())) } }
     cuStreamDestroy_v2(_stream: *mut c_void) { SUCCESS }
-    cuStreamSynchronize(_stream: *mut c_void) { card().status() }
+    cuStreamSynchronize(stream: *mut c_void) { in_stream(stream, |card| card.status()) }
     cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
-        let card = card();
-        unsafe { give(total, card.memory.total); give(free, card.memory.free()) }
+        on_current(|card| unsafe { give(total, card.memory.total); give(free, card.memory.free()) })
     }
     cuMemAlloc_v2(to: *mut u64, bytes: usize) {
-        match card().memory.allocate(bytes) {
+        on_current(|card| match card.memory.allocate(bytes) {
             Some(address) => unsafe { give(to, address) },
             None => OUT_OF_MEMORY,
-        }
+        })
     }
-    cuMemFree_v2(address: u64) { if card().memory.release(address) { SUCCESS } else { INVALID_VALUE } }
-    cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, _stream: *mut c_void) {
-        let mut card = card();
-        let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
-        to.copy_from_slice(unsafe { std::slice::from_raw_parts(from.cast(), bytes) });
-        card.status()
+    cuMemFree_v2(address: u64) {
+        on_current(|card| if card.memory.release(address) { SUCCESS } else { INVALID_VALUE })
     }
-    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, _stream: *mut c_void) {
-        let mut card = card();
-        let Some(from) = card.memory.bytes(from, bytes) else { return INVALID_VALUE };
-        unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes) }.copy_from_slice(from);
-        card.status()
+    cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: *mut c_void) {
+        in_stream(stream, |card| {
+            let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
+            to.copy_from_slice(unsafe { std::slice::from_raw_parts(from.cast(), bytes) });
+            card.status()
+        })
     }
-    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, _stream: *mut c_void) {
-        let mut card = card();
-        let Some(from) = card.memory.bytes(from, bytes).map(|bytes| bytes.to_vec()) else { return INVALID_VALUE };
-        let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
-        to.copy_from_slice(&from);
-        card.status()
+    cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: *mut c_void) {
+        in_stream(stream, |card| {
+            let Some(from) = card.memory.bytes(from, bytes) else { return INVALID_VALUE };
+            unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes) }.copy_from_slice(from);
+            card.status()
+        })
     }
-    cuMemsetD8Async(to: u64, byte: u8, bytes: usize, _stream: *mut c_void) {
-        let mut card = card();
-        let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
-        to.fill(byte);
-        card.status()
+    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: *mut c_void) {
+        in_stream(stream, |card| {
+            let Some(from) = card.memory.bytes(from, bytes).map(|bytes| bytes.to_vec()) else { return INVALID_VALUE };
+            let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
+            to.copy_from_slice(&from);
+            card.status()
+        })
+    }
+    cuMemsetD8Async(to: u64, byte: u8, bytes: usize, stream: *mut c_void) {
+        in_stream(stream, |card| {
+            let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
+            to.fill(byte);
+            card.status()
+        })
     }
     cuModuleLoadDataEx(to: *mut *mut c_void, image: *const c_void, _n: c_uint, _options: *mut c_int, _values: *mut *mut c_void) {
         let head = unsafe { std::slice::from_raw_parts(image.cast::<u8>(), 64) };
         // A cubin is ELF for CUDA (machine 190), its architecture in the flags; everything else is PTX.
         let is_cubin = head.starts_with(b"\x7fELF") && u16::from_le_bytes([head[18], head[19]]) == 190;
         let architecture = head[if head[8] < 8 { 48 } else { 49 }];
-        if is_cubin && c_int::from(architecture) != card().capability {
+        if is_cubin && c_int::from(architecture) != machine().capability {
             return NO_BINARY;
         }
         unsafe { give(to, std::ptr::without_provenance_mut(1)) }
@@ -218,24 +269,25 @@ driver! {
     }
     cuLaunchKernel(
         function: *mut c_void, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, _block_y: c_uint,
-        _block_z: c_uint, shared: c_uint, _stream: *mut c_void, arguments: *mut *mut c_void, _extra: *mut *mut c_void
+        _block_z: c_uint, shared: c_uint, stream: *mut c_void, arguments: *mut *mut c_void, _extra: *mut *mut c_void
     ) {
-        let mut card = card();
-        match &mut card.launches_left {
-            Some(0) => card.lost = Some(LAUNCH_FAILED),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        if card.lost.is_some() {
-            return card.status();
-        }
-        let grid = [grid_x, grid_y, grid_z].map(|n| n as usize);
-        // SAFETY: the caller passes as many arguments as the kernel has.
-        let ran = unsafe { kernels::run(function.addr() - 1, grid, (block_x, shared), arguments, &card.memory) };
-        if !ran {
-            // The launch itself succeeds; whatever is asked for next says that it went wrong.
-            card.lost = Some(ILLEGAL_ADDRESS);
-        }
-        SUCCESS
+        in_stream(stream, |card| {
+            match &mut card.launches_left {
+                Some(0) => card.lost = Some(LAUNCH_FAILED),
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            if card.lost.is_some() {
+                return card.status();
+            }
+            let grid = [grid_x, grid_y, grid_z].map(|n| n as usize);
+            // SAFETY: the caller passes as many arguments as the kernel has.
+            let ran = unsafe { kernels::run(function.addr() - 1, grid, (block_x, shared), arguments, &card.memory) };
+            if !ran {
+                // The launch itself succeeds; whatever is asked for next says that it went wrong.
+                card.lost = Some(ILLEGAL_ADDRESS);
+            }
+            SUCCESS
+        })
     }
 }

@@ -86,6 +86,14 @@ impl Machine for Counting<'_> {
         Cow::Owned(vec![])
     }
 
+    fn plain_mid(&mut self, _: usize, (): &()) -> Option<Vec<f32>> {
+        None
+    }
+
+    fn attributions(&mut self, _: usize, (): &(), _: &[u32], _: &[&[u32]]) -> Vec<Vec<f64>> {
+        vec![]
+    }
+
     fn start(&mut self, stage: Stage<'_, ()>, (): &(), runs: &[&[Edit]]) -> Runs {
         for edits in runs {
             let rows = stage.rows.per_run();

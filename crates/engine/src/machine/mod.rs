@@ -116,6 +116,19 @@ pub(crate) trait Machine {
     /// The residual stream after it. `[n_nodes, d_model]`
     fn plain_resid<'p>(&mut self, plain: &'p Self::Plain) -> Cow<'p, [f32]>;
 
+    /// What the MLP of the last layer, which is `layer`, read before its norm; `None` in parallel blocks. `[n_nodes, d_model]`
+    fn plain_mid(&mut self, layer: usize, plain: &Self::Plain) -> Option<Vec<f32>>;
+
+    /// What the output of every head of the last layer, which is `layer`, adds at some nodes along the
+    /// [directions](crate::direct::directions) of the tokens `read` there: `[n_heads]` of `[tokens read, node after node]`.
+    fn attributions(
+        &mut self,
+        layer: usize,
+        plain: &Self::Plain,
+        nodes: &[u32],
+        read: &[&[u32]],
+    ) -> Vec<Vec<f64>>;
+
     /// Runs after their first edited layer, from the plain run that has just done it (or from what was kept of it).
     fn start(
         &mut self,

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use cs_kernels::PackedMatrix;
 use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormKind, Positions, Rotary};
 use half::{bf16, f16};
 
@@ -14,7 +13,7 @@ use crate::error::EngineError;
 use crate::intervention::{Branch, Replacement, Stream};
 use crate::request::{Options, Prompt};
 use crate::run::Readings;
-use crate::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
+use crate::weights::Weights;
 
 /// How far effects may be off, as a share of the largest.
 const BOUND: f64 = 2e-5;
@@ -35,7 +34,7 @@ pub(crate) fn why_not(card: usize) -> Option<String> {
 /// What a tiny model gives on a card that it does not give on the processor.
 fn differs((spec, stored): &(ModelSpec, Stored), card: usize) -> Option<String> {
     let effects = |compute: &Compute| -> Result<Vec<f64>, EngineError> {
-        effects(&decoder(spec, *stored).on(compute)?)
+        effects(&Decoder::new(spec.clone(), Weights::random(spec, *stored)).on(compute)?)
     };
     let expected = effects(&Compute::delta(Precision::Split)).expect("the processor can");
     let found = match effects(&Compute::on_card(card)) {
@@ -106,61 +105,4 @@ fn models() -> [(ModelSpec, Stored); 3] {
         ..gpt2.clone()
     };
     [(gpt2, |x| x), (neox, |x| f16::from_f32(x).to_f32()), (llama, |x| bf16::from_f32(x).to_f32())]
-}
-
-/// Numbers between -1 and 1: a linear congruential generator's high bits.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn vector(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.next()).collect()
-    }
-
-    fn linear(&mut self, d_in: usize, d_out: usize, stored: Stored) -> Linear {
-        let size = 2.0 * (d_in as f32).powf(-0.5);
-        let fill = |_: usize, row: &mut [f32]| row.iter_mut().for_each(|x| *x = stored(self.next() * size));
-        Linear { weight: PackedMatrix::pack_rows(d_in, d_out, fill), bias: None }
-    }
-}
-
-fn decoder(spec: &ModelSpec, stored: Stored) -> Decoder {
-    let mut draw = Draw(1);
-    let (d_model, d_mlp) = (spec.d_model, spec.d_mlp);
-    let norm = |draw: &mut Draw| Norm {
-        weight: Some(draw.vector(d_model).iter().map(|x| 1.0 + x / 2.0).collect()),
-        bias: (spec.norm_kind == NormKind::Layer).then(|| draw.vector(d_model)),
-    };
-    let layers = (0..spec.n_layers).map(|_| LayerWeights {
-        ln1: norm(&mut draw),
-        ln1_post: None,
-        w_qkv: draw.linear(d_model, spec.d_attn() + 2 * spec.d_kv(), stored),
-        q_norm: None,
-        k_norm: None,
-        w_o: draw.linear(spec.d_attn(), d_model, stored),
-        ln2: norm(&mut draw),
-        ln2_post: None,
-        mlp: Some(Mlp {
-            w_gate: spec.gated_mlp.then(|| draw.linear(d_model, d_mlp, stored)),
-            w_in: draw.linear(d_model, d_mlp, stored),
-            w_out: draw.linear(d_mlp, d_model, stored),
-        }),
-    });
-    let layers = layers.collect();
-    let is_learned = matches!(spec.positions, Positions::Learned { .. });
-    let weights = Weights {
-        layers,
-        embed: draw.vector(D_VOCAB * d_model),
-        pos_embed: draw.vector(if is_learned { spec.n_ctx * d_model } else { 0 }),
-        project_in: None,
-        ln_final: norm(&mut draw),
-        project_out: None,
-        unembed: None,
-        unembed_bias: None,
-    };
-    Decoder::new(spec.clone(), weights)
 }

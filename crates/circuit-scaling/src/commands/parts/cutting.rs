@@ -44,9 +44,15 @@ pub fn parts(
     let wave = plan.wave(&out)?;
     let mut text =
         describe(wave.kind, wave.parts.iter().map(|part| part.tflop).collect::<Vec<_>>().as_slice());
-    let longest = wave.parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
     let (n, out) = (args.parts, out.display());
-    let _ = writeln!(text, "A part takes up to about {} on a machine like this.", duration(longest));
+    let _ = match wave.longest() {
+        Some(seconds) => writeln!(text, "A part takes up to about {} on a machine like this.", duration(seconds)),
+        None => writeln!(
+            text,
+            "How long a part takes is unknown: this machine does not have what parts run on ({}).",
+            plan.study.device.as_deref().unwrap_or("auto")
+        ),
+    };
     let _ = writeln!(
         text,
         "The plan is in {out}/parts/plan.json. Do {}, on any machines that have the folder:\n  circuit-scaling part 1 --out {out}\n\
@@ -102,7 +108,7 @@ pub fn cut_study(checked: CheckedRun, n_parts: usize, display: Display) -> Resul
     };
     let scans = lines::scans((&run.args, &run.handles), &prompts, is_done)?;
     let wave = match scans.lines.is_empty() {
-        false => Some(wave(&run.handles, WaveKind::Scans, &scans, n_parts)),
+        false => Some(wave(&run.handles, WaveKind::Scans, &scans, n_parts)?),
         true => experiments(&run, &prompts, n_parts)?,
     };
     plan.waves.push(wave.ok_or(PartsError::Nothing)?);
@@ -129,7 +135,7 @@ pub fn experiments(run: &Run, prompts: &[PromptSet], n_parts: usize) -> Result<O
     }
     let gathered = Gathered::read(&run.args, &run.names(), &run.task_names())?;
     let lines = experiment_lines((&run.args, &run.handles), prompts, &gathered.contrasts)?;
-    let mut wave = wave(&run.handles, WaveKind::Experiments, &lines, n_parts);
+    let mut wave = wave(&run.handles, WaveKind::Experiments, &lines, n_parts)?;
     let layout = &run.folder.layout;
     for handle in &run.handles {
         for set in prompts {
@@ -149,30 +155,35 @@ fn experiment_lines(
 ) -> Result<Lines, CliError> {
     let tokenized = handles.iter().map(|s| tokenize(prompts, s)).collect::<Result<Vec<_>, _>>()?;
     let layout = Layout::new(&args.tables.study.out);
-    let options = args.measure.scan_options();
-    let model = |(handle, tokenized)| {
+    let mut models = Vec::new();
+    for (handle, tokenized) in handles.iter().zip(&tokenized) {
+        let options = handle.scan_options(args.measure.scan_options());
         let model = Model { args, handle, tokenized, layout: &layout, options };
         let experiments = Experiments::of(&model, contrasts);
-        (model, experiments)
-    };
-    let models: Vec<(Model<'_>, Experiments)> =
-        handles.iter().zip(tokenized.iter().map(Vec::as_slice)).map(model).collect();
+        models.push((model, experiments));
+    }
     lines::experiments((args, handles), &models)
 }
 
 /// Lines cut into parts, with the time that each will take.
-fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) -> Wave {
+fn wave(
+    handles: &[ModelHandle],
+    kind: WaveKind,
+    lines: &Lines,
+    n_parts: usize,
+) -> Result<Wave, CliError> {
     let loading = lines::loading(handles);
-    let rates = rates(handles, CALIBRATION);
+    let rates = rates(handles, CALIBRATION)?;
     let part = |(index, pieces): (usize, &Vec<Piece>)| {
         let of_model = |pieces: &[Piece]| cost(pieces, &lines.lines, &loading);
         let by_model = pieces.chunk_by(|a, b| lines.lines[a.line].model == lines.lines[b.line].model);
-        let seconds = by_model.map(|of| of_model(of) / rates[lines.lines[of[0].line].model].dense).sum();
+        let of_rate = |of: &[Piece]| Some(of_model(of) / rates[lines.lines[of[0].line].model]?.dense);
+        let seconds = by_model.map(of_rate).sum();
         let units = pieces.iter().map(|piece| lines.unit(piece)).collect();
         Part { part: index + 1, tflop: of_model(pieces) / 1e12, seconds, units }
     };
     let parts = cut(&lines.lines, &loading, n_parts).iter().enumerate().map(part).collect();
-    Wave { kind, threads: rayon::current_num_threads(), scans: Default::default(), parts }
+    Ok(Wave { kind, threads: rayon::current_num_threads(), scans: Default::default(), parts })
 }
 
 /// How equal parts are.

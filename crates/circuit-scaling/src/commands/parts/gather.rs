@@ -192,7 +192,8 @@ impl<'a> Gathering<'a> {
         for handle in &run.handles {
             let tokenized = tokenize(prompts, handle)?;
             let tested = gathered.tested(&run.folder.layout, handle)?;
-            let (layout, options) = (&run.folder.layout, run.args.measure.scan_options());
+            let layout = &run.folder.layout;
+            let options = handle.scan_options(run.args.measure.scan_options());
             let model = Model { args: &run.args, handle, tokenized: &tokenized, layout, options };
             let experiments = Experiments::of(&model, &gathered.contrasts);
             let bench = Bench { tested: &tested, experiments: &experiments, args: &run.args };

@@ -100,8 +100,8 @@ pub fn scans(
     if !args.stages().contains(&Stage::Scan) {
         return Ok(lines);
     }
-    let options = args.measure.scan_options();
     for (index, handle) in handles.iter().enumerate() {
+        let options = handle.scan_options(args.measure.scan_options());
         for set in prompts {
             if is_done(handle, set)? {
                 continue;
@@ -130,9 +130,10 @@ pub fn experiments(
     models: &[(Model<'_>, Experiments)],
 ) -> Result<Lines, CliError> {
     let mut lines = Lines::default();
-    let (stages, options) = (args.stages(), args.measure.scan_options());
+    let stages = args.stages();
     for (index, (model, experiments)) in models.iter().enumerate() {
         let handle = &handles[index];
+        let options = handle.scan_options(args.measure.scan_options());
         let (name, spec) = (|| handle.name.clone(), handle.spec());
         if stages.contains(&Stage::Attend) {
             let mut roles = flops(model.random_tokens()?);

@@ -19,6 +19,7 @@ use crate::args::{PartArgs, RunArgs};
 use crate::digest::Digest256;
 use crate::error::{CliError, one_line};
 use crate::handle::ModelHandle;
+use crate::partial;
 use crate::progress::{Display, Share};
 use crate::stop;
 use crate::study_folder::StudyFolder;
@@ -136,9 +137,13 @@ impl Job<'_> {
             Some(before) => {
                 let why = match before.device == made.device {
                     true => "of another plan or version".to_owned(),
-                    false => format!("on {}, and this machine computes on {device}", before.device),
+                    false => format!(
+                        "on {}, and this machine computes on {device} (a plan that is cut with {} runs on such machines alone)",
+                        before.device,
+                        partial::options(&before.device)
+                    ),
                 };
-                self.display.note(&format!("part {number} was begun {why}: it is done again from the start"));
+                self.display.warn(&format!("part {number} was begun {why}: it is done again from the start"));
                 folder.forget()?;
             }
             None => {}
@@ -208,7 +213,7 @@ impl Job<'_> {
             let decoder = handle.lazy();
             let tokenized = tokenize(&prompts, &handle)?;
             let experiments = gathered.as_ref().map(|gathered| {
-                let options = args.measure.scan_options();
+                let options = handle.scan_options(args.measure.scan_options());
                 let model =
                     Model { args: &args, handle: &handle, tokenized: &tokenized, layout: &layout, options };
                 let tested = gathered.tested(&layout, &handle)?;

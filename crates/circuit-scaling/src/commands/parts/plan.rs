@@ -89,6 +89,13 @@ pub struct Wave {
     pub parts: Vec<Part>,
 }
 
+impl Wave {
+    /// Seconds of the longest part, if they are known.
+    pub fn longest(&self) -> Option<f64> {
+        self.parts.iter().try_fold(0.0, |longest, part| Some(f64::max(longest, part.seconds?)))
+    }
+}
+
 /// One part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -96,8 +103,9 @@ pub struct Part {
     pub part: usize,
     /// Operations, weights' loading counted as [`super::lines::LOADING`] says, in 10¹².
     pub tflop: f64,
-    /// Seconds that this takes on a machine like the one where it was planned.
-    pub seconds: f64,
+    /// Seconds that this takes on a machine like the one where it was planned, if that has the device which parts run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// What it does, in order.
     pub units: Vec<Unit>,
 }

@@ -59,6 +59,12 @@ pub fn slurm(
     for (path, script) in &scripts {
         write_bytes(path, script.as_bytes())?;
     }
+    if wave.longest().is_none() {
+        display.warn(
+            "this machine does not have the device that parts run on, so how long they take is unknown: the script asks for no time, \
+             which --sbatch \"--time=…\" does",
+        );
+    }
     let has_second = wave.kind == WaveKind::Scans && stages.iter().any(|s| s.runs_experiments());
     let steps = steps(&out, has_second);
     let mut text = String::new();
@@ -142,16 +148,16 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// What both scripts ask for.
-    fn head(&self, name: &str, log: &str, seconds: f64, cards: usize) -> String {
+    fn head(&self, name: &str, log: &str, seconds: Option<f64>, cards: usize) -> String {
         let largest = self.plan.models.iter().map(|m| m.weight_bytes).max().unwrap_or(0);
         let bytes = (WEIGHTS_MARGIN * largest as f64) as usize + self.plan.memory + MEMORY_BESIDE;
         let log = folder(self.out).join("logs").join(log);
         let mut text = format!(
-            "#!/bin/bash\n#SBATCH --job-name={name}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}M\n#SBATCH --time={}\n\
+            "#!/bin/bash\n#SBATCH --job-name={name}\n#SBATCH --cpus-per-task={}\n#SBATCH --mem={}M\n{}\
              #SBATCH --requeue\n#SBATCH --open-mode=append\n#SBATCH --signal=B:TERM@60\n#SBATCH --output={}\n",
             self.args.cpus,
             bytes.div_ceil(1 << 20),
-            time(seconds),
+            seconds.map_or_else(String::new, |seconds| format!("#SBATCH --time={}\n", time(seconds))),
             option(&log)
         );
         if cards > 0 {
@@ -163,11 +169,10 @@ impl Job<'_> {
         text
     }
 
-    /// Seconds of a part on the cores that are asked for, with a margin.
-    fn seconds(&self) -> f64 {
-        let longest = self.wave.parts.iter().map(|part| part.seconds).fold(0.0, f64::max);
-        let here = self.wave.threads as f64 / f64::from(self.args.cpus);
-        TIME_MARGIN * longest * here + TIME_BESIDE
+    /// Seconds of a part on the cores that are asked for, or on a card, with a margin; unknown where the plan does not know them.
+    fn seconds(&self) -> Option<f64> {
+        let here = if self.cards() > 0 { 1.0 } else { self.wave.threads as f64 / f64::from(self.args.cpus) };
+        Some(TIME_MARGIN * self.wave.longest()? * here + TIME_BESIDE)
     }
 
     /// Graphics cards that a part runs on, as the study asks for them.
@@ -185,7 +190,8 @@ impl Job<'_> {
     }
 
     fn gather(&self) -> String {
-        self.head("circuit-scaling-gather", "gather-%j.log", self.seconds().max(6.0 * TIME_BESIDE), 0)
+        let seconds = self.seconds().unwrap_or(0.0).max(6.0 * TIME_BESIDE);
+        self.head("circuit-scaling-gather", "gather-%j.log", Some(seconds), 0)
             + "\n"
             + &self.body("gather")
     }

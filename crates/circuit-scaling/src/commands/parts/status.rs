@@ -46,10 +46,14 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
         }
     }
     let n_running = of(|s| matches!(s, State::Running(..))).len();
+    let is_over = parts.iter().all(|(_, state)| matches!(state, State::Done(_)));
     let _ = match left(&parts) {
-        0.0 => writeln!(text, "Join them: circuit-scaling gather --out {}", out.display()),
-        seconds if n_running == 0 => writeln!(text, "{} of work for one machine left", duration(seconds)),
-        seconds => writeln!(
+        _ if is_over => writeln!(text, "Join them: circuit-scaling gather --out {}", out.display()),
+        None => writeln!(text, "how long they take is known when the first is done"),
+        Some(seconds) if n_running == 0 => {
+            writeln!(text, "{} of work for one machine left", duration(seconds))
+        }
+        Some(seconds) => writeln!(
             text,
             "{} of work left, about {} for the {n_running} at work",
             duration(seconds),
@@ -59,15 +63,15 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Seconds of work that is left, at the pace of what is done.
-fn left(parts: &[(&Part, State)]) -> f64 {
+/// Seconds of work that is left, at the pace of what is done, or as planned.
+fn left(parts: &[(&Part, State)]) -> Option<f64> {
     let done = parts.iter().filter_map(|(part, state)| match state {
-        State::Done(seconds) => Some((part.seconds, *seconds)),
+        State::Done(seconds) => Some((part.tflop, *seconds)),
         _ => None,
     });
-    let (expected, taken) = done.fold((0.0, 0.0), |(e, t), (expected, taken)| (e + expected, t + taken));
-    let pace = if expected > 0.0 { taken / expected } else { 1.0 };
-    parts.iter().map(|(part, state)| pace * part.seconds * (1.0 - state.share())).sum()
+    let (work, taken) = done.fold((0.0, 0.0), |(w, t), (work, taken)| (w + work, t + taken));
+    let seconds = |part: &Part| if work > 0.0 { Some(part.tflop * taken / work) } else { part.seconds };
+    parts.iter().map(|(part, state)| Some(seconds(part)? * (1.0 - state.share()))).sum()
 }
 
 #[cfg(test)]
@@ -76,11 +80,16 @@ mod tests {
 
     #[test]
     fn what_is_left_goes_on_at_the_pace_of_what_is_done() {
-        let part = Part { seconds: 10.0, ..Part::default() };
+        let part = Part { seconds: Some(10.0), tflop: 3.0, ..Part::default() };
         let of = |states: Vec<State>| left(&states.into_iter().map(|s| (&part, s)).collect::<Vec<_>>());
-        assert_eq!(of(vec![State::Waiting, State::Waiting]), 20.0);
+        assert_eq!(of(vec![State::Waiting, State::Waiting]), Some(20.0));
         // A machine that took twice as long as expected will do so again.
-        assert_eq!(of(vec![State::Done(20.0), State::Waiting]), 20.0);
-        assert_eq!(of(vec![State::Done(20.0)]), 0.0);
+        assert_eq!(of(vec![State::Done(20.0), State::Waiting]), Some(20.0));
+        assert_eq!(of(vec![State::Done(20.0)]), Some(0.0));
+        // Planned where the device is not: known by what was done.
+        let part = Part { tflop: 3.0, ..Part::default() };
+        let of = |states: Vec<State>| left(&states.into_iter().map(|s| (&part, s)).collect::<Vec<_>>());
+        assert_eq!(of(vec![State::Waiting, State::Waiting]), None);
+        assert_eq!(of(vec![State::Done(20.0), State::Waiting]), Some(20.0));
     }
 }

@@ -1,5 +1,6 @@
 //! The processor: tiles of rows over threads, each tile going through as much of a layer as its own rows decide.
 
+mod direct;
 mod edits;
 mod layer;
 mod limits;
@@ -225,6 +226,19 @@ impl Machine for Cpu<'_> {
 
     fn plain_resid<'p>(&mut self, plain: &'p Plain) -> Cow<'p, [f32]> {
         Cow::Borrowed(&plain.resid)
+    }
+
+    fn plain_mid(&mut self, layer: usize, plain: &Plain) -> Option<Vec<f32>> {
+        let (spec, steps) = (self.decoder.spec(), self.layer(layer).steps());
+        let mut mid = plain.attn.clone();
+        if let Join::AddThenNorm(of_join) = steps.attn_out {
+            norm(spec, of_join, &plain.attn, &mut mid);
+        }
+        (!steps.parallel).then_some(mid)
+    }
+
+    fn attributions(&mut self, layer: usize, plain: &Plain, nodes: &[u32], read: &[&[u32]]) -> Vec<Vec<f64>> {
+        direct::attributions(self.layer(layer), &plain.streams.z, nodes, read)
     }
 
     fn start(&mut self, stage: Stage<'_, Streams>, plain: &Plain, runs: &[&[Edit]]) -> Stack {

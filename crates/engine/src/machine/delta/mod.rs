@@ -20,6 +20,7 @@
 //! all of `z + δz`, in float32-grade.
 
 pub(crate) mod cuda;
+mod direct;
 mod edits;
 mod formats;
 pub(crate) mod host;
@@ -235,6 +236,22 @@ impl<O: Ops> Machine for Delta<'_, O> {
 
     fn plain_resid<'p>(&mut self, plain: &'p Plain<O>) -> Cow<'p, [f32]> {
         Cow::Owned(self.model.ops.download(&plain.resid))
+    }
+
+    fn plain_mid(&mut self, layer: usize, plain: &Plain<O>) -> Option<Vec<f32>> {
+        let last = plain.last.as_ref().expect("a layer has been done");
+        let is_parallel = self.model.parameters.layers[layer].steps(self.spec()).parallel;
+        (!is_parallel).then(|| self.model.ops.download(&last.mlp_in))
+    }
+
+    fn attributions(
+        &mut self,
+        layer: usize,
+        plain: &Plain<O>,
+        nodes: &[u32],
+        read: &[&[u32]],
+    ) -> Vec<Vec<f64>> {
+        self.attributions_of(layer, plain, nodes, read)
     }
 
     fn start(&mut self, stage: Stage<'_, Self::Streams>, _: &Plain<O>, runs: &[&[Edit]]) -> Stack<O> {

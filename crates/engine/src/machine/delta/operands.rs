@@ -26,7 +26,9 @@ pub(crate) enum Stored {
 /// | `F16`, two | `hi = f16(δ)`, `lo = f16((δ − hi) 2^11)` | `2^-e (hi · W_hi + (lo · W_hi) / 2^11)` |
 /// | the same with [`Stored::F16Pair`] | | `2^-e (hi · W_hi + (lo · W_hi + hi · W_lo) / 2^11)` |
 /// | `Bf16`, two | `hi = bf16(δ)`, `lo = bf16(δ − hi)` | `hi · W + lo · W` |
-/// | one part | `hi` | `2^-e (hi · W_hi)` |
+/// | `F16`, one | `hi` | `2^-e (hi · W_hi)` |
+/// | the same with [`Stored::F16Pair`] | | `2^-e (hi · W_hi + hi · W_lo / 2^11)` |
+/// | `Bf16`, one | `hi` | `hi · W` |
 ///
 /// Roundings are to nearest, ties to even; subnormal halves count. Products of halves are exact and are summed in float32.
 /// `F16` has no scale: a difference fits wherever the model runs in float16 at all, and two parts reach down to 2^-36. One whose

@@ -106,8 +106,9 @@ impl Ops for Card {
 
     fn status(&mut self) -> std::result::Result<(), EngineError> {
         self.attempt(|card| card.context.wait());
+        let cs_cuda::Device { ordinal, name, .. } = self.context.device();
         let of_device = |failure: &CudaError| EngineError::Device {
-            device: self.context.device().name.clone(),
+            device: format!("cuda:{ordinal} ({name})"),
             problem: failure.to_string(),
         };
         self.failure.as_ref().map_or(Ok(()), |failure| Err(of_device(failure)))

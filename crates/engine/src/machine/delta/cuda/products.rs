@@ -40,7 +40,7 @@ impl Card {
     /// Whether differences, and weights beside them, have a second part.
     fn has_second(&self, lo: Option<&Array<u16>>) -> (bool, bool) {
         let two = matches!(self.parts, Parts::F16 { two: true } | Parts::Bf16 { two: true });
-        (two, two && lo.is_some())
+        (two, lo.is_some())
     }
 
     fn half(&self) -> &'static str {

@@ -100,10 +100,13 @@ impl Matrix {
             }
         };
         match parts {
-            Parts::F32 | Parts::F16 { two: false } | Parts::Bf16 { two: false } => {}
+            Parts::F32 | Parts::Bf16 { two: false } => {}
             Parts::Bf16 { two: true } => add(lo, &self.hi, out),
-            Parts::F16 { two: true } => {
-                add(lo, &self.hi, out);
+            Parts::F16 { two } => {
+                if two {
+                    add(lo, &self.hi, out);
+                }
+                // Nothing, but for pairs.
                 add(hi, &self.lo, out);
                 out.iter_mut().for_each(|out| *out /= LO);
             }

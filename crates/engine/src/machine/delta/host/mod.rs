@@ -207,7 +207,8 @@ impl Ops for Host {
         let rows = out.par_chunks_exact_mut(columns.len()).zip(a.par_chunks_exact(w.d_in));
         rows.for_each(|(out, a)| {
             let mut sums = vec![0.0; columns.len()];
-            a.iter().enumerate().for_each(|(k, &a)| w.add_row(k, columns.start, a, &mut sums));
+            let some = a.iter().enumerate().filter(|(_, a)| **a != 0.0);
+            some.for_each(|(k, &a)| w.add_row(k, columns.start, a, &mut sums));
             for ((out, sum), j) in out.iter_mut().zip(sums).zip(columns.clone()) {
                 let sum = (sum + bias.map_or(0.0, |bias| f64::from(bias[j]))) as f32;
                 *out = if accumulate { *out + sum } else { sum };
