@@ -388,7 +388,7 @@ class Attention(unittest.TestCase):
             grid = (len(tiles), len(sites)) if again else (len(tiles), heads, runs)
             attention.attend[grid](out, bits(hi), bits(lo), q, kv, z, dq, dkv, q_rows, torch.tensor(wanted, dtype=torch.int32), firsts, counts, keys, ends,
                                    positions, own, per_run, n, d_head, group, d_attn, d_kv, ld, 0.3, cap, window, has_delta, full, mode,
-                                   torch.tensor(sites, dtype=torch.int32), source, bias, BQ=BQ, BK=16, BH=8, BC=4, AGAIN=again)
+                                   torch.tensor(sites, dtype=torch.int32), source, bias, BQ=BQ, BK=16, AGAIN=again, BC=4, **(dict(BH=8, TAIL=0) if again else dict(BH=4, TAIL=2)))
             got = joined(hi, lo, mode) if mode else out.double()
             for run, head, put_q, put_k, put_v in sites:
                 c, g = slice(head * d_head, (head + 1) * d_head), slice(head // group * d_head, (head // group + 1) * d_head)

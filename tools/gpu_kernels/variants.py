@@ -152,12 +152,17 @@ def attentions():
                        "positions:*i own:*i per_run:i n_nodes:i d_head:i group:i d_attn:i d_kv:i ld_out:i scale:f cap:f window:i "
                        "has_delta:i full:i mode:i sites:*i source:*i bias:*f")
     aligned = dict.fromkeys(("out", "hi", "lo", "q", "kv", "z", "dq", "dkv"), 16) | dict.fromkeys(("d_head", "d_attn", "d_kv", "ld_out"), 4)
-    for width in WIDTHS_OF_HEADS:
+    def variant(kind, width, main, tail, warps, aligned):
+        constants = dict(BQ=16, BK=32, BH=main, TAIL=tail, BC=16, AGAIN=kind == "again_")
+        return Variant(f"attend_{kind}{width}", attention.attend, types, constants, aligned, warps)
+
+    # A width of common models that is no power of two: 64 columns and what is left.
+    for width, main, tail, warps in ((32, 32, 0, 2), (64, 64, 0, 4), (80, 64, 16, 4), (128, 128, 0, 4), (256, 256, 0, 8)):
+        yield variant("", width, main, tail, warps, aligned)
         # Heads whose width is no multiple of 4 are small models' alone, heads attended to again few.
-        for kind, again in (("", False), ("odd_", False), ("again_", True)):
-            warps = {32: 2, 64: 4, 128: 4, 256: 8}[width]
-            yield Variant(f"attend_{kind}{width}", attention.attend, types, dict(BQ=16, BK=32, BH=width, BC=16, AGAIN=again),
-                          {} if kind else aligned, warps)
+        if width in WIDTHS_OF_HEADS:
+            yield variant("odd_", width, main, tail, warps, {})
+            yield variant("again_", width, main, tail, max(warps, 4), {})
 
 
 def all_of(arch, ptx=False):

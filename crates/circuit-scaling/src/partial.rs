@@ -48,7 +48,14 @@ impl Partial {
         };
         let elsewhere = siblings(&own).filter(|path| *path != own).filter_map(of_other).collect();
         let next_write = Instant::now() + Duration::from_millis(500);
-        Self { path: own, head, kind: kind.to_owned(), known: known.unwrap_or_default(), elsewhere, next_write }
+        Self {
+            path: own,
+            head,
+            kind: kind.to_owned(),
+            known: known.unwrap_or_default(),
+            elsewhere,
+            next_write,
+        }
     }
 
     /// A line on everything that was found on other devices and is not gone on with here, and how to go on with it.
@@ -162,7 +169,9 @@ mod tests {
         let mut notes: Vec<String> = here.notes().collect();
         notes.sort();
         assert_eq!(notes.len(), 2, "{notes:?}");
-        assert!(notes[0].starts_with("100% was done on cpu-avx2") && notes[0].contains("--device cpu on such"));
+        assert!(
+            notes[0].starts_with("100% was done on cpu-avx2") && notes[0].contains("--device cpu on such")
+        );
         assert!(notes[1].starts_with("50% was done on cuda Card, 80 GiB") && notes[1].contains("cpu-avx512"));
         assert!(notes[1].contains("--device cuda --precision half goes on"), "{notes:?}");
         assert_eq!(read(&others, "cpu-avx512").notes().count(), 0, "of other inputs");

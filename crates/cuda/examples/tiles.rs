@@ -116,9 +116,8 @@ impl Operands {
         let [m, k, n] = self.shape;
         let arguments = Arguments::new().array(&self.hi.array).array(&self.lo.array);
         let arguments = arguments.array(&self.w.array).array(&self.w_lo.array);
-        let sizes = |arguments: Arguments| {
-            arguments.ints([m, n, k]).flag(true).flag(self.pair).float(1.0).int(n)
-        };
+        let sizes =
+            |arguments: Arguments| arguments.ints([m, n, k]).flag(true).flag(self.pair).float(1.0).int(n);
         if !kernel.contains("_act_") && !kernel.contains("_gate_") {
             let arguments = arguments.array(&self.out).array(&self.out).array(None::<&Array<u32>>);
             return sizes(arguments).int(n).flag(false).int(0);

@@ -185,7 +185,8 @@ impl Kernels {
 
     /// The names of all kernels that differ from it by their tile alone, in order.
     pub fn candidates(&self, name: &str) -> Vec<String> {
-        let is_tiled = |of: &&String| of.rsplit_once('_').is_some_and(|(n, tile)| n == name && tiles::is_tile(tile));
+        let is_tiled =
+            |of: &&String| of.rsplit_once('_').is_some_and(|(n, tile)| n == name && tiles::is_tile(tile));
         let mut names: Vec<String> = self.images.keys().filter(is_tiled).cloned().collect();
         names.sort();
         names

@@ -99,7 +99,11 @@ mod tests {
     #[test]
     fn the_nearest_shape_decides() {
         let line = |shape, name: &str| (shape, name.to_owned());
-        let timed = vec![line([1024, 768, 768], "few"), line([32768, 768, 768], "many"), line([32768, 768, 1600], "wide")];
+        let timed = vec![
+            line([1024, 768, 768], "few"),
+            line([32768, 768, 768], "many"),
+            line([32768, 768, 1600], "wide"),
+        ];
         let tiles = Tiles { timed: HashMap::from([("product".to_owned(), timed)]) };
         assert_eq!(tiles.nearest("product", [1, 64, 64]), Some("few"));
         assert_eq!(tiles.nearest("product", [20_000, 768, 768]), Some("many"));
@@ -122,7 +126,8 @@ mod tests {
         let manifest = Manifest::carried().unwrap();
         for line in lines() {
             let mut parts = manifest.parts.iter().filter(|part| !part.ptx);
-            let part = parts.find(|part| part.architecture == line.architecture).expect("a known architecture");
+            let part =
+                parts.find(|part| part.architecture == line.architecture).expect("a known architecture");
             let name = format!("{}_{}", line.kernel, line.tile);
             assert!(part.kernels.iter().any(|shape| shape.name == name), "{name} on {}", line.architecture);
             assert!(line.shape.iter().all(|&size| size > 0), "{name}");

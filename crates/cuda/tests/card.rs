@@ -60,9 +60,8 @@ impl Side {
             return run(&format!("{product}_odd"));
         }
         let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
-        let of_tiles: Vec<(String, Vec<f32>)> = (self.kernels.candidates(product).into_iter())
-            .map(|name| (name.clone(), run(&name)))
-            .collect();
+        let of_tiles: Vec<(String, Vec<f32>)> =
+            (self.kernels.candidates(product).into_iter()).map(|name| (name.clone(), run(&name))).collect();
         let (first, result) = &of_tiles[0];
         for (name, other) in &of_tiles {
             assert!(bits(other) == bits(result), "{name} and {first} give different bits");
@@ -175,8 +174,7 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                 let (residual, source) = (side.floats(&residual), side.ints(&source));
                 side.in_every_tile(&of, n, |of| {
                     let out = side.nan(m * n);
-                    let arguments =
-                        Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
+                    let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
                     let arguments = arguments.array(&residual).array(&source).ints([m, n, padded(k)]);
                     let arguments = arguments.flag(true).flag(true).float(0.5).ints([padded(n), n]);
                     side.launch(of, side.tiles(of, m, n), arguments.flag(true).int(2));
@@ -352,7 +350,7 @@ impl Tiles {
 }
 
 fn attentions(cases: &mut Vec<(String, Case, f32)>) {
-    let heads = [(20, "32"), (64, "64"), (80, "128"), (256, "256")];
+    let heads = [(20, "32"), (64, "64"), (72, "80"), (128, "128"), (256, "256")];
     let odd = [(30, "odd_32"), (63, "odd_64"), (70, "odd_128"), (130, "odd_256")];
     for (d_head, width) in heads.into_iter().chain(odd) {
         let forest = Forest::new();

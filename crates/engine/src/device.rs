@@ -175,7 +175,13 @@ pub struct Compute {
 impl Compute {
     /// The processor.
     pub fn cpu() -> Self {
-        Self { device: Device::Cpu, precision: Precision::F32, name: cpu_kind().to_owned(), is_chosen: false, is_here: true }
+        Self {
+            device: Device::Cpu,
+            precision: Precision::F32,
+            name: cpu_kind().to_owned(),
+            is_chosen: false,
+            is_here: true,
+        }
     }
 
     /// A card, for its trial.

@@ -72,11 +72,7 @@ impl StageCost {
 ///
 /// # Errors
 /// A device that fails.
-pub fn time(
-    costs: &mut [StageCost],
-    handles: &[ModelHandle],
-    calibration: Duration,
-) -> Result<(), CliError> {
+pub fn time(costs: &mut [StageCost], handles: &[ModelHandle], calibration: Duration) -> Result<(), CliError> {
     let statistics = resampling_rate(calibration / 8);
     for (handle, rates) in handles.iter().zip(rates(handles, calibration)?) {
         let timing = rates.map(|rates| Timing { rates, statistics });

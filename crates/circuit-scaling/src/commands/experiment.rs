@@ -209,10 +209,8 @@ impl<'a> TestedModel<'a> {
         }
         let mut provenance = Map::new();
         provenance.insert("tokenizer_hash".into(), handle.hash().into());
-        let recorded = [
-            (DEVICE, handle.compute.recorded_device()),
-            (PRECISION, handle.compute.recorded_precision()),
-        ];
+        let recorded =
+            [(DEVICE, handle.compute.recorded_device()), (PRECISION, handle.compute.recorded_precision())];
         for (name, value) in recorded {
             value.into_iter().for_each(|value| drop(provenance.insert(name.into(), value.into())));
         }

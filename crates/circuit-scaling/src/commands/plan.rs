@@ -59,7 +59,9 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
     text += "One model in memory at a time; branches: heads or sets of heads, over all tasks; ";
     text += &match (compute.device(), compute.is_here()) {
         (Device::Cpu, _) => "time from a calibration of this machine in its present state.".to_owned(),
-        (device, true) => format!("time from a calibration of {device} ({}) in its present state.", compute.name()),
+        (device, true) => {
+            format!("time from a calibration of {device} ({}) in its present state.", compute.name())
+        }
         (device, false) => format!("times are unknown, since this machine has no {device}."),
     };
     if compute.is_card() {

@@ -179,9 +179,7 @@ impl<'a> ModelScan<'a> {
         let prompts_hash = Digest256::of_file(&written);
         let summary = SummaryOptions { resampling: measure.effort.resampling(), ..SummaryOptions::default() };
         let digest = |meta: &ScanMeta| {
-            Digest256::of(
-                &json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }),
-            )
+            Digest256::of(&json!({ "scan": meta, "prompts": prompts_hash, "resampling": summary.resampling }))
         };
         let inputs = digest(&meta);
         let work = digest(&ScanMeta { device: None, precision: None, ..meta.clone() });

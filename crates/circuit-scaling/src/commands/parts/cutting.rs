@@ -46,7 +46,9 @@ pub fn parts(
         describe(wave.kind, wave.parts.iter().map(|part| part.tflop).collect::<Vec<_>>().as_slice());
     let (n, out) = (args.parts, out.display());
     let _ = match wave.longest() {
-        Some(seconds) => writeln!(text, "A part takes up to about {} on a machine like this.", duration(seconds)),
+        Some(seconds) => {
+            writeln!(text, "A part takes up to about {} on a machine like this.", duration(seconds))
+        }
         None => writeln!(
             text,
             "How long a part takes is unknown: this machine does not have what parts run on ({}).",
@@ -166,12 +168,7 @@ fn experiment_lines(
 }
 
 /// Lines cut into parts, with the time that each will take.
-fn wave(
-    handles: &[ModelHandle],
-    kind: WaveKind,
-    lines: &Lines,
-    n_parts: usize,
-) -> Result<Wave, CliError> {
+fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) -> Result<Wave, CliError> {
     let loading = lines::loading(handles);
     let rates = rates(handles, CALIBRATION)?;
     let part = |(index, pieces): (usize, &Vec<Piece>)| {

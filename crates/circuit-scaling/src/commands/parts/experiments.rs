@@ -236,7 +236,11 @@ impl Bench<'_> {
             }
             UnitKind::HeroSets | UnitKind::RandomSets => {
                 let (places, sets) = (self.places(unit, task), self.of_task(task).sets(unit));
-                let mut partial = Partial::read(&path.with_extension("partial"), &inputs, &self.tested.handle.compute.kind());
+                let mut partial = Partial::read(
+                    &path.with_extension("partial"),
+                    &inputs,
+                    &self.tested.handle.compute.kind(),
+                );
                 let n_prompts = self.n_prompts(task, places.as_deref());
                 let known =
                     partial.known.chunks_exact((3 * n_prompts).max(1)).map(Outcome::from_numbers).collect();

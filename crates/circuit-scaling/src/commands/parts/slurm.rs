@@ -191,9 +191,7 @@ impl Job<'_> {
 
     fn gather(&self) -> String {
         let seconds = self.seconds().unwrap_or(0.0).max(6.0 * TIME_BESIDE);
-        self.head("circuit-scaling-gather", "gather-%j.log", Some(seconds), 0)
-            + "\n"
-            + &self.body("gather")
+        self.head("circuit-scaling-gather", "gather-%j.log", Some(seconds), 0) + "\n" + &self.body("gather")
     }
 
     fn body(&self, command: &str) -> String {

@@ -36,7 +36,6 @@ struct Product<'a> {
 }
 
 impl Card {
-
     /// Whether differences, and weights beside them, have a second part.
     fn has_second(&self, lo: Option<&Array<u16>>) -> (bool, bool) {
         let two = matches!(self.parts, Parts::F16 { two: true } | Parts::Bf16 { two: true });
