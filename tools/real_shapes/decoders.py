@@ -1,6 +1,6 @@
 """Llama-3.2-1B, Qwen2.5-1.5B and Gemma-2-2B at their real shapes: random weights in bfloat16, logits and heads beside Transformers.
 
-    cargo build --release -p cs-engine --example probe
+    cargo build --release --workspace --example probe
     python decoders.py --probe ../../target/release/examples/probe --scratch DIR
 
 Python as in ../golden/requirements5.txt. Transformers computes in float32 on the same bfloat16 weights, after the program has ended.

@@ -1,4 +1,4 @@
-//! Python's arguments as the library takes them.
+//! Conversion of Python's arguments to the library's types.
 
 use std::str::FromStr;
 
@@ -13,12 +13,12 @@ use pyo3::types::{PyBool, PyString};
 
 use crate::errors::{exception, input};
 
-/// Text as one of the library's values, whose own words say what is wrong with it.
+/// Parses text as one of the library's types, whose own message says what is wrong with it.
 pub fn parse<T: FromStr<Err = String>>(text: &str) -> PyResult<T> {
     text.parse().map_err(input)
 }
 
-/// What a model is to run on.
+/// The device and precision to run a model with.
 pub fn device(device: &str, precision: Option<&str>) -> PyResult<(DeviceChoice, Option<Precision>)> {
     Ok((parse(device)?, precision.map(parse).transpose()?))
 }
@@ -39,7 +39,7 @@ fn prompt(model: &Model, given: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     token_ids(given)?.ok_or_else(|| not_prompts(given))
 }
 
-/// A sequence of token ids; `None` where it is none.
+/// A sequence of token ids; `None` if it is something else.
 pub fn token_ids(given: &Bound<'_, PyAny>) -> PyResult<Option<Vec<u32>>> {
     let Ok(items) = given.try_iter() else { return Ok(None) };
     let mut ids = Vec::new();
@@ -70,7 +70,7 @@ pub fn heads(given: Option<Vec<String>>) -> PyResult<Option<Vec<HeadId>>> {
     let Some(names) = given else { return Ok(None) };
     let heads = names.iter().map(|name| parse(name)).collect::<PyResult<Vec<HeadId>>>()?;
     match heads.is_empty() {
-        true => Err(input("heads is empty: name some, such as \"L9H6\", or leave it out for all")),
+        true => Err(input("heads is empty: name some, such as \"L9H6\", or omit it for all")),
         false => Ok(Some(heads)),
     }
 }
@@ -85,7 +85,7 @@ pub struct EditArg<'py> {
     prompts: Bound<'py, PyAny>,
 }
 
-/// Edits as the library takes them.
+/// Edits in the library's form.
 pub fn edits(model: &Model, given: Vec<EditArg<'_>>) -> PyResult<Vec<HeadEdit>> {
     let mut edits = Vec::new();
     for EditArg { heads: names, stream, kind, value_bias, prompts: others } in given {
@@ -109,7 +109,7 @@ pub fn engine_options(given: &Bound<'_, PyAny>) -> PyResult<Options> {
     Ok(Options { memory: memory(&text.to_cow()?).map_err(input)? })
 }
 
-/// What is asked of a model, as keyword arguments have it.
+/// The keyword arguments of a call about a task.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct SetupArg<'py> {
@@ -127,7 +127,7 @@ pub struct SetupArg<'py> {
 }
 
 impl SetupArg<'_> {
-    /// The same as the library takes it.
+    /// The same in the library's form.
     pub fn setup(self) -> PyResult<Setup> {
         let n_prompts = self.prompts.map(usize::try_from).transpose();
         let n_prompts = n_prompts.map_err(|_| input("prompts is below 0: ask for two or more"))?;

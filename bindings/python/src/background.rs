@@ -1,4 +1,4 @@
-//! Work in a thread of its own, while Python's thread waits without its lock, shows progress and hears Ctrl-C.
+//! Runs work on a separate thread, while Python's thread waits without the GIL, shows progress and handles Ctrl-C.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -14,12 +14,12 @@ use pyo3::prelude::*;
 
 use crate::errors::{CircuitScalingError, exception};
 
-/// How often Python hears of progress, and signals are heard.
+/// How often progress is reported to Python and signals are checked.
 const TURN: Duration = Duration::from_millis(50);
-/// How long work that was stopped is waited for: longer than a layer of most models takes.
+/// How long to wait for work that was told to stop: longer than a layer of most models takes.
 const GRACE: Duration = Duration::from_millis(400);
 
-/// What both threads know.
+/// State shared by both threads.
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
@@ -29,9 +29,9 @@ struct Shared {
 
 type Outcome<T> = thread::Result<Result<T, Error>>;
 
-/// Does `work` and returns what it gives. `progress`, if any, is called with what is done and what there is in all.
+/// Runs `work` and returns its result. `progress`, if given, is called with the amounts done and in total.
 ///
-/// An exception while waiting (Ctrl-C above all, or one of `progress`) is raised at once; the work stops at its next layer.
+/// An exception while waiting (usually Ctrl-C, or one raised by `progress`) is raised at once; the work stops at its next layer.
 pub fn run<T: Send + 'static>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
@@ -49,7 +49,7 @@ pub fn run<T: Send + 'static>(
                 false => ControlFlow::Continue(()),
             }
         };
-        // Whoever waits may have left.
+        // The receiver may be gone.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(|| work(&mut observe))));
     })?;
     let receiver = Mutex::new(receiver);
@@ -61,7 +61,7 @@ pub fn run<T: Send + 'static>(
     match result? {
         Ok(result) => result.map_err(exception),
         Err(panic) => Err(CircuitScalingError::new_err(format!(
-            "an error inside the program, which should be reported: {}",
+            "an internal error, please report it: {}",
             message(&*panic)
         ))),
     }
@@ -91,7 +91,7 @@ fn wait<T: Send>(
     }
 }
 
-/// What the work gave, if it is done within `time`; Python's lock is free meanwhile.
+/// The result of the work, if it is done within `time`; the GIL is released meanwhile.
 fn next<T: Send>(
     py: Python<'_>,
     receiver: &Mutex<Receiver<Outcome<T>>>,
@@ -100,7 +100,7 @@ fn next<T: Send>(
     py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(time))
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")

@@ -1,4 +1,4 @@
-//! Errors as Python exceptions, each with the same one line that the program prints.
+//! Errors as Python exceptions, with the same one-line messages that the program prints.
 
 use circuit_scaling::error::{CliError, one_line};
 use circuit_scaling::prelude::Error;
@@ -10,7 +10,7 @@ create_exception!(
     circuit_scaling,
     CircuitScalingError,
     PyException,
-    "What circuit_scaling cannot do, in one line that names the fix."
+    "Base class of all errors; the message is one line that says what to do."
 );
 create_exception!(
     circuit_scaling,
@@ -34,10 +34,10 @@ create_exception!(
     circuit_scaling,
     StudyError,
     CircuitScalingError,
-    "A study that is not there, or is closed."
+    "A study that does not exist or is closed."
 );
 
-/// An argument that is wrong.
+/// An error about an argument.
 pub fn input(message: impl Into<String>) -> PyErr {
     InputError::new_err(message.into())
 }

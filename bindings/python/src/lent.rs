@@ -1,4 +1,4 @@
-//! Parameters that another library holds, read where they lie.
+//! Parameters owned by another library, read in place.
 
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
@@ -11,7 +11,7 @@ pub struct Lent {
 }
 
 impl Lent {
-    /// Borrows an array's bytes; `None` where they do not lie in one piece.
+    /// Borrows an array's bytes; `None` if they are not contiguous.
     pub fn new(array: &Bound<'_, PyArray1<u8>>) -> Option<Self> {
         let view = array.try_readonly().ok()?;
         let bytes = view.as_slice().ok()?;
@@ -20,16 +20,16 @@ impl Lent {
     }
 }
 
-// SAFETY: the pointer is only read from, and the array that it points into is held by its reference count alone, which may
-// be given up on any thread.
+// SAFETY: the pointer is only read from, and the array that it points into is kept alive only by its reference count, which
+// may be decremented on any thread.
 unsafe impl Send for Lent {}
 // SAFETY: as above; shared references only read.
 unsafe impl Sync for Lent {}
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `new` took pointer and length from a slice of this array, whose memory lives and stays where it is as long as
-        // `_array` does. That nobody writes to parameters while a model is made of them cannot be checked, no more than
+        // SAFETY: `new` took pointer and length from a slice of this array, whose memory lives and does not move as long as
+        // `_array` does. That nobody writes to parameters while a model is built from them cannot be checked, just as it cannot be checked
         // that nobody rewrites a mapped file; `from_transformers` says so.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }

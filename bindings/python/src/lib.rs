@@ -1,12 +1,12 @@
-//! The native half of the Python module `circuit_scaling`: the engine behind numpy arrays. What users see is written in
-//! Python (`python/circuit_scaling`), with names and types; here is what has to be fast.
+//! The native half of the Python module `circuit_scaling`: the engine behind numpy arrays. The public interface, with its
+//! names and types, is written in Python (`python/circuit_scaling`); this is the part that has to be fast.
 
 #![deny(unsafe_code)]
 
 mod arguments;
 mod background;
 mod errors;
-#[expect(unsafe_code, reason = "parameters are read where another library holds them")]
+#[expect(unsafe_code, reason = "parameters are read in place from another library's memory")]
 mod lent;
 mod model;
 
@@ -25,7 +25,7 @@ mod _native {
     use super::{run_program, version};
 }
 
-/// The program with these arguments, the first of which is its name: its exit code.
+/// Runs the program with these arguments, of which the first is its name, and returns its exit code.
 #[pyfunction]
 fn run_program(py: Python<'_>, args: Vec<OsString>) -> u8 {
     py.detach(|| circuit_scaling::run_with(args))

@@ -1,4 +1,4 @@
-//! `circuit_scaling._native.Model`. Arrays are numpy's; whatever has many fields comes as the JSON that files hold.
+//! `circuit_scaling._native.Model`. Arrays are numpy's; anything with many fields is returned as the JSON of the result files.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct Model {
     model: Arc<prelude::Model>,
 }
 
-/// A parameter as it is handed over: name, type, shape and bytes.
+/// A parameter as passed from Python: name, type, shape and bytes.
 type TensorArg<'py> = (String, String, Vec<usize>, Bound<'py, PyArray1<u8>>);
 
 #[pymethods]
@@ -31,7 +31,7 @@ impl Model {
     #[staticmethod]
     fn load(py: Python<'_>, name: String, device: &str, precision: Option<&str>) -> PyResult<Self> {
         let (device, precision) = arguments::device(device, precision)?;
-        let load = move |_: prelude::Observer<'_>| prelude::Model::load(&name)?.on(&device, precision);
+        let load = move |_: prelude::Observer<'_>| prelude::Model::load_on(&name, &device, precision);
         let model = background::run(py, None, load)?;
         Ok(Self { model: Arc::new(model) })
     }
@@ -48,12 +48,12 @@ impl Model {
         let (device, precision) = arguments::device(device, precision)?;
         let tensors = tensors.into_iter().map(tensor).collect::<PyResult<Vec<_>>>()?;
         let files = ModelFiles::Memory(Arc::new(InMemory { name, files, tensors }));
-        let load = move |_: prelude::Observer<'_>| prelude::Model::from_files(&files)?.on(&device, precision);
+        let load = move |_: prelude::Observer<'_>| prelude::Model::from_files_on(&files, &device, precision);
         let model = background::run(py, None, load)?;
         Ok(Self { model: Arc::new(model) })
     }
 
-    /// Everything that is known of the model without running it.
+    /// Everything known about the model without running it.
     fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (model, spec) = (&self.model, self.model.spec());
         let about = PyDict::new(py);
@@ -71,7 +71,7 @@ impl Model {
         about.set_item("device", model.compute().name())?;
         about.set_item("precision", model.compute().precision().as_str())?;
         about.set_item("bos_id", model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()))?;
-        about.set_item("notes", model.notes().cloned().collect::<Vec<_>>())?;
+        about.set_item("notes", model.notes().collect::<Vec<_>>())?;
         Ok(about)
     }
 
@@ -85,7 +85,7 @@ impl Model {
 
     fn text(&self, tokens: &Bound<'_, PyAny>) -> PyResult<String> {
         let ids = arguments::token_ids(tokens)?;
-        let ids = ids.ok_or_else(|| input("tokens is no list of token ids: give what model.tokens gives"))?;
+        let ids = ids.ok_or_else(|| input("tokens is not a list of token ids: give the result of model.tokens"))?;
         let tokenizer = self.model.tokenizer().map_err(exception)?;
         tokenizer.decode(&ids).map_err(|e| exception(e.into()))
     }
@@ -102,7 +102,7 @@ impl Model {
         let edits = arguments::edits(&self.model, edits)?;
         let read = read.map(|read| {
             let ids = arguments::token_ids(read)?;
-            ids.ok_or_else(|| input("read is no list of token ids: give those whose logits are wanted"))
+            ids.ok_or_else(|| input("read is not a list of token ids: give the ids whose logits to read"))
         });
         let (read, options): (Option<Vec<u32>>, Options) =
             (read.transpose()?, arguments::engine_options(memory)?);
@@ -238,12 +238,12 @@ impl Model {
 #[pyfunction]
 pub fn head_map(file: &str) -> PyResult<(String, String)> {
     let scan: ScanFile =
-        serde_json::from_str(file).map_err(|e| input(format!("this is no scan file: {e}")))?;
+        serde_json::from_str(file).map_err(|e| input(format!("this is not a scan file: {e}")))?;
     let figure = cs_report::figures::head_map(&scan).map_err(|e| exception(e.into()))?;
     Ok((figure.name, figure.svg))
 }
 
-/// A parameter, read where it lies.
+/// A parameter, read in place.
 fn tensor((name, dtype, shape, bytes): TensorArg<'_>) -> PyResult<InMemoryTensor> {
     let dtype = match dtype.as_str() {
         "float32" => Dtype::F32,
@@ -252,13 +252,13 @@ fn tensor((name, dtype, shape, bytes): TensorArg<'_>) -> PyResult<InMemoryTensor
         "float64" => Dtype::F64,
         _ => {
             return Err(input(format!(
-                "parameter {name:?} is of type {dtype}, and float32, float16, bfloat16 and float64 are read: \
+                "parameter {name:?} is of type {dtype}; supported are float32, float16, bfloat16 and float64: \
                  dequantise the model first"
             )));
         }
     };
     let bytes =
-        Lent::new(&bytes).ok_or_else(|| input(format!("parameter {name:?} does not lie in one piece")))?;
+        Lent::new(&bytes).ok_or_else(|| input(format!("parameter {name:?} is not contiguous in memory")))?;
     Ok(InMemoryTensor { name, dtype, shape, bytes: Arc::new(bytes) })
 }
 

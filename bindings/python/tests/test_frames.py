@@ -81,7 +81,7 @@ def prompts() -> list[dict]:
     return rows
 
 
-@pytest.mark.filterwarnings("ignore:mine. columns that are not used")
+@pytest.mark.filterwarnings("ignore:mine. unused columns")
 def test_a_frame_is_a_task(tmp_path: Path) -> None:
     model = cs.load("mini-gpt2-m")
     frame = pandas.DataFrame(prompts())

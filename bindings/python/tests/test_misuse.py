@@ -64,7 +64,7 @@ WRONG_CALLS = {
             IOI, edits=[cs.patch("v", "L0H0", source=IOI), cs.patch("v", "L0H1", source=IOI.replace("John", "Mary"))]
         ),
         cs.InputError,
-        "edit of L0H1: its source prompts are others",
+        "edit of L0H1: its source prompts differ",
     ),
     "no reference": (
         lambda m: m.logits(IOI, edits=[cs.mean("L0H0", reference=["short"])]),

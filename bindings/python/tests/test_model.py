@@ -70,7 +70,7 @@ def test_cache(model: cs.Model) -> None:
     v = np.repeat(first.v, heads // model.n_kv_heads, axis=2)
     assert np.allclose(np.einsum("lhqk,lkhd->lqhd", first.pattern, v), first.z, atol=1e-5)
     assert model.cache([IOI, IOI], "z").stack("z").shape == (2, layers, n, heads, model.d_head)
-    with pytest.raises(cs.InputError, match=r"\"q\" was not kept: there is z"):
+    with pytest.raises(cs.InputError, match=r"\"q\" was not kept: available are z"):
         _ = model.cache(IOI, ["z"])[0].q
     with pytest.raises(cs.InputError, match="cannot be stacked"):
         cache.stack("z")

@@ -19,17 +19,17 @@ pub const TOP_TEXTS: usize = 5;
 /// Prompts of each task whose attention is kept token by token.
 pub const N_EXAMPLES: usize = 3;
 
-/// What a token is in its prompt. Where several fit, the first of this order counts.
+/// The role of a token in its prompt. If several apply, the first in this order counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenRole {
-    /// The first token of every prompt, which stands for nothing: where heads attend that have nothing to do.
+    /// The BOS token before every prompt, to which idle heads attend.
     Bos,
-    /// The correct name where it is mentioned first (IO).
+    /// The first mention of the correct name (IO).
     Correct,
-    /// The distractor where it is mentioned first (S1).
+    /// The first mention of the distractor (S1).
     Distractor,
-    /// The name that is mentioned again, there (S2).
+    /// The second mention of the repeated name (S2).
     Repeated,
     /// The last token itself (END).
     Last,
@@ -77,7 +77,7 @@ impl TokenRole {
         }
     }
 
-    /// In words.
+    /// Label for the reader.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -104,7 +104,7 @@ impl TokenRole {
 /// Attention to all tokens of one text that are neither BOS nor a name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TextAttention {
-    /// The token's text, a space before it included.
+    /// The token's text, including a space before it.
     pub text: String,
     /// Mean attention to it, over all prompts; prompts without it count as 0.
     pub mean: f32,
@@ -121,12 +121,12 @@ pub struct HeadAttention {
     pub mean: [f32; 10],
     /// Its standard deviation over prompts.
     pub sd: [f32; 10],
-    /// The up to [`TOP_TEXTS`] texts that get most, heaviest first.
+    /// Up to [`TOP_TEXTS`] texts with the most attention, in descending order.
     pub texts: Vec<TextAttention>,
 }
 
 impl HeadAttention {
-    /// Roles and their mean attention, heaviest first.
+    /// Roles and their mean attention, in descending order.
     #[must_use]
     pub fn by_weight(&self) -> Vec<(TokenRole, f32)> {
         let mut roles: Vec<_> = TokenRole::ALL.into_iter().zip(self.mean).collect();
@@ -135,16 +135,16 @@ impl HeadAttention {
     }
 }
 
-/// A prompt, and where every head attends from its last token.
+/// A prompt, and the attention of every head from its last token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExamplePrompt {
-    /// Texts of its tokens; BOS first, where the model has one.
+    /// Texts of its tokens, including BOS if the model has one.
     pub tokens: Vec<String>,
     /// The correct answer.
     pub correct: String,
     /// The distractor.
     pub distractor: String,
-    /// Attention from the last token to every token, in thousandths: a row per head, in order of layer and head.
+    /// Attention from the last token to every token, in thousandths: a row per head, ordered by layer and head.
     /// `[n_layers × n_heads, n_tokens]`
     pub thousandths: Vec<Vec<u16>>,
 }
@@ -154,13 +154,13 @@ pub struct ExamplePrompt {
 pub struct TaskAttention {
     /// Task: `ioi`, `anti_repeat`.
     pub task: String,
-    /// Prompts drawn: weights included.
+    /// Prompts drawn: including weights.
     pub n_prompts: u64,
     /// Distinct prompts.
     pub n_distinct_prompts: u64,
-    /// Every head, in order of layer and head.
+    /// Every head, ordered by layer and head.
     pub heads: Vec<HeadAttention>,
-    /// Up to [`N_EXAMPLES`] prompts token by token; none in files of versions that did not keep them.
+    /// Up to [`N_EXAMPLES`] prompts token by token; empty in files of versions that did not store them.
     #[serde(default)]
     pub examples: Vec<ExamplePrompt>,
 }
@@ -172,9 +172,9 @@ pub struct AttentionFile {
     pub origin: Origin,
     /// Names of the roles, in the order of each head's `mean` and `sd`.
     pub roles: Vec<TokenRole>,
-    /// Both tasks, IOI first.
+    /// The tasks.
     pub tasks: Vec<TaskAttention>,
-    /// What the numbers are.
+    /// Explanation of the numbers.
     pub note: String,
 }
 
@@ -236,7 +236,7 @@ pub fn attention_table(files: &[AttentionFile]) -> Table {
         .integer("head", rows.iter().map(|r| r.2.head));
     type Of = fn(&HeadAttention) -> &[f32; 10];
     let figures: [(&str, Of); 2] = [("", |h| &h.mean), ("_sd", |h| &h.sd)];
-    // Shares to five decimals: finer than averages over some hundred prompts can tell apart. The result files hold all digits.
+    // Five decimals are finer than averages over a few hundred prompts can resolve. The result files have all digits.
     let cell = |value: f32| format!("{value:.5}").parse::<f64>().ok();
     for (suffix, of) in figures {
         for (at, role) in TokenRole::ALL.into_iter().enumerate() {

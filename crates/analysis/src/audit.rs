@@ -1,5 +1,5 @@
-//! The audit of a joint table: how much of it was measured, and how much of its correlation comes from zeros that stand
-//! for heads which were not measured.
+//! The audit of a joint table: how much of it was measured, and how much of its correlation is due to zeros filled in
+//! for heads that were not measured.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::stats::correlation::pearson;
 use crate::table::Table;
 use crate::words::counted;
 
-/// Heads that a published-style selection takes from either end of each task.
+/// Number of heads that the published study's selection takes from each end of each task.
 pub const SELECTED: usize = 20;
 
 /// The audit of one model's rows.
@@ -37,11 +37,11 @@ pub struct ModelAudit {
     pub n_missing: [usize; 2],
     /// Of them, rows whose cell says `NaN`.
     pub n_nan: [usize; 2],
-    /// Rows whose value is exactly 0. A measured effect hardly ever is.
+    /// Rows whose value is exactly 0, which a measured effect almost never is.
     pub n_zero: [usize; 2],
     /// Rows whose value is exactly 0 on at least one task.
     pub n_zero_rows: usize,
-    /// Rows with values other than 0 on both tasks.
+    /// Rows with nonzero values on both tasks.
     pub n_measured: usize,
     /// Pearson's correlation over all rows with values.
     pub corr_all: Option<f64>,
@@ -51,17 +51,17 @@ pub struct ModelAudit {
     pub categories_all: [usize; 4],
     /// The same over rows with values other than 0 on both tasks.
     pub categories_measured: [usize; 4],
-    /// What picking heads and filling with zeros would have made of a full scan; `None` if the table is not a full scan.
+    /// What selecting heads and filling in zeros would have made of a full scan; `None` if the table is not a full scan.
     pub filled: Option<Filled>,
 }
 
-/// A full scan after a selection of [`SELECTED`] heads from either end of each task, an outer join, and zeros for what
-/// is missing.
+/// A full scan after selecting [`SELECTED`] heads from each end of each task, an outer join, and filling in zeros for
+/// missing values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filled {
     /// Heads that survive the selection on at least one task.
     pub n_rows: usize,
-    /// Of them, heads with a made-up zero on each task.
+    /// Of these, heads with a filled-in zero on each task.
     pub n_zero: [usize; 2],
     /// The correlation that would have been reported.
     pub corr: Option<f64>,
@@ -69,13 +69,13 @@ pub struct Filled {
     pub categories: [usize; 4],
 }
 
-/// Audits a table that passed as a joint table.
+/// Audits a valid joint table.
 #[must_use]
 pub fn audit(joint: &JointTable, tau: f64) -> Vec<ModelAudit> {
     joint.models.iter().map(|m| audit_model(&joint.contrast, m, tau)).collect()
 }
 
-/// Audits a table as it was read, duplicates included.
+/// Audits a table as read, including duplicates.
 #[must_use]
 pub fn audit_import(import: &Import, tau: f64) -> Vec<ModelAudit> {
     let mut audits = audit(&import.table, tau);
@@ -123,8 +123,8 @@ fn audit_model(contrast: &Contrast, model: &ModelHeads, tau: f64) -> ModelAudit 
     }
 }
 
-/// Whether layers, and heads, begin at 1 as only a count from 1 explains: they end one further than the model has, every
-/// head of a full grid is there, or both begin at 1.
+/// Whether layers, and heads, seem to be counted from 1: their largest number is one beyond the model's last, the grid
+/// of heads is complete, or both start at 1.
 fn from_one(model: &ModelHeads) -> [bool; 2] {
     let known = known_models::find(&model.info.model);
     let sizes = [
@@ -141,7 +141,7 @@ fn from_one(model: &ModelHeads) -> [bool; 2] {
     let both = ends.iter().all(|&(low, _)| low == 1);
     [0, 1].map(|axis| {
         let (low, high) = ends[axis];
-        // Some heads alone may well begin at layer 1.
+        // A partial table may well start at layer 1.
         low == 1
             && (sizes[axis] == Some(high) || (sizes[axis].is_none() && places.len() > 1 && (is_grid || both)))
     })
@@ -157,7 +157,7 @@ fn categories(deltas: &[(f64, f64)], tau: f64) -> [usize; 4] {
         .map(|category| deltas.iter().filter(|&&deltas| Category::of(deltas.into(), tau) == category).count())
 }
 
-/// What the selection leaves of a full scan.
+/// A full scan after the selection.
 fn filled(deltas: &[(f64, f64)], tau: f64) -> Filled {
     let (a, b): (Vec<f64>, Vec<f64>) = deltas.iter().copied().unzip();
     let kept = [selected(&a), selected(&b)];
@@ -186,7 +186,7 @@ fn selected(deltas: &[f64]) -> Vec<bool> {
 }
 
 impl ModelAudit {
-    /// Correlation over all rows minus that over measured rows: what zeros add.
+    /// Correlation over all rows minus that over measured rows: the contribution of zeros.
     #[must_use]
     pub fn owed_to_zeros(&self) -> Option<f64> {
         Some(self.corr_all? - self.corr_measured?)
@@ -310,10 +310,10 @@ pub fn audit_table(contrast: &Contrast, audits: &[ModelAudit]) -> Table {
     table.float("corr_if_filled", filled().map(|f| f.and_then(|f| f.corr)))
 }
 
-/// Reads a table, however bad, and audits it: for tables that [`Import::into_table`] refuses.
+/// Reads and audits a table, even one that [`Import::into_table`] rejects.
 ///
 /// # Errors
-/// When it cannot be read as a joint table at all.
+/// If it cannot be read as a joint table at all.
 pub fn audit_csv(path: &Path, max_rows: usize, tau: f64) -> Result<Vec<ModelAudit>> {
     Ok(audit_import(&crate::joint::import(path, max_rows)?, tau))
 }

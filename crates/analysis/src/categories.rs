@@ -1,4 +1,4 @@
-//! Head categories at a threshold τ, how sure they are, the hero heads, and the sweep over τ.
+//! Head categories at a threshold τ and their stability, the hero heads, and the sweep over τ.
 
 pub use crate::contrast::Category;
 use crate::contrast::{Contrast, Side};
@@ -43,8 +43,8 @@ pub struct ClassifiedHead {
 
 /// [`RELATIVE_TAU`] of a model's mean logit difference on each task, in logits.
 ///
-/// `None` where the model does not do both tasks, or the table does not say: a share of a difference that may be 0 has no
-/// meaning.
+/// `None` if the model does not do both tasks, or if that is unknown: a share of a difference that may be 0 is
+/// meaningless.
 #[must_use]
 pub fn relative_taus(info: &ModelInfo) -> Option<[f64; 2]> {
     let of = |side: Side| {
@@ -55,7 +55,8 @@ pub fn relative_taus(info: &ModelInfo) -> Option<[f64; 2]> {
 }
 
 impl ClassifiedHead {
-    /// Whether resampling the prompts leaves the category as it is, with probability [`STABLE_PROBABILITY`].
+    /// Whether the category stays the same when the prompts are resampled, with probability
+    /// [`STABLE_PROBABILITY`].
     #[must_use]
     pub fn is_stable(&self) -> Option<bool> {
         self.probabilities.map(|p| p[self.category as usize] >= STABLE_PROBABILITY)
@@ -95,7 +96,7 @@ fn category_probabilities(row: &HeadRow, tau_index: usize) -> Option<[f64; 4]> {
 pub struct ClassifiedModel {
     /// The model.
     pub info: ModelInfo,
-    /// Heads measured on both tasks, in order of layer and head.
+    /// Heads measured on both tasks, ordered by layer and head.
     pub heads: Vec<ClassifiedHead>,
     /// Heads in the joint table that were not measured on both tasks; they have no category.
     pub n_unclassified: usize,
@@ -128,7 +129,7 @@ impl ClassifiedModel {
         stable.map(|s| s.iter().filter(|&&stable| !stable).count())
     }
 
-    /// The heads that `keep` keeps, strongest first, equal ones in order of layer and head.
+    /// The heads selected by `keep`, strongest first; ties are ordered by layer and head.
     pub(crate) fn strongest(&self, keep: impl Fn(&ClassifiedHead) -> bool) -> Vec<&ClassifiedHead> {
         let mut heads: Vec<_> = self.heads.iter().filter(|h| keep(h)).collect();
         heads.sort_by(|a, b| b.strength.total_cmp(&a.strength));
@@ -150,7 +151,7 @@ pub struct Classified {
 /// Gives every head measured on both tasks its category.
 ///
 /// # Errors
-/// When τ is not a positive number.
+/// If τ is not a positive number.
 pub fn classify(joint: &JointTable, tau: f64) -> Result<Classified> {
     if !(tau.is_finite() && tau > 0.0) {
         return Err(AnalysisError::Option {
@@ -173,8 +174,8 @@ impl Classified {
         self.models.iter().flat_map(|m| m.heads.iter().map(move |h| (&m.info, h)))
     }
 
-    /// The table [`Contrast::heads_table`]. Heads not measured on both tasks are not in it; the summary counts
-    /// them.
+    /// The table [`Contrast::heads_table`]. Heads not measured on both tasks are not included; the summary
+    /// counts them.
     #[must_use]
     pub fn heads_table(&self) -> Table {
         let contrast = &self.contrast;
@@ -226,8 +227,8 @@ impl Classified {
         does_columns(table, contrast, rows().map(|m| &m.info.performance))
     }
 
-    /// The hero heads: the `top_k` strongest of every model and category, with what `joint`, the table they were
-    /// classified from, knows of them.
+    /// The hero heads: the `top_k` strongest of every model and category, with their rows in `joint`, the table
+    /// from which they were classified.
     #[must_use]
     pub fn heroes(&self, joint: &JointTable, top_k: usize) -> Vec<HeroHead> {
         let mut heroes = Vec::new();
@@ -296,7 +297,7 @@ pub struct HeroHead {
     pub hf_name: Option<String>,
     /// How well the model does both tasks.
     pub performance: [Performance; 2],
-    /// Place among the heads of its model and category, from 0.
+    /// Rank among the heads of its model and category, from 0.
     pub rank: usize,
     /// The head.
     pub head: ClassifiedHead,

@@ -54,7 +54,7 @@ pub struct Disagreement {
 pub struct ModelComparison {
     /// The model, as the first table describes it.
     pub info: ModelInfo,
-    /// Hash of the weights in the first table, and in the second, where the tables say so.
+    /// Hash of the weights in the first table and in the second, if recorded.
     pub weight_hashes: [Option<String>; 2],
     /// Heads in the first table only, and in the second only.
     pub n_only: [usize; 2],
@@ -67,7 +67,7 @@ pub struct ModelComparison {
 }
 
 impl ModelComparison {
-    /// Whether both tables are of the same weights; `None` where one does not say.
+    /// Whether both tables have the same weights; `None` if unknown.
     #[must_use]
     pub fn has_same_weights(&self) -> Option<bool> {
         let [a, b] = &self.weight_hashes;
@@ -97,7 +97,7 @@ impl ModelComparison {
 /// Two tables side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// The two tasks that both tables are of.
+    /// The two tasks of both tables.
     pub contrast: Contrast,
     /// Threshold of the categories.
     pub tau: f64,
@@ -110,7 +110,7 @@ pub struct Comparison {
 /// Compares table `b` with table `a`.
 ///
 /// # Errors
-/// When they are of other tasks, or have no model in common.
+/// If they are for different tasks, or have no model in common.
 pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
     if a.contrast != b.contrast {
         return Err(AnalysisError::inconsistent(
@@ -139,7 +139,7 @@ pub fn compare(a: &JointTable, b: &JointTable, tau: f64) -> Result<Comparison> {
             ("no model in common".to_owned(), "compare tables of the same models, under the same names")
         } else {
             let problem = format!(
-                "different weights of the same model, {}: they hold other revisions of it",
+                "different weights of the same model, {}: they are of different revisions",
                 shared.join(", ")
             );
             (problem, "compare tables of one revision, or scan both revisions in one study")

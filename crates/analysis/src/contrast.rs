@@ -1,8 +1,8 @@
 //! A contrast: two tasks whose heads are compared with each other.
 //!
-//! Categories, correlations, hero heads, transfer, ablated sets and dissociation are all of a contrast. The published study
-//! has one, IOI against anti-repeat; what belongs to it keeps the names that the study gave it. What belongs to another
-//! contrast is named after its tasks, so that files of several lie beside each other.
+//! Categories, correlations, hero heads, transfer, set ablation and dissociation all belong to a contrast. The published
+//! study has one, IOI vs. anti-repeat, whose files keep the published names. Files of other contrasts are named after their
+//! tasks, so that several contrasts can share a folder.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub const IOI: &str = "ioi";
 /// Task name of anti-repeat (copy suppression), in files and tables.
 pub const ANTI_REPEAT: &str = "anti_repeat";
 
-/// With up to so many tasks every pair is a contrast, unless contrasts are named.
+/// With up to this many tasks, every pair is a contrast by default.
 pub const MOST_PAIRED_TASKS: usize = 4;
 
 /// One of the two tasks of a contrast.
@@ -31,7 +31,8 @@ impl Side {
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
 }
 
-/// What a head works on, by the size of its effect on both tasks. [`Contrast::category`] says what tables call it.
+/// The tasks that a head contributes to, by the size of its effects. [`Contrast::category`] gives the name in
+/// tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Category {
     /// |Δ_b| ≥ τ only.
@@ -48,7 +49,7 @@ impl Category {
     /// All four, in the order of the tables.
     pub const ALL: [Self; 4] = [Self::OnlyB, Self::OnlyA, Self::Shared, Self::Weak];
 
-    /// The one task that heads of this category work on, if it is one.
+    /// The task to which heads of this category are specific, if there is one.
     #[must_use]
     pub fn only(self) -> Option<Side> {
         match self {
@@ -75,7 +76,7 @@ impl Category {
         }
     }
 
-    /// Whether heads of this category work on a task.
+    /// Whether heads of this category contribute to a task.
     #[must_use]
     pub fn works_on(self, side: Side) -> bool {
         self == Self::Shared || self.only() == Some(side)
@@ -89,10 +90,10 @@ pub struct Contrast {
 }
 
 impl Contrast {
-    /// The contrast of two tasks, named as in result files. The published pair has one order, whichever is asked for.
+    /// The contrast of two tasks, named as in result files. The published pair always has the same order.
     ///
     /// # Errors
-    /// When both are the same task, or a name is empty.
+    /// If both are the same task, or a name is empty.
     pub fn new(a: &str, b: &str) -> Result<Self> {
         let fault = |problem| Err(AnalysisError::Option { option: "--contrast", problem });
         if a == b {
@@ -111,10 +112,10 @@ impl Contrast {
         Self { tasks: [IOI, ANTI_REPEAT].map(str::to_owned) }
     }
 
-    /// Reads `A:B`; in a task's name `-` may stand for `_`, as on the command line.
+    /// Parses `A:B`; task names may use `-` for `_`, as on the command line.
     ///
     /// # Errors
-    /// When the text is something else.
+    /// If the text has another form.
     pub fn parse(text: &str) -> Result<Self> {
         match text.split(':').collect::<Vec<_>>()[..] {
             [a, b] => {
@@ -128,11 +129,11 @@ impl Contrast {
         }
     }
 
-    /// The contrasts to make of a study's `tasks`: those that `asked` names, else the published pair where both of its tasks
-    /// are there, else every pair of the first [`MOST_PAIRED_TASKS`].
+    /// The contrasts of a study's `tasks`: those in `asked`, else the published pair if the study has both of its tasks,
+    /// else every pair of the first [`MOST_PAIRED_TASKS`].
     ///
     /// # Errors
-    /// When a contrast that is asked for is not `A:B`, is named twice, or is of a task that the study does not have.
+    /// If a requested contrast is not `A:B`, is given twice, or has a task that the study lacks.
     pub fn choose<S: AsRef<str>>(asked: &[S], tasks: &[String]) -> Result<Vec<Self>> {
         let has = |task: &str| tasks.iter().any(|t| t == task);
         if asked.is_empty() {
@@ -190,7 +191,7 @@ impl Contrast {
         Side::BOTH.map(|side| self.key(side))
     }
 
-    /// What a category is called in tables: `<key>_only`, `shared`, `weak`.
+    /// The name of a category in tables: `<key>_only`, `shared`, `weak`.
     #[must_use]
     pub fn category(&self, category: Category) -> String {
         match category.only() {
@@ -200,14 +201,14 @@ impl Contrast {
         }
     }
 
-    /// The category that a table calls `name`.
+    /// The category named `name` in tables.
     #[must_use]
     pub fn category_named(&self, name: &str) -> Option<Category> {
         Category::ALL.into_iter().find(|&category| self.category(category) == name)
     }
 
-    /// Both tasks as part of a file's name: no two contrasts have the same. Names of tasks have no `-` of their own, so it
-    /// parts them where `_` would leave open which belongs to which.
+    /// Both tasks as part of a file name, unique to the contrast. Task names contain no `-`, so it separates them
+    /// unambiguously where `_` would not.
     #[must_use]
     pub fn stem(&self) -> String {
         let [a, b] = self.tasks.each_ref().map(|task| file_safe_name(task));
@@ -215,15 +216,15 @@ impl Contrast {
         format!("{a}{between}{b}")
     }
 
-    /// The folder inside another one where this contrast's files lie that are called alike for all contrasts: none for the
-    /// published pair, which has always been at the top.
+    /// The subfolder for files of this contrast whose names are the same for all contrasts; none for the published pair,
+    /// whose files are at the top.
     #[must_use]
     pub fn folder(&self) -> Option<String> {
         (!self.is_published()).then(|| self.stem())
     }
 
-    /// Name of a table of this contrast, without `.csv`, by what the published pair's is called. That of another contrast
-    /// begins with the contrast, and so is that of no other.
+    /// Name of a table of this contrast, without `.csv`, given the name of the published pair's table. For other
+    /// contrasts it starts with the contrast's stem, so it is unique.
     #[must_use]
     pub fn table(&self, published: &str) -> String {
         if self.is_published() { published.to_owned() } else { format!("{}_{published}", self.stem()) }
@@ -293,7 +294,7 @@ mod tests {
         }
     }
 
-    /// Tasks whose names are made of the same few words, in every way that could be read as another pair.
+    /// Tasks whose names share words, in every way that could be misread as another pair.
     #[test]
     fn no_two_contrasts_share_a_file() {
         let words = [

@@ -1,12 +1,12 @@
-//! Direct effects, and what later layers do about them: compensation.
+//! Direct effects, and how later layers compensate.
 //!
-//! A head's *direct effect* is minus what its output adds to the logit difference by itself, the scales of norms on its way frozen: what
-//! taking it away would change if nothing after it took notice. Its *compensation* is Δ − direct effect: what later heads
-//! and MLPs change because it is gone. Where a helping head (direct effect below 0) is made up for by backups, it is above 0, and Δ is near 0 (self-repair: McGrath
-//! et al. 2023, Rushing and Nanda 2024).
+//! A head's *direct effect* is minus the direct contribution of its output to the logit difference, with the scales of norms on the path frozen: the change from
+//! removing it if no later layer reacted. Its *compensation* is Δ − direct effect: how later heads and MLPs change the logit difference because it is ablated. If
+//! backups make up for a helping head (direct effect below 0), its compensation is above 0 and Δ is near 0 (self-repair: McGrath et al. 2023, Rushing and Nanda
+//! 2024).
 //!
-//! The direct effect leaves the input-independent part of a head's value alone, as zero ablation with folded value biases
-//! does. Other ablations take something else away, so their Δ has no compensation.
+//! The direct effect excludes the input-independent part of a head's value, like zero ablation with folded value biases.
+//! Other ablations remove something else, so there is no compensation for their Δ.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means};
 /// One head's direct effect and compensation over the prompts of a split, with intervals over prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DirectEffect {
-    /// Mean direct effect, in logits; negative where the head's own output helps.
+    /// Mean direct effect, in logits; negative if the head's own output helps.
     pub direct: f64,
     /// Lower end of its bootstrap interval; absent for too few prompts.
     #[serde(default)]
@@ -26,7 +26,7 @@ pub struct DirectEffect {
     /// Upper end of that interval.
     #[serde(default)]
     pub direct_high: Option<f64>,
-    /// Δ − direct effect, in logits; absent where the ablation takes something else away.
+    /// Δ − direct effect, in logits; absent if the ablation removes something else.
     #[serde(default)]
     pub compensation: Option<f64>,
     /// Lower end of its bootstrap interval.
@@ -37,14 +37,14 @@ pub struct DirectEffect {
     pub compensation_high: Option<f64>,
 }
 
-/// Whether Δ takes away just what the direct effect counts.
+/// Whether Δ and the direct effect are about removing the same output.
 #[must_use]
 pub fn compares_with_delta(meta: &ScanMeta) -> bool {
     meta.ablation == "zero" && meta.value_bias == "folded"
 }
 
-/// Direct effect and compensation of every scanned head on one split; `None` where the model has no direct effects. Resamples are those of
-/// Δ where `options` and `seed` are, so that differences of means are means of differences.
+/// Direct effect and compensation of every scanned head on one split; `None` if the model has no direct effects. With the same `options`
+/// and `seed`, the resamples are those of Δ, so that differences of means are means of differences.
 pub(crate) fn direct_effects(
     scan: &PerPromptScan,
     split: Split,

@@ -1,14 +1,15 @@
-//! Double dissociation: do heads that work on one task alone hurt it and spare the other, and the reverse?
+//! Double dissociation: does ablating the heads specific to one task hurt it and spare the other, and vice versa?
 //!
-//! Heads are classed on the prompts they are picked on and judged on held-out prompts, in two ways.
+//! Heads are classified on the discovery prompts and evaluated on held-out prompts, in two ways.
 //!
-//! **Lesions.** The strongest helping heads of the first task alone (those whose ablation lowers the logit difference) are
-//! ablated together, and equally many of the second alone. The *damage* of a set to a task is the mean logit difference without
-//! ablation minus that with it. The 2 × 2 table of damages (set × task) dissociates where each set damages its own task
-//! more than the other set does: the contrast on each task, their sum (the **interaction**), and Welch's test of the
-//! interaction over prompts. `double_dissociation` is true where both contrasts are above 0 with 95% confidence.
+//! **Lesions.** The strongest helping heads specific to the first task (those whose ablation lowers the logit difference) are
+//! ablated together, and so are equally many specific to the second. The *damage* of a set to a task is the mean logit
+//! difference without ablation minus that with it. In the 2 × 2 table of damages (set × task), the tasks dissociate if each set
+//! damages its own task more than the other set does. The table gives the contrast on each task, their sum (the
+//! **interaction**), and Welch's test of the interaction over prompts. `double_dissociation` is true if both contrasts are
+//! above 0 with 95% confidence.
 //!
-//! **Index.** How much of what heads do for the two tasks is done by heads that do it for one task alone: see
+//! **Index.** How much of the effect on the two tasks is due to heads specific to one task: see
 //! [`crate::dissociation_index`].
 
 use std::path::Path;
@@ -29,11 +30,11 @@ use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::stats::interval::student_p_value;
 use crate::table::{Table, read_named_rows};
 
-/// What the published pair's table is called.
+/// Name of the published pair's table.
 pub const DISSOCIATION_TABLE: &str = "dissociation";
-/// What that of its scaling with size is called.
+/// Name of its table of scaling with size.
 pub const DISSOCIATION_SCALING_TABLE: &str = "dissociation_scaling";
-/// The categories that the two ablated sets are of.
+/// The categories of the two ablated sets.
 const SETS: [Category; 2] = [Category::OnlyA, Category::OnlyB];
 
 /// The dissociation of the two tasks in one model.
@@ -43,19 +44,19 @@ pub struct Dissociation {
     pub contrast: Contrast,
     /// The model, its prompts, the program.
     pub origin: Origin,
-    /// How lesions were made; the index rests on the scan's own ablation.
+    /// How lesions were made; the index uses the scan's own ablation.
     pub settings: AblationSettings,
     /// The scan's ablation: `zero`, `mean` or `resample`.
     pub scan_ablation: String,
     /// Heads of each of [`CATEGORIES`].
     pub n_heads: [usize; 3],
-    /// Share of each task's squared effect that lies in a category: [`CATEGORIES`] × tasks.
+    /// Share of each task's squared effects held by a category: [`CATEGORIES`] × tasks.
     pub shares: [[Ranged; 2]; 3],
     /// The index.
     pub index: Ranged,
     /// `measured`, or why there is no index.
     pub index_status: String,
-    /// Heads in each of the two ablated sets; 0 where there are none.
+    /// Heads in each of the two ablated sets; 0 without lesions.
     pub k: usize,
     /// Damage of each set to each task, in logits: set × task.
     pub damage: [[Ranged; 2]; 2],
@@ -74,7 +75,7 @@ pub struct Dissociation {
 /// Index, 2 × 2 table and test of one model.
 ///
 /// # Errors
-/// When scans and categories are of different heads.
+/// If scans and categories have different heads.
 pub fn dissociation(
     origin: &Origin,
     settings: &AblationSettings,
@@ -227,7 +228,7 @@ pub fn dissociation_table(contrast: &Contrast, models: &[Dissociation]) -> Table
     Origin::columns(table, rows().map(|d| &d.origin))
 }
 
-/// A row of [`DISSOCIATION_TABLE`] as figures need it.
+/// A row of [`DISSOCIATION_TABLE`] for figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DissociationRow {
     /// Family.
@@ -254,10 +255,10 @@ pub struct DissociationRow {
     pub lesion_status: String,
 }
 
-/// Reads what [`dissociation_table`] wrote of this contrast.
+/// Reads a table of this contrast written by [`dissociation_table`].
 ///
 /// # Errors
-/// When the file cannot be read or a row does not hold what the table holds.
+/// If the file cannot be read or a row has invalid contents.
 pub fn read_dissociation(path: &Path, contrast: &Contrast) -> Result<Vec<DissociationRow>> {
     read_named_rows(path, "make the table again: circuit-scaling ablate", |row| {
         let ranged = |name: &str| {

@@ -1,23 +1,23 @@
-//! The index of dissociation: how much of what heads do for the two tasks is done by heads that do it for one task alone.
+//! The index of dissociation: how much of the effect on the two tasks is due to heads specific to one task.
 //!
-//! Heads are classed on the prompts they are picked on. For every head h that is not weak, let a(h) be its squared effect on the first task on held-out prompts and b(h) that on the second. As shares
-//! of their sums over these heads, A(c) = Σ_{h∈c} a / Σ a and B(c) = Σ_{h∈c} b / Σ b for a category c,
+//! Heads are classified on the discovery prompts. For every head h that is not weak, let a(h) be its squared effect on the first task on held-out prompts, and b(h) that on the second. With the
+//! shares A(c) = Σ_{h∈c} a / Σ a and B(c) = Σ_{h∈c} b / Σ b of a category c in the sums over these heads,
 //!
 //! ```text
 //! index = ½ [A(a_only) − B(a_only) + B(b_only) − A(b_only)]
 //! ```
 //!
-//! It is the interaction of the 2 × 2 table of shares, category × task. Where the tasks have separate heads, a_only has
-//! all of the first and none of the second and the reverse, so the index is 1; where all heads are shared both categories are
+//! It is the interaction of the 2 × 2 table of shares, category × task. If the tasks have separate heads, a_only holds all of
+//! the first task and none of the second, and vice versa, so the index is 1; if all heads are shared, both categories are
 //! empty and it is 0. Shares make it independent of the tasks' scales.
 //!
-//! A squared effect is estimated without its noise: as the mean product of the effects on two different held-out prompts
-//! ([`SquaredMeans`]). So heads that a category got by noise alone count, on both tasks, for what they do, and the
-//! index of tasks with the same effects is 0 on average however large the noise is. (Sums of |effect| have no such
-//! estimator: with signs fixed on the picking prompts, the weaker effect of each head loses more to wrong signs than the
-//! stronger one, which looks like dissociation.) Intervals are over prompts, by the jackknife; what is estimated is not cut
-//! off at 0 and 1. Two limits: it depends on the threshold τ, and where prompts have one split only (`published`), the
-//! noise that put a head into its category is measured again, and the index is too large.
+//! A squared effect is estimated without noise bias, as the mean product of the effects on two different held-out prompts
+//! ([`SquaredMeans`]). So heads that are in a category only because of noise count with their true effects on both tasks,
+//! and the index of tasks with identical effects is 0 on average, however large the noise. (Sums of |effect| have no such
+//! estimator: with signs fixed on the discovery prompts, the weaker effect of each head loses more to wrong signs than the
+//! stronger one, which looks like dissociation.) Intervals are over prompts, by the jackknife; the estimate is not clipped
+//! to 0 to 1. Two limitations: the index depends on the threshold τ, and with a single split (`published`) the noise that
+//! put a head into its category is measured again, so the index is too large.
 
 use crate::ablation::MEASURED;
 use crate::categories::{Category, ClassifiedModel};
@@ -33,7 +33,7 @@ use crate::stats::jackknife::{LeftOut, SquaredMeans, jackknife_interval};
 /// The categories of [`DissociationIndex::shares`], in order.
 pub const CATEGORIES: [Category; 3] = [Category::OnlyA, Category::OnlyB, Category::Shared];
 
-/// The index of one model and the shares that it is made of.
+/// The index of one model and its shares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DissociationIndex {
     /// Share of each task's squared effect that lies in a category: [`CATEGORIES`] × tasks.
@@ -44,10 +44,10 @@ pub struct DissociationIndex {
     pub status: String,
 }
 
-/// The index of a model whose heads are classed as in `model`, on the prompts of `split` of both `scans`.
+/// The index of a model whose heads are classified as in `model`, on the prompts of `split` of both `scans`.
 ///
 /// # Errors
-/// When a head is not in a scan.
+/// If a head is not in a scan.
 pub fn dissociation_index(
     contrast: &Contrast,
     model: &ClassifiedModel,
@@ -86,14 +86,14 @@ pub fn dissociation_index(
         let of_task: Option<Vec<SquaredMeans>> =
             series.iter().map(|s| SquaredMeans::new(s, &measured.weights)).collect();
         let Some(of_task) = of_task.filter(|s| s.iter().map(|s| s.value).sum::<f64>() > 0.0) else {
-            return none(format!("the heads' effects on {key} do not hold up on held-out prompts"));
+            return none(format!("the heads' effects on {key} do not replicate on held-out prompts"));
         };
         squares.push(of_task);
         weights.push(measured.weights);
     }
     let of_squares = |task: usize| [0, 1, 2].map(|category| squares[task][category].value);
     let whole = shares_and_index([of_squares(0), of_squares(1)]);
-    // The same without a draw of each prompt, task by task. [2] of [n_prompts]
+    // The same with one draw of each prompt left out, per task. [2] of [n_prompts]
     let without = [0, 1].map(|task| {
         let of_prompt = |prompt: usize| {
             let mut both = [of_squares(0), of_squares(1)];
@@ -115,8 +115,8 @@ pub fn dissociation_index(
     })
 }
 
-/// The shares, [`CATEGORIES`] × tasks, row by row, and the index that follows from them; NaN where a
-/// task's squared effects, `[task, category]`, do not sum to more than 0.
+/// The shares, [`CATEGORIES`] × tasks, row by row, and the resulting index; NaN if a task's squared effects,
+/// `[task, category]`, do not sum to more than 0.
 fn shares_and_index(squares: [[f64; 3]; 2]) -> [f64; 7] {
     let mut found = [f64::NAN; 7];
     for (task, of_task) in squares.iter().enumerate() {

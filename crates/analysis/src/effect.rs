@@ -1,10 +1,10 @@
-//! The effect of ablating one head on one task, and how sure one may be of it.
+//! The effect of ablating one head on one task, and its uncertainty.
 
 use crate::direct::DirectEffect;
 use crate::scan_file::HeadDelta;
 
-/// The uncertainty of an effect, and what held-out prompts give. Each figure may be missing, as it is in a table
-/// that another program made.
+/// The uncertainty of an effect, and its held-out values. Any value may be missing, as in a table from another
+/// program.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EffectDetail {
     /// Lower end of the 95% interval of Δ over prompts.
@@ -33,7 +33,7 @@ pub struct EffectDetail {
     pub held_out_p_value: Option<f64>,
     /// q-value on held-out prompts.
     pub held_out_q_value: Option<f64>,
-    /// For each threshold τ of its table, the share of bootstrap resamples with |Δ| ≥ τ.
+    /// For each threshold τ of the table, the share of bootstrap resamples with |Δ| ≥ τ.
     pub prob_abs_delta_ge_tau: Vec<Option<f64>>,
     /// Direct effect and compensation, where the scan has them.
     pub direct: Option<DirectEffect>,
@@ -44,14 +44,14 @@ pub struct EffectDetail {
 /// The effect of ablating one head on one task.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Effect {
-    /// Δ, in logits; `None` where it was not measured.
+    /// Δ, in logits; `None` if it was not measured.
     pub delta: Option<f64>,
     /// Its uncertainty, where known. Boxed: most imported tables have none.
     pub detail: Option<Box<EffectDetail>>,
 }
 
 impl Effect {
-    /// Δ on held-out prompts, where there are any.
+    /// Δ on held-out prompts, if there are any.
     #[must_use]
     pub fn held_out_delta(&self) -> Option<f64> {
         self.detail.as_ref()?.held_out_delta

@@ -1,5 +1,5 @@
-//! The one long table: the effect of every head of every model on every task, split by split. Every other table is a view of
-//! it, or says how sure one may be of such a view.
+//! The long table: the effect of every head of every model on every task and split. Every other table is derived from it, or
+//! gives uncertainties for such a table.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub struct HeadEffect {
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// What ablating it does.
+    /// The effect of ablating it.
     pub effect: Effect,
 }
 
@@ -30,18 +30,18 @@ pub struct HeadEffect {
 pub struct TaskHeads {
     /// The task's name, as in result files.
     pub task: String,
-    /// The prompts that heads are picked on, where it is known which.
+    /// The prompts used to select heads, if known.
     pub split: Option<Split>,
     /// How well the model does the task on them.
     pub performance: Performance,
     /// How well on held-out prompts, if there are any.
     pub held_out_performance: Option<Performance>,
-    /// The heads that were measured, in order of layer and head.
+    /// The heads that were measured, ordered by layer and head.
     pub heads: Vec<HeadEffect>,
 }
 
 impl TaskHeads {
-    /// Δ of every head where it was measured. `[n]`
+    /// Δ of every measured head. `[n]`
     #[must_use]
     pub fn deltas(&self) -> Vec<f64> {
         self.heads.iter().filter_map(|h| h.effect.delta).collect()
@@ -58,7 +58,7 @@ impl TaskHeads {
 /// A model on all tasks that it was scanned on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelEffects {
-    /// The model; what it knows of a pair of tasks is left at its default.
+    /// The model; fields about a pair of tasks have their defaults.
     pub info: ModelInfo,
     /// The tasks, in the study's order.
     pub tasks: Vec<TaskHeads>,
@@ -71,7 +71,7 @@ impl ModelEffects {
         self.tasks.iter().find(|of_task| of_task.task == task)
     }
 
-    /// Blocks and heads per block: as recorded, else as far as heads were seen.
+    /// Blocks and heads per block: as recorded, else the largest seen.
     #[must_use]
     pub fn shape(&self) -> (u32, u32) {
         let heads = || self.tasks.iter().flat_map(|t| &t.heads);
@@ -91,10 +91,10 @@ pub struct HeadEffects {
 }
 
 impl HeadEffects {
-    /// The effects that these scans found; `tasks` gives the order.
+    /// The effects in these scans; `tasks` gives the order.
     ///
     /// # Errors
-    /// When a model was scanned with different weights on different tasks, or twice on one.
+    /// If a model was scanned with different weights on different tasks, or twice on one.
     pub fn from_scans<'a>(tasks: &[String], scans: impl IntoIterator<Item = &'a ScanFile>) -> Result<Self> {
         let mut models: Vec<ModelEffects> = Vec::new();
         let mut weights: HashMap<String, &str> = HashMap::new();
@@ -106,7 +106,7 @@ impl HeadEffects {
             };
             if *weights.entry(meta.model_name.clone()).or_insert(hash) != hash {
                 let fix = "scan the model again on all tasks";
-                return fault(format!("that on {} is of other weights than another", meta.task), fix);
+                return fault(format!("the scan on {} has different weights", meta.task), fix);
             }
             let place = models.iter().position(|m| m.info.model == meta.model_name);
             let place = place.unwrap_or_else(|| {
@@ -165,8 +165,8 @@ impl HeadEffects {
 
     /// The table [`HEAD_EFFECTS`]: a row per model, head, task and split.
     ///
-    /// Columns of the direct effect are empty where the scans hold none, `split` where an imported table does not
-    /// say which prompts its effects are of.
+    /// Direct-effect columns are empty if the scans have none, and `split` if an imported table does not say
+    /// which prompts were used.
     #[must_use]
     pub fn to_table(&self) -> Table {
         let rows: Vec<Row> = self.models.iter().flat_map(rows_of).collect();
@@ -222,7 +222,7 @@ impl From<&ScanFile> for TaskHeads {
     }
 }
 
-/// Figures of an effect on the prompts of one split.
+/// Values of an effect on the prompts of one split.
 #[derive(Default)]
 struct Figures<'a> {
     delta: Option<f64>,
@@ -243,7 +243,7 @@ struct Row<'a> {
     figures: Figures<'a>,
 }
 
-/// The rows of a model: head by head, then task by task, then split by split.
+/// The rows of a model, ordered by head, then task, then split.
 fn rows_of(model: &ModelEffects) -> Vec<Row<'_>> {
     let mut rows: Vec<Row> = Vec::new();
     for task in &model.tasks {

@@ -1,4 +1,4 @@
-//! What can go wrong, each in one line that names the file, the place in it, and the fix.
+//! Errors, each a one-line message that names the file, the place in it, and the fix.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ pub enum AnalysisError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A file was read, but does not say what it should.
+    /// A file was read, but its contents are invalid.
     #[error("{}: {place}: {problem}; {fix}", path.display())]
     Format {
         /// The file.
@@ -31,7 +31,7 @@ pub enum AnalysisError {
         /// What to do about it.
         fix: String,
     },
-    /// Numbers in memory, or inputs that are fine one by one, do not fit together.
+    /// Data in memory, or inputs that are individually valid, are inconsistent.
     #[error("{what}: {problem}; {fix}")]
     Inconsistent {
         /// Which data: a scan, a model, a pair of tables.
@@ -41,10 +41,10 @@ pub enum AnalysisError {
         /// What to do about it.
         fix: String,
     },
-    /// An option has a value that makes no sense.
+    /// An option has an invalid value.
     #[error("option {option}: {problem}")]
     Option {
-        /// The option, as the command line names it.
+        /// The option, as named on the command line.
         option: &'static str,
         /// Why the value cannot be used, and which values can.
         problem: String,
@@ -52,7 +52,7 @@ pub enum AnalysisError {
 }
 
 impl AnalysisError {
-    /// The error that an operating system's reason for not doing `action` to `path` is.
+    /// Wraps an operating system error for `action` on `path`.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
@@ -66,7 +66,7 @@ impl AnalysisError {
         Self::Format { path: path.to_owned(), place: place.into(), problem: problem.into(), fix: fix.into() }
     }
 
-    /// The error that broken JSON, or JSON without the right fields, is.
+    /// Wraps an error of invalid JSON, or JSON without the right fields.
     pub(crate) fn json(path: &Path, fix: &'static str) -> impl FnOnce(serde_json::Error) -> Self {
         move |error| {
             let text = error.to_string();

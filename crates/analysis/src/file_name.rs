@@ -2,10 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-/// A model's or a task's name as part of a file name: Hugging Face ids and folders contain what file names must not.
+/// A model's or a task's name as part of a file name: Hugging Face ids and paths contain characters that file names
+/// must not.
 ///
-/// `/` becomes `--`. Where that alone could make two names equal, or where anything else had to be replaced or cut,
-/// eight hex digits of the name's SHA-256 follow, so that different models never share a file.
+/// `/` becomes `--`. If that could make two names equal, or if anything else had to be replaced or truncated, eight
+/// hex digits of the name's SHA-256 follow, so that different models never share a file.
 #[must_use]
 pub fn file_safe_name(model: &str) -> String {
     const LONGEST: usize = 100;

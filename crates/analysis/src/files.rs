@@ -1,4 +1,4 @@
-//! Writing files so that a reader never sees half of one.
+//! Atomic writing of files.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{AnalysisError, Result};
 
-/// Writes a file through `fill`: into `<name>.tmp` beside it, synced to disk, then renamed over `path`.
+/// Writes a file through `fill`: into `<name>.tmp` in the same folder, synced to disk, then renamed to
+/// `path`.
 ///
-/// Whatever interrupts the writing, `path` holds either its old content or all of the new one. The temporary name is
-/// always the same, so that a run which was killed leaves nothing behind once it is resumed. Folders are created.
+/// Whatever interrupts the writing, `path` has either its old content or all of the new. The temporary name is
+/// always the same, so that a killed run leaves nothing behind once it is resumed. Folders are created.
 ///
 /// # Errors
 /// [`AnalysisError::Io`] when a folder cannot be created, the disk is full, or the rename fails; the temporary file
@@ -29,16 +30,16 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::R
         fs::rename(&temporary, path)
     };
     write().map_err(|source| {
-        // The write has failed already; a temporary file that cannot be removed either adds nothing to that news.
+        // The write has already failed; failing to remove the temporary file as well is not worth reporting.
         let _ = fs::remove_file(&temporary);
         AnalysisError::Io { action: "write", path: path.to_owned(), source }
     })
 }
 
-/// [`write_atomic`] for bytes that are in memory already.
+/// [`write_atomic`] for bytes in memory.
 ///
 /// # Errors
-/// As [`write_atomic`].
+/// See [`write_atomic`].
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |out| out.write_all(bytes))
 }
@@ -46,7 +47,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes a value as JSON in one line, atomically.
 ///
 /// # Errors
-/// As [`write_atomic`].
+/// See [`write_atomic`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(path, |out| {
         serde_json::to_writer(&mut *out, value)?;
@@ -54,11 +55,11 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     })
 }
 
-/// Reads a value from a JSON file; `fix` says what to do with a file that holds something else.
+/// Reads a value from a JSON file; `fix` says what to do about an invalid file.
 ///
 /// # Errors
-/// [`AnalysisError::Io`] when the file cannot be read, [`AnalysisError::Format`] with line and column when it does not
-/// hold such a value.
+/// [`AnalysisError::Io`] if the file cannot be read, [`AnalysisError::Format`] with line and column if it does not
+/// have such a value.
 pub fn read_json<T: DeserializeOwned>(path: &Path, fix: &'static str) -> Result<T> {
     let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
     serde_json::from_slice(&bytes).map_err(AnalysisError::json(path, fix))

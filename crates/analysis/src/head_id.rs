@@ -1,4 +1,4 @@
-//! A head by its place, written `L9H6`.
+//! A head by layer and index, written `L9H6`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub struct HeadId {
 }
 
 impl HeadId {
-    /// All heads of a model, in order of layer and head.
+    /// All heads of a model, ordered by layer and head.
     pub fn all(n_layers: u32, n_heads: u32) -> impl Iterator<Item = Self> {
         (0..n_layers).flat_map(move |layer| (0..n_heads).map(move |head| Self { layer, head }))
     }

@@ -9,7 +9,7 @@ pub struct KnownModel {
     pub name: &'static str,
     /// Hugging Face id that the short name stands for.
     pub hf_name: &'static str,
-    /// Nominal size in millions of parameters, as the field quotes it.
+    /// Nominal size in millions of parameters.
     pub params_m: f64,
     /// Number of blocks.
     pub n_layers: u32,
@@ -49,8 +49,7 @@ pub const KNOWN_MODELS: [KnownModel; 17] = [
     known("gpt-neo", "gpt-neo-2.7b", "EleutherAI/gpt-neo-2.7B", 2700.0, 32, 20),
 ];
 
-/// The known model of this short name or Hugging Face id, whatever the case of its letters, and whether or not an `@` and a
-/// revision follow.
+/// The known model with this short name or Hugging Face id, ignoring case and any `@` revision.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static KnownModel> {
     let (bare, _) = split_revision(name);
@@ -63,7 +62,7 @@ pub fn split_revision(name: &str) -> (&str, Option<&str>) {
     name.split_once('@').map_or((name, None), |(bare, revision)| (bare, Some(revision)))
 }
 
-/// Where a family stands in tables: the four known ones first, in the study's order, then the others.
+/// A family's rank in tables: the four known ones first, in the study's order, then the others.
 #[must_use]
 pub fn family_rank(family: &str) -> usize {
     ["gpt2", "pythia", "opt", "gpt-neo"].iter().position(|f| *f == family).unwrap_or(4)

@@ -1,4 +1,4 @@
-//! Where a study's files lie and what they are called.
+//! Paths and names of a study's files.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The study in folder `root`, which need not exist yet.
+    /// The study in the folder `root`, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -36,13 +36,13 @@ impl Layout {
         self.per_prompt_folder().join(name)
     }
 
-    /// Prompts as they were run: `results/prompts/<task>_<model>.jsonl`.
+    /// Prompts as run: `results/prompts/<task>_<model>.jsonl`.
     #[must_use]
     pub fn prompts(&self, task: &str, model: &str) -> PathBuf {
         self.prompt_file(&format!("{}_{}", file_safe_name(task), file_safe_name(model)))
     }
 
-    /// Clean and corrupted prompts as they were traced: `results/prompts/<task>_pairs_<model>.jsonl`.
+    /// Clean and corrupted prompts as traced: `results/prompts/<task>_pairs_<model>.jsonl`.
     #[must_use]
     pub fn tracing_pairs(&self, task: &str, model: &str) -> PathBuf {
         self.prompt_file(&format!("{}_pairs_{}", file_safe_name(task), file_safe_name(model)))
@@ -59,7 +59,7 @@ impl Layout {
         self.causal_file(contrast, "hero_head_causal_results", stream)
     }
 
-    /// The same for all heads, where all were traced.
+    /// The same for all heads, if all were traced.
     #[must_use]
     pub fn causal_results_of_all_heads(&self, contrast: &Contrast, stream: &str) -> PathBuf {
         self.causal_file(contrast, "all_head_causal_results", stream)
@@ -76,7 +76,7 @@ impl Layout {
         self.ablation_folder(contrast).join("hero_vs_random_ablation.csv")
     }
 
-    /// Everything that ablating a contrast's sets of heads gave for one model: `results/ablation/ablation_<model>.json`.
+    /// All results of a contrast's set ablation for one model: `results/ablation/ablation_<model>.json`.
     #[must_use]
     pub fn model_ablation(&self, contrast: &Contrast, model: &str) -> PathBuf {
         self.ablation_folder(contrast).join(format!("ablation_{}.json", file_safe_name(model)))
@@ -154,17 +154,18 @@ fn of_contrast(folder: PathBuf, contrast: &Contrast) -> PathBuf {
     contrast.folder().map_or_else(|| folder.clone(), |own| folder.join(own))
 }
 
-/// What the names of all scan files contain, between the task and the model.
+/// The part of all scan files' names between task and model.
 pub const SCAN_FILE: &str = "_logitdiff_scan_";
 
-/// How the names of a task's scan files begin. IOI scans look for copy suppressors, hence their historical name.
+/// Prefix of a task's scan files. IOI scans keep their name from the published study, `copy_suppression`.
 #[must_use]
 pub fn scan_file_begin(task: &str) -> String {
     let prefix = if task == IOI { "copy_suppression".to_owned() } else { file_safe_name(task) };
     format!("{prefix}{SCAN_FILE}")
 }
 
-/// Name of a file or table on causal tracing: that of the value stream is `stem`, others end in the stream's name.
+/// Name of a file or table of causal tracing: `stem` for the value stream, otherwise with the stream's name
+/// appended.
 #[must_use]
 pub fn stream_name(stem: &str, stream: &str) -> String {
     if stream == "v" { stem.to_owned() } else { format!("{stem}_{stream}") }

@@ -1,14 +1,13 @@
-//! Everything in the study that needs numbers but no model.
+//! Everything in the study that needs measurements but no model.
 //!
-//! A scan leaves one logit difference per prompt and ablated head ([`per_prompt`]). From there on it is
-//! statistics: [`scan_summary`] turns it into a scan file ([`scan_file`]) with an interval, a p-value and a q-value
-//! for every head, and [`effects`] puts those of all models and tasks into one table. A [`contrast`] is a pair of tasks: [`joint`]
-//! puts its scans side by side, and [`study`] makes every further table from that: categories, hero heads, correlations, scaling
-//! laws, transfer, audit. [`overlap`] compares every task of a study with every other. [`stats`] holds the
-//! statistics themselves, on plain slices of numbers.
+//! A scan produces one logit difference per prompt and ablated head ([`per_prompt`]). The rest is statistics: [`scan_summary`]
+//! turns these into a scan file ([`scan_file`]) with an interval, a p-value and a q-value for every head, and [`effects`] puts
+//! those of all models and tasks into one table. A [`contrast`] is a pair of tasks: [`joint`] combines its scans, and [`study`]
+//! makes every further table from that: categories, hero heads, correlations, scaling laws, transfer, audit. [`overlap`] compares
+//! every pair of a study's tasks. [`stats`] has the statistics themselves, on plain slices of numbers.
 //!
 //! Two rules hold everywhere: a missing value stays missing and is never written as a number, and the same inputs
-//! and seed give the same bytes whatever the number of threads.
+//! and seed give the same bytes regardless of the number of threads.
 
 #![forbid(unsafe_code)]
 

@@ -15,31 +15,30 @@ pub const LEVEL: f64 = 0.95;
 /// A correlation between the two tasks over a model's heads.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TaskCorrelation {
-    /// The correlation; `None` where it is not defined.
+    /// The correlation; `None` if it is not defined.
     pub estimate: Option<f64>,
-    /// Its 95% interval over prompts: what as many other prompts would give for this model. `None` where the joint table
-    /// does not say.
+    /// Its 95% interval over prompts: what equally many other prompts would give for this model. `None` if unknown.
     pub prompts: Option<Interval>,
     /// Its 95% interval over templates: what prompts of other templates would give for this model.
     pub templates: Option<Interval>,
-    /// Its 95% interval over heads, as if they were a sample of more: how far another such model could differ. `None` for
-    /// too few heads.
+    /// Its 95% interval over heads, treated as a sample from a larger population: how much another such model could
+    /// differ. `None` for too few heads.
     pub heads: Option<Interval>,
     /// Whether [`Self::heads`] covers the sampling of prompts too.
     pub heads_and_prompts: bool,
 }
 
-/// What an interval of a correlation is over.
+/// The source of variation covered by an interval of a correlation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IntervalOver {
     /// Prompts: all heads of the model are measured.
     Prompts,
-    /// Heads, where nothing is known of the prompts.
+    /// Heads, if nothing is known about the prompts.
     Heads,
 }
 
 impl TaskCorrelation {
-    /// The interval to show: over prompts, else over heads; and which it is.
+    /// The interval to show, over prompts if known, else over heads; and which one it is.
     #[must_use]
     pub fn shown(&self) -> Option<(Interval, IntervalOver)> {
         let prompts = self.prompts.map(|interval| (interval, IntervalOver::Prompts));
@@ -62,14 +61,14 @@ pub struct ModelCorrelations {
     pub held_out_pearson: TaskCorrelation,
     /// Spearman's on held-out prompts.
     pub held_out_spearman: TaskCorrelation,
-    /// Pearson's without the noise of measurement.
+    /// Pearson's without measurement noise.
     pub disattenuated: Disattenuated,
     /// The same on held-out prompts.
     pub held_out_disattenuated: Disattenuated,
 }
 
-/// The correlations of every model. The resampling is seeded by the model's name alone, so it is the same for a table
-/// from scans and one from CSV.
+/// The correlations of every model. The resampling seed depends only on the model's name, so a table from scans and
+/// one from CSV give the same.
 #[must_use]
 pub fn correlations(joint: &JointTable) -> Vec<ModelCorrelations> {
     joint.models.iter().map(model_correlations).collect()
@@ -104,9 +103,9 @@ fn model_correlations(model: &ModelHeads) -> ModelCorrelations {
 ///
 /// Each has three intervals: `_ci_low`, `_ci_high` over prompts and `_low_templates`, `_high_templates` over templates say
 /// what other prompts would give for this model; `_heads_ci_low`, `_heads_ci_high` treat its heads as a sample, and
-/// `heads_interval_over` says whether they cover `heads and prompts` or `heads` alone. Pearson's interval over heads is
-/// too narrow where a handful of heads carry the effect (`docs/statistics.md`). `corr_disattenuated` is Pearson's without the
-/// noise of measurement, with its interval over prompts.
+/// `heads_interval_over` says whether they cover `heads and prompts` or `heads` alone. Pearson's interval over heads is too
+/// narrow if a handful of heads carry the effect (`docs/statistics.md`). `corr_disattenuated` is Pearson's without
+/// measurement noise, with its interval over prompts.
 #[must_use]
 pub fn correlation_table(contrast: &Contrast, correlations: &[ModelCorrelations]) -> Table {
     let rows = || correlations.iter();
@@ -148,7 +147,7 @@ pub fn correlation_table(contrast: &Contrast, correlations: &[ModelCorrelations]
     does_columns(table, contrast, rows().map(|c| &c.info.performance))
 }
 
-/// Adds the ends of an interval, their names made of `name` and both `ends`.
+/// Adds the ends of an interval, named by `name` and both `ends`.
 fn with_ends(
     table: Table,
     name: &str,
@@ -160,8 +159,8 @@ fn with_ends(
         .float(format!("{name}{}", ends[1]), intervals.map(|i| i.map(|i| i.high)))
 }
 
-/// The measures of one model, in the order of [`measure_names`]. `None` where one is not defined, such as the depth of
-/// a category without heads.
+/// The measures of one model, in the order of [`measure_names`]. `None` if one is not defined, such as the depth of a
+/// category without heads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelMeasures {
     /// The model.
@@ -195,7 +194,7 @@ pub fn measure_names(contrast: &Contrast) -> Vec<String> {
     names
 }
 
-/// The categories of heads that work on something.
+/// The categories of heads that contribute to a task.
 const STRONG: [Category; 3] = [Category::OnlyB, Category::OnlyA, Category::Shared];
 
 /// The measures of every model.
@@ -263,8 +262,8 @@ fn model_values(
     values
 }
 
-/// How few heads hold the effect on a task: shares of the strongest 1% and 5%, participation ratio, and that as a share of the
-/// heads.
+/// How concentrated the effect on a task is: shares of the strongest 1% and 5%, participation ratio, and the ratio as a share
+/// of the heads.
 pub(crate) fn concentration(deltas: &[f64]) -> [Option<f64>; 4] {
     let participation = participation_ratio(deltas);
     let fraction = participation.map(|p| p / deltas.len() as f64);

@@ -1,4 +1,4 @@
-//! Where an experiment's numbers come from: model, prompts, program.
+//! The provenance of an experiment: model, prompts, program.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::per_prompt::PerPromptScan;
 use crate::scan_file::{Provenance, Split};
 use crate::table::Table;
 
-/// What an experiment on one model was made on: everything that it takes to make it again.
+/// Model, prompts and program of an experiment: everything that it takes to make it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// Model family.
@@ -28,14 +28,14 @@ pub struct Origin {
     pub seed: u64,
     /// The prompts on which heads were picked.
     pub picked_on: Split,
-    /// The prompts on which they were judged.
+    /// The prompts used to evaluate them.
     pub split: Split,
     /// Program version, weight hash, options.
     pub provenance: Provenance,
 }
 
 impl Origin {
-    /// The origin of an experiment on a model that was scanned as `scan` says, judged on the
+    /// The origin of an experiment on a model scanned as in `scan`, evaluated on the
     /// held-out prompts if there are any. `provenance` is the experiment's own.
     #[must_use]
     pub fn new(model: &ModelInfo, scan: &PerPromptScan, provenance: Provenance) -> Self {
@@ -61,11 +61,11 @@ impl Origin {
         self.n_layers as usize * self.n_heads as usize
     }
 
-    /// What a reader must know where heads are picked and judged on the same prompts.
+    /// A warning if heads are selected and evaluated on the same prompts.
     #[must_use]
     pub fn caution(&self) -> Option<&'static str> {
         (self.picked_on == self.split).then_some(
-            "heads were picked and judged on the same prompts, so their effects are larger than they will be on others",
+            "heads were selected and evaluated on the same prompts, so their effects are overestimated",
         )
     }
 

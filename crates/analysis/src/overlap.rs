@@ -1,8 +1,8 @@
-//! Every task of a study against every other: how far the same heads do both.
+//! Every pair of a study's tasks: how far they use the same heads.
 //!
-//! Two figures, each for every pair of tasks of a model: the correlation of Δ over its heads, and the **shared strong heads**,
-//! those with |Δ| ≥ τ on both tasks, as a share of those with |Δ| ≥ τ on at least one (Jaccard's index: 1 where the same
-//! heads are strong on both, 0 where none is). Intervals are over prompts: as many other prompts of each task, drawn
+//! Two measures, for every pair of tasks of a model: the correlation of Δ over its heads, and the **shared strong heads**,
+//! those with |Δ| ≥ τ on both tasks, as a share of those with |Δ| ≥ τ on at least one (Jaccard's index: 1 where the same heads
+//! are strong on both, 0 where none is). Intervals are over prompts: equally many other prompts of each task, drawn
 //! independently.
 
 use crate::contrast::Contrast;
@@ -20,7 +20,7 @@ use crate::table::Table;
 
 /// Name of the table's file, without `.csv`.
 pub const TASK_OVERLAP: &str = "task_overlap";
-/// Tasks from which a study has a matrix of them: two are one contrast.
+/// Minimum number of tasks for this table: two tasks are a single contrast.
 pub const FEWEST_TASKS: usize = 3;
 /// Resamples of the prompts behind the intervals of shared heads, and their coverage.
 const COVERAGE: Coverage = Coverage { n_resamples: 2_000, level: LEVEL };
@@ -42,22 +42,22 @@ pub struct Overlap {
     pub n_strong: [usize; 2],
     /// Heads with |Δ| ≥ τ on both.
     pub n_shared: Ranged,
-    /// Their share of those that are strong on at least one; none where no head is.
+    /// Their share of the heads that are strong on at least one task; none if there are no such heads.
     pub jaccard: Ranged,
 }
 
-/// A model's scans on two tasks, and their side files where those are there.
+/// A model's scans on two tasks, with their per-prompt files if available.
 pub struct OverlapInput<'a> {
     /// The scans.
     pub pair: ScanPair,
-    /// The side files.
+    /// The per-prompt files.
     pub sides: Option<[&'a PerPromptScan; 2]>,
 }
 
 /// The overlap of two tasks in every one of these models, in the study's order.
 ///
 /// # Errors
-/// When the scans do not fit each other ([`crate::joint::from_scans`]).
+/// If the scans are inconsistent ([`crate::joint::from_scans`]).
 pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result<Vec<Overlap>> {
     if models.is_empty() {
         return Ok(Vec::new());
@@ -74,7 +74,7 @@ pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result
             let of_model = models.iter().find(|m| m.pair.scans[0].meta.model_name == model.info.model);
             let shared = match of_model.and_then(|m| m.sides) {
                 Some(sides) => shared(sides, tau),
-                // Means alone are one prompt each, which has no interval.
+                // Without per-prompt data, the means act as a single prompt, which has no interval.
                 None => {
                     let series =
                         [&deltas.0, &deltas.1].map(|d| d.iter().map(|d| vec![*d]).collect::<Vec<_>>());
@@ -97,7 +97,7 @@ pub fn overlap(contrast: &Contrast, models: &[OverlapInput], tau: f64) -> Result
     Ok(joint.models.iter().zip(&correlations).map(of_model).collect())
 }
 
-/// Shared strong heads, with intervals over the prompts that heads are picked on.
+/// Shared strong heads, with intervals over the prompts used to select heads.
 fn shared(sides: [&PerPromptScan; 2], tau: f64) -> SharedStrong {
     let effects = sides.map(|side| side.differences(side.main_split()));
     let tasks =

@@ -1,5 +1,5 @@
-//! A table as a Parquet file, for pandas, polars and DuckDB: the columns of its CSV with their types, so that whole numbers are
-//! whole numbers and empty cells null.
+//! A table as a Parquet file, for pandas, polars and DuckDB: the columns of its CSV with types, so that integers are integers
+//! and empty cells null.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::error::{AnalysisError, Result};
 use crate::files::write_bytes;
 use crate::table::{Table, Values};
 
-/// The folder inside `paper/tables` where each table's Parquet file lies.
+/// The folder inside `paper/tables` for Parquet files.
 pub const PARQUET: &str = "parquet";
 
 /// Writes a table as a Parquet file, atomically. The same table gives the same bytes.

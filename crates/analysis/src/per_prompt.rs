@@ -1,9 +1,9 @@
-//! The scan's side file: the logit difference of every prompt, with each head ablated and with none.
+//! The scan's per-prompt file: the logit difference of every prompt, with each head ablated and with none.
 //!
-//! Everything in a scan file follows from it, so statistics can be made again without the model. It is an ordinary
-//! safetensors file: `base` `[n_distinct]`, `ablated` `[n_layers * n_heads, n_distinct]`, `direct` likewise (absent for post-norm
-//! models), `weight` `[n_distinct]`, `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `template` `[n_distinct]` (numbered from 0),
-//! `base_correct` `[n_distinct]` (0 or 1), and the scan's description as JSON under the one metadata key `scan`.
+//! The scan file is computed from it, so statistics can be redone without the model. It is an ordinary safetensors file: `base`
+//! `[n_distinct]`, `ablated` `[n_layers * n_heads, n_distinct]`, `direct` likewise (absent for post-norm models), `weight` `[n_distinct]`,
+//! `split` `[n_distinct]` (0 discovery, 1 held-out, 2 all), `template` `[n_distinct]` (numbered from 0), `base_correct` `[n_distinct]` (0
+//! or 1), and the scan's description as JSON under the one metadata key `scan`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,9 +20,9 @@ use crate::scan_file::{ScanMeta, Split, are_heads_of};
 pub struct PerPromptScan {
     /// What was scanned, and how.
     pub meta: ScanMeta,
-    /// Logit difference of each distinct prompt, nothing ablated. `[n_distinct]`
+    /// Logit difference of each distinct prompt, without ablation. `[n_distinct]`
     pub base: Vec<f32>,
-    /// Logit difference with one head ablated, row by row in order of layer and head. `[n_layers * n_heads, n_distinct]`,
+    /// Logit difference with one head ablated, row by row ordered by layer and head. `[n_layers * n_heads, n_distinct]`,
     /// or fewer rows where only some heads were scanned.
     pub ablated: Vec<f32>,
     /// Each head's [direct effect](crate::direct), row by row like `ablated`; `None` for models that have none (post-norm).
@@ -33,7 +33,8 @@ pub struct PerPromptScan {
     pub split: Vec<Split>,
     /// The template each prompt was made from, by number. `[n_distinct]`
     pub template: Vec<u32>,
-    /// Whether the correct name has the highest logit of all candidate names, nothing ablated. `[n_distinct]`
+    /// Whether the correct name has the highest logit of all candidate names, without ablation.
+    /// `[n_distinct]`
     pub base_correct: Vec<bool>,
 }
 
@@ -107,10 +108,10 @@ impl PerPromptScan {
         if self.split.contains(&Split::All) { Split::All } else { Split::Discovery }
     }
 
-    /// Checks that the arrays fit each other and hold finite numbers.
+    /// Checks that the arrays are consistent and finite.
     ///
     /// # Errors
-    /// [`AnalysisError::Inconsistent`] with the first thing that does not fit.
+    /// [`AnalysisError::Inconsistent`] with the first problem.
     pub fn check(&self) -> Result<()> {
         let n = self.n_distinct();
         let fault = |problem: String, fix: &str| {
@@ -177,8 +178,8 @@ impl PerPromptScan {
         Ok(())
     }
 
-    /// Scans of some heads each, in order, as one scan of all heads; `None` where they are not of the same prompts, method
-    /// and model, or leave a head out.
+    /// Joins scans of some heads each, in order, into one scan of all heads; `None` if their prompts, method or model
+    /// differ, or a head is missing.
     #[must_use]
     pub fn join(pieces: &[Self]) -> Option<Self> {
         let first = pieces.first()?;
@@ -204,10 +205,10 @@ impl PerPromptScan {
         (heads == whole.meta.scanned_heads() && whole.check().is_ok()).then_some(whole)
     }
 
-    /// Writes the side file, atomically. The same scan always gives the same bytes.
+    /// Writes the per-prompt file, atomically. The same scan always gives the same bytes.
     ///
     /// # Errors
-    /// When the arrays do not fit ([`PerPromptScan::check`]) or the file cannot be written.
+    /// If the arrays are inconsistent ([`PerPromptScan::check`]) or the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         self.check()?;
         let n = self.n_distinct();
@@ -237,17 +238,17 @@ impl PerPromptScan {
         if let Some(direct) = &direct {
             tensors.push(("direct", view(Dtype::F32, &[self.n_scanned_heads(), n], direct)?));
         }
-        // One key only: the order of several would differ from run to run, as the library keeps them in a hash map.
+        // Only one key: the library keeps them in a hash map, so the order of several would vary between runs.
         let scan = serde_json::to_string(&self.meta).map_err(|e| unwritable(&e))?;
         let metadata = HashMap::from([("scan".to_owned(), scan)]);
         let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| unwritable(&e))?;
         write_bytes(path, &bytes)
     }
 
-    /// Reads and checks a side file.
+    /// Reads and checks a per-prompt file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a safetensors file, or its arrays are missing or do not fit.
+    /// If the file cannot be read, is not a safetensors file, or its arrays are missing or inconsistent.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).map_err(AnalysisError::io("read", path))?;
         let fault = |place: &str, problem: String| {

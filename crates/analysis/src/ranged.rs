@@ -1,10 +1,10 @@
-//! An estimate and its interval, as files hold them: each figure may be missing.
+//! An estimate and its interval, each of which may be missing.
 
 use serde::{Deserialize, Serialize};
 
 use crate::stats::functions::Estimate;
 
-/// An estimate with its 95% interval, where there is one.
+/// An estimate with its 95% interval, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Ranged {
     /// The estimate.
@@ -27,13 +27,13 @@ impl From<Option<Estimate>> for Ranged {
 }
 
 impl Ranged {
-    /// An estimate and the ends of its interval, where there is one.
+    /// An estimate and the ends of its interval, if there is one.
     #[must_use]
     pub fn new(value: Option<f64>, ends: Option<(f64, f64)>) -> Self {
         Self { value, low: ends.map(|e| e.0), high: ends.map(|e| e.1) }
     }
 
-    /// Both ends of the interval, where there is one.
+    /// Both ends of the interval, if there is one.
     #[must_use]
     pub fn ends(&self) -> Option<(f64, f64)> {
         self.low.zip(self.high)

@@ -51,7 +51,7 @@ fn all_scores(files: &[RolesFile]) -> Vec<(&RolesFile, &str, HeadRole, Vec<RoleS
     all
 }
 
-/// How many heads play each role, where any head has a score for it.
+/// How many heads play each role, for roles with at least one score.
 #[must_use]
 pub fn role_counts(files: &[RolesFile], tau: f64) -> Vec<RoleCount<'_>> {
     let mut counts = Vec::new();
@@ -65,7 +65,7 @@ pub fn role_counts(files: &[RolesFile], tau: f64) -> Vec<RoleCount<'_>> {
     counts
 }
 
-/// All tables of these models' roles at a threshold of effects.
+/// All role tables of these models, at a threshold `tau` for effects.
 #[must_use]
 pub fn role_tables(files: &[RolesFile], tau: f64) -> [Table; 3] {
     [head_roles_table(files, tau), best_heads_table(files, tau), counts_table(files, tau)]
@@ -138,7 +138,7 @@ fn best_heads_table(files: &[RolesFile], tau: f64) -> Table {
     for (file, task, role, scores) in all_scores(files) {
         let mut best: Vec<RoleScore> = scores.into_iter().filter(|s| s.score.value.is_some()).collect();
         let value = |s: &RoleScore| s.score.value.unwrap_or(f64::NEG_INFINITY);
-        // Heads of equal scores keep their order.
+        // Ties keep their order.
         best.sort_by(|a, b| b.plays(role, tau).cmp(&a.plays(role, tau)).then(value(b).total_cmp(&value(a))));
         rows.extend(
             best.into_iter().take(BEST).enumerate().map(|(at, s)| (&file.origin, task, role, at + 1, s)),

@@ -1,19 +1,19 @@
-//! Roles of heads, by the scores that the field knows them by.
+//! Head roles, by scores from the literature.
 //!
-//! | score | what it is | where | after |
+//! | score | definition | measured on | source |
 //! |---|---|---|---|
-//! | `previous_token` | attention to the token before | repeated random tokens | Elhage et al. 2021 |
-//! | `duplicate_token` | attention to the same token where it stood before | 〃 | Wang et al. 2023 |
-//! | `induction` | attention to the token after it there | 〃 | Olsson et al. 2022 |
+//! | `previous_token` | attention to the previous token | repeated random tokens | Elhage et al. 2021 |
+//! | `duplicate_token` | attention to the earlier occurrence of the same token | 〃 | Wang et al. 2023 |
+//! | `induction` | attention to the token after that occurrence | 〃 | Olsson et al. 2022 |
 //! | `name_mover` | mean attention from the last token to the answer × what the head's output adds to the logit difference on average | the task's prompts | Wang et al. 2023 |
-//! | `s_inhibition` | attention from the last token to the distractor where it is said again | 〃 | 〃 |
+//! | `s_inhibition` | attention from the last token to the second mention of the distractor | 〃 | 〃 |
 //! | `copy_suppression` | mean attention from the last token to the distractor × what the head's output adds on average | 〃 | McDougall et al. 2023 |
 //!
-//! The first three are shares of attention, averaged over the queries that have such a token: the sums of TransformerLens's
-//! `head_detector` over the queries that its detection pattern marks. Those with an effect are in logits: what an output adds is minus the
-//! [direct effect](crate::direct). A head plays a role where its score reaches a threshold ([`HeadRole::threshold`]) and its interval excludes 0;
-//! name movers attend more to the answer than to the distractor, copy suppressors more to the distractor, and S-inhibition heads help through
-//! later layers.
+//! The first three are shares of attention, averaged over the queries that have such a key: TransformerLens's `head_detector`, restricted to the
+//! queries that its detection pattern marks. Scores with an effect are in logits: the contribution of an output is minus the [direct
+//! effect](crate::direct). A head plays a role if its score reaches a threshold ([`HeadRole::threshold`]) and its interval excludes 0; name
+//! movers attend more to the answer than to the distractor, copy suppressors more to the distractor, and S-inhibition heads help through later
+//! layers.
 
 use std::path::Path;
 
@@ -28,20 +28,20 @@ use crate::stats::bootstrap::{BootstrapOptions, bootstrap_means};
 use crate::stats::correlation_bootstrap::Measured;
 use crate::stats::functions::{Coverage, bootstrap_functions};
 
-/// Share of attention from which a head is said to attend somewhere.
+/// The share of attention from which a head counts as attending to something.
 pub const ATTENDS: f64 = 0.4;
-/// What stands for the task in rows of the scores that no task is needed for.
+/// The task name used for scores that do not depend on a task.
 pub const REPEATED_TOKENS: &str = "repeated_tokens";
 
-/// A job that heads are known for.
+/// A role of heads known from the literature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadRole {
-    /// Attends to the token before.
+    /// Attends to the previous token.
     PreviousToken,
-    /// Attends to the same token where it stood before.
+    /// Attends to the earlier occurrence of the same token.
     DuplicateToken,
-    /// Attends to the token that followed it there.
+    /// Attends to the token after that occurrence.
     Induction,
     /// Attends to the answer and raises its logit.
     NameMover,
@@ -93,54 +93,55 @@ impl HeadRole {
         }
     }
 
-    /// Whether its score is read on repeated random tokens, and so is the same for every task.
+    /// Whether its score is measured on repeated random tokens, and so is the same for every task.
     #[must_use]
     pub fn is_of_repeated_tokens(self) -> bool {
         matches!(self, Self::PreviousToken | Self::DuplicateToken | Self::Induction)
     }
 
-    /// Whether its score is a share of attention and not an effect in logits.
+    /// Whether its score is a share of attention rather than an effect in logits.
     #[must_use]
     pub fn is_share(self) -> bool {
         self.is_of_repeated_tokens() || self == Self::SInhibition
     }
 
-    /// How large its score must be: a share of [`ATTENDS`], or an effect of `tau` logits.
+    /// Its minimum score: a share of [`ATTENDS`], or an effect of `tau` logits.
     #[must_use]
     pub fn threshold(self, tau: f64) -> f64 {
         if self.is_share() { ATTENDS } else { tau }
     }
 }
 
-/// One head's scores that no task is needed for.
+/// One head's task-independent scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PatternScores {
     /// Block, from 0.
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// See the module.
+    /// See the module documentation.
     pub previous_token: Ranged,
-    /// See the module.
+    /// See the module documentation.
     pub duplicate_token: Ranged,
-    /// See the module.
+    /// See the module documentation.
     pub induction: Ranged,
 }
 
-/// One head's scores on a task; missing where the prompts do not have what they ask for, or the model no direct effects.
+/// One head's scores on a task; missing if the prompts lack the required mentions, or the model has no direct
+/// effects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskScores {
     /// Block, from 0.
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// See the module.
+    /// See the module documentation.
     pub name_mover: Ranged,
-    /// See the module.
+    /// See the module documentation.
     pub s_inhibition: Ranged,
-    /// See the module.
+    /// See the module documentation.
     pub copy_suppression: Ranged,
-    /// Compensation: what its ablation does through later layers, Δ − direct effect, in logits.
+    /// Compensation: the effect of its ablation through later layers, Δ − direct effect, in logits.
     pub indirect: Ranged,
     /// Mean attention from the last token to the answer, and to the distractor.
     pub attention: [f64; 2],
@@ -151,9 +152,9 @@ pub struct TaskScores {
 pub struct TaskRoles {
     /// The task's name.
     pub task: String,
-    /// Prompts drawn, weights included.
+    /// Number of prompts drawn, including weights.
     pub n_prompts: u64,
-    /// Every head, in order of layer and head.
+    /// Every head, ordered by layer and head.
     pub heads: Vec<TaskScores>,
 }
 
@@ -164,13 +165,13 @@ pub struct RolesFile {
     pub origin: Origin,
     /// Sequences of repeated random tokens.
     pub n_sequences: usize,
-    /// Random tokens of each, before they are repeated.
+    /// Number of random tokens in each, before repetition.
     pub n_random_tokens: usize,
-    /// Scores that no task is needed for: every head in order; none where the model reads too few tokens to repeat any.
+    /// Task-independent scores of every head, in order; empty if the model's context is too short to repeat tokens.
     pub heads: Vec<PatternScores>,
     /// Scores on each task.
     pub tasks: Vec<TaskRoles>,
-    /// What the numbers are.
+    /// Explanation of the numbers.
     pub note: String,
 }
 
@@ -184,10 +185,10 @@ impl RolesFile {
         tasks: Vec<TaskRoles>,
     ) -> Self {
         let note = format!(
-            "previous_token, duplicate_token and induction: mean attention to that token on sequences of random tokens that are said twice, over the \
-             queries that have one; s_inhibition: attention from the last token to the distractor where it is said again; name_mover and \
-             copy_suppression: attention from the last token to the answer, or to the distractor, times what the head's own output adds to the logit \
-             difference; indirect: Δ less the direct effect; over the {} prompts, with 95% intervals over prompts or sequences",
+            "previous_token, duplicate_token and induction: mean attention to that token on repeated sequences of random tokens, over the \
+         queries that have one; s_inhibition: attention from the last token to the second mention of the distractor; name_mover and \
+             copy_suppression: attention from the last token to the answer, or to the distractor, times the direct contribution of the head's output to the logit \
+         difference; indirect: Δ minus the direct effect; over the {} prompts, with 95% intervals over prompts or sequences",
             origin.split
         );
         Self { origin, n_sequences, n_random_tokens, heads, tasks, note }
@@ -209,7 +210,7 @@ impl RolesFile {
         read_json(path, "delete the file and run circuit-scaling attend again")
     }
 
-    /// Every head's score for a role: on a task, or on repeated tokens whatever `task` is.
+    /// Every head's score for a role: on `task`, or on repeated tokens for roles that need no task.
     #[must_use]
     pub fn scores(&self, role: HeadRole, task: &str) -> Vec<RoleScore> {
         let of_task = || self.tasks.iter().filter(|t| t.task == task).flat_map(|t| &t.heads);
@@ -240,11 +241,11 @@ fn negated(score: Ranged) -> Ranged {
     Ranged { value: minus(score.value), low: minus(score.high), high: minus(score.low) }
 }
 
-/// What a role asks for beside a score.
+/// A role's requirement in addition to the score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Also {
     Nothing,
-    /// An effect through later layers that helps.
+    /// A helping effect through later layers.
     Indirect(Ranged),
     /// More attention to its own token than to the other.
     Attention([f64; 2]),
@@ -255,7 +256,7 @@ enum Also {
 pub struct RoleScore {
     /// Layer and head.
     pub head: (u32, u32),
-    /// The score; the larger, the more the head is one for the role.
+    /// The score; larger means a stronger role.
     pub score: Ranged,
     also: Also,
 }
@@ -280,7 +281,7 @@ impl RoleScore {
 const COVERAGE: Coverage = Coverage { n_resamples: 2_000, level: 0.95 };
 
 /// Means of every head's score over prompts or sequences, with intervals over them: `series` `[n_heads]` of `[n]`, `weights` `[n]`. All
-/// missing where there is nothing to average.
+/// missing if there is nothing to average.
 #[must_use]
 pub fn ranged_means(series: &[Vec<f64>], weights: &[u32], seed: &Seed) -> Vec<Ranged> {
     if weights.is_empty() {
@@ -297,7 +298,8 @@ pub fn ranged_means(series: &[Vec<f64>], weights: &[u32], seed: &Seed) -> Vec<Ra
 }
 
 /// For every head the product of its means of `a` and of `b` over prompts, with intervals over them: both `[n_heads]` of `[n]`, `weights` `[n]`. A
-/// product of means, not a mean of products: a head that follows its attention to the answer here and to the distractor there adds nothing on average.
+/// product of means, not a mean of products: a head whose contribution follows its attention, to the answer on some prompts and to the distractor on
+/// others, adds nothing on average.
 #[must_use]
 pub fn ranged_products(a: &[Vec<f64>], b: &[Vec<f64>], weights: &[u32], seed: &Seed) -> Vec<Ranged> {
     if weights.is_empty() {

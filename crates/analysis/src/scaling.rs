@@ -1,4 +1,4 @@
-//! Scaling laws: every measure of the models against the logarithm of their size, per family and pooled.
+//! Scaling laws: every measure of the models as a function of the logarithm of their size, per family and pooled.
 
 use crate::contrast::Contrast;
 use crate::model_measures::{LEVEL, ModelMeasures, measure_names};
@@ -7,9 +7,9 @@ use crate::stats::ols::{Line, ols, ols_with_groups};
 use crate::table::Table;
 use crate::words::counted;
 
-/// Fewest sizes a family needs for a line of its own.
+/// Minimum number of sizes for a family to have its own line.
 pub const FEWEST_SIZES: usize = 4;
-/// What stands for the family in the pooled rows.
+/// The family name of pooled rows.
 pub const POOLED: &str = "pooled";
 
 /// One measure against log₁₀ of the parameters in millions.
@@ -17,7 +17,7 @@ pub const POOLED: &str = "pooled";
 pub struct ScalingLaw {
     /// The measure.
     pub measure: String,
-    /// The family, or [`POOLED`] for all families with an effect of each.
+    /// The family, or [`POOLED`] for all families with one intercept each.
     pub family: String,
     /// Models whose size and measure are known.
     pub n: usize,
@@ -61,7 +61,7 @@ pub struct SizedValue<'a> {
 }
 
 /// Fits each named measure within each family and over all of them, with q-values over all lines. Models of one family
-/// stand together.
+/// must be adjacent.
 #[must_use]
 pub fn fit_measures<'a>(
     measures: impl IntoIterator<Item = (String, Vec<SizedValue<'a>>)>,
@@ -159,8 +159,8 @@ pub fn scaling_table(contrast: &Contrast, laws: &[ScalingLaw]) -> Table {
     named_scaling_table(&contrast.table("scaling_laws"), laws)
 }
 
-/// The table `name`, a row per line. The slope is the change of the measure with each tenfold size; `status` says `estimated`, or
-/// why there is no line, and `left_out` names the models that lack the measure or a size.
+/// The table `name`, a row per line. The slope is the change in the measure per tenfold increase in size; `status` is
+/// `estimated`, or why there is no line, and `left_out` names the models that lack the measure or a size.
 #[must_use]
 pub fn named_scaling_table(name: &str, laws: &[ScalingLaw]) -> Table {
     let line =

@@ -1,4 +1,4 @@
-//! The scan file: what ablating each head of one model did to one task.
+//! The scan file: the effect of ablating each head of one model on one task.
 
 use std::fmt;
 use std::path::Path;
@@ -13,17 +13,17 @@ use crate::head_id::HeadId;
 /// How many heads `top_suppressor_candidates` and `top_anti_suppressors` list.
 pub const TOP_HEADS: usize = 20;
 
-/// What accuracy is, for whatever shows one.
+/// Definition of accuracy, shown next to accuracies.
 pub const ACCURACY: &str = "Accuracy: the share of prompts whose correct answer has the highest logit among all candidate answers of the \
                             task (not only above the distractor's).";
 
-/// A part of the prompts.
+/// A subset of the prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// Prompts on which heads are picked.
+    /// Prompts used to select heads.
     Discovery,
-    /// Prompts on which picked heads are judged.
+    /// Prompts used to evaluate selected heads.
     HeldOut,
     /// Every prompt; the only split of the `published` protocol.
     All,
@@ -46,7 +46,7 @@ impl Split {
         [Self::Discovery, Self::HeldOut, Self::All].into_iter().find(|split| split.as_str() == name)
     }
 
-    /// Whether a prompt of the split `other` belongs to this one: `All` has every prompt.
+    /// Whether prompts of the split `other` belong to this one: `All` contains every prompt.
     #[must_use]
     pub fn contains(self, other: Self) -> bool {
         self == Self::All || self == other
@@ -59,19 +59,19 @@ impl fmt::Display for Split {
     }
 }
 
-/// What it takes to make a result again, beside the fields that stand in the file itself.
+/// What is needed to reproduce a result, in addition to the file's own fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Version of the program that measured.
     pub program_version: String,
     /// Hash of the model's weights.
     pub weight_hash: String,
-    /// Every further option of the run, as the command line or `study.toml` named it.
+    /// Every further option of the run, named as on the command line or in `study.toml`.
     #[serde(default)]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What was scanned, and how: the part of a scan that is known before its first number.
+/// What is scanned, and how: the part of a scan that is known before it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScanMeta {
     /// Name in tables and file names: a short name, a Hugging Face id, or a folder's name.
@@ -86,17 +86,17 @@ pub struct ScanMeta {
     pub protocol: String,
     /// Seed of the prompts, and of the resampling below.
     pub seed: u64,
-    /// `folded` (the input-independent part of a head's value stays) or `in-head`.
+    /// `folded` (the input-independent part of a head's value is kept) or `in-head`.
     pub value_bias: String,
     /// `zero`, `mean` or `resample`.
     pub ablation: String,
-    /// Where mean and resample ablation take values from: `abc` or `same`; none under `zero`.
+    /// The reference prompts of mean and resample ablation: `abc` or `same`; none for `zero`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// What it was computed on, where that was no processor.
+    /// The device that computed it, if not a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// How products were computed there: `f32`, `split` or `half`; on processors always in float32.
+    /// How products were computed there: `f32`, `split` or `half`; a CPU always uses float32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
     /// Number of blocks.
@@ -106,10 +106,10 @@ pub struct ScanMeta {
     /// Parameters of the checkpoint.
     #[serde(default)]
     pub n_params: Option<u64>,
-    /// The heads that were scanned, in order of layer and head, where it was not all of them.
+    /// The scanned heads, ordered by layer and head, if not all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_heads: Option<Vec<HeadId>>,
-    /// Anything the reader should know.
+    /// Remarks for the reader.
     #[serde(default)]
     pub note: String,
     /// Program version, weight hash, options.
@@ -117,19 +117,19 @@ pub struct ScanMeta {
 }
 
 impl ScanMeta {
-    /// The heads that are scanned, in order of layer and head.
+    /// The heads that are scanned, ordered by layer and head.
     #[must_use]
     pub fn scanned_heads(&self) -> Vec<HeadId> {
         scanned_heads(self.only_heads.as_deref(), self.n_layers, self.n_heads)
     }
 }
 
-/// Those of `only`, else all of the model.
+/// The heads in `only`, else all of the model.
 fn scanned_heads(only: Option<&[HeadId]>, n_layers: u32, n_heads: u32) -> Vec<HeadId> {
     only.map_or_else(|| HeadId::all(n_layers, n_heads).collect(), <[HeadId]>::to_vec)
 }
 
-/// Whether these are different heads of a model of this shape, in order of layer and head.
+/// Whether these are different heads of a model of this shape, ordered by layer and head.
 pub(crate) fn are_heads_of(heads: &[HeadId], n_layers: u32, n_heads: u32) -> bool {
     heads.is_sorted_by(|a, b| a < b) && heads.iter().all(|id| id.layer < n_layers && id.head < n_heads)
 }
@@ -144,7 +144,7 @@ pub struct HeadDelta {
     pub head: u32,
     /// Δ over the prompts of the file's `split`.
     pub delta: f64,
-    /// Lower end of the 95% bootstrap interval of `delta` over prompts; absent for too few of them.
+    /// Lower end of the 95% bootstrap interval of `delta` over prompts; absent if there are too few.
     #[serde(default)]
     pub delta_ci_low: Option<f64>,
     /// Upper end of that interval.
@@ -163,7 +163,8 @@ pub struct HeadDelta {
     /// Benjamini–Hochberg q-value over all heads of the model on this task.
     #[serde(default)]
     pub q_value: Option<f64>,
-    /// For each of the file's `taus`, the share of bootstrap resamples in which |Δ| ≥ τ; `None` as the interval.
+    /// For each of the file's `taus`, the share of bootstrap resamples in which |Δ| ≥ τ; `None` without an
+    /// interval.
     #[serde(default)]
     pub prob_abs_delta_ge_tau: Vec<Option<f64>>,
     /// Δ over the held-out prompts; absent when there are none.
@@ -196,14 +197,14 @@ pub struct HeadDelta {
     pub held_out_direct: Option<DirectEffect>,
 }
 
-/// The model's own behaviour, nothing ablated, on one split.
+/// The model's own behaviour, without ablation, on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Prompts drawn, weights included.
+    /// Number of prompts drawn, including weights.
     pub n_prompts: u64,
-    /// Different prompts among them.
+    /// Number of distinct prompts.
     pub n_distinct_prompts: u64,
-    /// Templates among them.
+    /// Number of distinct templates.
     #[serde(default)]
     pub n_templates: u64,
     /// Mean logit difference (correct − distractor), in logits.
@@ -225,7 +226,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// What decides whether the model does the task.
+    /// The values that determine whether the model does the task.
     #[must_use]
     pub fn performance(&self) -> Performance {
         Performance {
@@ -237,7 +238,7 @@ impl Baseline {
     }
 }
 
-/// How well a model does a task, nothing ablated, as far as it is known.
+/// How well a model does a task without ablation, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Performance {
     /// Mean logit difference, in logits.
@@ -246,13 +247,13 @@ pub struct Performance {
     pub logit_diff_low: Option<f64>,
     /// Upper end of that interval.
     pub logit_diff_high: Option<f64>,
-    /// Share of prompts whose correct name comes first among all candidates.
+    /// Share of prompts whose correct answer has the highest logit of all candidates.
     pub accuracy: Option<f64>,
 }
 
 impl Performance {
-    /// Whether the model does the task: the interval of its mean logit difference lies above 0, and it is right at least
-    /// once. `None` where that cannot be told.
+    /// Whether the model does the task: the interval of its mean logit difference is above 0, and it is right at least
+    /// once. `None` if unknown.
     #[must_use]
     pub fn does_task(&self) -> Option<bool> {
         let never_right = self.accuracy == Some(0.0);
@@ -260,7 +261,7 @@ impl Performance {
     }
 }
 
-/// How the intervals and p-values of a scan file were made.
+/// How the intervals and p-values of a scan file were computed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resampling {
     /// Bootstrap resamples of the prompts.
@@ -277,7 +278,7 @@ pub struct ScanFile {
     /// What was scanned, and how.
     #[serde(flatten)]
     pub meta: ScanMeta,
-    /// The prompts behind `baseline` and every `delta`: `discovery`, or `all` where the protocol has no split.
+    /// The prompts behind `baseline` and every `delta`: `discovery`, or `all` if the protocol has no splits.
     pub split: Split,
     /// The unablated model on the prompts of `split`.
     #[serde(flatten)]
@@ -291,12 +292,12 @@ pub struct ScanFile {
     /// The thresholds of `prob_abs_delta_ge_tau`.
     #[serde(default)]
     pub taus: Vec<f64>,
-    /// Every head that was scanned, in order of layer and head: all of the model's, unless `only_heads` says otherwise.
+    /// Every head that was scanned, ordered by layer and head: all of the model's, unless `only_heads` says otherwise.
     pub heads: Vec<HeadDelta>,
-    /// The [`TOP_HEADS`] heads of most negative Δ, most negative first.
+    /// The [`TOP_HEADS`] heads with the most negative Δ, most negative first.
     #[serde(default)]
     pub top_suppressor_candidates: Vec<HeadDelta>,
-    /// The [`TOP_HEADS`] heads of most positive Δ, most positive first.
+    /// The [`TOP_HEADS`] heads with the most positive Δ, most positive first.
     #[serde(default)]
     pub top_anti_suppressors: Vec<HeadDelta>,
 }
@@ -305,7 +306,7 @@ impl ScanFile {
     /// Reads and checks a scan file.
     ///
     /// # Errors
-    /// When the file cannot be read, is not JSON, lacks a field, or does not hold every head (or every one of
+    /// If the file cannot be read, is not JSON, lacks a field, or does not have every head (or every one of
     /// `only_heads`) once, in order and with a finite Δ.
     pub fn read(path: &Path) -> Result<Self> {
         let fix = "scan the model again";
@@ -343,7 +344,7 @@ impl ScanFile {
             }
             Some(only) => only.len() as u64,
         };
-        // Asked first: a file may claim any number of layers.
+        // Checked first: a file may claim any number of layers.
         if self.heads.len() as u64 != scanned {
             let (found, layers, heads) = (self.heads.len(), self.meta.n_layers, self.meta.n_heads);
             let problem = match self.meta.only_heads {
@@ -361,7 +362,7 @@ impl ScanFile {
         {
             let found = HeadId { layer: head.layer, head: head.head };
             if found != *expected {
-                return Err(("heads", format!("{found} stands where {expected} belongs")));
+                return Err(("heads", format!("found {found} instead of {expected}")));
             }
             if !head.delta.is_finite() {
                 return Err(("heads", format!("the delta of {found} is not a finite number")));

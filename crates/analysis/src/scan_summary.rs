@@ -1,4 +1,4 @@
-//! From logit differences per prompt to a scan file. Sums over prompts are in float64, in the order of the prompts.
+//! Computes a scan file from logit differences per prompt. Sums over prompts are in float64, in the order of the prompts.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means, 
 use crate::stats::clusters::cluster_interval;
 use crate::stats::{Interval, Seed, benjamini_hochberg, sign_flip_p_values};
 
-/// How to turn per-prompt logit differences into a scan file.
+/// Options for computing a scan file from per-prompt logit differences.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SummaryOptions {
     /// Bootstrap resamples and sign flips, and the coverage of intervals.
@@ -29,13 +29,13 @@ impl Default for SummaryOptions {
     }
 }
 
-/// Every figure of a scan file, from the logit differences alone.
+/// Computes a scan file from the logit differences.
 ///
-/// Resampling is seeded by the scan's seed, model, task and split, so a model's figures do not depend on which others
+/// Resampling is seeded by the scan's seed, model, task and split, so a model's results do not depend on which others
 /// are scanned.
 ///
 /// # Errors
-/// When the arrays of the scan do not fit each other ([`PerPromptScan::check`]) or an option makes no sense.
+/// If the arrays of the scan are inconsistent ([`PerPromptScan::check`]) or an option is invalid.
 pub fn summarise_scan(scan: &PerPromptScan, options: &SummaryOptions) -> Result<ScanFile> {
     options.check()?;
     scan.check()?;
@@ -148,7 +148,7 @@ fn split_effects(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -
         .collect()
 }
 
-/// Direct effect and compensation of every head on one split, on the resamples that Δ's intervals are from.
+/// Direct effect and compensation of every head on one split, with the same resamples as the intervals of Δ.
 fn split_direct(scan: &PerPromptScan, split: Split, options: &SummaryOptions) -> Option<Vec<DirectEffect>> {
     direct_effects(scan, split, &options.bootstrap(Vec::new()), &seed(scan, split, "bootstrap"))
 }

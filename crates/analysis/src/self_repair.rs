@@ -1,16 +1,15 @@
-//! Self-repair: how much of what helping heads say later layers make up for when it is gone, model by model and task by task.
+//! Self-repair: how much of the helping heads' direct contribution later layers make up for when it is ablated, per model and task.
 //!
-//! Heads whose own output helps, direct effect ≤ −τ and its 95% interval below 0, are picked on the prompts that heads are picked on.
-//! On the prompts that they are judged on, what is repaired is the slope of their compensation (Δ − direct effect) on their own contribution (−direct
-//! effect), through 0:
+//! Heads whose own output helps (direct effect ≤ −τ, with a 95% interval below 0) are selected on the discovery prompts. On the evaluation prompts,
+//! the repaired share is the slope through 0 of their compensation (Δ − direct effect) on their direct contribution (said = −direct effect):
 //!
 //! ```text
-//! repaired = Σ w_h compensation_h / Σ w_h said_h      w_h: what head h says on the prompts that heads are picked on
+//! repaired = Σ w_h compensation_h / Σ w_h said_h      w_h: said of head h on the discovery prompts
 //! ```
 //!
-//! 1 where later layers make up for all of it, 0 where they take no notice, below 0 where they make the loss worse: later heads read most heads, and lose
-//! by their absence. A head counts by what it says itself, so that one which says little, and acts through others, hardly does. Weights from other
-//! prompts keep noise from biasing the slope.
+//! It is 1 if later layers make up for all of it, 0 if they do not react, and below 0 if they make the loss worse, since later heads also rely on these
+//! heads. A head is weighted by its direct contribution, so that one that contributes little directly, and acts through others, hardly counts. Weights
+//! from other prompts keep noise from biasing the slope.
 
 use crate::direct::compares_with_delta;
 use crate::joint::ModelInfo;
@@ -24,26 +23,25 @@ use crate::stats::functions::{Coverage, bootstrap_functions};
 use crate::stats::interval::student_quantile;
 use crate::table::Table;
 
-/// Coverage of the intervals, and the resamples of the prompts that they are from.
+/// Resamples of the prompts, and coverage of the intervals.
 const COVERAGE: Coverage = Coverage { n_resamples: 2_000, level: 0.95 };
 
-/// What later layers repair in one model on one task.
+/// Self-repair in one model on one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelfRepair {
-    /// The prompts that heads were judged on.
+    /// The prompts used to evaluate heads.
     pub split: Split,
     /// Heads whose own output helps by τ or more.
     pub n_heads: usize,
-    /// What they say: minus the sum of their direct effects, in logits.
+    /// Their direct contribution: minus the sum of their direct effects, in logits.
     pub said: f64,
     /// The sum of their compensation, in logits.
     pub compensation: f64,
-    /// The share that is repaired, with its interval over prompts; missing where they do not help on the prompts that they are judged on.
+    /// The repaired share, with its interval over prompts; missing if the heads do not help on the evaluation prompts.
     pub repaired: Ranged,
 }
 
-/// What is repaired of what helping heads say; `None` where direct effects are missing or Δ takes something else away, or where no
-/// head helps by `tau`.
+/// The self-repair of a scan; `None` if direct effects are missing or not comparable with Δ, or if no head helps by `tau`.
 #[must_use]
 pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
     if !compares_with_delta(&scan.meta) {
@@ -52,7 +50,7 @@ pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
     let picked_on = scan.main_split();
     let split = if scan.split.contains(&Split::HeldOut) { Split::HeldOut } else { picked_on };
     let weights = scan.differences(picked_on).weights;
-    // Each head picked, and what it says there.
+    // Each selected head, with its direct contribution there.
     let picked: Vec<(usize, f64)> = (scan.direct_differences(picked_on)?.iter().enumerate())
         .filter(|(_, direct)| {
             mean_and_upper_end(direct, &weights).is_some_and(|(mean, high)| mean <= -tau && high < 0.0)
@@ -69,7 +67,7 @@ pub fn self_repair(scan: &PerPromptScan, tau: f64) -> Option<SelfRepair> {
     };
     let compensation = mean_of(&|head, p| delta.heads[head][p] - direct[head][p]);
     let said = mean_of(&|head, p| -direct[head][p]);
-    let mut series = vec![vec![0.0; delta.weights.len()]; 2]; // weighted compensation, weighted what is said
+    let mut series = vec![vec![0.0; delta.weights.len()]; 2]; // weighted compensation, weighted contribution
     for &(head, weight) in &picked {
         for (prompt, (delta, direct)) in delta.heads[head].iter().zip(&direct[head]).enumerate() {
             series[0][prompt] += weight * (delta - direct);
@@ -100,7 +98,7 @@ pub struct ModelRepair {
     pub info: ModelInfo,
     /// The task.
     pub task: String,
-    /// What is repaired.
+    /// The self-repair.
     pub repair: SelfRepair,
 }
 

@@ -1,4 +1,4 @@
-//! From scans, or from a joint table, to every table of the study: the one path that both a full run and `analyze` take.
+//! Makes every table of the study from scans or from a joint table: the same path for a full run and `analyze`.
 //!
 //! ```no_run
 //! use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use crate::task_measures::{TaskMeasures, task_measures, task_measures_table};
 use crate::transfer::{self, PairTransfer, Pairs};
 use crate::winners_curse::{WinnersCurse, winners_curse, winners_curse_table};
 
-/// The choices that tables depend on, beside the joint table.
+/// The options that tables depend on, in addition to the joint table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StudyOptions {
     /// Threshold of the categories, in logits.
@@ -40,7 +40,7 @@ pub struct StudyOptions {
     pub top_k: usize,
     /// Thresholds of the sweep.
     pub tau_sweep: Vec<f64>,
-    /// Which models to follow heads between.
+    /// Pairs of models for transfer.
     pub pairs: Pairs,
 }
 
@@ -55,10 +55,10 @@ impl Default for StudyOptions {
     }
 }
 
-/// The joint table of a contrast and everything that follows from it without a model.
+/// The joint table of a contrast and everything computed from it without a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContrastStudy {
-    /// The choices made.
+    /// The options.
     pub options: StudyOptions,
     /// Every head's effect on both tasks.
     pub joint: JointTable,
@@ -68,15 +68,15 @@ pub struct ContrastStudy {
     pub heroes: Vec<HeroHead>,
     /// The correlation between the tasks in each model.
     pub correlations: Vec<ModelCorrelations>,
-    /// What scaling laws are fitted to.
+    /// The measures to which scaling laws are fitted.
     pub measures: Vec<ModelMeasures>,
-    /// Every measure against size.
+    /// Every measure as a function of size.
     pub scaling_laws: Vec<ScalingLaw>,
-    /// Heads followed from model to model.
+    /// Transfer of heads between models.
     pub transfers: Vec<PairTransfer>,
-    /// What held-out prompts leave of the strongest effects.
+    /// How much of the strongest effects remains on held-out prompts.
     pub winners_curse: Vec<WinnersCurse>,
-    /// What the joint table is worth.
+    /// Audits of the joint table.
     pub audits: Vec<ModelAudit>,
     /// The contrast's tables, in the order in which they are made.
     pub tables: Vec<Table>,
@@ -86,7 +86,7 @@ impl ContrastStudy {
     /// Makes every table of a contrast that needs no model.
     ///
     /// # Errors
-    /// When an option makes no sense for this table.
+    /// If an option is invalid for this table.
     pub fn new(joint: JointTable, options: &StudyOptions) -> Result<Self> {
         let audits = audit::audit(&joint, options.tau);
         Self::audited(joint, audits, options)
@@ -136,7 +136,7 @@ impl ContrastStudy {
         &self.joint.contrast
     }
 
-    /// The contrast's table of what the published pair calls `name` (the stem of its file).
+    /// The contrast's table whose published counterpart is `name` (the stem of its file).
     #[must_use]
     pub fn table(&self, name: &str) -> Option<&Table> {
         let name = self.contrast().table(name);
@@ -144,20 +144,20 @@ impl ContrastStudy {
     }
 }
 
-/// All tasks of a study, each by itself and in contrasts.
+/// All tasks of a study, individually and in contrasts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Study {
-    /// The choices made.
+    /// The options.
     pub options: StudyOptions,
     /// Every effect of every head on every task.
     pub effects: HeadEffects,
-    /// How well each task is done, and by how few heads.
+    /// How well each task is done, and how concentrated it is in few heads.
     pub task_measures: Vec<TaskMeasures>,
     /// Pairs of tasks whose heads are compared; none for one task.
     pub contrasts: Vec<ContrastStudy>,
-    /// Every task against every other, model by model, where there are more than two.
+    /// Every pair of tasks, model by model, if there are more than two tasks.
     pub overlaps: Vec<Overlap>,
-    /// What later layers repair of what helping heads say, where that was measured.
+    /// Self-repair, if it was measured.
     pub repairs: Vec<ModelRepair>,
     /// All tables, in the order in which they are made.
     pub tables: Vec<Table>,
@@ -167,7 +167,7 @@ impl Study {
     /// Makes every table that needs no model, from a study's scans: of all tasks, and of these contrasts of them.
     ///
     /// # Errors
-    /// When scans that belong together do not fit each other, or an option makes no sense for them.
+    /// If scans that belong together are inconsistent, or an option is invalid for them.
     pub fn new(scans: &StudyScans, contrasts: &[Contrast], options: &StudyOptions) -> Result<Self> {
         options.check()?;
         let contrast = |c: &Contrast| ContrastStudy::new(scans.joint(c, options.tau)?, options);
@@ -176,7 +176,7 @@ impl Study {
         Ok(Self::assemble(scans.effects()?, contrasts, (overlaps, repairs), options))
     }
 
-    /// The study of one contrast, of which no more is known than its joint table.
+    /// The study of one contrast, given only its joint table.
     #[must_use]
     pub fn of_contrast(contrast: ContrastStudy) -> Self {
         let options = contrast.options.clone();
@@ -225,7 +225,7 @@ impl Study {
         self.tables.iter().find(|t| t.name == name)
     }
 
-    /// What it takes to make the tables again: program version, options, and each model's origin.
+    /// What is needed to reproduce the tables: program version, options, and each model's origin.
     fn provenance(&self) -> String {
         let StudyOptions { tau, top_k, tau_sweep, pairs } = &self.options;
         let pairs = match pairs {
@@ -236,7 +236,7 @@ impl Study {
         let mut options =
             serde_json::json!({ "tau": tau, "top_k": top_k, "tau_sweep": tau_sweep, "pairs": pairs });
         let contrasts: Vec<String> = self.contrasts.iter().map(|c| c.contrast().to_string()).collect();
-        // For the published pair alone the fields stay those of the published layout.
+        // A study of only the published pair keeps the fields of the published layout.
         if contrasts != [Contrast::published().to_string()] || self.effects.tasks.len() > 2 {
             options["tasks"] = serde_json::json!(self.effects.tasks);
             options["contrasts"] = serde_json::json!(contrasts);
@@ -261,10 +261,7 @@ impl Study {
 impl StudyOptions {
     fn check(&self) -> Result<()> {
         if self.top_k == 0 {
-            return Err(AnalysisError::Option {
-                option: "--top-k",
-                problem: "0 hero heads leave nothing to look at; use at least 1".into(),
-            });
+            return Err(AnalysisError::Option { option: "--top-k", problem: "must be at least 1".into() });
         }
         Ok(())
     }
@@ -273,7 +270,7 @@ impl StudyOptions {
 /// Reads a joint table of at most `max_rows` rows and makes every table that needs no model.
 ///
 /// # Errors
-/// When the table cannot be read ([`joint::import`]), holds a head twice, or an option makes no sense for it.
+/// If the table cannot be read ([`joint::import`]), has a head twice, or an option is invalid for it.
 pub fn analyse_csv(path: &Path, max_rows: usize, options: &StudyOptions) -> Result<Study> {
     let import = joint::import(path, max_rows)?;
     let audits = audit::audit_import(&import, options.tau);

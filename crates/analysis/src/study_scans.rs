@@ -1,4 +1,4 @@
-//! The scans that lie in a study's folder.
+//! The scans in a study folder.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ fn file_name(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// Names of the models whose scan on `task` lies in a study's folder, in order of file name.
+/// Names of the models with a scan on `task` in a study folder, in order of file name.
 ///
 /// # Errors
 /// When the folder or a scan cannot be read.
@@ -48,14 +48,14 @@ pub fn scanned_models(layout: &Layout, task: &str) -> Result<Vec<String>> {
     paths.map(|path| Ok(ScanFile::read(&path)?.meta.model_name)).collect()
 }
 
-/// The tasks that models of a study's folder were scanned on, in [`task_order`].
+/// The tasks of the scans in a study folder, in [`task_order`].
 ///
 /// # Errors
 /// When the folder or a scan cannot be read.
 pub fn scanned_tasks(layout: &Layout) -> Result<Vec<String>> {
     let mut tasks = BTreeSet::new();
     for path in scan_paths(layout)? {
-        // Models scanned on one task share the beginning of their files' names; one of them tells the task.
+        // All scan files of a task share a prefix, so reading one of them is enough.
         let known = |task: &String| file_name(&path).starts_with(&scan_file_begin(task));
         if !tasks.iter().any(known) {
             tasks.insert(ScanFile::read(&path)?.meta.task);
@@ -64,7 +64,7 @@ pub fn scanned_tasks(layout: &Layout) -> Result<Vec<String>> {
     Ok(task_order(tasks))
 }
 
-/// Tasks in the order of a study that nobody gave one: the published pair first, then the others by name.
+/// The default order of tasks: the published pair first, then the others by name.
 #[must_use]
 pub fn task_order(tasks: BTreeSet<String>) -> Vec<String> {
     let mut tasks: Vec<String> = tasks.into_iter().collect();
@@ -73,13 +73,13 @@ pub fn task_order(tasks: BTreeSet<String>) -> Vec<String> {
     tasks
 }
 
-/// A scan with the logit differences that it was made from, where those are there.
+/// A scan with the logit differences behind it, if available.
 struct StudyScan {
     scan: ScanFile,
     side: Option<PerPromptScan>,
 }
 
-/// The scans of a study's models on its tasks, read once for whatever is made of them.
+/// The scans of a study's models on its tasks, read once for all tables.
 pub struct StudyScans {
     tasks: Vec<String>,
     scans: Vec<StudyScan>,
@@ -89,7 +89,7 @@ impl StudyScans {
     /// Reads the scans of these models on each task.
     ///
     /// # Errors
-    /// When a model lacks a scan on a task, or a file cannot be read.
+    /// If a model lacks a scan on a task, or a file cannot be read.
     pub fn read(layout: &Layout, models_of_tasks: &[(String, Vec<String>)]) -> Result<Self> {
         let mut scans = Vec::new();
         for (task, models) in models_of_tasks {
@@ -103,7 +103,7 @@ impl StudyScans {
     /// The same for models that were all scanned on all tasks.
     ///
     /// # Errors
-    /// As [`StudyScans::read`].
+    /// See [`StudyScans::read`].
     pub fn read_all(layout: &Layout, tasks: &[String], models: &[String]) -> Result<Self> {
         let of_task = |task: &String| (task.clone(), models.to_vec());
         Self::read(layout, &tasks.iter().map(of_task).collect::<Vec<_>>())
@@ -132,9 +132,9 @@ impl StudyScans {
         self.scans.iter().find(|s| s.scan.meta.task == task && s.scan.meta.model_name == model)
     }
 
-    /// The two scans of every model that was scanned on both tasks of a contrast. Where their side files are there too, a pair
-    /// says what the prompts add to the uncertainty of the correlations (else their intervals cover the heads alone, and say
-    /// so), and thresholds beside those of the scan files, such as `tau`, can be asked about.
+    /// The two scans of every model that was scanned on both tasks of a contrast. With their per-prompt files, a pair has the
+    /// prompts' contribution to the uncertainty of the correlations (otherwise the intervals cover only heads, and say so),
+    /// and thresholds that the scan files lack, such as `tau`, can be evaluated.
     fn pairs<'a>(&'a self, contrast: &Contrast, tau: f64) -> Result<Vec<OverlapInput<'a>>> {
         let [a, b] = contrast.tasks();
         let both = self.models(a).filter_map(|model| Some([self.on(a, model)?, self.on(b, model)?]));
@@ -151,7 +151,7 @@ impl StudyScans {
             }
             Ok(OverlapInput { pair, sides })
         };
-        // Not in parallel: what a pair resamples is.
+        // Not in parallel: the resampling of a pair already is.
         both.map(pair).collect()
     }
 
@@ -159,7 +159,7 @@ impl StudyScans {
     /// `tau` whether or not the scan files have them.
     ///
     /// # Errors
-    /// When there is no such model, or [`from_scans`] finds that the scans do not fit each other.
+    /// If there is no such model, or [`from_scans`] finds the scans inconsistent.
     pub fn joint(&self, contrast: &Contrast, tau: f64) -> Result<JointTable> {
         let pairs: Vec<ScanPair> = self.pairs(contrast, tau)?.into_iter().map(|p| p.pair).collect();
         if pairs.is_empty() {
@@ -167,14 +167,14 @@ impl StudyScans {
             return Err(AnalysisError::inconsistent(
                 format!("contrast {contrast}"),
                 "no model was scanned on both tasks",
-                format!("scan one on {a} and on {b}, or name other tasks with --contrast"),
+                format!("scan a model on {a} and on {b}, or choose other tasks with --contrast"),
             ));
         }
         from_scans(contrast, &pairs)
     }
 
-    /// What later layers repair in each model on each task, in the study's order; only where helping heads have direct effects that
-    /// compare with Δ.
+    /// Self-repair of each model on each task, in the study's order, for scans with helping heads whose direct effects are
+    /// comparable with Δ.
     #[must_use]
     pub fn repairs(&self, tau: f64) -> Vec<ModelRepair> {
         let repair = |s: &StudyScan| {
@@ -187,10 +187,11 @@ impl StudyScans {
         repairs
     }
 
-    /// The overlap of every two tasks, model by model; none for fewer than [`crate::overlap::FEWEST_TASKS`] tasks.
+    /// The overlap of every pair of tasks, model by model; none with fewer than [`crate::overlap::FEWEST_TASKS`]
+    /// tasks.
     ///
     /// # Errors
-    /// When scans of one model do not fit each other.
+    /// If scans of one model are inconsistent.
     pub fn overlaps(&self, tau: f64) -> Result<Vec<Overlap>> {
         if self.tasks.len() < crate::overlap::FEWEST_TASKS {
             return Ok(Vec::new());
@@ -208,7 +209,7 @@ impl StudyScans {
     }
 }
 
-/// A model's scan on a task, and its side file where that is there.
+/// A model's scan on a task, with its per-prompt file if available.
 fn study_scan(layout: &Layout, task: &str, model: &str) -> Result<StudyScan> {
     let path = layout.scan(task, model);
     if !path.exists() {
@@ -223,7 +224,7 @@ fn study_scan(layout: &Layout, task: &str, model: &str) -> Result<StudyScan> {
     Ok(StudyScan { scan: ScanFile::read(&path)?, side })
 }
 
-/// What a scan file was summarised with, and one threshold more.
+/// The options of a scan file, with one more threshold.
 fn options_of(scan: &ScanFile, tau: f64) -> SummaryOptions {
     let mut options = SummaryOptions { taus: scan.taus.clone(), ..SummaryOptions::default() };
     if let Some(resampling) = &scan.resampling {

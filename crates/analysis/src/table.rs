@@ -1,4 +1,4 @@
-//! A table as columns, and the files that hold it.
+//! Tables as columns, and their files.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::parquet_file::{PARQUET, write_parquet};
 /// The cells of one column; `None` is an empty cell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
-    /// Words.
+    /// Text.
     Text(Vec<Option<String>>),
     /// Whole numbers.
     Integer(Vec<Option<i64>>),
@@ -22,13 +22,13 @@ pub enum Values {
 }
 
 impl Values {
-    /// Cells of a CSV as the kind of value that all of them are; empty ones are missing.
+    /// Cells of a CSV as the type that fits all of them; empty ones are missing.
     fn of_text(cells: Vec<String>) -> Self {
         fn all<T>(cells: &[String], parse: impl Fn(&str) -> Option<T>) -> Option<Vec<Option<T>>> {
             let cell = |c: &String| if c.is_empty() { Some(None) } else { parse(c).map(Some) };
             cells.iter().map(cell).collect()
         }
-        // A number with leading zeros is a name.
+        // A number with leading zeros is text.
         let integer = |c: &str| c.parse().ok().filter(|n: &i64| n.to_string() == c);
         let float = |c: &str| c.parse().ok().filter(|x: &f64| x.is_finite() && !c.starts_with("00"));
         all(&cells, integer)
@@ -66,7 +66,7 @@ impl Values {
         }
     }
 
-    /// One cell as it stands in a CSV; missing cells are empty.
+    /// One cell as in a CSV; missing cells are empty.
     fn cell(&self, row: usize) -> String {
         match self {
             Self::Text(cells) => cells[row].clone().unwrap_or_default(),
@@ -77,9 +77,9 @@ impl Values {
     }
 }
 
-/// What a cell of a column of `T` can be made of.
+/// A value that can be a cell of a column of `T`.
 pub trait Cell<T> {
-    /// The cell, `None` where it is empty.
+    /// The cell, `None` if it is empty.
     fn cell(self) -> Option<T>;
 }
 
@@ -160,7 +160,7 @@ impl Table {
         Self { name: name.into(), columns: Vec::new() }
     }
 
-    /// Adds a column of words.
+    /// Adds a column of text.
     #[must_use]
     pub fn text(self, name: impl Into<String>, cells: impl IntoIterator<Item = impl Cell<String>>) -> Self {
         self.with(name, Values::Text(cells.into_iter().map(Cell::cell).collect()))
@@ -178,7 +178,7 @@ impl Table {
         self.with(name, Values::Float(cells.into_iter().map(Cell::cell).collect()))
     }
 
-    /// Adds a column of truth values.
+    /// Adds a column of booleans.
     #[must_use]
     pub fn boolean(self, name: impl Into<String>, cells: impl IntoIterator<Item = impl Cell<bool>>) -> Self {
         self.with(name, Values::Boolean(cells.into_iter().map(Cell::cell).collect()))
@@ -224,14 +224,14 @@ impl Table {
         csv
     }
 
-    /// Reads a CSV with a header; the table is called after the file.
+    /// Reads a CSV with a header; the table is named after the file.
     ///
     /// # Errors
     /// When the file cannot be read, or a row has more or fewer cells than the header.
     pub fn read_csv(path: &Path) -> Result<Self> {
         let fault = |e: csv::Error| {
             let line = e.position().map_or(1, csv::Position::line);
-            let fix = "move it out of the study's tables, or make it anew";
+            let fix = "move it out of the study's tables, or make it again";
             AnalysisError::format(path, format!("line {line}"), e.to_string(), fix)
         };
         let mut reader = csv::Reader::from_path(path).map_err(fault)?;
@@ -264,7 +264,7 @@ impl Table {
 /// Writes several tables ([`Table::write`]); returns the paths.
 ///
 /// # Errors
-/// As [`Table::write`].
+/// See [`Table::write`].
 pub fn write_all<'a>(tables: impl IntoIterator<Item = &'a Table>, folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for table in tables {
@@ -273,19 +273,20 @@ pub fn write_all<'a>(tables: impl IntoIterator<Item = &'a Table>, folder: &Path)
     Ok(paths)
 }
 
-/// The shortest decimal number that reads back as exactly `x`; exponents only for very large and very small ones.
+/// The shortest decimal number that reads back as exactly `x`; with an exponent only for very large and very
+/// small numbers.
 #[must_use]
 pub fn format_float(x: f64) -> String {
     let size = x.abs();
     if size != 0.0 && !(1e-5..1e16).contains(&size) {
         format!("{x:e}")
     } else {
-        // Adding 0.0 turns −0 into 0, which is how a table should show it.
+        // Adding 0.0 turns −0 into 0.
         format!("{}", x + 0.0)
     }
 }
 
-/// A CSV cell after RFC 4180.
+/// A CSV cell according to RFC 4180.
 fn quoted(cell: String) -> String {
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
@@ -294,7 +295,7 @@ fn quoted(cell: String) -> String {
 pub(crate) struct NamedRow(HashMap<String, String>);
 
 impl NamedRow {
-    /// A cell as it stands there.
+    /// A cell as text.
     pub(crate) fn text(&self, name: &str) -> std::result::Result<&str, String> {
         self.0.get(name).map(String::as_str).ok_or_else(|| format!("no column `{name}`"))
     }
@@ -313,8 +314,8 @@ impl NamedRow {
     }
 }
 
-/// Reads rows back from the CSV of a table; columns that `row` does not ask for are left alone. `fix` is what to do about a
-/// file that does not hold them.
+/// Reads rows back from the CSV of a table; columns that `row` does not request are ignored. `fix` says what to do about an
+/// invalid file.
 pub(crate) fn read_named_rows<T>(
     path: &Path,
     fix: &str,

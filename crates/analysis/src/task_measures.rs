@@ -1,5 +1,5 @@
-//! One line per model and task: how well the task is done, how few heads do it, and what held-out prompts leave of the
-//! strongest effects. It needs no second task.
+//! One line per model and task: how well the task is done, and how concentrated it is in few heads. It needs no second
+//! task.
 
 use crate::effects::{HeadEffects, TaskHeads};
 use crate::joint::ModelInfo;
@@ -18,9 +18,10 @@ pub struct TaskMeasures {
     pub task: String,
     /// Heads measured.
     pub n_heads: usize,
-    /// Of them, heads with |Δ| ≥ τ.
+    /// Of these, heads with |Δ| ≥ τ.
     pub n_strong: usize,
-    /// Shares of Σ|Δ| that the strongest 1% and 5% of the heads hold, participation ratio, and that as a share of the heads.
+    /// Shares of Σ|Δ| held by the strongest 1% and 5% of the heads, participation ratio, and the ratio as a share of the
+    /// heads.
     pub concentration: [Option<f64>; 4],
 }
 

@@ -1,11 +1,12 @@
-//! The winner's curse: how much smaller the effects of picked heads are on prompts they were not picked on.
+//! The winner's curse: how much smaller the effects of selected heads are on prompts that were not used to
+//! select them.
 
 use crate::contrast::{Contrast, Side};
 use crate::joint::{JointTable, ModelHeads};
 use crate::scan_file::TOP_HEADS;
 use crate::table::Table;
 
-/// The strongest heads of one model and task, on the prompts that picked them and on held-out ones.
+/// The strongest heads of one model and task, on the prompts used to select them and on held-out ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WinnersCurse {
     /// Family.
@@ -14,13 +15,13 @@ pub struct WinnersCurse {
     pub model: String,
     /// The task.
     pub side: Side,
-    /// Heads picked: the [`TOP_HEADS`] of largest |Δ|, or all of a small model.
+    /// Number of selected heads: the [`TOP_HEADS`] with the largest |Δ|, or all of a small model.
     pub n_heads: usize,
-    /// Their mean |Δ| where they were picked.
+    /// Their mean |Δ| on the prompts used to select them.
     pub mean_abs_delta: f64,
-    /// Their mean held-out Δ, counted negative where its sign is the other.
+    /// Their mean held-out |Δ|, counted as negative if its sign differs.
     pub mean_held_out: f64,
-    /// Of them, heads whose sign is the same on held-out prompts.
+    /// Of these, heads with the same sign on held-out prompts.
     pub n_same_sign: usize,
 }
 
@@ -54,7 +55,8 @@ fn of_model(model: &ModelHeads, side: Side) -> Option<WinnersCurse> {
     })
 }
 
-/// The table `winners_curse` of a contrast; `shrinkage` is the share of the picked effect that held-out prompts do not show.
+/// The table `winners_curse` of a contrast; `shrinkage` is the share of the selected effect that is missing on held-out
+/// prompts.
 #[must_use]
 pub fn winners_curse_table(contrast: &Contrast, rows: &[WinnersCurse]) -> Table {
     Table::new(contrast.table("winners_curse"))

@@ -1,4 +1,4 @@
-//! Numbers of things in words: what agrees with its noun.
+//! Counts in sentences, with nouns that agree in number.
 
 /// A whole number with commas between thousands.
 #[must_use]
@@ -14,7 +14,7 @@ pub fn count(n: usize) -> String {
     text
 }
 
-/// So many of a thing, in its singular or plural.
+/// A count with its noun in the singular or plural.
 #[must_use]
 pub fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })

@@ -386,7 +386,7 @@ fn traces_read_back() {
     assert!(error.contains("L0H1") && error.contains("ioi_influences"), "{error}");
     let none = TaskTrace { weights: vec![], ..ioi.clone() };
     let error = summarise(&none).unwrap_err();
-    assert!(error.to_string().contains("no prompt has a corrupted twin"), "{error}");
+    assert!(error.to_string().contains("no prompt has a corrupted version"), "{error}");
 }
 
 /// The index falls with size in this made-up family, and the law says so.

@@ -80,10 +80,7 @@ fn bad_tables_end_in_one_clear_line() {
     assert!(error(HEADER).contains("no rows"));
     assert!(error("family,model,layer,head,delta_ioi\ngpt2,gpt2,0,0,1\n").contains("no column `delta_anti`"));
     assert!(error("family;model;layer;head;delta_ioi;delta_anti\n").contains("commas"));
-    assert!(
-        error("family,model,layer,head,delta_ioi,delta_anti,layer\n")
-            .contains("`layer` stands there 2 times")
-    );
+    assert!(error("family,model,layer,head,delta_ioi,delta_anti,layer\n").contains("`layer` occurs 2 times"));
     let with = |row: &str| error(&format!("{HEADER}gpt2,gpt2,0,0,0.1,0.2\n{row}\n"));
     let text = with("gpt2,gpt2,0,1,abc,0.2");
     assert!(text.contains("line 3, column `delta_ioi`") && text.contains("`abc` is not a number"), "{text}");

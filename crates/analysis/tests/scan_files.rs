@@ -1,4 +1,4 @@
-//! Scan files and their side files.
+//! Scan files and their per-prompt files.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Direct effects in scan files and side files, and what later layers repair of them.
+//! Direct effects in scan files and per-prompt files, and what later layers repair of them.
 
 mod common;
 

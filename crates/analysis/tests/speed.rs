@@ -1,4 +1,4 @@
-//! The bootstrap's time, measured: `cargo test --release -p cs-analysis --test speed -- --ignored --nocapture`.
+//! The bootstrap's time, measured: `cargo test --release --workspace --test speed -- --ignored --nocapture`.
 //!
 //! Not part of the ordinary run, as a busy machine would make it fail.
 

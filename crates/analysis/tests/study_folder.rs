@@ -96,13 +96,13 @@ fn what_is_missing_is_named() {
     let error = contrast_of(&layout, "a", DEFAULT_TAU).unwrap_err().to_string();
     assert!(error.contains("no scan on anti_repeat") && error.contains("--task anti-repeat"), "{error}");
     write_scan(&layout, ANTI_REPEAT, "a", 2);
-    // Without side files the intervals cover heads alone, and the table says so.
+    // Without per-prompt files the intervals cover heads alone, and the table says so.
     std::fs::remove_file(layout.per_prompt(IOI, "a")).unwrap();
     let study = contrast_of(&layout, "a", DEFAULT_TAU).unwrap();
     let pearson = study.correlations[0].pearson;
     assert!(!pearson.heads_and_prompts && pearson.prompts.is_none() && pearson.heads.is_some());
     assert!(study.table("corr_vs_scale_cross_family").unwrap().to_csv().contains(",heads,"));
-    // A side file of another scan is noticed.
+    // A per-prompt file of another scan is noticed.
     let mut other = write_scan(&layout, IOI, "a", 1);
     other.meta.seed = 8;
     other.write(&layout.per_prompt(IOI, "a")).unwrap();

@@ -1,4 +1,4 @@
-//! Activations of a plain run, prompt by prompt.
+//! Activations of a run without edits, prompt by prompt.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,22 +12,22 @@ use cs_model::spec::ModelSpec;
 use crate::error::CliError;
 use crate::model::Model;
 
-/// An activation by TransformerLens's name.
+/// An activation, under its TransformerLens name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Activation {
     /// Each block's input. `[n_layers, n_positions, d_model]`
     ResidPre,
-    /// The residual stream after attention was added; models with parallel blocks have none. `[n_layers, n_positions, d_model]`
+    /// The residual stream between attention and MLP; models with parallel blocks have none. `[n_layers, n_positions, d_model]`
     ResidMid,
     /// Each block's output. `[n_layers, n_positions, d_model]`
     ResidPost,
-    /// Queries, rotated where positions are rotary. `[n_layers, n_positions, n_heads, d_head]`
+    /// Queries, after rotary embedding if the model has it. `[n_layers, n_positions, n_heads, d_head]`
     Q,
-    /// Keys, likewise. `[n_layers, n_positions, n_kv_heads, d_head]`
+    /// Keys, after rotary embedding if the model has it. `[n_layers, n_positions, n_kv_heads, d_head]`
     K,
     /// Values. `[n_layers, n_positions, n_kv_heads, d_head]`
     V,
-    /// Mixed values, before `W_O`. `[n_layers, n_positions, n_heads, d_head]`
+    /// Attention-weighted values, before `W_O`. `[n_layers, n_positions, n_heads, d_head]`
     Z,
     /// Attention probabilities. `[n_layers, n_heads, n_positions (query), n_positions (key)]`
     Pattern,
@@ -52,7 +52,8 @@ impl Activation {
         }
     }
 
-    /// Its values in one layer at all nodes, but for the pattern, which is not kept; `None` where the model has none.
+    /// Its values in one layer at all nodes, except for the pattern, which is not stored; `None` if the model has
+    /// none.
     fn of(self, layer: &LayerCache) -> Option<&[f32]> {
         match self {
             Self::ResidPre => Some(&layer.resid_pre),
@@ -109,15 +110,15 @@ pub struct Array {
 pub struct PromptCache {
     /// Its token ids.
     pub tokens: Vec<u32>,
-    /// Those that were asked for and that the model has, shaped as [`Activation`] says.
+    /// The requested activations that the model has, with the shapes documented at [`Activation`].
     pub arrays: BTreeMap<Activation, Array>,
 }
 
 impl Model {
-    /// Runs each prompt (token ids, the BOS in front) and keeps the activations of `names`.
+    /// Runs each prompt (token ids, including BOS) and returns the activations in `names`.
     ///
     /// # Errors
-    /// No prompts; a prompt that is empty, too long or holds a token that the model does not have; too little memory.
+    /// No prompts; a prompt that is empty, too long or has an unknown token; too little memory.
     pub fn cache(&self, prompts: &[Vec<u32>], names: &[Activation]) -> Result<Vec<PromptCache>, CliError> {
         if prompts.is_empty() {
             return Err(cs_engine::EngineError::NoPrompts.into());
@@ -140,7 +141,7 @@ impl Model {
     }
 }
 
-/// One activation at the nodes of a path, layer by layer; `None` where the model has none.
+/// One activation at the nodes of a path, layer by layer; `None` if the model has none.
 fn values(
     spec: &ModelSpec,
     cache: &Cache<'_>,
@@ -169,7 +170,7 @@ fn values(
     Some(values)
 }
 
-/// Bytes that the run's activations and the arrays take together.
+/// Total size in bytes of the run's activations and the arrays.
 fn bytes(spec: &ModelSpec, forest: &Forest, prompts: &[Vec<u32>], names: &[Activation]) -> u64 {
     let per_node = 3 * spec.d_model + 2 * spec.d_attn() + 2 * spec.d_kv();
     let run = spec.n_layers as u64 * forest.n_nodes() as u64 * per_node as u64;

@@ -1,5 +1,5 @@
-//! What a shell completes: the registration scripts that call this program back, and the values that the grammar alone does
-//! not list (models, tasks).
+//! Shell completion: the registration scripts, which call this program back, and values that the grammar does not list
+//! (models, tasks).
 
 use std::ffi::{OsStr, OsString};
 
@@ -9,19 +9,20 @@ use clap_complete::engine::{
     ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
 };
 use clap_complete::env::Shells;
+use cs_analysis::dictionary;
 use cs_circuits::task::Task;
 use cs_model::families::FAMILIES;
 
 use crate::args::Cli;
 use crate::miniatures::MINIATURES;
 
-/// The variable by which a shell's script asks this program for candidates.
+/// The variable with which a shell's script asks this program for candidates.
 const VARIABLE: &str = "CIRCUIT_SCALING_COMPLETE";
 
-/// The program's name in a shell.
+/// The program's name.
 const NAME: &str = "circuit-scaling";
 
-/// Answers a shell that asks for candidates with these arguments, and ends the process; does nothing otherwise.
+/// Answers a shell's request for candidates for these arguments and exits; otherwise does nothing.
 pub fn answer(args: &[OsString]) {
     let (shells, here) =
         (CompleteEnv::with_factory(Cli::command).var(VARIABLE), std::env::current_dir().ok());
@@ -37,7 +38,7 @@ pub fn shells() -> Vec<&'static str> {
     Shells::builtins().names().collect()
 }
 
-/// The script that makes a shell ask this program, wherever it is found in `PATH`. Empty for a shell without one.
+/// The script that makes a shell ask this program, found via `PATH`. Empty for an unsupported shell.
 pub fn script(shell: &str) -> String {
     let mut script = Vec::new();
     if let Some(shell) = Shells::builtins().completer(shell) {
@@ -47,7 +48,7 @@ pub fn script(shell: &str) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Names of models: the shipped ones, the Hub's well-known ones, and folders.
+/// Names of models: bundled ones, well-known ones on the Hub, and folders.
 pub fn models() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let shipped = MINIATURES.iter().map(|miniature| miniature.name);
@@ -71,7 +72,20 @@ pub fn tasks() -> ArgValueCompleter {
     })
 }
 
-/// The names that begin as `current` does, then the paths that do.
+/// Names of the built-in tasks.
+pub fn built_in_tasks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| Task::built_in().into_iter().map(CompletionCandidate::new).collect())
+}
+
+/// Names of tables.
+pub fn tables() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let tables = dictionary::tables();
+        tables.into_iter().map(|table| CompletionCandidate::new(table.name)).collect()
+    })
+}
+
+/// The names that start with `current`, then the paths that do.
 fn with_paths(
     current: &OsStr,
     names: impl IntoIterator<Item = impl Into<String>>,

@@ -1,4 +1,4 @@
-//! What steps were made from and made, as hashes.
+//! Hashes of the inputs and outputs of steps.
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,17 @@ use sha2::{Digest, Sha256};
 pub struct Digest256(String);
 
 impl Digest256 {
-    /// Of everything that a step's result depends on.
+    /// The hash of a step's inputs.
     pub fn of(inputs: &serde_json::Value) -> Self {
         Self::of_bytes(inputs.to_string().as_bytes())
     }
 
-    /// Of a file; `None` where it cannot be read.
+    /// The hash of a file; `None` if it cannot be read.
     pub fn of_file(path: &Path) -> Option<Self> {
         fs::read(path).ok().map(|bytes| Self::of_bytes(&bytes))
     }
 
-    /// Of bytes.
+    /// The hash of bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
     }

@@ -18,16 +18,16 @@ pub struct HubName<'a> {
     pub id: &'a str,
     /// Branch, tag or commit.
     pub revision: &'a str,
-    /// What is known of it, if it is one that a short name stands for.
+    /// The known model, if it has a short name.
     pub known: Option<&'static KnownModel>,
 }
 
-/// The branch that a name without a revision means.
+/// The branch of a name without a revision.
 pub const MAIN: &str = "main";
 
 impl<'a> HubName<'a> {
-    /// What a name means on the Hub; `None` for a shipped model, a folder, and a name that is neither known nor an id. An id
-    /// without an organisation, as the oldest models had, is one if the cache has it.
+    /// Parses a name of a Hub model; `None` for a bundled model, a folder, or a name that is neither known nor an id. An id
+    /// without an organisation, as the oldest models had, counts if it is in the cache.
     pub fn parse(name: &'a str) -> Option<Self> {
         if miniatures::find(name).is_some() || std::path::Path::new(name).is_dir() {
             return None;
@@ -45,13 +45,14 @@ impl<'a> HubName<'a> {
         is_id.then_some(Self { typed, id: typed, revision, known: None })
     }
 
-    /// The ids under which a cache may have the model: the name as given first, which is what Python looks for.
+    /// The ids under which a cache may have the model, starting with the name as given, which is what Python
+    /// looks for.
     fn ids(&self) -> impl Iterator<Item = &'a str> {
         let former = self.known.and_then(|known| known.former_hub_id);
         [Some(self.typed), Some(self.id), former].into_iter().flatten()
     }
 
-    /// The name in tables and files: the short name, and the revision where it is not the default branch.
+    /// The name in tables and files: the short name, with the revision if it is not the default branch.
     pub fn name(&self) -> String {
         let last = self.id.rsplit('/').next().unwrap_or(self.id);
         let bare = self.known.map_or(last, |known| known.name);
@@ -64,12 +65,12 @@ impl<'a> HubName<'a> {
     /// The model in the cache, without asking the network.
     ///
     /// # Errors
-    /// A model that is not there, or is there in part.
+    /// A model that is missing or incomplete.
     pub fn cached(&self) -> Result<Snapshot, CliError> {
         Ok(self.cached_as(Settings::from_env())?.1)
     }
 
-    /// The id under which the cache has the model, and where.
+    /// The id under which the cache has the model, with its snapshot.
     fn cached_as(&self, settings: Settings) -> Result<(&'a str, Snapshot), HubError> {
         let offline = Hub::new(Settings { offline: true, ..settings });
         for id in self.ids() {
@@ -94,7 +95,7 @@ pub fn with_revision(names: &[String], revision: Option<&str>) -> Vec<String> {
     names.iter().map(add).collect()
 }
 
-/// Brings those of the models that are from the Hub up to date in the cache.
+/// Updates the cache for those models that are from the Hub.
 ///
 /// # Errors
 /// A model that does not exist, or a network that fails.
@@ -112,19 +113,19 @@ pub fn fetch(names: &[String], display: Display) -> Result<(), CliError> {
                 ));
                 let new = download_bar(display, &format!("{}/{file}", name.id), size);
                 new.set_position(have);
-                // The rate is that of what comes now.
+                // Measure the rate of this download only.
                 new.reset_eta();
                 bar = Some(new);
             }
             Event::Bytes(n) => bar.iter().for_each(|bar| bar.set_position(n)),
             Event::Done => bar.take().iter().for_each(ProgressBar::finish_and_clear),
-            // The pauses may add up to minutes, which would pass in silence.
+            // The pauses may add up to minutes, so report them.
             Event::Retry { problem } => {
-                let say = || display.note(&format!("{}: {problem}; trying again", name.id));
+                let say = || display.note(&format!("{}: {problem}; retrying", name.id));
                 bar.as_ref().map_or_else(say, |bar| bar.suspend(say));
             }
             Event::Unreachable { problem } => {
-                display.note(&format!("{}: {problem}; going on with what was downloaded before", name.id));
+                display.note(&format!("{}: {problem}; using the earlier download", name.id));
             }
         };
         let cached = name.cached_as(Settings::from_env()).ok();
@@ -134,7 +135,7 @@ pub fn fetch(names: &[String], display: Display) -> Result<(), CliError> {
         match fetched {
             // Not every server knows a model's former id.
             Err(error @ HubError::NoSuchModel { .. }) if cached.is_some() && id != name.id => {
-                display.note(&format!("{error}; going on with what was downloaded before"));
+                display.note(&format!("{error}; using the earlier download"));
             }
             other => drop(other?),
         }

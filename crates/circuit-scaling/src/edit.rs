@@ -1,4 +1,4 @@
-//! Edits of heads for [`Model::logits`](crate::model::Model::logits): what takes the place of which stream of which head.
+//! Edits of heads for [`Model::logits`](crate::model::Model::logits): replacements for streams of heads.
 
 use cs_analysis::head_id::HeadId;
 use cs_circuits::scan::ValueBias;
@@ -7,34 +7,34 @@ use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
 
 use crate::error::CliError;
 
-/// One head's stream, and what takes its place at every position.
+/// A replacement for one stream of one head, at every position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadEdit {
     /// The head.
     pub head: HeadId,
     /// The stream.
     pub stream: Stream,
-    /// What takes its place.
+    /// The replacement.
     pub value: Value,
 }
 
-/// What takes a stream's place. Prompts are token ids, the BOS in front.
+/// The replacement of a stream. Prompts are token ids, including BOS.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Zeros, or with [`ValueBias::Folded`] the part of `z` or `v` that is the same whatever the input.
+    /// Zeros, or with [`ValueBias::Folded`] the input-independent part of `z` or `v`.
     Zero(ValueBias),
-    /// The stream's value in the plain run of other prompts: one for each prompt and as long, or one for all.
+    /// The stream's values in the runs of other prompts: one of equal length for each prompt, or one for all.
     Source(Vec<Vec<u32>>),
-    /// The mean of `z` over the prompts among these that are as long, position by position.
+    /// The mean of `z` over those of these prompts that have equal length, position by position.
     Mean(Vec<Vec<u32>>),
 }
 
-/// Zero ablation of a head: its `z` without its input-dependent part, as in a scan.
+/// Zero ablation of a head: removes the input-dependent part of its `z`, as in a scan.
 pub fn zero(head: HeadId) -> HeadEdit {
     HeadEdit { head, stream: Stream::Z, value: Value::Zero(ValueBias::Folded) }
 }
 
-/// Activation patching: a head's stream as it is in the runs of `source`.
+/// Activation patching: a head's stream from the runs of `source`.
 pub fn patch(stream: Stream, head: HeadId, source: Vec<Vec<u32>>) -> HeadEdit {
     HeadEdit { head, stream, value: Value::Source(source) }
 }
@@ -44,12 +44,12 @@ pub fn mean(head: HeadId, reference: Vec<Vec<u32>>) -> HeadEdit {
     HeadEdit { head, stream: Stream::Z, value: Value::Mean(reference) }
 }
 
-/// Resample ablation of a head: its `z` as it is in the runs of `source`.
+/// Resample ablation of a head: its `z` from the runs of `source`.
 pub fn resample(head: HeadId, source: Vec<Vec<u32>>) -> HeadEdit {
     patch(Stream::Z, head, source)
 }
 
-/// Prompts that read nothing yet, with what `edits` take from elsewhere, and the branch that all edits make together.
+/// Prompts without logits to read, with the sources of `edits`, and the branch that combines all edits.
 pub(crate) fn branch(prompts: &[Vec<u32>], edits: &[HeadEdit]) -> Result<(Vec<Prompt>, Branch), CliError> {
     let mut asked: Vec<Prompt> = prompts
         .iter()
@@ -83,13 +83,13 @@ pub(crate) fn branch(prompts: &[Vec<u32>], edits: &[HeadEdit]) -> Result<(Vec<Pr
     Ok((asked, Branch::new(edits.iter().map(edit))))
 }
 
-/// Other prompts that an edit takes values from.
+/// The prompts from which an edit takes values.
 struct Others<'e> {
     head: HeadId,
     prompts: &'e [Vec<u32>],
 }
 
-/// The prompts that all of `given` name, which must be the same ones.
+/// The prompts of all `given`, which must be the same.
 fn the_only<'e>(
     given: impl Iterator<Item = Others<'e>>,
     what: &'static str,
@@ -102,7 +102,7 @@ fn the_only<'e>(
             Some(_) => {
                 return Err(CliError::Edit {
                     head: others.head,
-                    problem: format!("its {what} prompts are others than those of the edits before it"),
+                    problem: format!("its {what} prompts differ from those of earlier edits"),
                     fix: format!("give all edits of one call the same {what}"),
                 });
             }
@@ -125,7 +125,7 @@ fn add_sources(asked: &mut [Prompt], Others { head, prompts: source }: Others<'_
     Ok(())
 }
 
-/// Prompts of one length share the mean over the references of that length.
+/// Prompts of equal length share the mean over the references of that length.
 fn add_references(asked: &mut [Prompt], others: Others<'_>) -> Result<(), CliError> {
     let Others { head, prompts: reference } = others;
     let mut lengths: Vec<usize> = Vec::new();
@@ -141,7 +141,7 @@ fn add_references(asked: &mut [Prompt], others: Others<'_>) -> Result<(), CliErr
                 return Err(CliError::Edit {
                     head,
                     problem: format!(
-                        "none of its {} reference prompts has {len} tokens, as prompt {index} has",
+                        "none of its {} reference prompts has {len} tokens like prompt {index}",
                         reference.len()
                     ),
                     fix: "a mean is taken position by position: give references as long as the prompts"

@@ -1,4 +1,4 @@
-//! What can go wrong at the command line, one line each.
+//! Errors of the command line, each a one-line message.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub enum CliError {
     /// A scan cannot be run.
     #[error("{model}: {source}")]
     Scan {
-        /// Of which model.
+        /// The model.
         model: String,
         /// Why.
         source: ScanError,
@@ -37,7 +37,7 @@ pub enum CliError {
     /// Heads cannot be traced.
     #[error("{model}: {source}")]
     Trace {
-        /// Of which model.
+        /// The model.
         model: String,
         /// Why.
         source: TraceError,
@@ -45,7 +45,7 @@ pub enum CliError {
     /// Sets of heads cannot be ablated.
     #[error("{model}: {source}")]
     Ablate {
-        /// Of which model.
+        /// The model.
         model: String,
         /// Why.
         source: AblateError,
@@ -53,7 +53,7 @@ pub enum CliError {
     /// Attention cannot be read.
     #[error("{model}: {source}")]
     Attend {
-        /// Of which model.
+        /// The model.
         model: String,
         /// Why.
         source: AttentionError,
@@ -72,7 +72,7 @@ pub enum CliError {
         /// The study.
         folder: PathBuf,
     },
-    /// A scan was made by a method that this version does not know.
+    /// A scan was made with a method unknown to this version.
     #[error(
         "{model}: its scan cannot be followed: {why}; scan it again, or name --ablation, --value-bias and --reference"
     )]
@@ -82,7 +82,7 @@ pub enum CliError {
         /// What is unknown.
         why: String,
     },
-    /// A scan of some heads would take the place of one of all heads.
+    /// A scan of some heads would replace one of all heads.
     #[error(
         "{path} has every head of the model, which --heads would replace by fewer: choose another folder with --out"
     )]
@@ -110,7 +110,7 @@ pub enum CliError {
         is: Box<str>,
     },
     /// A scanned model is no longer where it was.
-    #[error("{model} was scanned from `{from}`, where it is no longer: say where it is with --models")]
+    #[error("{model} was scanned from `{from}`, but is no longer there: say where it is with --models")]
     ModelMoved {
         /// The model.
         model: String,
@@ -131,14 +131,14 @@ pub enum CliError {
     /// A figure, a note or the page.
     #[error(transparent)]
     Report(#[from] cs_report::ReportError),
-    /// A name that means nothing.
+    /// An unknown name.
     #[error(
         "there is no model or folder `{name}`: name a shipped miniature ({miniatures}), a published model (see `circuit-scaling models`), a Hugging Face id or a folder with a checkpoint"
     )]
     UnknownModel {
         /// The name.
         name: String,
-        /// Names there are.
+        /// Names of the bundled miniatures.
         miniatures: String,
     },
     /// A file where a model's folder should be.
@@ -147,7 +147,7 @@ pub enum CliError {
         /// The path.
         name: String,
     },
-    /// A model of the Hub that cannot be had.
+    /// A Hub model that cannot be loaded.
     #[error(transparent)]
     Hub(#[from] cs_hub::HubError),
     /// Prompts need a tokenizer.
@@ -158,19 +158,19 @@ pub enum CliError {
         /// The model's folder.
         model: String,
     },
-    /// A text that the tokenizer refuses.
+    /// A text that the tokenizer rejects.
     #[error("{0}")]
     Tokenize(#[from] cs_model::tokenizer::TokenizeError),
     /// A prompt that the model cannot run.
     #[error(transparent)]
     Capture(#[from] cs_engine::CaptureError),
-    /// A run that is impossible.
+    /// An impossible run.
     #[error(transparent)]
     Engine(#[from] cs_engine::EngineError),
-    /// A device that is not here, or a precision that it has not.
+    /// An unavailable device, or a precision that it does not support.
     #[error(transparent)]
     Device(#[from] cs_engine::DeviceError),
-    /// An edit that does not fit its prompts.
+    /// An edit that does not match its prompts.
     #[error("edit of {head}: {problem}; {fix}")]
     Edit {
         /// The head.
@@ -190,7 +190,7 @@ pub enum CliError {
         /// Bytes free.
         available: u64,
     },
-    /// A prompt that makes no forest.
+    /// A prompt from which no forest can be built.
     #[error(transparent)]
     Forest(#[from] cs_engine::forest::ForestError),
     /// Two models would write the same files.
@@ -201,17 +201,17 @@ pub enum CliError {
         /// The name.
         name: String,
     },
-    /// A table needs scans that are not there.
+    /// A table needs scans that do not exist.
     #[error(
-        "{folder} holds no model that was scanned on both tasks: run `circuit-scaling run`, or `scan` with --task ioi and with --task anti-repeat"
+        "{folder} has no model that was scanned on both tasks: run `circuit-scaling run`, or `scan` with --task ioi and with --task anti-repeat"
     )]
     NoScans {
         /// The study.
         folder: PathBuf,
     },
-    /// A command that compares two tasks, in a study of one.
+    /// A command that compares two tasks, in a study with only one.
     #[error(
-        "{folder} has scans on {task} alone, and this compares two tasks: scan the models on another one too (`circuit-scaling scan`)"
+        "{folder} has scans only on {task}, but this command compares two tasks: scan the models on another one too (`circuit-scaling scan`)"
     )]
     OneTask {
         /// The study.
@@ -219,7 +219,7 @@ pub enum CliError {
         /// Its task.
         task: String,
     },
-    /// Causal tracing of a file of prompts that has no corrupted ones.
+    /// Causal tracing of a file of prompts without corrupted ones.
     #[error(
         "{task}: no row has a `corrupted` prompt, which causal tracing needs: add the column, or leave tracing out with --stages {stages}"
     )]
@@ -270,14 +270,14 @@ pub enum CliError {
     /// A study in parts.
     #[error(transparent)]
     Parts(#[from] PartsError),
-    /// A table that no study has.
+    /// An unknown table.
     #[error("there is no table `{name}`: `circuit-scaling tables` lists them all")]
     NoTable {
-        /// What was asked for.
+        /// The requested table.
         name: String,
     },
-    /// A manual page that cannot be made.
-    #[error("the manual page cannot be made: {0}")]
+    /// A manual page that cannot be written.
+    #[error("the manual page cannot be written: {0}")]
     Man(std::io::Error),
     /// Threads cannot be started.
     #[error("--threads {threads}: {source}")]
@@ -290,7 +290,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// That a model was not scanned on these tasks.
+    /// The error for a model that was not scanned on these tasks.
     pub fn not_scanned(model: &str, tasks: &[&str], folder: &Path) -> Self {
         let option = |task: &&str| format!("--task {}", task.replace('_', "-"));
         Self::NotScanned {
@@ -308,11 +308,11 @@ impl From<PromptError> for CliError {
     }
 }
 
-/// Bytes of a message that are shown: so many of its beginning, which names the file, and of its end, which names the fix.
+/// Number of bytes of a message to show: of its start, which names the file, and of its end, which names the fix.
 const SHOWN: (usize, usize) = (1200, 400);
 
-/// A message as one line, whatever text of a file it quotes: characters that move the cursor
-/// or reorder text are replaced, and the middle of a long one is left out.
+/// A message as one line, even if it quotes text from a file: characters that move the cursor or reorder text
+/// are replaced, and the middle of a long message is omitted.
 pub fn one_line(message: &impl Display) -> String {
     let moves = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let line: String =
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_message_is_one_line_whatever_it_quotes() {
         assert_eq!(one_line(&"a.json: no `é` here; fetch it"), "a.json: no `é` here; fetch it");
-        // A carriage return would write over what came before; an escape sequence might do anything.
+        // A carriage return would overwrite the line; an escape sequence might do anything.
         assert_eq!(one_line(&"a\r\n\u{1b}[2Jb\u{202e}c"), "a\u{fffd}\u{fffd}\u{fffd}[2Jb\u{fffd}c");
         for shift in 0..3 {
             let long = format!("file: {}{}; fetch it", "x".repeat(shift), "é".repeat(9000));

@@ -1,4 +1,4 @@
-//! What a model's heads do for a task: scans, ablated sets and tracing of a [`Model`].
+//! Experiments on a [`Model`]'s heads for a task: scans, set ablation and tracing.
 
 use cs_analysis::ablation::{HeadSet, TaskOutcomes};
 use cs_analysis::head_id::HeadId;
@@ -17,14 +17,14 @@ use crate::left_out::left_out;
 use crate::model::{Model, Observer};
 use crate::scan_meta::scan_meta;
 
-/// What is asked of a model, and how: the options of `circuit-scaling scan`, with its defaults.
+/// A task and how to measure it: the options of `circuit-scaling scan`, with its defaults.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The task.
     pub task: Task,
-    /// Which prompts of it.
+    /// The options for drawing its prompts.
     pub prompts: PromptOptions,
-    /// What replaces an ablated head's output, and with how much memory.
+    /// What replaces an ablated head's output, and the memory limit.
     pub ablation: ScanOptions,
     /// Resamples of intervals and p-values.
     pub resampling: Resampling,
@@ -40,37 +40,37 @@ impl Setup {
     /// The same for a built-in task by name, or a task's file.
     ///
     /// # Errors
-    /// A name that is neither, or a file that holds no task.
+    /// A name that is neither, or a file without a valid task.
     pub fn of(task: &str) -> Result<Self, CliError> {
         Ok(Self::new(Task::load(task)?))
     }
 }
 
-/// A scan: what ablating each head does.
+/// The results of a scan.
 #[derive(Clone, Debug)]
 pub struct HeadScan {
-    /// Every head's Δ with its intervals and p-values; what `results/…_scan_<model>.json` holds.
+    /// Every head's Δ with its intervals and p-values; the contents of `results/…_scan_<model>.json`.
     pub file: ScanFile,
-    /// Logit differences of every prompt, with each head ablated and with none.
+    /// Logit differences of every prompt, with each head ablated and without ablation.
     pub per_prompt: PerPromptScan,
     /// The prompts, in the order of `per_prompt`.
     pub prompts: TokenizedPrompts,
-    /// What of the task took no part, a line each.
+    /// What was left out of the task, one line each.
     pub notes: Vec<String>,
 }
 
-/// Sets of heads that were ablated together.
+/// The results of set ablation.
 #[derive(Clone, Debug)]
 pub struct AblatedSets {
-    /// What every prompt gave under every set, and with none.
+    /// Outcomes of every prompt with every set ablated, and without ablation.
     pub outcomes: TaskOutcomes,
     /// The prompts, in the order of `outcomes`.
     pub prompts: TokenizedPrompts,
-    /// What of the task took no part, a line each.
+    /// What was left out of the task, one line each.
     pub notes: Vec<String>,
 }
 
-/// Heads that were traced.
+/// The results of tracing.
 #[derive(Clone, Debug)]
 pub struct TracedHeads {
     /// The heads, in the order of `trace`.
@@ -79,20 +79,21 @@ pub struct TracedHeads {
     pub trace: TaskTrace,
     /// The pairs, in the order of `trace`.
     pub pairs: TracingPairs,
-    /// What of the task took no part, a line each.
+    /// What was left out of the task, one line each.
     pub notes: Vec<String>,
 }
 
 impl Model {
-    /// The prompts that the model is asked.
+    /// The prompts for the model.
     ///
     /// # Errors
-    /// Too few names that the model's tokenizer takes for one token, or options that the task does not allow.
+    /// Too few names that are single tokens for the model's tokenizer, or options that the task does not
+    /// support.
     pub fn prompts(&self, setup: &Setup) -> Result<TokenizedPrompts, CliError> {
         Ok(self.ask(setup)?.1)
     }
 
-    /// The prompts, as text and as tokens, and what of the task takes no part.
+    /// The prompts, as text and as tokens, and what was left out of the task.
     fn ask(&self, setup: &Setup) -> Result<(PromptSet, TokenizedPrompts, Vec<String>), CliError> {
         self.tokenizer()?;
         let set = PromptSet::resolve(&setup.task, &setup.prompts, &[&self.handle])?;
@@ -100,8 +101,8 @@ impl Model {
         Ok((set, prompts, notes))
     }
 
-    /// Ablates each of `heads`, or every head, by itself. The numbers are those of `circuit-scaling scan` with the same
-    /// options, to the bit.
+    /// Ablates each of `heads`, or every head, individually. The results are bit-identical to `circuit-scaling scan`
+    /// with the same options.
     ///
     /// # Errors
     /// Those of [`Self::prompts`]; a head that the model does not have; prompts without references under mean and resample
@@ -125,7 +126,7 @@ impl Model {
     /// Ablates each of `sets` of (layer, head) together, on the prompts of one split.
     ///
     /// # Errors
-    /// As [`Self::scan`].
+    /// See [`Self::scan`].
     pub fn ablate(
         &self,
         setup: &Setup,
@@ -140,10 +141,11 @@ impl Model {
         Ok(AblatedSets { outcomes, prompts: prompts.restricted_to(split), notes })
     }
 
-    /// Patches a stream of each of `heads`, or of every head, by itself from clean into corrupted prompts of one split.
+    /// Patches a stream of each of `heads`, or of every head, individually from clean into corrupted runs, on one
+    /// split.
     ///
     /// # Errors
-    /// As [`Self::scan`]; prompts without corrupted twins of equal length.
+    /// As [`Self::scan`]; prompts without corrupted versions of equal length.
     pub fn trace(
         &self,
         setup: &Setup,

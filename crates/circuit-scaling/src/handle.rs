@@ -1,4 +1,4 @@
-//! A model that a command works on: from the name a user gives to a checkpoint ready to load.
+//! A command's model: from the user's name for it to a checkpoint that is ready to load.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -6,9 +6,11 @@ use std::path::Path;
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
 use cs_circuits::scan::ScanOptions;
 use cs_engine::decoder::Decoder;
-use cs_engine::{Compute, Halves, Options};
+use cs_engine::{Compute, EngineError, Halves, Options};
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
+#[cfg(doc)]
+use cs_model::error::LoadError;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
 
@@ -25,26 +27,28 @@ pub struct ModelHandle {
     pub hf_name: String,
     /// Family in tables.
     pub family: String,
-    /// The commit on the Hub that its files belong to.
+    /// The commit of its files on the Hub.
     pub commit: Option<String>,
-    /// Its files, read as far as their headers.
+    /// Its files, of which the headers have been read.
     pub info: ModelInfo,
-    /// What it runs on: the processor, unless a command says otherwise.
+    /// The device it runs on: the CPU, unless a command says otherwise.
     pub compute: Compute,
+    /// Where remarks about its place on the device are shown.
+    display: Option<Display>,
     tokenizer: Option<Tokenizer>,
 }
 
 impl ModelHandle {
-    /// How the `hf_name` of a shipped miniature begins.
+    /// Prefix of a bundled miniature's `hf_name`.
     pub const BUILT_IN: &str = "built-in/";
-    /// How the `hf_name` of a model that the caller had in memory begins.
+    /// Prefix of the `hf_name` of a model from the caller's memory.
     pub const IN_MEMORY: &str = "in-memory/";
 
-    /// The model of this name: a shipped miniature, else a folder, else a model of the Hub that is in the cache
-    /// ([`crate::downloads::fetch`] brings it there).
+    /// The model with this name: a bundled miniature, else a folder, else a Hub model in the cache
+    /// ([`crate::downloads::fetch`] downloads it).
     ///
     /// # Errors
-    /// An unknown name, a model that is not in the cache, or files that do not hold a checkpoint of a supported architecture.
+    /// An unknown name, a model that is not in the cache, or files that are not a checkpoint of a supported architecture.
     pub fn open(name: &str, display: Display) -> Result<Self, CliError> {
         let handle = Self::find(name)?;
         handle.tokenizer()?;
@@ -52,15 +56,15 @@ impl ModelHandle {
         Ok(handle)
     }
 
-    /// What a user should know about the files, a line each.
+    /// Remarks for the user about the files, one line each.
     pub fn notes(&self) -> impl Iterator<Item = &String> {
         self.info.checkpoint.notes().iter().chain(self.tokenizer.iter().flat_map(Tokenizer::notes))
     }
 
-    /// As [`Self::open`], but for a model that need not have a tokenizer, and without showing its notes.
+    /// Like [`Self::open`], but the model need not have a tokenizer, and its notes are not shown.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// See [`Self::open`].
     pub fn find(name: &str) -> Result<Self, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             let hf_name = format!("{}{}", Self::BUILT_IN, miniature.name);
@@ -74,16 +78,16 @@ impl ModelHandle {
         let files = ModelFiles::folder(&snapshot.folder)?;
         let family = on_hub.known.map(|known| known.family);
         let mut handle = Self::from_files(&files, on_hub.id.to_owned(), family)?;
-        // The folder is called after the commit.
+        // The folder is named after the commit.
         handle.name = on_hub.name();
         handle.commit = Some(snapshot.commit);
         Ok(handle)
     }
 
-    /// The model of these files; `family` is the one in tables where it is not the architecture's own.
+    /// The model with these files; `family` overrides the architecture's family name in tables.
     ///
     /// # Errors
-    /// Files that do not hold a checkpoint of a supported architecture.
+    /// Files that are not a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles, hf_name: String, family: Option<&str>) -> Result<Self, CliError> {
         let mut info = ModelInfo::open(files)?;
         let tokenizer = info.tokenizer.take();
@@ -95,14 +99,15 @@ impl ModelHandle {
             commit: None,
             info,
             compute: Compute::cpu(),
+            display: None,
             tokenizer,
         })
     }
 
-    /// The names in tables of several models, which must be different; without any, the shipped ones. No file is read for it.
+    /// The names in tables of several models, which must be different; by default the bundled ones. Reads no file.
     ///
     /// # Errors
-    /// A name that is neither a model's nor a folder's; two models of one name.
+    /// A name that is neither a model nor a folder; two models with the same name.
     pub fn names(given: &[String]) -> Result<Vec<String>, CliError> {
         if given.is_empty() {
             return Ok(MINIATURES.iter().map(|m| m.name.to_owned()).collect());
@@ -114,7 +119,7 @@ impl ModelHandle {
         }
     }
 
-    /// The name that [`Self::find`] gives a model.
+    /// A model's name as from [`Self::find`].
     fn name_of(name: &str) -> Result<String, CliError> {
         if let Some(miniature) = miniatures::find(name) {
             return Ok(miniature.name.to_owned());
@@ -125,7 +130,7 @@ impl ModelHandle {
         Ok(on_hub(name)?.name())
     }
 
-    /// Opens several models, which must have different names; without any names, the shipped ones.
+    /// Opens several models, which must have different names; by default the bundled ones.
     ///
     /// # Errors
     /// As [`Self::open`] and [`Self::names`].
@@ -135,10 +140,10 @@ impl ModelHandle {
         given.iter().map(|name| Self::open(name, display)).collect()
     }
 
-    /// The same, downloaded if need be, once those that are here have been found to be models.
+    /// The same, but downloads missing models after checking the local ones.
     ///
     /// # Errors
-    /// As [`Self::open_all`]; a model that cannot be had.
+    /// As [`Self::open_all`]; a model that cannot be downloaded.
     pub fn fetch_all(given: &[String], display: Display) -> Result<Vec<Self>, CliError> {
         Self::names(given)?;
         if given.iter().any(|name| HubName::parse(name).is_some()) {
@@ -152,12 +157,17 @@ impl ModelHandle {
     /// Says what models run on from now on, and which of them a card that the program chose does not take.
     pub fn run_on(handles: &mut [Self], compute: &Compute, display: Display) {
         for handle in handles {
-            let (compute, why) = compute.for_model(handle.spec());
-            if let Some(why) = why {
-                display.note(&format!("{} runs on the processor: {why}", handle.name));
-            }
-            handle.compute = compute;
+            handle.choose(compute).iter().for_each(|line| display.note(line));
+            handle.display = Some(display);
         }
+    }
+
+    /// Says what the model runs on from now on; a line where that is the processor, since a card that the program chose does not take
+    /// it.
+    pub fn choose(&mut self, compute: &Compute) -> Option<String> {
+        let (compute, why) = compute.for_model(self.spec());
+        self.compute = compute;
+        why.map(|why| format!("{} runs on the processor: {why}", self.name))
     }
 
     /// How heads are ablated, where the memory that may be used is the device's: what is free on a card bounds a run there, and
@@ -184,16 +194,31 @@ impl ModelHandle {
         each * self.info.checkpoint.n_params()
     }
 
-    /// Loads the weights to where the model runs.
+    /// Checks that the host has the memory that loading the weights onto the model's device takes.
     ///
     /// # Errors
-    /// Weights that are not finite, a file that can no longer be read, or a device that does not take them.
-    pub fn load(&self) -> Result<Decoder, CliError> {
-        let decoder = Decoder::new(self.spec().clone(), cs_engine::load(&self.info.checkpoint)?);
-        Ok(decoder.on(&self.compute)?)
+    /// [`LoadError::Memory`]
+    pub fn check_memory(&self) -> Result<(), CliError> {
+        Ok(cs_engine::check_memory(&self.info.checkpoint, &self.compute)?)
     }
 
-    /// The weights, loaded when they are first asked for.
+    /// Loads the weights onto the model's device.
+    ///
+    /// # Errors
+    /// Weights that are not finite, a file that can no longer be read, or a device that cannot hold them.
+    pub fn load(&self) -> Result<Decoder, CliError> {
+        let loaded = Decoder::load(self.spec().clone(), &self.info.checkpoint, &self.compute);
+        let decoder = loaded.map_err(|error| match error {
+            EngineError::Load(error) => CliError::Load(error),
+            error => error.into(),
+        })?;
+        if let (Some(display), Some(note)) = (self.display, decoder.note()) {
+            display.note(&format!("{}: {note}", self.name));
+        }
+        Ok(decoder)
+    }
+
+    /// The weights, loaded on first use.
     pub fn lazy(&self) -> LazyDecoder<'_> {
         LazyDecoder { handle: self, loaded: OnceCell::new() }
     }
@@ -233,7 +258,7 @@ impl LazyDecoder<'_> {
     /// The loaded model.
     ///
     /// # Errors
-    /// As [`ModelHandle::load`].
+    /// See [`ModelHandle::load`].
     pub fn get(&self) -> Result<&Decoder, CliError> {
         match self.loaded.get() {
             Some(decoder) => Ok(decoder),

@@ -1,4 +1,4 @@
-//! What of a task takes no part, in words: nothing is left out in silence.
+//! Reports what is left out of a task: nothing is skipped silently.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use cs_analysis::words::counted;
 use cs_circuits::prompts::PromptSet;
 use cs_circuits::task::Task;
 
-/// Rows or words that are listed by name.
+/// Maximum number of rows or words listed by name.
 const LISTED: usize = 8;
 
-/// Which words, or rows and columns of a file, take no part, a line each.
+/// The words, or rows and columns of a file, that are left out, one line each.
 pub fn left_out(task: &Task, prompts: &PromptSet) -> Vec<String> {
     let name = task.name();
     let mut lines = Vec::new();
@@ -20,7 +20,7 @@ pub fn left_out(task: &Task, prompts: &PromptSet) -> Vec<String> {
         let more = names.len().saturating_sub(listed.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         lines.push(format!(
-            "{name}: {} left out, where an answer or word is not one token: {}{more}; {}, {}",
+            "{name}: {} left out, because an answer or word is not one token: {}{more}; {}, {}",
             counted(names.len(), one, many),
             listed.join(", "),
             first.models.join(", "),
@@ -29,11 +29,11 @@ pub fn left_out(task: &Task, prompts: &PromptSet) -> Vec<String> {
     }
     let Task::Rows(file) = task else { return lines };
     if !file.unused_columns.is_empty() {
-        lines.push(format!("{name}: columns that are not used: {}", file.unused_columns.join(", ")));
+        lines.push(format!("{name}: unused columns: {}", file.unused_columns.join(", ")));
     }
     if let Some(limit) = prompts.limit {
         lines.push(format!(
-            "{name}: {limit} of {} in the file asked (--prompts)",
+            "{name}: {limit} of {} in the file used (--prompts)",
             counted(file.n_rows, "prompt", "prompts")
         ));
     }

@@ -1,8 +1,8 @@
 //! Circuit-Scaling: what every attention head of a transformer does for a task.
 //!
-//! Two front doors. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling --help`).
-//! [`prelude`] is for programs of your own: a model, its logits with heads edited, its activations, and scans, ablated sets
-//! and tracing on a task.
+//! There are two entry points. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling
+//! --help`). [`prelude`] is for your own programs: a model, its logits with edited heads, its activations, and scans, set
+//! ablation and tracing on a task.
 
 #![forbid(unsafe_code)]
 
@@ -38,17 +38,18 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use args::{Cli, Command};
+use args::{Cli, Command, TableArgs};
 use error::CliError;
 use progress::{Display, Mode};
+use study_file::StudyFile;
 
 /// The whole program, from the arguments of the process to its exit code.
 pub fn main() -> ExitCode {
     run_with(std::env::args_os()).into()
 }
 
-/// The whole program with these arguments, of which the first is its own name: its exit code, 0 where all went well. Help, and
-/// arguments that do not parse, end the process.
+/// Runs the whole program with these arguments, of which the first is its own name, and returns its exit code, 0 on success.
+/// Help, and arguments that do not parse, exit the process.
 pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     complete::answer(&args);
@@ -73,7 +74,7 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// An error of the command line, with what may be meant where a folder stands without its option.
+/// Adds a tip to an error of the command line if a folder was given without its option.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let stray = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text.clone(),
@@ -99,23 +100,24 @@ fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<String, CliError> {
     let display = Display { mode, verbose: cli.verbose, whole: None, share: None };
     let options = matches.subcommand().map(|(_, options)| options);
     let is_given = |id: &str| options.is_some_and(|m| m.value_source(id) == Some(ValueSource::CommandLine));
+    let tables = |args: &TableArgs| StudyFile::of_tables(args, is_given);
     match &cli.command {
         Command::Run(args) => commands::run::run(args, is_given, display),
         Command::Scan(args) => commands::scan::scan(args, display),
-        Command::Joint(args) => commands::tables::joint(args, display),
-        Command::Classify(args) => commands::tables::classify(args, display),
-        Command::Summarize(args) => commands::tables::summarize(args, display),
-        Command::Heroes(args) => commands::tables::heroes(args, display),
-        Command::Correlate(args) => commands::tables::correlate(args, display),
-        Command::Transfer(args) => commands::tables::transfer(args, display),
+        Command::Joint(args) => commands::tables::joint(&tables(args)?, display),
+        Command::Classify(args) => commands::tables::classify(&tables(args)?, display),
+        Command::Summarize(args) => commands::tables::summarize(&tables(args)?, display),
+        Command::Heroes(args) => commands::tables::heroes(&tables(args)?, display),
+        Command::Correlate(args) => commands::tables::correlate(&tables(args)?, display),
+        Command::Transfer(args) => commands::tables::transfer(&tables(args)?, display),
         Command::Analyze(args) => commands::tables::analyze(args, display),
         Command::Compare(args) => commands::compare::compare(args, display),
         Command::Trace(args) => commands::trace::trace(args, display),
         Command::Ablate(args) => commands::ablate::ablate(args, display),
         Command::Attend(args) => commands::attend::attend(args, display),
-        Command::Plot(args) => commands::presentation::plot(args, display),
-        Command::Notes(args) => commands::presentation::notes(args, display),
-        Command::Report(args) => commands::presentation::report(args, display),
+        Command::Plot(args) => commands::presentation::plot(args, &tables(&args.tables)?, display),
+        Command::Notes(args) => commands::presentation::notes(&tables(args)?, display),
+        Command::Report(args) => commands::presentation::report(&tables(args)?, display),
         Command::Inspect(args) => commands::inspect::inspect(args, display),
         Command::Predict(args) => commands::predict::predict(args, display),
         Command::Plan(args) => commands::plan::plan(args, is_given, display),

@@ -1,4 +1,4 @@
-//! What parts of a study found on other machines, for the stages that would have to run models to find it.
+//! Results of a study's parts from other machines, for the stages that would otherwise run models.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ type Of = (String, String);
 /// Results by model and task.
 #[derive(Default)]
 pub struct Measured {
-    /// What they were computed on.
+    /// The device that computed them.
     device: Option<String>,
     attention: HashMap<Of, TaskAttention>,
     /// By model.
@@ -25,7 +25,7 @@ pub struct Measured {
     traces: HashMap<Of, Traces>,
     /// On all held-out prompts.
     sets: HashMap<Of, Sets>,
-    /// On the subsample that random sets are run on.
+    /// On the subsample for random sets.
     random_sets: HashMap<Of, Sets>,
 }
 
@@ -39,19 +39,19 @@ struct Traces {
 
 /// Ablated sets.
 pub struct Sets {
-    /// Nothing ablated.
+    /// Without ablation.
     pub base: Outcome,
     /// Outcomes by set.
     pub outcomes: HashMap<HeadSet, Outcome>,
 }
 
 impl Measured {
-    /// Results that are to come from parts which were computed on `device`.
+    /// An empty collection for parts computed on `device`.
     pub fn on(device: Option<String>) -> Self {
         Self { device, ..Self::default() }
     }
 
-    /// Checks that what parts did not find can be found here.
+    /// Checks that missing results can be computed here.
     ///
     /// # Errors
     /// [`PartsError::Device`]
@@ -63,7 +63,7 @@ impl Measured {
         }
     }
 
-    /// Adds what a part found of attention.
+    /// Adds a part's attention results.
     pub fn add_attention(&mut self, of: Of, attention: TaskAttention) {
         self.attention.insert(of, attention);
     }
@@ -84,7 +84,7 @@ impl Measured {
         traces.influences.extend(influences);
     }
 
-    /// Adds ablated sets; `is_subsample` tells on which prompts.
+    /// Adds ablated sets; `is_subsample` says on which prompts.
     pub fn add_sets(
         &mut self,
         (of, is_subsample): (Of, bool),
@@ -121,7 +121,7 @@ impl Measured {
         })
     }
 
-    /// What is known of a model's sets on the held-out prompts of a task, or on its subsample.
+    /// The known results of a model's sets on the held-out prompts of a task, or on its subsample.
     pub fn sets(&self, model: &str, task: &str, is_subsample: bool) -> Option<&Sets> {
         let sets = if is_subsample { &self.random_sets } else { &self.sets };
         sets.get(&(model.to_owned(), task.to_owned()))

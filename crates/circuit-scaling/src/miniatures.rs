@@ -1,8 +1,8 @@
-//! The trained miniature models, compiled into the program so that it does its whole job from any folder.
+//! The trained miniature models, compiled into the program so that it works without any files.
 
 use cs_model::ModelFiles;
 
-/// One shipped model.
+/// One bundled model.
 pub struct Miniature {
     /// Short name.
     pub name: &'static str,
@@ -36,7 +36,7 @@ macro_rules! miniatures {
     };
 }
 
-/// All shipped models, family by family, smallest first. A `static`: of a constant, each use would carry the files once more.
+/// All bundled models by family, smallest first. It is a `static` because each use of a constant would embed the files again.
 pub static MINIATURES: &[Miniature] = miniatures! {
     "gpt2": "mini-gpt2-s" "mini-gpt2-m" "mini-gpt2-l";
     "pythia": "mini-pythia-s" "mini-pythia-m" "mini-pythia-l";
@@ -44,7 +44,7 @@ pub static MINIATURES: &[Miniature] = miniatures! {
     "gpt-neo": "mini-gpt-neo-s" "mini-gpt-neo-m" "mini-gpt-neo-l";
 };
 
-/// The shipped model of this name, whatever the case of its letters.
+/// The bundled model with this name, ignoring case.
 pub fn find(name: &str) -> Option<&'static Miniature> {
     MINIATURES.iter().find(|m| m.name.eq_ignore_ascii_case(name))
 }

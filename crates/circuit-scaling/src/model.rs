@@ -1,12 +1,13 @@
-//! A model to ask: tokens, logits with edits, and activations. [`crate::experiment`] asks it about tasks.
+//! A loaded model: tokens, logits with edits, and activations. [`crate::experiment`] runs tasks on it.
 
 use std::ops::ControlFlow;
 
 use cs_analysis::head_id::HeadId;
 use cs_circuits::scan::check_heads;
 use cs_engine::decoder::Decoder;
+use cs_engine::device::unused_cards;
 use cs_engine::intervention::Branch;
-use cs_engine::{Compute, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
+use cs_engine::{Compute, Device, DeviceChoice, Options, Precision, Progress, Reading, Receiver};
 use cs_model::ModelFiles;
 use cs_model::spec::ModelSpec;
 use cs_model::tokenizer::Tokenizer;
@@ -17,7 +18,7 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::{Display, Mode};
 
-/// Is told how far a computation is, and may stop it.
+/// Receives the progress of a computation and may stop it.
 pub type Observer<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// An [`Observer`] that does nothing: `&mut silent`.
@@ -29,49 +30,75 @@ pub fn silent(_: Progress) -> ControlFlow<()> {
 pub struct Model {
     pub(crate) handle: ModelHandle,
     pub(crate) decoder: Decoder,
+    device_notes: Vec<String>,
 }
 
 impl Model {
-    /// The model of this name: a shipped miniature, a folder with a checkpoint, a published model or a Hugging Face id, with
-    /// `@` and a revision if need be. Downloaded where it is not in the Hugging Face cache.
+    /// The model with this name, on the CPU: a bundled miniature, a checkpoint folder, a published model or a Hugging Face id,
+    /// optionally with `@` and a revision. Downloads it if it is not in the Hugging Face cache.
     ///
     /// # Errors
-    /// A name that means nothing, a download that fails, files that do not hold a checkpoint of a supported architecture.
+    /// An unknown name, a failed download, or files that are not a checkpoint of a supported architecture.
     pub fn load(name: &str) -> Result<Self, CliError> {
-        // Bars of downloads show themselves on terminals only.
+        Self::load_on(name, &DeviceChoice::Only(Device::Cpu), None)
+    }
+
+    /// Like [`Self::load`], on a device: parameters go there straight from their files. Without a precision, the device's default.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; a device that is unavailable or cannot hold the model, or an unsupported precision.
+    pub fn load_on(
+        name: &str,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        // Download bars are only shown on terminals.
         downloads::fetch(
             &[name.to_owned()],
             Display { mode: Mode::Bars, verbose: false, whole: None, share: None },
         )?;
-        let handle = ModelHandle::find(name)?;
-        let decoder = handle.load()?;
-        Ok(Self { handle, decoder })
+        Self::place(ModelHandle::find(name)?, device, precision)
     }
 
-    /// A model whose files or parameters the caller has; it keeps no hold of them.
+    /// Loads a model to a device.
+    fn place(
+        mut handle: ModelHandle,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        let compute = Compute::choose(device, precision)?;
+        let unused = *device == DeviceChoice::Auto && !compute.is_card();
+        let mut device_notes = if unused { unused_cards() } else { vec![] };
+        device_notes.extend(handle.choose(&compute));
+        let decoder = handle.load()?;
+        device_notes.extend(decoder.note().map(str::to_owned));
+        Ok(Self { handle, decoder, device_notes })
+    }
+
+    /// A model on the CPU from the caller's files or parameters, which it does not retain.
     ///
     /// # Errors
-    /// Files that do not hold a checkpoint of a supported architecture.
+    /// Files that are not a checkpoint of a supported architecture.
     pub fn from_files(files: &ModelFiles) -> Result<Self, CliError> {
-        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
-        let mut handle = ModelHandle::from_files(files, hf_name, None)?;
-        let decoder = handle.load()?;
-        handle.info.checkpoint.let_go();
-        Ok(Self { handle, decoder })
+        Self::from_files_on(files, &DeviceChoice::Only(Device::Cpu), None)
     }
 
-    /// The same model, run on a device: its parameters are copied there. Without a precision, the device's own.
+    /// Like [`Self::from_files`], on a device. Without a precision, the device's default.
     ///
     /// # Errors
-    /// A device that is not here or does not take the model, or a precision that it has not.
-    pub fn on(self, device: &DeviceChoice, precision: Option<Precision>) -> Result<Self, CliError> {
-        let Self { mut handle, decoder } = self;
-        handle.compute = Compute::choose(device, precision)?;
-        let decoder = decoder.on(&handle.compute)?;
-        Ok(Self { handle, decoder })
+    /// As [`Self::from_files`]; a device that is unavailable or cannot hold the model, or an unsupported precision.
+    pub fn from_files_on(
+        files: &ModelFiles,
+        device: &DeviceChoice,
+        precision: Option<Precision>,
+    ) -> Result<Self, CliError> {
+        let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
+        let mut model = Self::place(ModelHandle::from_files(files, hf_name, None)?, device, precision)?;
+        model.handle.info.checkpoint.let_go();
+        Ok(model)
     }
 
-    /// What it runs on.
+    /// The device it runs on.
     pub fn compute(&self) -> &Compute {
         self.decoder.compute()
     }
@@ -91,7 +118,7 @@ impl Model {
         &self.handle.family
     }
 
-    /// Parameters; a tied unembedding counts once.
+    /// Number of parameters; a tied unembedding counts once.
     pub fn n_params(&self) -> usize {
         self.handle.info.checkpoint.n_params()
     }
@@ -101,9 +128,14 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// What a user should know about the model's files, a line each.
-    pub fn notes(&self) -> impl Iterator<Item = &String> {
-        self.handle.notes()
+    /// Remarks for the user about the model's files and its place on the device, one line each.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.handle.notes().map(String::as_str).chain(self.decoder.note())
+    }
+
+    /// What a user should know of where it runs, a line each: why not on a card that is here, or how it lies there.
+    pub fn device_notes(&self) -> &[String] {
+        &self.device_notes
     }
 
     /// What it computes.
@@ -111,7 +143,7 @@ impl Model {
         self.decoder.spec()
     }
 
-    /// Its tokenizer, which token ids do without.
+    /// Its tokenizer, which is not needed for prompts given as token ids.
     ///
     /// # Errors
     /// A model without one.
@@ -119,24 +151,25 @@ impl Model {
         self.handle.tokenizer()
     }
 
-    /// All heads, in order of layer and head.
+    /// All heads, ordered by layer and head.
     pub fn heads(&self) -> Vec<HeadId> {
         HeadId::all(self.spec().n_layers as u32, self.spec().n_heads as u32).collect()
     }
 
-    /// Token ids of a text, one BOS in front where the model has one.
+    /// Token ids of a text, starting with one BOS if the model has one.
     ///
     /// # Errors
-    /// A text that the tokenizer refuses, a model without one.
+    /// A text that the tokenizer rejects, or a model without a tokenizer.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
         Ok(self.tokenizer()?.encode_with_bos(text)?)
     }
 
-    /// Logits after each prompt's last token, with all `edits` in force: `[n_prompts]` of `[n_read]`, in the order of `read`
-    /// (token ids), or of the whole vocabulary. Each prompt is token ids, the BOS in front, as [`Self::tokens`] gives.
+    /// Logits at each prompt's last token, with all `edits` applied: `[n_prompts]` of `[n_read]`, in the order of `read`
+    /// (token ids), or of the whole vocabulary. Prompts are token ids, including BOS, as from [`Self::tokens`].
     ///
     /// # Errors
-    /// No prompts; a head, token or edit that the model does not have; sources or references that do not fit the prompts.
+    /// No prompts; a head, token or edit that the model does not have; sources or references that do not match the
+    /// prompts.
     pub fn logits(
         &self,
         prompts: &[Vec<u32>],
@@ -150,7 +183,7 @@ impl Model {
         let whole: Vec<u32> = (0..self.spec().d_vocab as u32).collect();
         let read = read.unwrap_or(&whole);
         asked.iter_mut().for_each(|prompt| prompt.read = read.to_vec());
-        // Without edits there is the plain run alone.
+        // Without edits there is only the plain run.
         let branches: Vec<Branch> = if edits.is_empty() { vec![] } else { vec![branch] };
         let branch = branches.first().map(|_| 0);
         let of = vec![Vec::new(); prompts.len()];
@@ -159,7 +192,7 @@ impl Model {
         Ok(logits.of)
     }
 
-    /// Refuses heads that the model does not have.
+    /// Rejects heads that the model does not have.
     ///
     /// # Errors
     /// The first of them.
@@ -170,7 +203,7 @@ impl Model {
     }
 }
 
-/// Keeps one run's logits and leaves the others.
+/// Records one run's logits and ignores the others.
 struct LogitsOf<'a> {
     branch: Option<usize>,
     n_read: usize,

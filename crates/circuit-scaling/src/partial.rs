@@ -1,4 +1,4 @@
-//! What a step has found so far, kept on disk.
+//! Partial results of a step, kept on disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::stop;
 
-/// What a step has found so far (of a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run goes on
-/// where it was.
+/// Partial results of a step (for a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run can
+/// resume.
 ///
 /// Every kind of device has a file of its own: results of different kinds are not mixed, and none is lost because a run went on
 /// elsewhere. It is the hash of the step's inputs as text and the kind, a line each, then the numbers as little-endian float32.
@@ -44,7 +44,7 @@ impl Partial {
             let end = rest.iter().position(|&byte| byte == b'\n')?;
             let known = numbers(&rest[end + 1..]);
             let share = known.iter().filter(|x| x.is_finite()).count() as f64 / known.len().max(1) as f64;
-            Some((String::from_utf8(rest[..end].to_vec()).ok()?, share))
+            (share > 0.0).then_some((String::from_utf8(rest[..end].to_vec()).ok()?, share))
         };
         let elsewhere = siblings(&own).filter(|path| *path != own).filter_map(of_other).collect();
         let next_write = Instant::now() + Duration::from_millis(500);
@@ -71,11 +71,11 @@ impl Partial {
         })
     }
 
-    /// Writes what is known now, unless it was written a moment ago: at most a fiftieth of the time goes into it.
+    /// Writes the current results, unless that was done a moment ago: it takes at most a fiftieth of the time.
     pub fn keep(&mut self, found: &[f32]) {
         let start = Instant::now();
         if self.is_due() {
-            // A disk that is full now may have room when the step is done; that write reports what goes wrong.
+            // A full disk may have room when the step is done; that write reports any error.
             let _ = self.save(found);
             self.next_write = Instant::now() + (50 * start.elapsed()).max(Duration::from_millis(500));
         }
@@ -86,10 +86,10 @@ impl Partial {
         Instant::now() >= self.next_write || stop::asked().is_some()
     }
 
-    /// Writes what is known now.
+    /// Writes the current results.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn save(&self, found: &[f32]) -> Result<(), CliError> {
         Ok(write_atomic(&self.path, |out| {
             out.write_all(self.head.as_bytes())?;

@@ -1,6 +1,6 @@
-//! What a program of your own needs: `use circuit_scaling::prelude::*`.
+//! Everything for your own programs: `use circuit_scaling::prelude::*`.
 //!
-//! A model and its tokens; logits, with heads edited or not:
+//! A model and its tokens; logits, with and without edited heads:
 //!
 //! ```
 //! use circuit_scaling::prelude::*;

@@ -13,9 +13,9 @@ use crate::stop;
 /// How progress is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Bars where standard error is a terminal, a line per finished step anywhere.
+    /// Bars if standard error is a terminal; always a line per finished step.
     Bars,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Nothing.
     Quiet,
@@ -26,29 +26,29 @@ pub enum Mode {
 pub struct Display {
     /// How.
     pub mode: Mode,
-    /// Say more about each step.
+    /// Print more about each step.
     pub verbose: bool,
-    /// What the whole run is expected to take, if it was counted.
+    /// The expected time of the whole run, if estimated.
     pub whole: Option<&'static Whole>,
-    /// Is told how much of a part of a study is done.
+    /// Receives the progress of a part of a study.
     pub share: Option<&'static Share>,
 }
 
-/// How much of something is done that is made of steps of known size.
+/// Progress of something that consists of steps of known size.
 #[derive(Default)]
 pub struct Share(Mutex<ShareOf>);
 
 #[derive(Default, Clone, Copy)]
 struct ShareOf {
-    /// What the steps before came to, and what the step under way will.
+    /// The size of earlier steps, and of the current step.
     before: f64,
     step: f64,
-    /// How much of that is done.
+    /// How much of the current step is done.
     done: f64,
 }
 
 impl Share {
-    /// A step begins, after steps that come to `before` of the whole, and comes to `step` of it.
+    /// Begins a step of size `step`, after steps with a total size of `before`.
     pub fn begin(&self, before: f64, step: f64) {
         *self.lock() = ShareOf { before, step, done: 0.0 };
     }
@@ -73,7 +73,7 @@ impl Share {
 pub struct Whole {
     steps: Vec<Step>,
     start: Instant,
-    /// The step under way, and when it began.
+    /// The current step, and when it began.
     now: Mutex<Option<(usize, Instant)>>,
 }
 
@@ -88,13 +88,13 @@ pub struct Step {
 }
 
 impl Whole {
-    /// Steps of which the first begins now.
+    /// Creates the steps; the first begins now.
     pub fn new(steps: Vec<Step>) -> Self {
         Self { steps, start: Instant::now(), now: Mutex::new(None) }
     }
 
-    /// Seconds that all steps will still take, while the part of one that is under way says that it takes `own` more; `None`
-    /// for a step that was not counted.
+    /// Remaining seconds of all steps, given that the current step expects to take `own` more; `None` for a step without an
+    /// estimate.
     fn seconds_left(&self, stage: &str, model: &str, own: f64) -> Option<f64> {
         let at = self.steps.iter().position(|step| step.stage == stage && step.model == model)?;
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +103,7 @@ impl Whole {
             _ => now.insert((at, Instant::now())).1,
         };
         let sum = |steps: &[Step]| steps.iter().map(|step| step.seconds).sum::<f64>();
-        // What is done tells how much slower or faster than expected this machine is today.
+        // The finished steps show how much slower or faster than expected this machine is.
         let expected = sum(&self.steps[..at]);
         let taken = (begun - self.start).as_secs_f64();
         let pace = if expected > 2.0 { taken / expected } else { 1.0 };
@@ -113,14 +113,14 @@ impl Whole {
 }
 
 impl Display {
-    /// A bar over so many `unit`s (heads, sets) of one model and task. It shows itself only on a terminal.
+    /// A bar over `total` units (heads, sets) of one model and task. It is only shown on a terminal.
     pub fn bar(self, stage: &'static str, model: &str, task: &str, total: u64, unit: &str) -> Bar {
         let target = match self.mode {
             Mode::Bars => ProgressDrawTarget::stderr(),
             Mode::Json | Mode::Quiet => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        // The bar takes what the terminal's width leaves.
+        // The bar takes the rest of the terminal's width.
         let template = format!("{{prefix}} {{wide_bar}} {{pos:>4}}/{{len}} {unit}  {{msg:36}}");
         bar.set_style(
             ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -154,7 +154,7 @@ impl Display {
         }
     }
 
-    /// A line on something that a user must know, said in quiet runs too.
+    /// A line that the user must see, also printed in quiet runs.
     pub fn warn(self, text: &str) {
         if matches!(self.mode, Mode::Quiet) {
             eprintln!("{text}");
@@ -162,7 +162,7 @@ impl Display {
         self.note(text);
     }
 
-    /// A line for those who asked for more.
+    /// A line for verbose output.
     pub fn detail(self, text: &str) {
         if self.verbose {
             self.note(text);
@@ -170,7 +170,7 @@ impl Display {
     }
 }
 
-/// A bar over the bytes of a file on its way.
+/// A bar for the download of a file.
 pub fn download_bar(display: Display, title: &str, bytes: u64) -> ProgressBar {
     let target = match display.mode {
         Mode::Bars => ProgressDrawTarget::stderr(),
@@ -198,8 +198,8 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Shows that `done` of `work` is done, as so many units' worth: heads of early layers are more work than others. Returns
-    /// whether to go on.
+    /// Shows that `done` of `work` is done, converted to units: heads of early layers are more work than others. Returns
+    /// whether to continue.
     pub fn advance(&self, done: u64, work: u64) -> ControlFlow<()> {
         let share = done as f64 / work.max(1) as f64;
         if let Some(of_part) = self.share {
@@ -229,7 +229,7 @@ impl Bar {
         stop::check()
     }
 
-    /// Ends the bar and returns the seconds since it was shown.
+    /// Removes the bar and returns the seconds since it was shown.
     pub fn finish(self) -> f64 {
         self.bar.finish_and_clear();
         self.start.elapsed().as_secs_f64()
@@ -247,7 +247,7 @@ mod tests {
             Whole::new(vec![step("scan", "a", 10.0), step("scan", "b", 20.0), step("ablate", "a", 30.0)]);
         let left = |stage, model, own| whole.seconds_left(stage, model, own);
         assert!((left("scan", "a", 1.0).unwrap() - 60.0).abs() < 0.5);
-        // A step that is slower than was expected says so itself.
+        // A step that is slower than expected reports its own time.
         assert!((left("scan", "a", 100.0).unwrap() - 150.0).abs() < 0.5);
         // Ten seconds' worth were done in no time: the rest will be as fast.
         assert!(left("scan", "b", 3.0).unwrap() < 3.5);

@@ -1,4 +1,4 @@
-//! What a scan's files say of where its numbers come from.
+//! The provenance in a scan's files.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use cs_circuits::scan::ScanOptions;
 
 use crate::handle::ModelHandle;
 
-/// The option under which results keep the commit on the Hub that a model's files belong to.
+/// The option under which results record the commit of a model's files on the Hub.
 pub const COMMIT: &str = "commit";
 
-/// The description of a scan of `only_heads`, or of all heads, before its first number.
+/// The description of a scan of `only_heads`, or of all heads, before it runs.
 pub fn scan_meta(
     handle: &ModelHandle,
     prompts: &PromptSet,

@@ -1,35 +1,34 @@
-//! Signals that ask the program to end. What runs a model looks for them at its next step, keeps what it found, and ends; what
-//! takes longer than [`GRACE`] is ended, which loses nothing that was kept before.
+//! Signals that stop the program. Model runs check for them at every step, save their results and end; anything that takes
+//! longer than [`GRACE`] is killed, which loses nothing that was saved before.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// Exit code after `SIGTERM`: the one with which Grid Engine puts a job back into its queue, and on which the job scripts of
-/// `circuit-scaling slurm` do so.
+/// Exit code after `SIGTERM`: it makes Grid Engine, and the job scripts of `circuit-scaling slurm`, requeue the job.
 pub const REQUEUE: u8 = 99;
-/// Exit code after Ctrl-C, as shells give it.
+/// Exit code after Ctrl-C, as in shells.
 const INTERRUPTED: u8 = 130;
-/// Time to keep what was found: schedulers give 30 seconds or more between `SIGTERM` and the end.
+/// Time to save results: schedulers allow 30 seconds or more between `SIGTERM` and the end.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// What is said when the program ends on a signal.
+/// The message when the program ends on a signal.
 pub const MESSAGE: &str = "stopped: what was found so far is kept, and the same command goes on from there";
 
-/// The exit code that a signal asks for; 0 where none came.
+/// The exit code requested by a signal; 0 if none was received.
 static ASKED: AtomicU8 = AtomicU8::new(0);
 
-/// The exit code to end with, where a signal asked for the end.
+/// The exit code to end with, if a signal was received.
 pub fn asked() -> Option<u8> {
     Some(ASKED.load(Ordering::Relaxed)).filter(|&code| code != 0)
 }
 
-/// Whether to go on.
+/// Whether to continue.
 pub fn check() -> ControlFlow<()> {
     if asked().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Listens for `SIGINT` and `SIGTERM` from now on. A second one ends the program at once.
+/// Starts listening for `SIGINT` and `SIGTERM`. A second signal ends the program at once.
 #[cfg(unix)]
 pub fn watch() {
     use signal_hook::consts::{SIGINT, SIGTERM};
@@ -53,6 +52,6 @@ pub fn watch() {
     });
 }
 
-/// On other systems the program is ended by the system; what was kept before stays.
+/// On other systems the system ends the program; results saved before are kept.
 #[cfg(not(unix))]
 pub fn watch() {}

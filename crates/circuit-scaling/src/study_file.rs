@@ -1,7 +1,7 @@
-//! `study.toml`: a study's choices in a file, to be repeated or changed.
+//! `study.toml`: a study's settings in a file, to repeat or change it.
 //!
-//! Every field may be left out and then has the command line's default; what the command line states itself wins.
-//! Threads and memory are not among them: they change no result.
+//! Every field is optional and defaults to the command line's default; options on the command line take
+//! precedence. Threads and memory are not included, since they change no result.
 
 use std::fmt::Display;
 use std::fs;
@@ -14,7 +14,7 @@ use cs_circuits::task::Task;
 use cs_circuits::toml_error;
 use serde::{Deserialize, Serialize};
 
-use crate::args::{RunArgs, Stage, at_least_one, threshold};
+use crate::args::{RunArgs, Stage, TableArgs, at_least_one, threshold};
 use crate::effort::{Effort, random_prompts, random_sets, resamples};
 use crate::error::CliError;
 use crate::handle::ModelHandle;
@@ -47,33 +47,38 @@ pub struct StudyFile {
     pub tau: Option<f64>,
     /// Hero heads per model and category.
     pub top_k: Option<usize>,
-    /// Pairs of tasks to compare, `A:B`; left out where they are those that a study has by itself.
+    /// Pairs of tasks to compare, `A:B`; omitted if they are the defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contrast: Option<Vec<String>>,
     /// `all`, or `BASE:TARGET` pairs.
     pub pairs: Option<Vec<String>>,
-    /// Random sets of each kind and size, at most, that sets of hero heads are compared with.
+    /// Maximum number of random sets of each kind and size.
     pub random_sets: Option<usize>,
-    /// Prompts of each task, at most, that random sets are run on.
+    /// Maximum number of prompts per task on which random sets are run.
     pub random_prompts: Option<u32>,
     /// Bootstrap resamples of the prompts.
     pub resamples: Option<u32>,
-    /// What models run on: `cpu`, `cuda`, …; left out where the program may choose.
+    /// What models run on: `cpu`, `cuda`, …; omitted if the program may choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// `f32`, `split` or `half`; left out where it is the device's own.
+    /// `f32`, `split` or `half`; omitted if it is the device's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
     /// Stages, in any order.
     pub stages: Option<Vec<String>>,
 }
 
+/// A field whose value is refused.
+fn bad_field(path: &Path, field: &str, problem: String) -> CliError {
+    CliError::StudyFile { path: path.to_owned(), place: format!("`{field}`"), problem }
+}
+
 impl StudyFile {
-    /// Puts tasks into the order in which `study.toml` of a study's folder names them, those that it does not name behind; without
-    /// such a file they stay as they are.
+    /// Sorts tasks in the order of the study folder's `study.toml`, followed by tasks that it does not name; without such a file
+    /// the order is unchanged.
     pub fn order_tasks(folder: &Path, tasks: &mut [String]) {
         let stated = Self::read(&folder.join("study.toml")).unwrap_or_default().tasks.unwrap_or_default();
-        // A file of a task may lie elsewhere by now; most are named as their task is.
+        // A task's file may have moved; most are named like their task.
         let stem = |given: &str| Path::new(given).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = |given: &String| match Task::load(given) {
             Ok(task) => task.name().to_owned(),
@@ -96,39 +101,37 @@ impl StudyFile {
         })
     }
 
-    /// Puts the file's choices into `args`, but for those that `is_given` on the command line (by their field's name).
+    /// Sets the file's options in `args`, except those for which `is_given` is true on the command line (by field
+    /// name).
     ///
     /// # Errors
-    /// A value that the option of that name would refuse.
+    /// A value that the option of that name would reject.
     pub fn fill(
         self,
         path: &Path,
         args: &mut RunArgs,
         is_given: impl Fn(&str) -> bool,
     ) -> Result<(), CliError> {
-        let bad = |field: &str, problem: String| CliError::StudyFile {
-            path: path.to_owned(),
-            place: format!("`{field}`"),
-            problem,
-        };
+        let bad = |field: &str, problem: String| bad_field(path, field, problem);
+        self.fill_tables(path, &mut args.tables, &is_given)?;
         fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
             text.parse().map_err(|error: T::Err| error.to_string())
         }
-        /// Overwrites `to` by the value of the file, if there is one.
+        /// Overwrites `to` with the file's value, if there is one.
         fn put<T>(to: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *to = value;
             }
         }
-        let (measure, tables) = (&mut args.measure, &mut args.tables);
+        let measure = &mut args.measure;
         let unless_given = |field: &str| !is_given(field);
-        // An effort on the command line takes the place of what the file's effort came to.
+        // An effort on the command line overrides the numbers from the file's effort.
         let unless_effort = |field: &str| !is_given(field) && !is_given("effort");
         put(&mut measure.models, self.models.filter(|_| unless_given("models")));
         put(&mut args.tasks, self.tasks.filter(|_| unless_given("tasks")));
         let sets = &mut args.sets;
         put(&mut measure.seed, self.seed.filter(|_| unless_given("seed")));
-        // Numbers are read as the options of their names read them.
+        // Numbers are parsed like the options of the same names.
         if let Some(n) = self.prompts.filter(|_| unless_effort("prompts")) {
             measure.prompts = Some(at_least_one(&n.to_string()).map_err(|e| bad("prompts", e))?);
         }
@@ -145,11 +148,6 @@ impl StudyFile {
             measure.effort.effort = Effort::from_str(&text, true)
                 .map_err(|_| bad("effort", format!("`{text}` is not quick, standard or thorough")))?;
         }
-        if let Some(k) = self.top_k.filter(|_| unless_given("top_k")) {
-            tables.top_k = at_least_one(&k.to_string()).map_err(|e| bad("top_k", e))?;
-        }
-        put(&mut tables.contrasts.contrast, self.contrast.filter(|_| unless_given("contrast")));
-        put(&mut tables.pairs, self.pairs.filter(|_| unless_given("pairs")));
         if let Some(text) = self.protocol.filter(|_| unless_given("protocol")) {
             measure.protocol = parsed(&text).map_err(|e| bad("protocol", e))?;
         }
@@ -171,9 +169,6 @@ impl StudyFile {
         if let Some(text) = self.precision.filter(|_| unless_given("precision")) {
             measure.device.precision = Some(parsed(&text).map_err(|e| bad("precision", e))?);
         }
-        if let Some(tau) = self.tau.filter(|_| unless_given("tau")) {
-            tables.tau = threshold(&tau.to_string()).map_err(|e| bad("tau", e))?;
-        }
         if let Some(stages) = self.stages.filter(|_| unless_given("stages")) {
             let stage = |name: &String| Stage::from_str(name, true);
             args.stages = stages.iter().map(stage).collect::<Result<_, _>>().map_err(|_| {
@@ -184,7 +179,42 @@ impl StudyFile {
         Ok(())
     }
 
-    /// The choices of a run, all of them stated.
+    /// Puts what the file says of tables into `tables`, but for what `is_given` on the command line.
+    fn fill_tables(
+        &self,
+        path: &Path,
+        tables: &mut TableArgs,
+        is_given: impl Fn(&str) -> bool,
+    ) -> Result<(), CliError> {
+        if let Some(tau) = self.tau.filter(|_| !is_given("tau")) {
+            tables.tau = threshold(&tau.to_string()).map_err(|e| bad_field(path, "tau", e))?;
+        }
+        if let Some(k) = self.top_k.filter(|_| !is_given("top_k")) {
+            tables.top_k = at_least_one(&k.to_string()).map_err(|e| bad_field(path, "top_k", e))?;
+        }
+        if let Some(contrast) = self.contrast.as_ref().filter(|_| !is_given("contrast")) {
+            tables.contrasts.contrast.clone_from(contrast);
+        }
+        if let Some(pairs) = self.pairs.as_ref().filter(|_| !is_given("pairs")) {
+            tables.pairs.clone_from(pairs);
+        }
+        Ok(())
+    }
+
+    /// The options of tables as the study in their folder was made with, but for those that `is_given` on the command line.
+    ///
+    /// # Errors
+    /// A `study.toml` that cannot be read, or has a value that the option of that name would refuse.
+    pub fn of_tables(tables: &TableArgs, is_given: impl Fn(&str) -> bool) -> Result<TableArgs, CliError> {
+        let path = tables.study.out.join("study.toml");
+        let mut tables = tables.clone();
+        if path.is_file() {
+            Self::read(&path)?.fill_tables(&path, &mut tables, is_given)?;
+        }
+        Ok(tables)
+    }
+
+    /// All settings of a run, made explicit.
     pub fn of(args: &RunArgs, models: Vec<String>) -> Self {
         let RunArgs { tables, measure, tasks, sets, .. } = args;
         let effort = measure.effort.effort;
@@ -213,10 +243,10 @@ impl StudyFile {
         }
     }
 
-    /// The same choices, all of them stated.
+    /// The same settings, made explicit.
     ///
     /// # Errors
-    /// As [`Self::fill`]; names that mean no model.
+    /// As [`Self::fill`]; unknown model names.
     pub fn stated(self, path: &Path) -> Result<Self, CliError> {
         let bare = RunArgs::augment_args(clap::Command::new("run")).get_matches_from(["run"]);
         let mut args = RunArgs::from_arg_matches(&bare).unwrap_or_else(|error| error.exit());
@@ -231,7 +261,7 @@ impl StudyFile {
     /// Writes the file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
         let heading = format!(
             "# A study by circuit-scaling {}. Repeat it: circuit-scaling run --study study.toml --out DIR\n",

@@ -10,7 +10,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{checkpoint, files, program};
+use common::{GREETING, checkpoint, files, program};
 use serde_json::{Value, json};
 
 /// A bad input: its name, how to make it in a folder that holds a good `model`, and what the user types.
@@ -74,17 +74,7 @@ fn index(folder: &Path, content: &str) {
 }
 
 fn task(folder: &Path, change: impl FnOnce(String) -> String) {
-    let good = r#"name = "greeting"
-title = "Who is greeted"
-orders = "both"
-[names]
-pool = ["John", "Mary", "Paul", "Anna", "Mark", "Kate", "Jack", "Jane", "Peter", "Simon"]
-partner_pool = ["Tom", "Bob", "Luke", "Fred", "Ben", "Tim", "Jim", "Amy", "Lucy", "Adam"]
-[[templates]]
-id = "saw"
-text = "In the morning {first} saw {second} and {repeated} greeted"
-"#;
-    write(folder, "task.toml", change(good.to_owned()));
+    write(folder, "task.toml", change(GREETING.to_owned()));
 }
 
 const ROWS: &str = "clean,corrupted,correct,distractor\n\
@@ -475,8 +465,8 @@ fn tried((name, make, args): &Case) -> String {
         .collect();
     assert_eq!(lines.len(), 1, "{name}: {error}");
     let mut line = lines[0].to_owned();
-    if let (Some(from), Some(to)) = (line.find(" as float32, and "), line.find(" of memory are free")) {
-        line.replace_range(from + " as float32, and ".len()..to, "N");
+    if let (Some(from), Some(to)) = (line.find(" of memory, and "), line.find(" are free")) {
+        line.replace_range(from + " of memory, and ".len()..to, "N");
     }
     // Each thread needs its own scratch.
     if let (Some(from), Some(to)) = (line.find(": "), line.find(" bytes of working memory are needed"))

@@ -151,7 +151,7 @@ fn a_stray_folder_is_told_its_option() {
     }
 }
 
-/// A limit of memory that some model does not fit into is refused before any model is scanned.
+/// A limit of memory that some model does not fit into is rejected before any model is scanned.
 #[test]
 fn memory_that_is_too_little_is_refused_before_the_first_scan() {
     let dir = folder();

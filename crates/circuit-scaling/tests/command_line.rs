@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{MODEL, checkpoint, fails, files, program};
+use common::{GREETING, MODEL, checkpoint, fails, files, program};
 use serde_json::Value;
 
 /// What a run that must succeed prints.
@@ -350,18 +350,7 @@ fn an_unbroken_copy_gives_the_shipped_model() {
 #[test]
 fn a_task_without_code() {
     let folder = tempfile::tempdir().unwrap();
-    let task = r#"
-        name = "greeting"
-        title = "Who is greeted"
-        orders = "both"
-        [names]
-        pool = ["John", "Mary", "Paul", "Anna", "Mark", "Kate", "Jack", "Jane", "Peter", "Simon"]
-        partner_pool = ["Tom", "Bob", "Luke", "Fred", "Ben", "Tim", "Jim", "Amy", "Lucy", "Adam"]
-        [[templates]]
-        id = "saw"
-        text = "In the morning {first} saw {second} and {repeated} greeted"
-    "#;
-    fs::write(folder.path().join("greeting.toml"), task).unwrap();
+    fs::write(folder.path().join("greeting.toml"), GREETING).unwrap();
     let args = ["scan", "-q", "--models", MODEL, "--task", "greeting.toml", "--prompts", "20", "--out", "s"];
     assert!(succeeds(&args, folder.path()).contains("greeting"));
     assert!(folder.path().join(format!("s/results/greeting_logitdiff_scan_{MODEL}.json")).exists());

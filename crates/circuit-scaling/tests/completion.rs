@@ -56,7 +56,7 @@ fn shells_complete_subcommands_options_values_models_and_tasks() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("my-checkpoint")).unwrap();
     std::fs::write(dir.path().join("my-task.toml"), "").unwrap();
-    let cases: [(&str, &[&str], &[&str]); 9] = [
+    let cases: [(&str, &[&str], &[&str]); 12] = [
         ("circuit-scaling sc", &["scan"], &["run"]),
         ("circuit-scaling scan --abl", &["--ablation"], &["--task"]),
         ("circuit-scaling scan --ablation ", &["zero", "mean", "resample"], &["abc"]),
@@ -70,6 +70,9 @@ fn shells_complete_subcommands_options_values_models_and_tasks() {
         ("circuit-scaling run --models my", &["my-checkpoint/"], &["my-task.toml"]),
         ("circuit-scaling scan --task ", &["ioi", "anti-repeat", "my-task.toml"], &["mini-gpt2-s"]),
         ("circuit-scaling trace --stream p", &["pattern"], &["v"]),
+        ("circuit-scaling inspect mini-opt-", &["mini-opt-s"], &["mini-gpt2-s"]),
+        ("circuit-scaling task g", &["gender", "greater_than"], &["ioi"]),
+        ("circuit-scaling tables head_", &["head_effects", "head_roles"], &["task_measures"]),
     ];
     for shell in ["bash", "fish", "zsh"] {
         for (line, wanted, unwanted) in cases {

@@ -2,10 +2,11 @@
 
 mod common;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::command;
+use common::{command, files};
 use serde_json::Value;
 
 fn on_card(args: &[&str], folder: &Path) -> Command {
@@ -110,4 +111,124 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
         });
         assert_eq!(scans, 0, "{words}: no scan is written");
     }
+}
+
+/// The files of a study that two cards made are one card's, whichever of them is asked.
+#[test]
+fn several_cards_make_one_cards_files_and_a_lost_one_leaves_none() {
+    let run = |device: &str, settings: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let study = ["run", "--models", "mini-gpt2-s", "--tasks", "ioi,anti-repeat", "--prompts", "24"];
+        let stages =
+            ["--stages", "scan,tables,attend,trace,ablate", "--effort", "quick", "--random-sets", "4"];
+        let args = [&study[..], &stages, &["--quiet", "--device", device, "--out", "out"]].concat();
+        let mut command = on_card(&args, folder.path());
+        let output = command.env("FAKE_CUDA_DEVICES", "2").envs(settings.iter().copied()).output().unwrap();
+        (output.status.code(), text(&output).1, files(folder.path()))
+    };
+    let of_results = |all: &BTreeMap<PathBuf, Vec<u8>>| -> BTreeMap<PathBuf, Vec<u8>> {
+        let is_result = |path: &PathBuf| path.starts_with("out/results") || path.starts_with("out/paper");
+        all.iter().filter(|(path, _)| is_result(path)).map(|(p, f)| (p.clone(), f.clone())).collect()
+    };
+    let (code, error, one) = run("cuda:1", &[]);
+    assert_eq!(code, Some(0), "{error}");
+    let (code, error, two) = run("cuda:0,cuda:1", &[]);
+    assert_eq!(code, Some(0), "{error}");
+    let (one, two) = (of_results(&one), of_results(&two));
+    assert!(one.len() > 10 && one.keys().eq(two.keys()), "{:?}", one.keys());
+    for (path, bytes) in &one {
+        assert_eq!(bytes, &two[path], "{}", path.display());
+    }
+    let lost = [("FAKE_CUDA_LOST_CARD", "1"), ("FAKE_CUDA_LOST_AFTER", "300")];
+    let (code, error, left) = run("cuda:0,cuda:1", &lost);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("cuda:1 (Fake card): the card was lost") && error.trim_end().lines().count() == 1,
+        "{error}"
+    );
+    assert!(left.keys().all(|path| path.extension().is_none_or(|e| e != "csv")), "{:?}", left.keys());
+}
+
+/// Two cards of different models would give results of neither.
+#[test]
+fn cards_of_different_models_are_refused_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = [&SCAN[..], &["--device", "cuda:0,cuda:1", "--out", "out"]].concat();
+    let mut command = on_card(&args, folder.path());
+    let output = command.env("FAKE_CUDA_DEVICES", "2").env("FAKE_CUDA_MIXED", "1").output().unwrap();
+    let (_, error) = text(&output);
+    assert!(output.status.code() == Some(1) && error.contains("a run takes cards of one model"), "{error}");
+}
+
+#[test]
+fn predictions_are_the_cards() {
+    let folder = tempfile::tempdir().unwrap();
+    let predict = |device: &[&str]| {
+        let args = [&["predict", "mini-gpt2-s", "When John and Mary went to the store,"], device].concat();
+        let output = on_card(&args, folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output).1);
+        text(&output)
+    };
+    let ((cpu, _), (card, noted)) = (predict(&["--device", "cpu"]), predict(&[]));
+    assert!(noted.contains("models run on cuda:0"), "{noted}");
+    let tokens = |said: &str| -> Vec<String> {
+        said.lines().skip(2).map(|line| line.split("  ").last().unwrap().to_owned()).collect()
+    };
+    assert_eq!(tokens(&cpu), tokens(&card));
+    // Kernels of the trial's three models and of this one.
+    let tables = |args: &[&str]| {
+        let output = on_card(args, folder.path()).env("CIRCUIT_SCALING_CUDA_TIMES", "1").output().unwrap();
+        text(&output).1.matches("all kernels").count()
+    };
+    let of_trial = tables(&["devices"]);
+    assert_eq!(tables(&["predict", "mini-gpt2-s", "When", "--device", "cuda"]), of_trial + 1);
+}
+
+/// Times are the card's own, and are unknown where it is not.
+#[test]
+fn plans_are_timed_on_the_card_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = ["plan", "--models", "mini-gpt2-s", "--prompts", "24", "--device", "cuda", "--stages", "scan"];
+    let on = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output).1);
+        text(&output).0
+    };
+    let here = on(on_card(&plan, folder.path()));
+    assert!(here.contains("a calibration of cuda:0 (cuda Fake card") && here.contains(" s\n"), "{here}");
+    let mut hidden = on_card(&plan, folder.path());
+    hidden.env("CIRCUIT_SCALING_CUDA_DRIVER", "/nowhere/libcuda.so.1");
+    let elsewhere = on(hidden);
+    assert!(elsewhere.contains("times are unknown, since this machine has no cuda:0"), "{elsewhere}");
+    let rows = elsewhere.lines().filter(|line| line.starts_with("mini-gpt2-s"));
+    assert!(rows.clone().count() == 1 && rows.clone().all(|row| row.ends_with('–')), "{elsewhere}");
+}
+
+/// A scan begun on a card and gone on with elsewhere says so, keeps what the card did, and mixes nothing.
+#[test]
+fn what_another_device_left_unfinished_is_said_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |device: &[&str], settings: &[(&str, &str)]| {
+        let args = [&SCAN[..SCAN.len() - 1], device, &["--out", "out"]].concat();
+        let output = on_card(&args, folder.path()).envs(settings.iter().copied()).output().unwrap();
+        (output.status.code(), text(&output).1)
+    };
+    // What an interrupted scan on the card leaves.
+    let (code, error) =
+        run(&["--device", "cuda"], &[("FAKE_CUDA_SLEEP", "60"), ("FAKE_CUDA_LOST_AFTER", "235")]);
+    assert_eq!(code, Some(1), "{error}");
+    let unfinished = || -> Vec<PathBuf> {
+        let own = files(&folder.path().join("out/.circuit-scaling"));
+        own.into_keys().filter(|path| path.extension().is_some_and(|e| e == "partial")).collect()
+    };
+    assert_eq!(unfinished().len(), 1, "{:?}", unfinished());
+    let (code, noted) = run(&["--device", "cpu"], &[]);
+    assert!(code == Some(0) && noted.contains("% was done on cuda Fake card"), "{noted}");
+    assert!(noted.contains("--device cuda --precision split goes on with"), "{noted}");
+    assert!(unfinished().is_empty(), "the scan is done");
+    let (code, noted) = run(&[], &[]);
+    assert!(
+        code == Some(0) && noted.contains("will replace the scan that was made on a processor"),
+        "{noted}"
+    );
 }

@@ -88,7 +88,7 @@ fn a_model_by_its_id() {
     let endpoint = server.endpoint();
     drop(server);
     let output = run(here, &endpoint, &["predict", ID, "John and Mary"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("downloaded before"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("using the earlier download"));
     stdout(output);
     let mut offline = command(here, &endpoint, &["inspect", ID, "--revision", COMMIT]);
     let output = offline.env("HF_HUB_OFFLINE", "1").output().unwrap();
@@ -205,5 +205,5 @@ fn a_wait_for_the_server_is_not_silent() {
     let output = run(folder.path(), &server.endpoint(), &["predict", ID, "When John"]);
     let noted = String::from_utf8(output.stderr.clone()).unwrap();
     stdout(output);
-    assert!(noted.contains("org/tiny: status 503") && noted.contains("; trying again"), "{noted}");
+    assert!(noted.contains("org/tiny: status 503") && noted.contains("; retrying"), "{noted}");
 }

@@ -140,7 +140,7 @@ fn what_is_cached_under_a_former_id_is_asked_for_under_it() {
         command.env_remove("HF_HUB_OFFLINE").env("HF_ENDPOINT", server.endpoint());
         let (shown, err) = said(command.output().unwrap());
         assert!(line(&shown, "source").contains("openai-community/gpt2 at 0123456789abcdef"), "{shown}");
-        assert_eq!(err.contains("going on with what was downloaded before"), noted, "{err}");
+        assert_eq!(err.contains("using the earlier download"), noted, "{err}");
         let paths = server.paths();
         assert!(paths.iter().all(|path| path.starts_with("/api/models/gpt2/")), "{paths:?}");
     }
@@ -265,7 +265,7 @@ fn other_weights_under_a_name_do_not_replace_the_first_in_silence() {
     cached_revision(&hub, MODEL, "main", '2');
     scan("b");
     let (shown, _) = succeeds(&["compare", "a", "b", "--out", "compared"], here);
-    assert!(shown.contains("the two sides are different weights"), "{shown}");
+    assert!(shown.contains("the two tables have different weights"), "{shown}");
     let table = fs::read_to_string(here.join("compared/paper/tables/compare_models.csv")).unwrap();
     assert!(table.lines().next().unwrap().ends_with(",same_weights"), "{table}");
     assert!(table.lines().skip(1).all(|row| row.ends_with(",no")), "{table}");

@@ -123,7 +123,7 @@ fn online_gpt2_name_movers_write_the_name() {
     let mut effects: HashMap<Head, f64> = HashMap::new();
     for (i, prompt) in prompts.iter().enumerate() {
         let node = forest.end(i) as usize;
-        let row = |id: u32| &weights.unembed()[id as usize * spec.d_model..][..spec.d_model];
+        let row = |id: u32| weights.unembed().row(id as usize, spec.d_model);
         let last = &cache.layer(spec.n_layers - 1).resid_post[node * spec.d_model..][..spec.d_model];
         let mean = last.iter().map(|&x| f64::from(x)).sum::<f64>() / spec.d_model as f64;
         let variance = last.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / spec.d_model as f64;

@@ -180,7 +180,7 @@ fn nothing_is_done_twice_and_what_changed_is_done_again() {
     assert_eq!((n_scans(&said), n_attended(&said)), (4, 0), "{said}");
     // Other prompts: everything depends on them.
     let said = succeeds(dir.path(), &args(&["--seed", "5"]));
-    assert!(said.contains("seed was 0 and is 5 now"), "{said}");
+    assert!(said.contains("seed was 0 and is now 5"), "{said}");
     assert_eq!((n_scans(&said), n_attended(&said)), (4, 4), "{said}");
     let said = succeeds(dir.path(), &args(&[]));
     assert_eq!(n_scans(&said), 4, "{said}");

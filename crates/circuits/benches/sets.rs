@@ -1,7 +1,7 @@
-//! What ablating many sets of heads costs: random sets of 1, 2, 4, 8, … heads up to an eighth of them,
+//! The cost of ablating many sets of heads: random sets of 1, 2, 4, 8, … heads up to an eighth of them,
 //! on both tasks' held-out prompts, against the time that the same operations take in matrix products of the model's widths alone.
 //!
-//!     cargo bench -p cs-circuits --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
+//!     cargo bench --workspace --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
 //!
 //! FOLDER is a checkpoint with a tokenizer, by default the largest of `models/`. `--sets` counts the sets of each size, of
 //! which equal ones are run once; operations are those of `cs_engine::cost`.

@@ -1,6 +1,6 @@
-//! Sets of heads ablated together.
+//! Ablation of sets of heads.
 //!
-//! See [`cs_analysis::ablation`] for which sets, and for what becomes of the outcomes.
+//! See [`cs_analysis::ablation`] for the choice of sets and the evaluation of outcomes.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use crate::prompts::{PromptError, Reference, Split, TokenizedPrompts};
 use crate::scan::{Ablation, ScanOptions, candidates_to_read, require_references, some_engine_prompts};
 use crate::task::Order;
 
-/// Why sets cannot be ablated.
+/// Errors of set ablation.
 #[derive(Debug, thiserror::Error)]
 pub enum AblateError {
     /// See [`EngineError`].
@@ -23,7 +23,7 @@ pub enum AblateError {
     /// See [`PromptError`].
     #[error(transparent)]
     Prompts(Box<PromptError>),
-    /// No answer can be told from another.
+    /// Too few distinct answers.
     #[error(
         "{task}: {model}'s tokenizer gives {n} different answers for the {names} candidate names, and accuracy needs 2 or \
          more: use names that are single tokens"
@@ -33,7 +33,7 @@ pub enum AblateError {
         task: String,
         /// The model.
         model: String,
-        /// Different answers.
+        /// Number of distinct answers.
         n: usize,
         /// Names.
         names: usize,
@@ -46,10 +46,10 @@ impl From<PromptError> for AblateError {
     }
 }
 
-/// The held-out prompts that random sets are run on: places among the prompts of a split, in order, at most `n` of them.
+/// The held-out prompts on which random sets are run: at most `n` indices into the prompts of a split, in order.
 ///
-/// Prompts are taken in turn from each template and order, so every pair of the two occurs equally often, to within one.
-/// Where prompts are their own references of a mean they are all prompts.
+/// Prompts are taken in turn from each template and order, so every combination occurs equally often, to within one. If
+/// prompts are each other's references for a mean, these are all prompts.
 #[must_use]
 pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, options: ScanOptions) -> Vec<usize> {
     /// Prompts of one template and order.
@@ -72,10 +72,11 @@ pub fn subsample(prompts: &TokenizedPrompts, split: Split, n: usize, options: Sc
     places
 }
 
-/// Ablates each of `sets` on the prompts of one split, or on some of them (`places` among them, as [`subsample`] gives). The
-/// order of the heads in a set does not matter, nor does that of the sets: sets that begin alike are one run until they part.
+/// Ablates each of `sets` on the prompts of one split, or on some of them (`places`, indices as from [`subsample`]). Neither
+/// the order of the heads in a set nor the order of the sets matters: sets that start with the same edits share one run until
+/// they diverge.
 ///
-/// `observe` is told of progress and may stop the run ([`EngineError::Stopped`]).
+/// `observe` receives progress and may stop the run ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`AblateError`].
@@ -90,7 +91,7 @@ pub fn ablate_sets(
     resume(decoder, prompts, (split, places), sets, options, vec![], &mut |u| observe(u.progress))
 }
 
-/// [`ablate_sets`] that leaves out what `known` has: the [`Underway::sets`] of an earlier run of the same sets, or nothing.
+/// [`ablate_sets`] that skips what is in `known`: the [`Underway::sets`] of an earlier run of the same sets, or nothing.
 ///
 /// # Errors
 /// See [`AblateError`].
@@ -138,7 +139,7 @@ pub fn resume(
     Ok(of_task(&prompts, &places, base, sets))
 }
 
-/// What [`ablate_sets`] gives, made of outcomes that are known already.
+/// The result of [`ablate_sets`], from known outcomes.
 #[must_use]
 pub fn recalled(
     prompts: &TokenizedPrompts,
@@ -151,7 +152,7 @@ pub fn recalled(
     of_task(&prompts, &places, base, sets)
 }
 
-/// Outcomes on the prompts of these places, which are those that were asked.
+/// Outcomes on the prompts at these indices.
 fn of_task(prompts: &TokenizedPrompts, places: &[usize], base: Outcome, sets: Vec<Outcome>) -> TaskOutcomes {
     TaskOutcomes {
         task: prompts.task.clone(),
@@ -164,16 +165,16 @@ fn of_task(prompts: &TokenizedPrompts, places: &[usize], base: Outcome, sets: Ve
     }
 }
 
-/// How far a run of sets is.
+/// The state of a run of sets.
 #[derive(Clone, Copy, Debug)]
 pub struct Underway<'a> {
-    /// Work done and in all.
+    /// Work done and in total.
     pub progress: Progress,
-    /// What each set gave so far; NaN on prompts where it was not run yet. Given to [`resume`], nothing of it is run again.
+    /// Outcomes of each set so far; NaN on prompts that have not been run. [`resume`] skips everything in it.
     pub sets: &'a [Outcome],
 }
 
-/// What [`ablate_sets`] costs on a model of this shape, without running it.
+/// The cost of [`ablate_sets`] on a model of this shape, without running it.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -189,7 +190,7 @@ pub fn cost(
     cs_engine::cost(spec, &asked, &branches(sets, options), options.engine)
 }
 
-/// The places of the prompts to run: some, or all.
+/// The indices of the prompts to run: some, or all.
 fn asked(prompts: &TokenizedPrompts, places: Option<&[usize]>) -> Vec<usize> {
     places.map_or_else(|| (0..prompts.prompts.len()).collect(), <[usize]>::to_vec)
 }
@@ -201,7 +202,7 @@ fn branches(sets: &[HeadSet], options: ScanOptions) -> Vec<Branch> {
     sets.iter().map(|set| Branch::ablate(heads(set), replacement)).collect()
 }
 
-/// Receives the candidates' logits and keeps what is compared.
+/// Receives the candidates' logits and records outcomes.
 struct Outcomes<'a> {
     n_candidates: usize,
     base: Outcome,

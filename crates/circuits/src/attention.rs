@@ -1,6 +1,6 @@
 //! Where heads attend at the last token of a task's prompts.
 //!
-//! See [`cs_analysis::attention`] for what is measured and what becomes of it.
+//! See [`cs_analysis::attention`] for the definitions and the output.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use cs_model::spec::ModelSpec;
 
 use crate::prompts::{PromptError, PromptSet, Tokenize, TokenizeError, TokenizedPrompt, TokenizedPrompts};
 
-/// Why attention cannot be read.
+/// Errors of reading attention.
 #[derive(Debug, thiserror::Error)]
 pub enum AttentionError {
     /// See [`EngineError`].
@@ -49,7 +49,7 @@ impl From<PromptError> for AttentionError {
 /// Averages the attention of every head of `decoder` at the last token of `prompts`, which are those of `set` (or of one
 /// split of it) as tokens of the model of `tokenizer`.
 ///
-/// `observe` is told how much of the work is done: readings so far, and in all.
+/// `observe` receives progress: readings so far, and in total.
 ///
 /// # Errors
 /// See [`AttentionError`].
@@ -105,7 +105,7 @@ pub fn attend(
     })
 }
 
-/// Places of up to [`N_EXAMPLES`] prompts, of different templates as far as there are.
+/// Indices of up to [`N_EXAMPLES`] prompts, of different templates if possible.
 fn examples(prompts: &TokenizedPrompts) -> Vec<usize> {
     let template = |at: usize| &prompts.prompts[at].template;
     let mut chosen: Vec<usize> = Vec::new();
@@ -120,7 +120,7 @@ fn examples(prompts: &TokenizedPrompts) -> Vec<usize> {
     chosen
 }
 
-/// A prompt whose attention is yet to be read.
+/// A prompt whose attention has not been read yet.
 fn example(
     prompt: &TokenizedPrompt,
     roles: &[TokenRole],
@@ -136,7 +136,7 @@ fn example(
     let mut tokens = Vec::with_capacity(ids.len());
     for (at, id) in ids.iter().enumerate() {
         let alone = decode(&[*id])?;
-        // What a token adds to the text before it: some tokenizers leave out the space before a token that stands alone.
+        // What a token adds to the text before it: some tokenizers drop the space when decoding a single token.
         let added = if at > n_bos {
             let (before, with) = (decode(&ids[n_bos..at])?, decode(&ids[n_bos..=at])?);
             with.strip_prefix(&before).map(str::to_owned)
@@ -153,7 +153,7 @@ fn example(
     })
 }
 
-/// What [`attend`] costs on a model of this shape, without running it: a plain run.
+/// The cost of [`attend`] on a model of this shape, without running it: one plain run.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -165,7 +165,7 @@ pub fn cost(
     cs_engine::cost(spec, &read(prompts), &[], options)
 }
 
-/// Prompts of which no logits are read.
+/// The prompts, without logits to read.
 fn read(prompts: &TokenizedPrompts) -> Vec<cs_engine::Prompt> {
     let tokens = prompts.prompts.iter().map(|p| p.token_ids.clone());
     tokens.map(|tokens| cs_engine::Prompt { tokens, ..cs_engine::Prompt::default() }).collect()
@@ -208,7 +208,7 @@ impl Texts {
         Ok(texts)
     }
 
-    /// Where a text is listed; a new one is added.
+    /// The index of a text in the list, to which a new one is added.
     fn place(&mut self, text: String) -> usize {
         self.names.iter().position(|known| *known == text).unwrap_or_else(|| {
             self.names.push(text);

@@ -1,7 +1,8 @@
-//! Direct effects: what taking a head's output away would change if no later head or MLP saw it.
+//! Direct effects: the change from removing a head's output if no later head or MLP reacted.
 //!
-//! A head's direct effect on a prompt is minus what its output adds to logit(correct) − logit(distractor) by itself
-//! ([`cs_engine::direct_attribution`]), so that it compares with Δ. [`cs_analysis::direct`] says what becomes of it.
+//! A head's direct effect on a prompt is minus the direct contribution of its output to logit(correct) −
+//! logit(distractor) ([`cs_engine::direct_attribution`]), so that it is comparable with Δ. See
+//! [`cs_analysis::direct`] for its use.
 
 use cs_analysis::head_id::HeadId;
 use cs_engine::decoder::Decoder;
@@ -28,14 +29,14 @@ pub fn direct_effects(
     let Some(added) = direct_attribution(decoder, &asked, options)? else { return Ok(None) };
     let n_heads = decoder.spec().n_heads;
     let of_head = |id: &HeadId| {
-        // To the correct and to the distractor's logit, prompt after prompt.
+        // Contributions to the correct and to the distractor's logit, prompt by prompt.
         let (added, _) = added[id.layer as usize * n_heads + id.head as usize].as_chunks::<2>();
         added.iter().map(|[correct, distractor]| (distractor - correct) as f32)
     };
     Ok(Some(heads.iter().flat_map(of_head).collect()))
 }
 
-/// What [`direct_effects`] costs on a model of this shape, without running it: about one plain run.
+/// The cost of [`direct_effects`] on a model of this shape, without running it: about one plain run.
 ///
 /// # Errors
 /// See [`EngineError`].

@@ -1,5 +1,5 @@
-//! The science that needs a model: tasks and their prompts, head scans, causal tracing, ablation of sets of heads, attention; and how a study of them is
-//! cut into parts.
+//! Every experiment that runs a model: tasks and their prompts, head scans, causal tracing, ablation of head sets, attention; and the division of a
+//! study into parts.
 
 #![forbid(unsafe_code)]
 

@@ -1,37 +1,37 @@
-//! A study cut into parts of equal cost, for many machines.
+//! Divides a study into parts of equal cost, for many machines.
 //!
-//! Work comes as [`Line`]s: the heads of a scan, the sets of an ablation. A line may be cut between any two of its items, since what
-//! a branch gives does not depend on the branches beside it; every piece pays the line's plain run again, and every part loads
-//! the models that it runs. [`cut`] walks along all lines, so a part keeps to lines that lie next to each other: to few models.
+//! Work comes as [`Line`]s: the heads of a scan, the sets of an ablation. A line may be cut between any two of its items, since the
+//! result of a branch does not depend on the other branches; every piece repeats the line's plain run, and every part loads the
+//! models that it runs. [`cut`] goes through all lines in order, so a part consists of adjacent lines and few models.
 
 use std::ops::Range;
 
-/// Work that may be cut between its items. Costs are in any one unit, such as floating-point operations.
+/// Work that may be cut between its items. Costs are in any common unit, such as floating-point operations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The model that it runs, by its place in the study.
+    /// The model that it runs, by its index in the study.
     pub model: usize,
-    /// What every piece of the line pays beside its items: plain runs.
+    /// The cost of every piece of the line in addition to its items: plain runs.
     pub base: f64,
-    /// What each item costs by itself.
+    /// The cost of each item.
     pub items: Vec<f64>,
 }
 
-/// Neighbouring items of a line.
+/// Consecutive items of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The line, by its place.
+    /// The index of the line.
     pub line: usize,
     /// The items.
     pub items: Range<usize>,
 }
 
-/// Cuts lines into `n_parts` parts whose costs differ by little more than an item; parts are left empty where there are fewer
-/// items. `loading` is what it costs to load each model. Lines of one model should stand next to each other.
+/// Divides lines into `n_parts` parts whose costs differ by little more than an item; some parts are empty if there are fewer
+/// items. `loading` is the cost of loading each model. Lines of one model should be adjacent.
 #[must_use]
 pub fn cut(lines: &[Line], loading: &[f64], n_parts: usize) -> Vec<Vec<Piece>> {
-    // What is paid again depends on where lines are cut, so the cost of a part is searched for: with too little of it the last
-    // part, which takes whatever is left, comes out dearer than that.
+    // The repeated cost depends on where lines are cut, so the cost of a part is found by search: if it is too low, the last
+    // part, which takes the rest, exceeds it.
     let whole = walk(lines, loading, 1, f64::INFINITY);
     let (mut low, mut high) = (0.0, cost(&whole[0], lines, loading));
     for _ in 0..60 {
@@ -47,8 +47,8 @@ pub fn cut(lines: &[Line], loading: &[f64], n_parts: usize) -> Vec<Vec<Piece>> {
     walk(lines, loading, n_parts, high)
 }
 
-/// Fills one part after the other until each has about `goal`; the last takes what is left. A part that came out a little too
-/// dear leaves less to the next, so that differences do not add up.
+/// Fills one part after the other until each has about `goal`; the last takes the rest. If a part exceeds its share, the next
+/// gets less, so that differences do not add up.
 fn walk(lines: &[Line], loading: &[f64], n_parts: usize, goal: f64) -> Vec<Vec<Piece>> {
     let mut parts = vec![Vec::new()];
     let (mut cost, mut spent, mut loaded) = (0.0, 0.0, None);
@@ -84,7 +84,7 @@ fn add(parts: &mut [Vec<Piece>], line: usize, items: Range<usize>) {
     }
 }
 
-/// What a part costs: its items, the plain run of each piece, and the loading of each model.
+/// The cost of a part: its items, the plain run of each piece, and the loading of each model.
 #[must_use]
 pub fn cost(part: &[Piece], lines: &[Line], loading: &[f64]) -> f64 {
     let mut loaded = None;
@@ -99,7 +99,7 @@ pub fn cost(part: &[Piece], lines: &[Line], loading: &[f64]) -> f64 {
     total
 }
 
-/// When the last of some parts ends, each begun in their order by the first of `n_machines` equal machines that is free.
+/// When the last part ends if parts are started in order, each by the first of `n_machines` equal machines that is free.
 #[must_use]
 pub fn makespan(costs: &[f64], n_machines: usize) -> f64 {
     let mut free_at = vec![0.0f64; n_machines.max(1)];
@@ -117,7 +117,8 @@ mod tests {
 
     use super::*;
 
-    /// Lines of models like those of a study: of each, layers of equal heads that cost less and less.
+    /// Lines of models like those of a study, each with layers of equal heads whose cost decreases with
+    /// depth.
     fn study(models: &[(usize, usize, f64)]) -> (Vec<Line>, Vec<f64>) {
         let line = |(model, &(n_layers, n_heads, cost)): (usize, &(usize, usize, f64))| {
             let items = (0..n_layers).flat_map(|l| vec![cost * (n_layers - l) as f64; n_heads]).collect();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every item is in exactly one part, in order, and no part is much dearer than another.
+        /// Every item is in exactly one part, in order, and costs are balanced.
         #[test]
         fn parts_cover_all_and_are_even(
             models in prop::collection::vec((1..12usize, 1..10usize, 0.1..10.0f64), 1..6),
@@ -144,7 +145,7 @@ mod tests {
                 lines.iter().enumerate().flat_map(|(l, line)| (0..line.items.len()).map(move |i| (l, i))).collect();
             prop_assert_eq!(covered, all);
             let costs: Vec<f64> = parts.iter().map(|part| cost(part, &lines, &loading)).collect();
-            // Two items and what is paid again before them is the most that a cut between items must miss by.
+            // A cut between items misses by at most two items and the repeated cost before them.
             let largest = lines.iter().flat_map(|l| l.items.iter().map(|i| i + l.base + loading[l.model]));
             let largest = largest.fold(0.0, f64::max);
             let mean = costs.iter().sum::<f64>() / n_parts as f64;

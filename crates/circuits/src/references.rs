@@ -1,4 +1,4 @@
-//! Whether prompts can be ablated as asked, and if not, what to ask for instead.
+//! Checks whether prompts can be ablated as requested, and if not, what to request instead.
 
 use crate::prompts::{
     MAX_PROMPTS, PromptError, PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize,
@@ -6,11 +6,12 @@ use crate::prompts::{
 use crate::scan::{ScanOptions, require_references};
 use crate::task::Task;
 
-/// As many prompts as are tried before it is said that no number helps: by then a task's pairs of names have come up.
+/// The maximum number of prompts to try before reporting that no number helps: by then all of a task's pairs of names
+/// have occurred.
 const MOST_TRIED: usize = 16_384;
 
-/// Refuses prompts that cannot be ablated as asked in some tokenizer, before any of them is recorded. What the error says to
-/// ask for has been tried.
+/// Rejects prompts that cannot be ablated as requested in some tokenizer, before any of them is recorded. The error's advice
+/// has been tested.
 ///
 /// # Errors
 /// Those of [`PromptSet::resolve`], [`PromptError::NoReference`] and [`PromptError::NothingToAverage`].
@@ -52,7 +53,7 @@ pub fn check_references(
         ways.push("use --protocol standard".to_owned());
     }
     if let PromptError::NothingToAverage { fix, .. } | PromptError::NoReference { fix, .. } = &mut error {
-        // Rows of a file can be fixed where they are.
+        // Rows of a file can be corrected in the file.
         let last = if matches!(task, Task::Rows(_)) { &**fix } else { "use --ablation zero" };
         ways.push(last.to_owned());
         *fix = format!("{before}{}", ways.join(", or ")).into();
@@ -60,8 +61,8 @@ pub fn check_references(
     Err(error)
 }
 
-/// More prompts than `now`, fewest first: two for each template and split, which is enough where a template's prompts are
-/// equally long, then ever more. `None` for a file, which has as many as it has.
+/// Numbers of prompts above `now`, ascending: two for each template and split, which is enough if a template's prompts
+/// are equally long, then more and more. `None` for a file, whose number of prompts is fixed.
 fn numbers_to_try(task: &Task, protocol: Protocol, now: u64) -> Option<Vec<usize>> {
     let n_templates = match task {
         Task::Names(task) => task.templates.len(),

@@ -1,5 +1,4 @@
-//! Scores of the roles that heads play: from attention on repeated random tokens, and on a task's prompts. [`cs_analysis::roles`] says
-//! what they are.
+//! Scores of head roles, from attention on repeated random tokens and on a task's prompts; [`cs_analysis::roles`] defines them.
 
 use cs_analysis::direct::compares_with_delta;
 use cs_analysis::head_id::HeadId;
@@ -16,22 +15,22 @@ use crate::prompts::{Draw, TokenizedPrompts};
 
 /// Sequences of repeated random tokens.
 const N_SEQUENCES: usize = 32;
-/// Random tokens of each at most, before they are repeated.
+/// Maximum number of random tokens in each, before repetition.
 const N_RANDOM_TOKENS: usize = 25;
-/// Fewest random tokens that have something to predict when they are repeated.
+/// Minimum number of random tokens for a meaningful repetition.
 const FEWEST_RANDOM_TOKENS: usize = 3;
 
-/// Sequences of different random tokens, each said twice, one BOS in front where the model has one.
+/// Repeated sequences of different random tokens, starting with one BOS if the model has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepeatedTokens {
     /// `[n_sequences]`, all of the same length.
     pub sequences: Vec<Vec<u32>>,
-    /// Random tokens of each, before they are repeated.
+    /// Number of random tokens in each, before repetition.
     pub n_random: usize,
 }
 
 impl RepeatedTokens {
-    /// Draws from `ids`, as many as a model that reads `n_ctx` tokens can take; none where that is too few for a score.
+    /// Draws from `ids`, as many as fit into `n_ctx` tokens; none if that is too few for a score.
     #[must_use]
     pub fn draw(seed: u64, bos: Option<u32>, ids: &[u32], n_ctx: usize) -> Self {
         let room = n_ctx.saturating_sub(usize::from(bos.is_some())) / 2;
@@ -57,7 +56,7 @@ impl RepeatedTokens {
         self.sequences.iter().map(|tokens| Prompt { tokens: tokens.clone(), ..Prompt::default() }).collect()
     }
 
-    /// What [`pattern_scores`] costs on a model of this shape, without running it: a plain run.
+    /// The cost of [`pattern_scores`] on a model of this shape, without running it: one plain run.
     ///
     /// # Errors
     /// See [`EngineError`].
@@ -85,7 +84,7 @@ fn detection_patterns(tokens: &[u32]) -> [Vec<Vec<usize>>; 3] {
 }
 
 /// Attention of every head to the tokens that a previous-token, a duplicate-token and an induction head attend to, averaged over the queries
-/// of a sequence that have one: `[3]` of `[n_heads_total]` of `[n_sequences]`. NaN where no query of a sequence has one.
+/// of a sequence that have such a key: `[3]` of `[n_heads_total]` of `[n_sequences]`. NaN if no query of a sequence has one.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -118,7 +117,7 @@ pub fn attention_scores(
     Ok(scores)
 }
 
-/// The scores of every head on repeated random tokens, with intervals over the sequences; none where there are no sequences.
+/// The scores of every head on repeated random tokens, with intervals over the sequences; none if there are no sequences.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -148,8 +147,8 @@ pub fn pattern_scores(
         .collect())
 }
 
-/// Attention from the last token of each prompt: to the answer, to the distractor, and to the distractor where it is said again.
-/// `[3]` of `[n_heads_total]` of `[n_prompts]`; 0 where a prompt has no such token.
+/// Attention from the last token of each prompt to the answer, to the distractor, and to the distractor's second mention. `[3]`
+/// of `[n_heads_total]` of `[n_prompts]`; 0 if a prompt has no such token.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -178,7 +177,7 @@ pub fn last_attention_to_answers(
     Ok(found)
 }
 
-/// Where the answer and the distractor stand in a prompt, and where the distractor is said again.
+/// The positions of the answer and the distractor in a prompt, and of the distractor's second mention.
 fn answer_places(tokens: &[u32], correct: u32, distractor: u32) -> [Vec<usize>; 3] {
     let places = |id: u32| (0..tokens.len()).filter(move |&at| tokens[at] == id).collect::<Vec<_>>();
     let of_distractor = places(distractor);
@@ -187,7 +186,7 @@ fn answer_places(tokens: &[u32], correct: u32, distractor: u32) -> [Vec<usize>; 
 }
 
 /// The scores of every head on a task's prompts of one split, with intervals over prompts. `scan` is the model's scan on all prompts of
-/// the task: it knows what each head's output adds.
+/// the task, with the direct contribution of each head.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -204,7 +203,7 @@ pub fn task_roles(
     let n_heads = decoder.spec().n_heads_total();
     let none = || vec![Default::default(); n_heads];
 
-    // What a head adds is minus its direct effect. A scan of some heads has no rows for the others.
+    // A head's contribution is minus its direct effect. A scan of some heads has no rows for the others.
     let direct = scan.direct_differences(split).filter(|direct| direct.len() == n_heads);
     let added: Option<Vec<Vec<f64>>> =
         direct.as_ref().map(|direct| direct.iter().map(|head| head.iter().map(|d| -d).collect()).collect());
@@ -227,7 +226,7 @@ pub fn task_roles(
             |p: &crate::prompts::TokenizedPrompt| answer_places(&p.token_ids, p.correct_id, p.distractor_id);
         (0..weights.len()).filter(|&p| !places(&of_split.prompts[p])[which].is_empty()).collect()
     };
-    // A score that no prompt asks for is missing, not 0.
+    // A score to which no prompt applies is missing, not 0.
     let [answered, distracted, repeated] = [has(0), has(1), has(2)];
     let name_mover = if answered.is_empty() { none() } else { times_added(&to_answer) };
     let copy_suppression = if distracted.is_empty() { none() } else { times_added(&to_distractor) };

@@ -1,8 +1,8 @@
-//! The head scan: every head of a model ablated, one at a time, on every prompt of a task.
+//! The head scan: ablates every head of a model, one at a time, on every prompt of a task.
 //!
 //! Δ of a head is the mean logit difference (correct − distractor, at the prompt's last token) with the head ablated
-//! minus without. A scan keeps the logit difference of every prompt under every ablation; means, intervals and
-//! p-values follow from it without the model ([`cs_analysis::scan_summary`]).
+//! minus without. A scan records the logit difference of every prompt under every ablation; means, intervals and
+//! p-values are computed from it without the model ([`cs_analysis::scan_summary`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 use crate::direct::{self, direct_effects};
 use crate::prompts::{PromptError, Reference, Split, TokenizedPrompt, TokenizedPrompts};
 
-/// What an ablated head's `z` is replaced by.
+/// The replacement of an ablated head's `z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ablation {
-    /// Nothing but its input-independent part, or nothing at all: see [`ValueBias`].
+    /// Only its input-independent part, or nothing: see [`ValueBias`].
     #[default]
     Zero,
     /// Its mean over the [reference prompts](Reference) of the same split, template and token length, position by position.
@@ -34,16 +34,16 @@ pub enum Ablation {
     Resample,
 }
 
-/// Where the input-independent part of a head's value counts, `c_h = b_V + β W_V`.
+/// How zero ablation treats the input-independent part of a head's value, `c_h = b_V + β W_V`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ValueBias {
-    /// With the output bias: it stays when the head is zeroed, as where `hook_z` is zeroed in a `HookedTransformer` with its
-    /// default weight processing, or in a TransformerLens 4 bridge after `enable_compatibility_mode()`.
+    /// As part of the output bias: it is kept when the head is zeroed, as when zeroing `hook_z` in a `HookedTransformer`
+    /// with its default weight processing, or in a TransformerLens 4 bridge after `enable_compatibility_mode()`.
     #[default]
     Folded,
-    /// With the head: it goes when the head is zeroed, as with a hook on a Hugging Face module, or in a TransformerLens 4
-    /// `TransformerBridge` as it comes.
+    /// As part of the head: it is removed when the head is zeroed, as with a hook on a Hugging Face module, or in a
+    /// TransformerLens 4 `TransformerBridge` by default.
     InHead,
 }
 
@@ -102,21 +102,21 @@ impl FromStr for ValueBias {
     }
 }
 
-/// How heads are ablated, and with how much memory.
+/// How heads are ablated, and the limits of the forward pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScanOptions {
     /// What replaces an ablated head's `z`.
     pub ablation: Ablation,
-    /// Where value biases count, under zero ablation.
+    /// Treatment of value biases, under zero ablation.
     pub value_bias: ValueBias,
-    /// Where values are taken from, under mean and resample ablation.
+    /// The source of values, under mean and resample ablation.
     pub reference: Reference,
     /// Limits of the forward pass.
     pub engine: cs_engine::Options,
 }
 
 impl ScanOptions {
-    /// The replacement of `z` that the ablation is.
+    /// The ablation as a replacement of `z`.
     pub fn replacement(self) -> Replacement {
         match (self.ablation, self.value_bias, self.reference) {
             (Ablation::Zero, ValueBias::Folded, _) => Replacement::ValueBias,
@@ -127,13 +127,13 @@ impl ScanOptions {
         }
     }
 
-    /// The reference prompts as files name them: none where nothing is taken from any.
+    /// The name of the reference prompts in files; none if the ablation uses none.
     pub fn reference_name(self) -> Option<String> {
         (self.ablation != Ablation::Zero).then(|| self.reference.to_string())
     }
 }
 
-/// Why a scan is impossible.
+/// Errors of a scan.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// See [`EngineError`].
@@ -147,7 +147,7 @@ pub enum ScanError {
         "there is no head {head}: the model has {n_layers} layers of {n_heads} heads, both counted from 0"
     )]
     NoSuchHead {
-        /// The head asked for.
+        /// The requested head.
         head: HeadId,
         /// Layers of the model.
         n_layers: u32,
@@ -170,20 +170,20 @@ impl From<PromptError> for ScanError {
     }
 }
 
-/// How far a scan is.
+/// The state of a scan.
 #[derive(Clone, Copy, Debug)]
 pub struct Underway<'a> {
-    /// Work done and in all.
+    /// Work done and in total.
     pub progress: Progress,
-    /// Logit differences under each scanned head's ablation, `[n_scanned_heads, n_prompts]`; NaN where not measured yet. Given
-    /// to [`resume`], nothing of it is measured again.
+    /// Logit differences under each scanned head's ablation, `[n_scanned_heads, n_prompts]`; NaN if not measured yet.
+    /// [`resume`] skips everything in it.
     pub ablated: &'a [f32],
 }
 
 /// Ablates every head of `decoder`, or those of [`ScanMeta::only_heads`], on all `prompts`.
 ///
-/// `meta` describes the scan and is kept with it; its `n_layers`, `n_heads`, `ablation`, `value_bias` and `reference` are
-/// filled in here. `observe` is told of progress and may stop the scan ([`EngineError::Stopped`]).
+/// `meta` describes the scan and is stored with it; its `n_layers`, `n_heads`, `ablation`, `value_bias` and `reference`
+/// are filled in here. `observe` receives progress and may stop the scan ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -197,8 +197,8 @@ pub fn scan(
     resume(decoder, prompts, meta, options, vec![], observe)
 }
 
-/// [`scan`] that leaves out what `known` has: the [`Underway::ablated`] of an earlier scan with the same inputs, or
-/// nothing. The result is the same to the bit, since every logit depends on its own prompt and branch alone.
+/// [`scan`] that skips what is in `known`: the [`Underway::ablated`] of an earlier scan with the same inputs, or
+/// nothing. The result is bit-identical, since every logit depends only on its own prompt and branch.
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -268,7 +268,7 @@ pub fn check_heads(spec: &ModelSpec, heads: &[HeadId]) -> Result<(), ScanError> 
     }
 }
 
-/// What [`scan`] costs on a model of this shape, without running it.
+/// The cost of [`scan`] on a model of this shape, without running it.
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -281,7 +281,7 @@ pub fn cost(
     cost_of_heads(spec, prompts, &heads, options)
 }
 
-/// The same for some heads alone.
+/// The same for some heads only.
 ///
 /// # Errors
 /// See [`ScanError`].
@@ -295,7 +295,7 @@ pub fn cost_of_heads(
     let branches = one_by_one(heads, options);
     let asked = engine_prompts(prompts, options);
     let scan = cs_engine::cost(spec, &asked, &branches, options.engine)?;
-    // The accuracy takes a plain run of its own, and direct effects another.
+    // Accuracy takes another plain run, and direct effects one more.
     let accuracy = cs_engine::cost(spec, &asked, &[], options.engine)?;
     Ok(scan.and(accuracy).and(direct::cost(spec, prompts, options.engine)?))
 }
@@ -306,7 +306,7 @@ fn one_by_one(heads: &[HeadId], options: ScanOptions) -> Vec<Branch> {
     heads.iter().map(|id| Branch::ablate([(id.layer as usize, id.head as usize)], replacement)).collect()
 }
 
-/// Each prompt's template, numbered from 0 as they come. `[n_distinct]`
+/// Each prompt's template, numbered from 0 in order of appearance. `[n_distinct]`
 fn template_numbers(prompts: &TokenizedPrompts) -> Vec<u32> {
     let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
     let number = |prompt| {
@@ -345,7 +345,7 @@ pub(crate) fn candidates_to_read(candidates: &[u32], prompt: &TokenizedPrompt) -
     answers.into_iter().chain(others).collect()
 }
 
-/// Checks that there is something to take the place of every prompt's activations; [`scan`] does so first.
+/// Checks that there is a replacement for every prompt's activations; [`scan`] does so first.
 ///
 /// # Errors
 /// Those of [`TokenizedPrompts::require_means`] and [`TokenizedPrompts::require_resample`].
@@ -361,14 +361,14 @@ pub fn require_references(
     }
 }
 
-/// Prompts as the engine takes them, with the groups, references and sources of the ablation; the logits read are the correct
-/// and the distractor's.
+/// Prompts in the engine's form, with the groups, references and sources of the ablation; the correct and the distractor's
+/// logits are read.
 pub(crate) fn engine_prompts(prompts: &TokenizedPrompts, options: ScanOptions) -> Vec<cs_engine::Prompt> {
     let all: Vec<usize> = (0..prompts.prompts.len()).collect();
     some_engine_prompts(prompts, &all, options)
 }
 
-/// The same for the prompts at some places, where means are over the references of all prompts nevertheless.
+/// The same for some of the prompts; means are still over the references of all prompts.
 pub(crate) fn some_engine_prompts(
     prompts: &TokenizedPrompts,
     places: &[usize],
@@ -393,8 +393,8 @@ pub(crate) fn some_engine_prompts(
                 of_group.push(at);
             }
         }
-        // One prompt brings the references of all, each as often as its prompt was drawn, so that their sum is the same to
-        // the bit whichever prompts are asked.
+        // One prompt carries the references of all, each as often as its prompt was drawn, so that their sum is
+        // bit-identical for any subset of prompts.
         if let Some(&first) = of_group.first()
             && let Some(references) = &mut asked[first].references
         {
@@ -407,7 +407,7 @@ pub(crate) fn some_engine_prompts(
     asked
 }
 
-/// Receives logits and keeps their differences.
+/// Receives logits and records their differences.
 struct LogitDifferences<'a> {
     n_prompts: usize,
     base: Vec<f32>,    // [n_prompts]

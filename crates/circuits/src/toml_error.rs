@@ -1,6 +1,6 @@
-//! Where a TOML file is wrong, for people who do not read Rust.
+//! Errors in TOML files, in words for users.
 
-/// The line of the mistake, counted from 1, and what is wrong there, on one line.
+/// The line of the error, counted from 1, and what is wrong there, on one line.
 pub fn describe(text: &str, error: &toml::de::Error) -> (usize, String) {
     let start = error.span().map_or(0, |span| span.start.min(text.len()));
     let line = text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count();
@@ -25,7 +25,7 @@ pub fn describe(text: &str, error: &toml::de::Error) -> (usize, String) {
     (line + 1, message)
 }
 
-/// Characters of a line that are shown.
+/// Maximum number of characters of a line to show.
 const LONGEST: usize = 60;
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(message, "`n = \"many\"`: invalid type: string \"many\", expected a whole number from 0");
         assert!(described("share = \"half\"").1.ends_with("expected a number"));
         assert!(described("names = 3").1.ends_with("expected a list"));
-        // A mistake that begins its line.
+        // An error at the start of its line.
         let (line, message) = described("n = 1\nm = 2");
         assert_eq!((line, message.starts_with("unknown field `m`")), (2, true), "{message}");
     }

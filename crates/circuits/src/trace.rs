@@ -1,6 +1,6 @@
 //! Causal tracing: one head's stream from the clean run, patched into the corrupted run.
 //!
-//! See [`cs_analysis::tracing`] for what is measured and what becomes of it.
+//! See [`cs_analysis::tracing`] for the definitions and the output.
 
 use std::ops::ControlFlow;
 
@@ -12,14 +12,14 @@ use cs_model::spec::ModelSpec;
 
 use crate::prompts::{TracingPair, TracingPairs};
 
-/// Why tracing is impossible.
+/// Errors of tracing.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// See [`EngineError`].
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// Nothing to trace on.
-    #[error("{task}: no prompt has a corrupted twin of equal length in {model}'s tokens: {fix}")]
+    #[error("{task}: no prompt has a corrupted version of equal length in {model}'s tokens: {fix}")]
     NoPairs {
         /// The task.
         task: String,
@@ -31,9 +31,9 @@ pub enum TraceError {
 }
 
 /// Patches `stream` of each of `heads` (layer, head), one at a time and at all positions, from the clean run of every pair
-/// into its corrupted run. Logit differences are of the clean prompt's answers in all runs.
+/// into its corrupted run. Logit differences are for the clean prompt's answers in all runs.
 ///
-/// `observe` is told of progress and may stop the run ([`EngineError::Stopped`]).
+/// `observe` receives progress and may stop the run ([`EngineError::Stopped`]).
 ///
 /// # Errors
 /// See [`TraceError`].
@@ -77,7 +77,7 @@ pub fn trace(
     })
 }
 
-/// What [`trace()`] costs on a model of this shape, without running it.
+/// The cost of [`trace()`] on a model of this shape, without running it.
 ///
 /// # Errors
 /// See [`EngineError`].
@@ -105,7 +105,7 @@ fn corrupted(pairs: &TracingPairs) -> Vec<cs_engine::Prompt> {
     pairs.pairs.iter().map(prompt).collect()
 }
 
-/// The clean prompts of what [`corrupted`] gives.
+/// The clean prompts for the result of [`corrupted`].
 fn clean(corrupted: Vec<cs_engine::Prompt>) -> Vec<cs_engine::Prompt> {
     let swap = |prompt: cs_engine::Prompt| cs_engine::Prompt {
         tokens: prompt.source.unwrap_or_default(),
@@ -128,7 +128,7 @@ fn difference(logits: &[f64]) -> f64 {
     logits[0] - logits[1]
 }
 
-/// Receives logits and keeps their differences.
+/// Receives logits and records their differences.
 struct Differences<'a> {
     plain: Vec<f64>,         // [n_pairs]
     branches: Vec<Vec<f64>>, // [n_heads][n_pairs]

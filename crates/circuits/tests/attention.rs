@@ -21,8 +21,8 @@ fn attention(world: &World, model: &Planted, task: usize, memory: usize) -> Task
     attend(&model.decoder, set, prompts, &tokenizer, Options { memory }, &mut |_, _| {}).expect("attention")
 }
 
-/// Where each head of the full circuit looks from the last token, on IOI and on anti-repeat, by its wiring; a head with
-/// nothing to do rests on BOS.
+/// Where each head of the full circuit looks from the last token, on IOI and on anti-repeat, by its wiring; an idle
+/// head attends to BOS.
 fn planted_to(role: &str) -> Option<[TokenRole; 2]> {
     use TokenRole::{Bos, Correct, Previous, Repeated};
     Some(match role {
@@ -206,7 +206,7 @@ fn averages_are_those_of_single_prompts() {
             }
             assert_eq!(found.texts[0].text, expected.texts[0].text, "{place}");
         }
-        // As little memory as one prompt needs: the same to the bit.
+        // With as little memory as one prompt needs: bit-identical.
         let least = |memory: usize| {
             let (set, tokenizer) = (&world.sets[task], world.tokenizer());
             attend(&model.decoder, set, prompts, &tokenizer, Options { memory }, &mut |_, _| {})

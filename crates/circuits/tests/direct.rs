@@ -1,4 +1,4 @@
-//! Direct effects on planted circuits: what a head says is told from what later heads make of it.
+//! Direct effects on planted circuits: a head's direct contribution is separated from later heads' reactions.
 
 #[path = "planted/mod.rs"]
 mod planted;
@@ -10,7 +10,7 @@ use cs_circuits::scan::{self, ScanOptions, ValueBias};
 use cs_circuits::{attention, direct};
 use planted::{N_HEADS, Planted, Role, World, backup_circuit, full_circuit, scan_with, separate_circuit};
 
-/// What the heads that answer say at the last token, by name: nobody else says anything there.
+/// The direct contribution of the answering heads at the last token, by name; no other head has any.
 const ANSWERS: [&str; 7] = [
     "ioi_mover",
     "ioi_negative_mover",
@@ -84,7 +84,7 @@ fn heads_that_answer_have_direct_effects_and_those_that_tell_them_have_none() {
     check(separate_circuit, of_answering);
 }
 
-/// Only zero ablation with folded biases takes away just what the direct effect counts.
+/// Only zero ablation with folded biases removes exactly what the direct effect counts.
 #[test]
 fn other_ablations_have_direct_effects_but_no_compensation() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Hero sets that are like any others are found to differ no more often than a test's level says, and as often. That planted
+//! Hero sets that are like any others are found to differ exactly as often as the test's level allows. That planted
 //! effects are found is tested in `analysis`, where effects can be planted by number.
 
 #[path = "experiments/mod.rs"]
@@ -18,7 +18,7 @@ use random_model::{Shape, random_model};
 
 const N_SEEDS: u64 = 100;
 
-/// Heads that are called heroes by lot are like any others: p-values of their sets are uniform as far as Monte Carlo
+/// Randomly chosen "hero" heads are like any others: p-values of their sets are uniform as far as Monte Carlo
 /// p-values can be. Of 32 heads there are 496 pairs, so p = 0.02 can be reached with 99 sets.
 #[test]
 fn p_values_of_heroes_by_lot_are_uniform() {
@@ -54,7 +54,7 @@ fn p_values_of_heroes_by_lot_are_uniform() {
             "mean difference: {mean_diff} of p-values are at most {level}"
         );
     }
-    // And not for want of small ones.
+    // And small p-values do occur.
     assert!(share_below(&p_values[1], 0.05) > 0.01);
     // (g + 1) / (n + 1) of at most 99 sets: the hero set is one of those that go as far as it goes.
     assert!(p_values.iter().flatten().all(|(_, p)| *p >= 0.01));

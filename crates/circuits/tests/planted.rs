@@ -13,7 +13,7 @@ use planted::{
     separate_circuit, shared_circuit,
 };
 
-/// Scans `n_placements` placements of a circuit and demands that nothing said of them is wrong.
+/// Scans `n_placements` placements of a circuit and requires that all results are right.
 fn check_circuit(circuit: fn(&World) -> Vec<Role>, n_placements: u64) {
     let world = World::new();
     let mut placements = BTreeSet::new();

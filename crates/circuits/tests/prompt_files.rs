@@ -1,4 +1,4 @@
-//! Files of prompts: what is read, what is refused, and what becomes of the rows.
+//! Files of prompts: what is read, what is rejected, and what becomes of the rows.
 
 mod support;
 
@@ -113,7 +113,7 @@ fn an_answers_space() {
     refused(
         format!("{head}to 17, 45,12,no\n"),
         "p.csv",
-        &["line 2", "`space` says that none stands before \" 45\""],
+        &["line 2", "`space` says that there is none before \" 45\""],
     );
     refused(
         format!("{head}to 17,45,12,maybe\n"),
@@ -160,7 +160,7 @@ fn files_that_are_none() {
         "p.jsonl",
         &["line 1", "NUL"],
     );
-    refused("[1]\n", "p.jsonl", &["line 1", "no JSON object"]);
+    refused("[1]\n", "p.jsonl", &["line 1", "not a JSON object"]);
     refused(GOOD, "1st.csv", &["\"1st\"", "rename the file"]);
     refused(GOOD, "ioi.csv", &["\"ioi\" belong to something else", "rename the file"]);
     assert_eq!(read(GOOD, "some/My-file 2.CSV").unwrap().name, "my_file_2");
@@ -196,7 +196,7 @@ fn a_broken_row_is_named_by_its_line() {
         refused(with(row), "p.csv", &parts);
     }
     let line = r#"{"clean": "A", "correct": "b", "distractor": "c"}"#;
-    refused(format!("{line}\n{{\"clean\": \"B\""), "p.jsonl", &["line 2", "no JSON object"]);
+    refused(format!("{line}\n{{\"clean\": \"B\""), "p.jsonl", &["line 2", "not a JSON object"]);
     refused(
         format!("{line}\n{}", line.replace("\"b\"", "[\"b\", \"d\"]")),
         "p.jsonl",
@@ -354,7 +354,7 @@ fn a_record_needs_no_file() {
         assert_eq!((again.prompts, again.tokenizers.len()), (set.prompts, 2));
         let asked = PromptOptions { n_prompts: Some(12), ..options.clone() };
         let error = PromptSet::load_or_resolve(&folder, &task, &asked, &[&words]).unwrap_err().to_string();
-        assert!(error.contains("12 is asked for now"), "{error}");
+        assert!(error.contains("12 is requested now"), "{error}");
         let changed = Task::Rows(read(many(41), "mine.csv").unwrap());
         let error =
             PromptSet::load_or_resolve(&folder, &changed, &options, &[&words]).unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! The files of a study's prompts: what they hold, how they read back, and what is refused.
+//! The files of a study's prompts: what they hold, how they read back, and what is
+//! rejected.
 
 mod support;
 
@@ -73,9 +74,9 @@ fn another_question_than_the_recorded_one_is_refused() {
     let a = Words::new("a");
     study(folder.path(), &options(), &[&a]).unwrap();
     for (asked, expected) in [
-        (PromptOptions { seed: 12, ..options() }, "seed 11, and 12 is asked for"),
-        (PromptOptions { n_prompts: None, ..options() }, "prompts 60, and 480 is asked for"),
-        (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, and published"),
+        (PromptOptions { seed: 12, ..options() }, "seed 11, but 12 is requested"),
+        (PromptOptions { n_prompts: None, ..options() }, "prompts 60, but 480 is requested"),
+        (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, but published"),
         (PromptOptions { hold_out: HoldOut::Templates, ..options() }, "held-out pairs, and templates"),
     ] {
         let error = study(folder.path(), &asked, &[&a]).unwrap_err();
@@ -128,7 +129,7 @@ fn a_changed_record_is_refused() {
     let error = changed(&|value| value["format"] = 1.into());
     assert!(error.contains("this version of the program reads 2"), "{error}");
     let error = changed(&|value| value["prompts"][1] = value["prompts"][0].clone());
-    assert!(error.contains("is there twice"), "{error}");
+    assert!(error.contains("occurs twice"), "{error}");
     let error = changed(&|value| value["prompts"][0]["split"] = "all".into());
     assert!(error.contains("prompts[0]"), "{error}");
     fs::write(&path, &record[..record.len() / 2]).unwrap();

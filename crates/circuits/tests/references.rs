@@ -1,4 +1,5 @@
-//! Reference prompts of mean and resample ablation: what they are, how many, and what is refused without them.
+//! Reference prompts of mean and resample ablation: what they are, how many, and what is rejected without
+//! them.
 
 #[path = "planted/mod.rs"]
 mod planted;

@@ -1,4 +1,4 @@
-//! A card in use: its context, one stream in whose order everything runs, and memory that is kept for reuse.
+//! A card in use: its context, a stream in whose order everything runs, one beside it for copies, and memory that is kept for reuse.
 
 use std::collections::BTreeMap;
 use std::ptr;
@@ -10,6 +10,9 @@ use crate::sys::{Address, Api, Handle, Status, status};
 
 /// `CU_STREAM_NON_BLOCKING`
 const NON_BLOCKING: u32 = 1;
+
+/// `CU_EVENT_DISABLE_TIMING`
+const NO_TIMES: u32 = 2;
 
 /// Sizes of blocks are multiples of this, so that neighbouring requests share them.
 const GRANULE: usize = 512;
@@ -23,6 +26,8 @@ pub(crate) struct Shared {
     pub device: Device,
     handle: Sent,
     stream: Sent,
+    /// Beside it: copies of what work later on reads.
+    copies: Sent,
     memory: Mutex<Memory>,
     /// Why the context is gone, once it is.
     lost: Mutex<Option<String>>,
@@ -68,14 +73,12 @@ impl Context {
             device: device.clone(),
             handle: Sent(context),
             stream: Sent(ptr::null_mut()),
+            copies: Sent(ptr::null_mut()),
             memory: Mutex::default(),
             lost: Mutex::default(),
         };
-        let mut stream: Handle = ptr::null_mut();
-        // SAFETY: the pointer is to a handle.
-        let created = unsafe { (shared.api().stream_create)(&mut stream, NON_BLOCKING) };
-        shared.check("cuStreamCreate", created)?;
-        shared.stream = Sent(stream);
+        shared.stream = Sent(shared.new_stream()?);
+        shared.copies = Sent(shared.new_stream()?);
         Ok(Self(Arc::new(shared)))
     }
 
@@ -96,6 +99,14 @@ impl Context {
     pub fn wait(&self) -> Result<(), CudaError> {
         // SAFETY: the stream lives as long as `self`.
         self.0.check("cuStreamSynchronize", unsafe { (self.0.api().stream_wait)(self.0.stream()) })
+    }
+
+    /// Lets all work that is asked for from now on wait for what [`Array::write_aside`](crate::Array::write_aside) copies.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn join(&self) -> Result<(), CudaError> {
+        self.0.order(self.0.copies.0, self.0.stream.0)
     }
 
     /// Bytes that are free now, blocks kept for reuse included, and bytes of the card.
@@ -123,6 +134,43 @@ impl Shared {
 
     pub fn stream(&self) -> Handle {
         self.stream.0
+    }
+
+    /// The stream of copies.
+    pub fn copies(&self) -> Handle {
+        self.copies.0
+    }
+
+    fn new_stream(&self) -> Result<Handle, CudaError> {
+        let mut stream: Handle = ptr::null_mut();
+        // SAFETY: the pointer is to a handle.
+        let created = unsafe { (self.api().stream_create)(&mut stream, NON_BLOCKING) };
+        self.check("cuStreamCreate", created)?;
+        Ok(stream)
+    }
+
+    /// Lets what is asked of one stream from now on wait for what has been asked of another.
+    pub fn order(&self, before: Handle, after: Handle) -> Result<(), CudaError> {
+        let mut event: Handle = ptr::null_mut();
+        // SAFETY: the pointer is to a handle.
+        let created = unsafe { (self.api().event_create)(&mut event, NO_TIMES) };
+        self.check("cuEventCreate", created)?;
+        // SAFETY: event and streams are this context's own; an event may be destroyed while a stream waits for it.
+        let (recorded, waits) = unsafe {
+            let api = self.api();
+            let recorded = (api.event_record)(event, before);
+            let waits = (api.stream_wait_event)(after, event, 0);
+            (api.event_destroy)(event);
+            (recorded, waits)
+        };
+        self.check("cuEventRecord", recorded)?;
+        self.check("cuStreamWaitEvent", waits)
+    }
+
+    /// Waits until all copies are done.
+    pub fn wait_for_copies(&self) {
+        // SAFETY: the stream lives as long as `self`. What goes wrong here is said by the next call.
+        unsafe { (self.api().stream_wait)(self.copies.0) };
     }
 
     /// Turns a status into an error; a context that is gone says so from then on, whatever is asked.
@@ -211,10 +259,10 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.release_kept();
-        // SAFETY: both are this context's own, and nothing else holds them any more.
+        // SAFETY: all are this context's own, and nothing else holds them any more.
         unsafe {
-            if !self.stream().is_null() {
-                (self.api().stream_destroy)(self.stream());
+            for stream in [self.stream(), self.copies()].into_iter().filter(|stream| !stream.is_null()) {
+                (self.api().stream_destroy)(stream);
             }
             (self.driver.api.context_release)(self.device.id);
         }

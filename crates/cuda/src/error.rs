@@ -90,7 +90,8 @@ pub(crate) fn version(number: u32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
-fn bytes(n: usize) -> String {
+/// Bytes as people write them: `1.5 GiB`.
+pub fn bytes(n: usize) -> String {
     const MIB: f64 = (1u64 << 20) as f64;
     let mib = n as f64 / MIB;
     if mib >= 1024.0 { format!("{:.1} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }

@@ -2,7 +2,8 @@
 //!
 //! The driver is opened at run time ([`Driver`]) and gives the cards ([`Device`]). A card in use is a [`Context`]: memory as
 //! [`Array`]s, and [`Kernels`], compiled ahead by `tools/gpu_kernels` and carried in the program, started by
-//! [`Kernel::launch`]. Everything runs in the order in which it is asked for. No CUDA library is needed beside the driver.
+//! [`Kernel::launch`]. Everything runs in the order in which it is asked for, but for copies [aside](Array::write_aside). No CUDA library is
+//! needed beside the driver.
 //!
 //! ```no_run
 //! use cs_cuda::{Arguments, Context, Driver, Kernels};
@@ -30,9 +31,9 @@ mod tiles;
 
 pub use context::Context;
 pub use driver::{DRIVER_VARIABLE, Device, Driver};
-pub use error::CudaError;
+pub use error::{CudaError, bytes};
 pub use kernels::{Kernel, Kernels, Manifest, Part, Shape, TIMES_VARIABLE};
-pub use memory::{Array, Element};
+pub use memory::{Array, Element, Pinned};
 pub use module::Arguments;
 pub use sys::Address;
 pub use tiles::ProductShape;

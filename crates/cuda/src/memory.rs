@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::context::Context;
 use crate::error::CudaError;
@@ -23,23 +24,47 @@ unsafe impl Element for i32 {}
 // SAFETY: plain numbers.
 unsafe impl Element for u32 {}
 
+/// Values in the program's memory whose pages stay where they are, so that cards read them themselves, beside other work.
+///
+/// Where the system does not let so many stay, copies are slower, and no less right.
+pub struct Pinned<T> {
+    values: Vec<T>,
+    context: Context,
+    is_registered: bool,
+    /// Cards that may be reading them.
+    readers: Mutex<Vec<Context>>,
+}
+
+/// `CU_MEMHOSTREGISTER_PORTABLE`: for all cards.
+const PORTABLE: u32 = 1;
+
 /// An array in the card's memory. It starts at a multiple of 256 bytes.
 pub struct Array<T> {
     context: Context,
     address: Address,
     size: usize, // bytes of the block
     len: usize,
+    /// Whether copies beside other work may be writing to it.
+    aside: bool,
     element: PhantomData<T>,
 }
 
 impl Context {
+    /// Lets the pages of some values stay where they are.
+    pub fn pin<T: Element>(&self, mut values: Vec<T>) -> Pinned<T> {
+        let bytes = size_of_val(&values[..]);
+        // SAFETY: the memory is the vector's own, which is neither moved nor freed before it is given back.
+        let registered = unsafe { (self.0.api().host_register)(values.as_mut_ptr().cast(), bytes, PORTABLE) };
+        Pinned { values, context: self.clone(), is_registered: registered == 0, readers: Mutex::default() }
+    }
+
     /// An array of `len` elements that hold anything.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`]
     pub fn array<T: Element>(&self, len: usize) -> Result<Array<T>, CudaError> {
         let (address, size) = self.0.take(len * size_of::<T>())?;
-        Ok(Array { context: self.clone(), address, size, len, element: PhantomData })
+        Ok(Array { context: self.clone(), address, size, len, aside: false, element: PhantomData })
     }
 
     /// An array of zeros.
@@ -124,6 +149,34 @@ impl<T: Element> Array<T> {
         self.context.wait()
     }
 
+    /// Writes all of it over with as many values, once all work before is done, and beside all that is asked for until
+    /// [`Context::join`].
+    ///
+    /// # Errors
+    /// [`CudaError::Lost`]
+    ///
+    /// # Panics
+    /// If they are not as many.
+    pub fn write_aside(&mut self, values: &Pinned<T>) -> Result<(), CudaError> {
+        assert_eq!(values.values.len(), self.len, "values of an array");
+        if self.len == 0 {
+            return Ok(());
+        }
+        let shared = &self.context.0;
+        shared.order(shared.stream(), shared.copies())?;
+        {
+            let mut readers = values.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if !readers.iter().any(|reader| Arc::ptr_eq(&reader.0, shared)) {
+                readers.push(self.context.clone());
+            }
+        }
+        self.aside = true;
+        let (from, bytes) = (values.values.as_ptr().cast(), size_of_val(&values.values[..]));
+        // SAFETY: both sides hold as many bytes. Neither is let go before the copy is done: see their `drop`.
+        let copied = unsafe { (shared.api().upload)(self.address, from, bytes, shared.copies()) };
+        shared.check("cuMemcpyHtoDAsync", copied)
+    }
+
     /// A copy of some elements in the program's memory, once all work before is done.
     ///
     /// # Errors
@@ -174,8 +227,22 @@ impl<T: Element> Array<T> {
     }
 }
 
+impl<T> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        readers.iter().for_each(|reader| reader.0.wait_for_copies());
+        if self.is_registered {
+            // SAFETY: registered with this address, and no card reads it any more.
+            unsafe { (self.context.0.api().host_unregister)(self.values.as_mut_ptr().cast()) };
+        }
+    }
+}
+
 impl<T> Drop for Array<T> {
     fn drop(&mut self) {
+        if self.aside {
+            self.context.0.wait_for_copies();
+        }
         self.context.0.give_back(self.address, self.size);
     }
 }

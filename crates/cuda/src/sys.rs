@@ -90,6 +90,12 @@ driver! {
     stream_create = "cuStreamCreate" (*mut Handle, c_uint);
     stream_destroy = "cuStreamDestroy_v2" (Handle);
     stream_wait = "cuStreamSynchronize" (Handle);
+    stream_wait_event = "cuStreamWaitEvent" (Handle, Handle, c_uint);
+    event_create = "cuEventCreate" (*mut Handle, c_uint);
+    event_destroy = "cuEventDestroy_v2" (Handle);
+    event_record = "cuEventRecord" (Handle, Handle);
+    host_register = "cuMemHostRegister_v2" (*mut c_void, usize, c_uint);
+    host_unregister = "cuMemHostUnregister" (*mut c_void);
     memory_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
     alloc = "cuMemAlloc_v2" (*mut Address, usize);
     free = "cuMemFree_v2" (Address);

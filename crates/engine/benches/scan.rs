@@ -1,6 +1,6 @@
 //! How near a scan comes to the machine's matrix products: zero ablation of heads of random models at real widths.
 //!
-//!     cargo bench -p cs-engine --bench scan [-- gpt2 pythia-1b …] [--layers 4] [--heads 2] [--prompts 100]
+//!     cargo bench --workspace --bench scan [-- gpt2 pythia-1b …] [--layers 4] [--heads 2] [--prompts 100]
 //!         [--length 16] [--shared 4] [--turns 3]
 //!
 //! `--heads` is per layer, `--shared` the number of tokens at the start that all prompts have in common (beyond that, none
@@ -126,7 +126,7 @@ fn decoder(spec: &ModelSpec) -> Decoder {
     let layers = layers.collect();
     let is_learned = matches!(spec.positions, Positions::Learned { .. });
     let weights = Weights {
-        embed: draw.vector(D_VOCAB * d_model),
+        embed: draw.vector(D_VOCAB * d_model).into(),
         pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }),
         project_in: None,
         layers,

@@ -1,6 +1,6 @@
 //! How long scans of every head take on a graphics card, on models of real shapes with random weights.
 //!
-//!     cargo run --release -p cs-engine --example card -- [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b] [--device cuda:0] [--precision split]
+//!     cargo run --release --example card -- [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b] [--device cuda:0] [--precision split]
 //!
 //! Prompts share beginnings as those of the published tasks do. Rates are useful operations: those of the float32 products that the
 //! processor would do.
@@ -117,14 +117,14 @@ fn decoder(spec: &ModelSpec, stored: Stored) -> Decoder {
     };
     let mut draw = Draw(99);
     let is_learned = matches!(spec.positions, Positions::Learned { .. });
-    let embed = draw.vector(D_VOCAB * d_model, stored);
+    let embed = draw.vector(D_VOCAB * d_model, stored).into();
     let weights = Weights {
         pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }, stored),
         project_in: None,
         layers: (0..spec.n_layers).into_par_iter().map(layer).collect(),
         ln_final: norm(),
         project_out: None,
-        unembed: (!spec.tied_unembed).then(|| draw.vector(D_VOCAB * d_model, stored)),
+        unembed: (!spec.tied_unembed).then(|| draw.vector(D_VOCAB * d_model, stored).into()),
         unembed_bias: None,
         embed,
     };

@@ -352,6 +352,12 @@ pub fn devices() -> (Vec<Found>, Option<String>) {
     (std::iter::once(cpu).chain(cards).collect(), why)
 }
 
+/// The graphics cards here that are not used, a line each with the reason. Cards are tried.
+pub fn unused_cards() -> Vec<String> {
+    let unused = |card: Found| Some(format!("{} is not used: {}", card.word, card.why_not?));
+    devices().0.into_iter().filter_map(unused).collect()
+}
+
 /// The graphics cards here, in order of their numbers.
 fn cards() -> Vec<Found> {
     let Ok((driver, devices)) = driver_and_devices() else { return vec![] };

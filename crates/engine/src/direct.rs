@@ -128,7 +128,8 @@ pub(crate) fn directions(decoder: &Decoder, read: &[&[u32]]) -> Vec<(usize, Vec<
 /// The direction in the last residual stream that a token's logit grows along, but for the final norm's scale. `[d_model]`
 fn unembed_direction(decoder: &Decoder, token: u32) -> Vec<f64> {
     let (spec, weights) = (decoder.spec(), decoder.weights());
-    let unembed = row(weights.unembed(), token, spec.d_embed).iter().map(|&w| f64::from(w));
+    let unembed = weights.unembed().row(token as usize, spec.d_embed);
+    let unembed = unembed.iter().map(|&w| f64::from(w));
     let mut direction: Vec<f64> = match &weights.project_out {
         None => unembed.collect(),
         Some(project) => {

@@ -1,5 +1,7 @@
 //! Why a run is impossible.
 
+use cs_model::error::LoadError;
+
 use crate::forest::ForestError;
 use crate::intervention::{Replacement, Stream};
 
@@ -146,6 +148,9 @@ pub enum EngineError {
     /// Logits that are no numbers.
     #[error("the model gives logits that are not finite: its weights or activations are beyond float32")]
     NotFinite,
+    /// The model's files.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The device failed.
     #[error("{device}: {problem}")]
     Device {

@@ -50,12 +50,14 @@ mod request;
 mod rotary;
 mod run;
 mod side_by_side;
+mod source;
 mod tree;
 pub mod weights;
 
 pub use attention::{AttentionRow, Queries, attention_rows};
 pub use capture::{Cache, CaptureError, LayerCache};
 pub use cost::{Cost, cost};
+pub use decoder::check_memory;
 pub use device::{Compute, Device, DeviceChoice, DeviceError, Precision};
 pub use direct::{direct_attribution, direct_attribution_cost};
 pub use error::EngineError;

@@ -2,61 +2,106 @@
 //!
 //! Each matrix goes straight from the mapped file into its packed form, panel by panel on all threads, while the system
 //! reads the next block's part of the file; its pages are given back at once, so that the peak stays near the size of the
-//! float32 weights.
+//! float32 weights. Of a model whose blocks lie on a device, what the processor looks up stays in the type that it is stored in.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use cs_kernels::{PackedMatrix, PanelMut, UnfilledPanel};
+use cs_kernels::PackedMatrix;
 use cs_model::checkpoint::{
-    Checkpoint, LayerPlan, LinearPlan, MlpPlan, NormPlan, Order, TensorId, TensorStore,
+    Checkpoint, Dtype, LayerPlan, LinearPlan, MlpPlan, NormPlan, Tensor, TensorId, TensorStore,
 };
 use cs_model::error::LoadError;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
+use crate::source::StoredMatrix;
+use crate::weights::{LayerWeights, Linear, Mlp, Norm, Table, Weights};
 
 type Result<T> = std::result::Result<T, LoadError>;
 
-/// Converts all parameters to float32. The largest tensors, the embeddings, go first, while little else is held.
+/// Elements that a thread converts at once.
+const BLOCK: usize = 1 << 18;
+
+/// Converts all parameters to float32, for the processor. The largest tensors, the embeddings, go first, while little else is held.
 ///
 /// # Errors
 /// [`LoadError::Memory`] before anything is read, [`LoadError::NonFinite`], or an unembedding that differs from the
 /// embedding it is tied to.
 pub fn load(checkpoint: &Checkpoint) -> Result<Weights> {
-    checkpoint.check_memory()?;
-    let (store, plan) = (checkpoint.store(), checkpoint.plan());
-    let prefetch = |id: TensorId| store.prefetch(&store.tensors[id]);
-    let prefetch_layer = |i: usize| plan.layer_tensors(i).for_each(prefetch);
-    let whole = |id: TensorId| whole(store, id);
-    let tied_copy = plan.tied_copy.filter(|&copy| !store.is_same(copy, plan.embed));
-    [Some(plan.embed), tied_copy, plan.unembed, plan.pos_embed].into_iter().flatten().for_each(prefetch);
-    if !plan.layers.is_empty() {
-        prefetch_layer(0);
+    checkpoint.check_memory(checkpoint.weight_bytes() as u64)?;
+    if !checkpoint.plan().layers.is_empty() {
+        prefetch_layer(checkpoint, 0);
     }
-    let embed = whole(plan.embed)?;
-    if let Some(copy) = tied_copy {
-        check_tied(store, &embed, copy)?;
-    }
-    let unembed = plan.unembed.map(whole).transpose()?;
-    let pos_embed = plan.pos_embed.map(whole).transpose()?.unwrap_or_default();
-
-    let mut layers = Vec::with_capacity(plan.layers.len());
-    for (i, layer_plan) in plan.layers.iter().enumerate() {
-        if i + 1 < plan.layers.len() {
-            prefetch_layer(i + 1);
+    let table = |store: &TensorStore, id| whole(store, id).map(Table::F32);
+    weights(checkpoint, table, |i| {
+        if i + 1 < checkpoint.plan().layers.len() {
+            prefetch_layer(checkpoint, i + 1);
         }
-        layers.push(layer(store, layer_plan)?);
+        layer(checkpoint.store(), &checkpoint.plan().layers[i], |plan| pack(checkpoint.store(), plan))
+    })
+}
+
+/// What the processor needs of a model whose blocks lie on a device: all but their matrices, which have no rows and columns here.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_beside(checkpoint: &Checkpoint) -> Result<Weights> {
+    let (store, plan) = (checkpoint.store(), checkpoint.plan());
+    weights(checkpoint, as_stored, |i| {
+        layer(store, &plan.layers[i], |_| Ok(PackedMatrix::from_rows(&[], 0, 0)))
+    })
+}
+
+/// Bytes that [`load_beside`] takes.
+pub(crate) fn bytes_beside(checkpoint: &Checkpoint) -> usize {
+    let (store, plan) = (checkpoint.store(), checkpoint.plan());
+    let tensor = |id: TensorId| &store.tensors[id];
+    let table = |id: TensorId| tensor(id).n_elements() * if is_half(tensor(id)) { 2 } else { 4 };
+    let of_matrices: usize = (0..plan.layers.len())
+        .flat_map(|layer| plan.layers[layer].matrices())
+        .map(|linear| linear.d_in * linear.d_out)
+        .sum();
+    let tables = [Some(plan.embed), plan.unembed].into_iter().flatten();
+    let others =
+        checkpoint.n_params() - of_matrices - tables.clone().map(|id| tensor(id).n_elements()).sum::<usize>();
+    tables.map(table).sum::<usize>() + others * size_of::<f32>()
+}
+
+fn weights(
+    checkpoint: &Checkpoint,
+    table: impl Fn(&TensorStore, TensorId) -> Result<Table>,
+    layer: impl FnMut(usize) -> Result<LayerWeights>,
+) -> Result<Weights> {
+    let (store, plan) = (checkpoint.store(), checkpoint.plan());
+    let tied_copy = plan.tied_copy.filter(|&copy| !store.is_same(copy, plan.embed));
+    let first = [Some(plan.embed), tied_copy, plan.unembed, plan.pos_embed];
+    first.into_iter().flatten().for_each(|id| store.prefetch(&store.tensors[id]));
+    let packed = |plan: &Option<LinearPlan>| {
+        let linear =
+            |plan| -> Result<Linear> { Ok(Linear { weight: pack(store, plan)?, bias: bias(store, plan)? }) };
+        plan.as_ref().map(linear).transpose()
+    };
+    let embed = table(store, plan.embed)?;
+    if let Some(copy) = tied_copy {
+        check_tied(store, plan.embed, copy)?;
     }
+    let unembed = plan.unembed.map(|id| table(store, id)).transpose()?;
+    let whole = |id: Option<TensorId>| id.map(|id| whole(store, id)).transpose();
     Ok(Weights {
         embed,
-        pos_embed,
-        project_in: plan.project_in.as_ref().map(|p| linear(store, p)).transpose()?,
-        layers,
+        pos_embed: whole(plan.pos_embed)?.unwrap_or_default(),
+        project_in: packed(&plan.project_in)?,
+        layers: (0..plan.layers.len()).map(layer).collect::<Result<_>>()?,
         ln_final: norm(store, plan.ln_final)?,
-        project_out: plan.project_out.as_ref().map(|p| linear(store, p)).transpose()?,
+        project_out: packed(&plan.project_out)?,
         unembed,
-        unembed_bias: plan.unembed_bias.map(whole).transpose()?,
+        unembed_bias: whole(plan.unembed_bias)?,
     })
+}
+
+/// Asks the system for the matrices of a block that is read next.
+pub(crate) fn prefetch_layer(checkpoint: &Checkpoint, layer: usize) {
+    let store = checkpoint.store();
+    checkpoint.plan().layer_tensors(layer).for_each(|id| store.prefetch(&store.tensors[id]));
 }
 
 /// A whole tensor as float32, row-major.
@@ -68,55 +113,76 @@ fn whole(store: &TensorStore, id: TensorId) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-fn layer(store: &TensorStore, plan: &LayerPlan) -> Result<LayerWeights> {
+fn is_half(tensor: &Tensor) -> bool {
+    matches!(tensor.dtype, Dtype::F16 | Dtype::BF16)
+}
+
+/// A whole tensor in its own type, row-major.
+fn as_stored(store: &TensorStore, id: TensorId) -> Result<Table> {
+    match store.tensors[id].dtype {
+        Dtype::F16 => halves(store, id, f16::ZERO).map(Table::F16),
+        Dtype::BF16 => halves(store, id, bf16::ZERO).map(Table::Bf16),
+        _ => whole(store, id).map(Table::F32),
+    }
+}
+
+fn halves<H: Copy + Send>(store: &TensorStore, id: TensorId, zero: H) -> Result<Vec<H>>
+where
+    [H]: HalfFloatSliceExt,
+{
+    let tensor = &store.tensors[id];
+    let mut out = vec![zero; tensor.n_elements()];
+    let convert = |(i, out): (usize, &mut [H])| {
+        let mut values = vec![0.0; out.len()];
+        store.decode(tensor, i * BLOCK, &mut values).err().or_else(|| {
+            out.convert_from_f32_slice(&values);
+            None
+        })
+    };
+    let bad = out.par_chunks_mut(BLOCK).enumerate().filter_map(convert).min();
+    store.release(tensor);
+    bad.map_or(Ok(out), |index| Err(store.non_finite(tensor, index)))
+}
+
+/// A block, whose matrices are what `matrix` makes of where they are.
+pub(crate) fn layer<'a, M>(
+    store: &TensorStore,
+    plan: &'a LayerPlan,
+    matrix: impl Fn(&'a LinearPlan) -> Result<M>,
+) -> Result<LayerWeights<M>> {
     let gain = |id: Option<TensorId>| id.map(|id| whole(store, id)).transpose();
     let post = |plan: Option<NormPlan>| plan.map(|plan| norm(store, plan)).transpose();
+    let linear = |plan: &'a LinearPlan| -> Result<Linear<M>> {
+        Ok(Linear { weight: matrix(plan)?, bias: bias(store, plan)? })
+    };
     let MlpPlan { w_gate, w_in, w_out } = &plan.mlp;
     Ok(LayerWeights {
         ln1: norm(store, plan.ln1)?,
         ln1_post: post(plan.ln1_post)?,
-        w_qkv: linear(store, &plan.w_qkv)?,
+        w_qkv: linear(&plan.w_qkv)?,
         q_norm: gain(plan.q_norm)?,
         k_norm: gain(plan.k_norm)?,
-        w_o: linear(store, &plan.w_o)?,
+        w_o: linear(&plan.w_o)?,
         ln2: norm(store, plan.ln2)?,
         ln2_post: post(plan.ln2_post)?,
         mlp: Some(Mlp {
-            w_gate: w_gate.as_ref().map(|plan| linear(store, plan)).transpose()?,
-            w_in: linear(store, w_in)?,
-            w_out: linear(store, w_out)?,
+            w_gate: w_gate.as_ref().map(linear).transpose()?,
+            w_in: linear(w_in)?,
+            w_out: linear(w_out)?,
         }),
     })
 }
 
-fn norm(store: &TensorStore, plan: NormPlan) -> Result<Norm> {
+pub(crate) fn norm(store: &TensorStore, plan: NormPlan) -> Result<Norm> {
     let whole = |id: Option<TensorId>| id.map(|id| whole(store, id)).transpose();
     Ok(Norm { weight: whole(plan.weight)?, bias: whole(plan.bias)? })
 }
 
-fn linear(store: &TensorStore, plan: &LinearPlan) -> Result<Linear> {
-    let &LinearPlan { d_in, d_out, .. } = plan;
-    let source =
-        Source { store, plan, bad: plan.parts.iter().map(|_| AtomicUsize::new(usize::MAX)).collect() };
-    let weight = PackedMatrix::pack(d_in, d_out, |panels| {
-        let panels = panels.into_par_iter();
-        match plan.order {
-            Order::Rows => panels.chunks(PANELS_PER_ROW_PIECE).for_each(|group| source.rows(group)),
-            Order::Columns | Order::ColumnsPerHead { .. } => panels.for_each(|panel| source.columns(panel)),
-        }
-    });
-    for (part, bad) in plan.parts.iter().zip(source.bad) {
-        let tensor = &store.tensors[part.weight];
-        store.release(tensor);
-        let index = bad.into_inner();
-        if index != usize::MAX {
-            return Err(store.non_finite(tensor, index));
-        }
-    }
-    Ok(Linear { weight, bias: bias(store, plan)? })
+fn pack(store: &TensorStore, plan: &LinearPlan) -> Result<PackedMatrix> {
+    StoredMatrix::new(store, plan).pack(0..plan.d_out)
 }
 
-fn bias(store: &TensorStore, plan: &LinearPlan) -> Result<Option<Vec<f32>>> {
+pub(crate) fn bias(store: &TensorStore, plan: &LinearPlan) -> Result<Option<Vec<f32>>> {
     let of_parts: Option<Vec<TensorId>> = plan.parts.iter().map(|part| part.bias).collect();
     let Some(ids) = of_parts else { return Ok(None) };
     let biases: Vec<Vec<f32>> = ids.into_iter().map(|id| whole(store, id)).collect::<Result<_>>()?;
@@ -127,71 +193,17 @@ fn bias(store: &TensorStore, plan: &LinearPlan) -> Result<Option<Vec<f32>>> {
     Ok(Some((0..plan.d_out).map(element).collect()))
 }
 
-/// Where the values of a packed matrix come from.
-struct Source<'a> {
-    store: &'a TensorStore,
-    plan: &'a LinearPlan,
-    /// The first element of each part's tensor that is not finite, `usize::MAX` where all are.
-    bad: Vec<AtomicUsize>,
-}
-
-/// Panels that take their values from one piece of a row: enough for each piece to be worth its call.
-const PANELS_PER_ROW_PIECE: usize = 8;
-
-impl Source<'_> {
-    /// Decodes elements of one of the matrix's tensors.
-    fn read(&self, part: usize, start: usize, out: &mut [f32]) {
-        let tensor = &self.store.tensors[self.plan.parts[part].weight];
-        if let Err(index) = self.store.decode(tensor, start, out) {
-            self.bad[part].fetch_min(index, Ordering::Relaxed);
-        }
-    }
-
-    /// Fills neighbouring panels from a tensor that holds the matrix as it is.
-    fn rows(&self, panels: Vec<UnfilledPanel<'_>>) {
-        let LinearPlan { d_in, d_out, .. } = *self.plan;
-        let mut panels: Vec<PanelMut> = panels.into_iter().map(UnfilledPanel::zeroed).collect();
-        let first = panels.first().map_or(0, |panel| panel.columns().start);
-        let end = panels.last().map_or(0, |panel| panel.columns().end);
-        let mut piece = vec![0.0; end - first];
-        for row in 0..d_in {
-            self.read(0, row * d_out + first, &mut piece);
-            for panel in &mut panels {
-                let columns = panel.columns();
-                panel.set_row(row, &piece[columns.start - first..columns.end - first]);
-            }
-        }
-    }
-
-    /// Fills a panel from tensors that hold the transposed matrix: each column is a row there.
-    fn columns(&self, panel: UnfilledPanel<'_>) {
-        const ROWS: usize = 128;
-        // Apart by more than a power of two, or all columns would share a few lines of the cache.
-        const STRIDE: usize = ROWS + 16;
-        let d_in = self.plan.d_in;
-        let mut panel = panel.zeroed();
-        let columns = panel.columns();
-        let mut block = vec![0.0; columns.len() * STRIDE];
-        for first in (0..d_in).step_by(ROWS) {
-            let rows = first..d_in.min(first + ROWS);
-            for (column, out) in columns.clone().zip(block.chunks_mut(STRIDE)) {
-                let (part, row) = self.plan.column(column);
-                self.read(part, row * d_in + first, &mut out[..rows.len()]);
-            }
-            panel.set_columns(rows, &block, STRIDE);
-        }
-    }
-}
-
 /// Refuses a stored unembedding that differs from the embedding it is tied to: Transformers 4 uses the embedding
 /// then, Transformers 5 the stored one.
-fn check_tied(store: &TensorStore, embed: &[f32], copy: TensorId) -> Result<()> {
-    const BLOCK: usize = 1 << 16;
-    let tensor = &store.tensors[copy];
-    let check = |(i, expected): (usize, &[f32])| {
-        let mut found = vec![0.0; expected.len()];
-        store.decode(tensor, i * BLOCK, &mut found).map_err(|index| store.non_finite(tensor, index))?;
-        if found == expected {
+fn check_tied(store: &TensorStore, embed: TensorId, copy: TensorId) -> Result<()> {
+    let (embed, tensor) = (&store.tensors[embed], &store.tensors[copy]);
+    let decode = |tensor: &Tensor, start: usize| -> Result<Vec<f32>> {
+        let mut values = vec![0.0; BLOCK.min(tensor.n_elements() - start)];
+        store.decode(tensor, start, &mut values).map_err(|index| store.non_finite(tensor, index))?;
+        Ok(values)
+    };
+    let check = |block: usize| {
+        if decode(embed, block * BLOCK)? == decode(tensor, block * BLOCK)? {
             return Ok(());
         }
         Err(LoadError::Malformed {
@@ -205,8 +217,9 @@ fn check_tied(store: &TensorStore, embed: &[f32], copy: TensorId) -> Result<()> 
         })
     };
     // The first block that is wrong, whichever thread finds its own first.
-    let wrong = embed.par_chunks(BLOCK).enumerate().map(check).find_first(Result::is_err);
-    wrong.unwrap_or(Ok(()))?;
+    let blocks = (0..tensor.n_elements().div_ceil(BLOCK)).into_par_iter();
+    blocks.map(check).find_first(Result::is_err).unwrap_or(Ok(()))?;
+    store.release(embed);
     store.release(tensor);
     Ok(())
 }

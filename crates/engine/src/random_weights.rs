@@ -17,7 +17,7 @@ impl Weights {
         let mut draw = Draw::new(0, spec, stored);
         let projects = d_model != d_embed;
         Self {
-            embed: draw.vector(spec.d_vocab * d_embed),
+            embed: draw.vector(spec.d_vocab * d_embed).into(),
             pos_embed: match spec.positions {
                 Positions::Learned { offset } => draw.vector((spec.n_ctx + offset) * d_model),
                 Positions::Rotary(_) => vec![],
@@ -29,7 +29,7 @@ impl Weights {
                 .collect(),
             ln_final: draw.norm(),
             project_out: projects.then(|| draw.linear(d_model, d_embed)),
-            unembed: (!spec.tied_unembed).then(|| draw.vector(spec.d_vocab * d_embed)),
+            unembed: (!spec.tied_unembed).then(|| draw.vector(spec.d_vocab * d_embed).into()),
             unembed_bias: None,
         }
     }

@@ -3,13 +3,20 @@
 //! Every matrix maps row vectors, `y = x W + b`, whatever its layout in the checkpoint (GPT-2's Conv1D stores `W`,
 //! `nn.Linear` stores its transpose). Matrices that activations are multiplied by are packed once for the GEMM.
 //! What the [`ModelSpec`](cs_model::spec::ModelSpec) has no place for is `None`, or a norm without gain and bias.
+//!
+//! What stands for a matrix is a parameter `M` of the types: packed float32 where the processor runs the model; on its way to a
+//! device, where to read it.
+
+use std::borrow::Cow;
 
 use cs_kernels::PackedMatrix;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 /// `y = x W + b`.
-pub struct Linear {
+pub struct Linear<M = PackedMatrix> {
     /// `W` `[d_in, d_out]`
-    pub weight: PackedMatrix,
+    pub weight: M,
     /// `b` `[d_out]`; `None` where the model has none.
     pub bias: Option<Vec<f32>>,
 }
@@ -25,17 +32,17 @@ pub struct Norm {
 }
 
 /// The layers of an MLP: `W_out(act(W_in x))`, or `W_out(act(W_gate x) · W_in x)`.
-pub struct Mlp {
+pub struct Mlp<M = PackedMatrix> {
     /// `[d_model, d_mlp]`; `None` where the MLP has no gate.
-    pub w_gate: Option<Linear>,
+    pub w_gate: Option<Linear<M>>,
     /// `[d_model, d_mlp]`; with a gate, the layer that Hugging Face calls `up_proj`.
-    pub w_in: Linear,
+    pub w_in: Linear<M>,
     /// `[d_mlp, d_model]`
-    pub w_out: Linear,
+    pub w_out: Linear<M>,
 }
 
 /// One block's parameters.
-pub struct LayerWeights {
+pub struct LayerWeights<M = PackedMatrix> {
     /// The norm before attention (`Pre`, `PreAndBranch`; of both branches in one-norm parallel blocks), or after its
     /// residual addition (`Post`). Unused under `Branch`.
     pub ln1: Norm,
@@ -43,26 +50,114 @@ pub struct LayerWeights {
     pub ln1_post: Option<Norm>,
     /// `W_Q`, `W_K`, `W_V` side by side, `[d_model, d_attn + 2 * d_kv]`: all query heads, then all key heads, then all
     /// value heads; head `h` owns columns `h * d_head ..` of its part.
-    pub w_qkv: Linear,
+    pub w_qkv: Linear<M>,
     /// Gain of the norm of queries, as it is stored: `[d_head]`, or `[d_attn]` where it runs over all heads.
     pub q_norm: Option<Vec<f32>>,
     /// Gain of the norm of keys: `[d_head]` or `[d_kv]`.
     pub k_norm: Option<Vec<f32>>,
     /// `W_O` of all heads stacked, `[d_attn, d_model]`: head `h` owns rows `h * d_head ..`.
-    pub w_o: Linear,
+    pub w_o: Linear<M>,
     /// The norm that belongs to the MLP, as `ln1` to attention. Unused where there is no MLP, under `Branch` and in
     /// one-norm parallel blocks.
     pub ln2: Norm,
     /// The norm of the MLP's output before it is added (`Branch`, `PreAndBranch`).
     pub ln2_post: Option<Norm>,
     /// `None` in attention-only models.
-    pub mlp: Option<Mlp>,
+    pub mlp: Option<Mlp<M>>,
 }
 
-/// All parameters of a decoder.
+impl<M> Linear<M> {
+    /// The same layer with something else for its matrix.
+    pub(crate) fn map<'a, N>(&'a self, of: &mut impl FnMut(&'a M) -> N) -> Linear<N> {
+        Linear { weight: of(&self.weight), bias: self.bias.clone() }
+    }
+}
+
+impl<M> LayerWeights<M> {
+    /// Its linear layers, in this order: `W_Q W_K W_V`, `W_O`, the MLP's gate, first and second.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear<M>> {
+        let (gate, first, second) = match &self.mlp {
+            None => (None, None, None),
+            Some(mlp) => (mlp.w_gate.as_ref(), Some(&mlp.w_in), Some(&mlp.w_out)),
+        };
+        [Some(&self.w_qkv), Some(&self.w_o), gate, first, second].into_iter().flatten()
+    }
+
+    /// Their matrices.
+    pub(crate) fn matrices(&self) -> impl Iterator<Item = &M> {
+        self.linears().map(|linear| &linear.weight)
+    }
+
+    /// The same block with something else for its matrices.
+    pub(crate) fn map<'a, N>(&'a self, of: &mut impl FnMut(&'a M) -> N) -> LayerWeights<N> {
+        let Self { ln1, ln1_post, w_qkv, q_norm, k_norm, w_o, ln2, ln2_post, mlp } = self;
+        let mlp = mlp.as_ref().map(|Mlp { w_gate, w_in, w_out }| Mlp {
+            w_gate: w_gate.as_ref().map(|gate| gate.map(of)),
+            w_in: w_in.map(of),
+            w_out: w_out.map(of),
+        });
+        LayerWeights {
+            ln1: ln1.clone(),
+            ln1_post: ln1_post.clone(),
+            w_qkv: w_qkv.map(of),
+            q_norm: q_norm.clone(),
+            k_norm: k_norm.clone(),
+            w_o: w_o.map(of),
+            ln2: ln2.clone(),
+            ln2_post: ln2_post.clone(),
+            mlp,
+        }
+    }
+}
+
+/// Rows that the processor looks up by token, `[rows, cols]` row-major, in the type that they are stored in: it holds them exactly.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Table {
+    /// float32
+    F32(Vec<f32>),
+    /// float16
+    F16(Vec<f16>),
+    /// bfloat16
+    Bf16(Vec<bf16>),
+}
+
+impl From<Vec<f32>> for Table {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl Table {
+    /// Row `row` of a table of `cols` columns, as float32.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[track_caller]
+    pub fn row(&self, row: usize, cols: usize) -> Cow<'_, [f32]> {
+        let at = row * cols..(row + 1) * cols;
+        let mut out = vec![0.0; if matches!(self, Self::F32(_)) { 0 } else { cols }];
+        match self {
+            Self::F32(values) => return Cow::Borrowed(&values[at]),
+            Self::F16(values) => values[at].convert_to_f32_slice(&mut out),
+            Self::Bf16(values) => values[at].convert_to_f32_slice(&mut out),
+        }
+        Cow::Owned(out)
+    }
+
+    /// All values, in order, as float32.
+    pub fn to_vec(&self) -> Vec<f32> {
+        match self {
+            Self::F32(values) => values.clone(),
+            Self::F16(values) => values.to_f32_vec(),
+            Self::Bf16(values) => values.to_f32_vec(),
+        }
+    }
+}
+
+/// All parameters of a decoder; where its blocks lie on a device, their matrices have no rows and columns here.
 pub struct Weights {
-    /// Token embedding, `[d_vocab, d_embed]` row-major, before the spec's `embed_scale`.
-    pub embed: Vec<f32>,
+    /// Token embedding, `[d_vocab, d_embed]`, before the spec's `embed_scale`.
+    pub embed: Table,
     /// Learned positions, `[n_ctx + offset, d_model]` row-major; empty with rotary positions.
     pub pos_embed: Vec<f32>,
     /// `[d_embed, d_model]`, where the two widths differ.
@@ -73,15 +168,15 @@ pub struct Weights {
     pub ln_final: Norm,
     /// `[d_model, d_embed]`, where the two widths differ.
     pub project_out: Option<Linear>,
-    /// Unembedding, `[d_vocab, d_embed]` row-major; `None` where it is tied to [`Weights::embed`].
-    pub unembed: Option<Vec<f32>>,
+    /// Unembedding, `[d_vocab, d_embed]`; `None` where it is tied to [`Weights::embed`].
+    pub unembed: Option<Table>,
     /// Added to the logits, `[d_vocab]`; `None` where the model has none.
     pub unembed_bias: Option<Vec<f32>>,
 }
 
 impl Weights {
-    /// The unembedding's rows, `[d_vocab, d_embed]`, tied or not.
-    pub fn unembed(&self) -> &[f32] {
-        self.unembed.as_deref().unwrap_or(&self.embed)
+    /// The unembedding, `[d_vocab, d_embed]`, tied or not.
+    pub fn unembed(&self) -> &Table {
+        self.unembed.as_ref().unwrap_or(&self.embed)
     }
 }

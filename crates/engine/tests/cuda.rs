@@ -9,7 +9,7 @@ mod effects;
 use std::ops::ControlFlow;
 use std::process::{Command, Output};
 
-use checkpoints::{Expected, decoder, heads, names};
+use checkpoints::{Expected, decoder, heads, loaded, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::device::devices;
 use cs_engine::intervention::{Branch, Replacement};
@@ -39,7 +39,7 @@ fn card(precision: Precision) -> Result<Compute, DeviceError> {
 }
 
 fn on_card(name: &str, precision: Precision) -> Decoder {
-    decoder(name).on(&card(precision).expect("the fake card")).expect("a model fits")
+    loaded(name, &card(precision).expect("the fake card"))
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn kind(precision: Precision) -> String {
 }
 
 fn compare(name: &str, precision: Precision) {
-    let host = decoder(name).on(&Compute::delta(precision)).unwrap();
+    let host = loaded(name, &Compute::delta(precision));
     let card = on_card(name, precision);
     assert_eq!(card.compute().kind(), kind(precision));
     let prompts = Expected::read(name).prompts();
@@ -103,7 +103,7 @@ fn effects_on_a_real_card_are_the_processors() {
         return;
     }
     for name in names() {
-        let (cpu, card) = (decoder(&name), decoder(&name).on(&compute).expect("a model fits"));
+        let (cpu, card) = (decoder(&name), loaded(&name, &compute));
         let prompts = Expected::read(&name).prompts();
         let mut worst = 0.0;
         for (what, branches) in experiments(&cpu).into_iter().filter(|(what, _)| !what.ends_with("others")) {
@@ -159,7 +159,7 @@ fn several() {
         let on = |cards: &str| {
             let compute = Compute::choose(&cards.parse().expect("a device"), None).expect("the fake cards");
             assert_eq!(compute.kind(), kind(Precision::Split), "as of one card");
-            decoder(name).on(&compute).expect("a model fits")
+            loaded(name, &compute)
         };
         let (one, several) = (on("cuda:1"), [on("cuda:0,cuda:1"), on("cuda:2,cuda:0,cuda:1")]);
         let prompts = Expected::read(name).prompts();
@@ -217,7 +217,7 @@ impl Receiver for Counting {
 #[ignore = "run by `several_cards_have_one_receiver`"]
 fn one_receiver() {
     let compute = Compute::choose(&"cuda:0,cuda:1".parse().expect("a device"), None).expect("two cards");
-    let cards = decoder("gpt2-default").on(&compute).expect("a model fits");
+    let cards = loaded("gpt2-default", &compute);
     let prompts = Expected::read("gpt2-default").prompts();
     let one = |head| Branch::ablate([head], Replacement::ValueBias);
     let branches: Vec<Branch> = heads(&cards).into_iter().map(one).collect();
@@ -277,7 +277,7 @@ fn lost() {
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn one_of_two_lost() {
     let compute = Compute::choose(&"cuda:0,cuda:1".parse().expect("a device"), None).expect("two cards");
-    let cards = decoder("gpt2-default").on(&compute).expect("a model fits");
+    let cards = loaded("gpt2-default", &compute);
     let prompts = Expected::read("gpt2-default").prompts();
     let one = |head| Branch::ablate([head], Replacement::Zero);
     let branches: Vec<Branch> = heads(&cards).into_iter().map(one).collect();
@@ -299,7 +299,7 @@ fn mixed() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn full() {
-    unusable("the card's memory is full");
+    unusable("and the card has");
 }
 
 #[test]

@@ -5,9 +5,9 @@ mod checkpoints;
 mod effects;
 mod random;
 
-use checkpoints::{Expected, decoder, golden, heads, names};
+use checkpoints::{Expected, decoder, golden, heads, loaded, names};
 use cs_engine::decoder::Decoder;
-use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
+use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::{
     AttentionRow, Compute, EngineError, Options, Precision, Prompt, Queries, Readings, attention_rows,
     direct_attribution,
@@ -17,7 +17,7 @@ use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
 use effects::{apart, effects, experiments};
 use proptest::prelude::*;
-use random::{any_model, any_prompts};
+use random::{N_KINDS, any_edits, any_model, any_prompts};
 
 #[test]
 fn effects_on_every_checkpoint_are_the_processors() {
@@ -38,7 +38,7 @@ fn effects_on_every_checkpoint_are_the_processors() {
             (Precision::Half, 5e-3, 5e-4, 2e-3),
         ];
         for (precision, at_most, in_the_mean, of_deltas) in bounds {
-            let delta = decoder(&name).on(&Compute::delta(precision)).unwrap();
+            let delta = loaded(&name, &Compute::delta(precision));
             let mut worst = (0.0, 0.0, 0.0);
             for ((what, branches), expected) in experiments.iter().zip(&expected) {
                 let found = effects(&delta, prompts_of(what), branches);
@@ -79,10 +79,40 @@ fn logits_of_the_plain_run_are_the_processors() {
         };
         let expected = logits(&decoder(&name));
         for precision in Precision::ALL {
-            let (most, _) =
-                apart(&expected, &logits(&decoder(&name).on(&Compute::delta(precision)).unwrap()));
+            let (most, _) = apart(&expected, &logits(&loaded(&name, &Compute::delta(precision))));
             assert!(most < 5e-6, "{name}, {precision}: {most:.1e}");
         }
+    }
+}
+
+/// A model whose parameters are in memory as float32 lies on a device as it does from its file, to the bit.
+#[test]
+fn wherever_parameters_come_from_they_lie_there_alike() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        for precision in Precision::ALL {
+            let compute = Compute::delta(precision);
+            let (from_file, from_memory) = (loaded(&name, &compute), decoder(&name).on(&compute).unwrap());
+            let one = |head| Branch::ablate([head], Replacement::ValueBias);
+            let branches: Vec<Branch> = heads(&from_file).into_iter().map(one).collect();
+            let run = |decoder| Readings::collect(decoder, &prompts, &branches, Options::default()).unwrap();
+            assert_eq!(run(&from_file), run(&from_memory), "{name}, {precision}");
+            for layer in 0..from_file.spec().n_layers {
+                assert_eq!(from_file.value_bias(layer), decoder(&name).value_bias(layer), "{name}");
+            }
+        }
+    }
+}
+
+/// Blocks are let go where a device has them, and cannot be brought to another.
+#[test]
+fn blocks_are_in_one_place() {
+    let delta = Compute::delta(Precision::Split);
+    for on_device in [decoder("gpt2-default").on(&delta).unwrap(), loaded("gpt2-default", &delta)] {
+        let matrices = |decoder: &Decoder| decoder.weights().layers[0].w_qkv.weight.k();
+        assert_eq!((matrices(&on_device), matrices(&decoder("gpt2-default"))), (0, 15));
+        let error = on_device.on(&delta).err().unwrap().to_string();
+        assert!(error.contains("lie on delta already: load it again"), "{error}");
     }
 }
 
@@ -100,7 +130,7 @@ fn attention_and_direct_effects_are_the_processors() {
         };
         let expected = read(&decoder(&name));
         for precision in [Precision::Split, Precision::Half] {
-            let found = read(&decoder(&name).on(&Compute::delta(precision)).unwrap());
+            let found = read(&loaded(&name, &Compute::delta(precision)));
             for (expected, found) in [(&expected.0, &found.0), (&expected.1, &found.1)] {
                 assert!(expected.is_empty() || apart(expected, found).0 < 1e-5, "{name}, {precision}");
             }
@@ -112,7 +142,7 @@ fn attention_and_direct_effects_are_the_processors() {
 fn memory_and_threads_change_no_bit() {
     for name in names() {
         let prompts = Expected::read(&name).prompts();
-        let delta = decoder(&name).on(&Compute::delta(Precision::Split)).unwrap();
+        let delta = loaded(&name, &Compute::delta(Precision::Split));
         for replacement in [Replacement::ValueBias, Replacement::GroupMean, Replacement::Source] {
             let one = |head| Branch::ablate([head], replacement);
             let all = Branch::ablate(heads(&delta), replacement);
@@ -140,7 +170,7 @@ fn what_changes_nothing_has_no_effect_at_all() {
         let mut prompts = Expected::read(&name).prompts();
         prompts.iter_mut().for_each(|p| p.source = Some(p.tokens.clone()));
         for precision in Precision::ALL {
-            let delta = decoder(&name).on(&Compute::delta(precision)).unwrap();
+            let delta = loaded(&name, &Compute::delta(precision));
             for stream in Stream::ALL {
                 let branch = |head| Branch::patch([head], stream, Replacement::Source);
                 let branches: Vec<Branch> = heads(&delta).into_iter().map(branch).collect();
@@ -182,32 +212,6 @@ fn an_overflow_is_an_error() {
     assert_eq!(n_refused, 3);
 }
 
-/// Edits given as layer, head and kind; the first edit of a stream counts.
-fn any_edits(set: &[(usize, usize, usize)]) -> Branch {
-    let kinds = [
-        (Stream::Z, Replacement::Zero),
-        (Stream::Z, Replacement::ValueBias),
-        (Stream::Z, Replacement::GroupMean),
-        (Stream::Z, Replacement::Source),
-        (Stream::V, Replacement::ValueBias),
-        (Stream::V, Replacement::Zero),
-        (Stream::V, Replacement::Source),
-        (Stream::K, Replacement::Source),
-        (Stream::Q, Replacement::Source),
-        (Stream::Q, Replacement::Zero),
-        (Stream::Pattern, Replacement::Source),
-        (Stream::Pattern, Replacement::Zero),
-    ];
-    let mut edits: Vec<Edit> = vec![];
-    for &(layer, head, kind) in set {
-        let (stream, replacement) = kinds[kind];
-        if !edits.iter().any(|e| (e.layer, e.head, e.stream) == (layer, head, stream)) {
-            edits.push(Edit { layer, head, stream, replacement });
-        }
-    }
-    Branch::new(edits)
-}
-
 fn close(a: &[f64], b: &[f64]) -> bool {
     let scale = a.iter().chain(b).fold(1.0, |m: f64, x| m.max(x.abs()));
     a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * scale)
@@ -216,7 +220,7 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 type Sets = Vec<Vec<(usize, usize, usize)>>;
 
 fn any_sets() -> impl Strategy<Value = Sets> {
-    prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0usize..12), 0..5), 1..6)
+    prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0..N_KINDS), 0..5), 1..6)
 }
 
 proptest! {

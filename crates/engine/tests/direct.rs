@@ -1,60 +1,21 @@
 //! Direct logit attribution: against Hugging Face (`golden/direct.json`), against the reference in plain loops, and what must hold of
 //! any model.
 
+mod checkpoints;
 mod random;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
-use cs_engine::decoder::Decoder;
+use checkpoints::{Expected, TOLERANCE, decoder, golden, names};
 use cs_engine::reference::{self, Edits};
 use cs_engine::{Cost, EngineError, Options, Prompt, cost, direct_attribution, direct_attribution_cost};
-use cs_model::ModelFiles;
-use cs_model::checkpoint::Checkpoint;
-use cs_model::config::ModelConfig;
 use cs_model::spec::NormPlacement;
 use proptest::prelude::*;
-use random::{D_VOCAB, N_CTX, Parts};
-use safetensors::SafeTensors;
-
-/// As in the other golden tests: of max(1, the largest value).
-const TOLERANCE: f64 = 2e-5;
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
+use random::{D_VOCAB, N_CTX, Parts, any_model};
 
 /// For each checkpoint minus what each head adds to the logit difference, `[n_layers * n_heads][n_prompts]`; none if post-norm.
 fn expected() -> BTreeMap<String, Option<Vec<Vec<f64>>>> {
     serde_json::from_slice(&std::fs::read(golden().join("direct.json")).unwrap()).unwrap()
-}
-
-fn decoder(folder: &Path) -> Option<Decoder> {
-    let files = ModelFiles::folder(folder).unwrap();
-    let config = ModelConfig::open(&files).ok()?;
-    let weights = cs_engine::load(&Checkpoint::open(&files, &config).unwrap()).unwrap();
-    Some(Decoder::new(config.spec, weights))
-}
-
-/// The golden prompts of a checkpoint, reading correct and distractor; `None` for those longer than the model reads.
-fn prompts(folder: &Path, n_ctx: usize) -> Vec<Option<Prompt>> {
-    let bytes = std::fs::read(folder.join("expected.safetensors")).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let ints = |name: &str| -> Vec<u32> {
-        let data = file.tensor(name).unwrap().data().to_vec();
-        data.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
-    };
-    let mut tokens = ints("prompt_tokens").into_iter();
-    let read = ints("correct_ids").into_iter().zip(ints("distractor_ids"));
-    let prompt = |(len, (correct, distractor)): (u32, (u32, u32))| {
-        let tokens: Vec<u32> = tokens.by_ref().take(len as usize).collect();
-        (tokens.len() <= n_ctx).then(|| Prompt {
-            tokens,
-            read: vec![correct, distractor],
-            ..Prompt::default()
-        })
-    };
-    ints("prompt_lengths").into_iter().zip(read).map(prompt).collect()
 }
 
 /// Minus the difference of a head's attributions to the two tokens that each prompt reads.
@@ -66,15 +27,12 @@ fn differences(attribution: &[Vec<f64>]) -> Vec<Vec<f64>> {
 #[test]
 fn attribution_is_that_of_hugging_face_on_all_golden_checkpoints() {
     let (mut n_compared, mut n_post_norm) = (0, 0);
-    for (name, expected) in expected() {
-        let folder = golden().join(&name);
-        let Some(decoder) = decoder(&folder) else {
-            assert_eq!(name, "stablelm-parallel", "the one checkpoint that is refused");
-            continue;
-        };
-        let prompts = prompts(&folder, decoder.spec().n_ctx);
-        let read: Vec<Prompt> = prompts.iter().flatten().cloned().collect();
-        let found = direct_attribution(&decoder, &read, Options::default()).unwrap();
+    let all = expected();
+    for name in names() {
+        let expected = all.get(&name).unwrap_or_else(|| panic!("{name}: tools/golden/direct.py measures it"));
+        let (decoder, golden) = (decoder(&name), Expected::read(&name));
+        let is_read = golden.is_read();
+        let found = direct_attribution(&decoder, &golden.prompts(), Options::default()).unwrap();
         let Some(expected) = expected else {
             assert_eq!(found, None, "{name}");
             n_post_norm += 1;
@@ -83,8 +41,8 @@ fn attribution_is_that_of_hugging_face_on_all_golden_checkpoints() {
         let found = differences(&found.unwrap());
         assert_eq!(found.len(), expected.len(), "{name}");
         let scale = expected.iter().flatten().fold(1.0, |m: f64, x| m.max(x.abs()));
-        for (head, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            let read = expected.iter().zip(&prompts).filter(|(_, p)| p.is_some()).map(|(x, _)| x);
+        for (head, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let read = expected.iter().zip(&is_read).filter(|(_, is_read)| **is_read).map(|(x, _)| x);
             assert_eq!(read.clone().count(), found.len(), "{name}");
             for (found, expected) in found.iter().zip(read) {
                 let apart = (found - expected).abs() / scale;
@@ -96,10 +54,6 @@ fn attribution_is_that_of_hugging_face_on_all_golden_checkpoints() {
         n_compared += 1;
     }
     assert!(n_compared >= 45 && n_post_norm == 2, "{n_compared} compared, {n_post_norm} post-norm");
-}
-
-fn any_model() -> impl Strategy<Value = Parts> {
-    any::<u64>().prop_map(Parts::random)
 }
 
 fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {

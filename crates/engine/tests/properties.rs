@@ -5,11 +5,11 @@ mod means;
 mod random;
 
 use cs_engine::forest::Forest;
-use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
+use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::reference::{self, Edits, Rows, Run};
 use cs_engine::{Cache, EngineError, Options, Prompt, Queries, Readings, attention_rows};
 use proptest::prelude::*;
-use random::{D_VOCAB, Parts, any_model, any_prompts};
+use random::{D_VOCAB, N_KINDS, Parts, any_edits, any_model, any_prompts};
 
 fn heads(parts: &Parts) -> Vec<(usize, usize)> {
     (0..parts.spec.n_layers).flat_map(|l| (0..parts.spec.n_heads).map(move |h| (l, h))).collect()
@@ -40,32 +40,6 @@ fn attention(parts: &Parts, prompts: &[Prompt], memory: usize) -> Result<LastAtt
     })?;
     found.sort_by_key(|of_prompt| of_prompt.0); // stable: prompts keep their order
     Ok(found)
-}
-
-/// Edits given as layer, head and kind; the first edit of a stream counts.
-fn any_edits(set: &[(usize, usize, usize)]) -> Branch {
-    let kinds = [
-        (Stream::Z, Replacement::Zero),
-        (Stream::Z, Replacement::ValueBias),
-        (Stream::Z, Replacement::GroupMean),
-        (Stream::Z, Replacement::Source),
-        (Stream::V, Replacement::ValueBias),
-        (Stream::V, Replacement::Source),
-        (Stream::K, Replacement::Source),
-        (Stream::Q, Replacement::Source),
-        (Stream::Q, Replacement::Zero),
-        (Stream::Pattern, Replacement::Source),
-        (Stream::Pattern, Replacement::Zero),
-    ];
-    let mut edits: Vec<Edit> = vec![];
-    for &(layer, head, kind) in set {
-        let (stream, replacement) = kinds[kind];
-        let edit = Edit { layer, head, stream, replacement };
-        if !edits.iter().any(|e| (e.layer, e.head, e.stream) == (layer, head, stream)) {
-            edits.push(edit);
-        }
-    }
-    Branch::new(edits)
 }
 
 /// Means of `z` over the prompts of a group, layer by layer.
@@ -116,7 +90,7 @@ proptest! {
     fn edits_do_what_the_reference_does(
         parts in any_model(),
         prompts in any_prompts(),
-        sets in prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0usize..11), 1..5), 1..5),
+        sets in prop::collection::vec(prop::collection::vec((0usize..3, 0usize..3, 0..N_KINDS), 1..5), 1..5),
     ) {
         let branches: Vec<Branch> = sets.iter().map(|set| any_edits(set)).collect();
         let readings = collect(&parts, &prompts, &branches);

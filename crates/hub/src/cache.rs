@@ -1,16 +1,16 @@
-//! The cache's layout, which is that of Python's `huggingface_hub`:
+//! The cache, with the same layout as that of Python's `huggingface_hub`:
 //!
 //! ```text
 //! models--openai-community--gpt2/
 //!   refs/main                        the commit that the branch was at
-//!   blobs/<etag>                     contents, by sha-256 (large files) or git's sha-1 (others)
-//!   blobs/<etag>.incomplete          a download that is under way or was cut off
+//!   blobs/<etag>                     contents, named by sha-256 (large files) or git's sha-1 (others)
+//!   blobs/<etag>.incomplete          a download in progress or interrupted
 //!   snapshots/<commit>/config.json   → ../../blobs/<etag>
 //! .locks/models--openai-community--gpt2/<etag>.lock
 //! ```
 //!
-//! From version 2 on, Python keeps contents that came in pieces (Xet) once for all models, in `blobs/<2 hex>/<64 hex>` beside
-//! the models' folders; `blobs/<etag>` of a model is a link to there then. Such contents are read, and none are made.
+//! Since version 2, Python stores files downloaded in pieces (Xet) once for all models, in `blobs/<2 hex>/<64 hex>` next to
+//! the models' folders; a model's `blobs/<etag>` is then a link to that file. Such files are read here, but never created.
 
 use std::fs::{self, File};
 use std::io;
@@ -67,12 +67,12 @@ impl Repo {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// Where a content lies.
+    /// The path of a file's content.
     pub(crate) fn blob(&self, etag: &str) -> PathBuf {
         self.folder.join("blobs").join(etag)
     }
 
-    /// The revision's commit, if the cache holds all that a model needs of it.
+    /// The revision's commit, if the cache has every file that a model needs.
     pub(crate) fn cached(&self) -> Result<Option<Snapshot>, HubError> {
         let commit = match is_commit(&self.revision) {
             true => self.revision.clone(),
@@ -90,7 +90,7 @@ impl Repo {
         }
         let folder = self.snapshot(&commit);
         let Ok(entries) = fs::read_dir(&folder) else { return Ok(None) };
-        // `exists` follows links: one whose content is gone does not count.
+        // `exists` follows links, so dangling ones do not count.
         let names: Vec<String> = entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| folder.join(name).exists())
@@ -105,7 +105,7 @@ impl Repo {
         Ok(complete.then_some(Snapshot { folder, commit }))
     }
 
-    /// Remembers which commit the revision is.
+    /// Records the revision's commit.
     pub(crate) fn write_ref(&self, commit: &str) -> Result<(), HubError> {
         if self.revision == commit {
             return Ok(());
@@ -117,18 +117,18 @@ impl Repo {
         written.map_err(|source| HubError::Cache { path, source })
     }
 
-    /// Gives a blob its name in a snapshot.
+    /// Links a blob under its file name in a snapshot.
     pub(crate) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, HubError> {
         let path = self.snapshot(commit).join(file);
         make_parent(&path)?;
         let fail = |source| HubError::Cache { path: path.clone(), source };
         if !path.exists() {
-            // A link whose content is gone would be in the way.
+            // Remove a dangling link.
             match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
                 _ => {}
             }
-            // From snapshots/<commit>/ up to the repository; weights lie in no deeper folder.
+            // From snapshots/<commit>/ up to the repository; weights are never in a subfolder.
             let up: PathBuf = Path::new(file).components().map(|_| "..").collect();
             let target = up.join("..").join("blobs").join(etag);
             place(&target, &self.blob(etag), &path).map_err(fail)?;
@@ -151,13 +151,13 @@ impl Repo {
 #[cfg(unix)]
 fn place(target: &Path, _blob: &Path, path: &Path) -> io::Result<()> {
     match std::os::unix::fs::symlink(target, path) {
-        // Another process was faster.
+        // Another process created it first.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }
 }
 
-/// Links need a privilege elsewhere; Python's cache holds the file itself then.
+/// On other systems links need a privilege; like Python's, the cache then holds the file itself.
 #[cfg(not(unix))]
 fn place(_target: &Path, blob: &Path, path: &Path) -> io::Result<()> {
     fs::rename(blob, path)

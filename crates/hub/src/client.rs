@@ -1,4 +1,4 @@
-//! Requests with patience: what a network does wrong now and then is tried again, what a server means is an error.
+//! Requests with retries: transient network failures are retried, deliberate refusals by the server are errors.
 
 use std::io::Read;
 use std::thread;
@@ -13,13 +13,13 @@ use crate::cache::Repo;
 use crate::error::HubError;
 use crate::settings::Settings;
 
-/// The largest answer that is read into memory: listings of the largest repositories are a few megabytes.
+/// The largest response read into memory: listings of the largest repositories are a few megabytes.
 const MAX_SMALL: u64 = 32 << 20;
 
 /// The longest wait that a server may ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Asks one server.
+/// A client of one server.
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
@@ -28,13 +28,13 @@ pub(crate) struct Client {
 
 /// Why an attempt failed.
 pub(crate) enum Failure {
-    /// It may work the next time.
+    /// Transient: a retry may succeed.
     Passing {
         problem: String,
         /// How long the server asked to wait.
         wait: Option<Duration>,
     },
-    /// It will not.
+    /// Permanent.
     Final(HubError),
 }
 
@@ -49,7 +49,7 @@ impl Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .https_only(settings.endpoint.starts_with("https://"))
-            // Large files are on another host, which must not see the token.
+            // Large files are on another host, which must not receive the token.
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(settings.timeout))
             .timeout_recv_response(Some(settings.timeout))
@@ -63,7 +63,7 @@ impl Client {
         &self.settings.endpoint
     }
 
-    /// An answer that fits into memory.
+    /// Fetches a response that fits into memory.
     pub(crate) fn small(
         &self,
         url: &str,
@@ -176,9 +176,9 @@ impl Client {
             }
             Error::TooManyRedirects => Failure::Final(HubError::Protocol {
                 url: url.to_owned(),
-                problem: "it redirects without end".to_owned(),
+                problem: "it redirects endlessly".to_owned(),
             }),
-            // No name server, or none that knows the host: waiting rarely helps.
+            // No name server, or an unknown host: retrying rarely helps.
             Error::HostNotFound => Failure::Final(HubError::Unreachable {
                 url: url.to_owned(),
                 problem: "its host cannot be found".to_owned(),

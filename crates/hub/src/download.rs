@@ -1,4 +1,4 @@
-//! One file, from the Hub to the cache: resumed where it was cut off, and checked to the last byte.
+//! Downloads one file from the Hub into the cache: interrupted downloads are resumed, and every byte is checked.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use crate::listing::{Hash, Listed, Listing};
 
 const BUFFER: usize = 1 << 18;
 
-/// Brings a file into the cache, if it is not there, and returns its path in the snapshot.
+/// Downloads a file into the cache unless it is there already, and returns its path in the snapshot.
 pub(crate) fn file(
     client: &Client,
     repo: &Repo,
@@ -32,7 +32,8 @@ pub(crate) fn file(
     let blob = repo.blob(etag);
     make_parent(&blob)?;
     let lock = repo.lock(etag)?;
-    // A blob got its name after its hash was checked, here as in Python; its length is a cheap second look.
+    // A blob is only given its name after its hash was checked (in Python too); the length is a cheap extra
+    // check.
     let is_there = fs::metadata(&blob).is_ok_and(|meta| meta.is_file() && meta.len() == listed.size);
     if !is_there {
         let url = format!("{}/{}/resolve/{}/{name}", client.endpoint(), repo.id, listing.commit);
@@ -43,7 +44,7 @@ pub(crate) fn file(
     linked
 }
 
-/// Where a download lies until it is complete; Python uses the same name.
+/// The path of an incomplete download; Python uses the same name.
 fn partial(blob: &Path) -> PathBuf {
     let mut name = blob.as_os_str().to_owned();
     name.push(".incomplete");
@@ -78,7 +79,7 @@ impl Download<'_> {
                 break;
             }
             if !resumed {
-                // Nothing that is wrong stays in the cache.
+                // Wrong bytes do not stay in the cache.
                 let _ = fs::remove_file(&self.partial);
                 return Err(HubError::Hash {
                     id: self.repo.id.clone(),
@@ -87,7 +88,7 @@ impl Download<'_> {
                     found,
                 });
             }
-            // What an earlier run left behind may be to blame: once more, from the beginning.
+            // The bytes left by an earlier run may be wrong: try once more from the beginning.
             resumed = false;
             state.restart(self.listed).map_err(|e| self.cache_error(e))?;
             observe(Event::Bytes(0));
@@ -101,7 +102,7 @@ impl Download<'_> {
         Ok(())
     }
 
-    /// One request, and as much of its answer as comes.
+    /// One request, and as much of its response as arrives.
     fn attempt(&self, state: &mut State, observe: &mut dyn FnMut(Event)) -> Result<(), Failure> {
         let cache_error = |e| Failure::Final(self.cache_error(e));
         let (status, headers, body) = self.client.get(self.url, state.have, self.repo)?;
@@ -113,12 +114,12 @@ impl Download<'_> {
                     return Err(Failure::passing(format!("it sent the wrong part ({range:?})")));
                 }
             }
-            // The server knows no ranges, and begins again.
+            // The server does not support ranges and starts over.
             200 if state.have > 0 => state.restart(self.listed).map_err(cache_error)?,
             200 => {}
             _ => {
                 state.restart(self.listed).map_err(cache_error)?;
-                return Err(Failure::passing("it does not go on where the download stopped"));
+                return Err(Failure::passing("it does not resume where the download stopped"));
             }
         }
         let mut reader = body.into_reader();
@@ -150,7 +151,7 @@ impl Download<'_> {
     }
 }
 
-/// A download under way.
+/// A download in progress.
 struct State {
     file: File,
     have: u64,
@@ -158,7 +159,7 @@ struct State {
 }
 
 impl State {
-    /// Takes up what an earlier attempt left.
+    /// Resumes from what an earlier attempt left.
     fn resume(path: &Path, listed: &Listed) -> io::Result<Self> {
         let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut state = State { file, have: 0, hasher: Hasher::new(listed) };
@@ -193,7 +194,7 @@ impl State {
     }
 }
 
-/// Hashes as the listing does.
+/// The hash that the listing uses.
 #[derive(Clone)]
 enum Hasher {
     Sha256(Sha256),

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// No id of a repository.
+    /// Not a repository id.
     #[error("`{id}` is not a model id: an id is `organisation/name` in letters, digits, `-`, `_` and `.`")]
     BadId {
         /// As given.
         id: String,
     },
-    /// No branch, tag or commit.
+    /// Not a valid name of a branch, tag or commit.
     #[error("`{revision}` is not a revision: name a branch, a tag or a commit")]
     BadRevision {
         /// As given.
         revision: String,
     },
-    /// The cache lacks the model, and the network may not be asked.
+    /// The cache lacks the model, and the network is disabled.
     #[error(
         "{id} at revision `{revision}` is not in {cache}, and HF_HUB_OFFLINE is set: unset it once to download the model"
     )]
@@ -27,10 +27,11 @@ pub enum HubError {
         id: String,
         /// Its revision.
         revision: String,
-        /// Where it was looked for.
+        /// The cache that was searched.
         cache: PathBuf,
     },
-    /// 401, or 404 for a repository: the Hub answers alike for a private one and for none.
+    /// 401, or 404 for a repository: the Hub does not distinguish private from missing
+    /// repositories.
     #[error(
         "{endpoint} has no model {id}, or it is private: check the spelling, or set HF_TOKEN to a token that may read it"
     )]
@@ -40,7 +41,7 @@ pub enum HubError {
         /// The server.
         endpoint: String,
     },
-    /// 403: terms that were not accepted.
+    /// 403: the model's terms have not been accepted.
     #[error("{endpoint} refuses {id}: accept its terms on its page there, then set HF_TOKEN to your token")]
     Forbidden {
         /// The model.
@@ -64,25 +65,25 @@ pub enum HubError {
         /// The file.
         file: String,
     },
-    /// No answer, or none of use, however often it was asked.
+    /// No usable response after all retries.
     #[error(
         "{url} cannot be fetched: {problem}; check the network (what has been downloaded is kept), or name a folder that holds the model"
     )]
     Unreachable {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
         /// The last failure.
         problem: String,
     },
-    /// The server answers, but not as the Hub does.
+    /// The server responds, but not like the Hub.
     #[error("{url} answers unlike the Hub: {problem}; check HF_ENDPOINT")]
     Protocol {
-        /// What was asked for.
+        /// The requested URL.
         url: String,
         /// What is wrong.
         problem: String,
     },
-    /// The bytes are not those that the Hub promised.
+    /// The bytes do not have the hash that the Hub lists.
     #[error(
         "{file} of {id} came with hash {found} instead of {expected}: the server or something on the way changed it; nothing of it was kept, try again"
     )]
@@ -91,9 +92,9 @@ pub enum HubError {
         id: String,
         /// The file.
         file: String,
-        /// By the Hub's listing.
+        /// The hash in the Hub's listing.
         expected: String,
-        /// What arrived.
+        /// The hash of the bytes received.
         found: String,
     },
     /// A file of the cache cannot be read or written.
@@ -103,10 +104,10 @@ pub enum HubError {
     Cache {
         /// Where.
         path: PathBuf,
-        /// The system's own words.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The list of shards is not one.
+    /// An invalid list of shards.
     #[error("{file} of {id} is not a list of shards: {problem}; report it to the model's authors")]
     Index {
         /// The model.
@@ -119,7 +120,7 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// Whether another network, or the same one later, might do.
+    /// Whether a retry, later or on another network, might succeed.
     pub(crate) fn is_about_the_network(&self) -> bool {
         matches!(self, HubError::Unreachable { .. })
     }

@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use crate::error::HubError;
 
-/// Read where they are there.
+/// Read if present.
 const ALWAYS: [&str; 4] =
     ["config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 
-/// The first set that is complete is the tokenizer.
+/// The first complete set is the tokenizer.
 const TOKENIZERS: [&[&str]; 2] = [&["tokenizer.json"], &["vocab.json", "merges.txt"]];
 
-/// The first that is there are the weights: in one file, or an index of several.
+/// The first one present has the weights: a single file, or an index of several.
 const WEIGHTS: [(&str, bool); 4] = [
     ("model.safetensors", false),
     ("model.safetensors.index.json", true),
@@ -24,9 +24,10 @@ const WEIGHTS: [(&str, bool); 4] = [
 
 /// The files to fetch: weights in one format only.
 pub(crate) struct Wanted {
-    /// Small files first, so that what is no model is known before its weights are fetched.
+    /// Small files first, so that a repository without a model is recognised before weights
+    /// are downloaded.
     pub(crate) files: Vec<String>,
-    /// The index whose shards belong to them.
+    /// The index that lists the shards, if any.
     pub(crate) index: Option<&'static str>,
     pub(crate) has_config: bool,
     pub(crate) has_weights: bool,
@@ -76,7 +77,7 @@ pub(crate) fn shards(id: &str, index: &str, path: &Path) -> Result<Vec<String>, 
     }
 }
 
-/// Whether a relative path stays where it is put.
+/// Whether a relative path stays inside its folder.
 pub(crate) fn is_inside(path: &str) -> bool {
     let normal = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
     normal && !path.is_empty() && !path.contains('\\')

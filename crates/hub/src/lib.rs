@@ -1,11 +1,11 @@
-//! Model files from the [Hugging Face Hub](https://huggingface.co), in the cache that Python's `huggingface_hub` uses:
-//! what one downloaded, the other finds.
+//! Model files from the [Hugging Face Hub](https://huggingface.co), in the cache shared with Python's
+//! `huggingface_hub`: either finds what the other has downloaded.
 //!
 //! [`Hub::model`] asks the Hub which commit a revision is, which files it has and what their hashes are; downloads those
-//! that a model needs and the cache lacks; checks every byte against its hash; and returns the snapshot's folder. A
-//! download that was cut off goes on where it stopped. Offline, the cache alone answers.
+//! that a model needs and the cache lacks; checks every byte against its hash; and returns the snapshot's folder. An
+//! interrupted download is resumed. Offline, only the cache is used.
 //!
-//! The crate `hf-hub` does much of this, but brings an asynchronous runtime, and checks no hashes.
+//! The crate `hf-hub` is not used because it pulls in an async runtime and checks no hashes.
 
 #![forbid(unsafe_code)]
 
@@ -27,30 +27,30 @@ use client::Client;
 use files::Wanted;
 use listing::Listing;
 
-/// What a download tells about itself.
+/// Progress of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A file of this size is going to be fetched, of which so much is there already.
+    /// A file of this size is about to be downloaded.
     Start {
         /// Its name in the repository.
         file: &'a str,
         /// Its size in bytes.
         size: u64,
-        /// Bytes of an earlier attempt.
+        /// Bytes already there from an earlier attempt.
         have: u64,
     },
-    /// The file has so many bytes now.
+    /// The number of bytes of the file so far.
     Bytes(u64),
-    /// The file is complete and its hash is right.
+    /// The file is complete and its hash is correct.
     Done,
     /// An attempt failed, and another follows.
     Retry {
         /// Why it failed.
         problem: &'a str,
     },
-    /// The Hub cannot be reached, and the cache has the model.
+    /// The Hub cannot be reached, so the model in the cache is used.
     Unreachable {
-        /// Why it cannot.
+        /// Why it cannot be reached.
         problem: &'a str,
     },
 }
@@ -60,7 +60,7 @@ pub enum Event<'a> {
 pub struct Snapshot {
     /// Its files.
     pub folder: PathBuf,
-    /// The commit that they belong to.
+    /// Their commit.
     pub commit: String,
 }
 
@@ -72,7 +72,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub with these settings.
+    /// Creates a hub with these settings.
     pub fn new(settings: Settings) -> Self {
         let client = Client::new(&settings);
         Hub { settings, client }
@@ -95,7 +95,7 @@ impl Hub {
     ) -> Result<Snapshot, HubError> {
         let repo = Repo::new(&self.settings.cache, id, revision)?;
         let cached = repo.cached()?;
-        // A commit never changes, so a complete one needs no question.
+        // A commit never changes, so a complete one needs no request.
         if let Some(snapshot) = cached.as_ref().filter(|snapshot| snapshot.commit == revision) {
             return Ok(snapshot.clone());
         }
@@ -106,7 +106,7 @@ impl Hub {
                 cache: self.settings.cache.clone(),
             });
         }
-        // Whoever has the model already should not wait for a network that is not there.
+        // Do not wait for a missing network if the model is in the cache.
         let attempts = if cached.is_some() { 1 } else { self.settings.attempts };
         let listing = match Listing::fetch(&self.client, &repo, attempts, observe) {
             Ok(listing) => listing,

@@ -1,4 +1,4 @@
-//! What the Hub says a revision holds.
+//! The Hub's listing of the files in a revision.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(crate) struct Listing {
     files: BTreeMap<String, Option<Listed>>,
 }
 
-/// `GET /api/models/<id>/revision/<revision>?blobs=true`, as far as it is needed.
+/// The fields used from `GET /api/models/<id>/revision/<revision>?blobs=true`.
 #[derive(Deserialize)]
 struct Answer {
     sha: String,
@@ -63,14 +63,14 @@ struct Lfs {
 }
 
 impl Listing {
-    /// Asks the Hub.
+    /// Fetches the listing.
     pub(crate) fn fetch(
         client: &Client,
         repo: &Repo,
         attempts: u32,
         observe: &mut dyn FnMut(Event),
     ) -> Result<Self, HubError> {
-        // A slash in a branch's name must not look like one of the path.
+        // A slash in a branch name must not look like a path separator.
         let revision = repo.revision.replace('/', "%2F");
         let url = format!("{}/api/models/{}/revision/{revision}?blobs=true", client.endpoint(), repo.id);
         let json = client.small(&url, repo, attempts, observe)?;
@@ -104,7 +104,7 @@ impl Listing {
             Some(Some(listed)) => Ok(listed),
             Some(None) => Err(HubError::Protocol {
                 url: format!("{}/api/models/{}", client.endpoint(), repo.id),
-                problem: format!("it tells no size or hash of {file}"),
+                problem: format!("it gives no size or hash for {file}"),
             }),
             None => Err(HubError::NoSuchFile { id: repo.id.clone(), file: file.to_owned() }),
         }

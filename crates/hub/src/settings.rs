@@ -1,4 +1,4 @@
-//! Where the Hub and its cache are, by the environment variables that Python's `huggingface_hub` reads.
+//! Locations of the Hub and its cache, from the environment variables that Python's `huggingface_hub` reads.
 
 use std::env;
 use std::path::PathBuf;
@@ -15,25 +15,25 @@ pub struct Settings {
     pub token: Option<String>,
     /// `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
-    /// `HF_HUB_OFFLINE`: answer from the cache alone.
+    /// `HF_HUB_OFFLINE`: use only the cache.
     pub offline: bool,
-    /// How long the server may be silent; `HF_HUB_DOWNLOAD_TIMEOUT` in seconds.
+    /// How long to wait for data from the server; `HF_HUB_DOWNLOAD_TIMEOUT` in seconds.
     pub timeout: Duration,
-    /// How often a request is tried before it counts as failed. Attempts that bring a download further count anew.
+    /// How often a request is tried before it fails. An attempt that makes progress resets the count.
     pub attempts: u32,
-    /// The wait after the first failure; it doubles with each further one.
+    /// The pause after the first failure; it doubles after each further one.
     pub pause: Duration,
-    /// Whether to go through the proxy that `HTTPS_PROXY` and its like name.
+    /// Whether to use the proxy named by `HTTPS_PROXY` and similar variables.
     pub proxy_from_env: bool,
 }
 
 impl Settings {
-    /// Whether the cache holds anything of a model, at whatever revision.
+    /// Whether the cache has any revision of a model.
     pub fn has_any_of(&self, id: &str) -> bool {
         Repo::new(&self.cache, id, "main").is_ok_and(|repo| repo.exists())
     }
 
-    /// The Hub as the environment describes it.
+    /// Settings from the environment.
     pub fn from_env() -> Self {
         let home = path("HF_HOME").unwrap_or_else(|| {
             let caches = path("XDG_CACHE_HOME").or_else(|| Some(env::home_dir()?.join(".cache")));
@@ -77,7 +77,7 @@ fn text(variable: &str) -> Option<String> {
 
 fn path(variable: &str) -> Option<PathBuf> {
     let value = env::var_os(variable).filter(|value| !value.is_empty())?;
-    // What is no Unicode holds no variable that could be looked up.
+    // A value that is not Unicode cannot contain a variable to expand.
     let path = match value.to_str() {
         Some(text) => PathBuf::from(with_variables(text, |name| env::var(name).ok())),
         None => PathBuf::from(value),
@@ -88,8 +88,8 @@ fn path(variable: &str) -> Option<PathBuf> {
     }
 }
 
-/// Puts values in the place of `$NAME` and `${NAME}`, as Python's `os.path.expandvars`: a variable that is not set stays as
-/// it is written, and values are not looked through again.
+/// Expands `$NAME` and `${NAME}` like Python's `os.path.expandvars`: unset variables are left unchanged, and values are not
+/// expanded again.
 fn with_variables(text: &str, value_of: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -111,7 +111,7 @@ fn with_variables(text: &str, value_of: impl Fn(&str) -> Option<String>) -> Stri
     out + rest
 }
 
-/// As `huggingface_hub` reads truth: 1, ON, YES, TRUE in any case.
+/// True values as in `huggingface_hub`: 1, ON, YES, TRUE in any case.
 fn is_true(variable: &str) -> bool {
     text(variable).is_some_and(|v| matches!(v.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
 }
@@ -127,7 +127,7 @@ mod tests {
             "DATA" => Some("$HOME".to_owned()),
             _ => None,
         };
-        // What `os.path.expandvars` gives for each.
+        // The results of `os.path.expandvars`.
         for (text, expanded) in [
             ("$HOME/hf", "/home/ada/hf"),
             ("${HOME}/hf", "/home/ada/hf"),

@@ -1,4 +1,4 @@
-//! Downloads from a server that behaves, and from servers that do not.
+//! Downloads from a well-behaved server, and from servers that misbehave.
 
 mod server;
 
@@ -28,7 +28,7 @@ fn settings(cache: &Path, endpoint: String) -> Settings {
     }
 }
 
-/// The tiny model from a server whose answers `change` may spoil.
+/// The tiny model on a server whose responses `change` may corrupt.
 fn spoiled(change: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> (Server, TempDir) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -41,7 +41,7 @@ fn fetch(server: &Server, cache: &Path) -> Result<Snapshot, HubError> {
     Hub::new(settings(cache, server.endpoint())).model(ID, "main", &mut |_| ())
 }
 
-/// Everything that was fetched is what the repository holds, and nothing is left half done.
+/// Every downloaded file equals the repository's, and no partial file is left.
 #[track_caller]
 fn assert_complete(snapshot: &Snapshot) {
     let repo = Repo::tiny();
@@ -57,7 +57,7 @@ fn assert_complete(snapshot: &Snapshot) {
     }
 }
 
-/// The weights' blob is not there, nor half of it under its name.
+/// There is no blob of the weights, not even a partial one under its final name.
 fn assert_no_weights(cache: &Path) {
     let hash = sha256(Repo::tiny().content("model.safetensors"));
     assert!(!cache.join("models--org--tiny/blobs").join(hash).exists());
@@ -65,7 +65,7 @@ fn assert_no_weights(cache: &Path) {
 }
 
 #[test]
-fn a_model_is_fetched_once() {
+fn a_model_is_downloaded_once() {
     let (server, cache) = spoiled(|_, reply| reply);
     let mut events = Vec::new();
     let hub = Hub::new(settings(cache.path(), server.endpoint()));
@@ -85,7 +85,7 @@ fn a_model_is_fetched_once() {
     let first = server.requests();
     assert_eq!(first.len(), 5, "{:?}", server.paths()); // listing, two small files, and a redirected one
 
-    // The token goes to the Hub, and not to where it sends for large files.
+    // The token goes to the Hub, not to the host of large files.
     for request in &first {
         let sent = request.headers.get("authorization").map(String::as_str);
         let expected = if request.path.starts_with("/lfs/") { None } else { Some("Bearer hf_secret") };
@@ -95,7 +95,7 @@ fn a_model_is_fetched_once() {
 
     assert_eq!(hub.model(ID, "main", &mut |event| panic!("{event:?}")).unwrap(), snapshot);
     assert_eq!(server.requests().len(), 6, "the second time, only the listing");
-    // A commit that is there needs no question at all.
+    // A cached commit needs no request at all.
     assert_eq!(hub.model(ID, COMMIT, &mut |_| ()).unwrap(), snapshot);
     assert_eq!(server.requests().len(), 6);
 }
@@ -114,7 +114,7 @@ fn the_layout_is_that_of_huggingface_hub() {
         let link = root.join("snapshots").join(COMMIT).join(file);
         assert_eq!(fs::read_link(link).unwrap(), Path::new("../../blobs").join(etag));
     }
-    // A branch whose name has slashes, as those of pull requests.
+    // A branch whose name has slashes, like those of pull requests.
     let hub = Hub::new(settings(cache.path(), server.endpoint()));
     hub.model(ID, "refs/pr/1", &mut |_| ()).unwrap();
     assert_eq!(fs::read_to_string(root.join("refs/refs/pr/1")).unwrap(), COMMIT);
@@ -128,7 +128,7 @@ fn renamed_repositories_are_followed() {
 }
 
 #[test]
-fn a_cut_connection_is_taken_up_where_it_broke() {
+fn a_cut_connection_is_resumed() {
     let (server, cache) = spoiled(|request, reply| match (request.path.as_str(), request.earlier) {
         (WEIGHTS, 0) => reply.sent(Sending::CutAfter(300_000)),
         (WEIGHTS, 1) => reply.sent(Sending::CutAfter(1)),
@@ -141,7 +141,7 @@ fn a_cut_connection_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn a_silent_server_is_asked_again() {
+fn a_silent_server_is_retried() {
     let (server, cache) = spoiled(|request, reply| match (request.path.as_str(), request.earlier) {
         (WEIGHTS, 0) => reply.sent(Sending::StallAfter(500_000)),
         _ => reply,
@@ -157,7 +157,7 @@ fn a_slow_server_is_waited_for() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_given_up() {
+fn a_server_that_never_answers_is_an_error() {
     let (server, cache) = spoiled(|request, reply| match request.path.as_str() {
         WEIGHTS => reply.sent(Sending::StallAfter(0)),
         _ => reply,
@@ -170,13 +170,13 @@ fn a_server_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_killed_server_loses_nothing_that_came() {
+fn a_killed_server_loses_no_received_bytes() {
     let port = Arc::new(AtomicU16::new(0));
     let (repo, at) = (Repo::tiny(), Arc::clone(&port));
     let server = Server::start(move |request| {
         let reply = repo.answer(request, at.load(Ordering::SeqCst));
         match request.path.as_str() {
-            // Bytes once, and then nothing ever again.
+            // Some bytes once, then nothing.
             WEIGHTS if request.earlier == 0 => reply.sent(Sending::CutAfter(400_000)),
             WEIGHTS => Reply::new(500, ""),
             _ => reply,
@@ -200,7 +200,7 @@ fn a_killed_server_loses_nothing_that_came() {
 }
 
 #[test]
-fn another_files_bytes_are_refused() {
+fn the_bytes_of_another_file_are_rejected() {
     let (server, cache) = spoiled(|request, mut reply| {
         if request.path == WEIGHTS {
             reply.body[450_000] ^= 1;
@@ -211,7 +211,7 @@ fn another_files_bytes_are_refused() {
     let HubError::Hash { file, .. } = &error else { panic!("{error}") };
     assert_eq!(file, "model.safetensors");
     assert_no_weights(cache.path());
-    // Not even as a beginning to go on from.
+    // Not even as a partial download to resume.
     let blobs = fs::read_dir(cache.path().join("models--org--tiny/blobs")).unwrap();
     assert_eq!(blobs.count(), 2, "config.json and tokenizer.json");
 
@@ -226,7 +226,7 @@ fn another_files_bytes_are_refused() {
 }
 
 #[test]
-fn a_spoiled_beginning_is_fetched_again() {
+fn a_corrupt_partial_download_is_restarted() {
     let (server, cache) = spoiled(|_, reply| reply);
     let repo = Repo::tiny();
     let weights = repo.content("model.safetensors");
@@ -243,7 +243,7 @@ fn a_spoiled_beginning_is_fetched_again() {
 }
 
 #[test]
-fn lies_about_sizes() {
+fn wrong_sizes_are_rejected() {
     // More bytes than listed.
     let (server, cache) = spoiled(|request, mut reply| {
         if request.path == WEIGHTS {
@@ -255,7 +255,7 @@ fn lies_about_sizes() {
     assert!(error.contains("more than the 900000 bytes"), "{error}");
     assert_no_weights(cache.path());
 
-    // Fewer, however often.
+    // Fewer, at every attempt.
     let (server, cache) = spoiled(|request, mut reply| {
         if request.path == WEIGHTS {
             reply.status = 200;
@@ -279,11 +279,11 @@ fn lies_about_sizes() {
 }
 
 #[test]
-fn servers_without_ranges_begin_again() {
+fn servers_without_ranges_start_over() {
     for lie in [
         (|_: &Request, content: &[u8]| Reply::new(200, content)) as fn(&Request, &[u8]) -> Reply,
         |request, content| match request.range_start() {
-            // Another part than the one asked for; once.
+            // A different range than requested, once.
             Some(_) if request.earlier == 1 => {
                 Reply::new(206, &content[7..]).with("Content-Range", "bytes 7-899999/900000")
             }
@@ -302,7 +302,7 @@ fn servers_without_ranges_begin_again() {
 }
 
 #[test]
-fn busy_servers_are_asked_again() {
+fn busy_servers_are_retried() {
     for status in [429, 500, 502, 503, 504] {
         let (server, cache) = spoiled(move |request, reply| match request.earlier {
             0 => Reply::new(status, "busy").with("Retry-After", "0"),
@@ -346,7 +346,7 @@ fn refusals_are_final_and_say_what_to_do() {
 }
 
 #[test]
-fn answers_unlike_the_hubs() {
+fn responses_unlike_the_hubs_are_errors() {
     for body in [
         "<html>sign in to the hotel's network</html>".to_owned(),
         "{}".to_owned(),
@@ -365,7 +365,7 @@ fn answers_unlike_the_hubs() {
     }
     let (server, cache) = spoiled(|_, _| Reply::new(302, "").with("Location", "/again"));
     let error = fetch(&server, cache.path()).unwrap_err();
-    assert!(error.to_string().contains("redirects without end"), "{error}");
+    assert!(error.to_string().contains("redirects endlessly"), "{error}");
 
     let (server, cache) =
         spoiled(|_, _| Reply::new(200, format!(r#"{{"sha": "{COMMIT}", "siblings": []}}"#)));
@@ -409,7 +409,7 @@ fn offline_the_cache_answers() {
     assert_eq!(Hub::new(offline()).model(ID, "main", &mut |_| ()).unwrap(), snapshot);
     assert_eq!(server.requests().len(), n);
 
-    // Without the switch, but without a network either.
+    // Without HF_HUB_OFFLINE, but also without a network.
     drop(server);
     let mut told = false;
     let hub = Hub::new(settings(cache.path(), endpoint.clone()));
@@ -417,13 +417,13 @@ fn offline_the_cache_answers() {
     assert_eq!(found.unwrap(), snapshot);
     assert!(told);
 
-    // A snapshot that lacks its weights is no model.
+    // A snapshot without weights is not a model.
     fs::remove_file(snapshot.folder.join("model.safetensors")).unwrap();
     assert!(Hub::new(offline()).model(ID, "main", &mut |_| ()).is_err());
 }
 
 #[test]
-fn ids_and_revisions_that_are_none() {
+fn invalid_ids_and_revisions() {
     let cache = tempfile::tempdir().unwrap();
     let hub = Hub::new(Settings { offline: true, ..settings(cache.path(), "http://127.0.0.1:9".into()) });
     for id in ["", "a/b/c", "../x", "a/..", "a b/c", "a/b?c", "a--b/c", "/a", "a/", "ä/b"] {
@@ -436,8 +436,8 @@ fn ids_and_revisions_that_are_none() {
     }
 }
 
-/// Python's `huggingface_hub` and this program share one cache, both ways. Needs Python with `huggingface_hub`; run with
-/// `PYTHON=python cargo test -p cs-hub -- --ignored python`.
+/// Python's `huggingface_hub` and this program share one cache in both directions. Needs Python with `huggingface_hub`;
+/// run with `PYTHON=python cargo test --release --workspace --test downloads -- --ignored python`.
 #[test]
 #[ignore = "needs Python with huggingface_hub"]
 fn python_shares_the_cache() {
@@ -474,7 +474,7 @@ print(d('org/tiny', allow_patterns=['config.json', 'model.safetensors', 'tokeniz
     let snapshot = hub.model(ID, "main", &mut |_| ()).unwrap();
     assert_eq!(Path::new(&found), snapshot.folder);
     assert_complete(&snapshot);
-    // And the two caches are the same, but for Python's notes of its own.
+    // The two caches are the same except for Python's own bookkeeping files.
     let listing = |root: &Path| {
         let mut out = Vec::new();
         for folder in ["blobs", "refs", &format!("snapshots/{COMMIT}")] {

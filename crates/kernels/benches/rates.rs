@@ -1,10 +1,11 @@
-//! GFLOP/s of the packed matrix product beside the `gemm` and `matrixmultiply` crates, on one thread and on two.
+//! GFLOP/s of the packed matrix product compared with the crates `gemm` and `matrixmultiply`, on one thread and
+//! on two.
 //!
-//!     cargo bench -p cs-kernels --bench rates [-- --threads 2] [-- 2048x768x3072 …]
+//!     cargo bench --workspace --bench rates [-- --threads 2] [-- 2048x768x3072 …]
 //!
-//! The contenders take turns, and the fastest turn of each counts. Turns are timed by the CPU time of the slowest
-//! thread, so that other processes on the machine disturb little. With two threads each multiplies its own half of the
-//! rows. Shapes are rows x k x n.
+//! The contenders alternate, and the fastest turn of each counts. A turn is timed by the CPU time of its slowest
+//! thread, so that other processes have little influence. With two threads, each multiplies its own half of the rows.
+//! Shapes are rows x k x n.
 
 use cs_kernels::{Init, MatMut, MatRef, PackedMatrix, matmul};
 use std::hint::black_box;

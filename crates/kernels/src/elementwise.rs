@@ -1,11 +1,11 @@
-//! Activations in place, alone or as gates; soft caps.
+//! Activations in place, alone or gated; soft caps.
 
 use crate::math;
 use crate::simd::{Isa, Kernel, Simd, dispatch};
 
 /// A function of one vector of values.
 pub(crate) trait Map: Copy {
-    /// The value of each lane depends on that lane alone.
+    /// Each lane of the result depends only on that lane of `x`.
     fn apply<S: Simd>(self, s: S, x: S::F) -> S::F;
 }
 
@@ -31,7 +31,7 @@ impl<M: Map> Kernel for InPlace<'_, M> {
     }
 }
 
-/// Replaces each `x` of the first slice by `map(x)` times the second slice's value at its place.
+/// Replaces each `x` of the first slice by `map(x)` times the corresponding value of the second slice.
 struct Gate<'a, M>(&'a mut [f32], &'a [f32], M);
 
 impl<M: Map> Kernel for Gate<'_, M> {
@@ -96,7 +96,7 @@ activations! {
     /// Exact GELU in place, `x Φ(x)`; relative error at most 2e-7 wherever the result is a normal number.
     gelu_erf gelu_erf_with gelu_erf_gate gelu_erf_gate_with GeluErf(s, x) = math::gelu_erf(s, x);
     /// GELU by tanh in place, `x / 2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`, also known as `gelu_new`; relative error
-    /// at most 2e-7 wherever the result is a normal number. `gelu_fast` differs from it by 1e-10 in √(2/π) alone.
+    /// at most 2e-7 wherever the result is a normal number. `gelu_fast` differs only by 1e-10 in √(2/π).
     gelu_tanh gelu_tanh_with gelu_tanh_gate gelu_tanh_gate_with GeluTanh(s, x) = math::gelu_tanh(s, x);
     /// `max(x, 0)` in place.
     relu relu_with relu_gate relu_gate_with Relu(s, x) = s.max(s.splat(0.0), x);
@@ -121,7 +121,7 @@ pub fn softcap(x: &mut [f32], c: f32) {
     softcap_with(Isa::best(), x, c);
 }
 
-/// [`softcap`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`softcap`] with the instructions of `isa`, or portable code if the CPU lacks them.
 pub fn softcap_with(isa: Isa, x: &mut [f32], c: f32) {
     dispatch(isa, InPlace(x, SoftCap(c)));
 }

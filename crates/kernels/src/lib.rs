@@ -1,11 +1,11 @@
 //! Vectorised float32 kernels for transformer inference: a matrix product with packed weights, activations and gates, layer
-//! norm and RMS norm, softmax, grouped-query attention over gathered keys, rotary embedding. Knows nothing of models.
+//! norm and RMS norm, softmax, grouped-query attention over gathered keys, rotary embedding. Independent of any model.
 //!
-//! Everything runs on the calling thread; callers share out tiles of rows among threads (see [`MatMut::row_tiles`]).
+//! Everything runs on the calling thread; callers distribute tiles of rows over threads (see [`MatMut::row_tiles`]).
 //! The instruction set is chosen at run time ([`Isa::best`]): AVX-512, AVX2 with FMA, or portable code.
 //!
-//! **Each output row depends only on its own input row and on the weights**, bit for bit, whatever the number of rows in a
-//! call, a row's place among them, or the thread. NaN and infinity in the inputs reach the outputs.
+//! **Each output row depends only on its own input row and on the weights**, bit for bit, regardless of the number of rows
+//! in a call, a row's position among them, or the thread. NaN and infinity propagate from inputs to outputs.
 
 mod attention;
 mod elementwise;

@@ -27,7 +27,7 @@ impl Kernel for DotRows<'_> {
     }
 }
 
-/// `x` times `N` rows of `table`, side by side; each sum is the same whatever the others are.
+/// `x` times `N` rows of `table` at once; each sum is independent of the others.
 #[inline(always)]
 fn sums<S: Simd, const N: usize>(s: S, x: &[f32], table: &[f32], rows: [u32; N]) -> [f64; N] {
     let d = x.len();
@@ -50,7 +50,7 @@ fn sums<S: Simd, const N: usize>(s: S, x: &[f32], table: &[f32], rows: [u32; N])
             }
         }
     }
-    // Not `map`: its closure would be compiled without the vector instructions.
+    // Not `map`, whose closure would be compiled without the vector instructions.
     for (sum, acc) in sums.iter_mut().zip(acc) {
         *sum = s.sum_f64(acc);
     }
@@ -81,9 +81,9 @@ impl Kernel for Axpy<'_> {
     }
 }
 
-/// `out_i = Σ_j x_j table[rows_i, j]` in float64: each product is exact, and sums round at float64's precision.
+/// `out_i = Σ_j x_j table[rows_i, j]` in float64: each product is exact, and sums have float64 precision.
 ///
-/// Shapes: `x` `[d]`, `table` `[n, d]`, `rows` and `out` alike.
+/// Shapes: `x` `[d]`, `table` `[n, d]`, `rows` and `out` of equal length.
 ///
 /// # Panics
 /// If `rows` and `out` differ in length, or `table` lacks a row.
@@ -92,10 +92,10 @@ pub fn dot_rows(x: &[f32], table: &[f32], rows: &[u32], out: &mut [f64]) {
     dot_rows_with(Isa::best(), x, table, rows, out);
 }
 
-/// [`dot_rows`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`dot_rows`] with the instructions of `isa`, or portable code if the CPU lacks them.
 #[track_caller]
 pub fn dot_rows_with(isa: Isa, x: &[f32], table: &[f32], rows: &[u32], out: &mut [f64]) {
-    assert_eq!(rows.len(), out.len(), "numbers of rows and of products");
+    assert_eq!(rows.len(), out.len(), "number of rows and of products");
     let n_rows = table.len().checked_div(x.len()).unwrap_or(usize::MAX);
     assert!(rows.iter().all(|&row| (row as usize) < n_rows), "a row past the table's {n_rows}");
     dispatch(isa, DotRows { x, table, rows, out });

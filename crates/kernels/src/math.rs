@@ -17,7 +17,7 @@ fn polynomial<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::F) -
 /// `exp(x - rest)` as `(1 + m) * 2^n`, for `|x| < 200` and small `rest`.
 #[inline(always)]
 fn exp_parts<S: Simd>(s: S, x: S::F, rest: S::F) -> (S::F, S::F) {
-    /// ln 2 in two parts, the first so short that its multiples up to 2^9 are exact.
+    /// ln 2 in two parts, the first with so few bits that its multiples up to 2^9 are exact.
     const LN_2: [f32; 2] = [6.9317627e-1, -2.9088971e-5];
     /// `(exp(r) - 1 - r) / r^2`; relative error of exp 3e-9.
     const Q: [f32; 5] = [4.9999994e-1, 1.6666517e-1, 4.1668102e-2, 8.3691925e-3, 1.3838899e-3];
@@ -29,13 +29,13 @@ fn exp_parts<S: Simd>(s: S, x: S::F, rest: S::F) -> (S::F, S::F) {
 /// `exp(x)`: 0 from about -104 down, infinity from 89 up; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
-    // Bounds first, `x` second: NaN comes through.
+    // With `x` as the second argument, NaN propagates.
     let x = s.min(s.splat(100.0), s.max(s.splat(-120.0), x));
     let (m, n) = exp_parts(s, x, s.splat(0.0));
     s.scale_pow2(s.add(s.splat(1.0), m), n)
 }
 
-/// `tanh(x) = -sign(x) E / (2 + E)` with `E = exp(-2 |x|) - 1`, which keeps its relative accuracy where x is small.
+/// `tanh(x) = -sign(x) E / (2 + E)` with `E = exp(-2 |x|) - 1`, which keeps its relative accuracy for small x.
 #[inline(always)]
 pub(crate) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
     // From 10 on the result is 1.
@@ -61,7 +61,7 @@ pub(crate) fn silu<S: Simd>(s: S, x: S::F) -> S::F {
 fn times_logistic<S: Simd>(s: S, x: S::F, a: S::F, m: S::F, n: S::F) -> S::F {
     let one = s.splat(1.0);
     let e = s.scale_pow2(s.add(one, m), n);
-    // `a (1 + m)` is scaled last, so that a subnormal result is rounded once.
+    // `a (1 + m)` is scaled last, so that a subnormal result is rounded only once.
     let negative = s.scale_pow2(s.fnma(a, m, s.neg(a)), n);
     s.div(s.select_negative(x, s.add(negative, minus_infinity(s, x)), x), s.add(one, e))
 }
@@ -105,7 +105,7 @@ pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
     let (p0, rest) = (s.splat(P_0), polynomial(s, &P_REST, v));
     let p = s.fma(v, rest, p0);
     let p_low = s.fma(v, rest, s.sub(p0, p));
-    // (w + w_low) (p + p_low) (1 + m), its parts added from the small to the great
+    // (w + w_low) (p + p_low) (1 + m), its parts added from smallest to largest
     let g = s.mul(w, p);
     let low = s.sub(s.fma(g, m, s.fma(w, p_low, s.mul(w_low, p))), s.fnma(w, p, g));
     let a_q = s.scale_pow2(s.add(g, low), n);
@@ -114,13 +114,14 @@ pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::F) -> S::F {
 
 /// `x / 2 (1 + tanh(u)) = x / (1 + exp(-2 u))` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`.
 ///
-/// `2 u = c y` with `y = x (x^2 + K)`, `K = 1 / 0.044715`: y is computed to twice float32's precision, because an error of
-/// `2 u` is a relative error of the result where x is negative.
+/// `2 u = c y` with `y = x (x^2 + K)`, `K = 1 / 0.044715`: y is computed to twice float32's precision, because for
+/// negative x an error in `2 u` is a relative error of the result.
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::F) -> S::F {
     /// `K` in two parts, the first short enough for `d` below to be exact.
     const K: [f32; 2] = [2.2364258e1, -3.9781028e-4];
-    /// `-c / ln 2`, and its inverse in two parts, the first so short that its multiples up to 2^9 are exact.
+    /// `-c / ln 2`, and its inverse in two parts, the first with so few bits that its multiples up to 2^9 are
+    /// exact.
     const OCTAVES: f32 = -1.0294324e-1;
     const OCTAVE: [f32; 2] = [-9.713867, -2.2384053e-4];
     /// `(exp(-c r) - 1) / r`; relative error of exp 4e-9.

@@ -11,7 +11,7 @@ pub struct MatRef<'a> {
     stride: usize,
 }
 
-/// A row-major matrix `[rows, cols]` that can be written, whose rows start `stride` values apart.
+/// A mutable row-major matrix `[rows, cols]` whose rows start `stride` values apart.
 #[derive(Debug)]
 pub struct MatMut<'a> {
     data: &'a mut [f32],
@@ -29,7 +29,7 @@ fn check(len: usize, rows: usize, cols: usize, stride: usize) {
 }
 
 impl<'a> MatRef<'a> {
-    /// `data` as `[rows, cols]` without gaps.
+    /// `data` as a contiguous `[rows, cols]`.
     ///
     /// # Panics
     /// If `data` is too short.
@@ -92,7 +92,7 @@ impl<'a> MatRef<'a> {
 }
 
 impl<'a> MatMut<'a> {
-    /// `data` as `[rows, cols]` without gaps.
+    /// `data` as a contiguous `[rows, cols]`.
     ///
     /// # Panics
     /// If `data` is too short.
@@ -131,7 +131,7 @@ impl<'a> MatMut<'a> {
         MatRef { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride }
     }
 
-    /// The same matrix for a shorter time.
+    /// The same matrix with a shorter lifetime.
     pub fn reborrow(&mut self) -> MatMut<'_> {
         MatMut { data: self.data, rows: self.rows, cols: self.cols, stride: self.stride }
     }
@@ -151,7 +151,7 @@ impl<'a> MatMut<'a> {
         MatMut { data: &mut self.data[start..], rows: self.rows, cols: range.len(), stride: self.stride }
     }
 
-    /// The rows before `row`, and the rest.
+    /// Splits into the rows before `row` and the rest.
     #[track_caller]
     pub fn split_rows(self, row: usize) -> (MatMut<'a>, MatMut<'a>) {
         assert!(row <= self.rows, "row {row} of {}", self.rows);
@@ -164,7 +164,7 @@ impl<'a> MatMut<'a> {
         )
     }
 
-    /// Tiles of `tile` rows, the last one shorter: what threads share out among themselves.
+    /// Tiles of `tile` rows, the last possibly shorter, for distribution over threads.
     ///
     /// # Panics
     /// If `tile` is zero.

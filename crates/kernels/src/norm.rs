@@ -15,7 +15,7 @@ pub fn layer_norm(x: MatRef<'_>, weight: Option<&[f32]>, bias: Option<&[f32]>, e
     layer_norm_with(Isa::best(), x, weight, bias, eps, out);
 }
 
-/// [`layer_norm`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`layer_norm`] with the instructions of `isa`, or portable code if the CPU lacks them.
 #[track_caller]
 pub fn layer_norm_with(
     isa: Isa,
@@ -31,11 +31,11 @@ pub fn layer_norm_with(
         assert!(v.is_none_or(|v| v.len() == d), "length of the layer norm's {name}");
     }
     let affine = Affine { weight, one_plus: false, bias };
-    dispatch(isa, LayerNorm { x, affine, eps, out });
+    dispatch(isa, Norm { x, is_centred: true, affine, eps, out });
 }
 
-/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`, or with `one_plus`
-/// `… * (1 + gain)` (Gemma). `gain` is `[d]`. Queries and keys are normed head by head as rows of `d_head` values.
+/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`, or with `one_plus` `…
+/// * (1 + gain)` (Gemma). `gain` is `[d]`. Queries and keys are normalised per head, as rows of `d_head` values.
 ///
 /// The squares are summed in float64; products round to float32 as in Hugging Face Transformers.
 ///
@@ -46,16 +46,16 @@ pub fn rms_norm(x: MatRef<'_>, gain: &[f32], one_plus: bool, eps: f32, out: MatM
     rms_norm_with(Isa::best(), x, gain, one_plus, eps, out);
 }
 
-/// [`rms_norm`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`rms_norm`] with the instructions of `isa`, or portable code if the CPU lacks them.
 #[track_caller]
 pub fn rms_norm_with(isa: Isa, x: MatRef<'_>, gain: &[f32], one_plus: bool, eps: f32, out: MatMut<'_>) {
     assert_eq!((x.rows(), x.cols()), (out.rows(), out.cols()), "shapes of x and out");
     assert_eq!(gain.len(), x.cols(), "length of the RMS norm's gain");
     let affine = Affine { weight: Some(gain), one_plus, bias: None };
-    dispatch(isa, RmsNorm { x, affine, eps, out });
+    dispatch(isa, Norm { x, is_centred: false, affine, eps, out });
 }
 
-/// What becomes of a row that is centred and scaled: `x * weight + bias`, or `x * (1 + weight) + bias`.
+/// The affine step after a row is centred and scaled: `x * weight + bias`, or `x * (1 + weight) + bias`.
 #[derive(Clone, Copy)]
 struct Affine<'a> {
     weight: Option<&'a [f32]>,
@@ -63,47 +63,27 @@ struct Affine<'a> {
     bias: Option<&'a [f32]>,
 }
 
-struct LayerNorm<'a> {
+/// Scales each row to a variance of 1 around its mean, or around 0 if it is not centred.
+struct Norm<'a> {
     x: MatRef<'a>,
+    is_centred: bool,
     affine: Affine<'a>,
     eps: f32,
     out: MatMut<'a>,
 }
 
-impl Kernel for LayerNorm<'_> {
+impl Kernel for Norm<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let d = self.x.cols();
+        let d = self.x.cols() as f64;
         for i in 0..self.x.rows() {
             let row = self.x.row(i);
-            let mean = sum(s, row) / d as f64;
-            let var = squares(s, row, mean as f32) / d as f64;
-            let scale = (1.0 / (var + f64::from(self.eps)).sqrt()) as f32;
-            write(s, row, mean as f32, scale, self.affine, self.out.row_mut(i));
-        }
-    }
-}
-
-struct RmsNorm<'a> {
-    x: MatRef<'a>,
-    affine: Affine<'a>,
-    eps: f32,
-    out: MatMut<'a>,
-}
-
-impl Kernel for RmsNorm<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) {
-        let d = self.x.cols();
-        for i in 0..self.x.rows() {
-            let row = self.x.row(i);
-            let mean_square = squares(s, row, 0.0) / d as f64;
-            let scale = (1.0 / (mean_square + f64::from(self.eps)).sqrt()) as f32;
-            write(s, row, 0.0, scale, self.affine, self.out.row_mut(i));
+            let mean = if self.is_centred { (sum(s, row) / d) as f32 } else { 0.0 };
+            let variance = squares(s, row, mean) / d;
+            let scale = (1.0 / (variance + f64::from(self.eps)).sqrt()) as f32;
+            write(s, row, mean, scale, self.affine, self.out.row_mut(i));
         }
     }
 }

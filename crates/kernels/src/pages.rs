@@ -1,18 +1,18 @@
-//! Memory in large pages.
+//! Huge pages.
 
-/// Asks the system to back memory that has not been touched yet by huge pages, where it has them: fewer faults on first
-/// touch, fewer misses of the address cache ever after. Changes no byte; where the system refuses, nothing happens.
+/// Asks the system to back untouched memory with huge pages, where available: fewer page faults on first touch and
+/// fewer TLB misses afterwards. It changes no byte, and has no effect if the system refuses.
 pub fn prefer_huge_pages<T>(memory: &mut [T]) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;
         let (start, len) = (memory.as_mut_ptr() as usize, size_of_val(memory));
-        // Whole pages inside the memory; the rest may belong to others.
+        // Only whole pages inside the memory; the rest may belong to others.
         let first = start.next_multiple_of(PAGE);
         let end = (start + len) / PAGE * PAGE;
         if end > first {
-            // SAFETY: the advice concerns how pages are backed and leaves their contents alone; the range lies inside
-            // memory that the caller holds. A refusal (an older kernel, a setting) is no error.
+            // SAFETY: the advice affects how pages are backed, not their contents; the range is inside memory that
+            // the caller owns. A refusal (an older kernel, a setting) is not an error.
             unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
         }
     }

@@ -10,7 +10,7 @@ pub fn softmax_scaled(scores: &mut [f32], scale: f32) {
     softmax_scaled_with(Isa::best(), scores, scale);
 }
 
-/// [`softmax_scaled`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`softmax_scaled`] with the instructions of `isa`, or portable code if the CPU lacks them.
 pub fn softmax_scaled_with(isa: Isa, scores: &mut [f32], scale: f32) {
     dispatch(isa, Softmax { scores, scale });
 }
@@ -33,11 +33,11 @@ impl Kernel for Softmax<'_> {
     }
 }
 
-/// Softmax of the first `n` values of `x`, whose length is `n` rounded up to whole vectors.
+/// Softmax of the first `n` values of `x`, whose length is `n` rounded up to a whole number of vectors.
 #[inline(always)]
 pub(crate) fn softmax<S: Simd>(s: S, x: &mut [f32], n: usize) {
     debug_assert_eq!(x.len(), n.next_multiple_of(S::LANES));
-    x[n..].fill(f32::NEG_INFINITY); // exp of it is 0
+    x[n..].fill(f32::NEG_INFINITY); // its exp is 0
     let mut top = s.splat(f32::NEG_INFINITY);
     for v in x.chunks_exact(S::LANES) {
         // SAFETY: the chunk has LANES values.

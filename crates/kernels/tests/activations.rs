@@ -1,4 +1,4 @@
-//! Activations, gates and soft caps against float64 on every instruction set. `cargo test --release -- --ignored` goes through all floats.
+//! Activations, gates and soft caps against float64 on every instruction set. With `--ignored`, all floats are tested.
 
 use cs_kernels::{
     Isa, gelu_erf_gate_with, gelu_erf_with, gelu_tanh_gate_with, gelu_tanh_with, relu_gate_with, relu_with,
@@ -37,14 +37,14 @@ const GATES: [(&str, Gate, Kernel); 4] = [
     ("silu", silu_gate_with, silu_with),
 ];
 
-/// Gemma 2's caps of scores and of logits, and one that is no round number.
+/// Gemma 2's soft caps for scores and logits, and one that is not a round number.
 const CAPS: [(f32, Kernel, Reference); 3] = [
     (50.0, |isa, x| softcap_with(isa, x, 50.0), |x| 50.0 * (x / 50.0).tanh()),
     (30.0, |isa, x| softcap_with(isa, x, 30.0), |x| 30.0 * (x / 30.0).tanh()),
     (0.37, |isa, x| softcap_with(isa, x, 0.37), |x| f64::from(0.37f32) * (x / f64::from(0.37f32)).tanh()),
 ];
 
-/// The worst relative error over normal results, and where; subnormal results must be right to one step of theirs.
+/// The worst relative error over normal results, and where; subnormal results must be correct to one ulp.
 fn worst(kernel: Kernel, reference: fn(f64) -> f64, isa: Isa, bits: impl Iterator<Item = u32>) -> (f64, f32) {
     let mut worst = (0.0, 0.0);
     let mut bits = bits.peekable();
@@ -84,7 +84,7 @@ fn floats(step: usize) -> impl Iterator<Item = u32> {
 fn relative_error_is_at_most_2e_7() {
     for isa in Isa::available() {
         for (name, kernel, reference) in SMOOTH {
-            // The range where something happens densely, the rest sparsely.
+            // The interesting range densely, the rest sparsely.
             let dense = (1e-3f32.to_bits()..20f32.to_bits()).step_by(61).flat_map(|b| [b, b | 1 << 31]);
             let (error, x) = worst(kernel, reference, isa, floats(4999).chain(dense));
             println!("{name}, {isa:?}: {error:.3e} at {x}");
@@ -106,7 +106,7 @@ fn relative_error_for_every_float() {
 }
 
 #[test]
-fn nan_and_infinity_come_through() {
+fn nan_and_infinity_propagate() {
     for isa in Isa::available() {
         for (name, kernel, _) in SMOOTH {
             let mut x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::MAX, f32::MIN];
@@ -127,7 +127,7 @@ fn nan_and_infinity_come_through() {
 }
 
 #[test]
-fn a_value_does_not_depend_on_its_place() {
+fn a_value_does_not_depend_on_its_position() {
     let values: Vec<f32> = (0..70).map(|i| (i as f32 - 35.0) * 0.37).collect();
     for isa in Isa::available() {
         for (name, kernel, _) in SMOOTH {

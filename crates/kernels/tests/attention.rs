@@ -26,7 +26,7 @@ fn score64(q: &[f32], k: &[f32], rule: ScoreRule) -> f64 {
     rule.softcap.map_or(score, |c| f64::from(c) * (score / f64::from(c)).tanh())
 }
 
-/// Paths through a tree in which node `i` hangs below one of the few nodes before it, most often the very last.
+/// Paths through a tree in which the parent of node `i` is one of the few nodes before it, most often the last.
 fn paths_of(parents: &[usize]) -> Vec<Vec<u32>> {
     let mut paths: Vec<Vec<u32>> = vec![];
     for (node, back) in parents.iter().enumerate() {
@@ -38,7 +38,7 @@ fn paths_of(parents: &[usize]) -> Vec<Vec<u32>> {
     paths
 }
 
-/// `z` of all nodes' queries, a few that follow each other at a time, as the engine asks for them.
+/// `z` of all nodes' queries, a few consecutive ones at a time, as the engine calls it.
 fn attend_all(
     attention: &mut PathAttention,
     (q, d_attn): (&[f32], usize),
@@ -90,7 +90,7 @@ proptest! {
         }
     }
 
-    /// Queries of a tree of nodes: against float64, and to the bit what each query of each head gets alone.
+    /// Queries on a tree of nodes: close to float64, and bit-identical to each query of each head alone.
     #[test]
     fn paths_agree(
         kv_heads in 1usize..4, group in 1usize..6, d in 1usize..40, parents in prop::collection::vec(0usize..4, 1..40),
@@ -131,9 +131,10 @@ proptest! {
         }
     }
 
-    /// Sharing changes no bit: each query head gets what it would if its group's keys and values were copied for it.
+    /// Sharing changes no bit: the result of each query head is the same as if its group's keys and values were
+    /// copied for it.
     #[test]
-    fn shared_keys_are_as_good_as_own_ones(
+    fn shared_keys_give_the_same_bits_as_copies(
         kv_heads in 1usize..4, group in 2usize..9, d in 1usize..70, parents in prop::collection::vec(0usize..3, 1..40),
         seed: u64, window in prop::option::of(1usize..12), softcap in prop::option::of(0.5f32..20.0),
     ) {
@@ -163,7 +164,7 @@ proptest! {
         let (stride, rule) = (2 * d + 3, ScoreRule { scale: (d as f32).powf(-0.5), softcap });
         let (q, data) = (floats(d, seed, 1.0), floats(50 * stride, seed ^ 1, 1.0));
         let kv = KeyValues { data: &data, stride, key: 1, value: d + 2 };
-        // Any nodes in any order, some of them twice.
+        // Arbitrary nodes in arbitrary order, some of them twice.
         let nodes: Vec<u32> = (0..n.min(window) as u32).map(|i| (i * 7 + seed as u32 % 5) % 50).collect();
         let row = |node: u32, at: usize| &data[node as usize * stride + at..][..d];
         let scores: Vec<f64> = nodes.iter().map(|&node| score64(&q, row(node, 1), rule)).collect();
@@ -231,9 +232,9 @@ proptest! {
         }
     }
 
-    /// The two layouts do the same to the same pairs.
+    /// Both layouts rotate the same pairs in the same way.
     #[test]
-    fn interleaved_rotary_turns_neighbours(half in 1usize..40, seed: u64) {
+    fn interleaved_rotary_rotates_neighbours(half in 1usize..40, seed: u64) {
         let (a, b, angles) = (floats(half, seed, 1.0), floats(half, seed ^ 1, 1.0), floats(half, seed ^ 2, 10.0));
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
         let mut halves = [&a[..], &b[..]].concat();
@@ -246,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn rotary_turns_pairs(half in 1usize..40, seed: u64, angle in -10.0f32..10.0) {
+    fn rotary_rotates_pairs(half in 1usize..40, seed: u64, angle in -10.0f32..10.0) {
         let x = floats(2 * half, seed, 1.0);
         let angles: Vec<f32> = (0..half).map(|i| angle / (i + 1) as f32).collect();
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|a| (a.cos(), a.sin())).unzip();
@@ -258,14 +259,14 @@ proptest! {
             prop_assert!((f64::from(turned[i]) - (a * c - b * s)).abs() < 1e-6);
             prop_assert!((f64::from(turned[i + half]) - (b * c + a * s)).abs() < 1e-6);
         }
-        // Lengths stay, so a query's product with itself does.
+        // Rotation preserves lengths.
         let square = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
         prop_assert!((square(&turned) - square(&x)).abs() < 1e-4 * (1.0 + square(&x)));
     }
 }
 
 #[test]
-fn what_is_not_a_number_comes_through() {
+fn nan_propagates() {
     let mut scores = [1.0, f32::NAN, 2.0];
     softmax_scaled(&mut scores, 1.0);
     assert!(scores.iter().all(|s| s.is_nan()), "{scores:?}");
@@ -276,9 +277,9 @@ fn what_is_not_a_number_comes_through() {
     assert!(scores[1] == 0.0 && scores[2] < 1e-30, "{scores:?}");
 }
 
-/// A key that is not a number reaches its group's heads, capped or not, and no others.
+/// A NaN key affects only its group's heads, with or without a cap.
 #[test]
-fn what_is_not_a_number_stays_in_its_group() {
+fn nan_stays_in_its_group() {
     let (q, mut data) = (floats(4 * 3, 1, 1.0), floats(5 * 2 * 2 * 3, 2, 1.0));
     data[2 * 12 + 4] = f32::NAN; // of the second key head of node 2
     let kv = KeyValues { data: &data, stride: 12, key: 0, value: 6 };
@@ -298,13 +299,13 @@ fn what_is_not_a_number_stays_in_its_group() {
 
 #[test]
 #[should_panic(expected = "6 query heads cannot share 4 key heads equally")]
-fn groups_of_different_sizes_are_refused() {
+fn groups_of_different_sizes_are_rejected() {
     let _ = PathAttention::new(6, 4, 8);
 }
 
 #[test]
 #[should_panic(expected = "a cap of Some(0.0) is not positive")]
-fn a_cap_of_zero_is_refused() {
+fn a_cap_of_zero_is_rejected() {
     let kv = KeyValues { data: &[1.0; 2], stride: 2, key: 0, value: 1 };
     let rule = ScoreRule { scale: 1.0, softcap: Some(0.0) };
     attention_row(&[1.0], kv, &[0], rule, &mut [0.0], &mut [0.0]);

@@ -78,7 +78,7 @@ fn rows_do_not_depend_on_each_other() {
 }
 
 #[test]
-fn products_of_rows_are_those_of_float64_and_each_its_own() {
+fn products_of_rows_agree_with_float64_and_are_independent() {
     for isa in Isa::available() {
         for d in [1, 7, 8, 16, 96, 101] {
             let (x, mut table) = (values(d, 5), values(9 * d, 6));
@@ -101,6 +101,6 @@ fn products_of_rows_are_those_of_float64_and_each_its_own() {
 
 #[test]
 #[should_panic(expected = "a row past the table's 2")]
-fn products_with_rows_that_do_not_exist_are_refused() {
+fn products_with_missing_rows_are_rejected() {
     dot_rows_with(Isa::best(), &[1.0; 3], &[1.0; 7], &[1, 2], &mut [0.0; 2]);
 }

@@ -1,8 +1,8 @@
 //! `config.json` → [`ModelConfig`].
 //!
-//! Every key that changes a number is honoured or refused by name; defaults of absent keys are those of Hugging Face
-//! Transformers. A key that nothing reads is refused too, since it may belong to a variant of the architecture that
-//! computes something else.
+//! Every key that affects the computation is respected, or rejected by name; defaults are those of Hugging Face
+//! Transformers. Unknown keys are rejected too, since they may belong to a variant of the architecture that computes
+//! something else.
 
 use serde_json::Value;
 
@@ -12,16 +12,16 @@ use crate::files::ModelFiles;
 use crate::keys::Keys;
 use crate::spec::ModelSpec;
 
-/// What a `config.json` says: the computation, and which optional parameters the checkpoint holds.
+/// The contents of a `config.json`: the computation, and the optional parameters of the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// Whose keys and tensor names these are. What is computed is decided by [`ModelSpec`] alone.
+    /// The family whose keys and tensor names are used. The computation depends only on [`ModelSpec`].
     pub family: &'static Family,
     /// What the model computes.
     pub spec: ModelSpec,
-    /// Parameters that models of the family may have or lack.
+    /// Parameters that vary within the family.
     pub parameters: Parameters,
-    /// `bos_token_id`, where the file gives one that the vocabulary holds.
+    /// `bos_token_id`, if the file has one within the vocabulary.
     pub bos_token_id: Option<u32>,
 }
 
@@ -29,7 +29,7 @@ impl ModelConfig {
     /// Reads a model's `config.json`.
     ///
     /// # Errors
-    /// No such file, or any that [`parse`] gives.
+    /// No such file, or any error of [`parse`].
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         const FILE: &str = "config.json";
         let label = files.label(FILE);
@@ -43,11 +43,11 @@ impl ModelConfig {
     }
 }
 
-/// Reads a `config.json`. `file` is what error messages call it.
+/// Parses a `config.json`. `file` is its name in error messages.
 ///
 /// # Errors
-/// Broken JSON; an architecture that no [family](families::FAMILIES) describes; a value that is impossible or that is
-/// not supported; an unknown key.
+/// Invalid JSON; an architecture that no [family](families::FAMILIES) describes; an invalid or unsupported value; an
+/// unknown key.
 pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
     let malformed = |problem: String| LoadError::Malformed {
         file: file.to_owned(),
@@ -57,7 +57,7 @@ pub fn parse(json: &[u8], file: &str) -> Result<ModelConfig, LoadError> {
     let value: Value =
         serde_json::from_slice(json).map_err(|e| malformed(format!("is not valid JSON ({e})")))?;
     let Value::Object(map) = &value else {
-        return Err(malformed("holds no JSON object".to_owned()));
+        return Err(malformed("does not hold a JSON object".to_owned()));
     };
     let (family, Description { spec, parameters, bos_token_id }) = families::read(&Keys::new(file, map))?;
     Ok(ModelConfig { family, spec, parameters, bos_token_id })

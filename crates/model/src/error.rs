@@ -1,7 +1,7 @@
 //! What can go wrong between a model's files and its `ModelInfo`, each as one line that names the file, the
 //! field and the fix.
 
-/// A key of `config.json` that cannot be honoured.
+/// A key of `config.json` that cannot be respected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {key:?}{} {problem}; {fix}", self.value.as_ref().map(|v| format!(": {v}")).unwrap_or_default())]
 pub struct ConfigError {
@@ -9,7 +9,7 @@ pub struct ConfigError {
     pub file: String,
     /// The offending key.
     pub key: String,
-    /// Its value as JSON, shortened; `None` where the key is missing.
+    /// Its value as JSON, shortened; `None` if the key is missing.
     pub value: Option<String>,
     /// What is wrong with it.
     pub problem: String,
@@ -40,13 +40,13 @@ pub enum LoadError {
     Io {
         /// The path of the file.
         file: String,
-        /// The system's own words.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// `config.json` asks for something that is not computed here, or contradicts itself.
+    /// `config.json` asks for an unsupported computation, or contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A file does not hold what its name says: broken JSON, a truncated or false header.
+    /// A file is invalid: broken JSON, or a truncated or wrong header.
     #[error("{file}: {problem}; {fix}")]
     Malformed {
         /// The path of the file.
@@ -61,21 +61,21 @@ pub enum LoadError {
     MissingTensor {
         /// The weight file, or the index of several.
         file: String,
-        /// The name that was looked for, without the prefix that the file may use.
+        /// The expected name, without any prefix that the file uses.
         tensor: String,
-        /// Its shape by `config.json`.
+        /// Its shape according to `config.json`.
         shape: Vec<usize>,
         /// What the user can do.
         fix: String,
     },
-    /// The checkpoint holds a parameter that the architecture has no place for.
+    /// The checkpoint has a parameter that the architecture lacks.
     #[error("{file}: tensor {tensor:?} has no place in {architecture}; {fix}")]
     UnexpectedTensor {
         /// The weight file.
         file: String,
         /// Its name in the file.
         tensor: String,
-        /// The architecture by `config.json`.
+        /// The architecture according to `config.json`.
         architecture: &'static str,
         /// What the user can do.
         fix: String,
@@ -95,7 +95,7 @@ pub enum LoadError {
         /// The shape that follows from `config.json`.
         expected: Vec<usize>,
     },
-    /// A tensor is stored in a type that is not read here.
+    /// A tensor is stored in an unsupported type.
     #[error(
         "{file}: tensor {tensor:?} is stored as {dtype}, which is not supported; \
          save the checkpoint in float32, float16 or bfloat16"
@@ -105,24 +105,24 @@ pub enum LoadError {
         file: String,
         /// Its name in the file.
         tensor: String,
-        /// The type by the file's header.
+        /// The type according to the file's header.
         dtype: String,
     },
     /// The weights do not fit into memory.
     #[error(
-        "{file}: its weights take {} as float32, and {} of memory are free; \
+        "{file}: loading its weights takes {} of memory, and {} are free; \
          free some, or use a smaller model or a larger machine",
         gib(.need), gib(.available)
     )]
     Memory {
         /// The weight file, or the index of several.
         file: String,
-        /// Bytes that the weights take.
+        /// Bytes needed to load the weights.
         need: u64,
-        /// Bytes that the system can give.
+        /// Bytes of free memory.
         available: u64,
     },
-    /// A parameter is not a number.
+    /// A parameter is not finite.
     #[error(
         "{file}: tensor {tensor:?} holds {value} at element {index}; \
          the checkpoint is damaged or its training diverged: fetch it again"
@@ -137,7 +137,7 @@ pub enum LoadError {
         /// `NaN`, `inf` or `-inf`; also for a float64 beyond float32's range.
         value: f32,
     },
-    /// The tokenizer's files are broken, or do not fit the model.
+    /// The tokenizer's files are invalid, or do not match the model.
     #[error("{file}: {problem}; {fix}")]
     Tokenizer {
         /// The path of the file.

@@ -1,4 +1,4 @@
-//! Where a model's files come from: a folder, files compiled into the program, or a model that is in memory already.
+//! The source of a model's files: a folder, files compiled into the program, or a model in memory.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub enum ModelFiles {
     Memory(Arc<InMemory>),
 }
 
-/// A model in memory: its small files as they would be in a folder, and its parameters where the caller holds them.
+/// A model in memory: its small files, as they would be in a folder, and its parameters in the caller's memory.
 #[derive(Clone, Debug)]
 pub struct InMemory {
     /// The model's name.
@@ -43,13 +43,13 @@ pub struct InMemory {
 /// A parameter in memory.
 #[derive(Clone)]
 pub struct InMemoryTensor {
-    /// The name that a checkpoint would give it.
+    /// Its name in a checkpoint.
     pub name: String,
     /// Type of its elements.
     pub dtype: Dtype,
     /// Sizes of its dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// Its elements, row-major and little-endian. Tensors that share these share a parameter.
+    /// Its elements, row-major and little-endian. Tensors with the same bytes share a parameter.
     pub bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
 }
 
@@ -83,7 +83,7 @@ impl ModelFiles {
         match self {
             ModelFiles::Folder(path) => {
                 let last = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned());
-                // `.` and `..` have no name of their own.
+                // `.` and `..` are not names.
                 last(path)
                     .or_else(|| last(&path.canonicalize().ok()?))
                     .unwrap_or_else(|| path.display().to_string())
@@ -93,7 +93,7 @@ impl ModelFiles {
         }
     }
 
-    /// What messages call a file of this model.
+    /// The name of one of this model's files in messages.
     pub fn label(&self, file: &str) -> String {
         match self {
             ModelFiles::Folder(path) => path.join(file).display().to_string(),
@@ -111,7 +111,7 @@ impl ModelFiles {
         }
     }
 
-    /// A file's content, or `None` where there is no such file.
+    /// A file's content, or `None` if it does not exist.
     ///
     /// # Errors
     /// [`LoadError::Io`]
@@ -128,28 +128,28 @@ impl ModelFiles {
         }
     }
 
-    /// A file's content, memory-mapped where it lies on disk, or `None` where there is no such file.
+    /// A file's content, memory-mapped if it is on disk, or `None` if it does not exist.
     pub(crate) fn map(&self, file: &str) -> Result<Option<FileBytes>, LoadError> {
         match self {
             ModelFiles::Folder(_) => {
                 let Some((open, len)) = self.open(file)? else { return Ok(None) };
-                // The system maps no empty range.
+                // An empty range cannot be mapped.
                 if len == 0 {
                     return Ok(Some(FileBytes::Static(&[])));
                 }
-                // SAFETY: the map is read-only. That no process shortens or rewrites the file while the program reads
-                // it is the one thing that cannot be checked; it holds for checkpoints, which are written once (and
-                // replaced by renaming, which leaves the mapped file alone).
+                // SAFETY: the map is read-only. It cannot be checked that no other process truncates or rewrites the
+                // file meanwhile, but checkpoints are written once (and replaced by renaming, which leaves the mapped
+                // file intact).
                 let map = unsafe { memmap2::Mmap::map(&open) }.map_err(|e| self.io_error(file, e))?;
                 Ok(Some(FileBytes::Mapped(map)))
             }
             ModelFiles::Embedded { .. } => Ok(self.embedded_bytes(file).map(FileBytes::Static)),
-            // Weights in memory are no file: see `in_memory`.
+            // Weights in memory are not files: see `in_memory`.
             ModelFiles::Memory(_) => Ok(None),
         }
     }
 
-    /// The parameters, where they are in memory.
+    /// The parameters, if they are in memory.
     pub(crate) fn in_memory(&self) -> Option<&InMemory> {
         match self {
             ModelFiles::Memory(model) => Some(model),
@@ -157,11 +157,11 @@ impl ModelFiles {
         }
     }
 
-    /// Opens a regular file of the folder and tells its length. Links are followed where [`is_at_home`] allows.
+    /// Opens a regular file of the folder and returns its length. Links are followed if [`is_at_home`] allows.
     fn open(&self, file: &str) -> Result<Option<(File, usize)>, LoadError> {
         let ModelFiles::Folder(folder) = self else { return Ok(None) };
         let path = folder.join(file);
-        // Asked before opening: a pipe would block, a device might never end.
+        // Checked before opening: a pipe would block, and a device might never end.
         match path.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(self.io_error(file, e)),
@@ -175,7 +175,7 @@ impl ModelFiles {
             return Err(LoadError::Malformed {
                 file: self.label(file),
                 problem: format!("is a link to {}, outside the model's folder", real.display()),
-                fix: "put the file itself into the folder, or name the folder where it lies".to_owned(),
+                fix: "put the file itself into the folder, or give the folder that it is in".to_owned(),
             });
         }
         let open = File::open(&real).map_err(|e| self.io_error(file, e))?;
@@ -194,11 +194,11 @@ impl ModelFiles {
     }
 }
 
-/// Whether a file, all links followed, lies in the model's folder or in the Hub's cache. A link in a downloaded folder
-/// could name any file of the machine.
+/// Whether a file, after following all links, is in the model's folder or in the Hub's cache. A link in a downloaded
+/// folder could point to any file on the machine.
 ///
-/// For a snapshot, `<cache>/models--…/snapshots/<commit>`, that is anywhere in its own cache; for other folders, where links
-/// of a cache lead: `models--…/blobs/<etag>`, or what repositories share, `blobs/<2 hex digits>/<64 hex digits>`.
+/// For a snapshot, `<cache>/models--…/snapshots/<commit>`, this means anywhere in its own cache; for other folders, the
+/// targets of a cache's links: `models--…/blobs/<etag>`, or the shared `blobs/<2 hex digits>/<64 hex digits>`.
 fn is_at_home(real: &Path, folder: &Path) -> io::Result<bool> {
     let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let is_repository = |path: &Path| name(path).starts_with("models--");
@@ -217,7 +217,7 @@ fn is_at_home(real: &Path, folder: &Path) -> io::Result<bool> {
     Ok(is_hex(&name(real), 64) && is_hex(&name(parent), 2) && parent.parent().is_some_and(is_shared))
 }
 
-/// What marks a folder of contents that the repositories of a cache share.
+/// The file that marks a folder of blobs shared by a cache's repositories.
 const SHARED_BLOBS: &str = ".huggingface-shared-blobs";
 
 /// The content of a file that may be larger than memory.
@@ -240,18 +240,18 @@ impl Deref for FileBytes {
 }
 
 impl FileBytes {
-    /// Asks the system to start reading a range that is needed next.
+    /// Asks the system to start reading a range that is needed soon.
     pub(crate) fn prefetch(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let FileBytes::Mapped(map) = self {
-            // Advice only: where the system refuses it, reading is merely slower.
+            // Only advice: if the system refuses, reading is merely slower.
             let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
         }
         #[cfg(not(unix))]
         let _ = range;
     }
 
-    /// Takes a range out of the process's memory once it has been converted; reading it again fetches it again.
+    /// Drops a range from the process's memory once it has been converted; reading it again loads it again.
     pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let FileBytes::Mapped(map) = self {

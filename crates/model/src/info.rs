@@ -1,4 +1,4 @@
-//! A model's files, checked, with the weights still on disk.
+//! A model's files, checked, with the weights not yet loaded.
 
 use crate::checkpoint::Checkpoint;
 use crate::config::ModelConfig;
@@ -6,7 +6,7 @@ use crate::error::LoadError;
 use crate::files::ModelFiles;
 use crate::tokenizer::Tokenizer;
 
-/// A model whose files have been checked, but whose weights are still on disk.
+/// A model whose files have been checked, but whose weights are not yet loaded.
 pub struct ModelInfo {
     /// The folder's own name, or the embedded model's.
     pub name: String,
@@ -22,7 +22,7 @@ impl ModelInfo {
     /// Reads everything but the weights.
     ///
     /// # Errors
-    /// Any [`LoadError`] but those that concern the weights' values.
+    /// Any [`LoadError`] except those about the weights' values.
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         let config = ModelConfig::open(files)?;
         let checkpoint = Checkpoint::open(files, &config)?;

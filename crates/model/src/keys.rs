@@ -1,4 +1,4 @@
-//! Typed, strict access to the keys of a `config.json`.
+//! Strict, typed access to the keys of a `config.json`.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
 
-/// Widths and counts above this are taken for damage: it keeps every product of sizes within `u64`.
+/// Larger widths and counts are treated as damage; this keeps every product of sizes within `u64`.
 const MAX_SIZE: u64 = 1 << 24;
 
-/// Layers above this are taken for damage: per-layer settings are allocated before any file is opened.
+/// More layers are treated as damage: per-layer settings are allocated before any file is opened.
 const MAX_LAYERS: usize = 1 << 12;
 
-/// The keys of one `config.json`. Every accessor marks its key as read, so that [`Keys::finish`] can name those that
-/// the config does not ask for.
+/// The keys of one `config.json`. Every accessor marks its key as read, so that [`Keys::finish`] can report the
+/// others.
 pub(crate) struct Keys<'a> {
     file: &'a str,
     map: &'a Map<String, Value>,
@@ -26,7 +26,7 @@ impl<'a> Keys<'a> {
         Keys { file, map, read: RefCell::default() }
     }
 
-    /// The value under any of several spellings; spellings that disagree are an error. `null` counts as a value.
+    /// The value under any of several names; names with different values are an error. `null` counts as a value.
     fn lookup(&self, names: &[&'static str]) -> Result<Option<(&'static str, &'a Value)>, ConfigError> {
         let mut found: Option<(&'static str, &'a Value)> = None;
         for &name in names {
@@ -47,7 +47,7 @@ impl<'a> Keys<'a> {
         Ok(found)
     }
 
-    /// As [`Keys::lookup`], with `null` standing for an absent key.
+    /// Like [`Keys::lookup`], but `null` counts as absent.
     pub(crate) fn optional(
         &self,
         names: &[&'static str],
@@ -78,7 +78,7 @@ impl<'a> Keys<'a> {
         Ok(n)
     }
 
-    /// A whole number, 0 included.
+    /// A non-negative whole number.
     pub(crate) fn count(&self, name: &'static str, default: usize) -> Result<usize, ConfigError> {
         match self.lookup(&[name])? {
             None => Ok(default),
@@ -109,7 +109,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// `true` or `false`; Python's 1 and 0 pass too.
+    /// `true` or `false`; Python's 1 and 0 are accepted too.
     pub(crate) fn flag(&self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
         match self.lookup(&[name])? {
             Some((_, Value::Bool(b))) => Ok(*b),
@@ -129,14 +129,14 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The value of `name` as it stands in the file, for settings with a structure of their own.
+    /// The raw value of `name`, for settings with a structure of their own.
     pub(crate) fn raw(&self, name: &'static str) -> Option<&'a Value> {
         self.read.borrow_mut().insert(name);
         self.map.get(name)
     }
 
-    /// Refuses every key that nobody read, unless it is known to change no number, is a note of some library to itself
-    /// (`_…`), or its value says "off".
+    /// Rejects every key that was not read, unless it is known to have no effect, is private to some library (`_…`),
+    /// or its value means "off".
     pub(crate) fn finish(&self, harmless: &[&[&str]]) -> Result<(), ConfigError> {
         let read = self.read.borrow();
         let known = |key: &str| {
@@ -164,7 +164,7 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// `null`, `false`, 0 and empty things switch nothing on.
+/// `null`, `false`, 0 and empty values turn nothing on.
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -176,7 +176,7 @@ fn is_off(value: &Value) -> bool {
     }
 }
 
-/// A value as JSON on one line, cut after 80 characters.
+/// A value as one line of JSON, truncated to 80 characters.
 pub(crate) fn shorten(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(80) {

@@ -1,16 +1,16 @@
-//! Decoder-only models as files: `config.json` to a [`ModelSpec`](spec::ModelSpec), checkpoints, and tokenizers.
+//! Decoder-only models on disk: `config.json` to a [`ModelSpec`](spec::ModelSpec), checkpoints, and tokenizers.
 //!
-//! Nothing is computed here. [`ModelInfo::open`] reads everything but the weights; what runs a model reads the weights'
-//! values, tensor by tensor, through its [`checkpoint::Checkpoint`].
+//! Nothing is computed here. [`ModelInfo::open`] reads everything except the weights; the engine then reads the
+//! weights, tensor by tensor, through the [`checkpoint::Checkpoint`].
 
-// One module needs it: the memory map of weight files.
+// Only the memory map of weight files needs it.
 #![deny(unsafe_code)]
 
 pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod families;
-#[expect(unsafe_code, reason = "files are mapped into memory, and their pages given back")]
+#[expect(unsafe_code, reason = "files are mapped into memory, and their pages released")]
 mod files;
 mod hex;
 mod info;

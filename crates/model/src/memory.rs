@@ -1,8 +1,8 @@
-//! How much memory there is.
+//! Available memory.
 
 use std::fs;
 
-/// Bytes that the system can still give to this process; `None` where that is unknown.
+/// Bytes of memory available to this process; `None` if unknown.
 pub fn available() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let free = field(&info, "MemAvailable:")? + field(&info, "SwapFree:").unwrap_or(0);

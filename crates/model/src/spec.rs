@@ -33,7 +33,7 @@ pub enum Positions {
 pub struct Rotary {
     /// Rotated coordinates per head, even and at most `d_head`.
     pub n_dims: usize,
-    /// Which coordinates turn together.
+    /// How coordinates are paired.
     pub pairing: RotaryPairing,
     /// The sets of frequencies that layers use: one, or two where global and local layers differ (Gemma 3).
     pub frequencies: Vec<RotaryFrequencies>,
@@ -53,7 +53,7 @@ impl Rotary {
     }
 }
 
-/// Which two coordinates a rotation turns.
+/// How coordinates are paired for rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RotaryPairing {
@@ -68,15 +68,15 @@ pub enum RotaryPairing {
 pub struct RotaryFrequencies {
     /// Base of the geometric sequence, `rope_theta`.
     pub base: f64,
-    /// How the sequence is changed for longer contexts.
+    /// How the sequence is rescaled for longer contexts.
     pub scaling: RotaryScaling,
 }
 
-/// Changes of rotary frequencies for contexts longer than those first trained on, as Hugging Face Transformers defines
-/// them (`modeling_rope_utils.py`).
+/// Rescaling of rotary frequencies for contexts longer than the original training context, as defined by Hugging Face
+/// Transformers (`modeling_rope_utils.py`).
 ///
-/// Kinds whose frequencies depend on the length of the whole sequence beyond some length are supported up to that
-/// length: [`ModelSpec::n_ctx`] is set to it.
+/// Kinds whose frequencies depend on the sequence length beyond some length are supported up to that length:
+/// [`ModelSpec::n_ctx`] is set to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum RotaryScaling {
@@ -87,31 +87,31 @@ pub enum RotaryScaling {
         /// At least 1.
         factor: f64,
     },
-    /// YaRN (Peng et al. 2023): low frequencies divided by `factor`, high ones kept, a ramp between; cosines and sines
-    /// multiplied by `attention_factor`.
+    /// YaRN (Peng et al. 2023): low frequencies divided by `factor`, high ones kept, with a ramp in between; cosines
+    /// and sines multiplied by `attention_factor`.
     Yarn {
-        /// What low frequencies are divided by.
+        /// Divisor of low frequencies.
         factor: f64,
-        /// What cosines and sines are multiplied by.
+        /// Factor of cosines and sines.
         attention_factor: f64,
-        /// Rotations over the original context from which frequencies are kept.
+        /// Frequencies with at least this many rotations over the original context are kept.
         beta_fast: f64,
-        /// Rotations over the original context below which they are divided.
+        /// Frequencies with fewer rotations over the original context are divided.
         beta_slow: f64,
-        /// The context first trained on.
+        /// The original training context.
         original_n_ctx: usize,
         /// Whether the ramp's ends are rounded to whole dimensions.
         truncate: bool,
     },
-    /// Llama 3: as YaRN's by wavelength, without a factor on cosines and sines.
+    /// Llama 3: like YaRN in terms of wavelengths, without a factor on cosines and sines.
     Llama3 {
-        /// What low frequencies are divided by.
+        /// Divisor of low frequencies.
         factor: f64,
         /// Wavelengths above `original_n_ctx / low_freq_factor` are divided.
         low_freq_factor: f64,
         /// Wavelengths below `original_n_ctx / high_freq_factor` are kept.
         high_freq_factor: f64,
-        /// The context first trained on.
+        /// The original training context.
         original_n_ctx: usize,
     },
     /// LongRoPE (Ding et al. 2024) up to the original context: each frequency divided by its own factor, cosines and
@@ -119,25 +119,25 @@ pub enum RotaryScaling {
     LongRope {
         /// Divisors, one per pair. `[n_dims / 2]`
         short_factor: Vec<f64>,
-        /// What cosines and sines are multiplied by.
+        /// Factor of cosines and sines.
         attention_factor: f64,
     },
 }
 
-/// Whether attention and MLP of a block run after one another or side by side on the same input.
+/// Whether a block's attention and MLP run sequentially, or in parallel on the same input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockLayout {
     /// The MLP reads the residual stream after attention has written to it.
     Sequential,
-    /// Attention and MLP both read the block's input, each through a norm of its own.
+    /// Attention and MLP both read the block's input, each through its own norm.
     Parallel,
     /// Attention and MLP both read the block's input through one norm, `ln1`.
     ParallelOneNorm,
 }
 
 impl BlockLayout {
-    /// Whether the MLP reads the block's input rather than what attention made of it.
+    /// Whether the MLP reads the block's input rather than the stream after attention.
     pub fn is_parallel(self) -> bool {
         self != Self::Sequential
     }
@@ -155,7 +155,7 @@ pub enum NormKind {
     RmsOnePlus,
 }
 
-/// Where norms stand around a branch `f` of a block.
+/// Where the norms of a block's branch `f` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
@@ -175,21 +175,21 @@ impl NormPlacement {
         matches!(self, Self::Pre | Self::PreAndBranch)
     }
 
-    /// Whether a branch's output passes a norm before it is added.
+    /// Whether a branch's output is normalised before it is added.
     pub fn has_branch_norm(self) -> bool {
         matches!(self, Self::Branch | Self::PreAndBranch)
     }
 }
 
-/// Norms of queries and keys before rotation.
+/// Norms of queries and keys (before rotary embedding).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QkNorm {
     /// None.
     None,
-    /// Each head's query and key by itself, with one gain `[d_head]` for all heads (Qwen 3, Gemma 3).
+    /// Each head's query and key separately, with one gain `[d_head]` for all heads (Qwen 3, Gemma 3).
     PerHead,
-    /// All heads' queries together, and all keys, with gains `[d_attn]` and `[d_kv]` (OLMo 2).
+    /// All heads' queries together, and all keys together, with gains `[d_attn]` and `[d_kv]` (OLMo 2).
     AllHeads,
 }
 
@@ -207,15 +207,15 @@ pub enum Activation {
     Silu,
 }
 
-/// Everything that decides what a decoder computes, apart from its weights.
+/// Everything that determines a decoder's computation, except its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// Number of blocks.
     pub n_layers: usize,
     /// Query heads per block.
     pub n_heads: usize,
-    /// Key and value heads per block, a divisor of `n_heads`: query head `h` reads key and value head
-    /// `h / (n_heads / n_kv_heads)`.
+    /// Key/value heads per block, a divisor of `n_heads`: query head `h` reads key/value head `h / (n_heads /
+    /// n_kv_heads)`.
     pub n_kv_heads: usize,
     /// Width of the residual stream.
     pub d_model: usize,
@@ -225,12 +225,12 @@ pub struct ModelSpec {
     pub d_mlp: usize,
     /// Rows of the embedding and unembedding, padding included.
     pub d_vocab: usize,
-    /// Width of token embedding and unembedding; where it differs from `d_model`, `project_in` and `project_out`
-    /// stand between (opt-350m).
+    /// Width of token embedding and unembedding; if it differs from `d_model`, `project_in` and `project_out`
+    /// convert (opt-350m).
     pub d_embed: usize,
-    /// Longest sequence the model can read, BOS included.
+    /// Maximum sequence length, including BOS.
     pub n_ctx: usize,
-    /// What token embeddings are multiplied by (Gemma: `√d_model`).
+    /// Factor of the token embeddings (Gemma: `√d_model`).
     pub embed_scale: Option<f32>,
     /// Learned or rotary positions.
     pub positions: Positions,
@@ -238,42 +238,42 @@ pub struct ModelSpec {
     pub block: BlockLayout,
     /// The formula of all norms.
     pub norm_kind: NormKind,
-    /// Where a block's norms stand.
+    /// Where a block's norms are.
     pub norm: NormPlacement,
     /// Added to the variance, or mean square, in every norm.
     pub norm_eps: f32,
     /// Norms of queries and keys.
     pub qk_norm: QkNorm,
-    /// Whether a norm stands before the unembedding.
+    /// Whether there is a norm before the unembedding.
     pub final_norm: bool,
     /// Nonlinearity of the MLP.
     pub activation: Activation,
     /// Whether the MLP is `W_out(act(W_gate x) · W_in x)` rather than `W_out(act(W_in x))`.
     pub gated_mlp: bool,
-    /// What attention scores `q · k` are multiplied by, layer by layer: usually `1/√d_head`, 1 in GPT-Neo.
+    /// Factor of the attention scores `q · k` in each layer: usually `1/√d_head`, 1 in GPT-Neo.
     pub attn_scale: Vec<f32>, // [n_layers]
-    /// `c` where scaled scores become `c tanh(score / c)` before the softmax (Gemma 2).
+    /// Soft cap `c`, if scaled scores become `c tanh(score / c)` before the softmax (Gemma 2).
     pub attn_softcap: Option<f32>,
-    /// How many tokens back a query sees, itself included, layer by layer; `None` where it sees all.
+    /// Number of tokens that a query attends to, including itself, in each layer; `None` without a limit.
     pub windows: Vec<Option<usize>>, // [n_layers]
-    /// `c` where logits become `c tanh(logit / c)` (Gemma 2).
+    /// Soft cap `c`, if logits become `c tanh(logit / c)` (Gemma 2).
     pub logit_softcap: Option<f32>,
     /// Whether the unembedding is the embedding matrix.
     pub tied_unembed: bool,
 }
 
 impl ModelSpec {
-    /// `n_heads * d_head`: the width of all query heads' `z` side by side.
+    /// `n_heads * d_head`: the width of all query heads' `z` concatenated.
     pub fn d_attn(&self) -> usize {
         self.n_heads * self.d_head
     }
 
-    /// `n_kv_heads * d_head`: the width of all key heads, and of all value heads, side by side.
+    /// `n_kv_heads * d_head`: the width of all key heads concatenated, and of all value heads.
     pub fn d_kv(&self) -> usize {
         self.n_kv_heads * self.d_head
     }
 
-    /// Query heads that read one key and value head.
+    /// Number of query heads per key/value head.
     pub fn group_size(&self) -> usize {
         self.n_heads / self.n_kv_heads
     }

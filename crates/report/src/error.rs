@@ -1,4 +1,4 @@
-//! What can go wrong when a study is drawn or described.
+//! Errors of drawing or describing a study.
 
 use cs_analysis::AnalysisError;
 
@@ -9,21 +9,21 @@ pub type Result<T> = std::result::Result<T, ReportError>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// A file cannot be read or written, or does not say what it should.
+    /// A file cannot be read or written, or is invalid.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
-    /// Several figures would get one title.
-    #[error("a title is for one figure, and {n} are asked for: name one alone with --only")]
+    /// Several figures would get the same title.
+    #[error("a title applies to a single figure, but {n} are requested: choose one with --only")]
     OneTitle {
         /// How many.
         n: usize,
     },
-    /// A colour is asked for what has none.
-    #[error("no category, task or family of the study is called `{name}`; there are {known}")]
+    /// A colour is set for an unknown name.
+    #[error("no category, task or family of the study is called `{name}`; known are {known}")]
     NoSuchColor {
-        /// What was asked for.
+        /// The given name.
         name: String,
-        /// What has a colour.
+        /// The names that have a colour.
         known: String,
     },
     /// A figure cannot be drawn, or turned into another format.
@@ -31,7 +31,7 @@ pub enum ReportError {
     Figure {
         /// Stem of the figure's file name.
         figure: String,
-        /// What the drawing library says.
+        /// The drawing library's message.
         problem: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a study knows beside its tables of effects: how well the models do the tasks at all, causal tracing, ablated sets.
+//! A study's measurements apart from its tables of effects: how well the models do the tasks, attention, roles, causal tracing, set ablation.
 
 use std::path::{Path, PathBuf};
 
@@ -16,36 +16,36 @@ use cs_analysis::tracing::{self, CausalResult};
 use crate::error::Result;
 use crate::words;
 
-/// How well a model does one task, nothing ablated.
+/// How well a model does one task, without ablation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskBaseline {
     /// The model.
     pub model: String,
     /// The task's name.
     pub task: String,
-    /// On the prompts that heads are picked on, or on all.
+    /// On the prompts used to select heads, or on all.
     pub main: Baseline,
     /// On held-out prompts, if there are any.
     pub held_out: Option<Baseline>,
 }
 
-/// What was measured on the hero heads of a contrast. Each part may be empty.
+/// The measurements on the hero heads of a contrast. Each part may be empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Experiments {
     /// The two tasks.
     pub contrast: Contrast,
     /// Influence of hero heads in causal tracing, of the value stream.
     pub traced: Vec<CausalResult>,
-    /// What ablating sets of heads does: hero heads and random ones.
+    /// Set ablation: hero heads and random heads.
     pub ablated: Vec<SummaryRow>,
-    /// Whether the tasks come apart.
+    /// Whether the tasks dissociate.
     pub dissociation: Vec<DissociationRow>,
 }
 
-/// What was measured beside the effects. Each part may be missing; it is then said to be.
+/// The measurements apart from the effects. Parts that are missing are reported as such.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Extras {
-    /// Baselines of the models whose scan files are at hand.
+    /// Baselines of the models whose scan files are available.
     pub baselines: Vec<TaskBaseline>,
     /// Where each model's heads attend at the last token.
     pub attention: Vec<AttentionFile>,
@@ -53,24 +53,24 @@ pub struct Extras {
     pub roles: Vec<RolesFile>,
     /// What was measured on hero heads, contrast by contrast.
     pub experiments: Vec<Experiments>,
-    /// The tables in the study's folder beside those of [`Study::tables`].
+    /// The tables in the study's folder that are not in [`Study::tables`].
     pub tables: Vec<Table>,
     /// Files of the study's folder that are too large for the page.
     pub raw: Vec<RawFile>,
 }
 
-/// A file that the page names but does not carry.
+/// A file that the page names but does not include.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFile {
     /// Its path in the study's folder.
     pub path: String,
-    /// What it holds.
+    /// Its contents.
     pub what: &'static str,
     /// Its size.
     pub bytes: u64,
 }
 
-/// The stream whose influence is shown: what a head moves, as opposed to where it looks.
+/// The stream whose influence is shown: what a head moves, as opposed to where it attends.
 const STREAM: &str = "v";
 
 /// The rows of a file, none if there is no file.
@@ -84,7 +84,7 @@ fn read_if_there<T>(
 
 /// The tables in a folder that are not among `known`, by name.
 fn further_tables(folder: &Path, known: &[Table]) -> Result<Vec<Table>> {
-    // A folder that is not there holds none.
+    // A missing folder has none.
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.retain(|path| {
@@ -95,7 +95,7 @@ fn further_tables(folder: &Path, known: &[Table]) -> Result<Vec<Table>> {
     Ok(paths.iter().map(|path| Table::read_csv(path)).collect::<cs_analysis::Result<_>>()?)
 }
 
-/// The large files of single measurements that are there.
+/// The existing large files of individual measurements.
 fn raw_files(layout: &Layout, study: &Study) -> Vec<RawFile> {
     let of_contrast = |contrast: &Contrast| {
         [
@@ -121,7 +121,7 @@ impl Experiments {
         Self { contrast, traced: Vec::new(), ablated: Vec::new(), dissociation: Vec::new() }
     }
 
-    /// Reads what lies in a study's folder for the models of `study`.
+    /// Reads the measurements in a study's folder for the models of `study`.
     fn read(layout: &Layout, study: &Study, contrast: &Contrast) -> Result<Self> {
         let is_ours = |model: &str| study.effects.model(model).is_some();
         let table = |name| layout.table(&contrast.table(name));
@@ -144,10 +144,10 @@ impl Experiments {
 }
 
 impl Extras {
-    /// Reads what lies in a study's folder for the models of `study`.
+    /// Reads the measurements in a study's folder for the models of `study`.
     ///
     /// # Errors
-    /// When a file is there but cannot be read.
+    /// If an existing file cannot be read.
     pub fn read(layout: &Layout, study: &Study) -> Result<Self> {
         let mut baselines = Vec::new();
         for model in study.models() {
@@ -176,7 +176,7 @@ impl Extras {
         Ok(Self { baselines, attention, roles, experiments, tables, raw: raw_files(layout, study) })
     }
 
-    /// What of this belongs to a contrast.
+    /// The part that belongs to a contrast.
     #[must_use]
     pub fn of<'a>(&'a self, contrast: &'a Contrast) -> ContrastExtras<'a> {
         let own = self.experiments.iter().find(|e| e.contrast == *contrast);
@@ -189,19 +189,19 @@ impl Extras {
         }
     }
 
-    /// How well a model does a task, if its scan is at hand.
+    /// How well a model does a task, if its scan is available.
     #[must_use]
     pub fn baseline(&self, model: &str, task: &str) -> Option<&TaskBaseline> {
         self.baselines.iter().find(|b| b.model == model && b.task == task)
     }
 
-    /// Where the heads of a model attend, if that was read.
+    /// Where the heads of a model attend, if it was measured.
     #[must_use]
     pub fn attention_file(&self, model: &str) -> Option<&AttentionFile> {
         self.attention.iter().find(|file| file.origin.model == model)
     }
 
-    /// What was not measured of the tasks, each by itself, and which command would.
+    /// What was not measured for individual tasks, and the command that measures it.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let mut missing = Vec::new();
@@ -215,18 +215,18 @@ impl Extras {
     }
 }
 
-/// What was measured beside the effects, of one contrast.
+/// The measurements apart from the effects, for one contrast.
 #[derive(Debug, Clone, Copy)]
 pub struct ContrastExtras<'a> {
     /// The two tasks.
     pub contrast: &'a Contrast,
-    /// Everything, of whatever task.
+    /// Everything, for all tasks.
     pub all: &'a Extras,
     /// Influence of hero heads in causal tracing, of the value stream.
     pub traced: &'a [CausalResult],
-    /// What ablating sets of heads does: hero heads and random ones.
+    /// Set ablation: hero heads and random heads.
     pub ablated: &'a [SummaryRow],
-    /// Whether the tasks come apart.
+    /// Whether the tasks dissociate.
     pub dissociation: &'a [DissociationRow],
 }
 
@@ -237,26 +237,26 @@ impl<'a> ContrastExtras<'a> {
         self.traced.iter().find(|r| r.model == model && (r.layer, r.head) == (layer, head))
     }
 
-    /// The prompts that sets of heads were judged on, in words.
+    /// The prompts used to evaluate sets of heads, in words.
     #[must_use]
     pub fn ablation_prompts(&self) -> &'static str {
         let split = self.ablated.iter().find_map(|row| row.split);
-        split.map_or("prompts that the table does not name", words::prompts_of)
+        split.map_or("unspecified prompts", words::prompts_of)
     }
 
-    /// How well the models do a task, as far as their scans are at hand.
+    /// How well the models do a task, if their scans are available.
     pub fn baselines(&self, task: Side) -> impl Iterator<Item = &'a Baseline> {
         let name = self.contrast.task(task);
         self.all.baselines.iter().filter(move |b| b.task == name).map(|b| &b.main)
     }
 
-    /// Where a head attends on a task, if that was read.
+    /// Where a head attends on a task, if it was measured.
     #[must_use]
     pub fn attention_of(&self, model: &str, layer: u32, head: u32, task: Side) -> Option<&'a HeadAttention> {
         self.all.attention_file(model)?.head(self.contrast.task(task), layer, head)
     }
 
-    /// What was not measured, and which command would.
+    /// What was not measured, and the command that measures it.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let mut missing = Vec::new();
@@ -267,7 +267,7 @@ impl<'a> ContrastExtras<'a> {
             missing.push("causal tracing of hero heads (`circuit-scaling trace`)");
         }
         if self.ablated.is_empty() {
-            missing.push("hero heads against random heads, and dissociation (`circuit-scaling ablate`)");
+            missing.push("hero heads vs. random heads, and dissociation (`circuit-scaling ablate`)");
         }
         if self.all.attention.is_empty() {
             missing.push("where heads attend at the last token (`circuit-scaling attend`)");

@@ -1,8 +1,8 @@
 //! Figures, notes and one HTML page from the numbers of a study.
 //!
-//! Everything here is a function of [`cs_analysis::study::Study`] and of what else was measured ([`Extras`]); no model is
-//! needed, so a study read from a joint CSV is drawn and described in the same way as one that was just run. What was
-//! not measured is said to be missing, never drawn empty or written as a number.
+//! Everything here is a function of [`cs_analysis::study::Study`] and of further measurements ([`Extras`]); no model is
+//! needed, so a study read from a joint CSV is drawn and described in the same way as one that was just run. Missing
+//! measurements are reported as missing, never drawn empty or written as numbers.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! How numbers are put into words.
+//! Numbers in words.
 
 use cs_analysis::contrast::{Contrast, Side};
 use cs_analysis::joint::ModelInfo;
@@ -17,7 +17,7 @@ pub fn none_or(n: usize) -> String {
     if n == 0 { "none".to_owned() } else { count(n) }
 }
 
-/// So many of each kind, those that do not occur last: `2 shared and 1 weak; none is IOI-only`.
+/// A count of each kind, with missing kinds last: `2 shared and 1 weak; none is IOI-only`.
 #[must_use]
 pub fn kinds(counted: impl IntoIterator<Item = (usize, String, String)>) -> String {
     let (there, missing): (Vec<_>, Vec<_>) = counted.into_iter().partition(|(n, ..)| *n > 0);
@@ -31,13 +31,13 @@ pub fn kinds(counted: impl IntoIterator<Item = (usize, String, String)>) -> Stri
     }
 }
 
-/// An effect in logits: its sign always stands before it.
+/// An effect in logits, always with its sign.
 #[must_use]
 pub fn signed(value: f64) -> String {
     signed_to(value, 3)
 }
 
-/// A change, to so many decimals: its sign always stands before it, but for what is shown as 0.
+/// A change with this many decimals, always with its sign unless it is shown as 0.
 #[must_use]
 pub fn signed_to(value: f64, decimals: usize) -> String {
     let text = decimal(value, decimals);
@@ -67,21 +67,21 @@ pub fn correlation(correlation: &TaskCorrelation) -> String {
     }
 }
 
-/// What the shown intervals of correlations are over, where there are any.
+/// The source of variation of the shown intervals of correlations, if there are any.
 pub fn intervals_over<'a>(correlations: impl Iterator<Item = &'a TaskCorrelation>) -> Option<&'static str> {
     let mut over: Vec<IntervalOver> = correlations.filter_map(|c| Some(c.shown()?.1)).collect();
     over.dedup();
     match over[..] {
         [] => None,
         [IntervalOver::Prompts] => Some("prompts"),
-        [IntervalOver::Heads] => {
-            Some("heads, as if they were a sample of more (the table knows nothing of the prompts)")
-        }
-        _ => Some("prompts, or over heads where the table knows nothing of the prompts"),
+        [IntervalOver::Heads] => Some(
+            "heads, treated as a sample from a larger population (the table has no information about prompts)",
+        ),
+        _ => Some("prompts, or over heads if the table has no information about prompts"),
     }
 }
 
-/// Which models do not do which tasks, if any is known not to.
+/// Which models do not do which tasks, if any.
 pub fn not_done<'a>(
     contrast: &Contrast,
     models: impl Iterator<Item = &'a ModelInfo> + Clone,
@@ -93,13 +93,14 @@ pub fn not_done<'a>(
     tasks_not_done(Side::BOTH.map(of_task))
 }
 
-/// Which models do not do which tasks, given as tasks' labels with the models that do not do them; nothing where none is.
+/// Which models do not do which tasks, given as task labels with the models that do not do them; `None` if there are
+/// none.
 pub fn tasks_not_done(tasks: impl IntoIterator<Item = (String, Vec<String>)>) -> Option<String> {
     let lacking = tasks.into_iter().filter(|(_, models)| !models.is_empty());
     let parts: Vec<String> = lacking.map(|(task, models)| format!("{task} by {}", list(&models))).collect();
     (!parts.is_empty()).then(|| {
         format!(
-            "Not done (the 95% interval of the mean logit difference reaches 0 or lies below it, or no prompt is answered right): {}.",
+            "Not done (the 95% interval of the mean logit difference reaches or is below 0, or no prompt is answered correctly): {}.",
             parts.join("; ")
         )
     })
@@ -112,7 +113,37 @@ pub fn strength(contrast: &Contrast) -> String {
     format!("|Δ {a}| + |Δ {b}|")
 }
 
-/// A head as the field writes it.
+/// Names in the order in which they first come, each once.
+#[must_use]
+pub fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// Models in a count: the name of a single one, else how many there are.
+#[must_use]
+pub fn models(names: &[&str]) -> String {
+    match names {
+        [only] => (*only).to_owned(),
+        several => counted(several.len(), "model", "models"),
+    }
+}
+
+/// Whose heads: those of a single model, or of any of several.
+#[must_use]
+pub fn heads_of(models: &[&str]) -> String {
+    match models {
+        [only] => format!("the heads of {only}"),
+        _ => "a model's heads".to_owned(),
+    }
+}
+
+/// A head in the usual notation.
 #[must_use]
 pub fn head(layer: u32, head: u32) -> String {
     format!("L{layer}H{head}")
@@ -137,14 +168,14 @@ pub fn list_of_any(items: &[String]) -> String {
     }
 }
 
-/// A sentence with a capital letter in front.
+/// A sentence with an initial capital letter.
 #[must_use]
 pub fn capitalised(sentence: &str) -> String {
     let mut letters = sentence.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// A range, or the one value that both ends are.
+/// A range, or a single value if both ends are equal.
 #[must_use]
 pub fn from_to(low: f64, high: f64, decimals: usize, unit: &str) -> String {
     let [low, high] = [low, high].map(|end| decimal(end, decimals) + unit);
@@ -155,13 +186,13 @@ pub fn from_to(low: f64, high: f64, decimals: usize, unit: &str) -> String {
 #[must_use]
 pub fn prompts_of(split: Split) -> &'static str {
     match split {
-        Split::Discovery => "the prompts that heads were picked on",
+        Split::Discovery => "the prompts used to select heads",
         Split::HeldOut => "held-out prompts",
         Split::All => "all prompts (this protocol has no held-out ones)",
     }
 }
 
-/// How the effects of this model were measured, as far as the table says.
+/// How the effects of this model were measured, as far as the table tells.
 #[must_use]
 pub fn method(info: &ModelInfo) -> Option<String> {
     let ablation = info.ablation.as_ref()?;

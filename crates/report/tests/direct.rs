@@ -84,13 +84,13 @@ fn they_are_drawn_written_and_on_the_page() {
     let notes = notes(&study, &extras).unwrap();
     let note = notes.iter().find(|note| note.name == "roles_and_self_repair").expect("a note");
     assert!(
-        note.text.contains("gpt2 on IOI: 25% [15%, 35%], over 3 heads that together say 1.50 logits."),
+        note.text.contains("gpt2 on IOI: 25% [15%, 35%], over 3 heads that together contribute 1.50 logits."),
         "{}",
         note.text
     );
     study.repairs[0].repair.n_heads = 1;
     let of_one = cs_report::notes::notes(&study, &extras).unwrap();
-    assert!(of_one.iter().any(|note| note.text.contains("over 1 head that says 1.50 logits.")));
+    assert!(of_one.iter().any(|note| note.text.contains("over 1 head that contributes 1.50 logits.")));
     assert!(
         note.text.contains("| previous token | repeated random tokens | 12 of 144 | L0H0 0.90"),
         "{}",

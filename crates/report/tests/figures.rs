@@ -141,7 +141,7 @@ fn every_format_has_its_size_and_the_same_bytes_each_time() {
     assert!(pdf.starts_with(b"%PDF") && pdf.windows(8).any(|w| w == b"FontFile"), "text stays text");
 }
 
-/// A figure of one's own: its width, title, colours, and no caption; and what is refused.
+/// A figure of one's own: its width, title, colours, and no caption; and what is rejected.
 #[test]
 fn figures_can_be_drawn_in_a_style_of_ones_own() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "pythia-160m"]), 1.0));
@@ -205,7 +205,7 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     };
     let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
     assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
-    assert!(said("Hero against random heads").contains("in 17 of 17 models on IOI"));
+    assert!(said("Hero vs. random heads").contains("in 17 of 17 models on IOI"));
 }
 
 /// The figure of this name, without extras.

@@ -88,10 +88,10 @@ fn a_card_says_where_its_head_attends() {
     extras.attention.truncate(1);
     let heroes = notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "hero_heads").unwrap().text;
     let line = "- Attention at the last token, anti-repeat: correct name 0.50 ± 0.25, distractor's first mention 0.20 ± 0.00, \
-                repeated name 0.10 ± 0.00, other tokens 0.10 ± 0.00; of words other than names, “to” gets most (0.09)\n";
+                repeated name 0.10 ± 0.00, other tokens 0.10 ± 0.00; among words other than names, “to” gets the most (0.09)\n";
     assert!(heroes.contains(line), "{heroes}");
     assert!(heroes.contains("over held-out prompts [`attention_at_last_token.csv`]"), "{heroes}");
-    assert!(heroes.contains("## opt-125m\n\nWhere its heads attend was not measured"), "{heroes}");
+    assert!(heroes.contains("## opt-125m\n\nThe attention of its heads was not measured"), "{heroes}");
     assert!(!heroes.contains("Not measured in this run: where heads attend"), "{heroes}");
 }
 
@@ -132,7 +132,7 @@ fn hero_heads_are_counted_by_what_they_attend_to() {
     let strong = study.contrasts[0].heroes.iter().filter(|h| h.head.category != Category::Weak).count();
     let findings =
         notes(&study, &extras).unwrap().into_iter().find(|n| n.name == "high_level_findings").unwrap();
-    let sentence = format!("On IOI, of {strong} hero heads that are not weak: correct name in {strong}.");
+    let sentence = format!("On IOI, of {strong} non-weak hero heads: correct name in {strong}.");
     assert!(findings.text.contains(&sentence), "{}", findings.text);
 }
 
@@ -167,7 +167,7 @@ fn verbs_agree_with_counts() {
     let csv = "family,model,layer,head,delta_ioi,delta_anti\n\
                gpt2,gpt2,0,0,0,-2.0\ngpt2,gpt2,0,1,-0.1,\ngpt2,gpt2,0,2,-0.1,0.2\n";
     let study = common::study(csv);
-    let text = said(&study, &Extras::default(), "What the joint table is worth");
+    let text = said(&study, &Extras::default(), "Audit of the joint table");
     assert!(text.starts_with("1 effect in the joint table is empty, and 1 row holds an exact 0"), "{text}");
     let mut extras = common::ablated(&["gpt2", "other"]);
     extras.experiments[0].dissociation[1].double_dissociation = None;
@@ -176,14 +176,14 @@ fn verbs_agree_with_counts() {
         text.contains("in 1 of 1 model with heads of both kinds to ablate; 1 model lacks such heads."),
         "{text}"
     );
-    assert!(text.contains("is 0.30 in 2 models; its interval lies wholly above 0 in 2."), "{text}");
+    assert!(text.contains("is 0.30 in 2 models; its interval is above 0 in 2."), "{text}");
 }
 
 #[test]
 fn sets_of_hero_heads_are_judged_by_their_tests() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2"]), 1.0));
     let mut extras = common::ablated(&["gpt2"]);
-    let text = said(&study, &extras, "Hero against random heads");
+    let text = said(&study, &extras, "Hero vs. random heads");
     assert!(text.ends_with("on anti-repeat, over held-out prompts."), "{text}");
     let q_values = [Some(0.01), Some(0.2), None, Some(0.5)];
     extras.tables.push(
@@ -191,11 +191,13 @@ fn sets_of_hero_heads_are_judged_by_their_tests() {
             .float("q_value", q_values)
             .integer("n_behind_p", [99_usize, 20, 0, 49]),
     );
-    let text = said(&study, &extras, "Hero against random heads");
+    let text = said(&study, &extras, "Hero vs. random heads");
     assert!(
         text.contains(" Of 3 tests of a hero set")
             && text.contains("1 has q ≤ 0.05. Random sets are drawn one after the other")
-            && text.ends_with("20 to 99 of them stand behind a p-value, which therefore is 0.0200 at least, before it is adjusted."),
+            && text.ends_with(
+                "a p-value is based on 20 to 99 of them, so it is at least 0.0200 before adjustment."
+            ),
         "{text}"
     );
 }
@@ -243,16 +245,13 @@ fn influences_are_counted_relative_to_the_clean_run() {
     let text = said(&study, &extras, "Causal influence");
     assert!(
         text.contains("On IOI, the interval of the normalised influence")
-            && text.contains("of 2 of 3 hero heads lies above 0"),
+            && text.contains("above 0 for 2 of 3 hero heads"),
         "{text}"
     );
-    assert!(text.contains("and of 1 below; 3 have q ≤ 0.05; the largest in size is that of opt-125m L0H0, +0.500 [+0.450, +0.550]."), "{text}");
+    assert!(text.contains("and below 0 for 1; 3 have q ≤ 0.05; the largest in absolute value is that of opt-125m L0H0, +0.500 [+0.450, +0.550]."), "{text}");
     // OPT does not do anti-repeat.
-    assert!(
-        text.contains("On anti-repeat, ") && text.contains("of 1 of 2 hero heads lies above 0"),
-        "{text}"
-    );
-    assert!(text.contains("the largest in size is that of gpt2 L0H1, −0.450 [−0.500, −0.400]. Left out, for not doing the task: opt-125m."), "{text}");
+    assert!(text.contains("On anti-repeat, ") && text.contains("above 0 for 1 of 2 hero heads"), "{text}");
+    assert!(text.contains("the largest in absolute value is that of gpt2 L0H1, −0.450 [−0.500, −0.400]. Left out because they do not do the task: opt-125m."), "{text}");
 }
 
 #[test]

@@ -24,7 +24,9 @@ const done = () => {
   document.title = errors.length ? "FAILED: " + errors.join("; ") : "PASSED";
   if (parent !== window) parent.postMessage(document.title, "*");
 };
-function checks() {
+/** Goes back, and waits until the page has followed. */
+const back = () => new Promise((resolve) => { addEventListener("popstate", () => setTimeout(resolve), { once: true }); history.back(); });
+async function checks() {
   check("script ran to its end", document.documentElement.dataset.ready === "true");
   check("nothing was requested", performance.getEntriesByType("resource").filter((r) => !/^(data|blob):/.test(r.name)).length === 0);
   const study = JSON.parse(at("study").textContent);
@@ -93,9 +95,39 @@ function checks() {
     const labels = study.contrasts[1].sides.map((t) => study.tasks[t].label);
     check("another contrast can be chosen", at("phase-plot").layout.xaxis.title.text.includes(labels[0]) && location.hash.endsWith(study.contrasts[1].name));
     check("its categories are its own", !boxes[0].isConnected && at("phase-controls").textContent.includes(labels[0] + "-only"));
-    choose(document.querySelector("#contrast-choice select"), "0");
+    const task = document.querySelector("#map-controls select");
+    check("the map shows one of its tasks", study.contrasts[1].sides.includes(Number(task.value)));
+    check("its phase space stands beside the answer", at("picture").contains(at("phase")) && !at("picture").contains(at("overlap")));
+    const sentences = [...document.querySelectorAll(".verdict button")];
+    const pressed = () => sentences.findIndex((b) => b.getAttribute("aria-pressed") === "true");
+    check("its sentence is marked", sentences.length === 1 + study.contrasts.length && pressed() === 2);
+    sentences[1].click();
+    const shows = (place) => at("phase-plot").layout.xaxis.title.text.includes(study.tasks[study.contrasts[place].sides[0]].label) && document.querySelector("#contrast-choice select").value === String(place);
+    check("a click on a sentence shows its contrast", shows(0) && pressed() === 1 && location.hash === "#contrast=" + study.contrasts[0].name);
+    document.querySelectorAll(".verdict")[2].click();
+    check("so does one on its numbers", shows(1) && pressed() === 2);
+    await back();
+    check("back shows the contrast before", shows(0) && pressed() === 1);
+    sentences[0].click();
+    check("many tasks open on their matrix", at("picture").contains(at("overlap-table")) && pressed() === 0 && !location.hash);
+    const ofPair = at("overlap-table").querySelector("button");
+    ofPair.click();
+    check("a pair in the matrix shows its contrast", location.hash.startsWith("#contrast="));
+    sentences[0].click();
   }
-  check("many tasks open on their matrix", study.overlaps.length === 0 || at("picture").contains(at("overlap-table")));
+  document.querySelector("#numbers-table button").click();
+  check("a model has an address", location.hash === "#" + study.models[0].name);
+  at("phase-plot").emit("plotly_click", { points: [{ customdata: [last, 1] }] });
+  const left = said();
+  await back();
+  check("back shows the model before", said() !== left && said().startsWith(study.models[0].name + " L"));
+  location.hash = "#" + study.models[last].name + "-L0H1";
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  check("an address opens a head", said() === study.models[last].name + " L0H1");
+  location.hash = "#models";
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  check("a section's address changes nothing else", said() === study.models[last].name + " L0H1");
+  document.querySelector("#numbers-table button").click();
   choose(at("theme"), "dark");
   check("dark", getComputedStyle(document.body).backgroundColor === "rgb(22, 24, 28)");
   const plots = [...document.querySelectorAll(".plot")].filter((p) => p.checkVisibility());
@@ -119,8 +151,8 @@ function checks() {
   check("after printing all is as before", folded() === before && document.documentElement.dataset.theme === "dark");
   check("words without a sense", !/\b(undefined|NaN|null)\b/.test(document.querySelector("main").innerText));
 }
-addEventListener("ready", () => {
-  try { checks(); } catch (error) { errors.push(String(error)); }
+addEventListener("ready", async () => {
+  try { await checks(); } catch (error) { errors.push(String(error)); }
   done();
 });
 </script>"##;

@@ -40,7 +40,7 @@ pub enum Kind {
     StudyToml,
     /// A scan file.
     ScanJson,
-    /// A scan's side file with the logit differences per prompt.
+    /// A scan's per-prompt file with the logit differences per prompt.
     PerPrompt,
     /// Roles of a model's heads (`results/attention/roles_<model>.json`); the tables of a valid one are made.
     Roles,

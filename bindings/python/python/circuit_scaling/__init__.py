@@ -1,4 +1,4 @@
-"""What every attention head of a transformer does for a task, exactly and fast.
+"""Measures what every attention head of a transformer does for a task, exactly and fast.
 
     import circuit_scaling as cs
 
@@ -7,8 +7,8 @@
     scan.delta          # [n_layers, n_heads], in logits
     scan.plot()
 
-A head's Δ is the mean logit difference (correct − distractor, at each prompt's last token) with the head ablated minus
-without; a head with a negative Δ helps the task. Heads are named ``"L9H6"``: layer and query head, both from 0.
+A head's Δ is the mean logit difference (correct − distractor, at each prompt's last token) with the head ablated, minus
+the mean without ablation; a head with a negative Δ helps the task. Heads are named ``"L9H6"``: layer and query head, both from 0.
 """
 
 from ._edits import Edit, mean, patch, resample, zero

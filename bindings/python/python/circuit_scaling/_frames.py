@@ -1,4 +1,4 @@
-"""Tables as data frames of pandas and polars, neither of which is needed to use the module."""
+"""Tables as pandas or polars data frames; the module needs neither."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ def read_pandas(path: Path) -> pandas.DataFrame:
 
 
 def read_polars(path: Path) -> polars.DataFrame:
-    # All rows decide a column's type: a column may be empty for thousands of them.
+    # Infer types from all rows: a column may start with thousands of empty cells.
     return library("polars").read_csv(path, infer_schema_length=None)
 
 
 TEXTS = ("clean", "corrupted")
-"""Columns of a frame of prompts that hold text and nothing else."""
+"""Columns of a frame of prompts that must be text."""
 
 
 def is_frame(task: Any) -> bool:
-    """Whether this may be a frame of prompts: of pandas, of polars, or a list of dicts."""
+    """Whether this may be a frame of prompts: a pandas or polars data frame, or a list of dicts."""
     return hasattr(task, "columns") or (isinstance(task, Sequence) and not isinstance(task, (str, bytes)))
 
 
 def json_lines(frame: Any) -> bytes:
-    """A frame of prompts as JSON Lines, a row a line, without its missing values."""
+    """A frame of prompts as JSON Lines, one row per line, without missing values."""
     rows = _rows(frame)
     if not rows:
-        raise InputError("the frame has no rows: give one for each prompt, with clean, correct and distractor")
+        raise InputError("the frame has no rows: give one per prompt, with clean, correct and distractor")
     for column in rows[0]:
         if not isinstance(column, str):
-            raise InputError(f"column {column!r} has no name: columns are clean, corrupted, correct, distractor, …")
+            raise InputError(f"column {column!r} is not named by a string: columns are clean, corrupted, correct, distractor, …")
     lines = [json.dumps({key: _cell(at, key, value) for key, value in row.items()}) for at, row in enumerate(rows)]
     return "\n".join(lines).encode()
 
@@ -72,12 +72,12 @@ def _rows(frame: Any) -> Sequence[Mapping[Any, Any]]:
     if isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame):
         return frame
     raise InputError(
-        f"`{type(frame).__name__}` is not a frame of prompts: give one of pandas or polars, or a list of dicts"
+        f"`{type(frame).__name__}` is not a frame of prompts: give a pandas or polars data frame, or a list of dicts"
     )
 
 
 def _cell(row: int, column: str, value: Any) -> Any:
-    """A value as JSON has it; missing ones are null."""
+    """A value for JSON; missing values become null."""
     value = value.item() if hasattr(value, "item") else value
     if value is None or value != value:
         return None

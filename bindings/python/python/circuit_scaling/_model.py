@@ -1,4 +1,4 @@
-"""Models: loading, running, and asking about tasks."""
+"""Models: loading them, running them, and measuring tasks on them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ACTIVATIONS = ("resid_pre", "resid_mid", "resid_post", "q", "k", "v", "z", "patt
 
 
 def load(name: str | os.PathLike[str], *, device: str = "auto", precision: str | None = None) -> Model:
-    """Loads a model: a shipped miniature (``"mini-gpt2-l"``), a folder with a checkpoint, a published model's short name
-    (``"gpt2"``, ``"pythia-70m@step1000"``) or a Hugging Face id, downloaded if need be.
+    """Loads a model: a bundled miniature (``"mini-gpt2-l"``), a checkpoint folder, a published model's short name
+    (``"gpt2"``, ``"pythia-70m@step1000"``) or a Hugging Face id, downloaded if necessary.
 
-    ``device`` is ``"auto"`` (a graphics card that can be used, else the processor), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``;
+    ``device`` is ``"auto"`` (a graphics card that can be used, else the processor), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"cuda:0,cuda:1"``;
     ``precision`` is ``"f32"``, ``"split"`` or ``"half"``, by default the device's own.
     """
     return Model(_native.Model.load(str(name), device, precision))
@@ -44,11 +44,11 @@ def from_transformers(
     device: str = "auto",
     precision: str | None = None,
 ) -> Model:
-    """Takes a Hugging Face Transformers model that is in memory, trained or not, with its (fast) tokenizer.
+    """Wraps a Hugging Face Transformers model in memory, trained or not, with its (fast) tokenizer.
 
-    Parameters are read where they lie, and nothing is written to disk; the model may be trained on or deleted afterwards, but
-    must not be changed by another thread meanwhile. ``name`` is the name in tables, by default the last part of the
-    model's own; ``device`` and ``precision`` are those of ``load``, whatever the model is on now.
+    Parameters are read in place, and nothing is written to disk. The model may be trained further or deleted afterwards, but no
+    other thread may change it during the call. ``name`` is the name in tables, by default the last part of the model's own
+    name; ``device`` and ``precision`` are as in ``load`` and do not depend on the device that the model is on now.
     """
     from ._transformers import parts
 
@@ -57,24 +57,24 @@ def from_transformers(
 
 
 class Model:
-    """A model in memory, ready to run. Made by ``load`` and ``from_transformers``.
+    """A model in memory, ready to run. Created by ``load`` and ``from_transformers``.
 
-    Prompts are a text, or a list of texts and of lists of token ids. A text gets one BOS in front where the model has one;
-    token ids are taken as they are. Nothing is padded: prompts may differ in length.
+    Prompts are a text, or a list whose items are texts or lists of token ids. A text gets one BOS in front if the model has one;
+    token ids are used unchanged. Nothing is padded: prompts may differ in length.
     """
 
     name: str
     """Name in tables and files."""
     hf_name: str
-    """Hugging Face id, folder, or ``built-in/`` or ``in-memory/`` and the name."""
+    """Hugging Face id, folder, or ``built-in/`` or ``in-memory/`` followed by the name."""
     family: str
-    """Family in tables."""
+    """Model family, as in tables."""
     n_layers: int
-    """Blocks."""
+    """Number of blocks."""
     n_heads: int
-    """Query heads of each block."""
+    """Query heads per block."""
     n_kv_heads: int
-    """Key and value heads of each block; fewer than ``n_heads`` under grouped-query attention."""
+    """Key/value heads per block; fewer than ``n_heads`` under grouped-query attention."""
     d_model: int
     """Width of the residual stream."""
     d_head: int
@@ -82,22 +82,27 @@ class Model:
     d_vocab: int
     """Rows of the unembedding."""
     n_ctx: int
-    """Tokens of the longest prompt it reads."""
+    """Maximum number of tokens in a prompt."""
     n_params: int
-    """Parameters; a tied unembedding counts once."""
+    """Number of parameters; a tied unembedding counts once."""
     device: str
     """What it runs on: the kind of processor, or the card."""
     precision: str
     """How products are computed there: ``f32``, ``split`` or ``half``."""
     bos_id: int | None
-    """The token that stands before every prompt, if any."""
+    """The token put before every prompt, if any."""
     notes: list[str]
-    """What is to be known of its files, a line each."""
+    """Remarks about its files, one line each."""
+    device_notes: list[str]
+    """Remarks about where it runs, one line each: why a GPU is not used, or that the model does not fit on it. Loading gives each as a
+    warning."""
 
     def __init__(self, native: _native.Model) -> None:
         self._native = native
         for key, value in native.describe().items():
             setattr(self, key, value)
+        for note in self.device_notes:
+            warnings.warn(note, stacklevel=3)
 
     def __repr__(self) -> str:
         return f"<Model {self.name}: {self.family}, {self.n_layers} layers of {self.n_heads} heads, {self.n_params:,} parameters>"
@@ -108,7 +113,7 @@ class Model:
         return self._native.weight_hash()
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of a text, one BOS in front where the model has one."""
+        """Token ids of a text, starting with one BOS if the model has one."""
         return self._native.tokens(text)
 
     def text(self, tokens: Sequence[int]) -> str:
@@ -123,15 +128,15 @@ class Model:
         read: Sequence[int] | None = None,
         memory: str | int = "1G",
     ) -> NDArray[np.float64]:
-        """Logits after each prompt's last token, with all ``edits`` in force. ``[n_prompts, n_read]``
+        """Logits at each prompt's last token, with all ``edits`` applied. ``[n_prompts, n_read]``
 
-        ``read`` names the tokens wanted, by id; by default the whole vocabulary, ``[n_prompts, d_vocab]``. ``memory`` bounds
-        what activations take and changes no bit of the result.
+        ``read`` selects tokens by id; by default the whole vocabulary, ``[n_prompts, d_vocab]``. ``memory`` limits the size of the
+        activations and never changes a bit of the result.
         """
         return self._native.logits(prompts, list(edits), read, memory)
 
     def cache(self, prompts: Any, names: Sequence[str] = ACTIVATIONS) -> Cache:
-        """Activations of each prompt's plain run: those of ``names``, by default all that the model has."""
+        """Activations of each prompt's run without edits: those in ``names``, by default all that the model has."""
         names = [names] if isinstance(names, str) else list(names)
         return Cache([PromptCache(tokens, arrays) for tokens, arrays in self._native.cache(prompts, names)])
 
@@ -152,15 +157,15 @@ class Model:
         name: str = "prompts",
         progress: bool | None = None,
     ) -> Scan:
-        """Ablates every head, or each of ``heads``, by itself on a task's prompts.
+        """Ablates every head, or each of ``heads``, individually on a task's prompts.
 
-        ``task`` is a built-in one (``"ioi"``, ``"anti-repeat"``, …), a file of templates (TOML) or of prompts (CSV, JSONL), or a
-        frame of prompts, of pandas or polars or a list of dicts: columns ``clean``, ``correct`` and ``distractor``, and
-        perhaps ``corrupted``, ``group`` (in the place of a template), ``split`` and ``weight``. A frame's task is called
-        ``name``. What of it takes no part, such as rows whose answers are several tokens, is said in a warning.
+        ``task`` is a built-in task (``"ioi"``, ``"anti-repeat"``, …), a file of templates (TOML) or of prompts (CSV, JSONL), or a
+        table of prompts: a pandas or polars data frame or a list of dicts, with columns ``clean``, ``correct`` and
+        ``distractor``, and optionally ``corrupted``, ``group`` (which replaces the template), ``split`` and ``weight``. The task
+        of a data frame is called ``name``. A warning lists what is left out, such as rows whose answers are several tokens.
 
-        Options are those of ``circuit-scaling scan``, with its defaults; ``prompts`` is how many are drawn, both splits together
-        (480 by default, or all of a smaller frame). ``progress`` shows a bar; by default where it can be seen.
+        Options and defaults are those of ``circuit-scaling scan``; ``prompts`` is the number drawn over both splits (480 by
+        default, or all of a smaller frame). ``progress`` shows a bar; by default in a terminal or a notebook.
         """
         setup = _setup(
             task,
@@ -199,7 +204,7 @@ class Model:
         name: str = "prompts",
         progress: bool | None = None,
     ) -> Ablation:
-        """Ablates each of ``sets``, lists of heads, together on the prompts of one split. Options are those of ``scan``."""
+        """Ablates the heads of each of ``sets`` together, on the prompts of one split. Options are those of ``scan``."""
         setup = _setup(
             task,
             name=name,
@@ -247,7 +252,7 @@ class Model:
         name: str = "prompts",
         progress: bool | None = None,
     ) -> Trace:
-        """Patches ``stream`` of every head, or of each of ``heads``, by itself from clean into corrupted prompts of one split.
+        """Patches ``stream`` of every head, or of each of ``heads``, individually from the clean into the corrupted run, on one split.
 
         Options are those of ``scan``.
         """
@@ -294,7 +299,7 @@ def _setup(
     reference: str = "abc",
     resamples: int = 10_000,
 ) -> dict[str, Any]:
-    """What a call asks about a task, as the native half takes it."""
+    """The arguments of a call about a task, in the form of the native half."""
     rows = _frames.json_lines(task) if _frames.is_frame(task) else None
     return {
         "task": _task(task) if rows is None else name,
@@ -316,11 +321,11 @@ def _task(task: Any) -> str:
 
     if isinstance(task, (str, os.PathLike)):
         return str(task)
-    raise InputError(f"a task is a name, a file or a frame of prompts, not `{type(task).__name__}`")
+    raise InputError(f"a task is a name, a file or a data frame of prompts, not `{type(task).__name__}`")
 
 
 def _say(notes: Sequence[str]) -> None:
-    """What of the task took no part: nothing is left out in silence."""
+    """Warns about what was left out of the task: nothing is skipped silently."""
     for note in notes:
         warnings.warn(note, stacklevel=3)
 
@@ -333,7 +338,7 @@ def _names(heads: str | Sequence[str] | None) -> list[str] | None:
 
 @dataclass(frozen=True)
 class PromptCache:
-    """One prompt's activations, by TransformerLens's names: as attributes, or with ``cache["z"]``."""
+    """One prompt's activations under TransformerLens names, as attributes or with ``cache["z"]``."""
 
     tokens: list[int]
     """Its token ids."""
@@ -343,8 +348,8 @@ class PromptCache:
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         if name not in self.arrays:
             known = ", ".join(self.arrays) or "nothing"
-            why = " (blocks that run attention and MLP side by side have no resid_mid)" if name == "resid_mid" else ""
-            raise InputError(f'"{name}" was not kept{why}: there is {known}')
+            why = " (blocks that run attention and MLP in parallel have no resid_mid)" if name == "resid_mid" else ""
+            raise InputError(f'"{name}" was not kept{why}: available are {known}')
         return self.arrays[name]
 
     @property
@@ -364,12 +369,12 @@ class PromptCache:
 
     @property
     def q(self) -> NDArray[np.float32]:
-        """Queries, rotated where positions are rotary. ``[n_layers, n_positions, n_heads, d_head]``"""
+        """Queries, after rotary embedding if the model has it. ``[n_layers, n_positions, n_heads, d_head]``"""
         return self["q"]
 
     @property
     def k(self) -> NDArray[np.float32]:
-        """Keys, likewise. ``[n_layers, n_positions, n_kv_heads, d_head]``"""
+        """Keys, after rotary embedding if the model has it. ``[n_layers, n_positions, n_kv_heads, d_head]``"""
         return self["k"]
 
     @property
@@ -379,7 +384,7 @@ class PromptCache:
 
     @property
     def z(self) -> NDArray[np.float32]:
-        """Mixed values, before ``W_O``. ``[n_layers, n_positions, n_heads, d_head]``"""
+        """Attention-weighted values, before ``W_O``. ``[n_layers, n_positions, n_heads, d_head]``"""
         return self["z"]
 
     @property
@@ -389,7 +394,7 @@ class PromptCache:
 
 
 class Cache(Sequence[PromptCache]):
-    """Activations of some prompts: ``cache[0].z``, or ``cache.stack("z")`` for prompts of one length."""
+    """Activations of several prompts: ``cache[0].z``, or ``cache.stack("z")`` for prompts of equal length."""
 
     def __init__(self, prompts: list[PromptCache]) -> None:
         self._prompts = prompts
@@ -407,12 +412,12 @@ class Cache(Sequence[PromptCache]):
         return f"<Cache of {len(self)} prompts: {', '.join(self._prompts[0].arrays)}>"
 
     def stack(self, name: str) -> NDArray[np.float32]:
-        """One activation of all prompts, which must have equally many tokens. ``[n_prompts, …]``"""
+        """One activation of all prompts, which must have the same number of tokens. ``[n_prompts, …]``"""
         import numpy as np
 
         lengths = {len(prompt.tokens) for prompt in self}
         if len(lengths) > 1:
             raise InputError(
-                f"prompts of {min(lengths)} to {max(lengths)} tokens cannot be stacked: take cache[i][{name!r}]"
+                f"prompts of {min(lengths)} to {max(lengths)} tokens cannot be stacked: use cache[i][{name!r}]"
             )
         return np.stack([prompt[name] for prompt in self])

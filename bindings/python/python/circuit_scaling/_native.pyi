@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ._edits import Edit
 
 class CircuitScalingError(Exception):
-    """What circuit_scaling cannot do, in one line that names the mend."""
+    """Base class of all errors; the message is one line that says what to do."""
 
 class ModelError(CircuitScalingError):
     """A model that does not exist, cannot be fetched or cannot be loaded."""
@@ -21,7 +21,7 @@ class InputError(CircuitScalingError):
     """Prompts, heads, edits or options that do not fit the model or each other."""
 
 class StudyError(CircuitScalingError):
-    """A study that is not there, or is closed."""
+    """A study that does not exist or is closed."""
 
 _Report = Callable[[int, int], None] | None
 

@@ -1,4 +1,4 @@
-"""A bar of progress where tqdm is installed."""
+"""A progress bar, if tqdm is installed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Report = Callable[[int, int], None]
 
 
 def _is_watched() -> bool:
-    """Whether somebody may look at a bar: in a terminal, or in a notebook."""
+    """Whether a bar would be visible: in a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 @contextmanager
 def bar(title: str, wanted: bool | None) -> Iterator[Report | None]:
-    """A function to call with what is done and what there is in all; ``None`` where no bar is wanted or can be had."""
+    """A function to call with the amounts done and in total; ``None`` if no bar is wanted or available."""
     show = _is_watched() if wanted is None else wanted
     if not show or importlib.util.find_spec("tqdm") is None:
         yield None

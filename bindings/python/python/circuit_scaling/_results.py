@@ -1,4 +1,4 @@
-"""What scans, ablated sets and traces give."""
+"""Results of scans, set ablation and tracing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Table:
-    """A result that is a table."""
+    """A result in the form of a table."""
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
         raise NotImplementedError
@@ -35,7 +35,7 @@ class _Table:
 
 
 class Picture:
-    """A figure as SVG, which notebooks show."""
+    """A figure as SVG, displayed by notebooks."""
 
     def __init__(self, name: str, svg: str) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class Picture:
 
 
 def _grid(n_layers: int, n_heads: int, rows: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
-    """One number of every head, ``[n_layers, n_heads]``; NaN where there is none."""
+    """One number per head, ``[n_layers, n_heads]``; NaN where missing."""
     import numpy as np
 
     grid = np.full((n_layers, n_heads), np.nan)
@@ -68,31 +68,31 @@ def _grid(n_layers: int, n_heads: int, rows: Sequence[Mapping[str, Any]], key: s
 
 @dataclass(frozen=True)
 class Scan(_Table):
-    """What ablating each head does to a task. Numbers are those of ``circuit-scaling scan`` with the same options."""
+    """The effect of ablating each head on a task. Results are those of ``circuit-scaling scan`` with the same options."""
 
     model: str
     """The model's name."""
     task: str
     """The task's name."""
     file: Mapping[str, Any] = field(repr=False)
-    """Everything that the program writes to ``results/…_logitdiff_scan_<model>.json``."""
+    """The contents of the program's ``results/…_logitdiff_scan_<model>.json``."""
     prompts: Sequence[Mapping[str, Any]] = field(repr=False)
     """The distinct prompts as they were run: text, token ids, answers, weight, split, template."""
     base: NDArray[np.float32] = field(repr=False)
-    """Logit difference of each prompt, nothing ablated. ``[n_prompts]``"""
+    """Logit difference of each prompt without ablation. ``[n_prompts]``"""
     ablated: NDArray[np.float32] = field(repr=False)
     """Logit difference of each prompt with each scanned head ablated, in the order of ``heads``. ``[n_scanned, n_prompts]``"""
     base_correct: NDArray[np.bool_] = field(repr=False)
-    """Whether the correct answer is first among all candidates, nothing ablated. ``[n_prompts]``"""
+    """Whether the correct answer has the highest logit of all candidates, without ablation. ``[n_prompts]``"""
 
     @property
     def n_layers(self) -> int:
-        """Blocks of the model."""
+        """Number of blocks."""
         return self.file["n_layers"]
 
     @property
     def n_heads(self) -> int:
-        """Query heads of each block."""
+        """Query heads per block."""
         return self.file["n_heads"]
 
     @cached_property
@@ -105,22 +105,22 @@ class Scan(_Table):
 
     @cached_property
     def delta(self) -> NDArray[np.float64]:
-        """Δ of every head on the prompts that heads are picked on, in logits; NaN where not scanned. ``[n_layers, n_heads]``"""
+        """Δ of every head on the discovery prompts, in logits; NaN where not scanned. ``[n_layers, n_heads]``"""
         return self._of("delta")
 
     @cached_property
     def delta_low(self) -> NDArray[np.float64]:
-        """Lower end of the 95% interval of ``delta`` over prompts; NaN for too few of them. ``[n_layers, n_heads]``"""
+        """Lower bound of the 95% interval of ``delta`` over prompts; NaN if there are too few prompts. ``[n_layers, n_heads]``"""
         return self._of("delta_ci_low")
 
     @cached_property
     def delta_high(self) -> NDArray[np.float64]:
-        """Upper end of that interval. ``[n_layers, n_heads]``"""
+        """Upper bound of that interval. ``[n_layers, n_heads]``"""
         return self._of("delta_ci_high")
 
     @cached_property
     def p_value(self) -> NDArray[np.float64]:
-        """Two-sided sign-flip p-value of Δ = 0. ``[n_layers, n_heads]``"""
+        """Two-sided sign-flip p-value for Δ = 0. ``[n_layers, n_heads]``"""
         return self._of("p_value")
 
     @cached_property
@@ -135,28 +135,28 @@ class Scan(_Table):
 
     @cached_property
     def direct(self) -> NDArray[np.float64]:
-        """Direct effect of every head, in logits: what taking its output away would change if nothing after it took notice; NaN
-        for models with norms on the residual stream. ``[n_layers, n_heads]``"""
+        """Direct effect of every head, in logits: the change from removing its output if no later layer reacted; NaN for models
+        with norms on the residual stream. ``[n_layers, n_heads]``"""
         return self._of("direct")
 
     @cached_property
     def compensation(self) -> NDArray[np.float64]:
-        """Δ − direct effect, in logits: what later layers change because a head is gone; NaN under other ablations than folded
-        zero. ``[n_layers, n_heads]``"""
+        """Δ − direct effect, in logits: how later layers react to the ablation; NaN for ablations other than zero with folded
+        value biases. ``[n_layers, n_heads]``"""
         return self._of("compensation")
 
     @property
     def base_logit_diff(self) -> float:
-        """Mean logit difference, nothing ablated, on the prompts that heads are picked on."""
+        """Mean logit difference without ablation, on the discovery prompts."""
         return self.file["base_logit_diff_mean"]
 
     @property
     def base_accuracy(self) -> float:
-        """Share of those prompts whose correct answer is first among all candidates."""
+        """Share of those prompts whose correct answer has the highest logit of all candidates."""
         return self.file["base_accuracy"]
 
     def plot(self) -> Picture:
-        """The program's own figure of a scan: Δ of every head, by layer and head."""
+        """The program's figure of a scan: a map of Δ by layer and head."""
         return Picture(*head_map(json.dumps(self.file)))
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
@@ -167,28 +167,28 @@ class Scan(_Table):
 
 @dataclass(frozen=True)
 class Ablation(_Table):
-    """What ablating sets of heads together does to a task."""
+    """The effect of ablating sets of heads on a task."""
 
     model: str
     """The model's name."""
     task: str
     """The task's name."""
     sets: Sequence[tuple[str, ...]]
-    """The sets, as they were given."""
+    """The sets, as given."""
     prompts: Sequence[Mapping[str, Any]] = field(repr=False)
     """The distinct prompts as they were run."""
     base: Mapping[str, float]
-    """``accuracy``, ``logit_diff`` and ``mean_diff`` with nothing ablated."""
+    """``accuracy``, ``logit_diff`` and ``mean_diff`` without ablation."""
     accuracy: Sequence[float]
-    """For each set, the share of prompts whose correct answer is first among all candidates. ``[n_sets]``"""
+    """For each set, the share of prompts whose correct answer has the highest logit of all candidates. ``[n_sets]``"""
     logit_diff: Sequence[float]
     """For each set, the mean logit difference (correct − distractor). ``[n_sets]``"""
     mean_diff: Sequence[float]
-    """For each set, the mean of the correct answer's logit minus the mean of all other candidates'. ``[n_sets]``"""
+    """For each set, the mean over prompts of the correct answer's logit minus the mean logit of the other candidates. ``[n_sets]``"""
     logit_diffs: NDArray[np.float32] = field(repr=False)
-    """The logit difference of each prompt: with nothing ablated, then under each set. ``[1 + n_sets, n_prompts]``"""
+    """The logit difference of each prompt: without ablation, then with each set ablated. ``[1 + n_sets, n_prompts]``"""
     correct: NDArray[np.bool_] = field(repr=False)
-    """Whether the correct answer is first, likewise. ``[1 + n_sets, n_prompts]``"""
+    """Whether the correct answer has the highest logit, in the same order. ``[1 + n_sets, n_prompts]``"""
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
         named = [" ".join(heads) for heads in self.sets]
@@ -200,7 +200,7 @@ class Ablation(_Table):
 
 @dataclass(frozen=True)
 class Trace(_Table):
-    """What a head's stream from the clean run brings back in the corrupted run."""
+    """How much of the logit difference a head's clean stream restores in the corrupted run."""
 
     model: str
     """The model's name."""
@@ -211,7 +211,7 @@ class Trace(_Table):
     heads: Sequence[str]
     """The traced heads."""
     pairs: Sequence[Mapping[str, Any]] = field(repr=False)
-    """The distinct pairs of a clean and a corrupted prompt."""
+    """The distinct pairs of clean and corrupted prompts."""
     influence: NDArray[np.float64] = field(repr=False)
     """Mean influence of each head: logit difference with its stream patched in, minus the corrupted run's; NaN where not traced.
     ``[n_layers, n_heads]``"""
@@ -220,17 +220,17 @@ class Trace(_Table):
     clean: NDArray[np.float64] = field(repr=False)
     """Logit difference of each clean run. ``[n_pairs]``"""
     corrupted: NDArray[np.float64] = field(repr=False)
-    """Logit difference of each corrupted run, of the clean prompt's answers. ``[n_pairs]``"""
+    """Logit difference of each corrupted run, for the clean prompt's answers. ``[n_pairs]``"""
     clean_mean: float
-    """Its mean over pairs as they were drawn."""
+    """Mean of ``clean``, weighted by how often each pair was drawn."""
     corrupted_mean: float
-    """Its mean over pairs as they were drawn."""
+    """Mean of ``corrupted``, weighted by how often each pair was drawn."""
     n_left_out: int
-    """Prompts without a corrupted twin of equal length."""
+    """Prompts without a corrupted version of equal length."""
 
     @property
     def normalised(self) -> NDArray[np.float64]:
-        """Influence as a share of what lies between the runs: 0 as corrupted, 1 as clean. ``[n_layers, n_heads]``"""
+        """Influence scaled so that 0 is the corrupted run and 1 the clean run. ``[n_layers, n_heads]``"""
         return self.influence / (self.clean_mean - self.corrupted_mean)
 
     def _columns(self) -> Mapping[str, Sequence[Any]]:
@@ -246,4 +246,4 @@ class Trace(_Table):
 
 
 def not_a_study(path: Path) -> StudyError:
-    return StudyError(f"{path} holds no study: name the folder that `circuit-scaling run --out` or cs.run wrote")
+    return StudyError(f"{path} holds no study: give a folder written by `circuit-scaling run --out` or cs.run")

@@ -1,4 +1,4 @@
-"""Studies: the program's ``run``, and the folder that it leaves."""
+"""Studies: the program's ``run`` and the folder that it writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Study(Mapping[str, "pandas.DataFrame"]):
-    """A study's folder: ``study["head_effects"]`` is that table as a pandas data frame, ``study.figures`` its pictures."""
+    """A study's folder: ``study["head_effects"]`` is that table as a pandas data frame, ``study.figures`` its figures."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder: Path | None = Path(folder)
@@ -32,13 +32,13 @@ class Study(Mapping[str, "pandas.DataFrame"]):
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """Its path."""
         if self._folder is None:
             raise StudyError("the study is closed: open it again with cs.Study(folder)")
         return self._folder
 
     def close(self) -> None:
-        """Lets go of the folder; also at the end of a ``with`` block."""
+        """Closes the study; a ``with`` block does so at its end."""
         self._folder = None
 
     def __enter__(self) -> Study:
@@ -57,7 +57,7 @@ class Study(Mapping[str, "pandas.DataFrame"]):
         path = self._tables() / f"{name}.csv"
         if name not in self._names():
             known = ", ".join(self._names()) or "none yet"
-            raise StudyError(f'{self.folder} has no table "{name}": there are {known}')
+            raise StudyError(f'{self.folder} has no table "{name}": available are {known}')
         return path
 
     def __getitem__(self, name: str) -> pandas.DataFrame:
@@ -82,7 +82,7 @@ class Study(Mapping[str, "pandas.DataFrame"]):
 
     @property
     def scans(self) -> list[dict[str, Any]]:
-        """Every scan file, read."""
+        """Contents of every scan file."""
         paths = sorted((self.folder / "results").glob("*_logitdiff_scan_*.json"))
         return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
@@ -94,13 +94,13 @@ class Study(Mapping[str, "pandas.DataFrame"]):
 
     @property
     def notes(self) -> dict[str, str]:
-        """What the program says of the numbers, as Markdown, by name."""
+        """The program's notes on the results, as Markdown, by name."""
         paths = sorted((self.folder / "paper" / "notes").glob("*.md"))
         return {path.stem: path.read_text(encoding="utf-8") for path in paths}
 
     @property
     def report(self) -> Path:
-        """The page with everything on it."""
+        """The page that shows everything."""
         return self.folder / "report.html"
 
     def __repr__(self) -> str:
@@ -110,7 +110,7 @@ class Study(Mapping[str, "pandas.DataFrame"]):
 
     def _repr_html_(self) -> str:
         if self._folder is None:
-            return "<p>a study, closed</p>"
+            return "<p>a closed study</p>"
         rows = [
             (s["model_name"], s["task"], f"{s['base_logit_diff_mean']:.3f}", f"{s['base_accuracy']:.1%}")
             for s in self.scans
@@ -133,7 +133,7 @@ def run(
     progress: bool | None = None,
     **options: Any,
 ) -> Study:
-    """Does a whole study, as ``circuit-scaling run`` does, and returns it.
+    """Runs a whole study, as ``circuit-scaling run`` does, and returns it.
 
     ``options`` are those of the command line with ``_`` for ``-``: ``tasks=["ioi", "anti-repeat"]``, ``prompts=80``,
     ``effort="quick"``, ``study="study.toml"``. A run that was interrupted goes on where it was when it is called again.
@@ -148,7 +148,7 @@ def run(
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:
-    """Keyword arguments as the command line has them."""
+    """Keyword arguments as command-line arguments."""
     arguments = []
     for key, value in options.items():
         flag = "--" + key.replace("_", "-")
@@ -164,7 +164,7 @@ def _arguments(options: Mapping[str, Any]) -> list[str]:
 
 
 def _follow(command: list[str], report: _progress.Report | None) -> tuple[int, list[str]]:
-    """Runs the program, reports its progress, and returns its exit code and the lines that are none of progress."""
+    """Runs the program, reports its progress, and returns its exit code and its other lines of output."""
     lines, start = [], time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8")
     try:
@@ -177,7 +177,7 @@ def _follow(command: list[str], report: _progress.Report | None) -> tuple[int, l
                 report(round(1000 * gone), round(1000 * (gone + left)) or 1)
         return process.wait(), lines
     finally:
-        # Whatever ended the loop, Ctrl-C above all, ends the program too; it goes on where it was next time.
+        # Whatever ended the loop (usually Ctrl-C) stops the program too; the next run resumes where it was.
         process.kill()
         process.wait()
 

@@ -1,4 +1,4 @@
-"""Models of Hugging Face Transformers: what the native half needs of one that is in memory."""
+"""Hugging Face Transformers models in memory, as the native half needs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parts(
     """Name, small files and parameters of a model."""
     config = getattr(model, "config", None)
     if config is None or not hasattr(model, "state_dict"):
-        raise InputError(f"`{type(model).__name__}` is not a model of Transformers: give what AutoModelForCausalLM gives")
+        raise InputError(f"`{type(model).__name__}` is not a Transformers model: give one from AutoModelForCausalLM")
     files = {"config.json": config.to_json_string(use_diff=True).encode()}
     files |= _tokenizer_files(tokenizer)
     name = Path(str(getattr(config, "_name_or_path", "") or config.model_type)).name
@@ -30,7 +30,7 @@ def parts(
 
 def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
     if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise InputError(f"`{type(tokenizer).__name__}` is no fast tokenizer: give what AutoTokenizer gives")
+        raise InputError(f"`{type(tokenizer).__name__}` is not a fast tokenizer: give one from AutoTokenizer")
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.stat().st_size < _LARGEST_FILE}
@@ -45,7 +45,7 @@ def _tensors(model: Any) -> list[tuple[str, str, list[int], NDArray[np.uint8]]]:
     tensors = []
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
-            raise ModelError(f"parameter {name!r} is on the device meta, without values: load the model whole")
+            raise ModelError(f"parameter {name!r} is on the device "meta", without values: load the whole model")
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.dtype)
         if key in lent and name in tied:
             continue

@@ -1,15 +1,15 @@
-//! Curves over the number of heads, and the areas between them, for all held-out prompts.
+//! Curves over the number of ablated heads, and the areas between them, estimated for all held-out prompts.
 //!
-//! Hero sets were run on all of them, random sets on a subsample. Let y(s, p) be what set s changes of the measure on prompt p
-//! and x(s, p) the sum of its heads' own Δ, which the scan knows for every set and prompt. With b the slope of y on x over
-//! the sets that were run, the mean of y over all sets and all prompts is estimated by
+//! Hero sets are run on all of them, random sets on a subsample. Let y(s, p) be the change of the measure by set s on prompt
+//! p, and x(s, p) the sum of its heads' individual Δ, which the scan has for every set and prompt. With b the slope of y on x
+//! over the sets that were run, the mean of y over all sets and all prompts is estimated by
 //!
 //! ```text
 //! ȳ(run sets, subsample) − b · [x̄(run sets, subsample) − x̄(all sets, all prompts)]
 //! ```
 //!
-//! a control variate for the draw of the sets and, as in two-phase sampling, for the draw of the prompts. It is a mean of one
-//! figure per prompt of the subsample, plus a mean of another over all prompts, which is what intervals rest on.
+//! This is a control variate for the draw of the sets and, as in two-phase sampling, for the draw of the prompts. It is the
+//! mean of one quantity over the subsample plus the mean of another over all prompts; the intervals are based on this.
 
 use super::evaluate::{Evaluation, KINDS, Task, half_width, not_drawn, total, variance};
 use super::measure::Measure;
@@ -23,10 +23,10 @@ use crate::stats::bootstrap::{BootstrapMean, BootstrapOptions, bootstrap_means, 
 use crate::stats::interval::{quantile, share_interval};
 use crate::stats::{Interval, Seed};
 
-/// Least squares of what the sets of a pool change against the sums of their heads' Δ.
+/// Least-squares fit of the changes by a pool's sets on the sums of their heads' Δ.
 struct Control {
     slope: f64,
-    /// Variance of the sets, and what the sums leave of it.
+    /// Variance between sets, and the variance that the sums do not explain.
     variance: f64,
     residual: f64,
 }
@@ -42,7 +42,7 @@ impl Control {
             xy += (x - mean_x) * (y - mean_y);
             yy += (y - mean_y).powi(2);
         }
-        // Too few sets to tell a slope, or sums that all are the same.
+        // Too few sets to estimate a slope, or all sums equal.
         let slope = if n >= 10.0 && xx > 1e-20 * n { xy / xx } else { 0.0 };
         Self { slope, variance: yy / n, residual: (yy - slope * xy).max(0.0) / n }
     }
@@ -52,7 +52,7 @@ impl Control {
     }
 }
 
-/// The mean change that random sets of a pool make, estimated for all sets and all prompts.
+/// The mean change by the random sets of a pool, estimated for all sets and all prompts.
 struct Estimate {
     value: f64,
     control: Control,
@@ -168,7 +168,7 @@ fn of_many_sets(e: &Evaluation, mut row: SummaryRow, pool: usize) -> SummaryRow 
             let tail = 0.5 * (1.0 - LEVEL);
             (quantile(&values, tail), quantile(&values, 1.0 - tail))
         };
-        // The sets' spread on the subsample, about the baseline of all prompts.
+        // The spread of the sets on the subsample, around the baseline on all prompts.
         let ends = Measure::BOTH.map(|measure| {
             let (low, high) = central(&|m| measure.of(m));
             let shift = base(measure) - base_few(measure);
@@ -257,14 +257,14 @@ fn between(
 ) {
     let outcomes = task.outcomes;
     let (base, base_few) = (measure.values(&outcomes.base), measure.values(&task.base_few));
-    // The estimate is a mean over the subsample plus a mean over all prompts: of these.
+    // The estimate is a mean of `on_few` over the subsample plus a mean of `on_all` over all prompts.
     let (mut on_few, mut on_all) = (vec![0.0; task.few.len()], vec![0.0; base.len()]);
     let (mut from_sets, mut from_sets_before) = (0.0, 0.0);
     for (&(_, sets, at), weight) in curve.iter().zip(log_trapezoid(&area.sizes)) {
         let (pool, run) = (&e.plan.pools[at], &task.random[at]);
         let control = estimate(e, task, at, |m| measure.of(m)).control;
         let n_run = run.len() as f64;
-        // Sets are drawn without repetition: where all were run, nothing is left to chance.
+        // Sets are drawn without replacement: if all were run, no sampling variance is left.
         let left = 1.0 - n_run / pool.n_possible as f64;
         from_sets += weight * weight * left * control.residual / n_run;
         from_sets_before += weight * weight * left * control.variance / n_run;
@@ -286,7 +286,7 @@ fn between(
     let (n_few, n_all) = (total(&task.few), total(&outcomes.weights));
     let of_all_on_few: Vec<f64> = outcomes.subsample.iter().map(|&p| on_all[p]).collect();
     let variance = (|| {
-        // The subsample's prompts are among all: its mean and the other go together.
+        // The subsample is part of all prompts, so the two means are correlated.
         let few = variance(&on_few, &on_few, &task.few)? / n_few;
         let both = variance(&on_few, &of_all_on_few, &task.few)? / n_all;
         let all = variance(&on_all, &on_all, &outcomes.weights)? / n_all;
@@ -305,7 +305,7 @@ fn why_no_curve(e: &Evaluation, selection: Selection) -> String {
     of_selection.find_map(|c| c.sets.as_ref().err().cloned().filter(|_| c.k == 1)).unwrap_or_else(not_drawn)
 }
 
-/// Weights with which a curve at these k's is averaged over ln k by trapezoids. They sum to 1.
+/// Weights that average a curve at these k's over ln k by the trapezoidal rule. They sum to 1.
 fn log_trapezoid(sizes: &[usize]) -> Vec<f64> {
     let logs: Vec<f64> = sizes.iter().map(|&k| (k as f64).ln()).collect();
     let [first, .., last] = logs[..] else { return vec![1.0; sizes.len()] };

@@ -1,4 +1,4 @@
-//! Random sets of heads: drawn one after the other, none twice.
+//! Random sets of heads, drawn one after the other without duplicates.
 
 use std::collections::HashSet;
 
@@ -6,38 +6,38 @@ use super::{HeadSet, SetKind};
 use crate::stats::Seed;
 use crate::stats::resampling::sample_without_replacement;
 
-/// p-values up to this are worth a test: a comparison that can reach none counts for no q-value.
+/// A comparison that cannot reach a p-value this low is not tested, and does not count for q-values.
 pub(super) const WORTH_TESTING: f64 = 0.05;
 
-/// Random sets of one make, in a random order without repetition.
+/// Random sets of one kind, in a random order without duplicates.
 ///
-/// Were the hero set's heads like any others, the hero set would be one more of these sets, and a random one: any order of
-/// it and the draws would be as likely as any other. [Sequential p-values](super::SequentialP) rest on that and on nothing
-/// else. Where there are few sets the draws come to an end, and the p-value is then that of all of them, without Monte Carlo
-/// error.
+/// If the hero set's heads were like any others, the hero set would be just another random one of these sets: all orderings
+/// of it and the draws would be equally likely. [Sequential p-values](super::SequentialP) assume only that. If there are few
+/// possible sets, all of them are drawn, and the p-value has no Monte Carlo error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     /// [`SetKind::Random`] or [`SetKind::RandomMatched`].
     pub kind: SetKind,
     /// Heads in each set.
     pub k: usize,
-    /// Different sets that there are; `u64::MAX` where they are more.
+    /// Number of possible sets; `u64::MAX` if there are more.
     pub n_possible: u64,
-    /// As many of them as may be run, in the order in which they are.
+    /// The sets that may be run, in that order.
     pub sets: Vec<HeadSet>,
-    /// Heads of which some are drawn, all alike, and how many.
+    /// Groups of heads, each with the number of heads to draw from it.
     strata: Vec<(HeadSet, usize)>,
 }
 
 impl Pool {
-    /// `n_sets` sets of `k` of all heads, the same for every selection, or all sets where there are no more.
+    /// `n_sets` sets of `k` heads out of all, the same for every selection, or all possible sets if there are
+    /// fewer.
     #[must_use]
     pub fn of_all(model: &str, seed: u64, all: &[(u32, u32)], k: usize, n_sets: usize) -> Self {
         let seed = Seed::new(seed, &[model, "sets", "random", &k.to_string()]);
         Self::draw(SetKind::Random, vec![(all.to_vec(), k)], &seed, n_sets)
     }
 
-    /// The same with as many heads of each layer as `hero` has.
+    /// The same, with as many heads from each layer as `hero` has.
     pub(super) fn matched(
         model: &str,
         seed: u64,
@@ -80,7 +80,7 @@ impl Pool {
         Self { kind, k, n_possible, sets, strata }
     }
 
-    /// Whether a comparison with at most `n_sets` of them can reach a p-value that is worth it.
+    /// Whether a comparison with at most `n_sets` of them can reach [`WORTH_TESTING`].
     pub(super) fn is_worth_it(&self, n_sets: usize) -> bool {
         1.0 / ((self.n_possible - 1).min(n_sets as u64) + 1) as f64 <= WORTH_TESTING
     }
@@ -94,12 +94,12 @@ impl Pool {
     }
 }
 
-/// Ways to choose `k` of `n`; `u64::MAX` where they are more.
+/// The number of ways to choose `k` of `n`; `u64::MAX` if there are more.
 fn n_subsets(n: u64, k: u64) -> u64 {
     let k = k.min(n.saturating_sub(k));
     let mut ways: u128 = 1;
     for i in 0..k {
-        // Exact: a product of i + 1 numbers in a row is a multiple of (i + 1)!.
+        // Exact: a product of i + 1 consecutive integers is a multiple of (i + 1)!.
         ways = ways * u128::from(n - i) / u128::from(i + 1);
         if ways > u128::from(u64::MAX) {
             return u64::MAX;
@@ -141,7 +141,7 @@ mod tests {
         for set in &pool.sets {
             assert_eq!(set.iter().map(|h| h.0).collect::<Vec<_>>(), [0, 2, 2]);
         }
-        // Another hero set of the same layers is compared with the same sets.
+        // Another hero set with the same layers is compared with the same sets.
         assert_eq!(pool, Pool::matched("m", 0, &heads(), &[(0, 5), (2, 1), (2, 2)], 1000));
     }
 

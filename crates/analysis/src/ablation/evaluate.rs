@@ -26,10 +26,10 @@ pub fn task_values(base: &Outcome, set: &Outcome) -> Vec<f64> {
     set.logit_diff.iter().zip(&base.logit_diff).map(|(&a, &b)| f64::from(a) - f64::from(b)).collect()
 }
 
-/// Rows, tests and areas of one model, from what the sets of its plan gave on both tasks.
+/// Rows, tests and areas of one model, from the outcomes of its plan's sets on both tasks.
 ///
 /// # Errors
-/// When outcomes do not fit the plan, the scans or each other, or a task has fewer than 2 candidate names.
+/// If outcomes do not match the plan, the scans or each other, or a task has fewer than 2 candidate names.
 pub fn evaluate(
     origin: &Origin,
     settings: &AblationSettings,
@@ -37,7 +37,7 @@ pub fn evaluate(
 ) -> Result<ModelAblation> {
     let Evidence { contrast, plan, scans, outcomes: [a, b], .. } = evidence;
     let tasks = [Task::new(origin, plan, scans[0], a)?, Task::new(origin, plan, scans[1], b)?];
-    // Sums of single-head effects do not apply to sets that were ablated in another way.
+    // Sums of single-head effects only apply to sets that were ablated in the same way.
     let meta = &scans[0].meta;
     let sums_compare = meta.ablation == settings.ablation && meta.value_bias == settings.value_bias;
     let evaluation = Evaluation { contrast, origin, settings, plan, tasks, sums_compare };
@@ -68,7 +68,7 @@ pub(super) struct Task<'a> {
     pub base_few: Outcome,
     pub base: SetMeans,
     pub sets: Vec<SetMeans>,
-    /// For each pool, the means of the sets that were run, on the subsample.
+    /// For each pool, the means of its sets that were run, on the subsample.
     pub random: Vec<Vec<SetMeans>>,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Task<'a> {
         Ok(task)
     }
 
-    /// Means of a set that was run on some of the task's prompts.
+    /// Means of a set over some of the task's prompts.
     fn means(&self, outcome: &Outcome, base: &Outcome, set: &[(u32, u32)], prompts: &[usize]) -> SetMeans {
         let weights: Vec<u32> = prompts.iter().map(|&p| self.outcomes.weights[p]).collect();
         let sums: Vec<f64> = prompts.iter().map(|&p| self.sum_of(set, p)).collect();
@@ -130,7 +130,7 @@ impl<'a> Task<'a> {
         set.iter().map(|&head| self.effect(head)[prompt]).sum()
     }
 
-    /// Mean over the sets of a pool that were run of a measure on each prompt of the subsample.
+    /// A measure on each prompt of the subsample, averaged over the sets of a pool that were run.
     pub fn mean_of_sets(&self, measure: Measure, pool: usize) -> Vec<f64> {
         let found = &self.outcomes.random[pool];
         let mut sum = vec![0.0; self.few.len()];
@@ -179,14 +179,14 @@ impl TaskOutcomes {
     }
 }
 
-/// What the parts of a [`ModelAblation`] are made from.
+/// The inputs to the parts of a [`ModelAblation`].
 pub(super) struct Evaluation<'a> {
     pub contrast: &'a Contrast,
     pub origin: &'a Origin,
     pub settings: &'a AblationSettings,
     pub plan: &'a AblationPlan,
     pub tasks: [Task<'a>; 2],
-    /// Whether single heads were ablated as the sets were.
+    /// Whether single heads were ablated in the same way as the sets.
     pub sums_compare: bool,
 }
 
@@ -195,7 +195,7 @@ impl Evaluation<'_> {
         self.plan.comparisons.iter().filter_map(|c| Some((c.selection, c.k, c.sets.as_ref().ok()?)))
     }
 
-    /// The pool of a kind that a hero set is compared with.
+    /// The pool of this kind with which a hero set is compared.
     pub fn pool(&self, sets: &ComparedSets, kind: SetKind) -> Option<usize> {
         sets.pools().find(|&pool| self.plan.pools[pool].kind == kind)
     }
@@ -307,7 +307,7 @@ impl Evaluation<'_> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
         let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-        // Sets that all give the same, up to rounding, leave no unit to measure the difference in.
+        // If all sets give the same value up to rounding, there is no scale for an effect size.
         let varies = sd > 1e-12 * (1.0 + mean.abs());
         let difference: Vec<f64> =
             on_hero.iter().zip(task.mean_of_sets(measure, pool)).map(|(h, r)| h - r).collect();
@@ -328,12 +328,12 @@ impl Evaluation<'_> {
     }
 }
 
-/// Why sets of the same layers were not run.
+/// Why layer-matched sets were not run.
 pub(super) fn not_drawn() -> String {
-    format!("not drawn: the hero set goes no further than sets of all heads (p > {MATCHED_LEVEL})")
+    format!("not drawn: the hero set does not differ from random sets of all heads (p > {MATCHED_LEVEL})")
 }
 
-/// Draws behind weights.
+/// Number of draws, the sum of the weights.
 pub(super) fn total(weights: &[u32]) -> f64 {
     weights.iter().copied().map(f64::from).sum()
 }

@@ -1,5 +1,5 @@
-//! One model's ablation as a file, so that a study that was interrupted goes on where it stopped. Fields are named after the
-//! tasks, as in the tables.
+//! One model's ablation as a file, so that an interrupted study can resume. Fields are named after the tasks, as in the
+//! tables.
 
 use std::path::Path;
 
@@ -31,10 +31,10 @@ impl AblationFile {
         write_json(path, self)
     }
 
-    /// Reads what [`Self::write`] wrote of this contrast.
+    /// Reads a file of this contrast written by [`Self::write`].
     ///
     /// # Errors
-    /// When the file cannot be read or holds something else.
+    /// If the file cannot be read or has other contents.
     pub fn read(path: &Path, contrast: &Contrast) -> Result<Self> {
         let fix = "delete the file and run circuit-scaling ablate again";
         let mut fields: Fields = read_json(path, fix)?;
@@ -59,7 +59,7 @@ impl Serialize for AblationFile {
     }
 }
 
-/// A part of a file with the contrast that names its fields.
+/// A part of a file, with the contrast that determines its field names.
 struct Named<'a, T>(&'a Contrast, &'a T);
 
 impl Serialize for Named<'_, Vec<RawRow>> {

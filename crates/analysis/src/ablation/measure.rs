@@ -1,9 +1,9 @@
-//! What sets are compared by.
+//! The measures on which sets are compared.
 
 use super::{Outcome, SetMeans};
 use crate::stats::bootstrap::weighted_mean;
 
-/// What sets are compared by.
+/// A measure on which sets are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Measure {
     /// Accuracy among all candidate names.

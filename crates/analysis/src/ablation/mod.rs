@@ -1,30 +1,30 @@
-//! Sets of hero heads ablated together, against random sets of as many heads.
+//! Sets of hero heads ablated together, compared with random sets of the same size.
 //!
-//! [`plan`] picks the sets: for each [`Selection`] (the heads of a category, or all) and each k, the k strongest heads by what
-//! the scan found on the prompts that heads are picked on, and the [pools](Pool) that random sets are drawn from.
-//! `cs_circuits::ablate` runs them, and [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
+//! [`plan`] picks the sets: for each [`Selection`] (the heads of a category, or all) and each k, the k strongest heads in the
+//! scan on the discovery prompts, and the [pools](Pool) that random sets are drawn from. `cs_circuits::ablate` runs them, and
+//! [`evaluate()`] turns the outcomes into rows, tests and areas between curves.
 //!
-//! **What is asked.** Whether a hero set moves a measure further from where it is with nothing ablated than random sets do, in
-//! either direction: heads are picked by the size of their effects, whatever the sign.
+//! **The question.** Whether a hero set moves a measure further from its value without ablation than random sets do, in
+//! either direction: heads are selected by the size of their effects, regardless of sign.
 //!
-//! **What is run.** Hero sets are run on every held-out prompt. Random sets are many, and what they show is how much sets
-//! differ, for which few prompts are enough: they are run on a *subsample*, balanced over templates and orders. Tests
-//! compare hero and random sets on that same subsample, so they are exact whatever its size.
-//! [`run_random_sets`] runs random sets only as long as they decide something ([`SequentialP`]).
+//! **What is run.** Hero sets are run on every held-out prompt. Random sets are many, and are needed only to show how
+//! much sets differ, for which few prompts suffice: they are run on a *subsample*, balanced over templates and name
+//! orders. Tests compare hero and random sets on the same subsample, so they are exact for any size of it.
+//! [`run_random_sets`] runs random sets only while they can still change a decision ([`SequentialP`]).
 //!
-//! **Which random sets.** They are drawn from *all* heads, the hero set's included: what the hero set would be if its heads
-//! were like any others. Against sets of the other heads alone the test would be too eager: of four equal heads the best one
-//! beats the other three in one case of four, and p would be 1/(1 + sets) each time. Draws from all heads serve every
-//! selection. *Matched* sets have as many heads of each layer as the hero set; they are drawn for the hero sets that go
-//! further than sets of all heads, and say whether their layers alone account for that.
+//! **Which random sets.** They are drawn from *all* heads, including the hero set's: this is the distribution of the hero
+//! set if its heads were like any others. A comparison with sets of only the other heads would reject too often: of four
+//! equal heads, a random one beats the other three in one case of four, with p = 1/(1 + sets) each time. The same draws
+//! serve every selection. *Matched* sets have as many heads from each layer as the hero set; they are drawn for hero sets
+//! that differ from sets of all heads, and show whether their layers alone account for that.
 //!
-//! **How many are found by chance.** Sets of all heads and matched sets are two questions and two families of tests, all of which
-//! are fixed before anything is run; each has q-values of its own ([`two_stage`](crate::stats::two_stage)).
+//! **Multiple testing.** Sets of all heads and matched sets answer two questions and form two families of tests, both fixed
+//! before anything is run; each family has its own q-values ([`two_stage`](crate::stats::two_stage)).
 //!
-//! **Curves.** The sum of a set's single-head Δ is known from the scan, for every set and every held-out prompt. It serves as
-//! a control variate: the mean of the random sets that were run, on the subsample, is corrected by what the sums tell of the
-//! difference between these sets on these prompts and all sets on all prompts (see `curves.rs`). What a set does beyond the
-//! sum is its **interaction**: Δ of the set − Σ Δ of its heads. It is below 0 where heads stand in for each other.
+//! **Curves.** The scan gives the sum of a set's single-head Δ for every set and every held-out prompt. It serves as a
+//! control variate: the mean over the random sets that were run, on the subsample, is corrected by the difference in these
+//! sums between those sets and prompts and all sets and prompts (see `curves.rs`). The effect of a set beyond the sum is its
+//! **interaction**: Δ of the set − Σ Δ of its heads. It is below 0 if heads back each other up.
 
 mod curves;
 mod draws;
@@ -53,12 +53,12 @@ pub use tables::{
     AREA_TABLE, SUMMARY_TABLE, TEST_TABLE, area_table, raw_table, read_summary, summary_table, test_table,
 };
 
-/// Random sets of each kind at most, by default and at least for a claim.
+/// Maximum number of random sets of each kind, by default; claims should use at least this many.
 pub const DEFAULT_RANDOM_SETS: usize = 200;
-/// Held-out prompts of each task that random sets are run on, by default.
+/// Default number of held-out prompts per task on which random sets are run.
 pub const DEFAULT_RANDOM_PROMPTS: usize = 20;
 
-/// Which heads a hero set is taken from.
+/// The heads from which a hero set is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Selection {
     /// All heads.
@@ -109,9 +109,9 @@ pub enum SetKind {
     Baseline,
     /// The strongest heads.
     Hero,
-    /// As many of all heads.
+    /// The same number of heads, drawn from all.
     Random,
-    /// As many of each layer's heads as the hero set has.
+    /// The same number of heads from each layer as the hero set has.
     RandomMatched,
 }
 
@@ -128,7 +128,7 @@ impl SetKind {
     }
 }
 
-/// What one run gives on each prompt of one task.
+/// The results of one run on each prompt of one task.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Outcome {
     /// Logit of the correct name minus the mean of the other candidates'. `[n_prompts]`
@@ -140,7 +140,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Prompts that it is of.
+    /// Number of prompts.
     #[must_use]
     pub fn n_prompts(&self) -> usize {
         self.mean_diff.len()
@@ -152,7 +152,7 @@ impl Outcome {
         self.mean_diff.iter().chain(&self.logit_diff).copied().chain(correct)
     }
 
-    /// What [`Self::numbers`] gave.
+    /// The inverse of [`Self::numbers`].
     #[must_use]
     pub fn from_numbers(numbers: &[f32]) -> Self {
         let n_prompts = numbers.len() / 3;
@@ -174,7 +174,7 @@ impl Outcome {
     }
 }
 
-/// What the sets of a plan give on one task.
+/// Outcomes of a plan's sets on one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOutcomes {
     /// The task's name.
@@ -183,13 +183,14 @@ pub struct TaskOutcomes {
     pub weights: Vec<u32>,
     /// Candidate names.
     pub n_candidates: usize,
-    /// Nothing ablated.
+    /// Without ablation.
     pub base: Outcome,
-    /// Each of [`AblationPlan::sets`] ablated.
+    /// With each of [`AblationPlan::sets`] ablated.
     pub sets: Vec<Outcome>,
     /// The prompts that random sets are run on.
     pub subsample: Vec<usize>,
-    /// For each of [`AblationPlan::pools`], those of its first sets that were run, on the subsample.
+    /// For each of [`AblationPlan::pools`], the outcomes of the first sets, as many as were run, on the
+    /// subsample.
     pub random: Vec<Vec<Outcome>>,
 }
 
@@ -201,18 +202,18 @@ impl TaskOutcomes {
     }
 }
 
-/// What one model was measured by.
+/// The measurements of one model.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// The two tasks.
     pub contrast: &'a Contrast,
     /// The model's heads with their categories.
     pub model: &'a ClassifiedModel,
-    /// The side files of both scans.
+    /// The per-prompt files of both scans.
     pub scans: [&'a PerPromptScan; 2],
-    /// Which sets were to be ablated.
+    /// The planned sets.
     pub plan: &'a AblationPlan,
-    /// What they gave on each task.
+    /// Their outcomes on each task.
     pub outcomes: [&'a TaskOutcomes; 2],
 }
 
@@ -223,12 +224,12 @@ pub struct AblationSettings {
     pub ablation: String,
     /// `folded` or `in-head`.
     pub value_bias: String,
-    /// `abc` or `same`; none under `zero`.
+    /// `abc` or `same`; none for `zero`.
     #[serde(default)]
     pub reference: Option<String>,
-    /// Random sets of each kind and size at most.
+    /// Maximum number of random sets of each kind and size.
     pub n_random_sets: usize,
-    /// Held-out prompts of each task that random sets are run on at most.
+    /// Maximum number of held-out prompts per task on which random sets are run.
     pub n_random_prompts: usize,
     /// Threshold of the categories.
     pub tau: f64,
@@ -243,15 +244,15 @@ pub struct SetMeans {
     pub acc: f64,
     /// Mean of (correct − mean of the other candidates), in logits.
     pub mean_diff: f64,
-    /// Δ of the set: mean of (correct − distractor), minus the same with nothing ablated.
+    /// Δ of the set: mean logit difference (correct − distractor), minus the same without ablation.
     pub delta: f64,
     /// Sum of its heads' Δ in the scan, on the same prompts.
     pub sum_delta: f64,
-    /// Prompts drawn, weights included.
+    /// Number of prompts drawn, including weights.
     pub n_prompts: u64,
 }
 
-/// One set of heads: a row of `hero_vs_random_ablation.csv`. Random sets of all heads stand there once, under
+/// One set of heads: a row of `hero_vs_random_ablation.csv`. Random sets of all heads are listed once, under
 /// [`ALL_HEADS`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct RawRow {
@@ -261,7 +262,7 @@ pub struct RawRow {
     pub k: usize,
     /// What the set is.
     pub kind: SetKind,
-    /// Which of the sets of this kind, from 0.
+    /// Index among the sets of this kind, from 0.
     pub index: usize,
     /// Its heads (layer, head), in order.
     pub heads: Vec<(u32, u32)>,
@@ -271,9 +272,9 @@ pub struct RawRow {
 
 /// A row of `hero_vs_random_ablation_summary.csv`.
 ///
-/// Figures are over all held-out prompts, of random sets estimated for them from the subsample. For a hero set and the
-/// baseline `low` and `high` are the ends of a 95% bootstrap interval over prompts (`interval_over` says `prompts`), for
-/// random sets they enclose the central 95% of the sets (`sets`). Where a set cannot be had its figures are missing and
+/// Values are over all held-out prompts; for random sets they are estimated from the subsample. For a hero set and the
+/// baseline, `low` and `high` are the ends of a 95% bootstrap interval over prompts (`interval_over` is `prompts`); for
+/// random sets they enclose the central 95% of the sets (`sets`). If there is no such set, its values are missing and
 /// `status` says why.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SummaryRow {
@@ -285,49 +286,50 @@ pub struct SummaryRow {
     pub k: usize,
     /// `baseline`, `hero`, `random`, `random_matched`, and the last three followed by `_` and a category.
     pub set_type: String,
-    /// What the sets do on each task.
+    /// The effects of the sets on each task.
     pub tasks: [TaskSummary; 2],
-    /// Sets behind the row, on the task where they are more.
+    /// Number of sets in the row, on the task with more of them.
     pub n_sets: usize,
     /// What `low` and `high` enclose: `prompts` or `sets`.
     pub interval_over: String,
     /// Where the hero heads come from: `all` or a category.
     pub selection: String,
-    /// `measured`, or why not.
+    /// `measured`, or the reason why not.
     pub status: String,
-    /// The prompts that the sets were judged on; unknown in a table without that column.
+    /// The prompts used to evaluate the sets; unknown in a table without that column.
     pub split: Option<Split>,
 }
 
 impl SummaryRow {
-    /// What the sets do on one of the tasks.
+    /// The effects of the sets on one of the tasks.
     #[must_use]
     pub fn on(&self, side: Side) -> &TaskSummary {
         &self.tasks[side as usize]
     }
 }
 
-/// What sets do on one task.
+/// The effects of sets on one task.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TaskSummary {
-    /// Accuracy among all candidate names, with the ends of what surrounds it.
+    /// Accuracy among all candidate names, with its range.
     pub acc: Ranged,
     /// Mean of (correct − mean of the other candidates).
     pub mean_diff: Ranged,
     /// Δ of the sets (correct − distractor, minus baseline).
     pub delta: Option<f64>,
-    /// Sets behind the figures.
+    /// Number of sets.
     pub n_sets: usize,
     /// Sum of the heads' Δ in the scan.
     pub sum_delta: Option<f64>,
-    /// `delta` minus that: what the heads do together beyond what each does alone. Missing where the sets were ablated in
-    /// another way than the scan's heads.
+    /// `delta` minus `sum_delta`: the joint effect of the heads beyond the sum of their individual effects. Missing if
+    /// the sets were not ablated in the same way as the scan's heads.
     pub interaction: Ranged,
-    /// Share of the variance between random sets in `mean_diff` that the sums account for.
+    /// Share of the variance of `mean_diff` between random sets that is explained by the sums.
     pub variance_removed: Option<f64>,
 }
 
-/// Hero set against random sets at one k, on one task and measure, over the subsample that both were run on.
+/// Comparison of a hero set with random sets at one k, on one task and measure, over the subsample on which
+/// both were run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetTest {
     /// Where the hero heads come from: `all` or a category.
@@ -346,7 +348,7 @@ pub struct SetTest {
     pub random_mean: Option<f64>,
     /// Their standard deviation.
     pub random_sd: Option<f64>,
-    /// Hero minus random mean; negative where hero heads matter more.
+    /// Hero minus random mean; negative if hero heads matter more.
     pub difference: Option<f64>,
     /// Lower end of its 95% interval over prompts (Student's t).
     pub difference_ci_low: Option<f64>,
@@ -354,18 +356,18 @@ pub struct SetTest {
     pub difference_ci_high: Option<f64>,
     /// Difference in standard deviations of the random sets (Glass's Δ).
     pub effect_size: Option<f64>,
-    /// [`SequentialP`] of how far the hero set moves the measure from the baseline.
+    /// [`SequentialP`] for the distance by which the hero set moves the measure from the baseline.
     pub p_value: Option<f64>,
-    /// q-value over the model's tests against sets of this kind that could reach p ≤ 0.05, those that were left out counted
-    /// as p = 1.
+    /// q-value over those of the model's tests against sets of this kind that could reach p ≤ 0.05, with tests that were
+    /// not run counted as p = 1.
     pub q_value: Option<f64>,
     /// Random sets that were run.
     pub n_random: usize,
-    /// Those behind the p-value, which were enough to decide it.
+    /// The sets used for the p-value, which were enough to decide it.
     pub n_behind_p: usize,
-    /// Different sets that there are; missing where they are more than 2⁶³.
+    /// Number of possible sets; missing if there are more than 2⁶³.
     pub n_possible: Option<u64>,
-    /// Prompts of the subsample, weights included.
+    /// Prompts of the subsample, including weights.
     pub n_prompts: u64,
     /// `measured`, or why something is missing.
     pub status: String,
@@ -382,22 +384,22 @@ pub struct CurveArea {
     pub measure: String,
     /// [`SetKind::Random`] or [`SetKind::RandomMatched`].
     pub against: SetKind,
-    /// Random minus hero, averaged over ln k by trapezoids: what hero heads matter more than others, in the measure's
-    /// own units, over all held-out prompts.
+    /// Random minus hero, averaged over ln k by the trapezoidal rule: how much more hero heads matter than others, in
+    /// units of the measure, over all held-out prompts.
     pub area: Option<f64>,
     /// Lower end of its 95% interval over prompts and random sets (Student's t).
     pub ci_low: Option<f64>,
     /// Upper end.
     pub ci_high: Option<f64>,
-    /// Share of the variance that comes from the draw of random sets which the sums of single-head Δ took away.
+    /// Share of the variance due to the draw of random sets that the sums of single-head Δ removed.
     pub variance_removed: Option<f64>,
     /// The k's of the curve.
     pub sizes: Vec<usize>,
-    /// `measured`, or why not.
+    /// `measured`, or the reason why not.
     pub status: String,
 }
 
-/// Everything that ablating sets of heads says of one model.
+/// All results of set ablation for one model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelAblation {
     /// The two tasks.
@@ -408,7 +410,7 @@ pub struct ModelAblation {
     pub settings: AblationSettings,
     /// Candidate names on each task.
     pub n_candidates: [usize; 2],
-    /// Prompts drawn for each, weights included.
+    /// Prompts drawn for each, including weights.
     pub n_prompts: [u64; 2],
     /// Every set.
     pub rows: Vec<RawRow>,
@@ -418,9 +420,9 @@ pub struct ModelAblation {
     pub tests: Vec<SetTest>,
     /// Area between the curves.
     pub areas: Vec<CurveArea>,
-    /// What could not be had, and anything else the reader should know.
+    /// What could not be measured, and other remarks for the reader.
     pub notes: Vec<String>,
 }
 
-/// Status of a row whose figures are all there.
+/// Status of a row without missing values.
 pub const MEASURED: &str = "measured";

@@ -1,35 +1,35 @@
-//! Sequential Monte Carlo p-values: random sets are run only as long as they decide something.
+//! Sequential Monte Carlo p-values: random sets are run only while they can still change a decision.
 
 use super::measure::Measure;
 use super::{AblationPlan, AblationSettings, ComparedSets, HeadSet, Outcome, SetKind, TaskOutcomes};
 
-/// A comparison ends when this many random sets have come as far as the hero set: by then its p-value has a standard error of
-/// a third of itself.
+/// A comparison stops when this many random sets have moved the measure as far as the hero set: the p-value then has a
+/// relative standard error of a third.
 pub const ENOUGH_BEYOND: usize = 10;
 /// Sets of the first round; each later round doubles their number.
 const FIRST_ROUND: usize = 50;
-/// Where a comparison with sets of all heads finds nothing at this level, sets of the same layers are not drawn: they ask
-/// whether the hero set's layers alone explain what was found.
+/// If a comparison with sets of all heads is not significant at this level, layer-matched sets are not drawn: they test
+/// whether the hero set's layers alone explain a difference.
 pub const MATCHED_LEVEL: f64 = 0.05;
 
-/// A sequential Monte Carlo p-value: how seldom a random set moves a measure as far as the hero set does.
+/// A sequential Monte Carlo p-value: how rarely a random set moves a measure as far as the hero set does.
 ///
-/// Sets come one after the other. The comparison ends at the set that is the [`ENOUGH_BEYOND`]th to come as far, `h`, and has
-/// p = h / n for the n sets so far; where it never comes to that, p = (g + 1) / (n + 1) for the g sets of n that came as far
-/// (Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 1991). Either is valid: P(p ≤ α) ≤ α where every order of
-/// the hero set and the draws is equally likely, whatever α.
+/// Sets are run one after the other. The comparison stops at the set that is the [`ENOUGH_BEYOND`]th (h) to go as far, with p
+/// = h / n for the n sets so far; if that never happens, p = (g + 1) / (n + 1), where g of the n sets went as far (Besag and
+/// Clifford, Sequential Monte Carlo p-values, Biometrika 1991). Both are valid: P(p ≤ α) ≤ α for every α if all orderings of
+/// the hero set and the draws are equally likely.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SequentialP {
-    /// The p-value, from the sets up to the one at which the comparison ended, or from all.
+    /// The p-value, from the sets up to the one at which the comparison stopped, or from all.
     pub p_value: f64,
-    /// Those sets.
+    /// Number of those sets.
     pub n_sets: usize,
     /// Whether more sets could change it.
     pub is_open: bool,
 }
 
 impl SequentialP {
-    /// Compares how far the hero set goes with how far random sets go, in the order in which they were drawn.
+    /// Compares the hero set's distance with those of the random sets, in the order in which they were drawn.
     pub fn new(hero: f64, sets: impl Iterator<Item = f64>) -> Self {
         // Equal sets may differ in their last bits.
         let rounding = 1e-12 * (1.0 + hero.abs());
@@ -45,8 +45,8 @@ impl SequentialP {
     }
 }
 
-/// A hero set against the sets of a pool that were run on one task: how far each moves the measure from where it is with
-/// nothing ablated, either way. The hero set itself, if it was drawn, is left out.
+/// Compares a hero set with the sets of a pool that were run on one task, by how far each moves the measure from
+/// its value without ablation, in either direction. The hero set itself is skipped if it was drawn.
 pub(super) fn compare(
     plan: &AblationPlan,
     outcomes: &TaskOutcomes,
@@ -61,17 +61,17 @@ pub(super) fn compare(
     SequentialP::new(moved(&outcomes.sets[hero].at(&outcomes.subsample)), others)
 }
 
-/// Runs some sets on the subsample of a task, by its place.
+/// Runs some sets on the subsample of the task with this index.
 pub type Ablate<'a, E> = &'a mut dyn FnMut(usize, &[HeadSet]) -> Result<Vec<Outcome>, E>;
 
-/// Runs random sets in rounds, until no comparison is left that more of them could change, and adds what they give to
-/// `outcomes`, whose hero sets have been run. `ablate` runs sets on the subsample of a task's prompts.
+/// Runs random sets in rounds until more of them could not change any comparison, and adds the results to `outcomes`,
+/// whose hero sets have been run. `ablate` runs sets on the subsample of a task's prompts.
 ///
-/// What is run next depends on nothing but what was found so far, so a run that is repeated from the beginning or from any
-/// round asks for the same sets.
+/// What is run next depends only on the results so far, so a run that is repeated from the beginning or from any round
+/// asks for the same sets.
 ///
 /// # Errors
-/// What `ablate` gives.
+/// Any error of `ablate`.
 pub fn run_random_sets<E>(
     plan: &AblationPlan,
     settings: &AblationSettings,
@@ -109,7 +109,7 @@ pub fn run_random_sets<E>(
     Ok(())
 }
 
-/// The pools of a kind with a comparison that is open on a task, in order.
+/// The pools of a kind that have an undecided comparison on a task, in order.
 fn wanted(plan: &AblationPlan, outcomes: &TaskOutcomes, kind: SetKind) -> Vec<usize> {
     let mut wanted = Vec::new();
     for sets in plan.comparisons.iter().filter_map(|c| c.sets.as_ref().ok()) {
@@ -128,7 +128,7 @@ fn wanted(plan: &AblationPlan, outcomes: &TaskOutcomes, kind: SetKind) -> Vec<us
     wanted
 }
 
-/// Whether a hero set is to be compared with a pool: with sets of the same layers where it differs from sets of all heads.
+/// Whether a hero set is to be compared with a pool: with layer-matched sets only if it differs from sets of all heads.
 pub(super) fn is_asked(
     plan: &AblationPlan,
     outcomes: &TaskOutcomes,
@@ -148,16 +148,16 @@ mod tests {
     fn p_values_are_those_of_besag_and_clifford() {
         let p = |hero, sets: &[f64]| SequentialP::new(hero, sets.iter().copied());
         let rising: Vec<f64> = (0..99).map(f64::from).collect();
-        // Further than all: only more sets could tell by how much.
+        // Further than all: undecided.
         let above = p(99.0, &rising);
         assert_eq!((above.p_value, above.n_sets, above.is_open), (0.01, 99, true));
         assert_eq!(p(95.0, &rising).p_value, 0.05);
-        // Every second set comes as far; what follows the tenth is not looked at.
+        // Every second set goes as far; sets after the tenth are ignored.
         let sets: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 0.0 } else { 2.0 }).collect();
         let middle = p(1.0, &sets);
         assert_eq!((middle.p_value, middle.n_sets, middle.is_open), (0.5, 20, false));
         assert_eq!(p(1.0, &sets[..20]), middle);
-        // Ties count as having come as far; no sets decide nothing.
+        // Ties count as going as far; without sets nothing is decided.
         assert_eq!(p(1.0, &[1.0; 9]).p_value, 1.0);
         assert_eq!((p(1.0, &[]).p_value, p(1.0, &[]).is_open), (1.0, true));
     }

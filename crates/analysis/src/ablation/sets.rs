@@ -10,26 +10,26 @@ use crate::contrast::{Contrast, Side};
 /// Heads as (layer, head), in order, each once.
 pub type HeadSet = Vec<(u32, u32)>;
 
-/// All sets of one model, and what each is for.
+/// All sets of one model, and the purpose of each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AblationPlan {
     /// Distinct sets to run on every held-out prompt: hero sets and lesions.
     pub sets: Vec<HeadSet>,
-    /// Where random sets are drawn from.
+    /// The pools from which random sets are drawn.
     pub pools: Vec<Pool>,
-    /// Hero against random, for each selection and k.
+    /// Hero vs. random, for each selection and k.
     pub comparisons: Vec<Comparison>,
-    /// The helping heads of the first task alone and as many of the second alone, as places in `sets`; or why there are none. See
-    /// [`crate::dissociation`].
+    /// The helping heads specific to the first task and equally many specific to the second, as indices into `sets`; or why there
+    /// are none. See [`crate::dissociation`].
     pub lesions: Result<[usize; 2], String>,
-    /// What cannot be had.
+    /// Sets that are not possible.
     pub notes: Vec<String>,
 }
 
 /// One selection at one k.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Where the hero heads come from.
+    /// The heads from which the hero set is selected.
     pub selection: Selection,
     /// Heads in each set.
     pub k: usize,
@@ -37,20 +37,20 @@ pub struct Comparison {
     pub sets: Result<ComparedSets, String>,
 }
 
-/// What is compared.
+/// The compared sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComparedSets {
-    /// The k strongest heads, as a place in [`AblationPlan::sets`].
+    /// The k strongest heads, as an index into [`AblationPlan::sets`].
     pub hero: usize,
-    /// As many of all heads, as a place in [`AblationPlan::pools`]: the same for every selection.
+    /// Random sets of the same size from all heads, as an index into [`AblationPlan::pools`]: the same for
+    /// every selection.
     pub random: usize,
-    /// As many of each layer's heads as the hero set has, where there are enough such sets for a test or the hero set is the
-    /// largest of its selection.
+    /// Layer-matched sets, if there are enough of them for a test or the hero set is the largest of its selection.
     pub matched: Option<usize>,
 }
 
 impl ComparedSets {
-    /// The pools of both kinds, as far as there are.
+    /// The pools of both kinds that exist.
     pub(super) fn pools(&self) -> impl Iterator<Item = usize> {
         std::iter::once(self.random).chain(self.matched)
     }
@@ -64,7 +64,7 @@ pub fn set_sizes(n_heads_total: usize) -> Vec<usize> {
 
 /// The sets to ablate in a model, with at most `n_random_sets` random sets of each kind. `seed` is the study's.
 ///
-/// Hero sets depend on the strengths alone, random sets on the model's name, the seed, and the hero sets' sizes and layers.
+/// Hero sets depend only on the strengths; random sets on the model's name, the seed, and the hero sets' sizes and layers.
 #[must_use]
 pub fn plan(contrast: &Contrast, model: &ClassifiedModel, n_random_sets: usize, seed: u64) -> AblationPlan {
     let sizes = set_sizes(model.heads.len());
@@ -114,14 +114,14 @@ pub fn plan(contrast: &Contrast, model: &ClassifiedModel, n_random_sets: usize, 
     plan
 }
 
-/// The heads' places in the model, in order.
+/// The heads' (layer, head) pairs, in order.
 fn in_order<'a>(heads: impl Iterator<Item = &'a ClassifiedHead>) -> HeadSet {
     let mut set: HeadSet = heads.map(|h| (h.layer, h.head)).collect();
     set.sort_unstable();
     set
 }
 
-/// Where a pool stands in the list; a new one is added.
+/// The index of a pool in the list, to which a new one is added.
 fn place(pool: Pool, pools: &mut Vec<Pool>) -> usize {
     pools.iter().position(|known| *known == pool).unwrap_or_else(|| {
         pools.push(pool);
@@ -129,7 +129,7 @@ fn place(pool: Pool, pools: &mut Vec<Pool>) -> usize {
     })
 }
 
-/// Where sets stand, each once.
+/// Indices of sets, each stored once.
 #[derive(Default)]
 struct Places(HashMap<HeadSet, usize>);
 
@@ -142,7 +142,7 @@ impl Places {
     }
 }
 
-/// The strongest helping heads of each task alone: equally many, up to a quarter of the model's heads.
+/// The strongest helping heads specific to each task: equally many, up to a quarter of the model's heads.
 fn lesions(
     contrast: &Contrast,
     model: &ClassifiedModel,

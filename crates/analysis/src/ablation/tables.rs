@@ -1,4 +1,4 @@
-//! Tables of ablated sets, and reading them back.
+//! Tables of set ablation, written and read.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::origin::Origin;
 use crate::scan_file::Split;
 use crate::table::{Table, read_named_rows};
 
-/// What the published pair's summary is called.
+/// Name of the published pair's summary.
 pub const SUMMARY_TABLE: &str = "hero_vs_random_ablation_summary";
-/// What its tests are called.
+/// Name of its table of tests.
 pub const TEST_TABLE: &str = "hero_vs_random_tests";
-/// What its areas are called.
+/// Name of its table of areas.
 pub const AREA_TABLE: &str = "hero_vs_random_area";
 
 /// `L0H1 L2H3`, or nothing.
@@ -90,8 +90,8 @@ pub fn raw_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
 
 type Figure = for<'a> fn(&'a mut TaskSummary) -> &'a mut Option<f64>;
 
-/// Figures of a summary on a task, `{}` standing for the task. In tables and files each of these lists is there for one task
-/// and then for the other, with what is no task's own between the lists.
+/// Columns of a summary for one task, whose name replaces `{}`. In tables and files, each of these lists appears for one
+/// task and then for the other, with columns that belong to neither task between the lists.
 pub(super) const SCORES: [(&str, Figure); 2] =
     [("acc_{}", |t| &mut t.acc.value), ("mean_diff_{}", |t| &mut t.mean_diff.value)];
 pub(super) const ENDS: [(&str, Figure); 4] = [
@@ -174,10 +174,10 @@ pub fn summary_table(contrast: &Contrast, models: &[ModelAblation]) -> Table {
     origin_columns(table, rows())
 }
 
-/// Reads what [`summary_table`] wrote of this contrast; columns that it does not know are left alone.
+/// Reads a table of this contrast written by [`summary_table`]; unknown columns are ignored.
 ///
 /// # Errors
-/// When the file cannot be read or a row does not hold what the table holds.
+/// If the file cannot be read or a row has invalid contents.
 pub fn read_summary(path: &Path, contrast: &Contrast) -> Result<Vec<SummaryRow>> {
     read_named_rows(path, "make the table again: circuit-scaling ablate", |row| {
         let mut tasks = read_figures(contrast, |name| row.parsed(name))?;

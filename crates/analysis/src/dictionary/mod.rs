@@ -1,27 +1,27 @@
-//! What every table of a study holds and what its columns mean: `tables.txt`, for people (`docs/tables.md` is made of it) and for the
-//! page.
+//! The dictionary of all tables and columns, `tables.txt`: the source of `docs/tables.md` and of explanations on the page.
 //!
-//! `tables.txt` has a section per table: `## name`, one line on the table, then its columns in order, each with its meaning
-//! after a colon; columns that many tables have stand without one, by the names of the section `shared`. `{low,high}` stands for
-//! either word. In names `<task>` stands for each task of a contrast (`ioi` and `anti` in the published pair), `<category>`
-//! for each category, `<contrast>` for the two tasks, `<tau>` for a threshold. `= table` takes over another table's columns.
+//! `tables.txt` has a section per table: `## name`, one line about the table, then its columns in order, each with its meaning
+//! after a colon. Columns that many tables share are listed by name only and explained in the section `shared`. `{low,high}`
+//! stands for either word. In names, `<task>` stands for each task of a contrast (`ioi` and `anti` in the published pair),
+//! `<category>` for each category, `<contrast>` for the two tasks, `<tau>` for a threshold. `= table` includes another table's
+//! columns.
 
 use std::fmt::Write;
 
 const TEXT: &str = include_str!("tables.txt");
 
-/// A table as the dictionary has it.
+/// A table's entry in the dictionary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMeaning {
-    /// Its name, with placeholders; of a contrast, as the published pair's is called.
+    /// Its name, with placeholders; for a table of a contrast, the published pair's name.
     pub name: &'static str,
-    /// What it holds, and what a row is.
+    /// Its contents, and what a row is.
     pub what: &'static str,
-    /// Columns, in order, and what each means.
+    /// Columns and their meanings, in order.
     pub columns: Vec<(&'static str, &'static str)>,
 }
 
-/// All tables, in the order in which a reader wants them.
+/// All tables, in reading order.
 #[must_use]
 pub fn tables() -> Vec<TableMeaning> {
     let mut sections = TEXT.split("\n## ").skip(1);
@@ -51,25 +51,25 @@ pub fn tables() -> Vec<TableMeaning> {
     tables
 }
 
-/// The entry of a table by the stem of its file, of whatever contrast and stream.
+/// The entry of the table with this file stem, for any contrast and stream.
 #[must_use]
 pub fn find(stem: &str) -> Option<TableMeaning> {
     let streams = ["", "_z", "_q", "_k", "_pattern"];
     let is_it = |table: &TableMeaning| {
         streams.iter().filter_map(|stream| stem.strip_suffix(stream)).any(|stem| table.is_called(stem))
     };
-    // The longest name wins: `scaling_laws` is no `dissociation_scaling`.
+    // The longest match wins.
     tables().into_iter().filter(is_it).max_by_key(|table| table.name.len())
 }
 
-/// One line on a table, by the stem of its file: what it holds.
+/// One line about the table with this file stem.
 #[must_use]
 pub fn describe(stem: &str) -> Option<&'static str> {
     find(stem).map(|table| table.what)
 }
 
 impl TableMeaning {
-    /// Whether a file of this stem holds the table, of the published contrast or, after its name, of another one.
+    /// Whether a file with this stem has the table, of the published contrast or, with a prefix, of another one.
     fn is_called(&self, stem: &str) -> bool {
         match self.name.split_once('<') {
             Some((before, after)) => {
@@ -80,7 +80,7 @@ impl TableMeaning {
         }
     }
 
-    /// What a column means, by its name in a table of tasks that are called `keys` there, and whose categories are `categories`.
+    /// The meaning of the column `name` in a table whose tasks have the keys `keys` and whose categories are `categories`.
     #[must_use]
     pub fn column(&self, name: &str, keys: [&str; 2], categories: &[String]) -> Option<&'static str> {
         let alternatives = |placeholder: &str| -> Vec<String> {
@@ -111,7 +111,7 @@ fn code(name: &str) -> String {
     format!("`{name}`")
 }
 
-/// Whether a name is what a pattern of placeholders and alternatives stands for.
+/// Whether a name matches a pattern with placeholders and alternatives.
 fn matches(pattern: &str, name: &str, alternatives: &dyn Fn(&str) -> Vec<String>) -> bool {
     let Some(open) = pattern.find(['<', '{']) else { return pattern == name };
     let Some(name) = name.strip_prefix(&pattern[..open]) else { return false };
@@ -130,12 +130,12 @@ fn matches(pattern: &str, name: &str, alternatives: &dyn Fn(&str) -> Vec<String>
 #[must_use]
 pub fn to_markdown() -> String {
     let mut text = String::from(
-        "# The tables of a study\n\n`paper/tables` holds each as CSV, and `paper/tables/parquet` with typed columns as Parquet. Empty cells are \
-         missing values. This page is `circuit-scaling tables`; one table: `circuit-scaling tables head_effects`.\n\nIn names, `<task>` stands for \
+        "# The tables of a study\n\n`paper/tables` has each table as CSV, and `paper/tables/parquet` as Parquet with typed columns. Empty cells are \
+         missing values. `circuit-scaling tables` prints this page, and `circuit-scaling tables head_effects` a single table.\n\nIn names, `<task>` stands for \
          each of the two tasks of a contrast (`ioi` and `anti` for IOI and anti-repeat, else the task's name), `<category>` for `<task>_only` of \
          each, `shared` and `weak`, `<contrast>` for both tasks, `<tau>` for a threshold, and `{low,high}` for either word. Tables of \
-         other contrasts than IOI and anti-repeat begin with their tasks: `ioi_induction_dissociation`. Tables of tracing end in the patched \
-         stream where it is not `v`: `hero_head_causal_summary_z`.\n\n",
+         contrasts other than IOI and anti-repeat start with their tasks: `ioi_induction_dissociation`. Tables of tracing end in the patched \
+         stream if it is not `v`: `hero_head_causal_summary_z`.\n\n",
     );
     for table in tables() {
         let anchor: String = table.name.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();

@@ -1,4 +1,4 @@
-//! The columns of a joint table, in one place for writing and reading.
+//! The columns of a joint table, defined once for writing and reading.
 
 use super::{JointTable, ModelInfo};
 use crate::contrast::{Contrast, Side};
@@ -8,7 +8,7 @@ use crate::stats::Interval;
 use crate::stats::correlation_bootstrap::PromptNoise;
 use crate::table::{Table, format_float};
 
-/// The columns every joint table has before those of its two tasks.
+/// The columns of every joint table before those of its two tasks.
 pub(super) const REQUIRED: [&str; 4] = ["family", "model", "layer", "head"];
 
 /// The column with a task's Δ.
@@ -18,7 +18,7 @@ pub(super) fn delta_column(key: &str) -> String {
 
 type DetailCell = for<'a> fn(&'a mut EffectDetail) -> &'a mut Option<f64>;
 
-/// A column on the certainty of an effect: its name, with `{}` for the task, and its place.
+/// A column about the uncertainty of an effect: its name, with `{}` for the task, and its cell.
 pub(super) struct DetailColumn {
     pub template: &'static str,
     pub cell: DetailCell,
@@ -41,14 +41,14 @@ pub(super) const DETAIL: [DetailColumn; 13] = [
     DetailColumn { template: "held_out_q_value_{}", cell: |d| &mut d.held_out_q_value },
 ];
 
-/// What the names of the columns with P(|Δ| ≥ τ) under the bootstrap begin with; τ follows.
+/// Prefix of the columns with the bootstrap probability of |Δ| ≥ τ; τ follows.
 pub(super) fn probability_prefix(key: &str) -> String {
     format!("prob_abs_delta_{key}_ge_")
 }
 
 type InfoText = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<String>;
 
-/// Columns that say the same for every head of a model, in words.
+/// Text columns with the same value for every head of a model.
 pub(super) const INFO_TEXT: [(&str, InfoText); 8] = [
     ("hf_name", |m| &mut m.hf_name),
     ("protocol", |m| &mut m.protocol),
@@ -62,7 +62,7 @@ pub(super) const INFO_TEXT: [(&str, InfoText); 8] = [
 
 type PerformanceCell = for<'a> fn(&'a mut Performance) -> &'a mut Option<f64>;
 
-/// Columns that say the same for every head of a model, once for each task: how well the model does it. `{}` is the task.
+/// Columns with the same value for every head of a model, once per task: how well the model does it. `{}` is the task.
 pub(super) const PERFORMANCE: [(&str, PerformanceCell); 4] = [
     ("base_logit_diff_{}", |p| &mut p.logit_diff),
     ("base_logit_diff_{}_ci_low", |p| &mut p.logit_diff_low),
@@ -72,14 +72,14 @@ pub(super) const PERFORMANCE: [(&str, PerformanceCell); 4] = [
 
 type NumberCell = for<'a> fn(&'a mut ModelInfo) -> &'a mut Option<f64>;
 
-/// Columns that say the same for every head of a model, in numbers: the correlation between the tasks without the noise of
-/// measurement.
+/// Numeric columns with the same value for every head of a model: the correlation between the tasks without measurement
+/// noise.
 pub(super) const INFO_NUMBER: [(&str, NumberCell); 2] = [
     ("pearson_disattenuated", |m| &mut m.over_prompts.disattenuated.value),
     ("held_out_pearson_disattenuated", |m| &mut m.over_prompts.held_out_disattenuated.value),
 ];
 
-/// Two columns that belong together: either both cells of a row hold a number, or the pair is missing.
+/// Two columns that belong together: in each row, both cells have a number or both are empty.
 pub(super) struct PairColumn {
     pub names: [&'static str; 2],
     pub read: fn(&ModelInfo) -> Option<[f64; 2]>,
@@ -97,7 +97,7 @@ macro_rules! ends {
     };
 }
 
-/// The columns of what the prompts do to a correlation on Fisher's scale.
+/// The columns of the prompts' effect on a correlation, on Fisher's scale.
 macro_rules! noise {
     ($name:literal, $($place:ident).+) => {
         PairColumn {
@@ -108,7 +108,7 @@ macro_rules! noise {
     };
 }
 
-/// Columns on what the prompts say of the correlations.
+/// Columns about the correlations over prompts.
 pub(super) const INFO_PAIR: [PairColumn; 14] = [
     noise!("pearson_z_prompt", pearson),
     noise!("spearman_z_prompt", spearman),
@@ -128,7 +128,7 @@ pub(super) const INFO_PAIR: [PairColumn; 14] = [
 
 impl JointTable {
     /// The table [`Contrast::joint_table`]: `family, model, layer, head, delta_<a>, delta_<b>`, then intervals,
-    /// p- and q-values, held-out effects, probabilities of reaching each τ, and what is known of the model.
+    /// p- and q-values, held-out effects, probabilities of reaching each τ, and information about the model.
     #[must_use]
     pub fn to_table(&self) -> Table {
         let mut table = Table::new(self.contrast.joint_table())
@@ -180,19 +180,19 @@ impl JointTable {
         table
     }
 
-    /// What `cell` says of a model, once for each of its heads.
+    /// The value of `cell` for a model, repeated for each of its heads.
     fn per_model<T: Clone>(&self, cell: impl Fn(&ModelInfo) -> T) -> impl Iterator<Item = T> {
         self.models.iter().flat_map(move |m| std::iter::repeat_n(cell(&m.info), m.heads.len()))
     }
 }
 
-/// A detail through the accessor that also serves for writing into it.
+/// Reads a detail through the accessor that is also used to write it.
 fn read_detail(effect: &Effect, cell: DetailCell) -> Option<f64> {
     let mut detail = effect.detail.as_deref()?.clone();
     *cell(&mut detail)
 }
 
-/// Adds which of the two tasks each row's model does ([`Performance::does_task`]); empty where that is not known.
+/// Adds which of the two tasks each row's model does ([`Performance::does_task`]); empty if that is not known.
 pub(crate) fn does_columns<'a>(
     mut table: Table,
     contrast: &Contrast,

@@ -18,22 +18,22 @@ use crate::stats::correlation_prompts::{Over, disattenuated, resampled};
 pub struct ScanPair {
     /// A scan on each task, in the contrast's order.
     pub scans: [ScanFile; 2],
-    /// What their prompts say of the correlation between them; see [`ScanPair::with_prompts`].
+    /// The correlation between them over prompts; see [`ScanPair::with_prompts`].
     pub over_prompts: CorrelationsOverPrompts,
 }
 
 impl ScanPair {
-    /// Both scans of a model, without what only their side files can tell.
+    /// Both scans of a model, without the information from their per-prompt files.
     #[must_use]
     pub fn new(a: ScanFile, b: ScanFile) -> Self {
         Self { scans: [a, b], over_prompts: CorrelationsOverPrompts::default() }
     }
 
-    /// Adds what the prompts say of the correlation between the tasks: its intervals over prompts and templates, the
-    /// correlation without the noise of measurement, and what the prompts add to its interval over heads.
+    /// Adds the correlation between the tasks over prompts: its intervals over prompts and templates, the
+    /// correlation without measurement noise, and the prompts' contribution to its interval over heads.
     ///
     /// # Errors
-    /// When the side files are not those of the scans.
+    /// If the per-prompt files do not belong to the scans.
     pub fn with_prompts(mut self, a: &PerPromptScan, b: &PerPromptScan) -> Result<Self> {
         for (scan, side) in self.scans.iter().zip([a, b]) {
             side.check()?;
@@ -42,7 +42,7 @@ impl ScanPair {
             {
                 return Err(AnalysisError::inconsistent(
                     format!("scan of {} on {}", scan.meta.model_name, scan.meta.task),
-                    "its side file in `per_prompt` belongs to another scan",
+                    "its file in `per_prompt` belongs to another scan",
                     "scan the model again on this task",
                 ));
             }
@@ -94,8 +94,8 @@ impl ScanPair {
 /// The joint table of these models' scans on the tasks of `contrast`.
 ///
 /// # Errors
-/// [`AnalysisError::Inconsistent`] when two scans that should be compared were made differently (model, weights,
-/// protocol, ablation, value bias, program's thresholds), a scan is of another task or of some heads only, or a model is given twice.
+/// [`AnalysisError::Inconsistent`] if two scans that should be compared were made differently (model, weights, protocol, ablation,
+/// value bias, thresholds), a scan is for another task or for only some heads, or a model is given twice.
 pub fn from_scans(contrast: &Contrast, pairs: &[ScanPair]) -> Result<JointTable> {
     let mut models: Vec<ModelHeads> = Vec::with_capacity(pairs.len());
     let Some(first) = pairs.first() else {
@@ -130,10 +130,10 @@ pub fn from_scans(contrast: &Contrast, pairs: &[ScanPair]) -> Result<JointTable>
     Ok(JointTable::new(contrast.clone(), models, first.scans[0].taus.clone()))
 }
 
-/// What a scan knows of its model, whatever the task.
+/// What a scan records about its model, independent of the task.
 pub(crate) fn model_info(scan: &ScanMeta) -> ModelInfo {
     let nominal = known_models::find(&scan.model_name).map(|known| known.params_m);
-    // A count of parameters is far below 2^53, so the division is of exact numbers.
+    // Parameter counts are far below 2^53, so the operand is exact.
     let counted = scan.n_params.map(|n| n as f64 / 1e6);
     ModelInfo {
         family: scan.family.clone(),
@@ -153,7 +153,7 @@ pub(crate) fn model_info(scan: &ScanMeta) -> ModelInfo {
     }
 }
 
-/// The reference prompts as an error shows them.
+/// The reference prompts for an error message.
 fn reference(scan: &ScanMeta) -> &str {
     scan.reference.as_deref().unwrap_or("none")
 }
@@ -163,14 +163,14 @@ fn some_text(text: &str) -> Option<String> {
     Some(text.trim()).filter(|t| !t.is_empty()).map(str::to_owned)
 }
 
-/// Both scans of a model must differ in the task only.
+/// Both scans of a model may differ only in the task.
 fn check_pair(contrast: &Contrast, pair: &ScanPair) -> Result<()> {
     let ([a, b], [task_a, task_b]) = (&pair.scans, contrast.tasks());
     for (scan, task) in [(a, task_a), (b, task_b)] {
         if scan.meta.task != task {
             return Err(AnalysisError::inconsistent(
                 format!("scan of {}", scan.meta.model_name),
-                format!("its task is `{}` where `{task}` belongs", scan.meta.task),
+                format!("its task is `{}` instead of `{task}`", scan.meta.task),
                 format!("scan the model on `{task}`"),
             ));
         }
@@ -213,7 +213,7 @@ fn check_pair(contrast: &Contrast, pair: &ScanPair) -> Result<()> {
     same("taus", &format!("{:?}", a.taus), &format!("{:?}", b.taus))
 }
 
-/// Different models must have been asked the same questions in the same way.
+/// All models must have been scanned in the same way.
 fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
     let fields = [
         ("protocol", &first.meta.protocol, &other.meta.protocol),
@@ -235,7 +235,7 @@ fn check_same_study(first: &ScanFile, other: &ScanFile) -> Result<()> {
         return Err(AnalysisError::inconsistent(
             format!("scans of {} and {}", first.meta.model_name, other.meta.model_name),
             format!("`taus` are {:?} for one and {:?} for the other", first.taus, other.taus),
-            "make both scan files again from their side files with the same thresholds",
+            "make both scan files again with the same thresholds",
         ));
     }
     Ok(())

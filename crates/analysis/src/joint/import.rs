@@ -1,5 +1,5 @@
-//! Reading a joint table from CSV: this program's, the published study's, or anybody's with the same six columns; and that of any
-//! other contrast.
+//! Reading a joint table from CSV: this program's, the published study's, or any other with the same six columns; for any
+//! contrast.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,10 +16,10 @@ use crate::effect::{Effect, EffectDetail};
 use crate::error::{AnalysisError, Result};
 use crate::known_models;
 
-/// Most rows that [`import`] takes unless told otherwise: a hundred times the heads of the 17 known models.
+/// Default limit on rows for [`import`]: a hundred times the heads of the 17 known models.
 pub const MAX_ROWS: usize = 1_000_000;
 
-/// A head that stands in a table more than once.
+/// A head that occurs in a table more than once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuplicateHead {
     /// The model.
@@ -32,19 +32,19 @@ pub struct DuplicateHead {
     pub lines: [u64; 2],
 }
 
-/// A table as it was read, with what an audit wants to know about it.
+/// A table as read, with the information that an audit needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Import {
-    /// All rows, duplicates included.
+    /// All rows, including duplicates.
     pub table: JointTable,
-    /// Every repeated row after the first of its head.
+    /// Every row that repeats a head.
     pub duplicates: Vec<DuplicateHead>,
-    /// Cells that said `NaN` (in any spelling), by model and task. They count as missing.
+    /// Number of `NaN` cells (in any spelling), by model and task. They count as missing.
     pub n_nan: HashMap<(String, Side), usize>,
 }
 
 impl Import {
-    /// The table for analysis, where every head must stand once.
+    /// The table for analysis, in which every head must occur only once.
     ///
     /// # Errors
     /// [`AnalysisError::Format`] with the lines of the first duplicate.
@@ -69,9 +69,9 @@ impl Import {
 
 /// Reads a joint table of at most `max_rows` rows from a CSV file, in any order of rows and columns.
 ///
-/// `family, model, layer, head` must be there, and a column `delta_<task>` for each of two tasks; this program's further columns
-/// are used where they are, all others are left alone. Where there are `delta_ioi` and `delta_anti` the tasks are those of the
-/// published study, else those of the first two such columns. An empty cell (or `NaN`) is a missing value.
+/// It needs columns `family, model, layer, head`, and `delta_<task>` for each of two tasks; this program's further columns are
+/// used if present, others are ignored. With `delta_ioi` and `delta_anti`, the tasks are those of the published study; otherwise
+/// those of the first two such columns. An empty cell (or `NaN`) is a missing value.
 ///
 /// # Errors
 /// [`AnalysisError::Io`] or [`AnalysisError::Format`], naming line and column.
@@ -80,10 +80,10 @@ pub fn import(path: &Path, max_rows: usize) -> Result<Import> {
     import_reader(file, path, max_rows)
 }
 
-/// [`import`] from any reader; `path` is only for error messages.
+/// [`import`] from any reader; `path` is only used in error messages.
 ///
 /// # Errors
-/// As [`import`].
+/// See [`import`].
 pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<Import> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
     let header = reader.headers().map_err(|e| csv_error(path, &e))?.clone();
@@ -97,7 +97,7 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
             return Err(AnalysisError::format(
                 path,
                 format!("row {n_rows}"),
-                format!("the table has more than {max_rows} rows, too many to be heads"),
+                format!("the table has more than {max_rows} rows, too many for a table of heads"),
                 "check that this is a joint table, or allow more with --max-rows",
             ));
         }
@@ -105,7 +105,12 @@ pub fn import_reader(reader: impl Read, path: &Path, max_rows: usize) -> Result<
         models.add(&Row { path, line, record: &record }, &columns)?;
     }
     if n_rows == 0 {
-        return Err(AnalysisError::format(path, "line 2", "no rows after the header", "give one row a head"));
+        return Err(AnalysisError::format(
+            path,
+            "line 2",
+            "no rows after the header",
+            "give one row per head",
+        ));
     }
     Ok(models.finish(columns.contrast, columns.taus))
 }
@@ -122,7 +127,7 @@ fn csv_error(path: &Path, error: &csv::Error) -> AnalysisError {
     AnalysisError::format(path, line, problem, fix)
 }
 
-/// Positions of the columns that are used.
+/// Positions of the columns in use.
 struct Columns {
     contrast: Contrast,
     /// Of [`REQUIRED`].
@@ -173,7 +178,7 @@ impl Columns {
                 _ => Err(AnalysisError::format(
                     path,
                     "line 1",
-                    format!("column `{name}` stands there {} times", others.len()),
+                    format!("column `{name}` occurs {} times", others.len()),
                     "keep one of them",
                 )),
             }
@@ -212,7 +217,7 @@ impl Columns {
                 .filter_map(|(i, column)| Some((i, [position(column.names[0])?, position(column.names[1])?])))
                 .collect(),
         };
-        // In ascending order whatever the order of the columns.
+        // In ascending order, regardless of the order of the columns.
         let keys = found.contrast.keys().map(str::to_owned);
         found.taus = keys.iter().flat_map(|key| header.iter().filter_map(move |n| tau_of(key, n))).collect();
         found.taus.sort_by(f64::total_cmp);
@@ -241,14 +246,14 @@ fn columns_needed() -> String {
     format!("{},{}", REQUIRED.join(","), deltas.join(","))
 }
 
-/// The tasks that a table is of; the published pair where it does not tell.
+/// The tasks of a table; the published pair if it does not say.
 fn contrast_of(header: &csv::StringRecord) -> Contrast {
     let published = Contrast::published();
     let has = |name: &str| header.iter().any(|column| column == name);
     if published.keys().iter().all(|key| has(&delta_column(key))) {
         return published;
     }
-    // Columns of intervals begin like the column of Δ itself.
+    // Columns of intervals have the same prefix as the column of Δ itself.
     let is_detail = |name: &str| {
         let ends = DETAIL.iter().filter_map(|column| column.template.strip_prefix("delta_{}"));
         ends.into_iter().any(|end| name.strip_suffix(end).is_some_and(has))
@@ -259,13 +264,13 @@ fn contrast_of(header: &csv::StringRecord) -> Contrast {
     pair.and_then(|(a, b)| Contrast::new(a, b).ok()).unwrap_or(published)
 }
 
-/// The τ of a column with probabilities of reaching it.
+/// The τ of a probability column.
 fn tau_of(key: &str, column: &str) -> Option<f64> {
     let tau: f64 = column.strip_prefix(&probability_prefix(key))?.parse().ok()?;
     Some(tau).filter(|t| t.is_finite())
 }
 
-/// The models met so far.
+/// The models read so far.
 #[derive(Default)]
 struct Models {
     by_name: HashMap<String, usize>,
@@ -413,7 +418,7 @@ fn read_detail(row: &Row, columns: &Columns, side: Side) -> Result<Option<Box<Ef
     Ok(has_any.then(|| Box::new(detail)))
 }
 
-/// A known model has a known shape, unless the table holds heads outside it (somebody's own model of that name).
+/// Fills in the shape of a known model, unless the table has heads outside it (another model of that name).
 fn complete_shape(model: &mut ModelHeads) {
     let info = &mut model.info;
     let Some(known) = known_models::find(&info.model) else { return };

@@ -1,8 +1,8 @@
 //! The joint table of a contrast: every head of every model with its effect on both tasks.
 //!
 //! All further tables of the contrast are functions of this one, whether it was joined from scans ([`from_scans`]) or read
-//! from a CSV ([`import`]), so both ways lead to the same bytes. Models stand in the study's order (known families first,
-//! each by size), heads in order of layer and head, whatever the order of the input.
+//! from a CSV ([`import`]), so both give the same bytes. Models are in the study's order (known families first, each by
+//! size) and heads are ordered by layer and head, regardless of the order of the input.
 
 mod columns;
 mod from_scans;
@@ -54,14 +54,14 @@ impl HeadRow {
     }
 }
 
-/// What a joint table knows of a model, beside its heads.
+/// A joint table's information about a model, apart from its heads.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelInfo {
     /// Family.
     pub family: String,
     /// Name in tables.
     pub model: String,
-    /// Size in millions of parameters: nominal for the known models, else counted, if anybody did.
+    /// Size in millions of parameters: nominal for the known models, otherwise counted, if known.
     pub params_m: Option<f64>,
     /// Number of blocks, if known.
     pub n_layers: Option<u32>,
@@ -83,13 +83,13 @@ pub struct ModelInfo {
     pub program_version: Option<String>,
     /// Hash of the weights.
     pub weight_hash: Option<String>,
-    /// How well the model does both tasks, on the prompts that heads are picked on.
+    /// How well the model does both tasks, on the prompts used to select heads.
     pub performance: [Performance; 2],
-    /// What the prompts say of the correlation between the tasks.
+    /// The correlation between the tasks over prompts.
     pub over_prompts: CorrelationsOverPrompts,
 }
 
-/// What the prompts of both tasks say of the correlations over a model's heads, where it was measured.
+/// The correlations over a model's heads as estimates from the prompts of both tasks, if measured.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CorrelationsOverPrompts {
     /// Of Pearson's correlation.
@@ -100,16 +100,17 @@ pub struct CorrelationsOverPrompts {
     pub held_out_pearson: OverPrompts,
     /// Of Spearman's correlation on held-out prompts.
     pub held_out_spearman: OverPrompts,
-    /// Pearson's correlation without the noise of measurement.
+    /// Pearson's correlation without measurement noise.
     pub disattenuated: Disattenuated,
     /// The same on held-out prompts.
     pub held_out_disattenuated: Disattenuated,
 }
 
-/// What the prompts say of one correlation.
+/// The uncertainty of one correlation over prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OverPrompts {
-    /// How they blur it, which its interval over heads needs; see [`crate::stats::correlation_bootstrap`].
+    /// The effect of sampling prompts, needed for its interval over heads; see
+    /// [`crate::stats::correlation_bootstrap`].
     pub noise: Option<PromptNoise>,
     /// Its 95% interval over prompts; see [`crate::stats::correlation_prompts`].
     pub prompts: Option<Interval>,
@@ -117,7 +118,7 @@ pub struct OverPrompts {
     pub templates: Option<Interval>,
 }
 
-/// A correlation corrected for the noise of measurement; see [`crate::stats::correlation_prompts::disattenuated`].
+/// A correlation corrected for measurement noise; see [`crate::stats::correlation_prompts::disattenuated`].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Disattenuated {
     /// The correlation.
@@ -133,7 +134,7 @@ impl ModelInfo {
         &self.performance[side as usize]
     }
 
-    /// The tasks that the model does not do: its rows say little of how they are done.
+    /// The tasks that the model does not do: its rows say little about how they are done.
     #[must_use]
     pub fn tasks_not_done(&self) -> Vec<Side> {
         Side::BOTH.into_iter().filter(|&side| self.performance(side).does_task() == Some(false)).collect()
@@ -161,7 +162,7 @@ impl ModelInfo {
 pub struct ModelHeads {
     /// The model.
     pub info: ModelInfo,
-    /// Its heads, in order of layer and head.
+    /// Its heads, ordered by layer and head.
     pub heads: Vec<HeadRow>,
 }
 

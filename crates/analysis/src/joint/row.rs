@@ -27,7 +27,7 @@ impl Row<'_> {
         }
     }
 
-    /// A count from 0. Spreadsheets and outer joins turn `3` into `3.0`, which is the same number.
+    /// An index from 0. Spreadsheets and outer joins turn `3` into `3.0`, which is accepted.
     pub(super) fn index(&self, column: usize, name: &str) -> Result<u32> {
         const FIX: &str = "write a whole number from 0";
         let text = self.cell(column);
@@ -48,7 +48,7 @@ impl Row<'_> {
         Ok(value as u32)
     }
 
-    /// A number, or nothing for an empty cell. The flag is set for a cell that says `NaN`.
+    /// A number, or nothing for an empty cell. The flag is set for a `NaN` cell.
     pub(super) fn number(&self, column: usize, name: &str) -> Result<(Option<f64>, bool)> {
         const FIX: &str = "write a decimal number, or leave the cell empty where nothing was measured";
         let text = self.cell(column);

@@ -3,10 +3,10 @@
 use pathfinding::kuhn_munkres::kuhn_munkres_min;
 use pathfinding::matrix::Matrix;
 
-/// Costs are compared in steps of this size: the solver needs whole numbers to end for certain.
+/// Costs are rounded to multiples of this: the solver needs integers to be sure to terminate.
 const STEP: f64 = 1e-9;
 
-/// For each row a column of its own such that the total cost is smallest (the Hungarian method).
+/// Assigns a different column to each row such that the total cost is minimal (the Hungarian method).
 ///
 /// `costs` `[n_rows, n_columns]`, finite, at most 10⁹ in size, with no more rows than columns; else `None`.
 #[must_use]

@@ -6,7 +6,7 @@ use super::interval::{Correction, FEWEST_PROMPTS, Interval, bca_interval};
 use super::resampling::{Draws, Seed};
 use super::weighted_sums::PackedSeries;
 
-/// Series whose resampled means are held in memory at once: bounds it at 20 MB for 10,000 resamples.
+/// Number of series whose resampled means are in memory at once: limits it to 20 MB for 10,000 resamples.
 const SERIES_AT_ONCE: usize = 256;
 /// Resamples per unit of parallel work.
 const RESAMPLES_AT_ONCE: usize = 32;
@@ -18,8 +18,8 @@ pub struct BootstrapMean {
     pub mean: f64,
     /// Its interval; `None` for fewer than [`FEWEST_PROMPTS`] distinct prompts.
     pub interval: Option<Interval>,
-    /// For each threshold asked for, the share of resamples whose mean is at least that far from 0; `None` as for
-    /// the interval.
+    /// For each requested threshold, the share of resamples whose mean is at least that far from 0; `None`
+    /// without an interval.
     pub share_at_least: Vec<Option<f64>>,
 }
 
@@ -36,12 +36,12 @@ pub struct BootstrapOptions {
 
 /// The mean of each series over weighted prompts, with a bootstrap over the prompts.
 ///
-/// A resample draws as many prompts as were drawn at first (the sum of `weights`), with replacement, and is the same for
-/// every series, as all heads were measured on the same prompts. Intervals are [`bca_interval`]s, expanded for small
-/// samples, with the acceleration of a mean, Σd³ / 6(Σd²)^1.5.
+/// A resample draws as many prompts as were drawn originally (the sum of `weights`), with replacement, and is the same
+/// for every series, since all heads were measured on the same prompts. Intervals are [`bca_interval`]s, expanded for
+/// small samples, with the acceleration of a mean, Σd³ / 6(Σd²)^1.5.
 ///
 /// `series` `[n_series]` of `[n_prompts]`, `weights` `[n_prompts]`, at least one of them above 0. Memory: 20 MB for
-/// 10,000 resamples, whatever the number of series and prompts.
+/// 10,000 resamples, regardless of the number of series and prompts.
 #[must_use]
 pub fn bootstrap_means(
     series: &[Vec<f64>],
@@ -126,7 +126,8 @@ pub fn weighted_mean(values: &[f64], weights: &[u32]) -> f64 {
     sum / total + 0.0
 }
 
-/// The jackknife's acceleration, which for a mean is a sixth of the skewness over √n; 0 for values all equal.
+/// The jackknife acceleration, which for a mean is a sixth of the skewness over √n; 0 if all values are
+/// equal.
 fn acceleration_of_mean(values: &[f64], weights: &[u32], mean: f64) -> f64 {
     let (mut squares, mut cubes) = (0.0, 0.0);
     for (&value, &weight) in values.iter().zip(weights) {

@@ -1,18 +1,18 @@
-//! Intervals over clusters of prompts: the prompts of one template are alike, so they say less than as many prompts
-//! of templates of their own.
+//! Intervals over clusters of prompts: prompts of the same template are similar, so they carry less information
+//! than equally many prompts of different templates.
 
 use super::bootstrap::weighted_mean;
 use super::interval::{Interval, student_quantile};
 
-/// Fewest clusters between which a mean can be seen to vary.
+/// Minimum number of clusters for estimating the variance between them.
 pub const FEWEST_CLUSTERS: usize = 2;
 
-/// The cluster-robust interval of a weighted mean (Liang and Zeger 1986), by Student's t with one degree of freedom less
-/// than there are clusters (Cameron and Miller 2015, section VI).
+/// The cluster-robust interval of a weighted mean (Liang and Zeger 1986), by Student's t with (clusters − 1) degrees of
+/// freedom (Cameron and Miller 2015, section VI).
 ///
-/// It says where the mean over other clusters of the same kind would lie. With e_g = Σ_{p in g} w_p (x_p − mean), W = Σ w
-/// and G clusters the variance is G/(G − 1) · Σ e_g² / W²; for clusters of equal weight this is the plain interval of the
-/// clusters' means.
+/// It estimates the mean over the population of clusters. With e_g = Σ_{p in g} w_p (x_p − mean), W = Σ w and G clusters
+/// the variance is G/(G − 1) · Σ e_g² / W²; for clusters of equal weight this is the plain interval of the clusters'
+/// means.
 ///
 /// `values`, `weights` and `clusters` (each prompt's cluster, any numbers) `[n_prompts]`. `None` for fewer than
 /// [`FEWEST_CLUSTERS`].
@@ -36,7 +36,7 @@ pub fn cluster_interval(values: &[f64], weights: &[u32], clusters: &[u32], level
     Some(Interval { low: mean - half, high: mean + half })
 }
 
-/// Each prompt's cluster as a place from 0, in order of number. `[n_prompts]`
+/// Each prompt's cluster as an index from 0, in numeric order. `[n_prompts]`
 pub(super) fn places(clusters: &[u32]) -> Vec<usize> {
     let mut distinct = clusters.to_vec();
     distinct.sort_unstable();
@@ -44,7 +44,7 @@ pub(super) fn places(clusters: &[u32]) -> Vec<usize> {
     clusters.iter().map(|cluster| distinct.partition_point(|other| other < cluster)).collect()
 }
 
-/// Number of clusters that these places are of.
+/// Number of clusters.
 pub(super) fn n_clusters(places: &[usize]) -> usize {
     places.iter().max().map_or(0, |last| last + 1)
 }
@@ -63,7 +63,7 @@ mod tests {
             (found.low - (3.0 - half)).abs() < 1e-9 && (found.high - (3.0 + half)).abs() < 1e-9,
             "{found:?}"
         );
-        // A prompt of weight 2 is two prompts.
+        // A prompt of weight 2 counts as two prompts.
         let merged =
             cluster_interval(&[0.0, 2.0, 1.0, 3.0, 6.0], &[1, 1, 1, 1, 2], &[7, 7, 0, 0, 3], 0.95).unwrap();
         assert!((found.low - merged.low).abs() < 1e-12);

@@ -1,10 +1,11 @@
-//! How far an effect is concentrated in few heads.
+//! How concentrated an effect is in few heads.
 
-/// Share of Σ|x| that the largest `fraction` of the values hold, interpolated between whole values: the height at
-/// `fraction` of the curve of cumulated sizes, largest first, from (0, 0) to (1, 1) (Lorenz's, seen from the other end).
+/// Share of Σ|x| held by the largest `fraction` of the values, interpolated between whole values: the height at
+/// `fraction` of the curve of cumulative sizes, largest first, from (0, 0) to (1, 1) (the Lorenz curve in descending
+/// order).
 ///
-/// So a fraction that is less than one value is that part of the largest, and shares of samples of any size compare.
-/// `None` for no values, or none above 0.
+/// So a fraction of less than one value counts as that part of the largest, and shares are comparable between
+/// samples of any size. `None` without values, or if all are 0.
 #[must_use]
 pub fn top_share(values: &[f64], fraction: f64) -> Option<f64> {
     let mut sizes: Vec<f64> = values.iter().map(|x| x.abs()).collect();
@@ -17,9 +18,9 @@ pub fn top_share(values: &[f64], fraction: f64) -> Option<f64> {
     (total > 0.0).then(|| held / total)
 }
 
-/// Participation ratio (Σ|x|)² / Σx²: the number of values, all equal, that would be as concentrated.
+/// Participation ratio (Σ|x|)² / Σx²: the number of equal values with the same concentration.
 ///
-/// 1 when one value holds everything, n when all are equal. `None` for no values, or none above 0.
+/// 1 if a single value holds everything, n if all are equal. `None` without values, or if all are 0.
 #[must_use]
 pub fn participation_ratio(values: &[f64]) -> Option<f64> {
     // Relative to the largest, so that squares of tiny effects do not vanish.
@@ -50,7 +51,8 @@ mod tests {
         assert_eq!((top_share(&[0.0], 0.01), participation_ratio(&[])), (None, None));
     }
 
-    /// Equal heads hold exactly their fraction, and heads of one distribution the same share, however many there are.
+    /// Equal heads hold exactly their fraction, and heads from one distribution the same share, regardless of their
+    /// number.
     #[test]
     fn top_shares_compare_between_models_of_any_size() {
         for n in [8, 40, 1200] {

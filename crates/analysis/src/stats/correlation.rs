@@ -22,7 +22,7 @@ impl Correlation {
         }
     }
 
-    /// The correlation of `x` and `y`; `None` where it is not defined: fewer than 3 points, or no variation.
+    /// The correlation of `x` and `y`; `None` if it is not defined: fewer than 3 points, or no variation.
     #[must_use]
     pub fn of(self, x: &[f64], y: &[f64]) -> Option<f64> {
         debug_assert_eq!(x.len(), y.len());
@@ -33,7 +33,7 @@ impl Correlation {
     }
 }
 
-/// One side of a correlation, ready for both kinds.
+/// One variable of a correlation, prepared for both kinds.
 #[derive(Debug, Clone)]
 pub(crate) struct Ranked<'a> {
     values: &'a [f64],
@@ -45,7 +45,7 @@ impl<'a> Ranked<'a> {
         Self { values, ranks: ranks(values) }
     }
 
-    /// As [`Correlation::of`].
+    /// See [`Correlation::of`].
     pub fn correlation(&self, kind: Correlation, other: &Self) -> Option<f64> {
         match kind {
             Correlation::Pearson => of_values(self.values, other.values),
@@ -80,7 +80,7 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Points ready for correlations in which each counts a number of times, as in a bootstrap over points.
+/// Points prepared for correlations with counts as weights, as in a bootstrap over points.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted<'a> {
     x: &'a [f64],
@@ -94,14 +94,14 @@ impl<'a> Counted<'a> {
         Self { x, y, order: [ascending(x), ascending(y)] }
     }
 
-    /// The correlation when point `i` counts `counts[i]` times, on Fisher's scale, with its standard error.
+    /// The correlation if point `i` counts `counts[i]` times, on Fisher's scale, with its standard error.
     pub fn on_fisher_scale(&self, kind: Correlation, counts: &[f64]) -> Option<OnFisherScale> {
         self.with_values(kind, counts, |x, y| {
             Moments::new(x, y, counts).map(|m| m.on_fisher_scale(x, y, counts))
         })
     }
 
-    /// What `of` makes of the values that are correlated: the points' own, or their ranks.
+    /// Applies `of` to the values that are correlated: the points' own, or their ranks.
     fn with_values<T>(&self, kind: Correlation, counts: &[f64], of: impl FnOnce(&[f64], &[f64]) -> T) -> T {
         match kind {
             Correlation::Pearson => of(self.x, self.y),
@@ -120,7 +120,7 @@ impl<'a> Counted<'a> {
 pub(crate) struct OnFisherScale {
     /// artanh r; infinite for r = ±1.
     pub z: f64,
-    /// Its standard error from the influence of each point, whatever the distribution: for standardised u and v, the
+    /// Its distribution-free standard error, from the influence of each point: for standardised u and v, the
     /// influence on r is uv − r(u² + v²)/2, and that on z is 1/(1 − r²) times it. NaN for r = ±1.
     pub standard_error: f64,
 }
@@ -131,7 +131,7 @@ fn ascending(values: &[f64]) -> Vec<u32> {
     order
 }
 
-/// Mean ranks when value `i` stands there `counts[i]` times; `order` sorts the values.
+/// Mean ranks if value `i` occurs `counts[i]` times; `order` sorts the values.
 fn counted_ranks(values: &[f64], order: &[u32], counts: &[f64], ranks: &mut [f64]) {
     let mut before = 0.0;
     for tied in order.chunk_by(|&a, &b| values[a as usize] == values[b as usize]) {
@@ -143,18 +143,18 @@ fn counted_ranks(values: &[f64], order: &[u32], counts: &[f64], ranks: &mut [f64
     }
 }
 
-/// Means and central second moments of counted points.
+/// Means and central second moments of weighted points.
 #[derive(Debug, Clone, Copy)]
 struct Moments {
     total: f64,
     mean: [f64; 2],
-    /// Sums of squares of either, and of products.
+    /// Sums of squares of each, and of products.
     squares: [f64; 2],
     products: f64,
 }
 
 impl Moments {
-    /// `None` where either does not vary.
+    /// `None` if either does not vary.
     fn new(x: &[f64], y: &[f64], counts: &[f64]) -> Option<Self> {
         let total: f64 = counts.iter().sum();
         let mean = |values: &[f64]| values.iter().zip(counts).map(|(v, c)| v * c).sum::<f64>() / total;
@@ -166,7 +166,7 @@ impl Moments {
             yy += count * dy * dy;
             xy += count * dx * dy;
         }
-        // What is left of a constant after subtracting its rounded mean is rounding, not variation.
+        // After subtracting the rounded mean, a constant leaves rounding errors, not variation.
         let rounding = |mean: f64| total * (mean * f64::EPSILON * 4.0).powi(2);
         if xx <= rounding(mean_x) || yy <= rounding(mean_y) || !(xx * yy).is_normal() {
             return None;
@@ -179,7 +179,7 @@ impl Moments {
         (self.products / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0)
     }
 
-    /// `x`, `y` and `counts` are those that the moments are of.
+    /// `x`, `y` and `counts` must be those of the moments.
     fn on_fisher_scale(&self, x: &[f64], y: &[f64], counts: &[f64]) -> OnFisherScale {
         let r = self.correlation();
         let [scale_x, scale_y] = self.squares.map(|sum| (self.total / sum).sqrt());

@@ -1,23 +1,20 @@
 //! Intervals for a correlation over heads whose values were themselves measured on a sample of prompts.
 //!
-//! Both samples add uncertainty. Resampling the heads catches that of the heads together with the measurement noise
-//! of each; resampling the prompts catches what all heads share, and shows how far noise pulls the correlation
-//! towards 0 (the same bias that the estimate itself has, so it can be taken off). On Fisher's scale, z = artanh r,
-//! the interval is
+//! Both samples add uncertainty. Resampling the heads captures the variation of the heads together with their
+//! individual measurement noise; resampling the prompts captures the noise that all heads share, and shows how much
+//! noise attenuates the correlation (the same bias as in the estimate itself, so it can be subtracted). On Fisher's
+//! scale, z = artanh r, the interval is
 //!
 //! ```text
 //! z − bias_prompts ± q · √(se_heads² + var_prompts)
 //! ```
 //!
-//! `se_heads` is the standard error from the influence of each head, which assumes no distribution (the "asymptotically
-//! distribution-free" one; Bishara, Li and Nash 2018, British Journal of Mathematical and Statistical Psychology 71), and
-//! q the 95% quantile of |z* − z| / se* over resampled heads: the symmetric bootstrap-t interval (Hall 1988, Journal of
-//! the Royal Statistical Society B 50; on the scale of a variance-stabilising transformation, as Efron and Tibshirani
-//! 1993, section 12.6, advise). Of those tried (percentiles, BCa, Student's t with the bootstrap's standard deviation,
-//! equal-tailed bootstrap-t) it covers closest to 95% where effects have moderately heavy tails, as those of heads have:
-//! `docs/statistics.md` has the figures, and where it falls short: Pearson's, where a handful of heads carry the effect. Resampling heads and prompts at once and taking
-//! percentiles, the obvious way, counts the noise twice in the centre and covered 90% instead of 95% in simulations with
-//! large noise.
+//! `se_heads` is the standard error from the influence of each head, which assumes no distribution (the "asymptotically distribution-free" one; Bishara, Li and Nash
+//! 2018, British Journal of Mathematical and Statistical Psychology 71), and q the 95% quantile of |z* − z| / se* over resampled heads: the symmetric bootstrap-t
+//! interval (Hall 1988, Journal of the Royal Statistical Society B 50; on the scale of a variance-stabilising transformation, as recommended by Efron and Tibshirani
+//! 1993, section 12.6). It is well calibrated for moderately heavy-tailed effects, as those of heads are; `docs/statistics.md` has the coverages, including the case in
+//! which it is too narrow: Pearson's correlation if a handful of heads carry the effect. The obvious alternative, percentiles of a joint resampling of heads and
+//! prompts, counts the noise bias twice.
 
 use rayon::prelude::*;
 
@@ -25,9 +22,9 @@ use super::correlation::{Correlation, Counted};
 use super::interval::Interval;
 use super::resampling::{Seed, index_below};
 
-/// Resamples, of heads and of prompts: widths are then known to about 2%.
+/// Resamples of heads and of prompts: enough to determine widths to about 2%.
 pub(super) const N_RESAMPLES: usize = 2_000;
-/// Fewest heads with which a bootstrap over heads means anything.
+/// Minimum number of heads for a meaningful bootstrap over heads.
 pub const FEWEST_HEADS: usize = 8;
 
 /// One quantity of all heads, measured on weighted prompts.
@@ -39,7 +36,7 @@ pub struct Measured<'a> {
     pub weights: &'a [u32],
 }
 
-/// What the sample of prompts does to a correlation, on Fisher's scale; see
+/// The effect of sampling prompts on a correlation, on Fisher's scale; see
 /// [`resampled`](super::correlation_prompts::resampled).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PromptNoise {
@@ -49,8 +46,8 @@ pub struct PromptNoise {
     pub sd: f64,
 }
 
-/// The interval of the correlation between `x` and `y` over heads, or over heads and prompts if `noise` tells what the
-/// prompts add. `None` where it cannot be estimated: fewer than [`FEWEST_HEADS`], or no variation.
+/// The interval of the correlation between `x` and `y` over heads, or over heads and prompts if `noise` gives the
+/// prompts' contribution. `None` if it cannot be estimated: fewer than [`FEWEST_HEADS`], or no variation.
 #[must_use]
 pub fn correlation_interval(
     x: &[f64],
@@ -78,7 +75,7 @@ pub fn correlation_interval(
         }
         let resampled = counted.on_fisher_scale(kind, &counts)?;
         let t = (resampled.z - observed).abs() / resampled.standard_error;
-        // A few heads on one line look certain, and are not.
+        // A few collinear heads look certain, but are not.
         Some(if t.is_nan() { f64::INFINITY } else { t })
     });
     let mut studentised: Vec<f64> = studentised.collect();
@@ -90,7 +87,7 @@ pub fn correlation_interval(
     let quantile = studentised[place.clamp(1, studentised.len()) - 1];
     let noise = noise.unwrap_or(PromptNoise { bias: 0.0, sd: 0.0 });
     let centre = observed - noise.bias;
-    // Infinitely wide for too few different heads: anything may be true.
+    // Too few different heads say nothing: the interval is infinitely wide.
     let half = if quantile.is_finite() { quantile * standard_error.hypot(noise.sd) } else { f64::INFINITY };
     Some(Interval { low: (centre - half).tanh(), high: (centre + half).tanh() })
 }

@@ -1,13 +1,13 @@
-//! What other prompts would give for the correlation over one model's heads.
+//! Uncertainty over prompts of the correlation over one model's heads.
 //!
 //! All heads of a model are measured, so they are not a sample; the prompts are. Two questions, both about this model:
 //!
-//! - **What would as many other prompts, or prompts of other templates, give?** [`resampled`]: on Fisher's
-//!   scale, z ± t · √(var_x + var_y), with the variances of z when prompts (or whole templates) of one task are resampled
-//!   and the other's are kept, each times n/(n − 1), and Welch and Satterthwaite's degrees of freedom.
-//! - **What would be left if every effect were measured without noise?** [`disattenuated`]: noise pulls a correlation
-//!   towards 0. Spearman's (1904) correction takes the noise off the variances; here it is the known sampling
-//!   variance of each head's mean, relative to the mean of all heads, since what moves all heads alike moves no correlation.
+//! - **What would equally many other prompts, or prompts of other templates, give?** [`resampled`]: on Fisher's scale, z
+//!   ± t · √(var_x + var_y), with the variances of z when resampling the prompts (or whole templates) of one task and
+//!   keeping the other's, each times n/(n − 1), and Welch and Satterthwaite's degrees of freedom.
+//! - **What would the correlation be if every effect were measured without noise?** [`disattenuated`]: noise attenuates a
+//!   correlation. Spearman's (1904) correction subtracts the noise from the variances; here that is the sampling variance of
+//!   each head's mean, relative to the mean of all heads, since a shift common to all heads does not affect a correlation.
 
 use std::ops::Range;
 
@@ -26,22 +26,23 @@ use super::weighted_sums::PackedSeries;
 /// Resamples per unit of parallel work.
 const AT_ONCE: usize = 32;
 
-/// What is drawn anew.
+/// The units of resampling.
 #[derive(Debug, Clone, Copy)]
 pub enum Over<'a> {
-    /// Prompts, each by itself.
+    /// Individual prompts.
     Prompts,
     /// Whole templates: of `x` and of `y`, each prompt's. `[n_prompts]`
     Templates([&'a [u32]; 2]),
 }
 
-/// What resamples say of one correlation between the heads' means.
+/// Resampling results for one correlation between the heads' means.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Resampled {
     /// Its interval over other prompts or templates of both tasks. `None` for fewer than [`FEWEST_PROMPTS`] distinct prompts
     /// or [`FEWEST_CLUSTERS`] templates of a task, no variation, or a correlation of exactly ±1.
     pub interval: Option<Interval>,
-    /// What resampling both tasks at once does to it; `None` as for the interval, but whatever the number of prompts.
+    /// The effect of resampling both tasks at once; `None` as for the interval, but regardless of the number of
+    /// prompts.
     pub noise: Option<PromptNoise>,
 }
 
@@ -57,7 +58,7 @@ pub fn resampled(x: Measured, y: Measured, over: Over, level: f64, seeds: &[Seed
     let [fixed_x, fixed_y] = means.each_ref().map(|means| Ranked::new(means));
     let z_of = |x: &Ranked, y: &Ranked| Correlation::BOTH.map(|kind| x.correlation(kind, y).and_then(fisher));
     let observed = z_of(&fixed_x, &fixed_y);
-    // Where x is resampled, where y is, and where both are. [n_resamples][3][2]
+    // With x, y, or both resampled. [n_resamples][3][2]
     let z: Vec<[[Option<f64>; 2]; 3]> = (0..N_RESAMPLES.div_ceil(AT_ONCE))
         .into_par_iter()
         .flat_map_iter(|block| {
@@ -99,11 +100,11 @@ pub fn resampled(x: Measured, y: Measured, over: Over, level: f64, seeds: &[Seed
 }
 
 /// Pearson's correlation between the heads' effects, corrected for the noise of their measurement, with its interval over
-/// prompts by the jackknife; both cut off at ±1.
+/// prompts by the jackknife; both clipped to ±1.
 ///
 /// With x̃ the effects relative to the mean of all heads, r = Σ x̃ỹ / √(Σ x̃² · Σ ỹ²), where the sums of squares are those of
-/// [`SquaredMeans`]. `None` where there is nothing to correct: fewer than [`FEWEST_PROMPTS`] distinct prompts of a task,
-/// fewer than 3 heads, or effects that vary no more than their noise does.
+/// [`SquaredMeans`]. `None` with fewer than [`FEWEST_PROMPTS`] distinct prompts of a task, fewer than 3 heads, or effects
+/// that vary no more than their noise.
 #[must_use]
 pub fn disattenuated(x: Measured, y: Measured, level: f64) -> Option<Estimate> {
     if x.series.len() < 3 || [&x, &y].iter().any(|m| m.weights.len() < FEWEST_PROMPTS) {
@@ -120,7 +121,7 @@ pub fn disattenuated(x: Measured, y: Measured, level: f64) -> Option<Estimate> {
         return None;
     }
     let value = xy / (xx.value * yy.value).sqrt();
-    // Without a draw of one task the other's figures stay.
+    // Leaving out a draw of one task does not change the other's values.
     let without = |task: usize, own: &SquaredMeans, other: &SquaredMeans| -> Vec<f64> {
         let Measured { series, weights } = centred[task];
         let n: f64 = weights.iter().copied().map(f64::from).sum();
@@ -150,7 +151,7 @@ fn means(measured: &Measured) -> Vec<f64> {
     measured.series.iter().map(|s| weighted_mean(s, measured.weights)).collect()
 }
 
-/// Each head's values less the mean of all heads on that prompt. `[n_heads]` of `[n_prompts]`
+/// Each head's values minus the mean of all heads on that prompt. `[n_heads]` of `[n_prompts]`
 fn centred(measured: &Measured) -> Vec<Vec<f64>> {
     let n_heads = measured.series.len() as f64;
     let common: Vec<f64> = (0..measured.weights.len())
@@ -159,7 +160,7 @@ fn centred(measured: &Measured) -> Vec<Vec<f64>> {
     measured.series.iter().map(|s| s.iter().zip(&common).map(|(x, c)| x - c).collect()).collect()
 }
 
-/// What is drawn together, as sums over its prompts.
+/// The units of resampling, as sums over their prompts.
 struct Units {
     /// Σ w·x of each head, and Σ w, over the prompts of a unit. `[n_heads + 1]` of `[n_units]`
     sums: PackedSeries,
@@ -168,7 +169,7 @@ struct Units {
 }
 
 impl Units {
-    /// Every drawn prompt by itself.
+    /// One unit per drawn prompt.
     fn prompts(measured: &Measured) -> Self {
         let n_units = measured.weights.len();
         let ones = vec![1.0; n_units];
@@ -181,7 +182,7 @@ impl Units {
         }
     }
 
-    /// All prompts of a template together.
+    /// One unit per template.
     fn templates(measured: &Measured, templates: &[u32]) -> Option<Self> {
         let places = places(templates);
         let n_units = n_clusters(&places);

@@ -18,19 +18,20 @@ pub fn benjamini_hochberg(p_values: &[f64]) -> Vec<f64> {
     q_values
 }
 
-/// q-values of the adaptive procedure in two stages (Benjamini, Krieger and Yekutieli, Biometrika 2006): the smallest level
-/// at which it rejects each hypothesis.
+/// q-values of the adaptive two-stage procedure (Benjamini, Krieger and Yekutieli, Biometrika 2006): the smallest level at
+/// which it rejects each hypothesis.
 ///
 /// At level q the first stage is [`benjamini_hochberg`] at q′ = q / (1 + q); its r rejections leave n − r hypotheses that may be
-/// true, and the second stage is the same at q′ · n / (n − r). Where much is true it finds more, and nothing where the first
-/// stage finds nothing. The rate holds for independent tests, and in simulations for positively dependent ones.
+/// true nulls, and the second stage is the same at q′ · n / (n − r). It finds more if there are many true effects, and nothing
+/// if the first stage finds nothing. The rate is controlled for independent tests, and in simulations for positively dependent
+/// ones.
 ///
 /// In the order of `p_values`, each in 0..=1.
 #[must_use]
 pub fn two_stage(p_values: &[f64]) -> Vec<f64> {
     let first = benjamini_hochberg(p_values);
     let n = first.len() as f64;
-    // The levels at which the first stage rejects more, with how many it then rejects.
+    // The levels at which the number of first-stage rejections increases, with that number.
     let rejected = |level: f64| first.iter().filter(|q| **q <= level).count() as f64;
     let steps: Vec<(f64, f64)> = first.iter().map(|&level| (level, rejected(level))).collect();
     let q_value = |&own: &f64| {
@@ -45,7 +46,7 @@ pub fn two_stage(p_values: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// The procedure itself at one level.
+    /// The procedure at one level.
     fn rejected(p_values: &[f64], level: f64) -> Vec<bool> {
         let (n, q) = (p_values.len() as f64, level / (1.0 + level));
         let first = benjamini_hochberg(p_values);

@@ -1,4 +1,4 @@
-//! Bootstrap of functions of means: ratios, contrasts between independent samples.
+//! Bootstrap of functions of means, such as ratios and contrasts between independent samples.
 
 use super::bootstrap::{resampled_means, weighted_mean};
 use super::correlation_bootstrap::Measured;
@@ -11,11 +11,11 @@ use super::weighted_sums::PackedSeries;
 pub struct Estimate {
     /// The estimate itself.
     pub value: f64,
-    /// Its interval; `None` where less than half of the resamples give a value, or a sample is too small.
+    /// Its interval; `None` if fewer than half of the resamples give a value, or a sample is too small.
     pub interval: Option<Interval>,
 }
 
-/// How often to resample, and which share of intervals shall hold the truth.
+/// Number of resamples, and nominal coverage of the intervals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coverage {
     /// Number of resamples.
@@ -26,10 +26,10 @@ pub struct Coverage {
 
 /// Estimates and intervals of `n_functions` functions of the weighted means of several independent samples.
 ///
-/// `function` is given the means of all series, sample by sample, and fills in its values; NaN where it has none. Each
-/// sample is resampled by itself, its series all alike, with its own seed. Intervals are [`bca_interval`]s without
-/// acceleration, expanded for the smallest sample; there is none where a sample has fewer than [`FEWEST_PROMPTS`] distinct
-/// prompts. `None` for a function that has no value at the means themselves.
+/// `function` receives the means of all series, sample by sample, and fills in its values; NaN if undefined. Each sample
+/// is resampled independently with its own seed, using the same resamples for all its series. Intervals are
+/// [`bca_interval`]s without acceleration, expanded for the smallest sample; there is none if a sample has fewer than
+/// [`FEWEST_PROMPTS`] distinct prompts. `None` for a function that has no value at the means themselves.
 #[must_use]
 pub fn bootstrap_functions(
     samples: &[(Measured<'_>, Seed)],

@@ -2,7 +2,8 @@
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-/// Fewest distinct prompts whose mean has an interval: with fewer, no resample reaches far enough for one of 95%.
+/// Minimum number of distinct prompts for an interval: with fewer, resamples do not reach far enough for 95%
+/// coverage.
 pub const FEWEST_PROMPTS: usize = 10;
 
 /// A confidence interval.
@@ -48,9 +49,9 @@ pub fn student_p_value(t: f64, df: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |dist| (2.0 * dist.sf(t.abs())).min(1.0))
 }
 
-/// Wilson's score interval of a share (*Journal of the American Statistical Association* 22, 1927): the shares from which
-/// the one found lies no more than a normal quantile of standard errors away. Unlike a bootstrap's it has a width where
-/// every draw came out alike.
+/// Wilson's score interval of a share (*Journal of the American Statistical Association* 22, 1927): the true shares that
+/// are no more than a normal quantile of standard errors away from the observed one. Unlike a bootstrap interval, it has
+/// a positive width even if all draws are equal.
 ///
 /// `weights`: how often each prompt was drawn; `None` below [`FEWEST_PROMPTS`] prompts.
 #[must_use]
@@ -66,21 +67,21 @@ pub fn share_interval(share: f64, weights: &[u32], level: f64) -> Option<Interva
 pub(super) fn score_interval(share: f64, k: f64) -> Interval {
     let centre = (share + 0.5 * k) / (1.0 + k);
     let half = (k * share * (1.0 - share) + 0.25 * k * k).sqrt() / (1.0 + k);
-    // Rounding would leave the share itself out at 0 and 1.
+    // Rounding could otherwise exclude the share itself at 0 and 1.
     Interval { low: (centre - half).clamp(0.0, share), high: (centre + half).clamp(share, 1.0) }
 }
 
-/// What the interval of a bootstrapped statistic is corrected for.
+/// Corrections of a bootstrap interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Correction {
     /// Acceleration: how the standard error changes with the value. 0 for none.
     pub acceleration: f64,
-    /// Size of the sample, where the interval shall be widened for small samples; see [`bca_interval`].
+    /// Sample size, if the interval is to be widened for small samples; see [`bca_interval`].
     pub n: Option<usize>,
 }
 
-/// √(n/(n−1)) · t quantile: how many of a bootstrap's standard deviations an interval reaches to either side (Hesterberg 2015).
-/// The bootstrap's variance is that of n and not of n − 1 degrees of freedom.
+/// √(n/(n−1)) · t quantile: the half-width of an interval in bootstrap standard deviations (Hesterberg 2015). The bootstrap's
+/// variance is that of n and not of n − 1 degrees of freedom.
 pub(super) fn expanded_quantile(level: f64, n: usize) -> f64 {
     let n = n as f64;
     student_quantile(0.5 * (1.0 + level), n - 1.0) * (n / (n - 1.0)).sqrt()
@@ -89,14 +90,14 @@ pub(super) fn expanded_quantile(level: f64, n: usize) -> f64 {
 /// The bias-corrected and accelerated (BCa) interval of Efron (1987), after Efron and Tibshirani (1993), section 14.3,
 /// from a sorted bootstrap distribution.
 ///
-/// With [`Correction::n`], its normal quantile is replaced by a wider one (`expanded_quantile`), for the narrowness of bootstrap
-/// distributions: at 20 normal points the plain interval covers 93% instead of 95%.
+/// With [`Correction::n`], its normal quantile is replaced by a wider one (`expanded_quantile`), because bootstrap distributions
+/// are too narrow: at 20 normal points the plain interval covers 93% instead of 95%.
 #[must_use]
 pub fn bca_interval(sorted: &[f64], estimate: f64, level: f64, correction: Correction) -> Interval {
     let n_resamples = sorted.len() as f64;
     let below = sorted.partition_point(|&x| x < estimate) as f64;
     let equal = sorted.partition_point(|&x| x <= estimate) as f64 - below;
-    // Half of the ties count as below; half a resample at either end keeps the quantile finite.
+    // Half of the ties count as below; half a resample at each end keeps the quantile finite.
     let share = ((below + 0.5 * equal) / n_resamples).clamp(0.5 / n_resamples, 1.0 - 0.5 / n_resamples);
     let bias = normal_quantile(share);
     let tail = 0.5 * (1.0 - level);
@@ -107,7 +108,7 @@ pub fn bca_interval(sorted: &[f64], estimate: f64, level: f64, correction: Corre
     let end = |z: f64| {
         let shifted = bias + z;
         let scale = 1.0 - correction.acceleration * shifted;
-        // Beyond the pole of the transformation the corrected quantile would turn round.
+        // Beyond the pole of the transformation, the corrected quantile would change sign.
         let corrected = if scale > 0.0 { bias + shifted / scale } else { z.signum() * f64::INFINITY };
         quantile(sorted, normal_cdf(corrected))
     };

@@ -1,12 +1,12 @@
-//! The jackknife, and an unbiased sum of squared means, which is what it is needed for.
+//! The jackknife, and an unbiased sum of squared means, for which it is needed.
 //!
-//! A squared mean is too large by the variance of the mean, so a sum of many is too large by all their noise. Where that
-//! matters (a correlation of noisy values, shares of effects near the noise) the noise is taken off, and since a
-//! bootstrap sample has that noise once more, the uncertainty is the jackknife's.
+//! A squared mean is biased upwards by the variance of the mean, so a sum of many is biased by all their noise. Where
+//! that matters (a correlation of noisy values, shares of effects near the noise) the bias is subtracted; since a
+//! bootstrap sample would contain the noise twice, the uncertainty is estimated by the jackknife.
 
 use super::interval::{Interval, student_quantile};
 
-/// Σ over several series of their squared mean, free of the noise of those means.
+/// Σ over several series of their squared mean, without noise bias.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SquaredMeans {
     /// Σ_h (mean_h² − s_h²/n), whose expectation is Σ_h μ_h²; may be below 0.
@@ -78,8 +78,8 @@ impl LeftOut<'_> {
 /// The interval of a statistic of several independent samples: `estimate` ± t · standard error by the jackknife (Efron and
 /// Tibshirani 1993, chapter 11), whose variances add, with Welch and Satterthwaite's degrees of freedom.
 ///
-/// A statistic that no prompt changes, such as the share of an empty category, has an interval of no width. `None` for one
-/// that has no value without some prompt.
+/// A statistic that no prompt changes, such as the share of an empty category, has an interval of zero width. `None` if
+/// the statistic is undefined without some prompt.
 #[must_use]
 pub fn jackknife_interval(estimate: f64, samples: &[LeftOut<'_>], level: f64) -> Option<Interval> {
     let (mut variance, mut inverse_df) = (0.0, 0.0);
@@ -105,7 +105,7 @@ mod tests {
         (vec![values(1), values(5), values(8)], vec![1, 2, 1, 3, 1, 1, 2])
     }
 
-    /// Against the plain definition: every pair of different draws, in the whole sample and without one draw.
+    /// Compared with the definition: every pair of different draws, in the whole sample and without one draw.
     #[test]
     fn squared_means_are_means_of_products_of_different_draws() {
         let (series, weights) = series();

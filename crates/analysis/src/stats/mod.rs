@@ -1,6 +1,6 @@
-//! The statistics, on plain slices of numbers: nothing here knows of heads or models.
+//! The statistics, on plain slices of numbers: independent of heads and models.
 //!
-//! Everything random takes a [`Seed`] and gives the same numbers whatever the number of threads.
+//! Everything random takes a [`Seed`] and gives the same numbers for any number of threads.
 
 pub mod assignment;
 pub mod bootstrap;

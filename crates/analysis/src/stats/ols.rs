@@ -21,7 +21,7 @@ pub struct Line {
 
 /// The line through `(x, y)`, with intervals of coverage `level`.
 ///
-/// `None` where it cannot be fitted with at least one degree of freedom left: fewer than 3 points, or all x equal.
+/// `None` if no degree of freedom would be left (fewer than 3 points), or if all x are equal.
 #[must_use]
 pub fn ols(x: &[f64], y: &[f64], level: f64) -> Option<Line> {
     fit(x, y, &vec![0; x.len()], level)

@@ -4,10 +4,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// Where random numbers come from: a seed of the user's, refined by what the numbers are for.
+/// The source of random numbers: the user's seed, combined with the purpose of the numbers.
 ///
-/// A seed depends only on the words it was made from, so results for one model do not change when others are added
-/// or their order changes.
+/// A seed depends only on the words it was made from, so results for one model do not change if others are added
+/// or reordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seed([u8; 32]);
 
@@ -26,7 +26,7 @@ impl Seed {
         Self(hash.finalize().into())
     }
 
-    /// Random numbers for item `index`; those of different items are independent, so items can be worked on in any
+    /// Random numbers for item `index`; those of different items are independent, so items can be processed in any
     /// order.
     #[must_use]
     pub fn stream(&self, index: u64) -> ChaCha8Rng {
@@ -36,8 +36,8 @@ impl Seed {
     }
 }
 
-/// Uniform in `0..n`, for `n` up to 2³². Multiply-shift: the bias, below `n` / 2³², is far under what 10,000
-/// resamples can show.
+/// Uniform in `0..n`, for `n` up to 2³². Multiply-shift: the bias, below `n` / 2³², is far below what 10,000
+/// resamples can resolve.
 pub(crate) fn index_below(rng: &mut ChaCha8Rng, n: u32) -> u32 {
     ((u64::from(rng.next_u32()) * u64::from(n)) >> 32) as u32
 }
@@ -54,7 +54,7 @@ pub(crate) fn sample_without_replacement(rng: &mut ChaCha8Rng, n: usize, take: u
     order
 }
 
-/// Drawn prompts, some of them equal: which distinct prompt each draw is.
+/// Drawn prompts, some of them equal, as the distinct prompt of each draw.
 #[derive(Debug, Clone)]
 pub(crate) struct Draws {
     /// `[n_drawn]`
@@ -74,7 +74,8 @@ impl Draws {
         self.distinct_of.len()
     }
 
-    /// Draws as many prompts anew, with replacement; `counts` becomes how often each distinct prompt came. `[n_distinct]`
+    /// Draws the same number of prompts again, with replacement; `counts` becomes how often each distinct prompt was
+    /// drawn. `[n_distinct]`
     pub fn resample(&self, rng: &mut ChaCha8Rng, counts: &mut [f64]) {
         counts.fill(0.0);
         let n = self.len() as u32;

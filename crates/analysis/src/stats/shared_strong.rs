@@ -1,19 +1,20 @@
-//! How many heads are strong on two tasks at once, and what other prompts would give for that.
+//! How many heads are strong on two tasks at once, and its uncertainty over prompts.
 //!
-//! A head is strong on a task where its mean effect reaches ±τ. A resample moves means that noise has moved already, so more heads
-//! cross τ in resamples than in samples, and their percentiles lie beside what other prompts give. Only the spread is taken from
-//! them, as a dispersion: the variance of a number N of shared heads is φN, that of their share J (Jaccard's index) φJ(1 − J), and the
-//! interval holds the values whose own variance puts the estimate within q standard deviations (Wilson 1927):
+//! A head is strong on a task if its mean effect reaches ±τ. Resampling adds noise to means that are already noisy, so more heads
+//! cross τ in resamples than in samples, and percentiles of resamples are biased. Only the spread is taken from them, as a dispersion:
+//! the variance of a number N of shared heads is φN, that of their share J (Jaccard's index) φJ(1 − J), and the interval has the
+//! values whose own variance puts the estimate within q standard deviations (Wilson 1927):
 //!
 //! ```text
 //! (N̂ − N)² ≤ q² φ N        (Ĵ − J)² ≤ q² φ J(1 − J)
 //! ```
 //!
-//! It stays within what can be, and does not shrink to a point where no head is shared. φ is the larger of two estimates: the
-//! variances when the prompts of one task are resampled and the other's are kept, added and compared with the estimate, which count noise
-//! once; and the variance when both are resampled, compared with its own mean, which also sees heads that are near τ on both tasks. (Of a
-//! share the latter is that of the more heads that cross τ in resamples, and is brought to those that are strong in the sample.) q is
-//! Student's, expanded for the smaller sample as in [`bca_interval`](super::interval::bca_interval). Ends of a number are whole heads.
+//! It stays within the possible range, and does not shrink to a point if no head is shared. φ is the larger of two estimates: the sum of
+//! the variances when resampling the prompts of one task and keeping the other's, relative to the estimate, which counts noise once; and
+//! the variance when resampling both, relative to its own mean, which also captures heads near τ on both tasks. (For a share, the latter
+//! refers to the larger number of heads that cross τ in resamples, and is rescaled to those that are strong in the sample.) q is
+//! Student's quantile, expanded for the smaller sample as in [`bca_interval`](super::interval::bca_interval). The ends of an interval
+//! for a number are whole heads.
 
 use super::bootstrap::{resampled_means, weighted_mean};
 use super::correlation_bootstrap::Measured;
@@ -27,14 +28,15 @@ use super::weighted_sums::PackedSeries;
 pub struct SharedStrong {
     /// Their number.
     pub n: Estimate,
-    /// Their share of those that are strong on either; `None` where no head is.
+    /// Their share of the heads that are strong on either task; `None` if there are none.
     pub jaccard: Option<Estimate>,
 }
 
-/// Heads with |mean| ≥ `tau` on both tasks, with intervals over as many other prompts of each, drawn independently.
+/// Heads with |mean| ≥ `tau` on both tasks, with intervals over equally many other prompts of each task,
+/// drawn independently.
 ///
-/// `tasks` are the same heads' effects on either task. There are no intervals for fewer than [`FEWEST_PROMPTS`] distinct prompts of a
-/// task, nor of the share where less than half of the resamples have one.
+/// `tasks` are the same heads' effects on each task. There are no intervals with fewer than [`FEWEST_PROMPTS`] distinct prompts of a
+/// task, and none of the share if fewer than half of the resamples have one.
 #[must_use]
 pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: [&Seed; 2]) -> SharedStrong {
     let of_means = |means: &[f64]| means.iter().map(|mean| mean.abs() >= tau).collect::<Vec<bool>>();
@@ -53,7 +55,7 @@ pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: 
     }
     let n_resamples = coverage.n_resamples as usize;
     let mut n_smallest = usize::MAX;
-    // Which heads are strong under every resample, task by task. [n_resamples * n_heads]
+    // Which heads are strong in each resample, task by task. [n_resamples * n_heads]
     let resampled = [0, 1].map(|task| {
         let Measured { series, weights } = tasks[task];
         let draws = Draws::new(weights);
@@ -87,14 +89,15 @@ pub fn shared_strong(tasks: [Measured; 2], tau: f64, coverage: Coverage, seeds: 
     }
 }
 
-/// Heads that are strong on both tasks, their share of those that are strong on either (NaN where none is), and those.
+/// Number of heads strong on both tasks, their share of those strong on either (NaN if none), and the number strong on
+/// either.
 fn counts(a: &[bool], b: &[bool]) -> [f64; 3] {
     let both = a.iter().zip(b).filter(|(a, b)| **a && **b).count() as f64;
     let either = a.iter().zip(b).filter(|(a, b)| **a || **b).count() as f64;
     [both, both / either, either]
 }
 
-/// Mean and variance of the values that are numbers; `None` where less than half of `n` are.
+/// Mean and variance of the values that are not NaN; `None` if fewer than half of `n` are.
 fn mean_and_variance(values: impl Iterator<Item = f64> + Clone, n: usize) -> Option<(f64, f64)> {
     let values = values.filter(|v| v.is_finite());
     let found = values.clone().count();
@@ -105,10 +108,10 @@ fn mean_and_variance(values: impl Iterator<Item = f64> + Clone, n: usize) -> Opt
     Some((mean, values.map(|v| (v - mean).powi(2)).sum::<f64>() / (found - 1).max(1) as f64))
 }
 
-/// How the variance of an estimate goes with its value.
+/// How the variance of an estimate depends on its value.
 #[derive(Clone, Copy)]
 enum Scale {
-    /// φN, for a number of heads of at most `most`.
+    /// φN, for a number of at most `most` heads.
     Number { most: f64 },
     /// φJ(1 − J)
     Share,
@@ -123,7 +126,7 @@ impl Scale {
         if unit > 0.0 { variance / unit } else { 0.0 }
     }
 
-    /// The values that lie within the estimate's reach; `k` is q²φ.
+    /// The values compatible with the estimate; `k` is q²φ.
     fn interval(self, estimate: f64, k: f64) -> Interval {
         match self {
             Self::Number { most } => {
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!((few.n.value, few.n.interval, few.jaccard.unwrap().interval), (1.0, None, None));
     }
 
-    /// A number is a share of very many heads.
+    /// A count is the limit of a share of very many heads.
     #[test]
     fn the_interval_of_a_number_is_the_limit_of_wilsons() {
         let z2 = 1.959_963_985f64.powi(2);

@@ -12,9 +12,9 @@ const FLIPS_AT_ONCE: usize = 32;
 
 /// Two-sided p-values of the hypothesis that a series is symmetric about 0, one for each series.
 ///
-/// Under it the sign of each drawn prompt's difference is a coin toss. p = (1 + flips whose |sum| reaches the observed
-/// one) / (1 + `n_flips`), never 0, which makes the test exact for any number of flips (Phipson and Smyth, 2010).
-/// All series share their flips. A prompt of weight w is w draws, each with its own coin.
+/// Under the hypothesis, the sign of each drawn prompt's difference is random. p = (1 + flips whose |sum| reaches the
+/// observed one) / (1 + `n_flips`) is never 0, which makes the test exact for any number of flips (Phipson and Smyth,
+/// 2010). All series share their flips. A prompt of weight w counts as w draws, each with its own sign.
 ///
 /// `series` `[n_series]` of `[n_prompts]`, `weights` `[n_prompts]`.
 #[must_use]
@@ -51,7 +51,7 @@ pub fn sign_flip_p_values(series: &[Vec<f64>], weights: &[u32], n_flips: u32, se
             }
             counts
         })
-        // Whole numbers, so the order in which threads add them does not matter.
+        // Integers, so the order in which threads add them does not matter.
         .reduce(
             || vec![0u32; packed.len()],
             |mut a, b| {
@@ -62,7 +62,7 @@ pub fn sign_flip_p_values(series: &[Vec<f64>], weights: &[u32], n_flips: u32, se
     counts.into_iter().map(|count| f64::from(count + 1) / (f64::from(n_flips) + 1.0)).collect()
 }
 
-/// For each prompt, the sum of as many random signs as it has weight. `[n_prompts]`
+/// For each prompt, the sum of `weight` random signs. `[n_prompts]`
 fn flip_signs(rng: &mut ChaCha8Rng, weights: &[u32], signs: &mut [f64]) {
     let (mut bits, mut n_bits) = (0u32, 0u32);
     for (sign, &weight) in signs.iter_mut().zip(weights) {
@@ -73,7 +73,7 @@ fn flip_signs(rng: &mut ChaCha8Rng, weights: &[u32], signs: &mut [f64]) {
             }
             let take = left.min(n_bits);
             heads += (bits & (u32::MAX >> (32 - take))).count_ones();
-            // A shift by all 32 bits is no shift at all in hardware, hence the 64-bit detour.
+            // Hardware ignores a shift by all 32 bits, hence the 64-bit detour.
             bits = (u64::from(bits) >> take) as u32;
             n_bits -= take;
             left -= take;

@@ -1,12 +1,12 @@
 //! Many weighted sums of many series at once: the matrix product inside bootstrap and permutation tests.
 //!
-//! Each sum is taken in the order of the points, in float64 and without fused operations, so it does not depend on
-//! how the work is cut into blocks, nor on the machine.
+//! Each sum is taken in the order of the points, in float64 and without fused operations, so it depends neither on
+//! how the work is divided into blocks, nor on the machine.
 
-/// Series per panel: as many as a sum's registers hold for two rows of multipliers at once.
+/// Series per panel: as many as fit into registers for two rows of multipliers at once.
 const LANES: usize = 8;
 
-/// Series of equal length, packed so that a sum over their points runs through memory once.
+/// Series of equal length, packed so that a sum over their points reads memory sequentially.
 #[derive(Debug, Clone)]
 pub(crate) struct PackedSeries {
     n_series: usize,
@@ -60,7 +60,7 @@ impl PackedSeries {
     }
 }
 
-/// Two rows of multipliers against one panel.
+/// Two rows of multipliers times one panel.
 #[inline]
 fn two_rows(panel: &[f64], a: &[f64], b: &[f64]) -> ([f64; LANES], [f64; LANES]) {
     let (mut sum_a, mut sum_b) = ([0.0; LANES], [0.0; LANES]);

@@ -42,7 +42,7 @@ impl Serialize for CausalResult {
     }
 }
 
-/// A result as it stands in a file; an error names the field.
+/// A result from a file's fields; an error names the field.
 fn from_fields(contrast: &Contrast, fields: &mut Fields) -> std::result::Result<CausalResult, String> {
     let category: String = fields.take("category")?;
     let mut on = |side: Side| -> std::result::Result<TaskInfluence, String> {
@@ -80,7 +80,7 @@ fn from_fields(contrast: &Contrast, fields: &mut Fields) -> std::result::Result<
     })
 }
 
-/// Writes results, atomically: a JSON list with one head a line.
+/// Writes results, atomically, as a JSON list with one head per line.
 ///
 /// # Errors
 /// [`AnalysisError::Io`] when the file cannot be written.
@@ -94,10 +94,10 @@ pub fn write_results(path: &Path, results: &[CausalResult]) -> Result<()> {
     })
 }
 
-/// Reads what [`write_results`] wrote of this contrast.
+/// Reads results of this contrast written by [`write_results`].
 ///
 /// # Errors
-/// When the file cannot be read or holds no such list.
+/// If the file cannot be read or does not have such a list.
 pub fn read_results(path: &Path, contrast: &Contrast) -> Result<Vec<CausalResult>> {
     let fix = "trace again";
     let results: Vec<Fields> = read_json(path, fix)?;

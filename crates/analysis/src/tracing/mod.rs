@@ -1,11 +1,11 @@
-//! Causal tracing: what a head's stream from the clean run does in the corrupted run.
+//! Causal tracing: the effect of patching a head's stream from the clean run into the corrupted run.
 //!
-//! A pair is a clean prompt and its corrupted twin, in which the repeated name is swapped for the other, so that what
-//! was correct is wrong. A head's **influence** on a pair is the logit difference (of the clean prompt's answers) of
-//! the corrupted run with one of the head's streams patched in from the clean run, minus that of the corrupted run:
-//! positive where the head brings the clean answer back. The **normalised** influence is mean influence over mean
-//! (clean − corrupted): 0 where nothing comes back, 1 where all does. It is a ratio of means, since that of a single
-//! pair is unbounded where both runs nearly agree.
+//! A pair is a clean prompt and its corrupted version, in which the repeated name is swapped for the other, so that
+//! the correct answer changes. A head's **influence** on a pair is the logit difference (for the clean prompt's
+//! answers) of the corrupted run with one of the head's streams patched in from the clean run, minus that of the
+//! corrupted run: positive if the head restores the clean answer. The **normalised** influence is mean influence over
+//! mean (clean − corrupted): 0 if nothing is restored, 1 if everything is. It is a ratio of means, since the ratio of
+//! a single pair is unbounded if both runs nearly agree.
 
 mod file;
 mod tables;
@@ -26,12 +26,13 @@ use crate::words::counted;
 pub use file::{read_results, write_results};
 pub use tables::{InfluenceCorrelation, correlation_table, correlations, summary_table};
 
-/// Fewest pairs per task for a useful trace.
+/// Recommended minimum number of pairs per task.
 pub const FEWEST_PAIRS: u64 = 200;
-/// Heads whose normalised influences are bootstrapped at once: bounds memory at 10 MB for 10,000 resamples.
+/// Number of heads whose normalised influences are bootstrapped at once: limits memory to 10 MB for 10,000
+/// resamples.
 const HEADS_AT_ONCE: usize = 128;
 
-/// What tracing some heads of one model gave on one task.
+/// Results of tracing some heads of one model on one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskTrace {
     /// The task's name.
@@ -44,22 +45,22 @@ pub struct TaskTrace {
     pub influences: Vec<Vec<f64>>,
     /// How often each pair was drawn. `[n_pairs]`
     pub weights: Vec<u32>,
-    /// Prompts without a corrupted twin of equal length.
+    /// Number of prompts without a corrupted version of equal length.
     pub n_left_out: usize,
 }
 
 /// One head's influence on one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Influence {
-    /// Lower end of the 95% bootstrap interval of the mean influence over pairs; absent for too few of them.
+    /// Lower end of the 95% bootstrap interval of the mean influence over pairs; absent if there are too few.
     pub ci_low: Option<f64>,
     /// Upper end of that interval.
     pub ci_high: Option<f64>,
-    /// Two-sided sign-flip p-value of no influence.
+    /// Two-sided sign-flip p-value for no influence.
     pub p_value: f64,
     /// Benjamini–Hochberg q-value over the heads of the same list and model.
     pub q_value: f64,
-    /// Mean influence over mean (clean − corrupted); absent where both runs agree.
+    /// Mean influence over mean (clean − corrupted); absent if both runs agree.
     pub normalised: Option<f64>,
     /// Lower end of its 95% bootstrap interval.
     pub normalised_ci_low: Option<f64>,
@@ -71,7 +72,7 @@ pub struct Influence {
     pub corrupted_logit_diff_mean: f64,
     /// Pairs drawn: the sum of `weights`.
     pub n_pairs: u64,
-    /// Prompts left out for want of a corrupted twin of equal length.
+    /// Prompts left out because their corrupted version differs in length.
     pub n_left_out: u64,
     /// How often each pair was drawn, in the order of the influences.
     pub weights: Vec<u32>,
@@ -84,7 +85,7 @@ pub struct TaskInfluence {
     pub mean: f64,
     /// Influence on each pair.
     pub influences: Vec<f32>,
-    /// Δ on the prompts that heads were picked on.
+    /// Δ on the discovery prompts.
     pub delta: f64,
     /// Intervals and tests.
     pub figures: Influence,
@@ -107,24 +108,24 @@ pub struct CausalResult {
     pub layer: u32,
     /// Head within its block, from 0.
     pub head: u32,
-    /// What it does on each task.
+    /// Its influence on each task.
     pub tasks: [TaskInfluence; 2],
     /// |Δ_a| + |Δ_b|.
     pub strength: f64,
-    /// Place among the hero heads of its model and category, from 0; absent for heads that are not hero heads.
+    /// Rank among the hero heads of its model and category, from 0; absent for other heads.
     pub rank: Option<usize>,
     /// The stream that was patched: `v`, `z`, `q`, `k` or `pattern`.
     pub stream: String,
     /// How intervals and p-values were made.
     pub resampling: Resampling,
-    /// Anything the reader should know.
+    /// Remarks for the reader.
     pub note: String,
     /// What was measured, and by which program.
     pub origin: Origin,
 }
 
 impl CausalResult {
-    /// What the head does on one of the tasks.
+    /// The head's influence on one of the tasks.
     #[must_use]
     pub fn on(&self, side: Side) -> &TaskInfluence {
         &self.tasks[side as usize]
@@ -136,17 +137,17 @@ impl CausalResult {
 pub struct TracedHead {
     /// The head with its category.
     pub head: ClassifiedHead,
-    /// Place among the hero heads of its category, for heroes.
+    /// Rank among the hero heads of its category, for hero heads.
     pub rank: Option<usize>,
 }
 
 /// Means, intervals and tests of all traced heads of one model, in their order.
 ///
-/// `traces` hold the influences of `heads` on each task of `contrast`, in that order; `notes` are kept with each head, beside
-/// what the traces themselves call for.
+/// `traces` hold the influences of `heads` on each task of `contrast`, in that order; `notes` are stored with each head, in
+/// addition to remarks about the traces themselves.
 ///
 /// # Errors
-/// When the arrays of a trace do not fit each other, hold numbers that are not finite, or no pairs.
+/// If the arrays of a trace are inconsistent or not finite, or there are no pairs.
 pub fn summarise(
     contrast: &Contrast,
     origin: &Origin,
@@ -260,7 +261,10 @@ impl TaskTrace {
             Err(AnalysisError::inconsistent(what, problem, fix))
         };
         if n == 0 {
-            return fault("no prompt has a corrupted twin of equal length".into(), "use --protocol standard");
+            return fault(
+                "no prompt has a corrupted version of equal length".into(),
+                "use --protocol standard",
+            );
         }
         let fits = self.clean.len() == n
             && self.corrupted.len() == n
@@ -280,7 +284,7 @@ impl TaskTrace {
     }
 }
 
-/// What a reader should know of these traces, if anything.
+/// Remarks about these traces, if anything.
 fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
     let caution = origin.caution().map(str::to_owned);
     let mut notes: Vec<String> = notes.iter().cloned().chain(caution).collect();
@@ -294,7 +298,7 @@ fn note(origin: &Origin, traces: [&TaskTrace; 2], notes: &[String]) -> String {
         }
         if trace.n_left_out > 0 {
             notes.push(format!(
-                "left out for want of a corrupted twin of equal length: {} of {}",
+                "left out because their corrupted version differs in length: {} of {}",
                 counted(trace.n_left_out, "prompt", "prompts"),
                 trace.task
             ));

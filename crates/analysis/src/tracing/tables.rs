@@ -52,7 +52,7 @@ pub fn summary_table(contrast: &Contrast, name: &str, results: &[CausalResult]) 
     Origin::columns(table, results.iter().map(|r| &r.origin))
 }
 
-/// How strength in ablation goes with influence in tracing, over the traced heads of one model.
+/// Correlation between strength in ablation and influence in tracing, over the traced heads of one model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfluenceCorrelation {
     /// Family.
@@ -72,9 +72,9 @@ pub struct InfluenceCorrelation {
 }
 
 /// For each model and task: `strength_and_size`, the correlation of |Δ_a| + |Δ_b| with |influence|, and
-/// `delta_and_influence`, that of the task's own Δ with influence, which is negative where heads that hurt when taken
-/// away restore when patched in. Over hero heads, which were picked for their strength, correlations are weaker than over
-/// all heads.
+/// `delta_and_influence`, that of the task's own Δ with influence, which is negative if heads whose ablation hurts
+/// restore the answer when patched in. Over hero heads, which were selected for their strength, correlations are weaker
+/// than over all heads.
 #[must_use]
 pub fn correlations(results: &[CausalResult]) -> Vec<InfluenceCorrelation> {
     let mut rows = Vec::new();
@@ -110,7 +110,7 @@ pub fn correlations(results: &[CausalResult]) -> Vec<InfluenceCorrelation> {
     rows
 }
 
-/// The table of [`correlations`]; `heads` says over which: `hero` or `all`.
+/// The table of [`correlations`]; `heads` is `hero` or `all`.
 #[must_use]
 pub fn correlation_table(
     contrast: &Contrast,

@@ -1,4 +1,4 @@
-//! Transfer by raw index: is the head with the same layer and number strong in the target as well?
+//! Transfer by index: is the head with the same layer and index also strong in the target?
 
 use std::collections::HashMap;
 
@@ -23,27 +23,26 @@ pub struct IndexedHead {
     pub base_abs_delta: f64,
     /// |Δ| in the target, if it has that head and measured it.
     pub target_abs_delta: Option<f64>,
-    /// Place among all measured heads of the target by |Δ|, from 0.
+    /// Rank among all measured heads of the target by |Δ|, from 0.
     pub target_rank: Option<usize>,
     /// (rank + 1) / measured heads.
     pub target_frac_rank: Option<f64>,
-    /// The target has no head with that layer and number.
+    /// Whether the target has no head with that layer and index.
     pub missing: bool,
 }
 
-/// All base heads of one pair, and whether their ranks beat chance.
+/// All base heads of one pair, and whether their ranks are better than chance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct IndexTransfer {
     /// The base heads, strongest first.
     pub heads: Vec<IndexedHead>,
-    /// Mean fractional rank of those that the target has; small means strong.
+    /// Mean fractional rank of the heads that exist in the target; small means strong.
     pub mean_frac_rank: Option<f64>,
     /// Its expectation if heads were placed at random.
     pub chance_frac_rank: Option<f64>,
-    /// One-sided p-value: placing the heads anywhere in the target gives a mean rank as low.
+    /// One-sided p-value: how often placing the heads anywhere in the target gives a mean rank as low.
     pub p_value: Option<f64>,
-    /// The same when heads stay in their layer, so that only the head number is at random: tells a shared index from a
-    /// shared depth.
+    /// The same for random placement within each head's layer, which separates a shared index from a shared depth.
     pub p_value_within_layer: Option<f64>,
 }
 
@@ -96,7 +95,7 @@ pub(super) fn follow(
     }
 }
 
-/// Places of the target's heads by |Δ|.
+/// Ranks of the target's heads by |Δ|.
 struct Ranks {
     n: usize,
     of: HashMap<(u32, u32), usize>,

@@ -1,5 +1,5 @@
-//! Transfer by what heads do: each base head gets the counterpart in the target that is most like it in relative depth
-//! and in its effects on both tasks, no counterpart twice, the total difference being smallest.
+//! Transfer by function: each base head is matched with a different target head that is similar in relative depth and
+//! in its effects on both tasks, such that the total cost is minimal.
 
 use super::PairTransfer;
 use crate::contrast::{Contrast, Side};
@@ -9,7 +9,7 @@ use crate::stats::assignment::assign;
 use crate::stats::resampling::sample_without_replacement;
 use crate::table::Table;
 
-/// Shuffles of the target's depths behind each p-value: each is an assignment of its own.
+/// Shuffles of the target's depths behind each p-value; each needs its own assignment.
 const N_PERMUTATIONS: usize = 199;
 
 /// A base head and its counterpart.
@@ -35,8 +35,8 @@ pub struct ProfileTransfer {
     pub mean_cost: Option<f64>,
     /// Mean cost when the target's depths are shuffled among its heads.
     pub chance_cost: Option<f64>,
-    /// One-sided p-value: shuffled depths allow matches as cheap. Small means that heads with the same effects also lie
-    /// at the same depth.
+    /// One-sided p-value: how often shuffled depths allow matches of as low a cost. Small means that heads with the
+    /// same effects are also at the same depth.
     pub p_value: Option<f64>,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn match_heads(
         let shuffled: Vec<Profile> =
             of_target.iter().zip(order).map(|(p, from)| [of_target[from][0], p[1], p[2]]).collect();
         let cost = cheapest(&of_base, &shuffled).map_or(f64::INFINITY, |c| c.1);
-        // Costs are exact to the solver's step only.
+        // Costs are only exact to the solver's step.
         as_cheap += usize::from(cost <= mean_cost + 1e-9);
         total += cost;
     }

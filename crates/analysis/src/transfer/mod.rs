@@ -1,5 +1,5 @@
-//! Do heads carry over from one model to another? By raw index, as the published study asks, with a test against
-//! chance ([`by_index`]), and by what heads do and how deep they lie ([`by_profile`]).
+//! Do heads carry over from one model to another? By index, as in the published study, with a test against
+//! chance ([`by_index`]), and by function and depth ([`by_profile`]).
 
 pub mod by_index;
 pub mod by_profile;
@@ -16,9 +16,9 @@ use crate::joint::{HeadRow, JointTable, ModelHeads};
 use crate::stats::benjamini_hochberg;
 use crate::table::Table;
 
-/// What the published pair's table of tests is called.
+/// Name of the published pair's table of tests.
 pub const TRANSFER_TESTS: &str = "transfer_tests";
-/// How many of the base model's heads are followed into the target.
+/// Number of the base model's heads that are looked up in the target.
 pub const BASE_HEADS: usize = 20;
 
 /// Everything on the transfer of one task's heads between one pair of models.
@@ -30,14 +30,14 @@ pub struct PairTransfer {
     pub pair: ModelPair,
     /// Each base head at the same layer and head number of the target.
     pub by_index: by_index::IndexTransfer,
-    /// Each base head at its best counterpart in the target.
+    /// Each base head at its match in the target.
     pub by_profile: by_profile::ProfileTransfer,
 }
 
-/// Follows the strongest heads of each task through every pair, tasks in order, then pairs.
+/// Transfers the strongest heads of each task for every pair, ordered by task, then pair.
 ///
 /// # Errors
-/// When `pairs` names a model that is not in the table.
+/// If `pairs` names a model that is not in the table.
 pub fn transfers(joint: &JointTable, classified: &Classified, pairs: &Pairs) -> Result<Vec<PairTransfer>> {
     let pairs = pairs.resolve(joint)?;
     let work: Vec<(Side, &ModelPair)> =
@@ -57,7 +57,8 @@ pub fn transfers(joint: &JointTable, classified: &Classified, pairs: &Pairs) -> 
         .collect())
 }
 
-/// The [`BASE_HEADS`] strongest heads by |Δ| on one of the tasks among those that work on it, strongest first.
+/// The [`BASE_HEADS`] strongest heads by |Δ| on one of the tasks among those that contribute to it, strongest
+/// first.
 fn base_heads<'a>(
     base: &'a ModelHeads,
     classified: &Classified,
@@ -76,7 +77,7 @@ fn base_heads<'a>(
     heads
 }
 
-/// |Δ| of a head, 0 where it was not measured.
+/// |Δ| of a head, 0 if it was not measured.
 fn size(head: &HeadRow, side: Side) -> f64 {
     head.effect(side).delta.map_or(0.0, f64::abs)
 }

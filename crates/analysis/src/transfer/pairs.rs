@@ -3,13 +3,13 @@
 use crate::error::{AnalysisError, Result};
 use crate::joint::{JointTable, ModelHeads};
 
-/// Which pairs of models to follow heads through.
+/// Which pairs of models to compare.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Pairs {
-    /// Each model to the next size of its family, and each two families at their nearest sizes.
+    /// Each model with the next size of its family, and each pair of families at their nearest sizes.
     #[default]
     Neighbours,
-    /// Every model to every other.
+    /// Every model with every other.
     All,
     /// Base and target by name.
     Named(Vec<(String, String)>),
@@ -18,19 +18,19 @@ pub enum Pairs {
 /// A base model and a target, as positions in [`JointTable::models`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPair {
-    /// Where heads are picked.
+    /// The model in which heads are selected.
     pub base: usize,
-    /// Where they are looked for.
+    /// The model in which they are looked up.
     pub target: usize,
     /// `next_size`, `nearest_size` (of another family) or `chosen`.
     pub relation: &'static str,
 }
 
 impl Pairs {
-    /// The choice that a command line makes: nothing, `all`, or `base:target` for each pair.
+    /// Parses the command-line option: nothing, `all`, or `base:target` for each pair.
     ///
     /// # Errors
-    /// When a word is neither.
+    /// If a word is neither.
     pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Self> {
         match words {
             [] => Ok(Self::Neighbours),
@@ -54,10 +54,10 @@ impl Pairs {
         }
     }
 
-    /// Checks that named pairs are of two different ones of these models, before there is a table of them.
+    /// Checks that named pairs consist of two different ones of these models, before there is a table.
     ///
     /// # Errors
-    /// When a named model is not among them, or paired with itself.
+    /// If a named model is not among them, or is paired with itself.
     pub fn check(&self, models: &[String]) -> Result<()> {
         let Self::Named(names) = self else { return Ok(()) };
         let models: Vec<&str> = models.iter().map(String::as_str).collect();
@@ -67,7 +67,7 @@ impl Pairs {
     /// The pairs among the models of a table, in the study's order.
     ///
     /// # Errors
-    /// When a named model is not in the table, or paired with itself.
+    /// If a named model is not in the table, or is paired with itself.
     pub fn resolve(&self, joint: &JointTable) -> Result<Vec<ModelPair>> {
         match self {
             Self::Neighbours => Ok(neighbours(&joint.models)),
@@ -91,7 +91,7 @@ impl Pairs {
     }
 }
 
-/// Where two models stand among `models`.
+/// The indices of two models in `models`.
 fn named(models: &[&str], base: &str, target: &str) -> Result<(usize, usize)> {
     let fault = |problem| Err(AnalysisError::Option { option: "--pairs", problem });
     if base == target {
@@ -131,9 +131,9 @@ fn neighbours(models: &[ModelHeads]) -> Vec<ModelPair> {
     pairs
 }
 
-/// The models of two families whose sizes have the ratio nearest to 1; of equally near ones the smallest.
+/// The models of two families with the size ratio nearest to 1; ties go to the smallest.
 fn nearest_sizes(a: &[ModelHeads], b: &[ModelHeads]) -> Option<(usize, usize)> {
-    // Sizes where both families have them all, else numbers of heads, which every table has.
+    // Sizes if both families have all of them, else numbers of heads, which every table has.
     let known = a.iter().chain(b).all(|m| m.info.params_m.is_some());
     let size = |m: &ModelHeads| m.info.params_m.filter(|_| known).unwrap_or(m.heads.len() as f64);
     let distance = |i: usize, j: usize| (size(&a[i]) / size(&b[j])).ln().abs();

@@ -32,11 +32,7 @@ impl DeviceArgs {
             display.note(&format!("models run on {} ({})", compute.device(), compute.kind()));
         }
         if self.device == DeviceChoice::Auto && *compute.device() == Device::Cpu {
-            for card in device::devices().0 {
-                if let Some(why) = card.why_not {
-                    display.note(&format!("{} is not used: {why}", card.word));
-                }
-            }
+            device::unused_cards().iter().for_each(|line| display.note(line));
         }
         Ok(compute)
     }

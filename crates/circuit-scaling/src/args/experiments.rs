@@ -1,4 +1,4 @@
-//! Experiments on a study's scanned models: options of `trace`, `attend` and `ablate`.
+//! Options of `trace`, `attend` and `ablate`: experiments on a study's scanned models.
 
 use clap::Args;
 use cs_circuits::prompts::Reference;
@@ -11,7 +11,7 @@ use super::tables::{ContrastArgs, StudyArgs};
 use crate::complete;
 use crate::effort::{EffortArgs, SetArgs};
 
-/// A study whose scanned models are experimented on.
+/// The study and models of an experiment.
 #[derive(Debug, Args, Clone)]
 pub struct ExperimentArgs {
     /// The study's folder
@@ -23,10 +23,10 @@ pub struct ExperimentArgs {
     /// Threshold of the categories, in logits: a head counts for a task if |Δ| is at least this
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold, allow_negative_numbers = true)]
     pub tau: f64,
-    /// Models; by default all that the study scanned, from where they were scanned
+    /// Models; by default all models that the study scanned, from their original location
     #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
-    /// Working memory beside the weights, such as 512M or 2G
+    /// Working memory in addition to the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
     /// What models run on
@@ -60,7 +60,7 @@ pub struct AttendArgs {
     /// Which study
     #[command(flatten)]
     pub experiment: ExperimentArgs,
-    /// Hero heads per model and category that are printed; every head is written
+    /// Hero heads to print per model and category; results are written for every head
     #[arg(long, value_name = "K", value_parser = at_least_one, default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
 }
@@ -74,11 +74,12 @@ pub struct AblateArgs {
     /// What replaces an ablated head's output: zero, mean or resample; by default as in the study's scans
     #[arg(long, value_name = "A")]
     pub ablation: Option<Ablation>,
-    /// Whether the constant part of a head's value stays (folded) or goes (in-head); by default as in the scans
+    /// Whether the constant part of a head's value is kept (folded) or removed (in-head); by default as in the
+    /// scans
     #[arg(long, value_name = "V")]
     pub value_bias: Option<ValueBias>,
-    /// Where mean and resample ablation take values from: abc or same; by default as in the scans, or abc where they ablated
-    /// to zero
+    /// Source of values for mean and resample ablation: abc or same; by default as in the scans, or abc for scans with zero
+    /// ablation
     #[arg(long, value_name = "R")]
     pub reference: Option<Reference>,
     /// Resamples

@@ -1,4 +1,4 @@
-//! What is measured, and how: options of `run`, `plan` and `scan`.
+//! Options of `run`, `plan` and `scan`: what is measured, and how.
 
 use std::path::PathBuf;
 
@@ -19,18 +19,17 @@ use crate::handle::ModelHandle;
 /// What is measured, and how.
 #[derive(Debug, Args, Clone)]
 pub struct MeasureArgs {
-    /// Models: shipped miniatures' names, folders with checkpoints, published models' names or Hugging Face ids, separated by
-    /// commas
+    /// Models, separated by commas: names of bundled miniatures, checkpoint folders, names of published models or Hugging
+    /// Face ids
     #[arg(long, value_name = "M", value_delimiter = ',', add = complete::models())]
     pub models: Vec<String>,
-    /// Branch, tag or commit of the models that come from the Hugging Face Hub; one model's own is NAME@REV
+    /// Branch, tag or commit of the models from the Hugging Face Hub; for a single model, write NAME@REV
     #[arg(long, value_name = "REV")]
     pub revision: Option<String>,
     /// Prompts, random sets and resamples
     #[command(flatten)]
     pub effort: EffortArgs,
-    /// Prompts per task, both splits together; by default what effort and protocol say, and all of a file of prompts that has
-    /// fewer
+    /// Prompts per task, over both splits; by default set by effort and protocol, or all prompts of a smaller file
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub prompts: Option<usize>,
     /// Seed of every random draw
@@ -39,22 +38,23 @@ pub struct MeasureArgs {
     /// `standard`: many templates, two splits, one-token names; `published`: the published study's prompts
     #[arg(long, default_value = "standard", value_parser = one_of::<Protocol>(["standard", "published"]))]
     pub protocol: Protocol,
-    /// What only held-out prompts have: pairs of names, or whole templates too, so that heads are judged on other wordings
+    /// What is unique to held-out prompts: pairs of names, or templates as well, so that heads are evaluated on other
+    /// wordings
     #[arg(long, value_name = "WHAT", default_value = "pairs", value_parser = one_of::<HoldOut>(["pairs", "templates"]))]
     pub hold_out: HoldOut,
     /// What replaces an ablated head's output: zero, mean or resample
     #[arg(long, default_value = "zero", value_parser = one_of::<Ablation>(["zero", "mean", "resample"]))]
     pub ablation: Ablation,
-    /// Whether the constant part of a head's value stays when it is zeroed (folded: a HookedTransformer, or a TransformerLens 4
-    /// bridge after enable_compatibility_mode()) or goes with it (in-head: a hook on a Hugging Face module, or a bridge as it
-    /// comes)
+    /// Whether zeroing a head keeps the constant part of its value (folded: as in a HookedTransformer, or a TransformerLens 4
+    /// bridge after enable_compatibility_mode()) or removes it too (in-head: as with a hook on a Hugging Face module, or a
+    /// bridge by default)
     #[arg(long, default_value = "folded", value_parser = one_of::<ValueBias>(["folded", "in-head"]))]
     pub value_bias: ValueBias,
-    /// Where mean and resample ablation take values from: `abc`, prompts of the same template with three different names, or
+    /// Source of values for mean and resample ablation: `abc`, prompts of the same template with three different names, or
     /// `same`, other prompts of the task
     #[arg(long, value_name = "R", default_value = "abc", value_parser = one_of::<Reference>(["abc", "same"]))]
     pub reference: Reference,
-    /// Working memory beside the weights, such as 512M or 2G
+    /// Working memory in addition to the weights, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: usize,
     /// What models run on
@@ -63,10 +63,10 @@ pub struct MeasureArgs {
 }
 
 impl MeasureArgs {
-    /// The models' names in tables, before anything is downloaded; from now on each name says its revision itself.
+    /// The models' names in tables, before anything is downloaded; afterwards each name includes its revision.
     ///
     /// # Errors
-    /// A name that means nothing, a folder without a model, or two models of one name.
+    /// An unknown name, a folder without a model, or two models with the same name.
     pub fn name_models(&mut self) -> Result<Vec<String>, CliError> {
         self.models = downloads::with_revision(&self.models, self.revision.as_deref());
         ModelHandle::names(&self.models)
@@ -82,7 +82,7 @@ impl MeasureArgs {
         }
     }
 
-    /// What decides which prompts are drawn.
+    /// The options for drawing prompts.
     pub fn prompt_options(&self) -> PromptOptions {
         PromptOptions {
             protocol: self.protocol,
@@ -97,7 +97,7 @@ impl MeasureArgs {
 /// Options of `scan`.
 #[derive(Debug, Args)]
 pub struct ScanArgs {
-    /// Where results go
+    /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
     /// What is measured
@@ -106,7 +106,7 @@ pub struct ScanArgs {
     /// Task: a built-in one (see `circuit-scaling task`), a TOML file of templates, or a CSV or JSONL file of prompts
     #[arg(long, value_name = "TASK", add = complete::tasks())]
     pub task: String,
-    /// Scan these heads only, such as L9H6,L9H9; the scan file says so, and tables, which need every head, refuse it
+    /// Scan only these heads, such as L9H6,L9H9; tables, which need every head, reject such a scan
     #[arg(long, value_name = "HEADS", value_delimiter = ',')]
     pub heads: Vec<HeadId>,
 }
@@ -114,7 +114,7 @@ pub struct ScanArgs {
 /// Options of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// What would be run
+    /// The run to plan
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -122,8 +122,8 @@ pub struct PlanArgs {
 /// Options of `run`.
 #[derive(Debug, Args, Clone)]
 pub struct RunArgs {
-    /// A study's choices: models, tasks, prompts, seed, tau, stages. What the command line states itself wins; each run
-    /// writes such a file into its folder
+    /// The settings of a study: models, tasks, prompts, seed, tau, stages. Options on the command line take precedence;
+    /// each run writes such a file into its folder
     #[arg(long, value_name = "study.toml")]
     pub study: Option<PathBuf>,
     /// The folder for the results, and how tables are made
@@ -136,16 +136,16 @@ pub struct RunArgs {
     /// commas
     #[arg(long, value_name = "TASKS", value_delimiter = ',', add = complete::tasks(), default_values_t = ["ioi".to_owned(), "anti-repeat".to_owned()])]
     pub tasks: Vec<String>,
-    /// Random sets that sets of hero heads are compared with
+    /// Random sets for comparison with hero sets
     #[command(flatten)]
     pub sets: SetArgs,
-    /// Stages to do, separated by commas; by default all
+    /// Stages to run, separated by commas; by default all
     #[arg(long, value_name = "STAGES", value_delimiter = ',', value_enum)]
     pub stages: Vec<Stage>,
 }
 
 impl RunArgs {
-    /// The stages to do, in order.
+    /// The stages to run, in order.
     pub fn stages(&self) -> Vec<Stage> {
         let is_chosen = |stage: &Stage| self.stages.is_empty() || self.stages.contains(stage);
         Stage::ALL.into_iter().filter(is_chosen).collect()
@@ -159,22 +159,22 @@ pub enum Stage {
     Scan,
     /// Join the scans and make all tables
     Tables,
-    /// Read where every head attends at the last token
+    /// Measure where every head attends at the last token
     Attend,
-    /// Patch hero heads from clean into corrupted prompts
+    /// Patch hero heads from clean into corrupted runs
     Trace,
-    /// Ablate sets of hero heads against random sets
+    /// Ablate sets of hero heads and random sets
     Ablate,
     /// Draw the figures
     Figures,
     /// Write the notes
     Notes,
-    /// Write the page with everything on it
+    /// Write the page that shows everything
     Report,
 }
 
 impl Stage {
-    /// Whether it runs models on what the scans found.
+    /// Whether it runs models on the heads found by the scans.
     pub fn runs_experiments(self) -> bool {
         matches!(self, Self::Attend | Self::Trace | Self::Ablate)
     }

@@ -1,5 +1,5 @@
-//! The command line's grammar: the program and its subcommands here, the options of each group of subcommands in a file of
-//! their own.
+//! The command line's grammar: the program and its subcommands here, the options of each group of subcommands in its own
+//! file.
 
 mod device;
 mod experiments;
@@ -22,8 +22,8 @@ pub use tools::{CompletionsArgs, Example, ManArgs, ModelArgs, PredictArgs, Table
 /// Default folder of a study.
 pub const DEFAULT_OUT: &str = "circuit-scaling-study";
 
-/// What every attention head of a transformer does on a task, whether two tasks use the same heads, and how that changes across
-/// model families and sizes.
+/// Measures what every attention head of a transformer does on a task, whether two tasks use the same heads, and how that
+/// changes across model families and sizes.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -41,10 +41,10 @@ pub struct Cli {
     /// Print results only, no progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Print progress as JSON, one object a line, on standard error
+    /// Print progress as JSON to standard error, one object per line
     #[arg(long, global = true, conflicts_with = "quiet")]
     pub json_progress: bool,
-    /// Say more about each step
+    /// Print more about each step
     #[arg(long, short, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
 }
@@ -52,10 +52,11 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// The whole study: scans of every head, tables, attention, causal tracing, ablated sets, figures, notes, report.html
+    /// Run the whole study: scans of every head, tables, attention, causal tracing, set ablation, figures, notes,
+    /// report.html
     ///
-    /// A run that was stopped, however it was stopped, goes on where it was when it is started again, and nothing is done
-    /// again whose inputs have not changed.
+    /// An interrupted run resumes where it was when started again, and steps whose inputs have not changed are not
+    /// repeated.
     #[command(
         after_help = "Examples:\n  circuit-scaling run\n  circuit-scaling run --models mini-gpt2-s,./my-gpt2 --prompts 200\n  circuit-scaling run --study my-study/study.toml --out repeated"
     )]
@@ -68,7 +69,7 @@ pub enum Command {
     /// Join the scans of two tasks into one table
     #[command(after_help = "Examples:\n  circuit-scaling joint\n  circuit-scaling joint --out my-study")]
     Joint(TableArgs),
-    /// Classify every head of the joint table: works on one of two tasks only, shared, or weak
+    /// Classify every head of the joint table: specific to one task, shared, or weak
     #[command(
         after_help = "Examples:\n  circuit-scaling classify\n  circuit-scaling classify --tau 0.1 --out my-study"
     )]
@@ -83,17 +84,17 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling heroes\n  circuit-scaling heroes --top-k 10 --out my-study"
     )]
     Heroes(TableArgs),
-    /// Patch hero heads from clean into corrupted prompts: how much of the answer each brings back
+    /// Patch hero heads from clean into corrupted runs: how much of the answer each restores
     #[command(
         after_help = "Examples:\n  circuit-scaling trace\n  circuit-scaling trace --all-heads --stream z --out my-study"
     )]
     Trace(TraceArgs),
-    /// Say where every head attends at the last token, from which the answer is read
+    /// Show where every head attends at the last token, from which the answer is read
     #[command(
         after_help = "Examples:\n  circuit-scaling attend\n  circuit-scaling attend --models mini-gpt2-l --top-k 5 --out my-study"
     )]
     Attend(AttendArgs),
-    /// Ablate sets of hero heads together, against random sets; test whether the tasks dissociate
+    /// Ablate sets of hero heads and compare them with random sets; test whether the tasks dissociate
     #[command(
         after_help = "Examples:\n  circuit-scaling ablate\n  circuit-scaling ablate --ablation mean --random-sets 1000"
     )]
@@ -103,12 +104,12 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling correlate\n  circuit-scaling correlate --out my-study"
     )]
     Correlate(TableArgs),
-    /// Follow each model's strongest heads into other models
+    /// Look up each model's strongest heads in other models
     #[command(
         after_help = "Examples:\n  circuit-scaling transfer\n  circuit-scaling transfer --pairs all --out my-study\n  circuit-scaling transfer --pairs mini-gpt2-m:mini-gpt2-l,mini-gpt2-l:mini-opt-l"
     )]
     Transfer(TableArgs),
-    /// Make every table from a joint table alone, of this program or of the published study, and audit it
+    /// Make every table from a joint table alone, from this program or the published study, and audit it
     #[command(
         after_help = "Examples:\n  circuit-scaling analyze joint_ioi_anti_repeat_all.csv --out audit\n  circuit-scaling analyze joint.csv --pairs gpt2:gpt2-medium,gpt2:opt-125m"
     )]
@@ -119,17 +120,19 @@ pub enum Command {
     )]
     Compare(CompareArgs),
     /// Draw every figure of the study
-    #[command(after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf")]
+    #[command(
+        after_help = "Examples:\n  circuit-scaling plot\n  circuit-scaling plot --out my-study --pdf\n  circuit-scaling plot --only phase_space_all_heads --width 120mm --no-caption --out my-study"
+    )]
     Plot(PlotArgs),
-    /// Write what the numbers say, in words: an outline of a paper's results, the main findings, a card per hero head
+    /// Write the findings in words: an outline of a paper's results, the main findings, a card per hero head
     #[command(
         after_help = "Examples:\n  circuit-scaling notes\n  circuit-scaling notes --tau 0.1 --out my-study"
     )]
     Notes(TableArgs),
-    /// Make report.html: the whole study on one page to look at, which needs no network
+    /// Make report.html: the whole study on one self-contained page
     #[command(after_help = "Examples:\n  circuit-scaling report\n  circuit-scaling report --out my-study")]
     Report(TableArgs),
-    /// Show what a model is: spec, heads, parameters, hash, memory
+    /// Describe a model: spec, heads, parameters, hash, memory
     #[command(
         after_help = "Examples:\n  circuit-scaling inspect mini-gpt2-l\n  circuit-scaling inspect ./my-gpt2"
     )]
@@ -139,25 +142,24 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling predict mini-gpt2-l \"When John and Mary went to the store, John gave a gift to\"\n  circuit-scaling predict ./my-gpt2 \"Alice met Bob. Alice talked to\" --top 3"
     )]
     Predict(PredictArgs),
-    /// Say what a run will cost, stage by stage: operations, memory, and time from a short calibration
+    /// Estimate the cost of a run, stage by stage: operations, memory, and time from a short calibration
     #[command(
         after_help = "Examples:\n  circuit-scaling plan\n  circuit-scaling plan --models ./my-gpt2 --effort thorough\n  circuit-scaling plan --models ./my-gpt2 --prompts 1000 --stages scan"
     )]
     Plan(PlanArgs),
-    /// Cut a study into parts of equal cost, for many machines: prompts are drawn once, and parts/plan.json says what each part does
+    /// Divide a study into parts of equal cost, for many machines: draws the prompts once and writes parts/plan.json
     #[command(
         after_help = "Examples:\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --out my-study\n  circuit-scaling parts --study study.toml --parts 64 --out my-study\n  circuit-scaling parts --models gpt2,pythia-160m --parts 16 --dry-run"
     )]
     Parts(PartsArgs),
-    /// Do a part of a study that was cut with `parts`, on any machine that has its folder
+    /// Run a part of a study that was divided with `parts`, on any machine that has its folder
     ///
-    /// A part that was stopped, however it was stopped, goes on where it was when it is started again. On SIGTERM it keeps what it
-    /// found and ends with exit code 99.
+    /// An interrupted part resumes where it was when started again. On SIGTERM it saves its results so far and exits with code 99.
     #[command(
         after_help = "Examples:\n  circuit-scaling part 3 --out my-study\n  circuit-scaling part 5-9,12 --out my-study       # one after the other\n  circuit-scaling part --out my-study              # in an array job of SLURM, PBS, Grid Engine or Kubernetes"
     )]
     Part(PartArgs),
-    /// Join the parts of a study: after the first wave cut the second, after the second go on with every later stage
+    /// Join the parts of a study: after the first wave plan the second, after the second run every later stage
     #[command(after_help = "Example:\n  circuit-scaling gather --out my-study")]
     Gather(GatherArgs),
     /// Write SLURM job scripts for a study in parts, and submit them
@@ -165,26 +167,26 @@ pub enum Command {
         after_help = "Examples:\n  circuit-scaling slurm --models gpt2,pythia-160m --parts 16 --out my-study --dry-run\n  circuit-scaling slurm --study study.toml --parts 64 --cpus 32 --sbatch \"--partition=long --account=me\" --out my-study"
     )]
     Slurm(SlurmArgs),
-    /// Say how far the parts of a study are: done, running, failed, time left
+    /// Show the state of a study's parts: done, running, failed, time left
     #[command(after_help = "Example:\n  circuit-scaling status --out my-study")]
     Status(StatusArgs),
     /// Say what models can run on here, and why a graphics card is not used
     #[command(after_help = "Example:\n  circuit-scaling devices")]
     Devices,
-    /// List the models that can be named
+    /// List the models that have a name
     #[command(after_help = "Example:\n  circuit-scaling models")]
     Models,
-    /// Print a script with which a shell completes this program's commands and options
+    /// Print a shell completion script for this program's commands and options
     #[command(
         after_help = "Examples:\n  circuit-scaling completions bash > ~/.local/share/bash-completion/completions/circuit-scaling\n  circuit-scaling completions fish > ~/.config/fish/completions/circuit-scaling.fish\n  circuit-scaling completions zsh > ~/.zfunc/_circuit-scaling    # a folder in $fpath"
     )]
     Completions(CompletionsArgs),
-    /// List the built-in tasks, print one, or print example files to begin with
+    /// List the built-in tasks, print one, or print example files
     #[command(
         after_help = "Examples:\n  circuit-scaling task\n  circuit-scaling task ioi > my-task.toml\n  circuit-scaling task --example csv > prompts.csv\n  circuit-scaling scan --task prompts.csv --models ./my-gpt2"
     )]
     Task(TaskArgs),
-    /// Say what the tables of a study hold and what their columns mean
+    /// Explain the tables of a study and their columns
     #[command(after_help = "Examples:\n  circuit-scaling tables\n  circuit-scaling tables head_effects")]
     Tables(TablesArgs),
     /// Print the manual page, or write one for each subcommand

@@ -1,10 +1,10 @@
-//! What values of options may be, refused where they stand on the command line or in `study.toml`.
+//! Parsers of option values, on the command line and in `study.toml`.
 
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-/// The largest seed: what TOML's integers, and so `study.toml`, can hold.
+/// The largest seed: the maximum of TOML's integers, and so of `study.toml`.
 pub const MAX_SEED: u64 = i64::MAX as u64;
 
 /// One of these words; help and shell completion list them.
@@ -27,7 +27,7 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "give a whole number of at least 1".into())
 }
 
-/// A number of parts that schedulers take.
+/// A number of parts that schedulers accept.
 pub fn n_parts(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()

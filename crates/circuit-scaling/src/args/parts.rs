@@ -1,4 +1,4 @@
-//! Studies in parts: options of `parts`, `part`, `gather`, `slurm` and `status`.
+//! Options of `parts`, `part`, `gather`, `slurm` and `status`: studies in parts.
 
 use clap::Args;
 
@@ -12,10 +12,10 @@ pub struct PartsArgs {
     /// The study
     #[command(flatten)]
     pub run: RunArgs,
-    /// How many parts
+    /// Number of parts
     #[arg(long, value_name = "N", value_parser = n_parts)]
     pub parts: usize,
-    /// Say what the parts would cost and how many machines they can keep busy, and write nothing
+    /// Show what the parts would cost and how many machines they can keep busy, without writing anything
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -23,13 +23,13 @@ pub struct PartsArgs {
 /// Options of `part`.
 #[derive(Debug, Args)]
 pub struct PartArgs {
-    /// Which part, from 1, or which ones: 3, or 2-5,9; by default the index of the array job that this is
+    /// Which part or parts, from 1: 3, or 2-5,9; by default the index of this array job
     #[arg(value_name = "PART")]
     pub part: Option<String>,
     /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
-    /// Working memory beside the weights, such as 512M or 2G; by default as the plan says
+    /// Working memory in addition to the weights, such as 512M or 2G; by default as in the plan
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<usize>,
 }
@@ -40,7 +40,7 @@ pub struct GatherArgs {
     /// The study's folder
     #[command(flatten)]
     pub study: StudyArgs,
-    /// Working memory beside the weights, such as 512M or 2G; by default as the plan says
+    /// Working memory in addition to the weights, such as 512M or 2G; by default as in the plan
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<usize>,
 }
@@ -51,16 +51,16 @@ pub struct SlurmArgs {
     /// The study
     #[command(flatten)]
     pub run: RunArgs,
-    /// How many parts: tasks of the job array
+    /// Number of parts, which are the tasks of the job array
     #[arg(long, value_name = "N", value_parser = n_parts)]
     pub parts: usize,
-    /// Cores of each task
+    /// Cores per task
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub cpus: u32,
-    /// Further options for sbatch, such as "--partition=long --account=me"; may be given again
+    /// Further options for sbatch, such as "--partition=long --account=me"; may be given several times
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
     pub sbatch: Vec<String>,
-    /// Write the scripts and print them and how they would be submitted, but submit nothing
+    /// Write and print the scripts and the commands that would submit them, without submitting
     #[arg(long)]
     pub dry_run: bool,
 }

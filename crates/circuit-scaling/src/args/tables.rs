@@ -1,4 +1,4 @@
-//! A study's folder, and how tables and figures are made of what lies in it.
+//! Options for a study's folder, and for the tables and figures made from it.
 
 use std::path::PathBuf;
 
@@ -21,8 +21,8 @@ pub struct StudyArgs {
 /// Which tasks of a study are compared with each other.
 #[derive(Debug, Args, Clone, Default)]
 pub struct ContrastArgs {
-    /// Pairs of tasks to compare, separated by commas; by default ioi:anti-repeat where the study has both, else every pair of
-    /// up to four tasks
+    /// Pairs of tasks to compare, separated by commas; by default ioi:anti-repeat if the study has both, else every pair of up
+    /// to four tasks
     #[arg(long, value_name = "A:B", value_delimiter = ',')]
     pub contrast: Vec<String>,
 }
@@ -42,14 +42,14 @@ pub struct TableArgs {
     /// Hero heads per model and category
     #[arg(long, value_name = "K", value_parser = at_least_one, default_value_t = cs_analysis::categories::DEFAULT_TOP_K)]
     pub top_k: usize,
-    /// Models to follow heads between: `all`, or BASE:TARGET pairs separated by commas; by default each model to the next
-    /// size of its family, and each two families at their nearest sizes
+    /// Models for transfer: `all`, or BASE:TARGET pairs separated by commas; by default each model with the next size of
+    /// its family, and each pair of families at their nearest sizes
     #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
     pub pairs: Vec<String>,
 }
 
 impl TableArgs {
-    /// The choices that tables depend on.
+    /// The options that tables depend on.
     ///
     /// # Errors
     /// `--pairs` that are not `all` or `BASE:TARGET`.
@@ -69,7 +69,7 @@ pub struct AnalyzeArgs {
     /// The folder for the tables, and how they are made
     #[command(flatten)]
     pub tables: TableArgs,
-    /// Refuse a table of more rows
+    /// Reject a table with more rows
     #[arg(long, value_name = "N", default_value_t = cs_analysis::joint::MAX_ROWS)]
     pub max_rows: usize,
 }
@@ -79,7 +79,7 @@ pub struct AnalyzeArgs {
 pub struct CompareArgs {
     /// A joint table, or the folder of a study or of `analyze`
     pub a: PathBuf,
-    /// Another one of the same models
+    /// Another one for the same models
     pub b: PathBuf,
     /// Tasks to compare the studies on
     #[command(flatten)]
@@ -87,30 +87,30 @@ pub struct CompareArgs {
     /// Threshold of the categories, in logits
     #[arg(long, default_value_t = cs_analysis::categories::DEFAULT_TAU, value_parser = threshold, allow_negative_numbers = true)]
     pub tau: f64,
-    /// Where tables go
+    /// Folder for the tables
     #[arg(long, value_name = "DIR", default_value = "circuit-scaling-comparison")]
     pub out: PathBuf,
 }
 
-/// Options of `plot`.
+/// Options of `plot`. With a width, a title, colours or no caption, figures are drawn into `paper/figs/styled`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
     /// The study's folder, and how its heads are classified
     #[command(flatten)]
     pub tables: TableArgs,
-    /// Write each figure as PDF too, for LaTeX
+    /// Also write each figure as PDF, for LaTeX
     #[arg(long)]
     pub pdf: bool,
     /// Draw only these figures, named as in paper/figs without .png, separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Width of a figure, such as 85mm, 17cm or 3.3in
+    /// Width of a figure, such as 85mm, 17cm or 3.3in; figures with a style of their own go to paper/figs/styled
     #[arg(long, value_name = "WIDTH", default_value = "85mm", value_parser = figure_width)]
     pub width: f64,
-    /// A title in place of the figure's own, for one figure; "" for none
+    /// Title that replaces the figure's own, for a single figure; "" for none
     #[arg(long, value_name = "TEXT", requires = "only")]
     pub title: Option<String>,
-    /// Leave the caption out, for a document that has its own
+    /// Omit the caption, for a document that has its own
     #[arg(long)]
     pub no_caption: bool,
     /// Colours of categories, tasks and families, separated by commas: ioi_only=#0072b2,shared=#888888,gpt2=#000000

@@ -1,10 +1,11 @@
-//! Everything that needs no study: options of `inspect`, `predict`, `task`, `completions` and `man`.
+//! Options of commands that need no study: `inspect`, `predict`, `task`, `completions`, `tables` and `man`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+use super::device::DeviceArgs;
 use super::parsers::at_least_one;
 use crate::complete;
 
@@ -19,8 +20,8 @@ pub struct CompletionsArgs {
 /// Options of `tables`.
 #[derive(Debug, Args)]
 pub struct TablesArgs {
-    /// This table only, by the name of its file without `.csv`; by default all
-    #[arg(value_name = "TABLE")]
+    /// Only this table, by its file name without `.csv`; by default all
+    #[arg(value_name = "TABLE", add = complete::tables())]
     pub name: Option<String>,
 }
 
@@ -36,7 +37,7 @@ pub struct ManArgs {
 #[derive(Debug, Args)]
 pub struct TaskArgs {
     /// Print the file of this built-in task
-    #[arg(value_name = "TASK", conflicts_with = "example")]
+    #[arg(value_name = "TASK", conflicts_with = "example", add = complete::built_in_tasks())]
     pub name: Option<String>,
     /// Print an example file: `names` (templates of two people), `template` (templates of any words), `csv` (prompts), or all of
     /// them
@@ -60,7 +61,8 @@ pub enum Example {
 /// A model by name.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// A shipped miniature's name, a folder with a checkpoint, a published model's name, or a Hugging Face id
+    /// The name of a bundled miniature, a checkpoint folder, a published model's name, or a Hugging Face id
+    #[arg(add = complete::models())]
     pub model: String,
     /// Branch, tag or commit on the Hugging Face Hub; by default main
     #[arg(long, value_name = "REV")]
@@ -70,7 +72,8 @@ pub struct ModelArgs {
 /// Options of `predict`.
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// A shipped miniature's name, a folder with a checkpoint, a published model's name, or a Hugging Face id
+    /// The name of a bundled miniature, a checkpoint folder, a published model's name, or a Hugging Face id
+    #[arg(add = complete::models())]
     pub model: String,
     /// The text to continue
     pub prompt: String,
@@ -80,4 +83,7 @@ pub struct PredictArgs {
     /// How many tokens to show
     #[arg(long, short = 'k', value_parser = at_least_one, default_value_t = 10)]
     pub top: usize,
+    /// What the model runs on
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }

@@ -1,4 +1,4 @@
-//! `ablate`: sets of hero heads ablated together, against random sets.
+//! `ablate`: ablation of sets of hero heads, compared with random sets.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -38,13 +38,13 @@ use crate::study_folder::StudyFolder;
 pub struct AblateOptions {
     /// What replaces `z`; `None` for what the scan used.
     pub ablation: Option<Ablation>,
-    /// Where value biases count; `None` for what the scan used.
+    /// Treatment of value biases; `None` for what the scan used.
     pub value_bias: Option<ValueBias>,
-    /// Reference prompts; `None` for what the scan used, or the default where it used none.
+    /// Reference prompts; `None` for what the scan used, or the default if it used none.
     pub reference: Option<Reference>,
-    /// Random sets of each kind and size at most.
+    /// Maximum number of random sets of each kind and size.
     pub random_sets: usize,
-    /// Held-out prompts of each task that random sets are run on at most.
+    /// Maximum number of held-out prompts per task on which random sets are run.
     pub random_prompts: usize,
     /// Bootstrap resamples of the prompts.
     pub resamples: u32,
@@ -74,8 +74,8 @@ pub fn ablate(args: &AblateArgs, display: Display) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Ablates a contrast's sets of heads in those of these models that have them, but for those that the folder has already, and
-/// writes the tables of all models of the study whose sets are ablated; returns what they show.
+/// Ablates a contrast's sets of heads in these models, unless the folder already has the results, and writes the tables of
+/// all models of the study with ablated sets; returns a summary.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -92,7 +92,7 @@ pub fn ablate_models(
     for handle in handles.iter().filter(|handle| heads.of_model(&handle.name).is_some()) {
         own.push(ablate_model(folder, &layout, heads, handle, options, display)?);
     }
-    // Sets that were ablated in another way, or of other heads, do not belong into the same tables.
+    // Sets that were ablated with other options, or of other heads, do not belong in the same tables.
     let method = |file: &AblationFile| {
         let settings = &file.ablation.settings;
         let AblationSettings { ablation, value_bias, reference, tau, .. } = settings.clone();
@@ -120,8 +120,8 @@ pub fn ablate_models(
     write_tables(folder, contrast, files, display)
 }
 
-/// Ablates one model's sets and keeps the results in its own file; where that file is there already and was made from the
-/// same inputs, it is read instead.
+/// Ablates one model's sets and stores the results in its own file; if that file exists and was made from the same
+/// inputs, it is read instead.
 fn ablate_model(
     folder: &mut StudyFolder,
     layout: &Layout,
@@ -199,24 +199,24 @@ pub fn ablate_step(contrast: &Contrast, model: &str) -> String {
     if contrast.is_published() { format!("ablate {model}") } else { format!("ablate {contrast} {model}") }
 }
 
-/// The runs of one model's sets. What they give is kept as it comes, number after number, so that a run that was killed
-/// finds the first of them there and goes on with the others: which run follows which depends on their results alone.
+/// The runs of one model's sets. Results are saved in order as they arrive, so that after a kill the next run reads the
+/// first ones and continues with the rest: the order of runs depends only on their results.
 struct Runs<'a> {
     tested: &'a TestedModel<'a>,
     decoder: LazyDecoder<'a>,
-    /// What parts of the study found, if it was cut into parts.
+    /// The results of the study's parts, if it was divided into parts.
     measured: &'a Measured,
     scan: ScanOptions,
     display: Display,
     partial: Partial,
-    /// What all runs gave so far; see [`Runs::keep`].
+    /// Results of all runs so far; see [`Runs::keep`].
     known: Vec<f32>,
-    /// Where in `known` the next run's numbers begin.
+    /// The start of the next run's numbers in `known`.
     at: usize,
 }
 
 impl Runs<'_> {
-    /// Hero sets and lesions on all held-out prompts, then random sets on some of them for as long as they decide something.
+    /// Hero sets and lesions on all held-out prompts, then random sets on some of them until the tests are decided.
     fn all(
         &mut self,
         plan: &AblationPlan,
@@ -234,7 +234,7 @@ impl Runs<'_> {
         })?;
         let n_random = outcomes.each_ref().map(|o| o.random.iter().map(Vec::len).sum::<usize>());
         self.display.note(&format!(
-            "{:16} {}, and random ones: {} on {}, {} on {}, in {:.1} s",
+            "{:16} {} and as many random ones as each test needs, {} on {} and {} on {}, in {:.1} s",
             self.tested.handle.name,
             counted(plan.sets.len(), "set of heads", "sets of heads"),
             n_random[0],
@@ -259,7 +259,7 @@ impl Runs<'_> {
             return self.complete(found, task, places, sets);
         }
         let n_prompts = places.map_or(prompts.of_split(tested.split).count(), <[usize]>::len);
-        // The baseline is run again for a few prompts' worth of work: it is what everything else is compared with.
+        // The baseline, with which everything is compared, is run again, since it costs little.
         let todo = if self.is_known(sets.len(), n_prompts) { &[][..] } else { sets };
         let mut outcomes = self.ablate(task, places, todo)?;
         if todo.len() < sets.len() {
@@ -288,8 +288,8 @@ impl Runs<'_> {
         Ok(outcomes)
     }
 
-    /// The outcomes of sets of which parts of the study ran most: which random sets decide something is foreseen from the scans,
-    /// and those that were not foreseen are run here.
+    /// The outcomes of sets, most of which parts of the study have run: the random sets needed are predicted from the scans, and
+    /// those that were not predicted are run here.
     fn complete(
         &self,
         found: &Sets,
@@ -313,19 +313,20 @@ impl Runs<'_> {
         Ok(recalled(prompts, (self.tested.split, places), found.base.clone(), sets))
     }
 
-    /// Whether the next run, of so many sets, was made before.
+    /// Whether the results of the next run, of this many sets, are known.
     fn is_known(&self, n_sets: usize, n_prompts: usize) -> bool {
         self.at + 3 * n_sets * n_prompts <= self.known.len()
     }
 
-    /// The next run's outcomes, which are known.
+    /// The known outcomes of the next run.
     fn recall(&mut self, n_sets: usize, n_prompts: usize) -> Vec<Outcome> {
         let numbers = &self.known[self.at..];
         self.at += 3 * n_sets * n_prompts;
         numbers.chunks_exact(3 * n_prompts).take(n_sets).map(Outcome::from_numbers).collect()
     }
 
-    /// Adds a run's outcomes to what is known: of each set, the mean differences, logit differences, and 1 or 0 for correct.
+    /// Adds a run's outcomes to the known results: of each set, the mean differences, logit differences, and 1 or 0 for
+    /// correct.
     fn keep(&mut self, outcomes: &[Outcome]) {
         self.known.truncate(self.at);
         self.known.extend(outcomes.iter().flat_map(Outcome::numbers));
@@ -334,7 +335,7 @@ impl Runs<'_> {
     }
 }
 
-/// Writes the tables of all models, and says what they show.
+/// Writes the tables of all models, and returns a summary.
 fn write_tables(
     folder: &mut StudyFolder,
     contrast: &Contrast,

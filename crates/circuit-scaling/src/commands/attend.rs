@@ -1,4 +1,4 @@
-//! `attend`: where every head attends at the last token, from which the answer is read, and which roles heads play.
+//! `attend`: where every head attends at the last token, from which the answer is read, and the roles of heads.
 
 use std::fmt::Write;
 
@@ -32,8 +32,8 @@ pub fn attend(args: &AttendArgs, display: Display) -> Result<String, CliError> {
     Ok(text + &roles::describe(&roles, args.experiment.tau) + &where_it_is(&folder.layout, &files))
 }
 
-/// Reads the attention of every head of these models on all tasks that they were scanned on, but for those that the folder has
-/// already, and writes the table of all models of the study whose attention is known; returns these.
+/// Reads the attention of every head of these models on all tasks on which they were scanned, unless the folder already has
+/// it, and writes the table of all models of the study with attention results; returns these.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -56,8 +56,8 @@ pub fn attend_models(
     Ok(files)
 }
 
-/// Reads one model's attention and keeps it in its own file; where that file is there already and was made from the same
-/// inputs, it is read instead.
+/// Reads one model's attention and stores it in its own file; if that file exists and was made from the same inputs, it
+/// is read instead.
 fn attend_model(
     folder: &mut StudyFolder,
     tested: &TestedModel,
@@ -85,7 +85,7 @@ fn attend_model(
         let bar = display.bar("attend", name, &prompts.task, n_heads as u64, "heads");
         let options = cs_engine::Options { memory };
         let mut observe = |done, total| {
-            // Attention is read too fast to be worth stopping.
+            // Reading attention is too quick to be worth interrupting.
             let _ = bar.advance(done, total);
         };
         let set = &tested.sets[task];
@@ -136,13 +136,13 @@ fn describe(heads: &StudyHeads, files: &[AttentionFile]) -> String {
     text
 }
 
-/// What the numbers are, and where the rest of them lies.
+/// An explanation of the numbers, and where to find all of them.
 fn where_it_is(layout: &Layout, files: &[AttentionFile]) -> String {
     let mut text = String::new();
     if let Some(file) = files.first() {
         let _ = writeln!(
             text,
-            "Mean attention at the last token over the {} prompts, heaviest first: what the token is (results say more).",
+            "Mean attention at the last token over the {} prompts, in descending order, by role of the token (the result files have more).",
             file.origin.split.as_str()
         );
     }
@@ -152,7 +152,7 @@ fn where_it_is(layout: &Layout, files: &[AttentionFile]) -> String {
     text
 }
 
-/// The roles that get most.
+/// The roles with the most attention.
 fn heaviest(head: &HeadAttention) -> String {
     let roles = head.by_weight();
     let words = roles.iter().take(SHOWN).map(|(role, weight)| format!("{} {weight:.2}", role.name()));

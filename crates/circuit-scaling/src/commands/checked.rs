@@ -10,15 +10,15 @@ use crate::error::CliError;
 use crate::study_file::StudyFile;
 use crate::study_folder::StudyFolder;
 
-/// Options of `run` that fit each other, and what they name.
+/// Consistent options of `run`, with what they refer to.
 pub struct CheckedRun {
-    /// The options; models say their revisions.
+    /// The options; model names include their revisions.
     pub args: RunArgs,
-    /// The stages to do, in order.
+    /// The stages to run, in order.
     pub stages: Vec<Stage>,
     /// The tasks.
     pub tasks: Vec<Task>,
-    /// Pairs of them that are compared.
+    /// The pairs of tasks to compare.
     pub contrasts: Vec<Contrast>,
 }
 
@@ -26,7 +26,7 @@ impl CheckedRun {
     /// Checks the options of a run.
     ///
     /// # Errors
-    /// Options that do not fit each other, tasks that cannot be read, names that mean no model, a path that cannot be a folder.
+    /// Inconsistent options, tasks that cannot be read, unknown model names, or a path that cannot be a folder.
     pub fn new(mut args: RunArgs) -> Result<Self, CliError> {
         let stages = args.stages();
         let options = args.tables.options()?;
@@ -42,16 +42,16 @@ impl CheckedRun {
         let out = &args.tables.study.out;
         StudyFolder::check(out)?;
         let mut models = args.measure.name_models()?;
-        // Heads can be followed into models that the folder has already.
+        // `--pairs` may name models that are already in the folder.
         models.extend(models_in(&Layout::new(out)));
         options.pairs.check(&models)?;
         Ok(Self { args, stages, tasks, contrasts })
     }
 
-    /// The same for options of which `study.toml` may say some; `is_given` tells which stand on the command line.
+    /// The same for options that `study.toml` may set; `is_given` says which are given on the command line.
     ///
     /// # Errors
-    /// As [`Self::new`]; a study's file that says what no option may be.
+    /// As [`Self::new`]; an invalid value in a study's file.
     pub fn filled(args: &RunArgs, is_given: impl Fn(&str) -> bool) -> Result<Self, CliError> {
         let mut args = args.clone();
         if let Some(path) = args.study.clone() {
@@ -61,13 +61,13 @@ impl CheckedRun {
     }
 }
 
-/// Models that were scanned in a folder, as far as it can be read.
+/// The scanned models in a folder, as far as it can be read.
 fn models_in(layout: &Layout) -> Vec<String> {
     let tasks = scanned_tasks(layout).unwrap_or_default();
     tasks.iter().flat_map(|task| scanned_models(layout, task).unwrap_or_default()).collect()
 }
 
-/// Refuses files of prompts that cannot be traced.
+/// Rejects files of prompts that cannot be traced.
 fn require_corrupted(tasks: &[Task]) -> Result<(), CliError> {
     let has_none = |task: &&Task| match task {
         Task::Rows(file) => file.rows.iter().all(|row| row.corrupted.is_empty()),

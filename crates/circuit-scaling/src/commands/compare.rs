@@ -16,12 +16,13 @@ use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Compares two joint tables or studies; writes the comparison's tables and figure and prints its key figures.
+/// Compares two joint tables or studies; writes the comparison's tables and figure, and returns its key
+/// numbers.
 pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError> {
     StudyFolder::check(&args.out)?;
     let read = |path: &Path| -> Result<Vec<JointTable>, CliError> {
         let layout = Layout::new(path);
-        // What `analyze` wrote has a joint table and no scans.
+        // The output of `analyze` has a joint table but no scans.
         let of_analyze = joint_table_in(&layout);
         let table = match (path.is_dir(), &of_analyze) {
             (true, Some(table)) if !layout.results().is_dir() => table,
@@ -35,7 +36,7 @@ pub fn compare(args: &CompareArgs, display: Display) -> Result<String, CliError>
         Ok(vec![import(table, MAX_ROWS)?.into_table(table)?])
     };
     let (a, b) = (read(&args.a)?, read(&args.b)?);
-    // Of studies with several contrasts, the first that both have.
+    // For studies with several contrasts, the first one in common.
     let same = a.iter().find_map(|a| Some((a, b.iter().find(|b| b.contrast == a.contrast)?)));
     let Some((a, b)) = same.or_else(|| a.first().zip(b.first())) else {
         return Err(CliError::NoScans { folder: args.a.clone() });
@@ -96,7 +97,7 @@ fn describe(comparison: &Comparison) -> String {
             };
             let _ = writeln!(
                 text,
-                "{:16} the two sides are different weights: sha-256 {}… and {}…",
+                "{:16} the two tables have different weights: sha-256 {}… and {}…",
                 model.info.model,
                 hash(0),
                 hash(1)

@@ -1,4 +1,4 @@
-//! What each stage of a run that runs a model will cost, before it is started.
+//! Cost estimates for the stages of a run that run models.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,9 +30,9 @@ use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
 use crate::handle::ModelHandle;
 
-/// Time for the calibration of a `plan`, all models together.
+/// Calibration time of a `plan`, for all models together.
 pub const CALIBRATION: Duration = Duration::from_secs(2);
-/// Hero heads of three categories are traced, as far as a model has them.
+/// Number of categories whose hero heads are traced.
 const TRACED_CATEGORIES: usize = 3;
 
 /// Hero sets, and each task's rounds of random sets.
@@ -83,9 +83,9 @@ pub fn time(costs: &mut [StageCost], handles: &[ModelHandle], calibration: Durat
 
 /// The costs of every stage of a run that runs a model, stage by stage.
 ///
-/// Hero heads are known once a study has its scans: where the folder of `args` has those of all models, stages that need them
-/// are counted as they will be run, random sets with them as long as the sums of their heads' effects leave a question
-/// open. Without scans, hero heads are taken to be spread over the model, and to differ from random ones at every size.
+/// Hero heads are known once a study has its scans: if the folder of `args` has those of all models, stages that need them
+/// are counted as they will be run, with as many random sets as the sums of their heads' effects require. Without scans, hero
+/// heads are assumed to be spread over the model, and to differ from random ones at every size.
 ///
 /// # Errors
 /// Prompts that a model cannot read, or a run that does not fit into memory.
@@ -155,7 +155,7 @@ pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Result<Ve
     Ok(all)
 }
 
-/// Numbers resampled a second: of bootstrap means and sign flips together.
+/// Numbers resampled per second, by bootstrap means and sign flips together.
 fn resampling_rate(budget: Duration) -> f64 {
     let series = vec![(0..240).map(|i| f64::from(i * 37 % 101)).collect::<Vec<f64>>(); 8];
     let weights = vec![1; 240];
@@ -173,7 +173,7 @@ fn resampling_rate(budget: Duration) -> f64 {
 /// Branches, their work, and numbers resampled.
 type Work = (usize, Cost, f64);
 
-/// A contrast of a run, and its heads where the folder has their scans.
+/// A contrast of a run, with its heads if the folder has their scans.
 pub(super) struct Planned {
     pub contrast: Contrast,
     pub heads: Option<StudyHeads>,
@@ -199,7 +199,7 @@ impl Model<'_> {
         tasks.into_iter().filter_map(|task| self.tokenized.iter().find(|p| p.task == task))
     }
 
-    /// What a stage takes, if it runs the model.
+    /// The work of a stage, if it runs the model.
     fn cost(&self, stage: Stage, contrasts: &[Planned]) -> Result<Option<Work>, CliError> {
         let of_contrasts = |of: &dyn Fn(&Planned) -> Result<Work, CliError>| {
             contrasts.iter().try_fold((0, Cost::default(), 0.0), |(n, cost, resampled), planned| {
@@ -227,7 +227,7 @@ impl Model<'_> {
             let of_task = scan::cost(self.spec(), prompts, self.options)
                 .map_err(|source| CliError::Scan { model: self.handle.name.clone(), source })?;
             cost = cost.and(of_task);
-            // Δ takes a bootstrap and sign flips, direct effect and compensation a bootstrap each.
+            // Δ needs a bootstrap and sign flips; direct effect and compensation need a bootstrap each.
             resampled += 2.0 * (n_heads * prompts.prompts.len()) as f64 * self.resamples();
         }
         Ok((n_heads * self.tokenized.len(), cost, resampled))
@@ -243,7 +243,7 @@ impl Model<'_> {
         Ok((self.spec().n_heads_total(), cost, 0.0))
     }
 
-    /// The run on random tokens that role scores come from.
+    /// The run on random tokens for role scores.
     pub(super) fn random_tokens(&self) -> Result<Cost, CliError> {
         let random = repeated_tokens(self.handle, self.args.measure.seed)?;
         random.cost(self.spec(), self.options.engine).map_err(|source| self.attention_error(source))
@@ -272,7 +272,7 @@ impl Model<'_> {
         Ok((2 * heads.len(), cost, resampled))
     }
 
-    /// The heads that are traced, or as many.
+    /// The heads to trace, or placeholders for them.
     pub(super) fn traced_heads(&self, planned: &Planned) -> Vec<(u32, u32)> {
         match &planned.heads {
             Some(study) => {
@@ -283,7 +283,7 @@ impl Model<'_> {
         }
     }
 
-    /// The sets that are ablated, as far as can be foreseen.
+    /// The sets to ablate, as far as predictable.
     pub(super) fn sets(&self, planned: &Planned) -> PlannedSets {
         self.planned_sets(planned).unwrap_or_else(|| self.expected_sets())
     }
@@ -309,7 +309,7 @@ impl Model<'_> {
         Ok((n_sets, cost, resampled))
     }
 
-    /// The prompts that random sets are run on, among those of a split.
+    /// The prompts on which random sets are run, among those of a split.
     pub(super) fn places(&self, prompts: &TokenizedPrompts, split: Split) -> Vec<usize> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
         subsample(prompts, split, n, self.options)
@@ -324,8 +324,8 @@ impl Model<'_> {
         HeadId::all(spec.n_layers as u32, spec.n_heads as u32).map(|id| (id.layer, id.head)).collect()
     }
 
-    /// Hero sets, and each task's rounds of random sets, as the scans let expect them: a set is taken to do what its heads do
-    /// one by one.
+    /// Hero sets, and each task's rounds of random sets, as predicted from the scans: the effect of a set is assumed to be
+    /// the sum of its heads' effects.
     fn planned_sets(&self, planned: &Planned) -> Option<PlannedSets> {
         let heads = planned.heads.as_ref()?.of_model(&self.handle.name)?;
         let read = |task| PerPromptScan::read(&self.layout.per_prompt(task, &self.handle.name)).ok();
@@ -369,8 +369,8 @@ impl Model<'_> {
         Some((plan.sets, rounds))
     }
 
-    /// The same without scans: a hero set of each size and selection (one head is one of all and of its category), spread
-    /// over the model, and all random sets of each size.
+    /// The same without scans: a hero set of each size and selection (a single head counts for both all and its
+    /// category), spread over the model, and all random sets of each size.
     fn expected_sets(&self) -> (Vec<HeadSet>, [Vec<Vec<HeadSet>>; 2]) {
         let all = self.all_heads();
         let sizes = set_sizes(all.len());
@@ -394,13 +394,13 @@ impl Model<'_> {
     }
 }
 
-/// `n` heads at equal distances, or all.
+/// `n` evenly spaced heads, or all.
 fn spread(all: &[(u32, u32)], n: usize) -> Vec<(u32, u32)> {
     let n = n.min(all.len());
     (0..n).map(|i| all[i * all.len() / n]).collect()
 }
 
-/// Sets that do what their heads do one by one.
+/// Sets whose effects are the sums of their heads' effects.
 struct Sums {
     heads: Vec<Vec<f64>>,
     base: Vec<f64>,
@@ -409,7 +409,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// On some prompts of a split; `None` where the scan is of others.
+    /// On some prompts of a split; `None` if the scan is of other prompts.
     fn new(scan: &PerPromptScan, split: Split, places: Vec<usize>) -> Option<Self> {
         let prompts = scan.prompts_of(split);
         let differences = scan.differences(split);

@@ -1,4 +1,4 @@
-//! `devices`: what models can run on here.
+//! `devices`: the devices available on this machine.
 
 use std::fmt::Write;
 

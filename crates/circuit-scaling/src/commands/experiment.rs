@@ -1,4 +1,4 @@
-//! What experiments on a study's hero heads have in common: its scans, its models, and the prompts they were asked.
+//! The shared setup of experiments on a study's hero heads: its scans, models and prompts.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::scan_meta::COMMIT;
 
-/// The heads of a study's models in one contrast, as its scans have them.
+/// The heads of a study's models in one contrast, from its scans.
 pub struct StudyHeads {
     /// Every head's category.
     pub classified: Classified,
@@ -33,7 +33,7 @@ pub struct StudyHeads {
 }
 
 impl StudyHeads {
-    /// Classes the heads of a joint table.
+    /// Classifies the heads of a joint table.
     ///
     /// # Errors
     /// A threshold of 0 or less.
@@ -48,12 +48,12 @@ impl StudyHeads {
         &self.classified.contrast
     }
 
-    /// What is said of the contrast, under its name where it is one of several.
+    /// A text about the contrast, with its name as title if it is one of several.
     pub fn titled(&self, all: &[Self], text: &str) -> String {
         if all.len() > 1 { format!("{}\n{text}", self.contrast()) } else { text.to_owned() }
     }
 
-    /// The heads of a model that is among them.
+    /// The heads of a model, if it is included.
     pub fn of_model(&self, model: &str) -> Option<&ClassifiedModel> {
         self.classified.models.iter().find(|m| m.info.model == model)
     }
@@ -61,7 +61,7 @@ impl StudyHeads {
 
 /// A study to experiment on.
 pub struct OpenStudy {
-    /// What its scans found.
+    /// The effects in its scans.
     pub effects: HeadEffects,
     /// Its heads in each contrast.
     pub contrasts: Vec<StudyHeads>,
@@ -70,11 +70,11 @@ pub struct OpenStudy {
 }
 
 impl OpenStudy {
-    /// The study in a folder, and the models to experiment on: the ones named, else all that were scanned. Models of the Hub are
-    /// downloaded if need be.
+    /// The study in a folder, and the models to experiment on: the named ones, else all that were scanned. Hub models are
+    /// downloaded if necessary.
     ///
     /// # Errors
-    /// A folder without scans; a model that was not scanned, is no longer where it was, or cannot be had.
+    /// A folder without scans; a model that was not scanned, has moved, or cannot be loaded.
     pub fn open(args: &ExperimentArgs, top_k: usize, display: Display) -> Result<Self, CliError> {
         let compute = args.device.choose(display)?;
         let layout = Layout::new(&args.study.out);
@@ -82,7 +82,7 @@ impl OpenStudy {
         let heads = |contrast: &Contrast| StudyHeads::new(&scans.joint(contrast, args.tau)?, args.tau, top_k);
         let contrasts = contrasts.iter().map(heads).collect::<Result<Vec<_>, CliError>>()?;
         let mut effects = scans.effects()?;
-        // Of a study that contrasts tasks, the models that have any.
+        // In a study with contrasts, only the models that are in one.
         let is_contrasted = |model: &str| contrasts.iter().any(|heads| heads.of_model(model).is_some());
         effects.models.retain(|m| contrasts.is_empty() || is_contrasted(&m.info.model));
         let models = &effects.models;
@@ -107,7 +107,7 @@ impl OpenStudy {
         Ok(Self { effects, contrasts, handles })
     }
 
-    /// The contrasts, of which there must be one.
+    /// The contrasts, of which there must be at least one.
     ///
     /// # Errors
     /// A study of one task.
@@ -120,7 +120,7 @@ impl OpenStudy {
     }
 }
 
-/// The model that a scan was made of, from the place it was scanned from (a model of the Hub: at that commit), else by its name.
+/// The model of a scan, from its original location (for a Hub model, at the same commit), else by its name.
 fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<ModelHandle, CliError> {
     let model = scanned.info.model.as_str();
     let moved = |from: &str| CliError::ModelMoved { model: model.to_owned(), from: from.to_owned() };
@@ -131,7 +131,7 @@ fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<M
         let then = format!("{from}@{commit}");
         downloads::fetch(std::slice::from_ref(&then), display)?;
         let mut handle = ModelHandle::open(&then, display)?;
-        // Its name has the commit; the study's has what the user called it.
+        // Its name includes the commit; the study uses the name given by the user.
         if split_revision(&handle.name).0 == split_revision(model).0 {
             handle.name = model.to_owned();
             return Ok(handle);
@@ -147,11 +147,11 @@ fn reopen(layout: &Layout, scanned: &ModelEffects, display: Display) -> Result<M
     Err(moved(&from))
 }
 
-/// What `measure` finds for the models at hand, on all tasks that they were scanned on, and what `read` finds in the folder for
-/// the study's others, in the study's order.
+/// The results of `measure` for the given models, on all tasks on which they were scanned, and of `read` for the study's other
+/// models, in the study's order.
 ///
 /// # Errors
-/// A model that was not scanned, and whatever `measure` and `read` say.
+/// A model that was not scanned, and the errors of `measure` and `read`.
 pub fn of_each_model<T>(
     (layout, effects, handles): (&Layout, &HeadEffects, &[ModelHandle]),
     mut measure: impl FnMut(&TestedModel<'_>) -> Result<T, CliError>,
@@ -170,28 +170,29 @@ pub fn of_each_model<T>(
     Ok(found)
 }
 
-/// A model with its scans on some tasks, and the prompts that it was asked.
+/// A model with its scans on some tasks, and their prompts.
 pub struct TestedModel<'a> {
     /// The study's folder.
     pub layout: Layout,
     /// The model.
     pub handle: &'a ModelHandle,
-    /// What the study knows of it.
+    /// The study's information about it.
     info: &'a ModelInfo,
     /// Logit differences per prompt on each task.
     pub scans: Vec<PerPromptScan>,
     /// Prompts of each task.
     pub prompts: Vec<TokenizedPrompts>,
-    /// The same as the study recorded them.
+    /// The same as recorded by the study.
     pub sets: Vec<PromptSet>,
-    /// The split that heads are judged on.
+    /// The split used to evaluate heads.
     pub split: Split,
-    /// Hashes that results carry.
+    /// Hashes to store in results.
     provenance: Map<String, Value>,
 }
 
 impl<'a> TestedModel<'a> {
-    /// Reads a scanned model's side files and prompts on these tasks, of which there must be one.
+    /// Reads a scanned model's per-prompt files and prompts on these tasks, of which there must be at least
+    /// one.
     ///
     /// # Errors
     /// A model that was not scanned, or with other weights or another tokenizer than now; files that cannot be read.
@@ -233,7 +234,7 @@ impl<'a> TestedModel<'a> {
     /// The same for the tasks of a contrast, with the model's heads in it.
     ///
     /// # Errors
-    /// As [`TestedModel::new`].
+    /// See [`TestedModel::new`].
     pub fn in_contrast(
         layout: &Layout,
         heads: &'a StudyHeads,
@@ -246,7 +247,7 @@ impl<'a> TestedModel<'a> {
         Ok((Self::new(layout, &model.info, &tasks, handle)?, model))
     }
 
-    /// Where the results of an experiment on heads that were classed at `tau` come from; `options` are the experiment's own.
+    /// The origin of an experiment's results on heads classified at `tau`; `options` are the experiment's own.
     pub fn origin(&self, tau: f64, options: impl IntoIterator<Item = (&'static str, Value)>) -> Origin {
         let mut origin = self.origin_without_heads();
         let all = &mut origin.provenance.options;
@@ -255,7 +256,7 @@ impl<'a> TestedModel<'a> {
         origin
     }
 
-    /// The same for what does not depend on which heads are heroes.
+    /// The same for results that do not depend on hero heads.
     pub fn origin_without_heads(&self) -> Origin {
         let provenance = Provenance {
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -304,7 +305,7 @@ impl RecordedPrompts {
         let folder = prompts_folder(layout);
         let recorded = PromptSet::load(&PromptSet::path(&folder, task))?;
         let options = recorded.options();
-        // Checks that the tokenizer is still the one that the prompts were resolved for.
+        // Checks that the tokenizer is still the one for which the prompts were resolved.
         let set = PromptSet::load_or_resolve(&folder, &recorded.task, &options, &[handle as &dyn Tokenize])?;
         Ok(Self { tokenized: set.tokenize(handle)?, set })
     }

@@ -1,4 +1,4 @@
-//! `inspect`: what a model is.
+//! `inspect`: describes a model.
 
 use std::fmt::Write;
 
@@ -53,7 +53,7 @@ pub fn inspect(args: &ModelArgs, display: Display) -> Result<String, CliError> {
     line("attention scale", by_layer(&spec.attn_scale));
     let windows: Vec<String> =
         spec.windows.iter().map(|w| w.map_or("all".into(), |w| format!("{w} tokens"))).collect();
-    line("a query sees", by_layer(&windows));
+    line("a query attends to", by_layer(&windows));
     let or_none = |x: Option<f32>| x.map_or("none".to_owned(), |x| x.to_string());
     line("soft cap of scores", or_none(spec.attn_softcap));
     line("soft cap of logits", or_none(spec.logit_softcap));
@@ -89,7 +89,7 @@ fn positions(spec: &ModelSpec) -> String {
     }
 }
 
-/// The base of rotary frequencies, and what was done to them.
+/// The base of the rotary frequencies, and their scaling.
 fn frequencies_of(set: &RotaryFrequencies) -> String {
     let scaling = match &set.scaling {
         RotaryScaling::None => String::new(),
@@ -153,7 +153,7 @@ fn biases(has: &Parameters) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// One value where all layers agree, else all of them.
+/// One value if all layers agree, else all of them.
 fn by_layer<T: PartialEq + ToString>(values: &[T]) -> String {
     match values {
         [first, rest @ ..] if rest.iter().all(|v| v == first) => first.to_string(),

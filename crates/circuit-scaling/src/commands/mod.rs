@@ -1,4 +1,4 @@
-//! One module a subcommand (or a few that belong together). Each returns what goes to standard output.
+//! One module per subcommand (or a few that belong together). Each returns the text for standard output.
 
 pub mod ablate;
 pub mod attend;

@@ -1,4 +1,4 @@
-//! `models`: what can be named.
+//! `models`: the models that have a name.
 
 use std::fmt::Write;
 
@@ -6,9 +6,9 @@ use cs_model::families::FAMILIES;
 
 use crate::miniatures::MINIATURES;
 
-/// Lists the shipped miniatures and the published models.
+/// Lists the bundled miniatures and the published models.
 pub fn models() -> String {
-    let mut text = String::from("Shipped miniatures (trained for this project, no download needed):\n");
+    let mut text = String::from("Bundled miniatures (trained for this project, no download needed):\n");
     for miniature in MINIATURES {
         let _ = writeln!(text, "  {:16} {}", miniature.name, miniature.family);
     }

@@ -1,4 +1,4 @@
-//! Where the files of a study are: what `run` says of them in the end, and what its later stages depend on.
+//! Paths of a study's files: for the final message of `run`, and as inputs of later stages.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::scan::NAME_OF_IOI_SCANS;
 use crate::args::Stage;
 use crate::digest::Digest256;
 
-/// A line for each thing that these stages leave.
+/// One line for each output of these stages.
 pub fn where_to_look(layout: &Layout, stages: &[Stage], tasks: &[Task]) -> String {
     let places = [
         (Stage::Report, "Open in a browser", layout.root().join(cs_report::html::FILE_NAME)),
@@ -30,7 +30,7 @@ pub fn where_to_look(layout: &Layout, stages: &[Stage], tasks: &[Task]) -> Strin
     text
 }
 
-/// What the stages before the presentation have written so far: each file's path and content.
+/// Path and hash of every file that the stages before the presentation have written so far.
 pub fn found(layout: &Layout, contrasts: &[Contrast]) -> Vec<(PathBuf, Option<Digest256>)> {
     let mut folders = vec![layout.tables(), layout.attention_folder()];
     for contrast in contrasts {

@@ -1,4 +1,4 @@
-//! `plan`: what a run will cost, before it is started.
+//! `plan`: estimates the cost of a run.
 
 use std::fmt::Write;
 
@@ -13,8 +13,8 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::Display;
 
-/// Prints operations, memory and expected time of each model and stage, and of all together. `is_given` tells which options
-/// stand on the command line.
+/// Prints operations, memory and expected time of each model and stage, and of all together. `is_given` says which options
+/// are given on the command line.
 pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
     let CheckedRun { args, tasks, .. } = CheckedRun::filled(&args.run, is_given)?;
     let compute = args.measure.device.planned()?;

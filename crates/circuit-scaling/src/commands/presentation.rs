@@ -1,4 +1,4 @@
-//! `plot`, `notes` and `report`: what people look at, from the numbers in a study's folder.
+//! `plot`, `notes` and `report`: figures, notes and the page, from the numbers in a study's folder.
 
 use cs_analysis::joint::MAX_ROWS;
 use cs_analysis::layout::Layout;
@@ -13,22 +13,29 @@ use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Draws every figure, or those that are asked for.
-pub fn plot(args: &PlotArgs, display: Display) -> Result<String, CliError> {
-    let (layout, study, extras) = open_study(&args.tables, display)?;
+/// Folder, among the figures, for those that `plot` drew in a custom style.
+pub const STYLED: &str = "styled";
+
+/// Draws every figure, or the requested ones. Figures in a custom style go to a folder of their own, which `run` leaves alone.
+pub fn plot(args: &PlotArgs, tables: &TableArgs, display: Display) -> Result<String, CliError> {
+    let (layout, study, extras) = open_study(tables, display)?;
     let style = Style {
         width_mm: args.width,
         title: args.title.clone(),
         caption: !args.no_caption,
         colors: chosen_colors(&study, &args.colours)?,
     };
+    let is_styled = style != Style::default();
+    let folder = |layout: &Layout| {
+        if is_styled { layout.figures().join(STYLED) } else { layout.figures() }
+    };
     let choice = Choice { only: args.only.clone(), style };
     let formats: &[Format] =
         if args.pdf { &[Format::Png, Format::Svg, Format::Pdf] } else { &[Format::Png, Format::Svg] };
     let mut text = String::new();
     StudyFolder::open(layout.root())?.add("plot", display, |desk| {
-        let drawn = draw_chosen(&study, &extras, &desk.figures(), formats, &choice)?;
-        text = drawn_text(&layout, &drawn);
+        let drawn = draw_chosen(&study, &extras, &folder(desk), formats, &choice)?;
+        text = drawn_text(&folder(&layout), &drawn);
         Ok(drawn.files)
     })?;
     Ok(text)
@@ -53,7 +60,7 @@ pub fn report(args: &TableArgs, display: Display) -> Result<String, CliError> {
     Ok(format!("Open {} in a browser\n", layout.root().join(cs_report::html::FILE_NAME).display()))
 }
 
-/// The study in a folder: from its scans, or from its joint table where there are none.
+/// The study in a folder, from its scans, or from its joint table if there are none.
 fn open_study(args: &TableArgs, display: Display) -> Result<(Layout, Study, Extras), CliError> {
     let layout = Layout::new(&args.study.out);
     let study = match (from_folder(args, display), joint_table_in(&layout)) {

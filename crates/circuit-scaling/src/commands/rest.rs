@@ -1,4 +1,4 @@
-//! What a study's folder holds beside what a run asks for. A run adds to the study in its folder: tables, figures, notes and page
+//! Results in a study's folder that a run did not ask for. A run adds to the study in its folder: tables, figures, notes and page
 //! cover everything that was scanned there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +16,10 @@ use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::study_file::StudyFile;
 
-/// The rest of a study, which a run leaves as it is.
+/// The rest of a study, which a run does not change.
 #[derive(Default)]
 pub struct Rest {
-    /// Tasks, and the models that were scanned on them: those that the run does not scan itself.
+    /// Tasks and their scanned models that the run does not scan itself.
     pub scanned: Vec<(String, Vec<String>)>,
     /// Contrasts that have tables.
     pub contrasts: Vec<Contrast>,
@@ -27,7 +27,7 @@ pub struct Rest {
     origins: Vec<(String, String)>,
 }
 
-/// What a run asks for.
+/// The scope of a run.
 pub struct Asked<'a> {
     /// Its tasks.
     pub tasks: &'a [String],
@@ -35,16 +35,17 @@ pub struct Asked<'a> {
     pub contrasts: &'a [Contrast],
     /// Its models.
     pub models: &'a [String],
-    /// How it scans; `None` where it does not scan.
+    /// How it scans; `None` if it does not.
     pub measure: Option<&'a MeasureArgs>,
 }
 
 impl Rest {
-    /// What lies in a folder beside what is asked for. Scans of some heads only take part in no table, which is said.
+    /// Reads what is in a folder apart from the scope of the run. Scans of only some heads are left out, with a
+    /// message.
     ///
     /// # Errors
-    /// Scans that cannot be read; scans of other models that were made in another way than this run's will be, which do not
-    /// belong into one table.
+    /// Scans that cannot be read; scans of other models that were made with other options than this run's, which do not
+    /// belong in the same tables.
     pub fn read(layout: &Layout, asked: &Asked<'_>, display: Display) -> Result<Self, CliError> {
         let mut rest = Self::default();
         if !layout.results().is_dir() {
@@ -83,7 +84,8 @@ impl Rest {
         self.contrasts.is_empty() && self.origins.is_empty()
     }
 
-    /// A run's choices with those of the rest of the study, as far as `study.toml` in `folder` or the scans tell them.
+    /// A run's settings combined with those of the rest of the study, as far as `study.toml` in `folder` or the scans
+    /// give them.
     pub fn added_to(&self, mut file: StudyFile, folder: &Path, asked: &Asked<'_>) -> StudyFile {
         if self.is_empty() {
             return file;
@@ -119,7 +121,7 @@ impl Rest {
     }
 }
 
-/// Contrasts of which the folder has tables, and scans to make them again.
+/// Contrasts for which the folder has tables, and the scans to make them again.
 fn earlier_contrasts(
     layout: &Layout,
     scanned: &[(String, Vec<String>)],
@@ -138,7 +140,7 @@ fn earlier_contrasts(
     found
 }
 
-/// Checks that a scan was made as this run makes its own.
+/// Checks that a scan was made with the same options as this run's.
 fn same_method(folder: &Path, meta: &ScanMeta, measure: &MeasureArgs) -> Result<(), CliError> {
     let options = measure.scan_options();
     let none = || "none".to_owned();

@@ -1,4 +1,4 @@
-//! The second half of `attend`: which roles heads play, by where they attend and what they say.
+//! The second half of `attend`: head roles, from attention and direct effects.
 
 use std::fmt::Write;
 
@@ -18,11 +18,11 @@ use crate::handle::ModelHandle;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Heads named for each role.
+/// Number of heads named for each role.
 const NAMED: usize = 5;
 
-/// Scores every head of these models for every role, on all tasks that they were scanned on, but for models that the folder has
-/// already, and writes the tables of all models of the study whose roles are known at a threshold `tau` of effects; returns these.
+/// Scores every head of these models for every role, on all tasks on which they were scanned, unless the folder already has the
+/// results, and writes the tables of all models of the study with role results, at a threshold `tau` for effects; returns these.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -45,8 +45,8 @@ pub fn score_models(
     Ok(files)
 }
 
-/// Scores one model's heads and keeps them in a file of their own; where that file is there already and was made from the same inputs, it
-/// is read instead.
+/// Scores one model's heads and stores the results in their own file; if that file exists and was made from the same inputs, it is read
+/// instead.
 fn score_model(
     folder: &mut StudyFolder,
     tested: &TestedModel,
@@ -106,7 +106,7 @@ pub fn measure_roles(
     Ok(RolesFile::new(origin, (tokens.sequences.len(), tokens.n_random), heads, tasks))
 }
 
-/// The random tokens that a model's heads are shown twice.
+/// The repeated random tokens for a model's heads.
 ///
 /// # Errors
 /// A model without a tokenizer.

@@ -1,4 +1,4 @@
-//! `scan`: every head of some models on one task.
+//! `scan`: scans every head of some models on one task.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ use crate::progress::Display;
 use crate::scan_meta::{COMMIT, scan_meta};
 use crate::study_folder::StudyFolder;
 
-/// Scans and lists each model's strongest heads.
+/// Scans models and lists their strongest heads.
 pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
     let task = Task::load(&args.task)?;
     let mut measure = args.measure.clone();
@@ -74,7 +74,7 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
 pub const NAME_OF_IOI_SCANS: &str = "Scans of IOI are called copy_suppression_logitdiff_scan_MODEL.json, as in the published study; copy suppression is what \
      anti-repeat measures.";
 
-/// Where prompts as they were run, and the study's record of them, lie.
+/// The folder of the prompts as run, and of the study's record of them.
 pub fn prompts_folder(layout: &Layout) -> PathBuf {
     layout.results().join("prompts")
 }
@@ -100,12 +100,12 @@ pub fn resolve(
     Ok(PromptSet::load_or_resolve(&folder, task, &options, &tokenizers)?)
 }
 
-/// Says what of a task takes no part.
+/// Reports what is left out of a task.
 pub fn note_left_out(task: &Task, prompts: &PromptSet, display: Display) {
     left_out(task, prompts).iter().for_each(|line| display.note(line));
 }
 
-/// Refuses prompts that cannot be ablated as asked before they are recorded, so that others can be asked for in the same folder.
+/// Rejects prompts that cannot be ablated as requested before they are recorded, so that others can be drawn in the same folder.
 ///
 /// # Errors
 /// Those of [`references::check_references`].
@@ -120,7 +120,7 @@ pub fn check_references(
     Ok(references::check_references(task, &measure.prompt_options(), tokenizers, measure.scan_options())?)
 }
 
-/// Refuses models that are larger than memory before any model is read, hashed or scanned; a model that has scans of all
+/// Rejects models that are larger than the available memory before any model is read, hashed or scanned; a model with scans on all
 /// tasks may not have to be loaded at all.
 ///
 /// # Errors
@@ -128,7 +128,7 @@ pub fn check_references(
 pub fn check_memory(folder: &StudyFolder, handles: &[ModelHandle], tasks: &[Task]) -> Result<(), CliError> {
     for handle in handles {
         if tasks.iter().any(|task| !folder.has_done(&step(task.name(), &handle.name))) {
-            handle.info.checkpoint.check_memory()?;
+            handle.check_memory()?;
         }
     }
     Ok(())
@@ -139,7 +139,7 @@ pub fn step(task: &str, model: &str) -> String {
     format!("scan {task} {model}")
 }
 
-/// The scan of one model on one task: what it is made from, before it is run.
+/// The scan of one model on one task: its inputs, before it is run.
 pub struct ModelScan<'a> {
     handle: &'a ModelHandle,
     tokenized: TokenizedPrompts,
@@ -149,15 +149,16 @@ pub struct ModelScan<'a> {
     inputs: Digest256,
     /// The same but for the device.
     work: Digest256,
-    /// The scan of other weights or another device under the same name that lies in the folder.
+    /// An existing scan of other weights, or from another device, under the same name.
     other: Option<ScanMeta>,
 }
 
 impl<'a> ModelScan<'a> {
-    /// Prepares a scan of `only_heads`, or of all, and writes its prompts as they will be run.
+    /// Prepares a scan of `only_heads`, or of all heads, and writes its prompts as they will be run.
     ///
     /// # Errors
-    /// Prompts that the model cannot read, or that cannot be written; a scan of all heads in the place of one of some.
+    /// Prompts that the model cannot read, or that cannot be written; a complete scan that would be replaced by one of
+    /// some heads.
     pub fn new(
         layout: &Layout,
         handle: &'a ModelHandle,
@@ -167,7 +168,7 @@ impl<'a> ModelScan<'a> {
     ) -> Result<Self, CliError> {
         let path = layout.scan(prompts.task.name(), &handle.name);
         let before = ScanFile::read(&path).ok().map(|scan| scan.meta);
-        // What every table needs is not overwritten by less.
+        // A complete scan, which tables need, is not overwritten by a partial one.
         if only_heads.is_some() && before.as_ref().is_some_and(|meta| meta.only_heads.is_none()) {
             return Err(CliError::WholeScan { path });
         }
@@ -191,7 +192,7 @@ impl<'a> ModelScan<'a> {
         Ok(Self { handle, tokenized, meta, options, summary, inputs, work, other })
     }
 
-    /// Refuses a limit of working memory that the scan does not fit into.
+    /// Rejects a memory limit that is too small for the scan.
     ///
     /// # Errors
     /// [`cs_engine::EngineError::Memory`]
@@ -201,7 +202,7 @@ impl<'a> ModelScan<'a> {
         cost.map(drop).map_err(|source| CliError::Scan { model: self.handle.name.clone(), source })
     }
 
-    /// Whether the folder has this very scan already.
+    /// Whether the folder already has this scan.
     pub fn is_done(&self, folder: &StudyFolder) -> bool {
         folder.is_done(&self.step(), &self.inputs)
     }
@@ -210,7 +211,7 @@ impl<'a> ModelScan<'a> {
         step(&self.meta.task, &self.handle.name)
     }
 
-    /// Scans, going on where an interrupted run left off, and writes per-prompt results and scan file.
+    /// Scans, resuming an interrupted run, and writes the per-prompt file and the scan file.
     ///
     /// # Errors
     /// A scan that is impossible, or files that cannot be written.
@@ -258,11 +259,11 @@ impl<'a> ModelScan<'a> {
         ));
     }
 
-    /// Scans some heads as a part of a study, going on where an interrupted run left off, and writes per-prompt results alone:
-    /// the scan file is of all heads.
+    /// Scans some heads as a part of a study, resuming an interrupted run, and writes only the per-prompt file: scan files
+    /// have all heads.
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// See [`Self::run`].
     pub fn run_part(
         self,
         folder: &mut StudyFolder,
@@ -277,15 +278,15 @@ impl<'a> ModelScan<'a> {
         Ok(())
     }
 
-    /// Whether this is how a scan was made, but for the heads.
+    /// Whether a scan was made in this way, apart from its heads.
     pub fn is_of(&self, meta: &ScanMeta) -> bool {
         ScanMeta { only_heads: None, ..meta.clone() } == ScanMeta { only_heads: None, ..self.meta.clone() }
     }
 
-    /// Writes a scan's per-prompt results and scan file.
+    /// Writes a scan's per-prompt file and scan file.
     ///
     /// # Errors
-    /// Results that do not fit each other, or files that cannot be written.
+    /// Inconsistent results, or files that cannot be written.
     pub fn keep(self, folder: &mut StudyFolder, per_prompt: &PerPromptScan) -> Result<ScanFile, CliError> {
         let (task, model) = (&self.meta.task, &self.handle.name);
         let scan = summarise_scan(per_prompt, &self.summary)?;
@@ -296,7 +297,7 @@ impl<'a> ModelScan<'a> {
         Ok(scan)
     }
 
-    /// Ablates the heads; returns what that gave, the file that keeps it until it is written, and the seconds it took.
+    /// Ablates the heads; returns the results, the file of partial results, and the seconds it took.
     fn ablate(
         &self,
         folder: &StudyFolder,
@@ -327,7 +328,7 @@ impl<'a> ModelScan<'a> {
     }
 }
 
-/// Where a scanned model's files came from.
+/// The source of a scanned model's files.
 fn origin(meta: &ScanMeta) -> String {
     match meta.provenance.options.get(COMMIT).and_then(serde_json::Value::as_str) {
         Some(commit) => format!("{} at {commit}", meta.hf_name),
@@ -335,7 +336,7 @@ fn origin(meta: &ScanMeta) -> String {
     }
 }
 
-/// One model's baseline and its five strongest heads either way.
+/// One model's baseline and its five strongest heads in each direction.
 fn describe(text: &mut String, scan: &ScanFile, is_file: bool) {
     let head = |h: &cs_analysis::scan_file::HeadDelta| format!("L{}H{} {:+.3}", h.layer, h.head, h.delta);
     let list = |heads: &[cs_analysis::scan_file::HeadDelta]| {

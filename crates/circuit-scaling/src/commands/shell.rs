@@ -1,4 +1,4 @@
-//! `completions`, `man` and `tables`: what shells, `man` and readers need to know of this program.
+//! `completions`, `man` and `tables`: documentation for shells, `man` and readers.
 
 use clap::CommandFactory;
 use clap_mangen::Man;
@@ -14,12 +14,12 @@ pub fn completions(args: &CompletionsArgs) -> String {
     complete::script(&args.shell)
 }
 
-/// The program's manual page, or, in a folder, those of all subcommands too.
+/// The program's manual page, or in a folder also those of all subcommands.
 ///
 /// # Errors
 /// A page that cannot be written.
 pub fn man(args: &ManArgs) -> Result<String, CliError> {
-    // `help` is listed on the program's own page; it needs none.
+    // `help` is listed on the program's page and needs none of its own.
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = &args.out else { return page(&command) };
@@ -39,7 +39,7 @@ fn page(command: &clap::Command) -> Result<String, CliError> {
     Ok(String::from_utf8_lossy(&page).into_owned())
 }
 
-/// Prints what tables and columns mean, in Markdown.
+/// Prints the meanings of tables and columns, in Markdown.
 pub fn tables(args: &TablesArgs) -> Result<String, CliError> {
     let Some(name) = &args.name else { return Ok(dictionary::to_markdown()) };
     let stem = name.strip_suffix(".csv").unwrap_or(name);

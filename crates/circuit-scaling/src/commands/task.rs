@@ -25,7 +25,8 @@ fn print(name: &str) -> Result<String, CliError> {
     Ok(text.to_owned())
 }
 
-/// One example as it is, to be written to a file; all of them each under its name.
+/// One example verbatim, to be written to a file; or all of them, each under its
+/// name.
 fn examples(kind: Example) -> String {
     let is_meant = |name: &str| match kind {
         Example::All => true,
@@ -51,7 +52,7 @@ fn list() -> Result<String, CliError> {
         let _ = writeln!(text, "  {name:16} {:36} {}", task.title(), first_prompt(&task));
     }
     text.push_str(
-        "\nA task of your own is a TOML file of templates, or a CSV or JSONL file of prompts: `circuit-scaling task --example`.\n",
+        "\nYour own task is a TOML file of templates, or a CSV or JSONL file of prompts: `circuit-scaling task --example`.\n",
     );
     Ok(text)
 }

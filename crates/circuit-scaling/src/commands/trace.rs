@@ -1,4 +1,4 @@
-//! `trace`: hero heads patched from clean into corrupted prompts.
+//! `trace`: patches hero heads from clean into corrupted runs.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use crate::measured::Measured;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// What to trace, and with how much memory.
+/// What to trace, and the memory limit.
 #[derive(Clone)]
 pub struct TraceOptions {
     /// What is patched.
@@ -43,7 +43,7 @@ pub struct TraceOptions {
 struct TracedModel {
     /// Its hero heads.
     heroes: Vec<CausalResult>,
-    /// All its heads, where all were traced.
+    /// All its heads, if all were traced.
     all: Vec<CausalResult>,
 }
 
@@ -66,8 +66,8 @@ pub fn trace(args: &TraceArgs, display: Display) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Traces a contrast's heads of those of these models that have them, but for models that the folder has already, and writes results
-/// and tables of all models of the study that are traced; returns what they show.
+/// Traces a contrast's heads in these models, unless the folder already has the results, and writes results and tables of all traced
+/// models of the study; returns a summary.
 ///
 /// # Errors
 /// A model that was not scanned or cannot be run, or files that cannot be written.
@@ -127,7 +127,7 @@ pub fn trace_step(contrast: &Contrast, stream: &str, model: &str) -> String {
     }
 }
 
-/// Writes results, and the summary and correlations made of them; returns the paths.
+/// Writes results, with their summary and correlations; returns the paths.
 fn write(
     (layout, contrast): (&Layout, &Contrast),
     path: PathBuf,
@@ -148,14 +148,14 @@ fn write(
 }
 
 impl TracedModel {
-    /// Where a model's own results are kept: those of its hero heads, and of all its heads.
+    /// The files of a model's results: for its hero heads, and for all its heads.
     fn paths(folder: &StudyFolder, contrast: &Contrast, model: &str, stream: &str) -> [PathBuf; 2] {
         let own = contrast.folder().map_or_else(String::new, |folder| format!("{folder}/"));
         ["heroes", "all"]
             .map(|heads| folder.own(&format!("{own}trace_{stream}_{}_{heads}.json", file_safe_name(model))))
     }
 
-    /// What the folder has of a model, if that is of the hero heads as they are now.
+    /// A model's results in the folder, if they are for the current hero heads.
     fn read(
         folder: &StudyFolder,
         heads: &StudyHeads,
@@ -176,8 +176,8 @@ impl TracedModel {
     }
 }
 
-/// Traces one model's hero heads in a contrast, and all its heads if asked to; writes its pairs. Where the folder has just that
-/// already, it is read.
+/// Traces one model's hero heads in a contrast, and all its heads if requested; writes its pairs. If the folder already has the
+/// results, they are read instead.
 fn trace_model(
     folder: &mut StudyFolder,
     tested: &TestedModel,
@@ -210,7 +210,7 @@ fn trace_model(
         write_results(path, results)?;
     }
     if !options.all_heads {
-        // An earlier trace of all heads had other inputs. It need not have been made.
+        // An earlier trace of all heads had other inputs. It may not exist.
         let _ = std::fs::remove_file(&paths[1]);
     }
     folder.done(&step, inputs, written)?;
@@ -317,8 +317,7 @@ fn describe(layout: &Layout, contrast: &Contrast, stream: &str, heroes: &[Causal
     }
     let _ = writeln!(
         text,
-        "Influence: logit difference with `{stream}` patched from the clean run, minus the corrupted run's; normalised: 0 \
-         as corrupted, 1 as clean.\nResults are in {}, tables in {}",
+        "Influence: logit difference with `{stream}` patched from the clean run, minus the corrupted run's; normalised: 0 is the corrupted run, 1 the clean run.\nResults are in {}, tables in {}",
         layout.causal_results(contrast, stream).display(),
         layout.tables().display()
     );

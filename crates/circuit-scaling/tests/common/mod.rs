@@ -71,3 +71,15 @@ pub fn checkpoint(folder: &Path) -> PathBuf {
     }
     copy
 }
+
+/// A small task of names.
+pub const GREETING: &str = r#"name = "greeting"
+title = "Who is greeted"
+orders = "both"
+[names]
+pool = ["John", "Mary", "Paul", "Anna", "Mark", "Kate", "Jack", "Jane", "Peter", "Simon"]
+partner_pool = ["Tom", "Bob", "Luke", "Fred", "Ben", "Tim", "Jim", "Amy", "Lucy", "Adam"]
+[[templates]]
+id = "saw"
+text = "In the morning {first} saw {second} and {repeated} greeted"
+"#;

@@ -1,14 +1,14 @@
-//! Random choices, by an algorithm that is written down here and so does not change with a library's version.
+//! Random choices, by an algorithm defined here, so that it does not change with a library's version.
 //!
 //! Each purpose has its own ChaCha8 stream, keyed by SHA-256 of the version tag, the task's name, the seed and the
-//! purpose: adding a draw for one purpose leaves all others as they are, and two tasks with one seed draw
+//! purpose: adding a draw for one purpose does not affect any other, and two tasks with the same seed draw
 //! independently.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// Changed whenever the same seed would draw other prompts.
+/// To be changed whenever the same seed would draw other prompts.
 const VERSION: &str = "circuit-scaling prompts v1";
 
 /// A stream of random choices for one purpose.
@@ -16,13 +16,13 @@ pub(crate) struct Draw(ChaCha8Rng);
 
 impl Draw {
     pub(crate) fn new(task: &str, seed: u64, purpose: &str) -> Self {
-        // Neither name can hold a NUL byte, so no two inputs join to the same text.
+        // Neither name can contain a NUL byte, so different inputs give different texts.
         let key = Sha256::digest(format!("{VERSION}\0{task}\0{seed}\0{purpose}").as_bytes());
         Self(ChaCha8Rng::from_seed(key.into()))
     }
 
-    /// A uniform integer below `n`, by rejection: 32-bit words from the last, incomplete multiple of `n` are dropped.
-    /// 0 for `n` = 0.
+    /// A uniform integer below `n`, by rejection of 32-bit words in the last, incomplete multiple of `n`. 0 for `n` =
+    /// 0.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         let Some(n) = u32::try_from(n).ok().filter(|&n| n > 0) else { return 0 };
         let limit = u32::MAX - (u32::MAX % n + 1) % n;

@@ -1,14 +1,14 @@
-//! What can be wrong with the prompts of a study, each in one line that says what to do.
+//! Errors about the prompts of a study, each a one-line message that says what to do.
 
 use cs_analysis::error::AnalysisError;
 use thiserror::Error;
 
 use super::TokenizeError;
 
-/// Prompts that cannot be made, read or written.
+/// Prompts that cannot be drawn, read or written.
 #[derive(Debug, Error)]
 pub enum PromptError {
-    /// No tokenizer to ask.
+    /// No tokenizer was given.
     #[error("{task}: no model was given; names and prompts are chosen for the models that are compared")]
     NoModels {
         /// The task's name.
@@ -19,7 +19,7 @@ pub enum PromptError {
     TooFewPrompts {
         /// The task's name.
         task: String,
-        /// The number asked for.
+        /// The requested number.
         asked: usize,
         /// One prompt in each split.
         needed: usize,
@@ -29,20 +29,20 @@ pub enum PromptError {
     TooManyPrompts {
         /// The task's name.
         task: String,
-        /// The number asked for.
+        /// The requested number.
         asked: usize,
-        /// The most that are drawn.
+        /// The maximum.
         most: usize,
     },
-    /// The protocol `published` was asked of a task that has no published form.
+    /// The protocol `published` was requested for a task without a published form.
     #[error("{task}: the task has no published form; use --protocol standard{}", if *can_have_one { ", or add a [published] table to it" } else { "" })]
     NotPublished {
         /// The task's name.
         task: String,
-        /// Whether tasks of this form can have one.
+        /// Whether tasks of this kind can have one.
         can_have_one: bool,
     },
-    /// Templates to be held out of a protocol that holds nothing out.
+    /// Held-out templates were requested for a protocol without held-out prompts.
     #[error(
         "{task}: --protocol published has no held-out prompts; --hold-out templates needs --protocol standard"
     )]
@@ -65,17 +65,17 @@ pub enum PromptError {
     TooFewNames {
         /// The task's name.
         task: String,
-        /// What the list holds: `names` or `words`.
+        /// What the list contains: `names` or `words`.
         noun: &'static str,
-        /// The list that is too short: `names` for both together.
+        /// The list that is too short; `names` for both lists together.
         scope: Box<str>,
-        /// How many names are left.
+        /// Number of usable names.
         usable: usize,
-        /// How many the task lists.
+        /// Number of names that the task lists.
         listed: usize,
-        /// How many are needed.
+        /// Number needed.
         needed: usize,
-        /// Which tokenizers refuse how many names, and why.
+        /// Which tokenizers reject how many names, and why.
         reasons: Box<str>,
         /// What to do.
         fix: Box<str>,
@@ -90,9 +90,9 @@ pub enum PromptError {
         /// What to do.
         fix: &'static str,
     },
-    /// The words of a template give too few different prompts for two splits.
+    /// The words of a template give too few distinct prompts for two splits.
     #[error(
-        "{task}: the template {template:?} gives no prompt that the other split does not have, after {n}: add words, or ask for \
+        "{task}: the template {template:?} gives no further prompt that is not in the other split, after {n}: add words, or ask for \
          fewer prompts (--prompts)"
     )]
     TooFewTexts {
@@ -103,7 +103,7 @@ pub enum PromptError {
         /// Prompts drawn for the split before.
         n: usize,
     },
-    /// A prompt of a file is longer than a model reads.
+    /// A prompt in a file exceeds a model's context length.
     #[error(
         "{task}: the prompt {start:?}… has {len} tokens, and {model} reads at most {n_ctx}: shorten it, or remove its row"
     )]
@@ -112,11 +112,11 @@ pub enum PromptError {
         task: String,
         /// How the prompt begins.
         start: String,
-        /// Its tokens, BOS included.
+        /// Its number of tokens, including BOS.
         len: usize,
         /// The model.
         model: String,
-        /// The most tokens that it reads.
+        /// The model's context length.
         n_ctx: usize,
     },
     /// A prompt breaks the one-token rule.
@@ -133,7 +133,7 @@ pub enum PromptError {
         /// What to do.
         fix: String,
     },
-    /// Two names end in the same token, so that their logits are one.
+    /// Two names end in the same token, so that they share a logit.
     #[error(
         "{task}, {model}: {correct:?} and {distractor:?} end in the same token, so the prompt {text:?} has no logit \
          difference; use --protocol standard"
@@ -150,7 +150,7 @@ pub enum PromptError {
         /// The other name.
         distractor: String,
     },
-    /// A prompt and its resampled or corrupted twin differ in length under the one-token rule.
+    /// A prompt and its resampled or corrupted version differ in length under the one-token rule.
     #[error(
         "{task}, {model}: {text:?} has length {len} in tokens and {twin:?} {twin_len}; reword the template"
     )]
@@ -188,7 +188,7 @@ pub enum PromptError {
         /// What to do.
         fix: Box<str>,
     },
-    /// Mean ablation where a prompt has no other to average over.
+    /// Mean ablation of a prompt without other prompts to average over.
     #[error("{task}, {model}: mean ablation with --reference same has nothing to average for {alone}: {fix}")]
     NothingToAverage {
         /// The task's name.
@@ -202,7 +202,7 @@ pub enum PromptError {
         /// What to do.
         fix: Box<str>,
     },
-    /// A prompt of a template that its task does not have, or without one of the template's fillers.
+    /// A prompt whose template the task lacks, or that lacks one of the template's fillers.
     #[error("{task}: a prompt has the template {template:?}, which the task does not have in that form")]
     Template {
         /// The task's name.
@@ -220,9 +220,9 @@ pub enum PromptError {
         /// Its reason.
         source: TokenizeError,
     },
-    /// BOS inside a prompt, which then would hold it twice.
+    /// BOS inside a prompt.
     #[error(
-        "{model}: the text {text:?} contains the tokenizer's BOS token, which stands only in front of a prompt"
+        "{model}: the text {text:?} contains the tokenizer's BOS token, which may only be at the start of a prompt"
     )]
     BosInText {
         /// The model whose tokenizer it is.
@@ -233,9 +233,9 @@ pub enum PromptError {
     /// A file that cannot be read or written.
     #[error(transparent)]
     File(#[from] AnalysisError),
-    /// A record that this program did not write, or that was changed since.
+    /// A record that this program did not write, or that was edited.
     #[error(
-        "{file}: `{field}`: {problem}; remove the file to choose names and prompts anew, or use another --out"
+        "{file}: `{field}`: {problem}; remove the file to choose names and prompts again, or use another --out"
     )]
     Record {
         /// Path.
@@ -245,9 +245,9 @@ pub enum PromptError {
         /// What is wrong.
         problem: String,
     },
-    /// The record answers another question than the one asked now.
+    /// The record was made with other settings.
     #[error(
-        "{file}: the study was made with {field} {recorded}, and {asked} is asked for now: \
+        "{file}: the study was made with {field} {recorded}, but {asked} is requested now: \
          use the same, or another --out"
     )]
     Mismatch {

@@ -1,7 +1,7 @@
-//! Names for the twins and reference prompts of the published form: at each place as many tokens as the prompt's own name.
+//! Names for the twins and reference prompts of the published form, with as many tokens as the prompt's own name at each position.
 //!
-//! A name of the published study can be several tokens, and the study may have no other names as long, so further names stand
-//! in where its own are too few. They are never asked about: candidates of an answer stay those of the task.
+//! A name of the published study can be several tokens, and the study may have no other names of that length, so further
+//! names are used if its own are too few. They are never answers: the candidate answers stay those of the task.
 
 use super::draw::Draw;
 use super::tokenize::{Tokenize, encode};
@@ -24,22 +24,22 @@ const FURTHER: [&str; 140] = [
     "Raj", "Omar", "Chen", "Sara", "Ivy", "Noah", "Zoe",
 ];
 
-/// Draws of names for one twin or reference prompt, of which one nearly always fits.
+/// Maximum number of draws of names for one twin or reference prompt; nearly always one fits.
 const MAX_TRIES: usize = 100;
 
-/// Whether a name may stand in for one of the published form's.
+/// Whether a name is one of the further names.
 pub(super) fn is_further(name: &str) -> bool {
     FURTHER.contains(&name)
 }
 
-/// The names that can stand at each place of a published form.
+/// The names that fit at each position of a published form.
 pub(super) struct Fitting<'a> {
     tokenizers: &'a [&'a dyn Tokenize],
     /// The form's own names, then the task's others and further ones.
     names: Vec<&'a str>,
     n_own: usize,
-    /// Tokens of the form in each tokenizer with each name at `{first}`, `{second}`, `{repeated}` and others at the other
-    /// places: equal for names of equal length. `[3][n_names][n_tokenizers]`
+    /// Tokens of the form in each tokenizer with each name at `{first}`, `{second}`, `{repeated}` and fixed names at the
+    /// other positions: equal for names of equal length. `[3][n_names][n_tokenizers]`
     lengths: [Vec<Vec<usize>>; 3],
 }
 
@@ -69,11 +69,11 @@ impl<'a> Fitting<'a> {
         Ok(Self { tokenizers, names, n_own: own.len(), lengths })
     }
 
-    /// What `make` makes of names that fit a prompt, all different and none of them the prompt's: for each of `roles`, the
-    /// places at which one name stands. The form's own names are taken where enough of them are as long.
+    /// The result of `make` for names that fit a prompt, all different and none of them the prompt's; each of `roles`
+    /// lists the positions of one name. The form's own names are used if enough of them have the right length.
     ///
     /// # Errors
-    /// When a tokenizer fails.
+    /// If a tokenizer fails.
     pub fn draw<T>(
         &self,
         draw: &mut Draw,
@@ -108,7 +108,7 @@ impl<'a> Fitting<'a> {
         Ok(None)
     }
 
-    /// Those of the first `n_names` names that are as long as the prompt's at all of some places.
+    /// Those of the first `n_names` names that are as long as the prompt's at all given positions.
     fn candidates(&self, n_names: usize, places: &[usize], prompt: [&str; 3]) -> Vec<&'a str> {
         let fits = |&at: &usize| {
             let as_long = |&place: &usize| {

@@ -1,25 +1,25 @@
-//! Draws the texts of a study of names. Nothing here asks a tokenizer, except for twins and reference prompts of equal length.
+//! Draws the texts of a task of names. Tokenizers are only used for twins and reference prompts of equal length.
 //!
 //! `standard`, for `n` prompts with a seed:
 //!
 //! 1. The usable names give unordered pairs (one name from each list, or two from the only list). The pairs are
 //!    shuffled and dealt alternately to `discovery` and `held_out`, so no pair, and hence no text, is in both.
-//! 2. Each split takes half of `n` (`discovery` the odd one) and has all templates; where templates are held out, they are
-//!    shuffled and dealt alternately like the pairs, and a split has its own alone. Its prompt `i` has template `i mod T` and, the orders
-//!    alternating, order `(i mod T + i div T) mod R`, for `T` templates and `R` orders: every template × order occurs
-//!    equally often, to within one.
-//! 3. Prompt `i` takes the next pair of the split's shuffled pairs, which are shuffled anew when they run out; a coin
-//!    decides which name comes first; each filler is drawn uniformly from its list.
+//! 2. Each split takes half of `n` (`discovery` gets an odd one) and has all templates; if templates are held out, they are shuffled and
+//!    dealt alternately like the pairs, and each split has only its own. Its prompt `i` has template `i mod T` and, the orders
+//!    alternating, order `(i mod T + i div T) mod R`, for `T` templates and `R` orders: every template × order occurs equally often, to
+//!    within one.
+//! 3. Prompt `i` takes the next pair of the split's shuffled pairs, which are reshuffled when they run out; a coin
+//!    flip decides which name comes first; each filler is drawn uniformly from its list.
 //! 4. The resampled twin's pair is drawn uniformly from the split's pairs that share no name with the prompt's (from
-//!    all pairs if the split has none such); another coin decides which comes first.
-//! 5. A reference prompt has first and second name as a twin has, and as its third a name drawn uniformly from all those that
-//!    neither it nor the prompt has. Each prompt has as many as bring its template to [`REFERENCES_PER_TEMPLATE`].
+//!    all pairs if the split has no such pair); another coin flip decides which comes first.
+//! 5. A reference prompt has its first and second name like a twin, and its third name is drawn uniformly from those in
+//!    neither it nor the prompt. Each prompt has as many as are needed to bring its template to [`REFERENCES_PER_TEMPLATE`].
 //!
-//! `published`: ordered pairs of two different names are drawn uniformly with replacement, and orders alternate where the
-//! form has both. A twin's two names and a reference prompt's three are drawn uniformly from those that are, place by place,
-//! as many tokens as the prompt's (see [`Fitting`]).
+//! `published`: ordered pairs of two different names are drawn uniformly with replacement, and orders alternate if the form
+//! has both. A twin's two names and a reference prompt's three are drawn uniformly from those with as many tokens, position
+//! by position, as the prompt's (see [`Fitting`]).
 //!
-//! The first prompts of a split, and the first reference of each, do not depend on `n`.
+//! The first prompts of a split, and the first reference of each, are independent of `n`.
 
 use std::collections::BTreeMap;
 
@@ -129,7 +129,7 @@ pub(super) fn published(
     for (i, prompt) in prompts.iter_mut().enumerate() {
         let mut draw = Draw::new(&task.name, seed, &format!("published resample {i}"));
         let (order, fillers) = (prompt.order.unwrap_or(Order::First), &prompt.fillers);
-        // A name is repeated at the third place.
+        // The third position repeats a name.
         let roles: [&[usize]; 2] = if order == Order::First { [&[0, 2], &[1]] } else { [&[0], &[1, 2]] };
         let twin = |names: &[&str]| {
             let twin = form.twin(order, (names[0], names[1]), fillers)?;
@@ -168,7 +168,7 @@ pub(super) fn add_references(
     Ok(())
 }
 
-/// Three different names for a reference prompt, none of them the prompt's where there are enough others.
+/// Three different names for a reference prompt, none of them the prompt's if there are enough others.
 fn three_names<'a>(
     draw: &mut Draw,
     own: &[Pair<'a>],
@@ -188,7 +188,7 @@ fn three_names<'a>(
     Some([first, second, third])
 }
 
-/// The reference prompt with these names; `None` only where a filler is missing.
+/// The reference prompt with these names; `None` only if a filler is missing.
 fn reference(
     pattern: &Pattern,
     [first, second, third]: [&str; 3],
@@ -199,7 +199,7 @@ fn reference(
     Some(ReferencePrompt { first, second, third, text })
 }
 
-/// What a prompt's template fixes.
+/// The parts of a prompt that its template fixes.
 struct Form<'a> {
     id: &'a str,
     pattern: &'a Pattern,
@@ -219,7 +219,7 @@ impl Form<'_> {
     }
 }
 
-/// One prompt of weight 1. `None` only where a filler is missing, which [`crate::task::Task::validate`] rules out.
+/// One prompt of weight 1. `None` only if a filler is missing, which [`crate::task::Task::validate`] rules out.
 fn prompt(
     task: &NameTask,
     form: &Form<'_>,
@@ -243,7 +243,7 @@ fn prompt(
     })
 }
 
-/// Equal texts become one prompt with the sum of their weights, where the first of them stood.
+/// Merges equal texts into one prompt with the sum of their weights, at the position of the first.
 pub(super) fn merged(drawn: Vec<Prompt>) -> Vec<Prompt> {
     let mut place: BTreeMap<String, usize> = BTreeMap::new();
     let mut distinct: Vec<Prompt> = Vec::new();
@@ -259,8 +259,8 @@ pub(super) fn merged(drawn: Vec<Prompt>) -> Vec<Prompt> {
     distinct
 }
 
-/// Every pair that a prompt can take, in the order of the lists. `all` are the task's names, whose places decide which
-/// pairs are allowed; `usable` those of them that take part.
+/// Every possible pair of a prompt, in the order of the lists. `all` are the task's names, whose indices decide which
+/// pairs are allowed; `usable` are the names in use.
 fn unordered_pairs<'a>(usable: &'a Names, all: &Names) -> Vec<Pair<'a>> {
     let (pool, partners) = (&usable.pool, &usable.partner_pool);
     let place = |name: &String| {

@@ -1,5 +1,5 @@
-//! The prompts of a study: names, words or rows chosen for all compared models together, texts drawn with a seed, tokens per
-//! model.
+//! The prompts of a study: names, words or rows chosen for all compared models together, texts drawn with a seed, and tokens
+//! per model.
 //!
 //! ```text
 //! Task + options + every compared tokenizer ──resolve──▶ PromptSet ──tokenize──▶ TokenizedPrompts, one per model
@@ -46,11 +46,11 @@ use crate::task::{NameTask, Names, Order, Pattern, Task, WordTask};
 pub struct Prompt {
     /// The prompt, without BOS and without its answer.
     pub text: String,
-    /// The correct answer, without the space that stands before it.
+    /// The correct answer, without the space before it.
     pub correct: String,
     /// The other answer.
     pub distractor: String,
-    /// Whether the answers follow the text without a space; so in files of prompts only.
+    /// Whether the answers follow the text without a space; only in files of prompts.
     #[serde(default, skip_serializing_if = "is_false")]
     pub glued: bool,
     /// How many times it was drawn.
@@ -59,38 +59,38 @@ pub struct Prompt {
     pub split: Split,
     /// Its template's id; the group of a prompt from a file.
     pub template: String,
-    /// Which of the two mentions is repeated; `None` where a prompt is not made of names.
+    /// Which of the two mentions is repeated; `None` for prompts without names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// The name mentioned first; empty where a prompt is not made of names.
+    /// The name mentioned first; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name mentioned second; empty where a prompt is not made of names.
+    /// The name mentioned second; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
-    /// The words that fill the other places of a template of names.
+    /// The words for the other placeholders of a template of names.
     #[serde(default)]
     pub fillers: BTreeMap<String, String>,
-    /// The corrupted prompt of causal tracing: the repeated name is swapped for the other one, or what the template of words or
-    /// the file says. `None` where the file has none.
+    /// The corrupted prompt for causal tracing: with the repeated name swapped for the other one, or as given by the template
+    /// of words or the file. `None` if the file has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupted_text: Option<String>,
     /// Another prompt of the task, for resample ablation with [`Reference::Same`]: with two other names, other words, or another
     /// row of the file of the same group and length.
     ///
-    /// Always there under `standard`, but for files of prompts. Under `published` it is missing where no two other names are,
-    /// place by place, as many tokens in every compared tokenizer.
+    /// Always present under `standard`, except for files of prompts. Missing under `published` if no two other names have,
+    /// position by position, as many tokens in every compared tokenizer.
     pub resample: Option<Twin>,
     /// The prompt with three different names, the template's reference prompts, or the file's corrupted ones, for mean and
     /// resample ablation with [`Reference::Abc`]: one or more, see [`REFERENCES_PER_TEMPLATE`].
     ///
-    /// Under `published` there are none where no three names are, place by place, as many tokens in every compared tokenizer; nor
-    /// in a file that has no corrupted prompts.
+    /// There are none under `published` if no three names have, position by position, as many tokens in every compared tokenizer,
+    /// and none in a file without corrupted prompts.
     pub references: Vec<ReferencePrompt>,
 }
 
 impl Prompt {
-    /// A prompt of weight 1 that is not made of names.
+    /// A prompt of weight 1 without names.
     fn of_text(text: String, [correct, distractor]: [String; 2], split: Split, template: &str) -> Self {
         Self {
             text,
@@ -110,13 +110,13 @@ impl Prompt {
         }
     }
 
-    /// What the text goes on by where `answer` answers it.
+    /// How the text continues with `answer`.
     fn continuation(&self, answer: &str) -> String {
         continuation(answer, self.glued)
     }
 }
 
-/// What follows a prompt where `answer` answers it.
+/// How a prompt continues with `answer`.
 fn continuation(answer: &str, glued: bool) -> String {
     if glued { answer.to_owned() } else { format!(" {answer}") }
 }
@@ -125,38 +125,39 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// A prompt's twin: same template, fillers and order, two other names; or another prompt of the task.
+/// A prompt's twin: the same template, fillers and order with two other names; or another prompt of the task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Twin {
-    /// The name mentioned first; empty where prompts are not made of names.
+    /// The name mentioned first; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name mentioned second; empty where prompts are not made of names.
+    /// The name mentioned second; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
     /// The text.
     pub text: String,
 }
 
-/// A reference prompt: same template and fillers, but three different names, so that none is repeated; or the task's own.
+/// A reference prompt: the same template and fillers with three different names, so that none is repeated; or as defined
+/// by the task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReferencePrompt {
-    /// The name at `{first}`; empty where prompts are not made of names.
+    /// The name at `{first}`; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub first: String,
-    /// The name at `{second}`; empty where prompts are not made of names.
+    /// The name at `{second}`; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub second: String,
-    /// The name at `{repeated}`; empty where prompts are not made of names.
+    /// The name at `{repeated}`; empty for prompts without names.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub third: String,
     /// The text.
     pub text: String,
 }
 
-/// A model of the study, and which tokenizer it had.
+/// A model of the study and its tokenizer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerRecord {
@@ -169,23 +170,23 @@ pub struct TokenizerRecord {
 /// The prompts of one task for all models of a study.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptSet {
-    /// The task, whole, so that a record of the prompts needs no other file.
+    /// The complete task, so that a record of the prompts needs no other file.
     pub task: Task,
     /// Where the prompts come from.
     pub protocol: Protocol,
     /// Seed of every draw.
     pub seed: u64,
-    /// What only held-out prompts have.
+    /// What is unique to held-out prompts.
     pub hold_out: HoldOut,
     /// Prompts drawn: the sum of all weights.
     pub n_prompts: usize,
-    /// The most rows that were asked of a file of prompts, where it has more; `None` where all were taken, and for other tasks.
+    /// The limit on rows, for a file of prompts with more; `None` if all were used, and for other tasks.
     pub limit: Option<usize>,
-    /// Names that take part, each a candidate answer of every prompt; none in a task that is not made of names.
+    /// The names in use, each a candidate answer of every prompt; none in a task without names.
     pub names: Names,
-    /// Names, words or lines of a file that some tokenizer refuses.
+    /// Names, words or lines of a file that some tokenizer rejects.
     pub refused: Vec<RefusedName>,
-    /// The models that names were chosen for.
+    /// The models for which names were chosen.
     pub tokenizers: Vec<TokenizerRecord>,
     /// Distinct prompts: discovery, then held-out, each in the order drawn.
     pub prompts: Vec<Prompt>,
@@ -194,8 +195,8 @@ pub struct PromptSet {
 impl PromptSet {
     /// Chooses the names, words or rows that every tokenizer accepts and draws the prompts.
     ///
-    /// The result depends on the tokenizers through the set of usable names, words or rows alone (under `published`: through the
-    /// lengths of resampled twins and reference prompts), and not on their order.
+    /// The result depends on the tokenizers only through the set of usable names, words or rows (under `published`, through the
+    /// lengths of resampled twins and reference prompts), not on their order.
     ///
     /// # Errors
     /// [`PromptError`]: no models, 0 prompts, too few usable names, a task without a published form, a tokenizer that
@@ -251,7 +252,7 @@ impl PromptSet {
     }
 }
 
-/// What [`PromptSet::resolve`] chooses for a task.
+/// The choices of [`PromptSet::resolve`] for a task.
 struct Chosen {
     names: Names,
     refused: Vec<RefusedName>,

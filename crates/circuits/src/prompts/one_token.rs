@@ -1,8 +1,8 @@
-//! The one-token rule: a name takes part only if `" NAME"` is one and the same token at every mention of it, in
-//! every template, in every compared tokenizer.
+//! The one-token rule: a name is used only if `" NAME"` is a single token, and the same one at every mention,
+//! in every template, in every compared tokenizer.
 //!
-//! Without it a name may be two tokens in one family and one in another, or, after a stray double space, another
-//! token at its second mention: families would be compared on different tasks.
+//! Otherwise a name may be two tokens in one family and one in another, or, after a stray double space, a
+//! different token at its second mention, and families would be compared on different tasks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::tokenize::{Tokenize, encode, show};
 use super::{PromptError, PromptOptions, Token};
 use crate::task::{NameTask, Names, Rendered};
 
-/// Why some tokenizers refuse a name, a word or a row.
+/// Why some tokenizers reject a name, a word or a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefusedName {
@@ -21,7 +21,7 @@ pub struct RefusedName {
     pub name: String,
     /// The models that share the tokenizer.
     pub models: Vec<String>,
-    /// What the tokenizer makes of it.
+    /// How the tokenizer splits it.
     pub reason: String,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn distinct<'a>(tokenizers: &[&'a dyn Tokenize]) -> Vec<SharedTokeniz
     groups
 }
 
-/// What a model may say after a text.
+/// The possible answers after a text.
 pub(super) struct Answers<'a> {
     tokenizer: &'a dyn Tokenize,
     text: &'a str,
@@ -67,7 +67,8 @@ impl<'a> Answers<'a> {
         self.tokens.len()
     }
 
-    /// The tokens by which `answer`, its space included, continues those of the text; none where it changes them.
+    /// The tokens with which `answer`, including its space, continues those of the text; none if it changes
+    /// them.
     fn tokens_of(&self, answer: &str) -> Result<Vec<Token>, PromptError> {
         let mut tokens = encode(self.tokenizer, &format!("{}{answer}", self.text))?;
         let goes_on = tokens.len() > self.tokens.len()
@@ -75,8 +76,8 @@ impl<'a> Answers<'a> {
         Ok(if goes_on { tokens.split_off(self.tokens.len()) } else { Vec::new() })
     }
 
-    /// The token of `answer`, its space included, or why there is none: the only token under the one-token rule, the last one
-    /// without it.
+    /// The token of `answer`, including its space, or why there is none: the only token under the one-token rule, the last
+    /// one without it.
     pub(super) fn of(&self, answer: &str, one_token: bool) -> Result<Result<u32, String>, PromptError> {
         Ok(match self.tokens_of(answer)?.as_slice() {
             [] => Err(format!("'{answer}' changes the tokens before it")),
@@ -87,7 +88,7 @@ impl<'a> Answers<'a> {
     }
 }
 
-/// The token of each word, a space before it, or why it has none of its own.
+/// The token of each word after a space, or why it has no unique token.
 pub(super) fn one_token_each(
     answers: &Answers<'_>,
     words: &[&str],
@@ -97,7 +98,7 @@ pub(super) fn one_token_each(
     let mut first: HashMap<u32, usize> = HashMap::new();
     let mut shared: HashMap<usize, usize> = HashMap::new();
     for (i, token) in tokens.iter().enumerate() {
-        // One token for several words is also what a tokenizer with a token for unknown words makes of them.
+        // A tokenizer with an unknown-word token also maps several words to one token.
         if let Ok(token) = token {
             let of_first = *first.entry(*token).or_insert(i);
             if of_first != i {
@@ -113,7 +114,7 @@ pub(super) fn one_token_each(
     Ok(alone.collect())
 }
 
-/// The first mention for which `token_of` gives a token that does not stand there alone, as a reason.
+/// The first mention of a name that is not encoded as its single token according to `token_of`, as a reason.
 ///
 /// `tokens` are those of `rendered.text`, without BOS.
 pub(super) fn broken_mention(
@@ -133,7 +134,7 @@ pub(super) fn broken_mention(
         if over.next().is_some_and(is_whole) && over.next().is_none() {
             continue;
         }
-        // With the token of the space before the name, even where spaces are no part of spans.
+        // Include the token of the space before the name, even if spans exclude spaces.
         let first = tokens.iter().rposition(|token| token.span.end <= start).map_or(0, |before| before + 1);
         let last = tokens.iter().rposition(|token| token.span.start < end).map_or(0, |last| last + 1);
         let pieces = show(tokenizer, tokens.get(first..last).unwrap_or_default())?;
@@ -142,13 +143,13 @@ pub(super) fn broken_mention(
     Ok(None)
 }
 
-/// The names that every tokenizer accepts, and the others with the reason of each tokenizer that refuses them.
+/// The names that every tokenizer accepts, and the others with each rejecting tokenizer's reason.
 ///
-/// Each name is tried at each place of each template, with the first word of each filler; the prompts that are drawn
-/// are checked once more as they are.
+/// Each name is tried at each position of each template, with the first word of each filler; drawn prompts are
+/// checked again.
 ///
 /// # Errors
-/// [`PromptError::TooFewNames`] where fewer are left than the task or `options` demand.
+/// [`PromptError::TooFewNames`] if fewer are left than the task or `options` require.
 pub(super) fn usable_names(
     task: &NameTask,
     options: &PromptOptions,
@@ -191,7 +192,7 @@ fn first_fillers(task: &NameTask) -> BTreeMap<String, String> {
     task.fillers.iter().filter_map(|(key, list)| Some((key.clone(), list.first()?.clone()))).collect()
 }
 
-/// Why `name`, whose token is `token`, does not stand as that token somewhere.
+/// Why `name` is not encoded as its token `token` somewhere.
 fn refusal(
     task: &NameTask,
     tokenizer: &dyn Tokenize,
@@ -199,7 +200,7 @@ fn refusal(
     index: usize,
     token: u32,
 ) -> Result<Option<String>, PromptError> {
-    // Any other name will do beside it: only the mentions of `name` itself are looked at.
+    // The other name does not matter: only mentions of `name` itself are checked.
     let others: Vec<&str> = task.names.all().filter(|other| *other != name).collect();
     let Some(&other) = others.get(index % others.len().max(1)) else { return Ok(None) };
     let fillers = first_fillers(task);
@@ -221,7 +222,7 @@ fn refusal(
     Ok(None)
 }
 
-/// Whether enough names are left, in all and in each list.
+/// Whether enough names are left, in total and in each list.
 fn enough(
     task: &NameTask,
     left: &Names,
@@ -258,7 +259,7 @@ fn enough(
     })
 }
 
-/// Which tokenizers refuse how many, with an example of each of the three strictest; `None` where none does.
+/// Which tokenizers reject how many, with an example for each of the three strictest; `None` if none does.
 pub(super) fn reasons(groups: &[SharedTokenizer<'_>], refused: &[RefusedName]) -> Option<String> {
     let mut by_group: Vec<(usize, String)> = groups
         .iter()

@@ -1,4 +1,4 @@
-//! What decides which prompts are drawn.
+//! Options for drawing prompts.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,32 +9,32 @@ use serde::{Deserialize, Serialize};
 use super::{PromptError, Split};
 use crate::task::Task;
 
-/// Prompts drawn per task under `standard`, both splits together.
+/// Default number of prompts per task under `standard`, over both splits.
 ///
 /// 240 per split are 12 for each template and order of `ioi` (10 templates × 2) and 15 of `anti_repeat` (8 × 2), so
-/// both tasks are balanced exactly; and the held-out split has more than the 200 pairs that tracing asks for.
+/// both tasks are exactly balanced; and the held-out split has more than the 200 pairs recommended for tracing.
 pub const DEFAULT_PROMPTS: usize = 480;
 
-/// Reference prompts are drawn until each template has so many in each split, or one for each prompt where that is more: as
-/// many as [`DEFAULT_PROMPTS`] give `ioi`. So a mean over few prompts' references is a mean all the same.
+/// Reference prompts are drawn until each template has this many in each split, or one per prompt if that is more;
+/// [`DEFAULT_PROMPTS`] gives this many for `ioi`. So there are enough references for a mean even with few prompts.
 pub const REFERENCES_PER_TEMPLATE: usize = 24;
 
-/// Most prompts drawn per task.
+/// Maximum number of prompts per task.
 pub const MAX_PROMPTS: usize = 1_000_000;
 
-/// Where prompts come from.
+/// How prompts are generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// The task's templates, balanced; the one-token rule; two splits.
     #[default]
     Standard,
-    /// The one form of the published study; names of any number of tokens; one split.
+    /// The published study's single template; names of any number of tokens; one split.
     Published,
 }
 
 impl Protocol {
-    /// What prompts of the published form have as their template's id.
+    /// The template id of prompts of the published form.
     pub const PUBLISHED_TEMPLATE: &'static str = "published";
 
     /// Name on the command line and in files.
@@ -45,7 +45,7 @@ impl Protocol {
         }
     }
 
-    /// The split on which heads are scanned and picked.
+    /// The split used to scan and select heads.
     pub fn discovery_split(self) -> Split {
         match self {
             Protocol::Standard => Split::Discovery,
@@ -53,7 +53,7 @@ impl Protocol {
         }
     }
 
-    /// The split on which picked heads are judged. `published` has one split for both.
+    /// The split used to evaluate selected heads. `published` has one split for both.
     pub fn held_out_split(self) -> Split {
         match self {
             Protocol::Standard => Split::HeldOut,
@@ -83,10 +83,10 @@ impl FromStr for Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HoldOut {
-    /// Pairs of names: held-out prompts have the same templates with other names.
+    /// Pairs of names: held-out prompts have the same templates with other pairs of names.
     #[default]
     Pairs,
-    /// Templates too: held-out prompts are other wordings of the task, with other names.
+    /// Templates as well: held-out prompts have other templates and other pairs of names.
     Templates,
 }
 
@@ -117,19 +117,19 @@ impl FromStr for HoldOut {
     }
 }
 
-/// What decides which prompts are drawn, beside the task and the tokenizers.
+/// Options that determine the drawn prompts, in addition to the task and the tokenizers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PromptOptions {
-    /// Where prompts come from.
+    /// How prompts are generated.
     pub protocol: Protocol,
     /// Seed of every draw.
     pub seed: u64,
-    /// Prompts drawn, all splits together; by default [`DEFAULT_PROMPTS`], or the published number. Of a file of prompts, the
-    /// most distinct prompts that are taken; by default all.
+    /// Number of prompts over all splits; by default [`DEFAULT_PROMPTS`], or the published number. For a file of prompts, the
+    /// maximum number of distinct prompts; by default all.
     pub n_prompts: Option<usize>,
     /// What only held-out prompts have.
     pub hold_out: HoldOut,
-    /// Fewest usable names, in place of the task's `names.min_usable`.
+    /// Minimum number of usable names, overriding the task's `names.min_usable`.
     pub min_names: Option<usize>,
 }
 
@@ -154,7 +154,7 @@ impl PromptOptions {
         Ok(())
     }
 
-    /// Prompts to draw: what the options ask for, or the protocol's `default`.
+    /// The number of prompts to draw: from the options, or the protocol's `default`.
     pub(super) fn drawn(&self, task: &str, default: usize) -> Result<usize, PromptError> {
         let needed = if self.protocol == Protocol::Standard { 2 } else { 1 };
         let asked = self.n_prompts.unwrap_or(default);
@@ -167,7 +167,7 @@ impl PromptOptions {
         Ok(asked)
     }
 
-    /// Refuses the protocol `published` for tasks that have no published form.
+    /// Rejects the protocol `published` for tasks without a published form.
     pub(super) fn no_published_form(&self, task: &str) -> Result<(), PromptError> {
         match self.protocol {
             Protocol::Standard => Ok(()),

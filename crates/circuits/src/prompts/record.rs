@@ -1,7 +1,7 @@
-//! The study's record of names and prompts, `<task>_study.json`, and the files beside it.
+//! The study's record of names and prompts, `<task>_study.json`, and the accompanying files.
 //!
 //! A study resolves its names and prompts once and records them, so that models scanned at different times, or on
-//! different machines, are asked the same questions. The record holds the whole task and needs no other file.
+//! different machines, get the same prompts. The record contains the whole task and needs no other file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::task::{NameTask, Names, Rendered, Task};
 
-/// Changed whenever the record's fields change.
+/// To be changed whenever the record's fields change.
 const FORMAT: u32 = 2;
 
 /// The fields of `<task>_study.json`, in order.
@@ -42,7 +42,7 @@ struct Record {
     prompts: Vec<Prompt>,
 }
 
-/// A prompt's texts with the places of their names.
+/// A prompt's texts with the positions of their names.
 pub(super) struct PromptTexts {
     pub(super) clean: Rendered,
     pub(super) corrupted: Option<Rendered>,
@@ -51,19 +51,19 @@ pub(super) struct PromptTexts {
 }
 
 impl PromptSet {
-    /// Where the record of a task lies in a folder.
+    /// The path of a task's record in a folder.
     pub fn path(folder: &Path, task: &str) -> PathBuf {
         folder.join(format!("{task}_study.json"))
     }
 
     /// The study's prompts: read from the record in `folder` if there is one, else resolved and recorded there.
     ///
-    /// Models that the record does not know are checked against it and added to it.
+    /// Models that are not in the record are checked against it and added.
     ///
     /// # Errors
-    /// Those of [`Self::resolve`] and [`Self::load`]; [`PromptError::Mismatch`] where the record was made from another
-    /// task, protocol, seed or number of prompts, or for another tokenizer of a model; [`PromptError::OneToken`] where
-    /// a further model's tokenizer breaks the one-token rule on the recorded prompts.
+    /// Those of [`Self::resolve`] and [`Self::load`]; [`PromptError::Mismatch`] if the record was made with another
+    /// task, protocol, seed or number of prompts, or for another tokenizer of a model; [`PromptError::OneToken`] if a
+    /// new model's tokenizer breaks the one-token rule on the recorded prompts.
     pub fn load_or_resolve(
         folder: &Path,
         task: &Task,
@@ -88,7 +88,7 @@ impl PromptSet {
         Ok(set)
     }
 
-    /// Writes the record into a folder, made if need be, and returns its path.
+    /// Writes the record into a folder, creating it if necessary, and returns its path.
     ///
     /// # Errors
     /// [`PromptError::File`].
@@ -117,7 +117,7 @@ impl PromptSet {
         Ok(path)
     }
 
-    /// Reads a record and checks it: every text of a task of names must be what its template, names and fillers give.
+    /// Reads a record and checks it: every text of a task of names must match its template, names and fillers.
     ///
     /// # Errors
     /// [`PromptError::File`] and [`PromptError::Record`].
@@ -136,7 +136,7 @@ impl PromptSet {
         }
         record.task.validate("task").map_err(|error| fail("task", error.to_string()))?;
         if record.task_hash != record.task.hash() {
-            return Err(fail("task_hash", "does not fit `task`".to_owned()));
+            return Err(fail("task_hash", "does not match `task`".to_owned()));
         }
         let set = Self {
             task: record.task,
@@ -153,11 +153,11 @@ impl PromptSet {
         let mut texts = BTreeSet::new();
         for (i, prompt) in set.prompts.iter().enumerate() {
             if !set.fits(prompt) {
-                let problem = format!("{:?} is not what its template, names and fillers give", prompt.text);
+                let problem = format!("{:?} does not match its template, names and fillers", prompt.text);
                 return Err(fail(&format!("prompts[{i}]"), problem));
             }
             if !texts.insert(&prompt.text) {
-                return Err(fail(&format!("prompts[{i}]"), format!("{:?} is there twice", prompt.text)));
+                return Err(fail(&format!("prompts[{i}]"), format!("{:?} occurs twice", prompt.text)));
             }
         }
         let drawn: usize = set.prompts.iter().map(|prompt| prompt.weight as usize).sum();
@@ -167,7 +167,7 @@ impl PromptSet {
         Ok(set)
     }
 
-    /// Whether a prompt's texts and answers are what its other fields give, and its split one of the protocol's.
+    /// Whether a prompt's texts and answers match its other fields, and its split belongs to the protocol.
     fn fits(&self, prompt: &Prompt) -> bool {
         let is_of_split =
             [self.protocol.discovery_split(), self.protocol.held_out_split()].contains(&prompt.split);
@@ -214,8 +214,8 @@ impl PromptSet {
             && named(&prompt.second)
     }
 
-    /// A prompt, its twins and its references: rendered anew in a task of names, else as they were drawn, without mentions. `None`
-    /// if the task lacks its template or a filler is missing.
+    /// A prompt, its twins and its references: rendered again for a task of names, otherwise as drawn, without mentions. `None` if
+    /// the task lacks its template or a filler is missing.
     pub(super) fn texts(&self, prompt: &Prompt) -> Option<PromptTexts> {
         if self.task.names().is_some() {
             return self.render(prompt);
@@ -250,7 +250,7 @@ impl PromptSet {
         })
     }
 
-    /// The options that the prompts were drawn with.
+    /// The options with which the prompts were drawn.
     #[must_use]
     pub fn options(&self) -> PromptOptions {
         PromptOptions {
@@ -262,7 +262,7 @@ impl PromptSet {
         }
     }
 
-    /// Checks that the record answers what is asked now.
+    /// Checks that the record matches the current request.
     fn expect(&self, path: &Path, task: &Task, options: &PromptOptions) -> Result<(), PromptError> {
         let (recorded, asked) = self.n_recorded_and_asked(options)?;
         let settings = [
@@ -277,7 +277,7 @@ impl PromptSet {
         })
     }
 
-    /// How many prompts the record has, and how many are asked for now, as messages show them.
+    /// The recorded and the requested number of prompts, for messages.
     fn n_recorded_and_asked(&self, options: &PromptOptions) -> Result<(String, String), PromptError> {
         let name = self.task.name();
         let asked = match (&self.task, options.protocol) {
@@ -286,7 +286,7 @@ impl PromptSet {
             }
             (Task::Names(_) | Task::Words(_), _) => options.drawn(name, DEFAULT_PROMPTS)?,
             (Task::Rows(_), _) => {
-                // As many as there are is all of them.
+                // Requesting as many as there are means all of them.
                 let limit = options.n_prompts.filter(|&n| self.limit.is_some() || n < self.prompts.len());
                 let shown = |limit: Option<usize>| {
                     limit.map_or_else(|| "all of the file".to_owned(), |n| n.to_string())
@@ -297,7 +297,7 @@ impl PromptSet {
         Ok((self.n_prompts.to_string(), asked.to_string()))
     }
 
-    /// Adds a model to the record once its tokenizer reads the prompts as it must.
+    /// Adds a model to the record after checking that its tokenizer encodes the prompts as required.
     fn admit(&mut self, path: &Path, tokenizer: &dyn Tokenize) -> Result<(), PromptError> {
         let (model, hash) = (tokenizer.model(), tokenizer.hash());
         if let Some(known) = self.tokenizers.iter().find(|record| record.model == model) {
@@ -321,7 +321,7 @@ fn mismatch(path: &Path, field: &'static str, recorded: String, asked: String) -
     PromptError::Mismatch { file: path.display().to_string(), field, recorded, asked }
 }
 
-/// Writes one JSON object a line.
+/// Writes one JSON object per line.
 pub(super) fn write_lines<T: Serialize>(path: &Path, items: &[T]) -> Result<(), PromptError> {
     let written = write_atomic(path, |out| {
         for item in items {

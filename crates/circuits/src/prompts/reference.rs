@@ -1,4 +1,4 @@
-//! Reference prompts: what mean and resample ablation put in the place of a prompt's own activations.
+//! Reference prompts: the source of the values with which mean and resample ablation replace a prompt's own activations.
 
 use cs_analysis::words::counted;
 use std::collections::BTreeMap;
@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{PromptError, Split, TokenizedPrompt, TokenizedPrompts};
 
-/// What may help prompts that cannot be ablated as asked; [`crate::references`] tries what does.
+/// Generic advice for prompts that cannot be ablated as requested; [`crate::references`] finds what actually
+/// helps.
 const FIX: &str = "use another --reference, --protocol standard or --ablation zero";
 
-/// Which prompts mean and resample ablation take values from.
+/// The prompts from which mean and resample ablation take values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
@@ -20,8 +21,8 @@ pub enum Reference {
     /// ([Wang et al. 2022](https://arxiv.org/abs/2211.00593), "p_ABC").
     #[default]
     Abc,
-    /// Prompts of the task itself: for a mean the other prompts of the group, for resampling the same template, fillers and
-    /// order with two other names.
+    /// Prompts of the task itself: for a mean, the other prompts of the group; for resampling, the same template, fillers
+    /// and order with two other names.
     Same,
 }
 
@@ -52,11 +53,12 @@ impl FromStr for Reference {
     }
 }
 
-/// What prompts of names lack that have no reference prompt.
+/// Why a prompt of names has no reference prompt.
 const NO_NAMES: &str = "no other names give as many tokens";
 
 impl TokenizedPrompts {
-    /// Places in [`Self::prompts`] of the prompts of a split that share a mean; see [`TokenizedPrompt::mean_group`].
+    /// Groups of prompts of a split that share a mean, as indices into [`Self::prompts`]; see
+    /// [`TokenizedPrompt::mean_group`].
     pub fn mean_groups(&self, split: Split) -> Vec<Vec<usize>> {
         let mut groups: BTreeMap<(Split, &str, usize), Vec<usize>> = BTreeMap::new();
         for (i, prompt) in self.of_split(split) {
@@ -65,7 +67,8 @@ impl TokenizedPrompts {
         groups.into_values().collect()
     }
 
-    /// Checks that every group of a split has something to average, beside the prompt itself under [`Reference::Same`].
+    /// Checks that every group of a split has something to average, in addition to the prompt itself under
+    /// [`Reference::Same`].
     ///
     /// # Errors
     /// [`PromptError::NothingToAverage`] and, under `published` only, [`PromptError::NoReference`];
@@ -124,7 +127,8 @@ impl TokenizedPrompts {
     /// Checks that every prompt of a split can be resampled.
     ///
     /// # Errors
-    /// [`PromptError::NoReference`]; under `published` only, where a name of several tokens may have no stand-in.
+    /// [`PromptError::NoReference`]; only under `published`, where a name of several tokens may have no
+    /// replacement.
     pub fn require_resample(&self, split: Split, reference: Reference) -> Result<(), PromptError> {
         let cannot = |prompt: &&TokenizedPrompt| prompt.resampled(reference).is_none();
         let missing: Vec<_> = self.of_split(split).map(|(_, prompt)| prompt).filter(cannot).collect();
@@ -151,12 +155,13 @@ impl TokenizedPrompts {
 }
 
 impl TokenizedPrompt {
-    /// What mean ablation averages over: prompts of the same split, template and token length, BOS included.
+    /// The group over which mean ablation averages: prompts of the same split, template and token length
+    /// (including BOS).
     pub fn mean_group(&self) -> (Split, &str, usize) {
         (self.split, &self.template, self.token_ids.len())
     }
 
-    /// The tokens that resample ablation takes values from, as many as the prompt's own.
+    /// The tokens from which resample ablation takes values, as many as the prompt's own.
     pub fn resampled(&self, reference: Reference) -> Option<&[u32]> {
         match reference {
             Reference::Abc => self.references.first().map(|reference| &reference.token_ids[..]),

@@ -1,4 +1,4 @@
-//! What each token of a prompt is: a name or an answer, the token after it, BOS, …
+//! The role of each token of a prompt: a name or an answer, the token after it, BOS, …
 
 use cs_analysis::attention::TokenRole;
 
@@ -7,12 +7,12 @@ use super::{Prompt, PromptError, PromptSet, TokenizedPrompt, TokenizedPrompts};
 use crate::task::{Mention, Role, whole_words};
 
 impl PromptSet {
-    /// The role of every token, BOS included, of every prompt in `tokenized`, which are this set's as tokens of the model of
-    /// `tokenizer`.
+    /// The role of every token (including BOS) of every prompt in `tokenized`, which must be this set's prompts in the
+    /// tokens of `tokenizer`.
     ///
     /// # Errors
-    /// [`PromptError::Template`] for prompts that are not this set's, [`PromptError::OneToken`] where the tokens of a prompt
-    /// do not show where its names stand, or a tokenizer that fails.
+    /// [`PromptError::Template`] for prompts that are not in this set, [`PromptError::OneToken`] if a prompt's tokens do not
+    /// determine the positions of its names, or a tokenizer error.
     pub fn token_roles(
         &self,
         tokenizer: &dyn Tokenize,
@@ -20,7 +20,7 @@ impl PromptSet {
     ) -> Result<Vec<Vec<TokenRole>>, PromptError> {
         let mut own = self.prompts.iter();
         let roles = tokenized.prompts.iter().map(|prompt| {
-            // Both lists have the same order, but `tokenized` may leave a split out.
+            // Both lists have the same order, but `tokenized` may omit a split.
             let of_set = own.find(|p| p.text == prompt.text).ok_or_else(|| self.no_such(prompt))?;
             self.roles_of(tokenizer, of_set, prompt)
         });
@@ -67,7 +67,7 @@ impl PromptSet {
                 (false, false) => (TokenRole::Distractor, TokenRole::AfterDistractor),
             };
             mentioned.push(name);
-            // The tokens that hold a part of the name itself, without the space before it.
+            // The tokens that contain part of the name itself, without the space before it.
             let start = mention.span.end - name.len();
             let holds = |&k: &usize| {
                 let span = &tokens[k].span;
@@ -92,7 +92,7 @@ impl PromptSet {
     }
 }
 
-/// Where a prompt that is not made of names has its answers as whole words, in order.
+/// The positions of the answers as whole words in a prompt without names, in order.
 fn mentions_of_answers(prompt: &Prompt) -> Vec<Mention> {
     let mut mentions: Vec<Mention> = [(Role::First, &prompt.correct), (Role::Second, &prompt.distractor)]
         .into_iter()

@@ -1,10 +1,11 @@
 //! Chooses the prompts of a file of prompts.
 //!
-//! 1. A row takes part if both answers are one token each, different ones, in every compared tokenizer.
+//! 1. A row is used if its two answers are distinct single tokens in every compared tokenizer.
 //! 2. Rows without a split are shuffled within their group and dealt alternately to `discovery` and `held_out`, one group after
-//!    the other; where groups are held out, the groups are shuffled and dealt instead.
-//! 3. Where fewer rows are asked for, each split takes half (`discovery` the odd one), in turn from its shuffled groups.
-//! 4. Prompts stand in the order of the file, `discovery` first. The twin for `--reference same` is drawn uniformly from the other
+//!    the other; if groups are held out, the groups are shuffled and dealt instead.
+//! 3. If fewer rows are requested, each split takes half (`discovery` gets an odd one), taking its shuffled groups in
+//!    turn.
+//! 4. Prompts are in the order of the file, `discovery` first. The twin for `--reference same` is drawn uniformly from the other
 //!    rows of the split and group that are equally long in every tokenizer.
 
 use cs_analysis::words::counted;
@@ -29,7 +30,7 @@ struct Usable<'a> {
 /// Chooses rows, and their splits.
 ///
 /// # Errors
-/// [`PromptError::TooFewRows`], where fewer than two rows or less than half of them can be used or one split has none;
+/// [`PromptError::TooFewRows`] if fewer than two rows or less than half of them can be used, or a split has none;
 /// [`PromptError::NotPublished`]; a tokenizer that fails.
 pub(super) fn choose(
     task: &RowTask,
@@ -83,7 +84,7 @@ pub(super) fn choose(
         for &i in &chosen {
             let Usable { row, lengths } = &usable[i];
             let others: &[usize] = alike.get(&(row.group.as_str(), &lengths[..])).map_or(&[], Vec::as_slice);
-            // One of all but the last; the last stands in for the row itself.
+            // Draw one of all but the last, and use the last in place of the row itself.
             let twin = others.split_last().and_then(|(&last, before)| {
                 let &drawn = before.get(twins.below(before.len()))?;
                 Some(usable[if drawn == i { last } else { drawn }].row)
@@ -110,7 +111,7 @@ fn prompt(row: &Row, split: Split, twin: Option<&Row>) -> Prompt {
     }
 }
 
-/// Tokens of a row's prompt in each tokenizer, or the first tokenizer that refuses it.
+/// Number of tokens of a row's prompt in each tokenizer, or the first tokenizer that rejects it.
 fn lengths_or_reason(
     row: &Row,
     groups: &[SharedTokenizer<'_>],
@@ -154,7 +155,7 @@ fn length_or_reason(row: &Row, tokenizer: &dyn Tokenize) -> Result<Result<usize,
     Ok(Ok(answers.n_before()))
 }
 
-/// Places of the rows of discovery and of held-out prompts, shuffled.
+/// Indices of the rows of discovery and of held-out prompts, shuffled.
 fn splits(task: &RowTask, options: &PromptOptions, usable: &[Usable<'_>]) -> [Vec<usize>; 2] {
     let mut splits = [Vec::new(), Vec::new()];
     let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
@@ -188,7 +189,7 @@ fn splits(task: &RowTask, options: &PromptOptions, usable: &[Usable<'_>]) -> [Ve
     splits
 }
 
-/// Rows in turn from each group, in the order in which they stand in `places`.
+/// Rows taking the groups in turn, in the order of `places`.
 fn in_turn(usable: &[Usable<'_>], places: &[usize]) -> Vec<usize> {
     let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
     let mut ordered: Vec<(usize, usize)> = places
@@ -199,7 +200,7 @@ fn in_turn(usable: &[Usable<'_>], places: &[usize]) -> Vec<usize> {
             (*turn, i)
         })
         .collect();
-    // Stable: groups stay in their order within a turn.
+    // Stable: groups keep their order within a turn.
     ordered.sort_by_key(|&(turn, _)| turn);
     ordered.into_iter().map(|(_, i)| i).collect()
 }

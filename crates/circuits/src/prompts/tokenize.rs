@@ -1,4 +1,4 @@
-//! What prompts need of a tokenizer.
+//! The tokenizer interface that prompts need.
 
 use cs_model::tokenizer::Token;
 
@@ -9,28 +9,28 @@ pub type TokenizeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A model's tokenizer, under the model's name.
 ///
-/// It may add characters to a text or change them: where a token stands in a text is what [`Tokenize::encode`] says, never
-/// worked out from decoded tokens.
+/// It may add characters to a text or change them: the position of a token in a text always comes from
+/// [`Tokenize::encode`], never from decoded tokens.
 pub trait Tokenize {
-    /// The model's name, as files and errors show it.
+    /// The model's name in files and errors.
     fn model(&self) -> &str;
 
     /// A hash of the tokenizer's contents; models with the same hash share a tokenizer.
     fn hash(&self) -> &str;
 
-    /// The token that stands before every prompt; `None` for a model without one.
+    /// The token put before every prompt; `None` for a model without BOS.
     fn bos_id(&self) -> Option<u32>;
 
-    /// The tokens of a text, with no BOS or other token that the text does not contain.
+    /// The tokens of a text, without BOS or any other token that the text does not contain.
     ///
     /// # Errors
-    /// Whatever the tokenizer cannot encode.
+    /// If the tokenizer cannot encode the text.
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError>;
 
     /// The text of some tokens, for messages.
     ///
     /// # Errors
-    /// Ids that the tokenizer does not have.
+    /// For ids that the tokenizer does not have.
     fn decode(&self, ids: &[u32]) -> Result<String, TokenizeError>;
 }
 
@@ -47,7 +47,7 @@ pub(super) fn encode(tokenizer: &dyn Tokenize, text: &str) -> Result<Vec<Token>,
     Ok(tokens)
 }
 
-/// The ids of `tokens`, with BOS in front where the model has one.
+/// The ids of `tokens`, starting with BOS if the model has one.
 pub(super) fn with_bos(tokenizer: &dyn Tokenize, tokens: &[Token]) -> Vec<u32> {
     tokenizer.bos_id().into_iter().chain(tokens.iter().map(|token| token.id)).collect()
 }

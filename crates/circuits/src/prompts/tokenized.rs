@@ -12,12 +12,12 @@ use super::tokenize::{Tokenize, encode, with_bos};
 use super::{Prompt, PromptError, PromptSet, Protocol, Split, Token, continuation};
 use crate::task::{Candidates, Order, Rendered, Task};
 
-/// One distinct prompt as a model runs it: a line of `<task>_<model>.jsonl`.
+/// One distinct prompt as run by a model: a line of `<task>_<model>.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizedPrompt {
     /// The prompt, without BOS and without its answer.
     pub text: String,
-    /// Its tokens, one BOS in front where the model has one.
+    /// Its tokens, starting with one BOS if the model has one.
     pub token_ids: Vec<u32>,
     /// The correct answer.
     pub correct: String,
@@ -33,25 +33,26 @@ pub struct TokenizedPrompt {
     pub split: Split,
     /// Its template's id.
     pub template: String,
-    /// Which of the two mentions is repeated; `None` where a prompt is not made of names.
+    /// Which of the two mentions is repeated; `None` if a prompt is not made of names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
-    /// The words that fill the template's other places.
+    /// The words for the template's other placeholders.
     pub fillers: BTreeMap<String, String>,
     /// Another prompt of the task; see [`Prompt::resample`].
     pub resample_text: Option<String>,
     /// Its tokens, as many as in `token_ids`.
     pub resample_token_ids: Option<Vec<u32>>,
-    /// The corrupted text, for causal tracing; `None` where a file of prompts has none.
+    /// The corrupted text, for causal tracing; `None` if a file of prompts has none.
     pub corrupted_text: Option<String>,
-    /// Its tokens, as many as in `token_ids`; missing where the two differ in length, under `published` and in files only.
+    /// Its tokens, as many as in `token_ids`; missing if the two differ in length, which only happens under `published`
+    /// and for files.
     pub corrupted_token_ids: Option<Vec<u32>>,
-    /// What mean and resample ablation take values from; see [`Prompt::references`]. Those that differ in length are left out,
-    /// under `published` and in files only.
+    /// The source of values for mean and resample ablation; see [`Prompt::references`]. Those that differ in length are left
+    /// out, which only happens under `published` and for files.
     pub references: Vec<TokenizedReference>,
 }
 
-/// A reference prompt as a model runs it.
+/// A reference prompt as run by a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizedReference {
     /// The text.
@@ -60,7 +61,7 @@ pub struct TokenizedReference {
     pub token_ids: Vec<u32>,
 }
 
-/// What could be the answer, and the token that answers for it.
+/// A candidate answer and the token that represents it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The name or word.
@@ -84,8 +85,8 @@ pub struct TokenizedPrompts {
     pub prompts: Vec<TokenizedPrompt>,
     /// Templates that prompts can have under the protocol.
     pub n_templates: usize,
-    /// Every answer of the task: the names that take part, in the order of the task's lists, or the answers of all prompts. Empty
-    /// where a prompt's own two answers are all that count.
+    /// Every answer of the task: the names in use, in the order of the task's lists, or the answers of all prompts. Empty if only
+    /// a prompt's own two answers count.
     pub candidates: Vec<Candidate>,
     /// Whether the prompts come from a file.
     pub from_file: bool,
@@ -93,8 +94,8 @@ pub struct TokenizedPrompts {
 
 /// A clean and a corrupted prompt of equal length: a line of `<task>_pairs_<model>.jsonl`.
 ///
-/// In the corrupted one the distractor is right, or no longer wrong. Correct and distractor are the clean prompt's, in
-/// both runs.
+/// For the corrupted one the distractor is correct, or no longer wrong. Correct and distractor are the clean prompt's,
+/// in both runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracingPair {
     /// The prompt.
@@ -103,7 +104,7 @@ pub struct TracingPair {
     pub corrupted_text: String,
     /// Tokens of the prompt, one BOS in front.
     pub clean_token_ids: Vec<u32>,
-    /// Tokens of the corrupted prompt, as many.
+    /// Tokens of the corrupted prompt, equally many.
     pub corrupted_token_ids: Vec<u32>,
     /// The clean prompt's correct answer.
     pub correct: String,
@@ -131,20 +132,20 @@ pub struct TracingPairs {
     pub task: String,
     /// The model.
     pub model: String,
-    /// One pair for each distinct prompt that has a corrupted twin of equal length.
+    /// One pair for each distinct prompt that has a corrupted version of equal length.
     pub pairs: Vec<TracingPair>,
-    /// Texts of the prompts that have none; under `published` and in files only.
+    /// Texts of the prompts without one; only under `published` and for files.
     pub left_out: Vec<String>,
     /// Whether the prompts come from a file.
     pub from_file: bool,
 }
 
 impl PromptSet {
-    /// The prompts as a model's tokens. The model need not be one that the prompts were chosen for.
+    /// The prompts as a model's tokens. The model need not be one for which the prompts were chosen.
     ///
     /// # Errors
-    /// Under `standard`, [`PromptError::OneToken`] where an answer is not one token, or a name not one token at each of its
-    /// mentions; [`PromptError::SameAnswer`] where both answers are the same token; a tokenizer that fails.
+    /// Under `standard`, [`PromptError::OneToken`] if an answer is not one token, or a name is not one token at each of its
+    /// mentions; [`PromptError::SameAnswer`] if both answers are the same token; a tokenizer error.
     pub fn tokenize(&self, tokenizer: &dyn Tokenize) -> Result<TokenizedPrompts, PromptError> {
         let one_token = self.protocol == Protocol::Standard;
         let mut ids: BTreeMap<&str, u32> = BTreeMap::new();
@@ -263,7 +264,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Tokens of a text, each mention of a name checked where the one-token rule holds.
+    /// Tokens of a text, checking each mention of a name if the one-token rule applies.
     fn tokens(&self, rendered: &Rendered) -> Result<Vec<Token>, PromptError> {
         let tokens = encode(self.tokenizer, &rendered.text)?;
         if self.one_token
@@ -275,7 +276,8 @@ impl Reader<'_> {
         Ok(tokens)
     }
 
-    /// Tokens of a text that must be `len` long: an error where names or words are one token each, `None` in other prompts.
+    /// Tokens of a text that must have length `len`: otherwise an error if names or words are single tokens, and `None` for
+    /// other prompts.
     fn twin(&self, text: &str, len: usize, twin: &Rendered) -> Result<Option<Vec<Token>>, PromptError> {
         let tokens = self.tokens(twin)?;
         if tokens.len() == len {
@@ -294,7 +296,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The token of an answer; that of a name must be the same after every prompt.
+    /// The token of an answer; for a name it must be the same after every prompt.
     fn answer(&self, answers: &Answers, prompt: &Prompt, answer: &str) -> Result<u32, PromptError> {
         let broken = |reason| self.set.broken_rule(self.tokenizer, &prompt.text, reason);
         let id = answers.of(&prompt.continuation(answer), self.one_token)?.map_err(broken)?;
@@ -302,21 +304,21 @@ impl Reader<'_> {
             _ if self.set.task.names().is_none() => Ok(id),
             None => Err(broken(format!("{answer:?} is not one of the study's names"))),
             Some(&same) if same == id => Ok(id),
-            Some(_) => Err(broken(format!("' {answer}' is another token after {:?}", answers.text()))),
+            Some(_) => Err(broken(format!("' {answer}' is a different token after {:?}", answers.text()))),
         }
     }
 }
 
-/// Characters of a prompt that messages show.
+/// Number of characters of a prompt shown in messages.
 const SHOWN: usize = 40;
 
 impl TokenizedPrompts {
-    /// The prompts of a split, with their places in [`Self::prompts`].
+    /// The prompts of a split, with their indices in [`Self::prompts`].
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = (usize, &TokenizedPrompt)> {
         self.prompts.iter().enumerate().filter(move |(_, prompt)| split.contains(prompt.split))
     }
 
-    /// The same with the prompts of one split alone.
+    /// The same with only the prompts of one split.
     pub fn restricted_to(&self, split: Split) -> Self {
         Self { prompts: self.of_split(split).map(|(_, prompt)| prompt.clone()).collect(), ..self.clone() }
     }
@@ -338,7 +340,7 @@ impl TokenizedPrompts {
         })
     }
 
-    /// Prompts drawn for a split: the sum of its weights.
+    /// Number of prompts drawn for a split: the sum of its weights.
     pub fn n_drawn(&self, split: Split) -> u64 {
         self.of_split(split).map(|(_, prompt)| u64::from(prompt.weight)).sum()
     }
@@ -380,7 +382,7 @@ impl TokenizedPrompts {
         }
     }
 
-    /// Writes the prompts to their place in a study, [`Layout::prompts`], and returns it.
+    /// Writes the prompts to their path in a study, [`Layout::prompts`], and returns it.
     ///
     /// # Errors
     /// [`PromptError::File`].
@@ -392,7 +394,7 @@ impl TokenizedPrompts {
 }
 
 impl TracingPairs {
-    /// Writes the pairs to their place in a study, [`Layout::tracing_pairs`], and returns it.
+    /// Writes the pairs to their path in a study, [`Layout::tracing_pairs`], and returns it.
     ///
     /// # Errors
     /// [`PromptError::File`].

@@ -1,15 +1,15 @@
 //! Draws the prompts of a task of words.
 //!
-//! 1. A row of a list takes part if each of its words, after a space, is one token of its own in every compared tokenizer.
-//! 2. The rows of a list are shuffled and dealt alternately to `discovery` and `held_out`, so that held-out prompts have words of
-//!    their own; lists of fewer than four times as many rows as a template takes are left whole.
-//! 3. Each split takes half of `n` prompts (`discovery` the odd one). Its prompt `i` has template `i mod T`, of `T`; of a template
-//!    that swaps, every second prompt is the corrupted text with the answers exchanged: `(i mod T + i div T)` odd.
-//! 4. A prompt's words are drawn uniformly, different rows for different numbers of a list, in the list's order where the task
+//! 1. A row of a list is used if each of its words, after a space, is a unique single token in every compared tokenizer.
+//! 2. The rows of a list are shuffled and dealt alternately to `discovery` and `held_out`, so that held-out prompts have their
+//!    own words; lists with fewer than four times as many rows as a template uses are shared.
+//! 3. Each split takes half of `n` prompts (`discovery` gets an odd one). Its prompt `i` has template `i mod T` of `T`; for a
+//!    template with `swap`, every second prompt is the corrupted text with the answers swapped: `(i mod T + i div T)` odd.
+//! 4. A prompt's words are drawn uniformly, with different rows for different numbers of a list, in the list's order if the task
 //!    says so. A draw whose text or corrupted text is in the other split is repeated, so that the splits share neither; one that
-//!    is in its own split already is repeated [`TRIES_FOR_NEW`] times and then adds to that prompt's weight.
-//! 5. A reference prompt is the template's, with words drawn anew, the first of [`TRIES_FOR_NEW`] draws in which neither of the
-//!    prompt's answers stands. The twin for `--reference same` is another draw of the template, either way round.
+//!    is already in its own split is repeated up to [`TRIES_FOR_NEW`] times and then adds to that prompt's weight.
+//! 5. A reference prompt is the template's, with newly drawn words: the first of [`TRIES_FOR_NEW`] draws that contains neither
+//!    of the prompt's answers. The twin for `--reference same` is another draw of the template, swapped or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,18 +20,18 @@ use super::tokenize::Tokenize;
 use super::{HoldOut, Prompt, PromptError, ReferencePrompt, RefusedName, Split, Twin};
 use crate::task::{Drawn, WordList, WordTask, WordTemplate, WordText, has_whole_word};
 
-/// Draws that are tried for a text that its split does not have.
+/// Maximum number of draws for a text that is new in its split.
 const TRIES_FOR_NEW: usize = 100;
 
-/// Draws that are tried for a text that the other split does not have.
+/// Maximum number of draws for a text that is not in the other split.
 const MAX_TRIES: usize = 1000;
 
 type Lists = BTreeMap<String, WordList>;
 
-/// The rows of each list that every tokenizer accepts, and the words of the others.
+/// The rows of each list that every tokenizer accepts, and the rejected words.
 ///
 /// # Errors
-/// [`PromptError::TooFewNames`] where a list keeps fewer than the task demands, or than two prompts take.
+/// [`PromptError::TooFewNames`] if a list keeps fewer than the task requires, or than two prompts use.
 pub(super) fn usable(
     task: &WordTask,
     tokenizers: &[&dyn Tokenize],
@@ -78,7 +78,7 @@ pub(super) fn usable(
     Ok((lists, refused))
 }
 
-/// The first words of the first template: what words stand after while they are looked at.
+/// The first words of the first template, the context in which words are tried.
 fn context(task: &WordTask) -> &str {
     let text = task.templates.first().map_or("", |template| template.text.as_str());
     text.split('{').next().unwrap_or_default().trim_end()
@@ -151,7 +151,7 @@ pub(super) fn draw(
     Ok(prompts)
 }
 
-/// The rows of each list that discovery and held-out prompts have.
+/// The rows of each list used by discovery and by held-out prompts.
 fn lists_of_splits(task: &WordTask, lists: &Lists, seed: u64) -> [Lists; 2] {
     let mut splits = [Lists::new(), Lists::new()];
     for (name, list) in lists {
@@ -170,7 +170,7 @@ fn lists_of_splits(task: &WordTask, lists: &Lists, seed: u64) -> [Lists; 2] {
     splits
 }
 
-/// A prompt, its corrupted twin, and its answers.
+/// A prompt, its corrupted version, and its answers.
 struct Written {
     text: String,
     corrupted: String,
@@ -208,7 +208,7 @@ impl Writer<'_> {
         template.n_drawn().into_iter().map(of_list).collect()
     }
 
-    /// One draw of a template; `None` only where a list is too short, or where both answers come out as the same word.
+    /// One draw of a template; `None` only if a list is too short, or if both answers are the same word.
     fn write(&self, template: &WordTemplate, swapped: bool, draw: &mut Draw) -> Option<Written> {
         let rows = self.rows(template, draw);
         let fill = |text: &WordText| text.render(self.lists, &rows);
@@ -221,7 +221,7 @@ impl Writer<'_> {
         (answers[0] != answers[1]).then_some(Written { text, corrupted, answers })
     }
 
-    /// A reference prompt, in which neither answer of `prompt` stands if there are enough other words.
+    /// A reference prompt, without either answer of `prompt` if there are enough other words.
     fn reference(
         &self,
         template: &WordTemplate,

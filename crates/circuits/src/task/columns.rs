@@ -1,15 +1,15 @@
-//! The columns of a file of prompts, under the names that they have here and in other tools.
+//! The columns of a file of prompts, with their names here and in other tools.
 
-/// What a column holds.
+/// The content of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     /// The prompt.
     Clean,
-    /// Its corrupted twin.
+    /// The corrupted prompt.
     Corrupted,
     /// The correct answer.
     Correct,
-    /// The answer that it is compared with.
+    /// The answer with which it is compared.
     Distractor,
     /// Stratum and cluster.
     Group,
@@ -17,7 +17,7 @@ pub(super) enum Field {
     Split,
     /// How many times the prompt counts.
     Weight,
-    /// Whether a space stands between prompt and answer.
+    /// Whether there is a space between prompt and answer.
     Space,
 }
 
@@ -76,7 +76,7 @@ impl Field {
         self.names()[0]
     }
 
-    /// The field of a column's title, in any case and with any space or hyphens in it.
+    /// The field with this column title, ignoring case, spaces and hyphens.
     pub(super) fn of(title: &str) -> Option<Self> {
         let title = title.trim().to_lowercase().replace([' ', '-'], "_");
         Self::ALL.into_iter().find(|field| field.names().contains(&title.as_str()))
@@ -111,7 +111,7 @@ pub(super) fn check(titles: &[&str]) -> Result<(), (String, String)> {
     Err((
         problem,
         format!(
-            "the first line names the columns {all}, separated by commas; the first, third and fourth must be there"
+            "the first line names the columns {all}, separated by commas; the first, third and fourth are required"
         ),
     ))
 }

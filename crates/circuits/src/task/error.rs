@@ -1,4 +1,4 @@
-//! What can be wrong with a task, each in one line that names the file, the field and the fix.
+//! Errors about a task, each a one-line message that names the file, the field and the fix.
 
 use thiserror::Error;
 
@@ -7,11 +7,11 @@ use thiserror::Error;
 pub enum TaskError {
     /// Neither a built-in task nor a path to a `.toml`, `.csv` or `.jsonl` file.
     #[error(
-        "unknown task `{name}`: the built-in tasks are {known}; a task of your own is a file ending in .toml (templates), .csv or \
+        "unknown task `{name}`: the built-in tasks are {known}; your own task is a file ending in .toml (templates), .csv or \
          .jsonl (prompts): `circuit-scaling task --example` prints one of each"
     )]
     Unknown {
-        /// What was asked for.
+        /// The requested task.
         name: String,
         /// The built-in tasks, separated by commas.
         known: String,
@@ -24,17 +24,17 @@ pub enum TaskError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// Not TOML, or not the fields that a task has.
+    /// Not TOML, or without a task's fields.
     #[error("{file}: line {line}: {message}; `circuit-scaling task --example` prints such files")]
     Syntax {
         /// Path, or the built-in task's file name.
         file: String,
-        /// Line of the mistake, counted from 1.
+        /// Line of the error, counted from 1.
         line: usize,
         /// What the parser found there, on one line.
         message: String,
     },
-    /// Well-formed, but it does not say what a prompt is.
+    /// Well-formed, but not a valid task.
     #[error("{file}: `{field}`: {problem}; {fix}")]
     Invalid {
         /// Path, or the built-in task's file name.
@@ -46,7 +46,7 @@ pub enum TaskError {
         /// What to do about it.
         fix: String,
     },
-    /// Something else than a file of prompts.
+    /// Not a file of prompts.
     #[error("{file}: {problem}; {fix}")]
     Rows {
         /// Path.

@@ -1,7 +1,7 @@
 //! Tasks as data. A task asks a model which of two answers comes next, and takes one of three forms:
 //!
 //! - [`NameTask`]: templates that name two people and then one of them again, in TOML;
-//! - [`WordTask`]: templates of words, each with its corrupted twin and its answers, in TOML;
+//! - [`WordTask`]: templates of words, each with its corrupted version and its answers, in TOML;
 //! - [`RowTask`]: a file of prompts, CSV or JSON Lines.
 //!
 //! The formats are described in `crates/circuits/tasks/README.md`; [`EXAMPLES`] holds one of each. The built-in tasks are
@@ -41,14 +41,14 @@ const BUILT_IN: [(&str, &str, &str); 7] = [
     ("greater_than", "tasks/greater_than.toml", include_str!("../../tasks/greater_than.toml")),
 ];
 
-/// A file of each form, complete and commented: what it is called, its name as a file, contents.
+/// A complete, commented file of each form: name, file name, contents.
 pub const EXAMPLES: [(&str, &str, &str); 3] = [
     ("names", "recall.toml", include_str!("../../tasks/examples/recall.toml")),
     ("template", "capitals.toml", include_str!("../../tasks/examples/capitals.toml")),
     ("csv", "prompts.csv", include_str!("../../tasks/examples/prompts.csv")),
 ];
 
-/// Longest task name: file names built from it stay far below any file system's limit.
+/// Maximum length of a task name: file names built from it stay far below any file system's limit.
 pub(crate) const MAX_NAME_LEN: usize = 40;
 
 /// A task: what its prompts say, and which answer is correct.
@@ -70,11 +70,11 @@ impl From<NameTask> for Task {
 }
 
 impl Task {
-    /// The task that a user names: a built-in one (`ioi`, `anti-repeat` or `anti_repeat`, …), or a path ending in `.toml`, `.csv`
-    /// or `.jsonl`.
+    /// The task that a user asks for: a built-in one (`ioi`, `anti-repeat` or `anti_repeat`, …), or a path ending in `.toml`,
+    /// `.csv` or `.jsonl`.
     ///
     /// # Errors
-    /// [`TaskError`] for a name that is neither, and for a file that does not hold a task.
+    /// [`TaskError`] for a name that is neither, and for a file without a valid task.
     pub fn load(name_or_path: &str) -> Result<Self, TaskError> {
         let path = Path::new(name_or_path);
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
@@ -107,12 +107,12 @@ impl Task {
         BUILT_IN.iter().map(|(name, ..)| *name).collect()
     }
 
-    /// The file of a built-in task, and what stands in it.
+    /// The file name and contents of a built-in task.
     pub fn built_in_text(name: &str) -> Option<(&'static str, &'static str)> {
         BUILT_IN.iter().find(|(known, ..)| *known == name).map(|&(_, file, text)| (file, text))
     }
 
-    /// Reads a task from TOML; `file` is what errors call it.
+    /// Parses a task from TOML; `file` is its name in errors.
     ///
     /// # Errors
     /// [`TaskError::Syntax`] and [`TaskError::Invalid`].
@@ -131,7 +131,7 @@ impl Task {
         Ok(task)
     }
 
-    /// Short name; part of file names, so lower-case letters, digits and underscores only.
+    /// Short name; used in file names, so only lower-case letters, digits and underscores.
     pub fn name(&self) -> &str {
         match self {
             Self::Names(task) => &task.name,
@@ -154,7 +154,7 @@ impl Task {
         if let Self::Names(task) = self { Some(task) } else { None }
     }
 
-    /// Checks everything that the types do not: placeholders, lists, names. `file` is what errors call the task.
+    /// Checks everything that the types do not: placeholders, lists, names. `file` is the task's name in errors.
     ///
     /// # Errors
     /// [`TaskError::Invalid`], naming the first field that is wrong.
@@ -167,7 +167,7 @@ impl Task {
         }
     }
 
-    /// SHA-256 of the task's contents, in hex: of its fields or rows, so that comments and layout do not count.
+    /// SHA-256 of the task's contents, in hex: of its fields or rows, ignoring comments and layout.
     pub fn hash(&self) -> String {
         hex_hash(serde_json::json!(self).to_string().as_bytes())
     }

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Pattern;
 
-/// Fewest usable names that a task needs under the protocol `standard`, unless it says otherwise.
+/// Default minimum number of usable names under the protocol `standard`.
 pub const DEFAULT_MIN_USABLE: usize = 20;
 
 /// A task of names: its prompts name two people and then one of them again, and ask for a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NameTask {
-    /// Short name; part of file names, so lower-case letters, digits and underscores only.
+    /// Short name; used in file names, so only lower-case letters, digits and underscores.
     pub name: String,
     /// Name for tables and figures.
     pub title: String,
@@ -26,19 +26,19 @@ pub struct NameTask {
     /// Which of the two names is the correct answer.
     #[serde(default)]
     pub correct: CorrectRule,
-    /// The names that may take part.
+    /// The names of the task.
     pub names: Names,
     /// Lists of words for the templates' other placeholders.
     #[serde(default)]
     pub fillers: BTreeMap<String, Vec<String>>,
     /// The forms of a prompt under the protocol `standard`.
     pub templates: Vec<Template>,
-    /// The one form of a prompt under the protocol `published`, where a published study has one.
+    /// The form of a prompt under the protocol `published`, if a published study has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Published>,
 }
 
-/// Which of the two mentions `{repeated}` repeats.
+/// Which of the two mentions is repeated by `{repeated}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Orders {
@@ -103,7 +103,7 @@ impl CorrectRule {
     }
 }
 
-/// The names of a task. A prompt takes one from each list, or two from `pool` where that is the only list.
+/// The names of a task. A prompt uses one from each list, or two from `pool` if that is the only list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Names {
@@ -112,11 +112,11 @@ pub struct Names {
     /// The other half; shares no name with `pool`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partner_pool: Vec<String>,
-    /// Two names can share a prompt only where the sum of their places in the lists, from 0, is a multiple of this: 1
-    /// allows every pair. It keeps the other pairs free for a model's training corpus.
+    /// Two names can share a prompt only if the sum of their indices in the lists, from 0, is a multiple of this: 1
+    /// allows every pair. The other pairs remain available for a model's training corpus.
     #[serde(default = "every_pair")]
     pub pair_step: usize,
-    /// Fewest names, over both lists, that must be left after the one-token rule.
+    /// Minimum number of names, over both lists, that must pass the one-token rule.
     #[serde(default = "default_min_usable")]
     pub min_usable: usize,
 }
@@ -130,7 +130,7 @@ fn default_min_usable() -> usize {
 }
 
 impl Names {
-    /// No names at all: those of a task that is not made of names.
+    /// No names, for a task without names.
     pub fn none() -> Self {
         Self { pool: Vec::new(), partner_pool: Vec::new(), pair_step: every_pair(), min_usable: 0 }
     }
@@ -157,7 +157,7 @@ pub struct Template {
 pub struct Published {
     /// The text with its placeholders; no fillers.
     pub text: Pattern,
-    /// How many prompts the study drew.
+    /// Number of prompts in the study.
     pub n_prompts: usize,
     /// Which of the two mentions is repeated.
     #[serde(default = "first_only")]

@@ -8,18 +8,18 @@ use serde_json::{Map, Value};
 use super::columns::{self, Field};
 use super::{ONE_GROUP, Row, TaskError};
 
-/// Most rows of a file.
+/// Maximum number of rows of a file.
 const MAX_ROWS: usize = 1_000_000;
 
 const SEE_EXAMPLE: &str = "`circuit-scaling task --example csv` prints such a file";
 
-/// The values of a row, by field; `None` where there is no such column, or nothing in it.
+/// The values of a row, by field; `None` if there is no such column, or nothing in it.
 type Values<'a> = [Option<Cow<'a, str>>; Field::ALL.len()];
 
-/// The rows of a file, and the columns that mean nothing here.
+/// The rows of a file, and the unknown columns.
 ///
 /// # Errors
-/// [`TaskError::Rows`] for something else than such a file, [`TaskError::Row`] for its first broken row.
+/// [`TaskError::Rows`] for an invalid file, [`TaskError::Row`] for the first invalid row.
 pub(super) fn rows(bytes: &[u8], file: &str) -> Result<(Vec<Row>, Vec<String>), TaskError> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -50,7 +50,7 @@ fn line_of(bytes: &[u8], at: usize) -> usize {
     1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// The line where a record begins. The parser's position is before the empty lines that it passes over.
+/// The line where a record begins. The parser's position is before any empty lines that it skips.
 fn line_of_record(text: &str, position: &csv::Position) -> usize {
     let before = text.as_bytes().get(position.byte() as usize..).unwrap_or_default();
     let empty = before.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
@@ -84,7 +84,7 @@ impl Reader<'_> {
             let (problem, fix) = match error.kind() {
                 csv::ErrorKind::UnequalLengths { expected_len, len, .. } => (
                     format!("has {len} values, and the file {expected_len} columns"),
-                    "put a text that holds a comma or a quotation mark in quotation marks",
+                    "put texts that contain a comma or a quotation mark in quotation marks",
                 ),
                 _ => (error.to_string(), SEE_EXAMPLE),
             };
@@ -131,11 +131,11 @@ impl Reader<'_> {
             let object: Map<String, Value> = match serde_json::from_str(line) {
                 Ok(object) => object,
                 Err(error) => {
-                    let problem = format!("is no JSON object: {error}");
+                    let problem = format!("is not a JSON object: {error}");
                     return self.fail(
                         i + 1,
                         problem,
-                        "write one object a line, with the columns as its keys",
+                        "write one object per line, with the columns as its keys",
                     );
                 }
             };
@@ -180,7 +180,7 @@ impl Reader<'_> {
 
     fn row(&mut self, line: usize, values: Values<'_>) -> Result<(), TaskError> {
         if self.rows.len() == MAX_ROWS {
-            let fix = format!("{MAX_ROWS} rows is the most: leave some out");
+            let fix = format!("at most {MAX_ROWS} rows are allowed: leave some out");
             return self.fail(line, "is one row too many", fix);
         }
         let [clean, corrupted, correct, distractor, group, split, weight, space] = values;
@@ -197,7 +197,7 @@ impl Reader<'_> {
             (None, true) => return self.fail(line, "has no `group`", "name one in every row, or in none"),
         };
         if clean.trim().is_empty() {
-            return self.fail(line, "its prompt is nothing but space", "fill it in, or remove the row");
+            return self.fail(line, "its prompt is blank", "fill it in, or remove the row");
         }
         if [Some(&*clean), corrupted.as_deref()].into_iter().flatten().any(|text| text.contains('\0')) {
             return self.fail(line, "has a NUL character", "remove it");
@@ -233,7 +233,7 @@ impl Reader<'_> {
         };
         let corrupted: Vec<String> = corrupted.map(Cow::into_owned).into_iter().collect();
         if corrupted.contains(&clean) {
-            let fix = "write the prompt in which the distractor would be right, or leave it empty";
+            let fix = "write the prompt for which the distractor would be correct, or leave it empty";
             return self.fail(line, "`corrupted` is the prompt itself", fix);
         }
         self.rows.push(Row { line, clean, corrupted, correct, distractor, glued, group, split, weight });
@@ -242,8 +242,8 @@ impl Reader<'_> {
 
     /// Both answers without their leading space, and whether they follow the prompt without one.
     ///
-    /// A prompt that ends in white space is followed by the answer as it is written. After any other a space stands before
-    /// the answer, written or not, unless the column `space` says no.
+    /// A prompt that ends in white space is followed by the answer exactly as written. After any other prompt there is a
+    /// space before the answer, written or not, unless the column `space` says no.
     fn answers(
         &self,
         line: usize,
@@ -275,7 +275,7 @@ impl Reader<'_> {
         }
         if glued && let Some(answer) = answers.iter().find(|answer| answer.starts_with(' ')) {
             let fix = "remove the space before the answer, or write true";
-            return self.fail(line, format!("`space` says that none stands before {answer:?}"), fix);
+            return self.fail(line, format!("`space` says that there is none before {answer:?}"), fix);
         }
         Ok((answers.map(|answer| answer.strip_prefix(' ').map_or(answer.clone(), str::to_owned)), glued))
     }

@@ -1,4 +1,4 @@
-//! Files of prompts: each row is a prompt with its two answers, and perhaps its corrupted twin.
+//! Files of prompts: each row is a prompt with its two answers, and optionally its corrupted version.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 use super::template::is_word;
 use super::{MAX_NAME_LEN, Task, TaskError, hex_hash, read};
 
-/// The group of all rows of a file that names none.
+/// The group of all rows in a file without groups.
 pub const ONE_GROUP: &str = "all";
 
-/// A file of prompts. Its record holds the hash of its rows, and the rows themselves only where they were asked.
+/// A file of prompts. Its record has the hash of all rows, but only the rows that were used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowTask {
     /// Short name, made from the file's.
     pub name: String,
-    /// Name for tables and figures: the file's, without its ending.
+    /// Name for tables and figures: the file's, without its extension.
     pub title: String,
     /// SHA-256 of the rows, in hex.
     pub rows_hash: String,
     /// Distinct prompts in the file.
     pub n_rows: usize,
-    /// The rows, equal ones once; empty in a task that was read from a study's record.
+    /// The rows, without duplicates; empty in a task read from a study's record.
     #[serde(skip)]
     pub rows: Vec<Row>,
-    /// Columns of the file that mean nothing here.
+    /// Unknown columns of the file.
     #[serde(skip)]
     pub unused_columns: Vec<String>,
 }
@@ -40,24 +40,25 @@ pub struct Row {
     pub line: usize,
     /// The prompt, without BOS and without its answer.
     pub clean: String,
-    /// The corrupted prompts, different ones; the first is traced. Empty where the file has none.
+    /// The distinct corrupted prompts, of which the first is traced. Empty if the file has none.
     pub corrupted: Vec<String>,
-    /// The correct answer, without the space that stands before it.
+    /// The correct answer, without the space before it.
     pub correct: String,
     /// The other answer.
     pub distractor: String,
     /// Whether the answers follow the prompt without a space.
     pub glued: bool,
-    /// The stratum and cluster that the prompt belongs to, as a template is one; [`ONE_GROUP`] where the file names none.
+    /// The group of the prompt, which acts as stratum and cluster like a template; [`ONE_GROUP`] if the file has no
+    /// groups.
     pub group: String,
-    /// The split, where the file says so.
+    /// The split, if the file has one.
     pub split: Option<Split>,
     /// How many times the prompt counts.
     pub weight: u32,
 }
 
 impl RowTask {
-    /// Reads a file of prompts: JSON Lines where `file` ends in `.jsonl`, else CSV.
+    /// Reads a file of prompts: JSON Lines if `file` ends in `.jsonl`, else CSV.
     ///
     /// # Errors
     /// [`TaskError::Rows`] and [`TaskError::Row`], which name the line.
@@ -72,13 +73,13 @@ impl RowTask {
         Ok(Self { name, title, rows_hash, n_rows: rows.len(), rows, unused_columns })
     }
 
-    /// Whether the file names groups.
+    /// Whether the file has groups.
     pub fn has_groups(&self) -> bool {
         self.rows.iter().any(|row| row.group != ONE_GROUP)
     }
 }
 
-/// The task's name: the file's in lower case, what cannot be part of a name as `_`.
+/// The task's name: the file's in lower case, with other characters replaced by `_`.
 fn short_name(stem: &str, file: &str) -> Result<String, TaskError> {
     let name: String =
         stem.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
@@ -86,7 +87,7 @@ fn short_name(stem: &str, file: &str) -> Result<String, TaskError> {
         |problem: String| Err(TaskError::rows(file, problem, "rename the file: the task is named after it"));
     if !is_word(&name) || name.len() > MAX_NAME_LEN {
         return fail(format!(
-            "{stem:?} does not begin with a letter from a to z, or has more than {MAX_NAME_LEN} characters"
+            "{stem:?} does not start with a letter from a to z, or has more than {MAX_NAME_LEN} characters"
         ));
     }
     if Task::built_in().contains(&name.as_str()) || name == "copy_suppression" || name.ends_with("_pairs") {
@@ -95,11 +96,11 @@ fn short_name(stem: &str, file: &str) -> Result<String, TaskError> {
     Ok(name)
 }
 
-/// Rows with the same prompt become one, with the sum of their weights and all their corrupted prompts.
+/// Merges rows with the same prompt, adding their weights and collecting their corrupted prompts.
 fn merged(rows: Vec<Row>, file: &str) -> Result<Vec<Row>, TaskError> {
     let mut places: HashMap<String, usize> = HashMap::with_capacity(rows.len());
     let mut distinct: Vec<Row> = Vec::with_capacity(rows.len());
-    // Corrupted prompts of a row beside its first.
+    // Corrupted prompts of a row after its first.
     let mut further: HashSet<(usize, String)> = HashSet::new();
     for row in rows {
         let Some(&place) = places.get(&row.clean) else {

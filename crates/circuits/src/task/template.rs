@@ -1,4 +1,4 @@
-//! Templates: a prompt's text with places for two names and any number of fillers.
+//! Templates: a prompt's text with placeholders for two names and any number of fillers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in a template, or the text between two places.
+/// A placeholder in a template, or the text between two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// Text that every prompt of the template has.
@@ -17,7 +17,7 @@ pub enum Piece {
     Filler(String),
 }
 
-/// What a name does where it stands.
+/// The role of a mention of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -51,7 +51,7 @@ pub struct Pattern {
     pieces: Vec<Piece>,
 }
 
-/// A brace that opens or closes no placeholder, or a placeholder that is not a word.
+/// An unmatched brace, or an invalid placeholder.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} in the text {1:?}; a placeholder is a lower-case word in braces, such as {{place}}")]
 pub struct PatternError(String, String);
@@ -72,7 +72,8 @@ impl TryFrom<String> for Pattern {
     }
 }
 
-/// A text cut at its placeholders: each piece, and whether it stood in braces, where it must be `allowed`.
+/// A text divided at its placeholders: each piece, and whether it was in braces, in which case it must be
+/// `allowed`.
 pub(super) fn cut(source: &str, allowed: impl Fn(&str) -> bool) -> Result<Vec<(&str, bool)>, PatternError> {
     let fail = |what: &str| PatternError(what.to_owned(), source.to_owned());
     let mut pieces = Vec::new();
@@ -84,7 +85,7 @@ pub(super) fn cut(source: &str, allowed: impl Fn(&str) -> bool) -> Result<Vec<(&
             rest = &rest[text_end..];
             continue;
         }
-        let inner = rest.strip_prefix('{').ok_or_else(|| fail("'}' closes nothing"))?;
+        let inner = rest.strip_prefix('{').ok_or_else(|| fail("unmatched '}'"))?;
         let end = inner.find('}').ok_or_else(|| fail("'{' is never closed"))?;
         let word = &inner[..end];
         if !allowed(word) {
@@ -114,16 +115,16 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Where a name stands in a rendered text.
+/// The position of a name in a rendered text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mention {
-    /// What the name does there.
+    /// The role of the mention.
     pub role: Role,
-    /// Byte range of `" NAME"`, the space before the name included.
+    /// Byte range of `" NAME"`, including the space before the name.
     pub span: Range<usize>,
 }
 
-/// A template with every place filled.
+/// A template with every placeholder filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// The prompt, without BOS and without its answer.
@@ -138,12 +139,12 @@ impl Pattern {
         &self.source
     }
 
-    /// Text and places in order.
+    /// Text and placeholders in order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
-    /// The fillers that the text needs, each once, in order of appearance.
+    /// The distinct fillers that the text needs, in order of appearance.
     pub fn fillers(&self) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
         for piece in &self.pieces {
@@ -156,7 +157,7 @@ impl Pattern {
         found
     }
 
-    /// Fills every place; `None` where `fillers` lacks a word that the text needs.
+    /// Fills every placeholder; `None` if `fillers` lacks a word that the text needs.
     pub fn render(
         &self,
         first: &str,

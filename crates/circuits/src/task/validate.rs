@@ -1,4 +1,4 @@
-//! What a task must fulfil beyond its types.
+//! Validation of tasks beyond their types.
 
 use cs_analysis::words::counted;
 use std::collections::BTreeSet;
@@ -6,17 +6,18 @@ use std::collections::BTreeSet;
 use super::template::is_word;
 use super::{MAX_NAME_LEN, NameTask, Pattern, Piece, Role, Task, TaskError};
 
-/// Fewest names that leave every prompt two others to be resampled with: two in each list, or four in the only one.
+/// Minimum number of names that leaves two others for resampling every prompt: two in each list, or four in the
+/// only one.
 const MIN_PER_LIST: usize = 2;
 const MIN_IN_ALL: usize = 4;
 
-/// Most names in all: pairs of names are listed, so that ten times the names are a hundred times the memory.
+/// Maximum number of names in total: memory is quadratic, since pairs of names are listed.
 const MAX_NAMES: usize = 1000;
 
-/// Most words in all lists of fillers, each of which is compared with every name.
+/// Maximum number of words in all lists of fillers, each of which is compared with every name.
 const MAX_FILLERS: usize = 10_000;
 
-/// What can be said of any task's name and title.
+/// Checks any task's name and title.
 pub(super) fn name(task: &Task, file: &str) -> Result<(), TaskError> {
     let name = task.name();
     let (field, problem, fix) = if !is_word(name) || name.len() > MAX_NAME_LEN {
@@ -24,7 +25,7 @@ pub(super) fn name(task: &Task, file: &str) -> Result<(), TaskError> {
             format!("use at most {MAX_NAME_LEN} lower-case letters, digits and underscores, a letter first");
         ("name", format!("{name:?} cannot be part of a file name"), fix)
     } else if name == "copy_suppression" || name.ends_with("_pairs") {
-        // These names would make files that another task or another kind of file already has.
+        // These names would clash with the files of another task or another kind of file.
         ("name", format!("{name:?} is the name of other result files"), "choose another name".to_owned())
     } else if task.title().trim().is_empty() {
         ("title", "is empty".to_owned(), "write what tables and figures should call the task".to_owned())
@@ -64,7 +65,7 @@ impl Checker<'_> {
     }
 
     fn too_many(&self, field: &str, n: usize, most: usize) -> Result<(), TaskError> {
-        self.fail(field, format!("has {n} entries"), format!("{most} is the most: leave some out"))
+        self.fail(field, format!("has {n} entries"), format!("at most {most} are allowed: leave some out"))
     }
 
     fn names(&self) -> Result<(), TaskError> {
@@ -98,7 +99,7 @@ impl Checker<'_> {
         if names.pair_step == 0 || names.pair_step > names.pool.len() {
             return self.fail(
                 "names.pair_step",
-                format!("{} lies outside 1 to {}", names.pair_step, names.pool.len()),
+                format!("{} is not between 1 and {}", names.pair_step, names.pool.len()),
                 "use 1 to allow every pair of names, or a small number to allow one pair in so many",
             );
         }
@@ -222,7 +223,7 @@ impl Checker<'_> {
         self.no_name_in_pattern("published.text", &published.text, published.names.iter().map(String::as_str))
     }
 
-    /// Each name stands where it must, and the text ends where the answer begins.
+    /// Checks that each name is where it must be, and that the text ends where the answer begins.
     fn pattern(&self, field: &str, pattern: &Pattern) -> Result<(), TaskError> {
         let places: Vec<Role> = pattern
             .pieces()
@@ -237,8 +238,8 @@ impl Checker<'_> {
                 return self.fail(field, format!("{{{}}} is missing", role.as_str()), fix);
             }
             if count > 1 && role != Role::Repeated {
-                let fix = "write {repeated} where one of the two is named again";
-                return self.fail(field, format!("{{{}}} stands there {count} times", role.as_str()), fix);
+                let fix = "write {repeated} where one of the two is mentioned again";
+                return self.fail(field, format!("{{{}}} occurs {count} times", role.as_str()), fix);
             }
         }
         if !places.is_sorted() {
@@ -255,7 +256,7 @@ impl Checker<'_> {
             {
                 return self.fail(
                     field,
-                    format!("no space stands before {{{}}}", role.as_str()),
+                    format!("there is no space before {{{}}}", role.as_str()),
                     "a name must be the same token as in the answer, which follows a space: \
                      start the text with a word, or with a space",
                 );
@@ -295,7 +296,7 @@ impl Checker<'_> {
         })
     }
 
-    /// A name in the surrounding text would be a mention that the task does not know of.
+    /// A name in the surrounding text would be an unknown mention.
     fn no_name_in<'n>(
         &self,
         field: &str,
@@ -305,7 +306,7 @@ impl Checker<'_> {
         match names.find(|name| has_whole_word(text, name)) {
             Some(name) => self.fail(
                 field,
-                format!("{name:?} is one of the names, and stands in {text:?}"),
+                format!("{name:?} is one of the names, and occurs in {text:?}"),
                 "choose another word, or remove the name",
             ),
             None => Ok(()),
@@ -313,7 +314,8 @@ impl Checker<'_> {
     }
 }
 
-/// A list of words: none empty, padded, with braces, or there twice. Else the problem and the fix.
+/// Checks that no word of a list is empty, padded, duplicate or has braces; otherwise returns the problem and
+/// the fix.
 pub(super) fn words(list: &[String]) -> Result<(), (String, &'static str)> {
     let mut seen = BTreeSet::new();
     for word in list {
@@ -326,7 +328,7 @@ pub(super) fn words(list: &[String]) -> Result<(), (String, &'static str)> {
             return Err((problem, "write the bare word"));
         }
         if !seen.insert(word) {
-            return Err((format!("{word:?} is there twice"), "remove one of them"));
+            return Err((format!("{word:?} occurs twice"), "remove one of them"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Tasks of words: a template says its clean prompt, its corrupted one and both answers in words drawn from lists.
+//! Tasks of words: a template defines its clean prompt, its corrupted prompt and both answers with words drawn from lists.
 
 use cs_analysis::words::counted;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +10,10 @@ use super::TaskError;
 use super::template::{PatternError, cut, is_word};
 use super::validate;
 
-/// Most words in all lists together.
+/// Maximum number of words in all lists together.
 const MAX_WORDS: usize = 10_000;
 
-/// Most words that a template draws from one list.
+/// Maximum number of words that a template draws from one list.
 const MAX_DRAWN: usize = 100;
 
 /// A task of words.
@@ -27,10 +27,10 @@ pub struct WordTask {
     /// Which answers a prompt's correct one must beat to count as answered correctly.
     #[serde(default)]
     pub candidates: Candidates,
-    /// Fewest words of each list that must be left after the one-token rule.
+    /// Minimum number of words of each list that must pass the one-token rule.
     #[serde(default = "default_min_usable")]
     pub min_usable: usize,
-    /// Lists from which a prompt's words are taken in the order of the list: `{year.1}` comes before `{year.2}` in it.
+    /// Lists whose words a prompt uses in list order: `{year.1}` comes before `{year.2}` in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ordered: Vec<String>,
     /// The lists.
@@ -50,7 +50,7 @@ pub enum Candidates {
     /// All answers of the task.
     #[default]
     All,
-    /// The prompt's own two, where other answers of the task may be right too.
+    /// Only the prompt's own two, for tasks in which other answers may be correct too.
     Pair,
 }
 
@@ -65,7 +65,7 @@ pub enum WordList {
 }
 
 impl WordList {
-    /// The lists of words, with their column's name where there are several.
+    /// The lists of words, with the column name if there are several.
     pub fn columns(&self) -> Vec<(Option<&str>, &[String])> {
         match self {
             Self::One(words) => vec![(None, words)],
@@ -90,7 +90,7 @@ impl WordList {
         self.columns().iter().filter_map(|(_, words)| words.get(row).map(String::as_str)).collect()
     }
 
-    /// The list with the rows that `keep` alone, in their order.
+    /// The list with only the rows in `keep`, in that order.
     #[must_use]
     pub fn with_rows(&self, keep: &[usize]) -> Self {
         let chosen = |words: &[String]| keep.iter().filter_map(|&row| words.get(row).cloned()).collect();
@@ -111,21 +111,23 @@ pub struct WordTemplate {
     pub id: String,
     /// The prompt up to its answer.
     pub text: WordText,
-    /// The prompt in which the distractor is right, or at least no longer wrong; as many words as in `text`.
+    /// The prompt for which the distractor is correct, or at least no longer wrong; with as many words as
+    /// `text`.
     pub corrupted: WordText,
-    /// A prompt that asks nothing: neither answer follows from it. The corrupted text where there is none.
+    /// A neutral prompt, from which neither answer follows. The corrupted text if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<WordText>,
     /// The answer.
     pub correct: WordText,
-    /// The answer that it is compared with.
+    /// The answer with which it is compared.
     pub distractor: WordText,
-    /// Whether every second prompt is the corrupted text, with the answers exchanged.
+    /// Whether every second prompt is the corrupted text, with the answers swapped.
     #[serde(default)]
     pub swap: bool,
 }
 
-/// Text with places for words: `{LIST}`, `{LIST.COLUMN}`, and `.2`, `.3`, … behind either for further words of the list.
+/// Text with placeholders for words: `{LIST}`, `{LIST.COLUMN}`, either followed by `.2`, `.3`, … for further words of
+/// the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WordText {
@@ -139,14 +141,14 @@ enum WordPiece {
     Place(Place),
 }
 
-/// A place for a word.
+/// A placeholder for a word.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The list.
     pub list: String,
-    /// Its column, of a list that has several.
+    /// Its column, if the list has several.
     pub column: Option<String>,
-    /// Which of the words drawn from the list, from 1; equal numbers are the same row of it.
+    /// The number of the word drawn from the list, from 1; equal numbers refer to the same row.
     pub number: usize,
 }
 
@@ -206,14 +208,14 @@ impl WordText {
         &self.source
     }
 
-    /// Its places, in order.
+    /// Its placeholders, in order.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.pieces
             .iter()
             .filter_map(|piece| if let WordPiece::Place(place) = piece { Some(place) } else { None })
     }
 
-    /// Fills every place with the words of the rows `drawn`; `None` where there is no such row.
+    /// Fills every placeholder with the words of the rows `drawn`; `None` if there is no such row.
     pub fn render(&self, words: &BTreeMap<String, WordList>, drawn: &Drawn<'_>) -> Option<String> {
         let mut text = String::new();
         for piece in &self.pieces {
@@ -240,7 +242,7 @@ impl WordTemplate {
             .chain([("correct", &self.correct), ("distractor", &self.distractor)])
     }
 
-    /// How many words of each list one prompt and its reference take.
+    /// Number of words of each list that one prompt and its reference use.
     pub fn n_drawn(&self) -> BTreeMap<&str, usize> {
         let mut n_drawn: BTreeMap<&str, usize> = BTreeMap::new();
         for place in self.texts().flat_map(|(_, text)| text.places()) {
@@ -252,12 +254,12 @@ impl WordTemplate {
 }
 
 impl WordTask {
-    /// Most words of a list that a template takes.
+    /// Maximum number of words of a list that a template uses.
     pub fn most_drawn(&self, list: &str) -> usize {
         self.templates.iter().filter_map(|template| template.n_drawn().get(list).copied()).max().unwrap_or(0)
     }
 
-    /// What a task must fulfil beyond its types.
+    /// Validates the task beyond its types.
     pub(super) fn validate(&self, file: &str) -> Result<(), TaskError> {
         self.check_words().and_then(|()| self.check_templates()).map_err(|(field, problem, fix)| {
             TaskError::Invalid { file: file.to_owned(), field, problem, fix }
@@ -268,7 +270,7 @@ impl WordTask {
         let fail = |field: &str, problem: String, fix: &str| Err((field.to_owned(), problem, fix.to_owned()));
         let n_words: usize = self.words.values().map(|list| list.len() * list.columns().len()).sum();
         if n_words > MAX_WORDS {
-            let fix = format!("{MAX_WORDS} is the most: leave some out");
+            let fix = format!("at most {MAX_WORDS} are allowed: leave some out");
             return fail("words", format!("has {n_words} words"), &fix);
         }
         for (name, list) in &self.words {
@@ -305,7 +307,7 @@ impl WordTask {
                     counted(list.len(), "word", "words"),
                     2 * n_drawn
                 );
-                let fix = format!("a prompt takes {n_drawn}, and its reference prompts others: add words");
+                let fix = format!("a prompt uses {n_drawn}, and its reference prompts others: add words");
                 return fail(&field, problem, &fix);
             }
         }
@@ -325,7 +327,7 @@ impl WordTask {
         for (i, template) in self.templates.iter().enumerate() {
             let field = |name: &str| format!("templates[{i}].{name}");
             if !is_word(&template.id) || !ids.insert(&template.id) {
-                let problem = format!("{:?} is not a short name of its own", template.id);
+                let problem = format!("{:?} is not a valid, unique short name", template.id);
                 let fix = "use lower-case letters, digits and underscores, a letter first, and each id once";
                 return Err((field("id"), problem, fix.to_owned()));
             }
@@ -335,7 +337,7 @@ impl WordTask {
                 })?;
             }
             if template.text == template.corrupted {
-                let fix = "write the prompt in which the distractor would be right";
+                let fix = "write the prompt for which the distractor would be correct";
                 return Err((field("corrupted"), "is the text itself".to_owned(), fix.to_owned()));
             }
             if template.correct == template.distractor {
@@ -387,7 +389,7 @@ impl WordTask {
                 WordPiece::Place(place) if !before.ends_with(' ') => {
                     let fix =
                         "words are single tokens after a space: put one before it, and a word before that";
-                    return fail(format!("no space stands before {{{}}}", place.list), fix);
+                    return fail(format!("there is no space before {{{}}}", place.list), fix);
                 }
                 WordPiece::Place(_) => before = "",
                 WordPiece::Text(literal) => before = literal,

@@ -44,13 +44,13 @@ pub fn random_model(world: &World, shape: Shape, seed: u64) -> Decoder {
         })
         .collect();
     let weights = Weights {
-        embed: vector(world.d_vocab() * d_model, 1.0),
+        embed: vector(world.d_vocab() * d_model, 1.0).into(),
         pos_embed: vector(n_ctx * d_model, 0.5),
         project_in: None,
         layers,
         ln_final: Norm::default(),
         project_out: None,
-        unembed: Some(vector(world.d_vocab() * d_model, by_width)),
+        unembed: Some(vector(world.d_vocab() * d_model, by_width).into()),
         unembed_bias: None,
     };
     let spec = ModelSpec {

@@ -1,4 +1,4 @@
-//! Whether a scan says of a planted model what is so.
+//! Checks a scan against the planted model.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 0.02;
 /// The same as a part of Δ: noise also tips the balance of a head that attends to several names alike.
 const RELATIVE_TOLERANCE: f64 = 0.1;
 
-/// Something that a scan says and that is not so.
+/// A wrong result of a scan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// Layer and head.
@@ -59,8 +59,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Everything wrong with the Δs of all heads, at most one thing per head; `found` has a row for each task, in order
-/// of layer and head.
+/// Everything wrong with the Δs of all heads, at most one thing per head; `found` has a row for each task, ordered
+/// by layer and head.
 pub fn failures(planted: &Planted, found: [&[f64]; 2], tau: f64) -> Vec<Failure> {
     let n_heads_total = planted.decoder.spec().n_heads_total();
     assert_eq!(found.map(<[f64]>::len), [n_heads_total; 2], "one Δ for each head and task");
@@ -97,7 +97,7 @@ fn fault(found: [f64; 2], planted: [f64; 2], category: Category, tau: f64) -> Op
     }
 }
 
-/// Δ of each head: its mean over all prompts, weights counted, in order of layer and head.
+/// Δ of each head: its mean over all prompts, weights counted, ordered by layer and head.
 pub fn deltas(scan: &PerPromptScan) -> Vec<f64> {
     let n: f64 = scan.weight.iter().copied().map(f64::from).sum();
     let weighted = |ablated: &[f32]| {

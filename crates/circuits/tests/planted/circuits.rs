@@ -47,7 +47,7 @@ pub const LOGITS: f64 = 4.0;
 /// Heads of every category and sign, on both tasks: previous-token, duplicate-token and S-inhibition heads, movers of
 /// IO, suppressors of S, and heads that do harm.
 ///
-/// Logit differences with nothing ablated: 3 − 0.8 + 1.6 + 0.4 − 0.6 = 3.6 on IOI, from `ioi_mover`,
+/// Logit differences without ablation: 3 − 0.8 + 1.6 + 0.4 − 0.6 = 3.6 on IOI, from `ioi_mover`,
 /// `ioi_negative_mover`, `ioi_suppressor`, `two_faced` and `repeater`; 2 + 1.2 − 0.4 − 0.6 = 2.2 on anti-repeat, from
 /// `anti_mover`, `anti_suppressor`, `two_faced` and `repeater`.
 pub fn full_circuit(world: &World) -> Vec<Role> {
@@ -91,8 +91,8 @@ pub fn full_circuit(world: &World) -> Vec<Role> {
 
 /// A circuit for each task, without a common head.
 ///
-/// In each task S2 is found by the mark before it, which the other task does not have. Logit differences with nothing
-/// ablated: 2 + 1.6 on IOI, 2.4 + 1.2 on anti-repeat.
+/// In each task S2 is found by the mark before it, which the other task does not have. Logit differences without
+/// ablation: 2 + 1.6 on IOI, 2.4 + 1.2 on anti-repeat.
 pub fn separate_circuit(world: &World) -> Vec<Role> {
     let (to, with) = (Token(world.id(" to")), Token(world.id(" with")));
     let (comma, stop) = (world.id(","), world.id("."));

@@ -110,13 +110,15 @@ fn build(world: &World, heads: &[Placed], random: &mut Random) -> Decoder {
         |token| sum(&basis.write(Feature::Token(token), 1.0), &basis.write(Feature::IsName, is_name(token)));
     let position = |p| sum(&basis.write(Feature::Position(p), 1.0), &basis.write(Feature::Constant, 1.0));
     let weights = Weights {
-        embed: rows((0..world.d_vocab()).map(token).collect()),
+        embed: rows((0..world.d_vocab()).map(token).collect()).into(),
         pos_embed: rows((0..N_CTX).map(position).collect()),
         project_in: None,
         layers: layers.into_iter().map(LayerBuilder::finish).collect(),
         ln_final: Norm::default(),
         project_out: None,
-        unembed: Some(rows((0..world.d_vocab()).map(|t| basis.write(Feature::Answer(t), LOGITS)).collect())),
+        unembed: Some(
+            rows((0..world.d_vocab()).map(|t| basis.write(Feature::Answer(t), LOGITS)).collect()).into(),
+        ),
         unembed_bias: None,
     };
     let spec = ModelSpec {

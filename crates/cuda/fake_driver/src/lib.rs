@@ -13,9 +13,12 @@
 //! | `FAKE_CUDA_MEMORY` | bytes of memory | 1 GiB |
 //! | `FAKE_CUDA_LOST_AFTER` | launches after which a card is lost | never |
 //! | `FAKE_CUDA_LOST_CARD` | the only card that is | each |
+//! | `FAKE_CUDA_SLEEP` | milliseconds more for each of the last 50 launches before a card is lost | none |
+//! | `FAKE_CUDA_PINNED` | bytes of the program's memory that may be registered | any |
 //! | `FAKE_CUDA_WRONG` | if set, products are wrong by a thousandth | right |
 //!
-//! New memory is full of NaN. A kernel that reads or writes beyond an array loses the card, as it does on a real one.
+//! New memory is full of NaN. A kernel that reads or writes beyond an array loses the card, as it does on a real one; so
+//! does work of two streams on one array that do not wait for each other.
 
 mod attention;
 mod kernels;
@@ -23,13 +26,16 @@ mod launch;
 mod memory;
 mod product;
 mod rows;
+mod streams;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use memory::Memory;
+use streams::Streams;
 
 /// Where the library is that tests open, beside the test that runs.
 ///
@@ -65,6 +71,8 @@ struct Machine {
 
 struct Card {
     memory: Memory,
+    streams: Streams,
+    n_streams: usize,
     launches_left: Option<u64>,
     lost: Option<c_int>,
 }
@@ -84,6 +92,8 @@ fn machine() -> &'static Machine {
         let is_lost = setting("FAKE_CUDA_LOST_CARD").is_none_or(|lost| lost == device);
         Mutex::new(Card {
             memory: Memory::new(setting("FAKE_CUDA_MEMORY").map_or(1 << 30, |n| n as usize)),
+            streams: Streams::default(),
+            n_streams: 0,
             launches_left: setting("FAKE_CUDA_LOST_AFTER").filter(|_| is_lost),
             lost: None,
         })
@@ -107,24 +117,44 @@ fn on_current(what: impl FnOnce(&mut Card) -> c_int) -> c_int {
     lock(CURRENT.get()).map_or(INVALID_CONTEXT, |mut card| what(&mut card))
 }
 
-/// The same for work in a stream, which must be of that context.
-fn in_stream(stream: *mut c_void, what: impl FnOnce(&mut Card) -> c_int) -> c_int {
-    if of_handle(stream) == CURRENT.get() { on_current(what) } else { INVALID_CONTEXT }
+/// The same for work in a stream, which must be of that context. Work that others may be in the way of loses the card.
+fn in_stream(stream: *mut c_void, blocks: &[u64], what: impl FnOnce(&mut Card) -> c_int) -> c_int {
+    if of_handle(stream) != CURRENT.get() {
+        return INVALID_CONTEXT;
+    }
+    on_current(|card| {
+        let blocks: Vec<u64> = blocks.iter().filter_map(|&address| card.memory.block(address)).collect();
+        card.touch(stream, &blocks);
+        what(card)
+    })
 }
 
-/// Contexts and streams have the number of their card, from 1.
-fn handle(device: c_int) -> *mut c_void {
-    std::ptr::without_provenance_mut(device as usize + 1)
+/// Contexts and streams have the number of their card, from 1, in their lower half; streams their own in the upper.
+fn handle(device: c_int, stream: usize) -> *mut c_void {
+    std::ptr::without_provenance_mut((device as usize + 1) | (stream << 16))
 }
 
 fn of_handle(handle: *mut c_void) -> c_int {
-    handle.addr() as c_int - 1
+    (handle.addr() & 0xFFFF) as c_int - 1
 }
 
 impl Card {
     fn status(&self) -> c_int {
         self.lost.unwrap_or(SUCCESS)
     }
+
+    fn touch(&mut self, stream: *mut c_void, blocks: &[u64]) {
+        if !self.streams.touch(stream.addr(), blocks) {
+            eprintln!("fake driver: two streams are at one block at the same time");
+            self.lost = Some(ILLEGAL_ADDRESS);
+        }
+    }
+}
+
+/// Ranges of the program's memory that were registered, by where they start.
+fn registered() -> MutexGuard<'static, BTreeMap<usize, usize>> {
+    static REGISTERED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+    REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes a result where the caller wants it.
@@ -196,15 +226,61 @@ driver! {
     cuDeviceTotalMem_v2(to: *mut usize, device: c_int) {
         lock(device).map_or(INVALID_VALUE, |card| unsafe { give(to, card.memory.total) })
     }
-    cuDevicePrimaryCtxRetain(to: *mut *mut c_void, device: c_int) { unsafe { give(to, handle(device)) } }
+    cuDevicePrimaryCtxRetain(to: *mut *mut c_void, device: c_int) { unsafe { give(to, handle(device, 0)) } }
     cuDevicePrimaryCtxRelease_v2(_device: c_int) { SUCCESS }
     cuCtxSetCurrent(context: *mut c_void) {
         CURRENT.set(of_handle(context));
         on_current(|card| card.status())
     }
-    cuStreamCreate(to: *mut *mut c_void, _flags: c_uint) { unsafe { give(to, handle(CURRENT.get())) } }
+    cuStreamCreate(to: *mut *mut c_void, _flags: c_uint) {
+        on_current(|card| {
+            card.n_streams += 1;
+            unsafe { give(to, handle(CURRENT.get(), card.n_streams)) }
+        })
+    }
     cuStreamDestroy_v2(_stream: *mut c_void) { SUCCESS }
-    cuStreamSynchronize(stream: *mut c_void) { in_stream(stream, |card| card.status()) }
+    cuStreamSynchronize(stream: *mut c_void) {
+        in_stream(stream, &[], |card| {
+            card.streams.synchronize(stream.addr());
+            card.status()
+        })
+    }
+    cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, _flags: c_uint) {
+        in_stream(stream, &[], |card| {
+            card.streams.wait(stream.addr(), event.addr());
+            card.status()
+        })
+    }
+    cuEventCreate(to: *mut *mut c_void, _flags: c_uint) {
+        on_current(|card| unsafe { give(to, std::ptr::without_provenance_mut(card.streams.new_event())) })
+    }
+    cuEventDestroy_v2(event: *mut c_void) {
+        on_current(|card| {
+            card.streams.destroy(event.addr());
+            SUCCESS
+        })
+    }
+    cuEventRecord(event: *mut c_void, stream: *mut c_void) {
+        in_stream(stream, &[], |card| {
+            card.streams.record(event.addr(), stream.addr());
+            card.status()
+        })
+    }
+    cuMemHostRegister_v2(start: *mut c_void, bytes: usize, _flags: c_uint) {
+        let (mut registered, start) = (registered(), start.addr());
+        let before = registered.range(..start + bytes).next_back();
+        if bytes == 0 || before.is_some_and(|(at, n)| at + n > start) {
+            return INVALID_VALUE;
+        }
+        if setting("FAKE_CUDA_PINNED").is_some_and(|most| registered.values().sum::<usize>() + bytes > most as usize) {
+            return OUT_OF_MEMORY;
+        }
+        registered.insert(start, bytes);
+        SUCCESS
+    }
+    cuMemHostUnregister(start: *mut c_void) {
+        if registered().remove(&start.addr()).is_some() { SUCCESS } else { INVALID_VALUE }
+    }
     cuMemGetInfo_v2(free: *mut usize, total: *mut usize) {
         on_current(|card| unsafe { give(total, card.memory.total); give(free, card.memory.free()) })
     }
@@ -215,24 +291,27 @@ driver! {
         })
     }
     cuMemFree_v2(address: u64) {
-        on_current(|card| if card.memory.release(address) { SUCCESS } else { INVALID_VALUE })
+        on_current(|card| {
+            card.streams.free(address);
+            if card.memory.release(address) { SUCCESS } else { INVALID_VALUE }
+        })
     }
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: *mut c_void) {
-        in_stream(stream, |card| {
+        in_stream(stream, &[to], |card| {
             let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
             to.copy_from_slice(unsafe { std::slice::from_raw_parts(from.cast(), bytes) });
             card.status()
         })
     }
     cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: *mut c_void) {
-        in_stream(stream, |card| {
+        in_stream(stream, &[from], |card| {
             let Some(from) = card.memory.bytes(from, bytes) else { return INVALID_VALUE };
             unsafe { std::slice::from_raw_parts_mut(to.cast::<u8>(), bytes) }.copy_from_slice(from);
             card.status()
         })
     }
     cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: *mut c_void) {
-        in_stream(stream, |card| {
+        in_stream(stream, &[to, from], |card| {
             let Some(from) = card.memory.bytes(from, bytes).map(|bytes| bytes.to_vec()) else { return INVALID_VALUE };
             let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
             to.copy_from_slice(&from);
@@ -240,7 +319,7 @@ driver! {
         })
     }
     cuMemsetD8Async(to: u64, byte: u8, bytes: usize, stream: *mut c_void) {
-        in_stream(stream, |card| {
+        in_stream(stream, &[to], |card| {
             let Some(to) = card.memory.bytes(to, bytes) else { return INVALID_VALUE };
             to.fill(byte);
             card.status()
@@ -271,7 +350,7 @@ driver! {
         function: *mut c_void, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, _block_y: c_uint,
         _block_z: c_uint, shared: c_uint, stream: *mut c_void, arguments: *mut *mut c_void, _extra: *mut *mut c_void
     ) {
-        in_stream(stream, |card| {
+        in_stream(stream, &[], |card| {
             match &mut card.launches_left {
                 Some(0) => card.lost = Some(LAUNCH_FAILED),
                 Some(left) => *left -= 1,
@@ -280,9 +359,15 @@ driver! {
             if card.lost.is_some() {
                 return card.status();
             }
+            let is_ending = card.launches_left.is_some_and(|left| left < 50);
+            if let Some(more) = setting("FAKE_CUDA_SLEEP").filter(|_| is_ending) {
+                std::thread::sleep(std::time::Duration::from_millis(more));
+            }
             let grid = [grid_x, grid_y, grid_z].map(|n| n as usize);
             // SAFETY: the caller passes as many arguments as the kernel has.
             let ran = unsafe { kernels::run(function.addr() - 1, grid, (block_x, shared), arguments, &card.memory) };
+            let given = card.memory.given();
+            card.touch(stream, &given);
             if !ran {
                 // The launch itself succeeds; whatever is asked for next says that it went wrong.
                 card.lost = Some(ILLEGAL_ADDRESS);

@@ -1,6 +1,7 @@
 //! The fake card's memory: blocks of the process's own, with their bounds.
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 const ALIGNMENT: usize = 256;
@@ -8,11 +9,13 @@ const ALIGNMENT: usize = 256;
 pub struct Memory {
     pub total: usize,
     blocks: BTreeMap<u64, usize>,
+    /// Blocks that a kernel has been given.
+    given: RefCell<Vec<u64>>,
 }
 
 impl Memory {
     pub fn new(total: usize) -> Self {
-        Self { total, blocks: BTreeMap::new() }
+        Self { total, blocks: BTreeMap::new(), given: RefCell::default() }
     }
 
     pub fn free(&self) -> usize {
@@ -49,6 +52,17 @@ impl Memory {
         block.map_or(0, |(start, bytes)| (start + *bytes as u64).saturating_sub(address) as usize)
     }
 
+    /// The block that an address is in.
+    pub fn block(&self, address: u64) -> Option<u64> {
+        (self.to_end(address) > 0)
+            .then(|| self.blocks.range(..=address).next_back().map(|(&start, _)| start))?
+    }
+
+    /// The blocks that were given since this was last asked.
+    pub fn given(&self) -> Vec<u64> {
+        self.given.take()
+    }
+
     pub fn bytes(&mut self, address: u64, bytes: usize) -> Option<&mut [u8]> {
         if bytes > self.to_end(address) {
             return None;
@@ -59,6 +73,7 @@ impl Memory {
 
     /// What a kernel sees behind a pointer: all up to the end of its block, nothing behind a null pointer.
     pub fn view<T: Copy>(&self, address: u64) -> View<T> {
+        self.given.borrow_mut().extend(self.block(address));
         View { start: address as *mut T, len: self.to_end(address) / size_of::<T>() }
     }
 }

@@ -6,8 +6,7 @@ use super::Machine;
 use super::cpu::Cpu;
 use super::delta::cuda::Card;
 use super::delta::host::Host;
-use super::delta::ops::Ops;
-use super::delta::{Delta, ModelOn, formats};
+use super::delta::{Blueprint, Delta, Filled, ModelOn, formats};
 use crate::decoder::Decoder;
 use crate::device::{Compute, Device};
 use crate::error::EngineError;
@@ -17,37 +16,50 @@ pub(crate) enum Place {
     /// The processor.
     Cpu,
     /// The delta form on the processor.
-    Delta(Box<Mutex<ModelOn<Host>>>),
+    Delta(Vec<Mutex<ModelOn<Host>>>),
     /// The delta form on graphics cards, each of which has all parameters.
     Cuda(Vec<Mutex<ModelOn<Card>>>),
 }
 
+/// A model where it is to run.
+pub(crate) struct Placed {
+    pub place: Place,
+    /// The constant part of each query head's values, of each layer. `[n_layers][d_attn]`
+    pub value_bias: Vec<Vec<f32>>,
+    /// What a user should know of how it lies there.
+    pub note: Option<String>,
+}
+
 impl Place {
-    /// Brings a decoder's parameters to where it is to run.
+    /// Brings a model's parameters to a device.
     ///
     /// # Errors
     /// A device that does not take them.
-    pub fn of(decoder: &Decoder, compute: &Compute) -> Result<Self, EngineError> {
+    ///
+    /// # Panics
+    /// For the processor, which keeps a decoder's own.
+    pub fn of(model: &Blueprint<'_>, compute: &Compute) -> Result<Placed, EngineError> {
+        let (stored, parts) = formats(model.source, compute.precision());
         match compute.device() {
-            Device::Cpu => Ok(Self::Cpu),
+            Device::Cpu => unreachable!("the processor keeps a decoder's own parameters"),
             Device::Delta => {
-                let (stored, parts) = formats(decoder.weights(), compute.precision());
-                Ok(Self::Delta(Box::new(Mutex::new(ModelOn::new(Host::new(parts, stored), decoder)))))
+                let Filled { models, value_bias, note } = model.fill(vec![Host::new(parts, stored)])?;
+                let place = Self::Delta(models.into_iter().map(Mutex::new).collect());
+                Ok(Placed { place, value_bias, note })
             }
             Device::Cuda(cards) => {
                 let problem = |device: String, problem: String| EngineError::Device { device, problem };
-                if let Some(why) = Card::cannot(decoder.spec()) {
+                if let Some(why) = Card::cannot(model.spec) {
                     return Err(problem(compute.device().to_string(), format!("{why}: use --device cpu")));
                 }
-                let (stored, parts) = formats(decoder.weights(), compute.precision());
-                let filled = |&card: &usize| {
+                let open = |&card: &usize| {
                     let word = Device::Cuda(vec![card]).to_string();
-                    let card = Card::open(card, parts, stored).map_err(|e| problem(word, e.to_string()))?;
-                    let mut model = ModelOn::new(card, decoder);
-                    model.ops.status()?;
-                    Ok(Mutex::new(model))
+                    Card::open(card, parts, stored).map_err(|e| problem(word, e.to_string()))
                 };
-                cards.iter().map(filled).collect::<Result<_, _>>().map(Self::Cuda)
+                let cards = cards.iter().map(open).collect::<Result<_, _>>()?;
+                let Filled { models, value_bias, note } = model.fill(cards)?;
+                let place = Self::Cuda(models.into_iter().map(Mutex::new).collect());
+                Ok(Placed { place, value_bias, note })
             }
         }
     }
@@ -78,8 +90,8 @@ pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> J::Output {
 pub(crate) fn carry_out_on<J: Job>(decoder: &Decoder, machine: usize, job: J) -> J::Output {
     match decoder.place() {
         Place::Cpu => job.run(&mut Cpu::new(decoder)),
-        Place::Delta(model) => job.run(&mut Delta::new(decoder, &mut lock(model))),
-        Place::Cuda(cards) => job.run(&mut Delta::new(decoder, &mut lock(&cards[machine]))),
+        Place::Delta(models) => job.run(&mut Delta::new(decoder, &mut lock(&models[machine]))),
+        Place::Cuda(models) => job.run(&mut Delta::new(decoder, &mut lock(&models[machine]))),
     }
 }
 

@@ -29,8 +29,8 @@ pub fn direct_attribution(decoder: &Decoder, run: &Run, token: usize) -> Option<
             let product = |j| (0..d_in).map(|i| x[i] * f64::from(project.weight.get(i, j))).sum();
             x = (0..d_out).map(product).collect();
         }
-        let unembed = &w.unembed()[token * spec.d_embed..][..spec.d_embed];
-        slope * x.iter().zip(unembed).map(|(x, &u)| x * f64::from(u)).sum::<f64>()
+        let unembed = w.unembed().row(token, spec.d_embed);
+        slope * x.iter().zip(&unembed[..]).map(|(x, &u)| x * f64::from(u)).sum::<f64>()
     };
     let head = |layer: usize, head: usize| {
         let (of_layer, heads) = (&w.layers[layer], &run.layers[layer].heads);

@@ -100,7 +100,7 @@ impl Model<'_> {
     fn embed(&self, tokens: &[u32]) -> Rows {
         let (spec, w) = (self.spec, self.weights);
         let scale = f64::from(spec.embed_scale.unwrap_or(1.0));
-        let token = |&t: &u32| scaled(&w.embed[t as usize * spec.d_embed..][..spec.d_embed], scale);
+        let token = |&t: &u32| scaled(&w.embed.row(t as usize, spec.d_embed), scale);
         let mut x: Rows = tokens.iter().map(token).collect();
         if let Some(project) = &w.project_in {
             x = linear(project, &x);
@@ -253,8 +253,8 @@ impl Model<'_> {
             x = linear(project, &x);
         }
         let logit = |x: &[f64], token: usize| {
-            let row = &w.unembed()[token * spec.d_embed..][..spec.d_embed];
-            let product: f64 = x.iter().zip(row).map(|(x, &w)| x * f64::from(w)).sum();
+            let row = w.unembed().row(token, spec.d_embed);
+            let product: f64 = x.iter().zip(&row[..]).map(|(x, &w)| x * f64::from(w)).sum();
             let bias = w.unembed_bias.as_ref().map_or(0.0, |b| f64::from(b[token]));
             softcap(product + bias, spec.logit_softcap)
         };

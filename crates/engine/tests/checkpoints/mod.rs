@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::Branch;
-use cs_engine::{Options, Prompt, Readings};
+use cs_engine::{Compute, EngineError, Options, Prompt, Readings};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
@@ -18,8 +18,8 @@ pub fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// Those of GPT-2, GPT-NeoX, OPT and GPT-Neo, and those of the families with grouped heads, RMS norms, gates or scaled rotary.
-/// StableLM's wait for the family.
+/// Those of GPT-2, GPT-NeoX, OPT and GPT-Neo, and those of the families with grouped heads, RMS norms, gates or scaled rotary, without
+/// the one that is refused.
 pub fn names() -> Vec<String> {
     let read = |file: &str| -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(golden().join(file)).unwrap()).unwrap()
@@ -36,6 +36,17 @@ pub fn decoder(name: &str) -> Decoder {
     let config = ModelConfig::open(&files).unwrap();
     let weights = cs_engine::load(&Checkpoint::open(&files, &config).unwrap()).unwrap();
     Decoder::new(config.spec, weights)
+}
+
+/// The same on a device, its blocks straight from the file.
+pub fn loaded(name: &str, compute: &Compute) -> Decoder {
+    loaded_from(&golden().join(name), compute).unwrap()
+}
+
+pub fn loaded_from(folder: &Path, compute: &Compute) -> Result<Decoder, EngineError> {
+    let files = ModelFiles::folder(folder).unwrap();
+    let config = ModelConfig::open(&files).unwrap();
+    Decoder::load(config.spec.clone(), &Checkpoint::open(&files, &config).unwrap(), compute)
 }
 
 /// The expected values of one checkpoint. Prompts beyond the length at which its rotary frequencies change are left out: the

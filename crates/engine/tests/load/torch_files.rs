@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cs_engine::weights::{Linear, Norm, Weights};
+use cs_engine::weights::{Linear, Norm, Table, Weights};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
@@ -26,9 +26,9 @@ fn folder(of_golden: &str, of_torch: &str) -> tempfile::TempDir {
 
 /// Every parameter, one after the other.
 fn all_values(weights: &Weights) -> Vec<f32> {
-    let mut out = weights.embed.clone();
+    let mut out = weights.embed.to_vec();
     out.extend(&weights.pos_embed);
-    out.extend(weights.unembed.iter().flatten());
+    out.extend(weights.unembed.iter().flat_map(Table::to_vec));
     let mut linear = |l: &Linear| {
         let (k, n) = (l.weight.k(), l.weight.n());
         out.extend((0..k * n).map(|i| l.weight.get(i / n, i % n)));

@@ -187,7 +187,7 @@ fn check(weights: &Weights, config: &ModelConfig, reference: &Reference) {
     let names = names(model_type);
     let values = |name: &str, what: &str| reference.values(&format!("{name}.{what}"));
     let transposed = model_type != "gpt2";
-    assert_eq!(Some(&weights.embed), values(names.embed, "weight").as_ref());
+    assert_eq!(Some(weights.embed.to_vec()), values(names.embed, "weight"));
     assert_eq!(weights.pos_embed, values(names.pos_embed, "weight").unwrap_or_default());
     assert_norm(&weights.ln_final, reference, names.ln_final);
     let unembedding = if spec.tied_unembed { names.embed } else { names.unembed };

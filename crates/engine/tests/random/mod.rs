@@ -3,6 +3,7 @@
 
 use cs_engine::Prompt;
 use cs_engine::decoder::Decoder;
+use cs_engine::intervention::{Branch, Edit, Replacement, Stream};
 use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 use cs_kernels::PackedMatrix;
 use cs_model::spec::{
@@ -278,13 +279,13 @@ impl Parts {
         });
         let project = |i: usize| self.project.as_ref().map(|project| project[i].linear());
         let weights = Weights {
-            embed: self.embed.clone(),
+            embed: self.embed.clone().into(),
             pos_embed: self.pos_embed.clone(),
             project_in: project(0),
             layers: layers.collect(),
             ln_final: self.ln_final.norm(),
             project_out: project(1),
-            unembed: self.unembed.clone(),
+            unembed: self.unembed.clone().map(Into::into),
             unembed_bias: self.unembed_bias.clone(),
         };
         Decoder::new(self.spec.clone(), weights)
@@ -361,4 +362,35 @@ pub fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
         Prompt { tokens, source: Some(source), group, weight: 1.0, references: None, read }
     });
     prop::collection::vec(prompt, 1..7)
+}
+
+/// How many kinds of edit there are: see [`any_edits`].
+pub const N_KINDS: usize = KINDS.len();
+
+/// Each stream with what may replace it.
+const KINDS: [(Stream, Replacement); 12] = [
+    (Stream::Z, Replacement::Zero),
+    (Stream::Z, Replacement::ValueBias),
+    (Stream::Z, Replacement::GroupMean),
+    (Stream::Z, Replacement::Source),
+    (Stream::V, Replacement::ValueBias),
+    (Stream::V, Replacement::Zero),
+    (Stream::V, Replacement::Source),
+    (Stream::K, Replacement::Source),
+    (Stream::Q, Replacement::Source),
+    (Stream::Q, Replacement::Zero),
+    (Stream::Pattern, Replacement::Source),
+    (Stream::Pattern, Replacement::Zero),
+];
+
+/// Edits given as layer, head and kind, below [`N_KINDS`]; the first edit of a stream counts.
+pub fn any_edits(set: &[(usize, usize, usize)]) -> Branch {
+    let mut edits: Vec<Edit> = vec![];
+    for &(layer, head, kind) in set {
+        let (stream, replacement) = KINDS[kind];
+        if !edits.iter().any(|e| (e.layer, e.head, e.stream) == (layer, head, stream)) {
+            edits.push(Edit { layer, head, stream, replacement });
+        }
+    }
+    Branch::new(edits)
 }

@@ -1,4 +1,4 @@
-//! A server on this machine that speaks the Hub's protocol, well or badly.
+//! A local server that speaks the Hub's protocol, correctly or not.
 
 #![allow(dead_code)] // each test binary uses a part
 
@@ -16,13 +16,13 @@ use sha2::{Digest, Sha256};
 pub const COMMIT: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
 pub const ID: &str = "org/tiny";
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub path: String,
     /// Lower-case names.
     pub headers: BTreeMap<String, String>,
-    /// How many requests for this path came before.
+    /// Number of earlier requests for this path.
     pub earlier: usize,
 }
 
@@ -36,9 +36,9 @@ impl Request {
 #[derive(Clone, Copy, Debug)]
 pub enum Sending {
     Whole,
-    /// The connection is closed after so many bytes.
+    /// The connection is closed after this many bytes.
     CutAfter(usize),
-    /// Nothing more comes after so many bytes.
+    /// Nothing more is sent after this many bytes.
     StallAfter(usize),
     /// A few bytes at a time.
     Slowly,
@@ -49,7 +49,7 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// `Content-Length`, if it is not the body's.
+    /// A wrong `Content-Length`, if any.
     pub claimed: Option<usize>,
     pub sending: Sending,
 }
@@ -201,7 +201,7 @@ pub struct Repo {
 }
 
 impl Repo {
-    /// A model with weights that are large enough to be sent in several pieces.
+    /// A model with weights large enough to be sent in several pieces.
     pub fn tiny() -> Self {
         let weights: Vec<u8> = (0..900_000u32).map(|i| (i * 7 % 251) as u8).collect();
         let file = |name: &str, content: &[u8], large| (name.to_owned(), content.to_vec(), large);
@@ -220,7 +220,7 @@ impl Repo {
         &self.files.iter().find(|(n, ..)| n == name).unwrap().1
     }
 
-    /// What the API says of a revision.
+    /// The API's listing of a revision.
     pub fn listing(&self) -> serde_json::Value {
         let siblings = self.files.iter().map(|(name, content, large)| {
             let mut entry = serde_json::json!({
@@ -235,7 +235,8 @@ impl Repo {
         serde_json::json!({ "id": ID, "sha": COMMIT, "siblings": siblings.collect::<Vec<_>>() })
     }
 
-    /// The answer of a well-behaved server; large files lie on another host (`localhost` for `127.0.0.1`).
+    /// The response of a well-behaved server; large files are on another host (`localhost` for
+    /// `127.0.0.1`).
     pub fn answer(&self, request: &Request, port: u16) -> Reply {
         let path = request.path.as_str();
         if path.starts_with("/api/models/old/name/") {
@@ -277,7 +278,7 @@ impl Repo {
     }
 }
 
-/// A content or the part of it that was asked for.
+/// A file's content, or the requested range of it.
 pub fn ranged(request: &Request, content: &[u8]) -> Reply {
     match request.range_start() {
         Some(start) if start >= content.len() => Reply::new(416, ""),

@@ -8,34 +8,34 @@ use crate::softmax::softmax;
 use crate::{MatMut, MatRef};
 use products::{Mix, scores};
 
-/// Where the keys and values of a layer lie: node `j`'s keys of all key heads are `data[j * stride + key..][..d_kv]`, its
-/// values `data[j * stride + value..][..d_kv]`, one head after the other, `d_kv = n_kv_heads * d_head`.
+/// Memory layout of a layer's keys and values: node `j`'s keys of all key heads are `data[j * stride + key..][..d_kv]`,
+/// its values `data[j * stride + value..][..d_kv]`, one head after the other, `d_kv = n_kv_heads * d_head`.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyValues<'a> {
     /// All nodes' rows.
     pub data: &'a [f32],
     /// Distance between two nodes' rows.
     pub stride: usize,
-    /// Where in a row the keys start.
+    /// Offset of the keys in a row.
     pub key: usize,
-    /// Where in a row the values start.
+    /// Offset of the values in a row.
     pub value: usize,
 }
 
-/// How the score of a query and a key comes from their product: `scale * q k`, and with a cap `c` that becomes
-/// `c tanh(scale * q k / c)`, as in Gemma 2.
+/// The attention score of a query and a key: `scale * q k`, or with a soft cap `c`, `c tanh(scale * q k / c)`
+/// as in Gemma 2.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoreRule {
-    /// What products are multiplied by.
+    /// Factor of the products.
     pub scale: f32,
-    /// The positive cap `c` that no score's size exceeds.
+    /// The soft cap `c > 0`, which bounds the absolute value of scores.
     pub softcap: Option<f32>,
 }
 
 /// Attention of one query of one head over the nodes in `nodes`: `pattern = softmax(scores)`, `z = pattern V`.
 ///
-/// Shapes: `q` and `z` `[d_head]`, `pattern` `[nodes.len()]`; `kv.key` and `kv.value` are where this head's begin. Gives the same
-/// bits as [`PathAttention`], which is for many queries.
+/// Shapes: `q` and `z` `[d_head]`, `pattern` `[nodes.len()]`; `kv.key` and `kv.value` are the offsets of this head. Bit-identical
+/// to [`PathAttention`], which handles many queries.
 ///
 /// # Panics
 /// If the lengths differ, there are no nodes, a node's key or value reaches past `kv.data`, or the cap is not positive.
@@ -48,7 +48,7 @@ pub fn attention_row(
     pattern: &mut [f32],
     z: &mut [f32],
 ) {
-    assert_eq!(nodes.len(), pattern.len(), "numbers of nodes and of weights");
+    assert_eq!(nodes.len(), pattern.len(), "number of nodes and of weights");
     let d = q.len();
     let mut attention = PathAttention::new(1, 1, d);
     attention.attend(MatRef::new(q, 1, d), kv, nodes, None, rule, MatMut::new(z, 1, d));
@@ -59,13 +59,13 @@ pub fn attention_row(
 /// Attention of all heads of queries that lie on paths through a tree of nodes: `z_h = softmax(scores of q_h and K_g) V_g`,
 /// where query head `h` reads key and value head `g = h / (n_heads / n_kv_heads)`.
 ///
-/// Keys are kept transposed, so that a vector holds one dimension of several nodes' keys: a query's scores then need no sums
-/// across a vector, which would cost more than the products where heads have few dimensions. A key is transposed once as
-/// long as paths come in an order in which they share their beginnings (depth first), since the keys of the path before are
-/// still there. All query heads of a group are done while its keys and values are in the cache, several at a time where there
-/// are fewer queries than rows in a tile.
+/// Keys are stored transposed, so that a vector holds one dimension of several nodes' keys: a query's scores then need no
+/// sums across a vector, which would cost more than the products if heads have few dimensions. If paths arrive in depth-first
+/// order, so that consecutive ones share prefixes, each key is transposed only once, since the keys of the previous path are
+/// still there. All query heads of a group are processed while its keys and values are in the cache, several at a time if
+/// there are fewer queries than rows in a tile.
 ///
-/// A query's result depends on its own path, window and numbers alone, bit for bit.
+/// A query's result depends only on its own path, window and values, bit for bit.
 #[derive(Debug)]
 pub struct PathAttention {
     isa: Isa,
@@ -78,20 +78,20 @@ pub struct PathAttention {
     keys: Vec<f32>,
     /// Scores, then weights, of a tile's rows.
     weights: Vec<f32>,
-    /// Where in `weights` the first row's begin.
+    /// Offset of the first row in `weights`.
     first_weight: usize,
 }
 
 impl Default for PathAttention {
-    /// For no heads yet.
+    /// Without any heads yet.
     fn default() -> Self {
         Self::new(0, 0, 0)
     }
 }
 
 impl PathAttention {
-    /// Rows of a tile: queries, or query heads of a group, whose scores are computed together, so that a key or value is
-    /// loaded once for all.
+    /// Rows of a tile: queries, or query heads of a group, that are computed together, so that each key or value is
+    /// loaded once for all of them.
     pub const QUERIES: usize = 4;
 
     /// For `n_heads` query heads and `n_kv_heads` key and value heads of `d_head` dimensions.
@@ -104,7 +104,7 @@ impl PathAttention {
         Self::with_isa(Isa::best(), n_heads, n_kv_heads, d_head)
     }
 
-    /// [`PathAttention::new`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+    /// [`PathAttention::new`] with the instructions of `isa`, or portable code if the CPU lacks them.
     #[must_use]
     #[track_caller]
     pub fn with_isa(isa: Isa, n_heads: usize, n_kv_heads: usize, d_head: usize) -> Self {
@@ -115,7 +115,7 @@ impl PathAttention {
         new
     }
 
-    /// Forgets all keys, and is for other heads from now on. To be called whenever the numbers behind a node have changed.
+    /// Forgets all keys and sets new numbers of heads. Call it whenever the values of a node have changed.
     ///
     /// # Panics
     /// If `n_heads` is not a multiple of `n_kv_heads`.
@@ -129,14 +129,14 @@ impl PathAttention {
         self.path.clear();
     }
 
-    /// Floats kept for paths of up to `len` nodes.
+    /// Number of floats stored for paths of up to `len` nodes.
     #[must_use]
     pub fn floats(n_kv_heads: usize, d_head: usize, len: usize) -> usize {
         const WIDEST: usize = 16;
         len.next_multiple_of(WIDEST) * n_kv_heads * d_head + Self::QUERIES * (len + 4 * WIDEST)
     }
 
-    /// Attention of the last `q.rows()` nodes of `path`: each sees the path up to itself, but no more than its last `window`
+    /// Attention of the last `q.rows()` nodes of `path`: each attends to the path up to itself, limited to the last `window`
     /// nodes.
     ///
     /// Shapes: `q` and `z` `[n_queries, n_heads * d_head]`.
@@ -158,7 +158,7 @@ impl PathAttention {
         assert_eq!((q.rows(), q.cols()), (z.rows(), z.cols()), "shapes of q and z");
         assert_eq!(q.cols(), d_attn, "columns of q and dimensions of all query heads");
         assert!(q.rows() <= path.len(), "{} queries on a path of {} nodes", q.rows(), path.len());
-        assert!(window != Some(0), "a window holds the query's own node at least");
+        assert!(window != Some(0), "a window contains at least the query's own node");
         assert!(rule.softcap.is_none_or(|c| c > 0.0), "a cap of {:?} is not positive", rule.softcap);
         let row = d_kv + kv.key.max(kv.value);
         assert!(row <= kv.stride, "rows of {row} values lie {} apart", kv.stride);
@@ -174,7 +174,7 @@ impl PathAttention {
     }
 }
 
-/// Arguments of [`PathAttention::attend`], checked.
+/// The checked arguments of [`PathAttention::attend`].
 struct Attention<'a> {
     state: &'a mut PathAttention,
     q: MatRef<'a>,
@@ -196,7 +196,7 @@ impl Kernel for Attention<'_> {
         while first < n {
             let end = len - (n - 1 - first); // of what the first query sees
             let from = end - end.min(self.window.unwrap_or(end));
-            // Where windows cut, each query has a beginning of its own.
+            // If a window limits them, each query has its own first node.
             let together =
                 if self.window.is_some_and(|w| end + PathAttention::QUERIES > w) { 1 } else { n - first };
             let n = together.min(PathAttention::QUERIES);
@@ -241,7 +241,7 @@ impl Tile {
 }
 
 impl Attention<'_> {
-    /// Brings the keys of the path into the table, but for those that are there.
+    /// Adds the path's keys to the table, except those already there.
     #[inline(always)]
     fn transpose_keys<S: Simd>(&mut self) {
         let (state, kv) = (&mut *self.state, self.kv);
@@ -262,7 +262,7 @@ impl Attention<'_> {
         }
     }
 
-    /// All heads of some queries, group by group.
+    /// Computes all heads of some queries, group by group.
     #[inline(always)]
     fn heads<S: Simd>(&mut self, s: S, queries: Queries) {
         let PathAttention { n_heads, n_kv_heads, .. } = *self.state;
@@ -284,7 +284,7 @@ impl Attention<'_> {
         }
     }
 
-    /// A tile of `R` rows.
+    /// Computes a tile of `R` rows.
     #[inline(always)]
     fn tile<S: Simd, const R: usize>(&mut self, s: S, tile: Tile) {
         let state = &mut *self.state;
@@ -294,7 +294,8 @@ impl Attention<'_> {
         let rows = tile.rows::<R>();
         let last_end = end + n_queries - 1;
         let vectors = from / S::LANES..last_end.div_ceil(S::LANES);
-        // Each row's weights begin one vector into it, so that the first vector of scores may begin before them.
+        // Each row's weights start at an offset of one vector, so that the first vector of scores may start
+        // before them.
         let width = (last_end - from).next_multiple_of(S::LANES) + 3 * S::LANES;
         if state.weights.len() < R * width {
             state.weights.resize(R * width, 0.0);

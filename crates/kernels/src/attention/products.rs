@@ -2,16 +2,16 @@
 
 use crate::simd::Simd;
 
-/// Dimensions that a score's products are summed over before they are added to the rest: one long chain of additions would
-/// lose more to rounding, which unscaled scores (GPT-Neo) pass on to the pattern.
+/// Number of dimensions that are summed before being added to the total: a single long chain of additions would lose more
+/// to rounding, which matters for unscaled scores (GPT-Neo).
 const PART: usize = 32;
 
 /// Scores of `R` queries on `V` vectors of keys: `to[i * width + ..] = scale * q_i K^T`, each sum in order of dimension, a part
 /// at a time.
 ///
 /// # Safety
-/// `keys` must be valid for as many vectors as `q` has dimensions, and `V - 1` times `stride` values further on again; `to` for
-/// `R` rows of `V` vectors, `width` apart.
+/// `keys` must be valid for as many vectors as `q` has dimensions, also at each of the `V - 1` further offsets of `stride`
+/// values; `to` for `R` rows of `V` vectors, `width` apart.
 #[inline(always)]
 pub(super) unsafe fn scores<S: Simd, const R: usize, const V: usize>(
     s: S,
@@ -45,14 +45,14 @@ pub(super) unsafe fn scores<S: Simd, const R: usize, const V: usize>(
     let scale = s.splat(scale);
     for (i, acc) in acc.iter().enumerate() {
         for (v, &acc) in acc.iter().enumerate() {
-            // SAFETY: the caller vouches for these rows.
+            // SAFETY: the caller guarantees these rows.
             unsafe { s.store(to.add(i * width + v * S::LANES), s.mul(acc, scale)) };
         }
     }
 }
 
-/// Weighted sums of the values of `nodes`. The first query has weights for `n_shared` nodes, each further one for one more;
-/// every query has a row for each of `n_heads` heads.
+/// Weighted sums of the values of `nodes`. The first query has weights for `n_shared` nodes, each further query for one
+/// more; every query has a row for each of `n_heads` heads.
 pub(super) struct Mix<'a> {
     pub weights: &'a [f32], // rows of `width`
     pub width: usize,
@@ -75,7 +75,7 @@ impl Mix<'_> {
         n_last: usize,
         z: [*mut f32; R],
     ) {
-        // SAFETY: for all of this block, the caller vouches for `values` and `z`, and the slices have been cut to size.
+        // SAFETY: for all of this block, the caller guarantees `values` and `z`, and the slices have been cut to size.
         unsafe {
             let load = |node: u32| -> [S::F; V] {
                 let row = values.add(node as usize * stride);

@@ -1,14 +1,14 @@
 //! The matrix product `C = S + alpha A W`, with the weights packed beforehand.
 //!
-//! **Order of sums.** `W`'s rows are cut into equal blocks whose length depends on their number alone. Within a block,
-//! each element of `C` is one chain of fused multiply-adds in order of k, started at zero; the blocks are added to `C` one
-//! after the other. Nothing else enters into a value: the number of rows, a row's place among them and the columns
-//! computed with it change no bit.
+//! **Order of sums.** `W`'s rows are divided into equal blocks whose length depends only on their number. Within a block,
+//! each element of `C` is one chain of fused multiply-adds in order of k, starting at zero; the blocks are added to `C`
+//! one after the other. Nothing else affects a value: the number of rows, a row's position among them and the columns
+//! computed with it do not change a bit.
 //!
-//! **Loops.** For up to 126 rows of `A` and one block of `W`'s rows, `A` is copied into tiles of up to 14 rows that lie in
-//! the order in which they are read. Four panels of `W` at a time stay in the L2 cache while the tiles go by; each tile is
-//! multiplied with each of the four, the sums staying in registers. Meanwhile the next panels are prefetched, a few lines
-//! in every step: prefetching them in one go was slower than not at all, and leaving it to the hardware cost a tenth.
+//! **Loops.** For up to 126 rows of `A` and one block of `W`'s rows, `A` is copied into tiles of up to 14 rows, laid out
+//! in the order in which they are read. Four panels of `W` at a time stay in the L2 cache while every tile is multiplied
+//! with each of them, keeping the sums in registers. Meanwhile the next panels are prefetched, a few lines in every step,
+//! because prefetching them all at once stalls and the hardware prefetcher is not enough.
 
 mod packed;
 
@@ -19,7 +19,7 @@ use crate::{MatMut, MatRef};
 use std::cell::Cell;
 use std::ops::Range;
 
-/// What a product is added to, and with which sign.
+/// What a product is added to, or subtracted from.
 #[derive(Clone, Copy, Debug)]
 pub enum Init<'a> {
     /// `C = A W`
@@ -34,14 +34,14 @@ pub enum Init<'a> {
     Subtract,
     /// `C = S + A W`, with `S` of C's shape.
     AddTo(MatRef<'a>),
-    /// `C = S - A W`, with `S` of C's shape: takes a head's output `z_h W_O^h` out of a residual stream.
+    /// `C = S - A W`, with `S` of C's shape: removes a head's output `z_h W_O^h` from a residual stream.
     SubtractFrom(MatRef<'a>),
 }
 
-/// Multiplies `a`, `[rows, k]`, with the block `w`, `[k, n]`, into `c`, `[rows, n]`, as `init` says.
+/// Multiplies `a`, `[rows, k]`, by the block `w`, `[k, n]`, into `c`, `[rows, n]`, according to `init`.
 ///
-/// Each row of `c` depends on that row of `a` (and of `init`) and on `w` alone, bit for bit, whatever the other rows are
-/// and however many.
+/// Each row of `c` depends only on that row of `a` (and of `init`) and on `w`, bit for bit, regardless of the other rows
+/// and their number.
 ///
 /// # Panics
 /// If the shapes do not fit.
@@ -50,7 +50,7 @@ pub fn matmul(a: MatRef<'_>, w: PackedRef<'_>, c: MatMut<'_>, init: Init<'_>) {
     matmul_with(Isa::best(), a, w, c, init);
 }
 
-/// [`matmul`] with the instructions of `isa`, or plain ones where this CPU lacks them.
+/// [`matmul`] with the instructions of `isa`, or portable code if the CPU lacks them.
 #[track_caller]
 pub fn matmul_with(isa: Isa, a: MatRef<'_>, w: PackedRef<'_>, mut c: MatMut<'_>, init: Init<'_>) {
     let (rows, n) = (c.rows(), c.cols());
@@ -94,20 +94,20 @@ enum Source<'a> {
 
 /// Longest block of `W`'s rows: a panel of it then takes 48 KiB, a tile of `A` 21 KiB.
 const MAX_DEPTH: usize = 384;
-/// Most rows of `A` that are packed together: 189 KiB.
+/// The maximum number of rows of `A` packed together: 189 KiB.
 const MAX_BLOCK_ROWS: usize = 126;
-/// Panels that are used in turn by each tile: 192 KiB, and as much again on its way.
+/// Panels that each tile goes through: 192 KiB, and as much again being prefetched.
 const GROUP: usize = 4;
-/// Values of a row that follow each other in a packed tile: one cache line.
+/// Consecutive values of a row in a packed tile: one cache line.
 const LINE: usize = 16;
 
-/// Length of the blocks that `k` rows of `W` are cut into. The last block may be shorter.
+/// Length of the blocks into which `k` rows of `W` are divided. The last block may be shorter.
 fn block_depth(k: usize) -> usize {
     let blocks = k.div_ceil(MAX_DEPTH).max(1);
     k.div_ceil(blocks).next_multiple_of(LINE).max(LINE)
 }
 
-/// Part `i` of `n` things cut into `parts` parts of nearly equal size: a small last one would run at a fraction of the rate.
+/// Part `i` of `n` items divided into `parts` nearly equal parts: a small last part would run at a fraction of the rate.
 #[inline(always)]
 fn part(n: usize, parts: usize, i: usize) -> Range<usize> {
     i * n / parts..(i + 1) * n / parts
@@ -118,7 +118,7 @@ fn part(n: usize, parts: usize, i: usize) -> Range<usize> {
 struct Line([f32; LINE]);
 
 thread_local! {
-    /// The packed tiles, kept from call to call.
+    /// The buffer of packed tiles, reused between calls.
     static TILES: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
@@ -131,7 +131,7 @@ struct Product<'a> {
     /// `[rows, n]`
     c: *mut f32,
     c_stride: usize,
-    /// `[rows, n]`, maybe `c` itself, or null.
+    /// `[rows, n]`, possibly `c` itself, or null.
     source: *const f32,
     source_stride: usize,
     /// `[n]`, or null.
@@ -184,7 +184,8 @@ impl Product<'_> {
             let tile = &mut buffer[rows.start * tile_lines..rows.end * tile_lines];
             for (i, row) in rows.clone().enumerate() {
                 let values = &self.a.row(block.start + row)[step.clone()];
-                // Whole lines are copied by vector moves; copies of unknown length would be a call for each.
+                // Whole lines compile to vector moves; copies of unknown length would each be a function
+                // call.
                 let mut lines = tile[i..].iter_mut().step_by(rows.len());
                 let (whole, rest) = values.as_chunks::<LINE>();
                 for (values, line) in whole.iter().zip(&mut lines) {
@@ -198,7 +199,7 @@ impl Product<'_> {
 
         let cols = self.w.cols.clone();
         let panels = cols.start / NR..cols.end.div_ceil(NR);
-        // Lines of the panel ahead to fetch for each line of `A`, so that all tiles together fetch it once.
+        // Lines of the next panel to prefetch per line of `A`, so that all tiles together fetch it once.
         let share = (NR * size_of::<f32>() / 64 * LINE).div_ceil(tiles * S::STRIPS);
         for group in panels.clone().step_by(GROUP) {
             for t in 0..tiles {
@@ -222,11 +223,11 @@ impl Product<'_> {
                             share,
                         },
                     );
-                    // The panel's columns that are wanted, counted from its first.
+                    // The columns needed from the panel, relative to its first.
                     let low = cols.start.saturating_sub(panel * NR);
                     let high = NR.min(cols.end - panel * NR);
                     let col = panel * NR + low - cols.start;
-                    // SAFETY: `row` and `col` lie inside `c`, and inside `source` and `bias` where those are given.
+                    // SAFETY: `row` and `col` are inside `c`, and inside `source` and `bias` if given.
                     let target = unsafe { self.target(block.start + rows.start, col, k0 == 0) };
                     for i in 0..rows.len() {
                         let c = target.c.wrapping_add(i * target.c_stride);
@@ -243,14 +244,14 @@ impl Product<'_> {
     }
 }
 
-/// What to prefetch while a tile is computed: `share` cache lines from `at` on for each line of a row.
+/// What to prefetch while a tile is computed: `share` cache lines starting at `at` for each line of a row.
 #[derive(Clone, Copy)]
 struct Ahead {
     at: *const f32,
     share: usize,
 }
 
-/// Where a tile's sums go: `c = source + bias + alpha * sum`.
+/// The destination of a tile's sums: `c = source + bias + alpha * sum`.
 #[derive(Clone, Copy)]
 struct Target {
     c: *mut f32,
@@ -264,14 +265,14 @@ struct Target {
 static ZEROS: [f32; NR] = [0.0; NR];
 
 impl Product<'_> {
-    /// The target of a tile whose first element is `c[row, col]`. After the first block of rows, sums go on top of `c`.
+    /// The target of a tile whose first element is `c[row, col]`. After the first block of rows, sums are added to `c`.
     ///
     /// # Safety
     /// `c[row, col]` exists.
     #[inline(always)]
     unsafe fn target(&self, row: usize, col: usize, first: bool) -> Target {
         let zeros = ZEROS.as_ptr();
-        // SAFETY: the caller vouches for `[row, col]` in `c`; `source` and `bias` have the same shape or are null.
+        // SAFETY: the caller guarantees `[row, col]` in `c`; `source` and `bias` have the same shape or are null.
         unsafe {
             let c = self.c.add(row * self.c_stride + col);
             let (source, source_stride) = match (first, self.source.is_null()) {
@@ -303,8 +304,8 @@ impl Tile {
     /// Computes the tile.
     ///
     /// # Safety
-    /// `a` and `b` hold what they should, `rows <= S::TILE_ROWS`, and every part of `target` is valid for `rows` rows of
-    /// `wanted.len()` columns.
+    /// `a` and `b` have the documented contents, `rows <= S::TILE_ROWS`, and every part of `target` is valid for `rows`
+    /// rows of `wanted.len()` columns.
     #[inline(always)]
     unsafe fn run<S: Simd>(self, s: S) {
         macro_rules! by_rows {
@@ -319,7 +320,7 @@ impl Tile {
     }
 }
 
-/// A tile whose number of rows is fixed, so that the sums stay in registers. Made by [`Tile::run`] only.
+/// A tile with a fixed number of rows, so that the sums stay in registers. Only created by [`Tile::run`].
 struct TileOf<const R: usize>(Tile);
 
 impl<const R: usize> Kernel for TileOf<R> {
@@ -334,7 +335,7 @@ impl<const R: usize> Kernel for TileOf<R> {
             if strip.is_empty() {
                 continue;
             }
-            // SAFETY: `Tile::run`'s caller vouches for `a`, `b` and, inside `wanted`, for the target.
+            // SAFETY: `Tile::run`'s caller guarantees `a`, `b` and, inside `wanted`, the target.
             unsafe {
                 let sums = sums::<S, R>(s, depth, a, b.add(first), &mut ahead);
                 let target = target.shifted(strip.start - wanted.start);
@@ -368,7 +369,7 @@ impl Target {
     /// That column must exist.
     #[inline(always)]
     unsafe fn shifted(self, columns: usize) -> Self {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let (c, source, bias) = (self.c.add(columns), self.source.add(columns), self.bias.add(columns));
             Self { c, source, bias, ..self }
@@ -383,10 +384,10 @@ impl Target {
     unsafe fn add_part(self, sums: &[[f32; NR]], first: usize, n: usize) {
         for (i, sums) in sums.iter().enumerate() {
             for (j, sum) in sums[first..][..n].iter().enumerate() {
-                // SAFETY: the caller vouches for row `i` and column `j`.
+                // SAFETY: the caller guarantees row `i` and column `j`.
                 unsafe {
                     let v = self.source.add(i * self.source_stride + j).read() + self.bias.add(j).read();
-                    // `alpha` is 1 or -1: the product is exact, so this rounds as fused multiply-add does.
+                    // `alpha` is 1 or -1: the product is exact, so this rounds like a fused multiply-add.
                     self.c.add(i * self.c_stride + j).write(v + sum * self.alpha);
                 }
             }
@@ -409,7 +410,7 @@ unsafe fn sums<S: Simd, const R: usize>(
     let mut acc = [[s.splat(0.0); 2]; R];
     macro_rules! multiply {
         ($k:expr) => {
-            // SAFETY: the caller vouches for `depth` values of k.
+            // SAFETY: the caller guarantees `depth` values of k.
             unsafe {
                 let b0 = s.load(b);
                 let b1 = s.load(b.add(S::LANES));

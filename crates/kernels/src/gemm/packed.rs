@@ -1,4 +1,4 @@
-//! Weights in the layout that the matrix product reads.
+//! Weights in the packed layout of the matrix product.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use crate::simd::NR;
 #[repr(C, align(64))]
 struct PanelRow([f32; NR]);
 
-/// A weight matrix `W` of shape `[k, n]`, packed once into panels of 32 columns and used in place from then on.
+/// A weight matrix `W` of shape `[k, n]`, packed once into panels of 32 columns.
 ///
-/// Panel `p` holds columns `32 p .. 32 (p + 1)` as a contiguous row-major `[k, 32]` block, columns past `n` filled with
-/// zeros, so that any range of rows (a head's rows of `W_O`) and any range of columns starts at a computable place.
+/// Panel `p` holds columns `32 p .. 32 (p + 1)` as a contiguous row-major `[k, 32]` block, padded with zeros beyond
+/// column `n`, so that any range of rows (such as a head's rows of `W_O`) and any range of columns can be addressed.
 #[derive(Clone)]
 pub struct PackedMatrix {
     panels: Vec<PanelRow>,
@@ -31,7 +31,7 @@ pub struct UnfilledPanel<'a> {
 }
 
 impl<'a> UnfilledPanel<'a> {
-    /// Fills the panel with zeros, which makes it a panel to write to. Best done by the thread that writes, right before.
+    /// Fills the panel with zeros and makes it writable. Best called by the writing thread, right before writing.
     pub fn zeroed(self) -> PanelMut<'a> {
         for row in self.rows.iter_mut() {
             row.write(PanelRow([0.0; NR]));
@@ -43,7 +43,7 @@ impl<'a> UnfilledPanel<'a> {
     }
 }
 
-/// A panel to write: all rows of at most 32 columns.
+/// A writable panel: all rows of up to 32 columns.
 pub struct PanelMut<'a> {
     rows: &'a mut [PanelRow],
     columns: Range<usize>,
@@ -140,10 +140,10 @@ impl PackedMatrix {
         packed
     }
 
-    /// Packs a `[k, n]` matrix panel by panel, on as many threads as `share_out` likes: it is given every panel, in order
-    /// of columns, and writes to each after [`UnfilledPanel::zeroed`].
+    /// Packs a `[k, n]` matrix panel by panel, on as many threads as `share_out` chooses: it receives all panels, in
+    /// column order, and writes to each after [`UnfilledPanel::zeroed`].
     ///
-    /// Needs no more memory than the result, and touches it once, so that float16 storage can be widened on the way.
+    /// Needs no memory beyond the result and touches it once, so that float16 weights can be widened while packing.
     ///
     /// # Panics
     /// If `share_out` leaves a panel out.
@@ -165,7 +165,7 @@ impl PackedMatrix {
         share_out(unfilled.collect());
         assert_eq!(written.into_inner(), n_panels, "panels were left out");
         // SAFETY: all `n_panels` panels, which are the first `len` rows, have been written: each counts itself once, after
-        // `zeroed`, which takes it by value, has written its rows.
+        // `zeroed` (which takes it by value) has written its rows.
         unsafe { panels.set_len(len) };
         Self { panels, k, n }
     }
@@ -202,7 +202,7 @@ impl PackedMatrix {
         }
     }
 
-    /// Bytes held.
+    /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.panels.len() * size_of::<PanelRow>()
     }

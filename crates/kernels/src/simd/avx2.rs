@@ -18,7 +18,7 @@ impl Avx2 {
 /// Calls intrinsics that only need the CPU feature.
 macro_rules! isa {
     ($e:expr) => {{
-        // SAFETY: `self` exists only where `detect` found the CPU features.
+        // SAFETY: `self` exists only if `detect` found the CPU features.
         #[allow(unused_unsafe)]
         unsafe {
             $e
@@ -33,7 +33,7 @@ static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 
 #[inline(always)]
 fn first(_: Avx2, n: usize) -> __m256i {
     debug_assert!(n <= 8);
-    // SAFETY: for `n <= 8` the 8 values from `8 - n` lie inside the 16 of FIRST; the token vouches for AVX2.
+    // SAFETY: for `n <= 8` the 8 values from `8 - n` are inside the 16 of FIRST; the token proves AVX2.
     unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(8 - n).cast()) }
 }
 
@@ -124,7 +124,7 @@ impl Simd for Avx2 {
     fn scale_pow2(self, a: __m256, n: __m256) -> __m256 {
         isa!({
             // Two factors whose exponents stay in range; the first product is exact unless it leaves the result no
-            // bits to round, so a subnormal result is rounded once.
+            // bits to round, so a subnormal result is rounded only once.
             let n = _mm256_cvtps_epi32(n);
             let half = _mm256_srai_epi32::<1>(n);
             let rest = _mm256_sub_epi32(n, half);

@@ -23,7 +23,7 @@ impl Avx512 {
 /// Calls intrinsics that only need the CPU feature.
 macro_rules! isa {
     ($e:expr) => {{
-        // SAFETY: `self` exists only where `detect` found the CPU features.
+        // SAFETY: `self` exists only if `detect` found the CPU features.
         #[allow(unused_unsafe)]
         unsafe {
             $e

@@ -1,8 +1,8 @@
 //! A small vector abstraction: every kernel is written once over [`Simd`] and compiled three times.
 //!
-//! A value of a type that implements [`Simd`] is a *token*: it exists only where the CPU has the instructions, so its
+//! A value of a type that implements [`Simd`] is a *token*: it exists only if the CPU has the instructions, so its
 //! methods are safe. [`dispatch`] picks the token and enters a function compiled with the matching target features;
-//! everything below it is `#[inline(always)]`, so that the intrinsics end up in that function.
+//! everything called from there is `#[inline(always)]`, so that the intrinsics end up in that function.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -30,13 +30,13 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The widest instruction set of this CPU, found once per process.
+    /// The widest instruction set of this CPU, detected once per process.
     pub fn best() -> Isa {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| Isa::available().into_iter().max().unwrap_or(Isa::Plain))
     }
 
-    /// Every instruction set this CPU can run, narrowest first; tests go through all of them.
+    /// Every instruction set that this CPU supports, narrowest first; tests run with all of them.
     pub fn available() -> Vec<Isa> {
         let mut all = vec![Isa::Plain];
         #[cfg(target_arch = "x86_64")]
@@ -57,7 +57,7 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, s: S) -> Self::Output;
 }
 
-/// Runs `kernel` with the instructions of `isa`, or with plain ones where this CPU lacks them.
+/// Runs `kernel` with the instructions of `isa`, or with portable code if the CPU lacks them.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
@@ -72,13 +72,15 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
 /// Columns of a panel of packed weights: two AVX-512 vectors, four AVX2 vectors.
 pub(crate) const NR: usize = 32;
 
-/// Vectors of `LANES` float32 values. Each lane of each operation depends on that lane alone, apart from `sum` and `max_lane`.
+/// Vectors of `LANES` float32 values. Each lane of a result depends only on that lane of the operands, except for `sum` and
+/// `max_lane`.
 ///
-/// Loads and stores take raw pointers and are unsafe: the caller vouches for the memory; nothing needs alignment.
+/// Loads and stores take raw pointers and are unsafe: the caller guarantees the memory; alignment is not
+/// required.
 pub(crate) trait Simd: Copy {
     /// Number of float32 lanes.
     const LANES: usize;
-    /// Rows of a tile of the matrix product: with two vectors a row, its sums fit into the registers.
+    /// Rows of a tile of the matrix product: with two vectors per row, its sums fit into the registers.
     const TILE_ROWS: usize;
     /// Pairs of vectors in a panel of packed weights.
     const STRIPS: usize = NR / (2 * Self::LANES);
@@ -87,7 +89,7 @@ pub(crate) trait Simd: Copy {
     /// `LANES` running sums in float64.
     type D: Copy;
 
-    /// Runs `kernel` in a function of its own, where [`Kernel::run`] alone would be inlined.
+    /// Runs `kernel` in a separate function; [`Kernel::run`] itself would be inlined.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// All lanes `x`.
@@ -113,7 +115,7 @@ pub(crate) trait Simd: Copy {
     /// `p` must be valid for writing `n` values.
     unsafe fn store_first(self, p: *mut f32, n: usize, v: Self::F);
 
-    /// Asks for the cache line at `p`, which need not be valid, to be brought into the L2 cache.
+    /// Prefetches the cache line at `p`, which need not be valid, into the L2 cache.
     #[inline(always)]
     fn prefetch(self, p: *const f32) {
         #[cfg(target_arch = "x86_64")]
@@ -125,7 +127,7 @@ pub(crate) trait Simd: Copy {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = p;
     }
-    /// Asks for the cache line at `p`, which need not be valid, to be made ready for writing.
+    /// Prefetches the cache line at `p`, which need not be valid, for writing.
     #[inline(always)]
     fn prefetch_to_write(self, p: *const f32) {
         #[cfg(target_arch = "x86_64")]
@@ -146,15 +148,15 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a / b`
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a * b + c`, the product rounded only where the machine has no FMA: for long sums.
+    /// `a * b + c`, with the product rounded only if the machine has no FMA: for long sums.
     fn mul_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `a * b + c` rounded once, whatever the machine: for approximations that count on it.
+    /// `a * b + c` rounded once on every machine: for approximations that rely on it.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// `c - a * b` rounded once.
     fn fnma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// The greater of two; `b` if either is NaN.
+    /// The larger of two; `b` if either is NaN.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
-    /// The lesser of two; `b` if either is NaN.
+    /// The smaller of two; `b` if either is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `-a`
     fn neg(self, a: Self::F) -> Self::F;
@@ -164,12 +166,12 @@ pub(crate) trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `a * 2^n` for integer-valued `-252 <= n <= 252`; rounded once if the result is subnormal.
     fn scale_pow2(self, a: Self::F, n: Self::F) -> Self::F;
-    /// Lane by lane: `a` where the sign bit of `x` is set, else `b`.
+    /// Per lane: `a` if the sign bit of `x` is set, else `b`.
     fn select_negative(self, x: Self::F, a: Self::F, b: Self::F) -> Self::F;
 
     /// Sum of all lanes, in a fixed order.
     fn sum(self, v: Self::F) -> f32;
-    /// The greatest lane; of a vector with NaN, any lane.
+    /// The largest lane; any lane if the vector has a NaN.
     fn max_lane(self, v: Self::F) -> f32;
 
     /// Float64 sums, all zero.

@@ -2,7 +2,7 @@
 
 use super::{Kernel, Simd};
 
-/// Needs nothing of the CPU.
+/// Needs no particular CPU features.
 #[derive(Clone, Copy)]
 pub(crate) struct Plain;
 
@@ -34,7 +34,7 @@ fn map3(a: V, b: V, c: V, f: impl Fn(f32, f32, f32) -> f32) -> V {
 /// Whether `f32::mul_add` is an instruction; elsewhere it is a slow library call.
 const HAS_FMA: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
-/// `a * b + c` rounded once. In float64 the product is exact and the sum all but exact.
+/// `a * b + c` rounded once. In float64 the product is exact and the sum nearly so.
 #[inline(always)]
 fn fma(a: f32, b: f32, c: f32) -> f32 {
     if HAS_FMA { a.mul_add(b, c) } else { (f64::from(a) * f64::from(b) + f64::from(c)) as f32 }
@@ -66,19 +66,19 @@ impl Simd for Plain {
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> V {
-        // SAFETY: the caller vouches for LANES readable values.
+        // SAFETY: the caller guarantees LANES readable values.
         V(unsafe { p.cast::<[f32; LANES]>().read_unaligned() })
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: V) {
-        // SAFETY: the caller vouches for LANES writable values.
+        // SAFETY: the caller guarantees LANES writable values.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(v.0) }
     }
     #[inline(always)]
     unsafe fn load_first(self, p: *const f32, n: usize) -> V {
         let mut v = V([0.0; LANES]);
         for (i, x) in v.0.iter_mut().enumerate().take(n) {
-            // SAFETY: the caller vouches for `n` readable values.
+            // SAFETY: the caller guarantees `n` readable values.
             *x = unsafe { p.add(i).read() };
         }
         v
@@ -86,7 +86,7 @@ impl Simd for Plain {
     #[inline(always)]
     unsafe fn store_first(self, p: *mut f32, n: usize, v: V) {
         for (i, x) in v.0.iter().enumerate().take(n) {
-            // SAFETY: the caller vouches for `n` writable values.
+            // SAFETY: the caller guarantees `n` writable values.
             unsafe { p.add(i).write(*x) };
         }
     }
@@ -144,7 +144,7 @@ impl Simd for Plain {
     #[inline(always)]
     fn scale_pow2(self, a: V, n: V) -> V {
         map2(a, n, |a, n| {
-            // NaN becomes 0 here; `a` carries it on.
+            // NaN becomes 0 here, but propagates through `a`.
             let n = n as i32;
             let half = n >> 1;
             a * pow2(half) * pow2(n - half)

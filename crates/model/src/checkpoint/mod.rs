@@ -61,12 +61,11 @@ impl Checkpoint {
         &self.store
     }
 
-    /// Whether the weights fit into the memory that is free now, where the system tells; known from the headers alone.
+    /// Whether so many bytes, which loading the weights takes, are free now, where the system tells.
     ///
     /// # Errors
     /// [`LoadError::Memory`]
-    pub fn check_memory(&self) -> Result<(), LoadError> {
-        let need = self.weight_bytes() as u64;
+    pub fn check_memory(&self, need: u64) -> Result<(), LoadError> {
         match memory::available() {
             Some(available) if available < need => {
                 Err(LoadError::Memory { file: self.store.label.clone(), need, available })

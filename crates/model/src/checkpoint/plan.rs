@@ -199,8 +199,15 @@ impl Plan {
 
     /// The tensors of one layer's matrices.
     pub fn layer_tensors(&self, layer: usize) -> impl Iterator<Item = TensorId> {
-        let LayerPlan { w_qkv, w_o, mlp: MlpPlan { w_gate, w_in, w_out }, .. } = &self.layers[layer];
-        [w_qkv, w_o, w_in, w_out].into_iter().chain(w_gate).flat_map(LinearPlan::tensors)
+        self.layers[layer].matrices().flat_map(LinearPlan::tensors)
+    }
+}
+
+impl LayerPlan {
+    /// The block's matrices, in this order: `W_Q W_K W_V`, `W_O`, the MLP's gate, first and second layer.
+    pub fn matrices(&self) -> impl Iterator<Item = &LinearPlan> {
+        let Self { w_qkv, w_o, mlp: MlpPlan { w_gate, w_in, w_out }, .. } = self;
+        [Some(w_qkv), Some(w_o), w_gate.as_ref(), Some(w_in), Some(w_out)].into_iter().flatten()
     }
 }
 

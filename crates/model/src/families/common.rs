@@ -1,4 +1,4 @@
-//! Readers of keys that several families share.
+//! Parsers for keys shared by several families.
 
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ use crate::spec::Activation;
 
 pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
-/// Keys that no forward pass in float32 depends on: bookkeeping, dropout and initialisation (training only), ids of
-/// special tokens other than BOS, and the generation settings that old files mix in.
+/// Keys that do not affect a float32 forward pass: bookkeeping, dropout and initialisation (training only), ids of
+/// special tokens other than BOS, and generation settings that old files include.
 pub(super) const HARMLESS: &[&str] = &[
     "architectures",
     "attention_dropout",
@@ -107,7 +107,8 @@ pub(super) const HARMLESS: &[&str] = &[
     "use_cache",
 ];
 
-/// The pooling head of GPT-2's and GPT-Neo's multiple-choice variants, which reads the logits' input and changes none.
+/// The pooling head of GPT-2's and GPT-Neo's multiple-choice variants, which reads the final residual stream and does
+/// not affect the logits.
 pub(super) const SUMMARY: &[&str] = &[
     "summary_activation",
     "summary_first_dropout",
@@ -116,7 +117,7 @@ pub(super) const SUMMARY: &[&str] = &[
     "summary_use_proj",
 ];
 
-/// `d_head`, where the heads share `d_model` evenly.
+/// `d_head`, if `d_model` is divided evenly among the heads.
 pub(super) fn split_heads(
     keys: &Keys,
     d_model: usize,
@@ -135,7 +136,7 @@ pub(super) fn split_heads(
 pub(super) fn activation(keys: &Keys, key: &'static str, default: &'static str) -> Result<Activation> {
     match keys.text(key, default)? {
         "gelu" | "gelu_python" => Ok(Activation::GeluErf),
-        // One function written in four ways, equal up to rounding.
+        // Names of the same function, equal up to rounding.
         "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_accurate" => {
             Ok(Activation::GeluTanh)
         }
@@ -149,7 +150,7 @@ pub(super) fn activation(keys: &Keys, key: &'static str, default: &'static str) 
     }
 }
 
-/// `bos_token_id`; files of models with a cut-down vocabulary often keep an id beyond it, which names nothing.
+/// `bos_token_id`; files of models with a reduced vocabulary often keep an id beyond it, which is ignored.
 pub(super) fn bos_token_id(keys: &Keys, d_vocab: usize) -> Result<Option<u32>> {
     match keys.optional(&["bos_token_id"])? {
         None => Ok(None),
@@ -160,7 +161,7 @@ pub(super) fn bos_token_id(keys: &Keys, d_vocab: usize) -> Result<Option<u32>> {
     }
 }
 
-/// Which layers are windowed, by `layer_types`; where it is absent, by `default`.
+/// Which layers are windowed, according to `layer_types`, or to `default` if that is absent.
 pub(super) fn sliding_layers(
     keys: &Keys,
     n_layers: usize,
@@ -177,7 +178,7 @@ pub(super) fn sliding_layers(
         Some("full_attention") => Ok(false),
         Some("sliding_attention") => Ok(true),
         _ => {
-            let problem = format!("names {}, which is no supported kind of attention", shorten(value));
+            let problem = format!("names {}, which is not a supported kind of attention", shorten(value));
             Err(keys.error(KEY, &problem, "supported are \"full_attention\" and \"sliding_attention\""))
         }
     };
@@ -187,13 +188,14 @@ pub(super) fn sliding_layers(
 /// Windows of `window` tokens in the layers that are windowed.
 pub(super) fn windows(keys: &Keys, sliding: &[bool], window: Option<usize>) -> Result<Vec<Option<usize>>> {
     if window.is_none() && sliding.contains(&true) {
-        let fix = "give the number of tokens that a query of such a layer sees, or make all layers full";
+        let fix =
+            "give the number of tokens that a query in such a layer attends to, or make all layers full";
         return Err(keys.error("sliding_window", "is not set, but some layers are windowed", fix));
     }
     Ok(sliding.iter().map(|&is_sliding| window.filter(|_| is_sliding)).collect())
 }
 
-/// `sliding_window`, where `null` stands for none and an absent key for `default`.
+/// `sliding_window`; `null` means none, and an absent key means `default`.
 pub(super) fn window_size(keys: &Keys, default: usize) -> Result<Option<usize>> {
     match keys.raw("sliding_window") {
         Some(value) if value.is_null() => Ok(None),
@@ -201,7 +203,7 @@ pub(super) fn window_size(keys: &Keys, default: usize) -> Result<Option<usize>> 
     }
 }
 
-/// `c` of `c tanh(x / c)`, where `null` stands for none.
+/// `c` of `c tanh(x / c)`; `null` means no soft cap.
 pub(super) fn softcap(keys: &Keys, key: &'static str, default: Option<f32>) -> Result<Option<f32>> {
     match keys.raw(key) {
         None => Ok(default),

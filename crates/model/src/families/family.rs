@@ -1,4 +1,4 @@
-//! What a family is made of.
+//! The description of a model family.
 
 use std::fmt;
 
@@ -14,39 +14,39 @@ pub struct Family {
     pub model_type: &'static str,
     /// The family in tables, for models that [`Family::known_models`] does not list.
     pub name: &'static str,
-    /// Which token stands before a prompt.
+    /// Which BOS token is put before a prompt.
     pub bos: Bos,
-    /// Members that a short name stands for.
+    /// Members with a short name.
     pub known_models: &'static [KnownModel],
     pub(crate) tensors: Tensors,
     pub(super) read: fn(&Keys) -> Result<Description, ConfigError>,
 }
 
-/// Which token stands before a prompt.
+/// Which BOS token is put before a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bos {
-    /// One in any case: the BOS that the tokenizer's files or `config.json` name, else this one.
+    /// Always one: the BOS named by the tokenizer's files or `config.json`, else this one.
     Always(&'static str),
-    /// The one that the tokenizer puts before a text by itself; none where it puts none.
+    /// The token that the tokenizer itself puts before a text, if any.
     AsTokenizer,
 }
 
-/// A model of the Hugging Face Hub that a short name stands for.
+/// A model on the Hugging Face Hub that has a short name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnownModel {
     /// The short name, as on the command line and in tables.
     pub name: &'static str,
-    /// The family in tables: models that were trained alike.
+    /// The family in tables: models trained in the same way.
     pub family: &'static str,
     /// Its id on the Hub.
     pub hub_id: &'static str,
-    /// The id that it had before, under which a cache may still have it.
+    /// Its former id, under which a cache may still have it.
     pub former_hub_id: Option<&'static str>,
     /// Blocks.
     pub n_layers: usize,
     /// Query heads per block.
     pub n_heads: usize,
-    /// Size in millions of parameters, as the field quotes it.
+    /// Nominal size in millions of parameters.
     pub params_m: f64,
 }
 
@@ -67,7 +67,7 @@ impl KnownModel {
     }
 }
 
-/// Parameters that models of a family may have or lack.
+/// Parameters that vary within a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// Whether the query, key and value projections have biases.
@@ -83,7 +83,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Norms with gains, and no biases elsewhere.
+    /// Norms with gains, no biases.
     pub(super) const NO_BIASES: Self = Self {
         qkv_bias: false,
         attn_out_bias: false,

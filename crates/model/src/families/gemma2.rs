@@ -43,28 +43,34 @@ fn read(keys: &Keys) -> Result<Description> {
     let sizes = Sizes::read(keys, default)?;
     let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
     let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
-    let window = window_size(keys, 4096)?;
     let sliding = sliding_layers(keys, n_layers, |layer| layer % 2 == 0)?;
-    let scale = keys.positive(&["query_pre_attn_scalar"], 256.0)?.sqrt().recip() as f32;
-    let bias = keys.flag("attention_bias", false)?;
     let spec = ModelSpec {
         n_ctx,
         positions: Positions::Rotary(rotary),
+        attn_softcap: softcap(keys, "attn_logit_softcapping", Some(50.0))?,
+        logit_softcap: softcap(keys, "final_logit_softcapping", Some(30.0))?,
+        ..shared(keys, sizes, &sliding)?
+    };
+    let bos_token_id = bos_token_id(keys, d_vocab)?;
+    let bias = keys.flag("attention_bias", false)?;
+    // Published files have `hidden_act` and `sliding_window_size` in addition to the keys in use.
+    keys.finish(&[HARMLESS, &["hidden_act", "sliding_window_size"]])?;
+    let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
+    Ok(Description { spec, parameters, bos_token_id })
+}
+
+/// What Gemma 2 and 3 share, with windows in the layers that are `sliding`.
+pub(super) fn shared(keys: &Keys, sizes: ModelSpec, sliding: &[bool]) -> Result<ModelSpec> {
+    let scale = keys.positive(&["query_pre_attn_scalar"], 256.0)?.sqrt().recip() as f32;
+    Ok(ModelSpec {
         norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
         activation: activation(keys, "hidden_activation", "gelu_pytorch_tanh")?,
         embed_scale: Some((sizes.d_model as f64).sqrt() as f32),
         norm_kind: NormKind::RmsOnePlus,
         norm: NormPlacement::PreAndBranch,
-        attn_scale: vec![scale; n_layers],
-        windows: windows(keys, &sliding, window)?,
-        attn_softcap: softcap(keys, "attn_logit_softcapping", Some(50.0))?,
-        logit_softcap: softcap(keys, "final_logit_softcapping", Some(30.0))?,
+        attn_scale: vec![scale; sizes.n_layers],
+        windows: windows(keys, sliding, window_size(keys, 4096)?)?,
         tied_unembed: keys.flag("tie_word_embeddings", true)?,
         ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
-    // Published files carry `hidden_act` and `sliding_window_size` beside the names that are read.
-    keys.finish(&[HARMLESS, &["hidden_act", "sliding_window_size"]])?;
-    let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
-    Ok(Description { spec, parameters, bos_token_id })
+    })
 }

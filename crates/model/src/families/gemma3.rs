@@ -1,15 +1,13 @@
-//! Gemma 3 (Gemma Team 2025), models of text alone.
+//! Gemma 3 (Gemma Team 2025), text-only models.
 
-use super::common::{
-    HARMLESS, Result, activation, bos_token_id, sliding_layers, softcap, window_size, windows,
-};
+use super::common::{HARMLESS, Result, bos_token_id, sliding_layers, softcap};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
-use super::llama;
 use super::rotary::{Shape, Spelling, rotary_by_layer_type};
 use super::sizes::Sizes;
 use super::tensors::Tensors;
+use super::{gemma2, llama};
 use crate::keys::Keys;
-use crate::spec::{ModelSpec, NormKind, NormPlacement, Positions, QkNorm};
+use crate::spec::{ModelSpec, Positions, QkNorm};
 
 /// `model_type: gemma3_text`
 pub(super) static FAMILY: Family = Family {
@@ -44,33 +42,24 @@ fn read(keys: &Keys) -> Result<Description> {
     };
     let sizes = Sizes::read(keys, default)?;
     let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let window = window_size(keys, 4096)?;
-    // Older files have a pattern where newer ones write `layer_types` out.
+    // Older files have a pattern instead of `layer_types`.
     let pattern = keys.size(&["sliding_window_pattern"], 6)?;
     let sliding = sliding_layers(keys, n_layers, |layer| !(layer + 1).is_multiple_of(pattern))?;
     let full = Spelling { base: 1_000_000.0, ..Spelling::STANDARD };
     let local = Spelling { base_keys: &["rope_local_base_freq"], ..Spelling::STANDARD };
     let shape = Shape { n_layers, d_head, n_ctx };
     let (rotary, n_ctx) = rotary_by_layer_type(keys, &full, &local, &sliding, shape)?;
-    let scale = keys.positive(&["query_pre_attn_scalar"], 256.0)?.sqrt().recip() as f32;
-    let bias = keys.flag("attention_bias", false)?;
     let spec = ModelSpec {
         n_ctx,
         positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
-        activation: activation(keys, "hidden_activation", "gelu_pytorch_tanh")?,
-        embed_scale: Some((sizes.d_model as f64).sqrt() as f32),
-        norm_kind: NormKind::RmsOnePlus,
-        norm: NormPlacement::PreAndBranch,
-        attn_scale: vec![scale; n_layers],
-        windows: windows(keys, &sliding, window)?,
         qk_norm: QkNorm::PerHead,
         logit_softcap: softcap(keys, "final_logit_softcapping", None)?,
-        tied_unembed: keys.flag("tie_word_embeddings", true)?,
-        ..sizes
+        ..gemma2::shared(keys, sizes, &sliding)?
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
-    // Transformers reads a soft cap of scores for this architecture, and applies none.
+    let bias = keys.flag("attention_bias", false)?;
+    // Transformers reads an attention soft cap for this architecture but does not
+    // apply it.
     keys.finish(&[HARMLESS, &["attn_logit_softcapping", "hidden_act"]])?;
     let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
     Ok(Description { spec, parameters, bos_token_id })

@@ -75,8 +75,8 @@ fn read(keys: &Keys) -> Result<Description> {
         ..ModelSpec::default()
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
-    // `reorder_and_upcast_attn` guards float16 against overflow. `n_ctx` once sized the mask buffer; Transformers
-    // has ignored it since, and reads `n_positions`.
+    // `reorder_and_upcast_attn` guards float16 against overflow. `n_ctx` used to be the size of the mask buffer;
+    // Transformers now ignores it and reads `n_positions`.
     const OWN: &[&str] = &[
         "attn_pdrop",
         "embd_pdrop",

@@ -85,7 +85,7 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
         Some("global") => Ok(None),
         Some("local") => Ok(Some(window)),
         _ => {
-            let problem = format!("names {}, which is no kind of attention", shorten(value));
+            let problem = format!("names {}, which is not a kind of attention", shorten(value));
             Err(keys.error(key, &problem, "use \"global\" and \"local\""))
         }
     };
@@ -100,7 +100,7 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
                 keys.error(
                     "attention_types",
                     "is not a list of [pattern, repeats]",
-                    "write it like [[[\"global\", \"local\"], 6]]",
+                    "write it as in [[[\"global\", \"local\"], 6]]",
                 )
             };
             let mut windows = Vec::new();
@@ -120,7 +120,7 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
                         "correct either",
                     ));
                 }
-                // `n` is bounded by now, but an empty pattern may still be repeated without end.
+                // `n` is bounded here, but an empty pattern would still repeat forever.
                 windows.extend(pattern.iter().cycle().take(n as usize));
             }
             if windows.len() != n_layers {
@@ -151,7 +151,7 @@ fn windows(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
         (None, None) => Err(keys.error(
             "attention_types",
             "is missing",
-            "say which layers are global and which local, like [[[\"global\", \"local\"], 6]]",
+            "say which layers are global and which local, as in [[[\"global\", \"local\"], 6]]",
         )),
     }
 }

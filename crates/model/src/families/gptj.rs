@@ -49,7 +49,7 @@ fn read(keys: &Keys) -> Result<Description> {
             "the number must be even and at most the head's width",
         ));
     }
-    // The base is no setting of this architecture.
+    // The base is not configurable in this architecture.
     let rotary = Rotary { pairing: RotaryPairing::Interleaved, ..Rotary::plain(n_layers, n_dims, 10_000.0) };
     let spec = ModelSpec {
         n_layers,
@@ -73,7 +73,8 @@ fn read(keys: &Keys) -> Result<Description> {
         ..ModelSpec::default()
     };
     let bos_token_id = bos_token_id(keys, d_vocab)?;
-    // `n_ctx` repeats `n_positions`; `rotary` and `scale_attn_weights` are switches of an early version that was never off.
+    // `n_ctx` repeats `n_positions`; `rotary` and `scale_attn_weights` are switches of an early version that were never
+    // off.
     const OWN: &[&str] =
         &["attn_pdrop", "embd_pdrop", "n_ctx", "resid_pdrop", "rotary", "scale_attn_weights"];
     keys.finish(&[HARMLESS, SUMMARY, OWN])?;

@@ -1,4 +1,4 @@
-//! Llama (Touvron et al. 2023) and architectures like it: Llama 2, 3 and 3.x, SmolLM2, TinyLlama, …
+//! Llama (Touvron et al. 2023) and models with its architecture: Llama 2, 3 and 3.x, SmolLM2, TinyLlama, …
 
 use super::common::{HARMLESS, Result, activation, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
@@ -33,7 +33,7 @@ pub(super) static FAMILY: Family = Family {
     read,
 };
 
-/// The names that Llama introduced and later families share.
+/// Llama's tensor names, which later families share.
 pub(super) const TENSORS: Tensors = Tensors {
     prefixes: &["model."],
     embed: "embed_tokens",
@@ -65,21 +65,12 @@ fn read(keys: &Keys) -> Result<Description> {
         d_head: None,
         n_ctx: 2048,
     };
-    let sizes = Sizes::read(keys, default)?;
-    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
+    let spec = spec(keys, default, &Spelling::STANDARD, 1e-6)?;
     let attention_bias = keys.flag("attention_bias", false)?;
     let mlp_bias = keys.flag("mlp_bias", false)?;
-    let spec = ModelSpec {
-        n_ctx,
-        positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
-        activation: activation(keys, "hidden_act", "silu")?,
-        tied_unembed: keys.flag("tie_word_embeddings", false)?,
-        ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
-    // `pretraining_tp` splits products that are summed again; `is_llama_config` is a note of SmolLM2's.
+    let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
+    // `pretraining_tp` splits products that are summed again; `is_llama_config` is a marker in SmolLM2's
+    // file.
     keys.finish(&[HARMLESS, &["is_llama_config", "pretraining_tp"]])?;
     let parameters = Parameters {
         qkv_bias: attention_bias,
@@ -88,4 +79,19 @@ fn read(keys: &Keys) -> Result<Description> {
         ..Parameters::NO_BIASES
     };
     Ok(Description { spec, parameters, bos_token_id })
+}
+
+/// What Llama's own keys say; families that came from it say more. `default` and `rms_norm_eps` stand for absent keys.
+pub(super) fn spec(keys: &Keys, default: Sizes, spelling: &Spelling, rms_norm_eps: f64) -> Result<ModelSpec> {
+    let sizes = Sizes::read(keys, default)?;
+    let ModelSpec { n_layers, d_head, n_ctx, .. } = sizes;
+    let (rotary, n_ctx) = rotary(keys, spelling, Shape { n_layers, d_head, n_ctx })?;
+    Ok(ModelSpec {
+        n_ctx,
+        positions: Positions::Rotary(rotary),
+        norm_eps: keys.positive(&["rms_norm_eps"], rms_norm_eps)? as f32,
+        activation: activation(keys, "hidden_act", "silu")?,
+        tied_unembed: keys.flag("tie_word_embeddings", false)?,
+        ..sizes
+    })
 }

@@ -1,12 +1,12 @@
 //! Mistral 7B (Jiang et al. 2023): Llama with a window.
 
-use super::common::{HARMLESS, Result, activation, bos_token_id, window_size};
+use super::common::{HARMLESS, Result, bos_token_id, window_size};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
 use super::llama;
-use super::rotary::{Shape, Spelling, rotary};
+use super::rotary::Spelling;
 use super::sizes::Sizes;
 use crate::keys::Keys;
-use crate::spec::{ModelSpec, Positions};
+use crate::spec::ModelSpec;
 
 /// `model_type: mistral`
 pub(super) static FAMILY: Family = Family {
@@ -32,20 +32,9 @@ fn read(keys: &Keys) -> Result<Description> {
         d_head: None,
         n_ctx: 131072,
     };
-    let sizes = Sizes::read(keys, default)?;
-    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
-    let window = window_size(keys, 4096)?;
-    let spec = ModelSpec {
-        n_ctx,
-        positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
-        activation: activation(keys, "hidden_act", "silu")?,
-        windows: vec![window; n_layers],
-        tied_unembed: keys.flag("tie_word_embeddings", false)?,
-        ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
+    let spec = llama::spec(keys, default, &Spelling::STANDARD, 1e-6)?;
+    let spec = ModelSpec { windows: vec![window_size(keys, 4096)?; spec.n_layers], ..spec };
+    let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
     keys.finish(&[HARMLESS])?;
     let parameters = Parameters::NO_BIASES;
     Ok(Description { spec, parameters, bos_token_id })

@@ -1,9 +1,9 @@
-//! The families of models that are read here, one file each.
+//! The supported model families, one file each.
 //!
-//! A file holds everything its family is: the keys of its `config.json` with the defaults of Hugging Face Transformers,
-//! the keys that change nothing, the names of its tensors and how matrices lie in them, the rule for its BOS, and its
-//! well-known members on the Hub. To add a family, write its file and list it in [`FAMILIES`]; nothing else tells
-//! architectures apart.
+//! A file has everything about its family: the keys of its `config.json` with the defaults of Hugging Face
+//! Transformers, the keys without effect, the names and layouts of its tensors, its BOS rule, and its well-known
+//! members on the Hub. To add a family, write its file and list it in [`FAMILIES`]; nothing else distinguishes
+//! architectures.
 
 mod common;
 mod family;
@@ -50,7 +50,7 @@ pub static FAMILIES: [&Family; 14] = [
     &stablelm::FAMILY,
 ];
 
-/// Finds the family that a `config.json` names, and reads it.
+/// Finds the family named by a `config.json` and parses the file.
 pub(crate) fn read(keys: &Keys) -> Result<(&'static Family, Description), ConfigError> {
     let model_type = keys.raw("model_type").and_then(Value::as_str);
     let Some(family) = FAMILIES.into_iter().find(|family| model_type == Some(family.model_type)) else {
@@ -59,7 +59,7 @@ pub(crate) fn read(keys: &Keys) -> Result<(&'static Family, Description), Config
             Some(what) => keys.error(
                 "model_type",
                 &format!("is {what}, which is not supported"),
-                &format!("use a decoder of text alone, of one of these: {supported}"),
+                &format!("use a text-only decoder of one of these: {supported}"),
             ),
             None => keys.error(
                 "model_type",
@@ -71,20 +71,20 @@ pub(crate) fn read(keys: &Keys) -> Result<(&'static Family, Description), Config
     Ok((family, (family.read)(keys)?))
 }
 
-/// What the keys of an unknown architecture say it is, where they say so.
+/// What kind of model an unknown architecture is, if its keys tell.
 fn unsupported(keys: &Keys) -> Option<&'static str> {
     let has = |names: &[&'static str]| names.iter().any(|name| keys.raw(name).is_some_and(|v| !v.is_null()));
     if has(&["vision_config", "audio_config", "text_config"]) {
-        return Some("a model of more than text");
+        return Some("a multimodal model");
     }
     if has(&["num_experts", "num_local_experts", "n_routed_experts", "moe_intermediate_size"]) {
         return Some("a mixture of experts");
     }
     let is_set = |name| keys.raw(name).is_some_and(|value| value == true);
-    is_set("is_encoder_decoder").then_some("an encoder with a decoder")
+    is_set("is_encoder_decoder").then_some("an encoder-decoder model")
 }
 
-/// The model that a short name or an id on the Hub stands for, whatever the case of its letters.
+/// The model with this short name or Hub id, ignoring case.
 pub fn known_model(name: &str) -> Option<&'static KnownModel> {
     let is_named = |m: &&KnownModel| m.name.eq_ignore_ascii_case(name) || m.hub_id.eq_ignore_ascii_case(name);
     FAMILIES.iter().flat_map(|family| family.known_models).find(is_named)

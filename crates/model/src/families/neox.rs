@@ -47,7 +47,8 @@ pub(super) static FAMILY: Family = Family {
     read,
 };
 
-/// Transformers 4 writes `rotary_emb_base` and `rotary_pct`, later versions the common names beside or instead.
+/// Transformers 4 writes `rotary_emb_base` and `rotary_pct`, later versions the common names in addition or
+/// instead.
 const ROTARY: Spelling = Spelling {
     base_keys: &["rotary_emb_base", "rope_theta"],
     share_keys: &["rotary_pct", "partial_rotary_factor"],

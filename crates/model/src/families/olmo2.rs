@@ -1,13 +1,13 @@
-//! OLMo 2 (OLMo Team 2025): norms after attention and MLP, and over all heads' queries and keys.
+//! OLMo 2 (OLMo Team 2025): norms after attention and MLP, and q/k norms over all heads together.
 
-use super::common::{HARMLESS, Result, activation, bos_token_id};
+use super::common::{HARMLESS, Result, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
 use super::llama;
-use super::rotary::{Shape, Spelling, rotary};
+use super::rotary::Spelling;
 use super::sizes::Sizes;
 use super::tensors::Tensors;
 use crate::keys::Keys;
-use crate::spec::{ModelSpec, NormPlacement, Positions, QkNorm};
+use crate::spec::{ModelSpec, NormPlacement, QkNorm};
 
 /// `model_type: olmo2`
 pub(super) static FAMILY: Family = Family {
@@ -41,21 +41,10 @@ fn read(keys: &Keys) -> Result<Description> {
         d_head: None,
         n_ctx: 2048,
     };
-    let sizes = Sizes::read(keys, default)?;
-    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
+    let spec = llama::spec(keys, default, &Spelling::STANDARD, 1e-5)?;
+    let spec = ModelSpec { norm: NormPlacement::Branch, qk_norm: QkNorm::AllHeads, ..spec };
     let bias = keys.flag("attention_bias", false)?;
-    let spec = ModelSpec {
-        n_ctx,
-        positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-5)? as f32,
-        activation: activation(keys, "hidden_act", "silu")?,
-        norm: NormPlacement::Branch,
-        qk_norm: QkNorm::AllHeads,
-        tied_unembed: keys.flag("tie_word_embeddings", false)?,
-        ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
+    let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
     keys.finish(&[HARMLESS])?;
     let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
     Ok(Description { spec, parameters, bos_token_id })

@@ -1,13 +1,13 @@
 //! Phi 3, 3.5 and 4 mini (Abdin et al. 2024): Llama with fused projections.
 
-use super::common::{HARMLESS, Result, activation, bos_token_id};
+use super::common::{HARMLESS, Result, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
 use super::llama;
-use super::rotary::{Shape, Spelling, rotary};
+use super::rotary::Spelling;
 use super::sizes::Sizes;
 use super::tensors::{MlpTensors, QkvTensors, Tensors};
 use crate::keys::Keys;
-use crate::spec::{ModelSpec, Positions};
+use crate::spec::ModelSpec;
 
 /// `model_type: phi3`
 pub(super) static FAMILY: Family = Family {
@@ -45,21 +45,11 @@ fn read(keys: &Keys) -> Result<Description> {
         d_head: None,
         n_ctx: 4096,
     };
-    let sizes = Sizes::read(keys, default)?;
-    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let (rotary, n_ctx) = rotary(keys, &ROTARY, Shape { n_layers, d_head, n_ctx })?;
+    let spec = llama::spec(keys, default, &ROTARY, 1e-5)?;
     let window = keys.optional_size(&["sliding_window"])?;
-    let spec = ModelSpec {
-        n_ctx,
-        positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-5)? as f32,
-        activation: activation(keys, "hidden_act", "silu")?,
-        windows: vec![window; n_layers],
-        tied_unembed: keys.flag("tie_word_embeddings", false)?,
-        ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
-    // Phi-4-mini's file has two settings of its authors' own code, at values that do nothing.
+    let spec = ModelSpec { windows: vec![window; spec.n_layers], ..spec };
+    let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
+    // Phi-4-mini's file has two settings of its authors' own code, at values without effect.
     const OWN: &[&str] = &["embd_pdrop", "full_attn_mod", "interpolate_factor", "resid_pdrop"];
     keys.finish(&[HARMLESS, OWN])?;
     let parameters = Parameters::NO_BIASES;

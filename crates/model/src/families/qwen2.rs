@@ -1,12 +1,12 @@
-//! Qwen 2 and 2.5 (Yang et al. 2024): Llama with biases of queries, keys and values.
+//! Qwen 2 and 2.5 (Yang et al. 2024): Llama with q/k/v biases.
 
-use super::common::{HARMLESS, Result, activation, bos_token_id, sliding_layers, window_size, windows};
+use super::common::{HARMLESS, Result, bos_token_id, sliding_layers, window_size, windows};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
 use super::llama;
-use super::rotary::{Shape, Spelling, rotary};
+use super::rotary::Spelling;
 use super::sizes::Sizes;
 use crate::keys::Keys;
-use crate::spec::{ModelSpec, Positions};
+use crate::spec::ModelSpec;
 
 /// `model_type: qwen2`
 pub(super) static FAMILY: Family = Family {
@@ -34,25 +34,16 @@ fn read(keys: &Keys) -> Result<Description> {
         d_head: None,
         n_ctx: 32768,
     };
-    let sizes = Sizes::read(keys, default)?;
-    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
-    let spec = ModelSpec {
-        n_ctx,
-        positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
-        activation: activation(keys, "hidden_act", "silu")?,
-        windows: windows_by_layer(keys, n_layers)?,
-        tied_unembed: keys.flag("tie_word_embeddings", false)?,
-        ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
+    let spec = llama::spec(keys, default, &Spelling::STANDARD, 1e-6)?;
+    let spec = ModelSpec { windows: windows_by_layer(keys, spec.n_layers)?, ..spec };
+    let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
     keys.finish(&[HARMLESS])?;
     let parameters = Parameters { qkv_bias: true, ..Parameters::NO_BIASES };
     Ok(Description { spec, parameters, bos_token_id })
 }
 
-/// Windows from `max_window_layers` on, or by `layer_types`; `use_sliding_window` turns all off.
+/// Windows from layer `max_window_layers` on, or according to `layer_types`;
+/// `use_sliding_window: false` turns all of them off.
 pub(super) fn windows_by_layer(keys: &Keys, n_layers: usize) -> Result<Vec<Option<usize>>> {
     let is_windowed = keys.flag("use_sliding_window", false)?;
     let window = window_size(keys, 4096)?.filter(|_| is_windowed);

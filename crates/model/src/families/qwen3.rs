@@ -1,14 +1,14 @@
-//! Qwen 3 (Yang et al. 2025): Llama with norms of each head's query and key.
+//! Qwen 3 (Yang et al. 2025): Llama with q/k norms per head.
 
-use super::common::{HARMLESS, Result, activation, bos_token_id};
+use super::common::{HARMLESS, Result, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
 use super::llama;
 use super::qwen2::windows_by_layer;
-use super::rotary::{Shape, Spelling, rotary};
+use super::rotary::Spelling;
 use super::sizes::Sizes;
 use super::tensors::Tensors;
 use crate::keys::Keys;
-use crate::spec::{ModelSpec, Positions, QkNorm};
+use crate::spec::{ModelSpec, QkNorm};
 
 /// `model_type: qwen3`
 pub(super) static FAMILY: Family = Family {
@@ -36,21 +36,11 @@ fn read(keys: &Keys) -> Result<Description> {
         d_head: Some(128),
         n_ctx: 32768,
     };
-    let sizes = Sizes::read(keys, default)?;
-    let ModelSpec { n_layers, d_head, d_vocab, n_ctx, .. } = sizes;
-    let (rotary, n_ctx) = rotary(keys, &Spelling::STANDARD, Shape { n_layers, d_head, n_ctx })?;
+    let spec = llama::spec(keys, default, &Spelling::STANDARD, 1e-6)?;
+    let windows = windows_by_layer(keys, spec.n_layers)?;
+    let spec = ModelSpec { qk_norm: QkNorm::PerHead, windows, ..spec };
     let bias = keys.flag("attention_bias", false)?;
-    let spec = ModelSpec {
-        n_ctx,
-        positions: Positions::Rotary(rotary),
-        norm_eps: keys.positive(&["rms_norm_eps"], 1e-6)? as f32,
-        activation: activation(keys, "hidden_act", "silu")?,
-        qk_norm: QkNorm::PerHead,
-        windows: windows_by_layer(keys, n_layers)?,
-        tied_unembed: keys.flag("tie_word_embeddings", false)?,
-        ..sizes
-    };
-    let bos_token_id = bos_token_id(keys, d_vocab)?;
+    let bos_token_id = bos_token_id(keys, spec.d_vocab)?;
     keys.finish(&[HARMLESS])?;
     let parameters = Parameters { qkv_bias: bias, attn_out_bias: bias, ..Parameters::NO_BIASES };
     Ok(Description { spec, parameters, bos_token_id })

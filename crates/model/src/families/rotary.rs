@@ -1,6 +1,6 @@
-//! Rotary embeddings in both spellings: Transformers 4's `rope_theta` beside `rope_scaling`, and 5's `rope_parameters`.
+//! Rotary embeddings in both notations: Transformers 4's `rope_theta` with `rope_scaling`, and 5's `rope_parameters`.
 //!
-//! Versions differ in which key wins where several are present, so these must agree. Defaults are those of
+//! Versions differ in which of several keys wins, so keys that are present must agree. Defaults are those of
 //! `modeling_rope_utils.py`.
 
 use std::collections::BTreeMap;
@@ -11,21 +11,21 @@ use super::common::Result;
 use crate::keys::{Keys, shorten};
 use crate::spec::{Rotary, RotaryFrequencies, RotaryPairing, RotaryScaling};
 
-/// How a family spells its rotary embedding, and its defaults.
+/// A family's keys for the rotary embedding, and its defaults.
 pub(super) struct Spelling {
     /// Top-level keys of the base.
     pub(super) base_keys: &'static [&'static str],
-    /// The base of an absent key.
+    /// The default base.
     pub(super) base: f64,
-    /// Top-level keys of the share of a head's coordinates that turn.
+    /// Top-level keys of the fraction of a head's coordinates that are rotated.
     pub(super) share_keys: &'static [&'static str],
-    /// The share of an absent key.
+    /// The default fraction.
     pub(super) share: f64,
-    /// Whether the architecture can leave coordinates as they are.
+    /// Whether the architecture supports rotating only some coordinates.
     pub(super) partial: bool,
-    /// Other names of kinds of scaling, and what they mean.
+    /// Aliases of scaling kinds.
     pub(super) aliases: &'static [(&'static str, &'static str)],
-    /// `original_max_position_embeddings` of an absent key, where that has a value of its own.
+    /// The default of `original_max_position_embeddings`, if the family has one.
     pub(super) original_n_ctx: Option<usize>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Shape {
     pub(super) n_ctx: usize,
 }
 
-/// One rotary embedding for all layers, and the number of tokens up to which it holds.
+/// One rotary embedding for all layers, and the number of tokens up to which it is valid.
 pub(super) fn rotary(keys: &Keys, spelling: &Spelling, shape: Shape) -> Result<(Rotary, usize)> {
     let mut settings = Settings::new(keys);
     settings.add_top_level("base", spelling.base_keys)?;
@@ -72,8 +72,8 @@ pub(super) fn rotary(keys: &Keys, spelling: &Spelling, shape: Shape) -> Result<(
     Ok((rotary, n_ctx))
 }
 
-/// A rotary embedding for the full layers and one for the windowed ones (Gemma 3): `rope_scaling` is the full layers'
-/// alone, and `rope_parameters` has an object for each kind of layer.
+/// One rotary embedding for the full layers and one for the windowed layers (Gemma 3): `rope_scaling` applies only to
+/// the full layers, and `rope_parameters` has an object for each kind of layer.
 pub(super) fn rotary_by_layer_type(
     keys: &Keys,
     full: &Spelling,
@@ -88,7 +88,7 @@ pub(super) fn rotary_by_layer_type(
     {
         return Err(keys.error(
             "rope_parameters",
-            &format!("sets {key:?} to {}, which belongs to no kind of layer", shorten(value)),
+            &format!("sets {key:?} to {}, which is not part of a kind of layer", shorten(value)),
             "put it into \"full_attention\" or \"sliding_attention\"",
         ));
     }
@@ -104,7 +104,7 @@ pub(super) fn rotary_by_layer_type(
                 settings.add_group("rope_parameters", &format!("rope_parameters.{kind}"), own)?;
             }
             Some(_) => {
-                let problem = format!("sets {kind} to no JSON object");
+                let problem = format!("sets {kind} to a value that is not a JSON object");
                 return Err(keys.error("rope_parameters", &problem, "correct it or remove it"));
             }
         }
@@ -127,11 +127,11 @@ fn object<'a>(keys: &Keys<'a>, key: &'static str) -> Result<Option<&'a Map<Strin
     match keys.optional(&[key])? {
         None => Ok(None),
         Some((_, Value::Object(object))) => Ok(Some(object)),
-        Some(_) => Err(keys.error(key, "is no JSON object", "correct it or remove it")),
+        Some(_) => Err(keys.error(key, "is not a JSON object", "correct it or remove it")),
     }
 }
 
-/// What a group may set: the name there, and what it is called here.
+/// What a group may set: the key's name, and the setting's name here.
 const GROUP_KEYS: [(&str, &str); 16] = [
     ("rope_theta", "base"),
     ("partial_rotary_factor", "share"),
@@ -151,7 +151,7 @@ const GROUP_KEYS: [(&str, &str); 16] = [
     ("long_factor", "long_factor"),
 ];
 
-/// One setting, and where it stands.
+/// One setting, and where it was found.
 struct Setting<'a> {
     /// The top-level key.
     key: &'static str,
@@ -160,11 +160,11 @@ struct Setting<'a> {
     value: &'a Value,
 }
 
-/// The settings of one rotary embedding, each given once or several times alike.
+/// The settings of one rotary embedding; one given more than once must have equal values.
 struct Settings<'k, 'a> {
     keys: &'k Keys<'a>,
     found: BTreeMap<&'static str, Setting<'a>>,
-    /// Whether a group of Transformers 4's spelling was among them.
+    /// Whether some came from a group in Transformers 4's notation.
     scaling_of_4: bool,
 }
 
@@ -210,7 +210,7 @@ impl<'k, 'a> Settings<'k, 'a> {
     fn add_group(&mut self, key: &'static str, name: &str, group: &'a Map<String, Value>) -> Result<()> {
         self.scaling_of_4 |= key == "rope_scaling";
         for (inner, value) in group.iter().filter(|(_, value)| !value.is_null()) {
-            // A note of YaRN's own authors, which nothing reads.
+            // A marker of YaRN's authors without effect.
             if inner == "finetuned" {
                 continue;
             }
@@ -223,7 +223,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         Ok(())
     }
 
-    /// The length first trained on, which may stand at top level, in the group, or both.
+    /// The original training length, which may be given at the top level, in the group, or both.
     fn add_original(&mut self, keys: &Keys<'a>, spelling: &Spelling) -> Result<()> {
         const KEY: &str = "original_max_position_embeddings";
         let in_group = self.found.contains_key("original");
@@ -267,7 +267,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         let Some(found) = self.found.get(setting) else { return Ok(None) };
         match found.value.as_f64().filter(|x| x.is_finite() && *x > 0.0) {
             Some(x) => Ok(Some(x)),
-            None => Err(self.error(setting, "no number above 0")),
+            None => Err(self.error(setting, "a value that is not a number above 0")),
         }
     }
 
@@ -279,7 +279,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         })
     }
 
-    /// What every frequency is divided by, at least 1.
+    /// The divisor of the frequencies, at least 1.
     fn factor(&self, kind: &str) -> Result<f64> {
         match self.required("factor", kind)? {
             factor if factor < 1.0 => Err(self.error("factor", "a number below 1")),
@@ -291,7 +291,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         match self.number("original")? {
             None => Ok(default),
             Some(n) if n.fract() == 0.0 && n <= f64::from(1 << 24) => Ok(n as usize),
-            Some(_) => Err(self.error("original", "no whole number that a length can have")),
+            Some(_) => Err(self.error("original", "a value that is not a valid length")),
         }
     }
 
@@ -305,11 +305,13 @@ impl<'k, 'a> Settings<'k, 'a> {
             {
                 Ok(numbers)
             }
-            _ => Err(self.error(setting, &format!("no list of {n_pairs} numbers above 0"))),
+            _ => {
+                Err(self.error(setting, &format!("a value that is not a list of {n_pairs} numbers above 0")))
+            }
         }
     }
 
-    /// Rotated coordinates per head, frequencies, and the number of tokens up to which they hold.
+    /// Rotated coordinates per head, frequencies, and the number of tokens up to which they are valid.
     fn finish(&self, spelling: &Spelling, shape: Shape) -> Result<(usize, RotaryFrequencies, usize)> {
         let Shape { d_head, n_ctx, .. } = shape;
         let base = self.number("base")?.unwrap_or(spelling.base);
@@ -321,7 +323,7 @@ impl<'k, 'a> Settings<'k, 'a> {
             let fix = if spelling.partial {
                 "the number must be even, above 0, and at most the head's width"
             } else {
-                "the number must be even, and this architecture turns all"
+                "the number must be even, and this architecture rotates all"
             };
             let problem = format!("rotates {n_dims} of {d_head} coordinates per head");
             return Err(self.keys.error(key, &problem, fix));
@@ -357,7 +359,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         let has_place = |setting: &&str| everywhere.contains(setting) || used.contains(setting);
         if let Some(setting) = self.found.keys().find(|setting| !has_place(setting)) {
             let value = shorten(self.found[setting].value);
-            return Err(self.error(setting, &format!("{value}, which has no place in type {kind:?}")));
+            return Err(self.error(setting, &format!("{value}, which does not apply to type {kind:?}")));
         }
         Ok((n_dims, RotaryFrequencies { base, scaling }, n_ctx_held))
     }
@@ -375,9 +377,10 @@ impl<'k, 'a> Settings<'k, 'a> {
         };
         let truncate = match self.found.get("truncate") {
             None => true,
-            Some(found) => {
-                found.value.as_bool().ok_or_else(|| self.error("truncate", "neither true nor false"))?
-            }
+            Some(found) => found
+                .value
+                .as_bool()
+                .ok_or_else(|| self.error("truncate", "a value that is neither true nor false"))?,
         };
         Ok(RotaryScaling::Yarn {
             factor,
@@ -389,7 +392,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         })
     }
 
-    /// As [`Settings::number`], with 0 standing for an absent key.
+    /// Like [`Settings::number`], with 0 treated as absent.
     fn optional(&self, setting: &str) -> Result<Option<f64>> {
         match self.found.get(setting) {
             Some(found) if found.value.as_f64() == Some(0.0) => Ok(None),
@@ -417,7 +420,7 @@ impl<'k, 'a> Settings<'k, 'a> {
         let ratio = n_ctx as f64 / original as f64;
         let attention_factor = match (self.number("attention_factor")?, self.number("factor")?) {
             (Some(given), _) => given,
-            // Transformers 4 takes the ratio of the two lengths, where both are given, and 5 the factor.
+            // If both are given, Transformers 4 uses the ratio of the two lengths, and 5 the factor.
             (None, Some(factor)) if factor != ratio && original != n_ctx => {
                 let problem =
                     format!("{factor}, but the lengths' ratio is {ratio}: Transformers 4 and 5 differ");
@@ -432,6 +435,6 @@ impl<'k, 'a> Settings<'k, 'a> {
     }
 }
 
-/// What `yarn` reads.
+/// The settings of `yarn`.
 const YARN: &[&str] =
     &["factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"];

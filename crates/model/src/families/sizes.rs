@@ -1,10 +1,10 @@
-//! Sizes under the names that Llama's config introduced and later families share.
+//! Sizes under the key names of Llama's config, which later families share.
 
 use super::common::{Result, split_heads};
 use crate::keys::Keys;
 use crate::spec::{BlockLayout, ModelSpec, NormKind, NormPlacement};
 
-/// A decoder's sizes; those of [`Sizes::read`]'s argument are the defaults of absent keys.
+/// A decoder's sizes; the argument of [`Sizes::read`] gives the defaults.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) d_vocab: usize,
@@ -12,7 +12,7 @@ pub(super) struct Sizes {
     pub(super) d_mlp: usize,
     pub(super) n_layers: usize,
     pub(super) n_heads: usize,
-    /// `None`: as many as there are heads.
+    /// `None`: equal to `n_heads`.
     pub(super) n_kv_heads: Option<usize>,
     /// `None`: `d_model / n_heads`.
     pub(super) d_head: Option<usize>,
@@ -21,8 +21,8 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Reads the sizes, into a spec without positions and windows: blocks with RMS norms before gated branches, as in
-    /// Llama, and scores scaled by `1/√d_head`.
+    /// Reads the sizes into a spec without positions and windows: Llama's blocks (pre-norm with RMS norms, gated MLP)
+    /// and scores scaled by `1/√d_head`.
     pub(super) fn read(keys: &Keys, default: Sizes) -> Result<ModelSpec> {
         let n_layers = keys.layers(&["num_hidden_layers"], default.n_layers)?;
         let n_heads = keys.size(&["num_attention_heads"], default.n_heads)?;

@@ -1,4 +1,5 @@
-//! StableLM (Bellagamba et al. 2024): Llama with layer norms, rotating a quarter of each head, in some models parallel.
+//! StableLM (Bellagamba et al. 2024): Llama with layer norms and rotary on a quarter of each head; some models have
+//! parallel blocks.
 
 use super::common::{HARMLESS, Result, activation, bos_token_id};
 use super::family::{Bos, Description, Family, KnownModel, Parameters};
@@ -39,10 +40,10 @@ fn read(keys: &Keys) -> Result<Description> {
     let (rotary, n_ctx) = rotary(keys, &ROTARY, Shape { n_layers, d_head, n_ctx })?;
     let parallel = keys.flag("use_parallel_residual", false)?;
     if keys.flag("qk_layernorm", false)? {
-        let fix = "use a StableLM without it, as all but the one of 12 billion parameters are";
+        let fix = "use a StableLM without it: all except the one with 12 billion parameters";
         return Err(keys.error(
             "qk_layernorm",
-            "norms each head with a gain of its own, which is not supported",
+            "normalises each head with its own gain, which is not supported",
             fix,
         ));
     }

@@ -1,4 +1,4 @@
-//! What a family calls its tensors, and how it lays matrices out in them.
+//! Names and layouts of a family's tensors.
 
 /// How the matrices of a family's blocks are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,11 +12,11 @@ pub(crate) enum Stored {
 /// The tensors that hold a block's `W_Q`, `W_K` and `W_V`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QkvTensors {
-    /// One: all queries, all keys, all values.
+    /// One tensor: all queries, all keys, all values.
     Fused(&'static str),
-    /// One that goes head by head, `[n_heads, 3, d_head]`.
+    /// One tensor, ordered by head: `[n_heads, 3, d_head]`.
     FusedPerHead(&'static str),
-    /// One each.
+    /// Three tensors.
     Separate([&'static str; 3]),
 }
 
@@ -27,16 +27,17 @@ pub(crate) enum MlpTensors {
     Plain([&'static str; 2]),
     /// `W_gate`, `W_in`, `W_out`.
     Gated([&'static str; 3]),
-    /// `W_gate` above `W_in` in one, then `W_out`.
+    /// `W_gate` stacked on `W_in` in one tensor, then `W_out`.
     FusedGate([&'static str; 2]),
 }
 
-/// Names of a family's tensors. Names of a block's parts follow `{block}.{layer}.`; a norm's or matrix's name is followed
-/// by `.weight` or `.bias`. Which of them a checkpoint holds follows from the [`ModelSpec`](crate::spec::ModelSpec) and
-/// [`Parameters`](super::Parameters); names of parts that the family never has are empty.
+/// Names of a family's tensors. Names of a block's parts are prefixed by `{block}.{layer}.`, and a norm's or matrix's
+/// name is followed by `.weight` or `.bias`. The [`ModelSpec`](crate::spec::ModelSpec) and
+/// [`Parameters`](super::Parameters) determine which of them a checkpoint has; names of parts that the family never has
+/// are empty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tensors {
-    /// What a file may put before every name, depending on the class that saved it. The first that fits is removed.
+    /// Prefixes of all names, which depend on the class that saved the file. The first one that matches is removed.
     pub(crate) prefixes: &'static [&'static str],
     pub(crate) embed: &'static str,
     pub(crate) pos_embed: &'static str,
@@ -59,10 +60,10 @@ pub(crate) struct Tensors {
     pub(crate) buffers: &'static [&'static str],
 }
 
-/// What wrappers of a whole model put before every name: `torch.compile`, and training on several devices.
+/// Prefixes added by wrappers of a whole model: `torch.compile`, and data-parallel training.
 const WRAPPERS: [&str; 2] = ["_orig_mod.", "module."];
 
-/// The part that wrappers put before each of `names`; empty where some are without it.
+/// The wrapper prefix shared by all `names`; empty if some lack it.
 pub(crate) fn wrapper<'n>(names: impl Iterator<Item = &'n str> + Clone) -> &'n str {
     let Some(first) = names.clone().next() else { return "" };
     let mut len = 0;
@@ -82,9 +83,9 @@ impl Tensors {
         self.prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
     }
 
-    /// Whether a canonical name belongs to a tensor that stands beside the decoder and changes none of its numbers: another
-    /// head (`score`, `v_head`), a version, cached sines and cosines. Adapters are no such tensors, nor is what the
-    /// decoder's own modules hold beyond their parameters.
+    /// Whether a canonical name belongs to a tensor outside the decoder that does not affect it: another output head
+    /// (`score`, `v_head`), a version number, cached sines and cosines. Adapters do affect it, and so may unknown tensors
+    /// in the decoder's own modules.
     pub(crate) fn is_beside(&self, canonical: &str) -> bool {
         const CACHED: [&str; 2] = ["cos_cached", "sin_cached"];
         const ADAPTERS: [&str; 4] = ["lora", "adapter", "prompt_e", "ia3"];
@@ -103,7 +104,7 @@ impl Tensors {
         !is_adapter && (is_cached || !own.contains(&top))
     }
 
-    /// Whether a canonical name belongs to a constant that is computed here instead of read: one per block, or (in
+    /// Whether a canonical name belongs to a constant that is recomputed instead of read: one per block, or (in
     /// some files) one for the whole model.
     pub(crate) fn is_buffer(&self, canonical: &str) -> bool {
         let part = || {

@@ -1,8 +1,8 @@
-//! BPE tokenizers that encode every text, of bytes or with bytes to fall back to, and their BOS.
+//! BPE tokenizers that can encode every text (byte-level or with byte fallback), and their BOS.
 //!
 //! A tokenizer comes from `tokenizer.json`, or from `vocab.json` and `merges.txt` (the OPT repositories have only
-//! these). The BPE itself is Hugging Face's `tokenizers`; this module sees to what a model needs around it: ids that
-//! fit the vocabulary, added tokens, and the BOS: exactly one where the model has one.
+//! these). The BPE itself is Hugging Face's `tokenizers`; this module adds what a model needs around it: ids within
+//! the vocabulary, added tokens, and exactly one BOS if the model has one.
 
 mod special;
 mod vocabulary;
@@ -18,13 +18,13 @@ use crate::files::ModelFiles;
 use crate::hex::hex;
 use special::Declared;
 
-/// A token, and the part of the text that it was made from.
+/// A token, and the part of the text that it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Its id.
     pub id: u32,
-    /// The bytes of the text that it stands for. Spaces at either end may be left out, and what the tokenizer put into the
-    /// text by itself (a space before the first word) is no part of it, so it may be empty.
+    /// The bytes of the text that it covers. Spaces at either end may be excluded, and anything that the tokenizer itself
+    /// inserted (a space before the first word) is not part of it, so it may be empty.
     pub span: Range<usize>,
 }
 
@@ -36,10 +36,10 @@ pub enum TokenizeError {
     Encode {
         /// The text.
         text: String,
-        /// The tokenizer's own words.
+        /// The tokenizer's error message.
         reason: String,
     },
-    /// A token that was added to the tokenizer and not to the model.
+    /// A token that was added to the tokenizer but not to the model.
     #[error(
         "{text:?} holds {token:?}, token {id}, and the model has rows for ids below {d_vocab} only; \
          leave it out, or use the checkpoint that was resized for it"
@@ -54,7 +54,7 @@ pub enum TokenizeError {
         /// The model's `vocab_size`.
         d_vocab: usize,
     },
-    /// A character that the tokenizer would drop.
+    /// A character that the tokenizer would silently drop.
     #[error("{text:?} holds {character:?}, which the tokenizer has no token for; leave it out")]
     UnknownCharacter {
         /// The text.
@@ -67,7 +67,7 @@ pub enum TokenizeError {
     UnknownId {
         /// The id.
         id: u32,
-        /// The largest there is.
+        /// The largest id.
         max_id: u32,
     },
     /// The tokenizer failed.
@@ -75,7 +75,7 @@ pub enum TokenizeError {
     Decode {
         /// The ids.
         ids: Vec<u32>,
-        /// The tokenizer's own words.
+        /// The tokenizer's error message.
         reason: String,
     },
 }
@@ -87,7 +87,7 @@ pub struct Tokenizer {
     bos_id: Option<u32>,
     max_id: u32,
     vocab_size: usize,
-    /// Rows of the model's embedding, where there is a model.
+    /// Rows of the model's embedding, if there is a model.
     d_vocab: Option<usize>,
     /// Bytes of UTF-8 without a token.
     unknown_bytes: Vec<u8>,
@@ -96,19 +96,19 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokenizer beside a checkpoint, checked against its `config.json`.
+    /// The tokenizer of a checkpoint, checked against its `config.json`.
     ///
     /// # Errors
-    /// [`LoadError::MissingFile`] where the model has none, and those of [`Tokenizer::optional`].
+    /// [`LoadError::MissingFile`] if the model has none, and those of [`Tokenizer::optional`].
     pub fn from_files(files: &ModelFiles, config: &ModelConfig) -> Result<Self, LoadError> {
         Self::optional(files, config)?.ok_or_else(|| vocabulary::missing(files))
     }
 
-    /// As [`Tokenizer::from_files`], but `None` where there is neither `tokenizer.json` nor `vocab.json`.
+    /// Like [`Tokenizer::from_files`], but `None` if there is neither `tokenizer.json` nor `vocab.json`.
     ///
     /// # Errors
-    /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`, unless the token was added to the tokenizer (a text
-    /// that uses it is refused then); a `bos_token_id` other than the tokenizer's own BOS.
+    /// Those of [`Tokenizer::alone`]; an id at or beyond `vocab_size`, unless the token was added to the tokenizer (then a
+    /// text that uses it is rejected); a `bos_token_id` other than the tokenizer's own BOS.
     pub fn optional(files: &ModelFiles, config: &ModelConfig) -> Result<Option<Self>, LoadError> {
         Self::read(files, config.family.bos, config.bos_token_id, Some(config.spec.d_vocab))
     }
@@ -116,12 +116,12 @@ impl Tokenizer {
     /// A tokenizer without a model. Its BOS follows `bos`, a [family's](crate::families::Family::bos) rule.
     ///
     /// # Errors
-    /// Missing or broken files, a tokenizer of another kind, or one without the BOS that it must have.
+    /// Missing or invalid files, an unsupported kind of tokenizer, or a missing BOS.
     pub fn alone(files: &ModelFiles, bos: Bos) -> Result<Self, LoadError> {
         Self::read(files, bos, None, None)?.ok_or_else(|| vocabulary::missing(files))
     }
 
-    /// The tokenizer, checked against the model's `d_vocab` where there is a model.
+    /// Reads the tokenizer and checks it against the model's `d_vocab`, if there is a model.
     fn read(
         files: &ModelFiles,
         bos: Bos,
@@ -151,7 +151,7 @@ impl Tokenizer {
                 )));
             }
         }
-        // Before anything walks over all ids up to the largest, which a broken file may put anywhere.
+        // Checked before anything iterates up to the largest id, which a broken file may set to any value.
         if max_id as usize >= 2 * vocab.len() + 1024 {
             let n_tokens = vocab.len();
             return Err(does_not_fit(format!(
@@ -176,12 +176,11 @@ impl Tokenizer {
         }))
     }
 
-    /// The tokens of a text. Nothing is put before or after it, even where the tokenizer's own settings would.
+    /// The tokens of a text. Nothing is added before or after it, even if the tokenizer's settings would.
     ///
     /// # Errors
-    /// [`TokenizeError::Encode`]; these tokenizers know every text, so only the library's own failure remains.
-    /// [`TokenizeError::UnknownCharacter`] for the few that some tokenizers drop, [`TokenizeError::NoRow`] for a token that
-    /// the model has no row for.
+    /// [`TokenizeError::UnknownCharacter`] for the few characters that some tokenizers drop, [`TokenizeError::NoRow`] for a
+    /// token that the model has no row for, and [`TokenizeError::Encode`] if the library fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
         self.check_characters(text)?;
         let ids = self.translated(text, self.inner.encode_fast(text, false))?.get_ids().to_vec();
@@ -189,8 +188,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// As [`Tokenizer::encode`], with the part of the text that each token was made from: by the tokenizer's own account,
-    /// whatever its normalizer and pre-tokenizer added or changed.
+    /// Like [`Tokenizer::encode`], with the part of the text that each token covers according to the tokenizer, whatever
+    /// its normalizer and pre-tokenizer added or changed.
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].
@@ -212,7 +211,7 @@ impl Tokenizer {
         encoding.map_err(|e| TokenizeError::Encode { text: text.to_owned(), reason: e.to_string() })
     }
 
-    /// Refuses a text that would lose characters.
+    /// Rejects a text that would lose characters.
     fn check_characters(&self, text: &str) -> Result<(), TokenizeError> {
         let is_unknown =
             |c: &char| c.encode_utf8(&mut [0; 4]).bytes().any(|byte| self.unknown_bytes.contains(&byte));
@@ -225,7 +224,7 @@ impl Tokenizer {
         }
     }
 
-    /// Refuses a token that the model has no row for.
+    /// Rejects a token that the model has no row for.
     fn check_row(&self, text: &str, id: u32) -> Result<(), TokenizeError> {
         match self.d_vocab {
             Some(d_vocab) if id as usize >= d_vocab => Err(TokenizeError::NoRow {
@@ -238,8 +237,8 @@ impl Tokenizer {
         }
     }
 
-    /// The tokens of a prompt with exactly one BOS in front, also where the text itself begins with it; with none where
-    /// the model has none.
+    /// The tokens of a prompt, starting with exactly one BOS even if the text itself begins with it; without BOS if the
+    /// model has none.
     ///
     /// # Errors
     /// Those of [`Tokenizer::encode`].
@@ -251,7 +250,7 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of some tokens, special ones included. Bytes that form no whole character become `�`.
+    /// The text of some tokens, including special ones. Bytes that form no whole character become `�`.
     ///
     /// # Errors
     /// An id that the tokenizer does not have.
@@ -269,7 +268,7 @@ impl Tokenizer {
         self.decode(&[id]).ok()
     }
 
-    /// The id of a text that is one token; `None` where it is several (or none).
+    /// The id of a text that is a single token; `None` if it is not.
     pub fn single_token(&self, text: &str) -> Option<u32> {
         match self.encode(text).as_deref() {
             Ok(&[id]) => Some(id),
@@ -277,22 +276,22 @@ impl Tokenizer {
         }
     }
 
-    /// What a user should know of the tokenizer's files, a line each.
+    /// Remarks for the user about the tokenizer's files, one line each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The token that stands before every prompt; `None` where none does.
+    /// The token put before every prompt, if any.
     pub fn bos_id(&self) -> Option<u32> {
         self.bos_id
     }
 
-    /// Number of tokens, added ones included. A model's `d_vocab` is often padded beyond it.
+    /// Number of tokens, including added ones. A model's `d_vocab` is often padded beyond it.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// Whether an id belongs to a token, and not to the padding of a model's vocabulary.
+    /// Whether an id belongs to a token rather than to the padding of a model's vocabulary.
     pub fn is_real(&self, id: u32) -> bool {
         self.inner.id_to_token(id).is_some()
     }

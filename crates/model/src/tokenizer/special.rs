@@ -1,4 +1,4 @@
-//! The tokens that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` declare, BOS among them.
+//! The tokens that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` declare, including BOS.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const ADDED: &str = "added_tokens.json";
 const ROLES: &[&str] =
     &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What the files beside a vocabulary say.
+/// The declarations in the files next to a vocabulary.
 #[derive(Default)]
 pub(super) struct Declared {
     /// The BOS and the label of the file that names it.
@@ -26,20 +26,20 @@ pub(super) struct Declared {
     with_id: BTreeMap<u32, AddedToken>,
     /// Tokens that are special if the vocabulary has them.
     by_name: Vec<AddedToken>,
-    /// Whether a text's first word is read as if a space stood before it.
+    /// Whether a text's first word is encoded as if preceded by a space.
     add_prefix_space: Option<bool>,
-    /// Whether a BOS is put before a text.
+    /// Whether a BOS is added before a text.
     add_bos_token: Option<bool>,
-    /// The Python class that the tokenizer is for, without `Fast`.
+    /// The tokenizer's Python class, without `Fast`.
     class: Option<String>,
     /// Whether `tokenizer_config.json` has the list of added tokens.
     lists_added_tokens: bool,
-    /// What a user should know about the files, a line each.
+    /// Remarks for the user about the files, one line each.
     pub(super) notes: Vec<String>,
 }
 
 impl Declared {
-    /// Reads whichever of the three files there are.
+    /// Reads those of the three files that exist.
     pub(super) fn read(files: &ModelFiles) -> Result<Self, LoadError> {
         let mut declared = Declared::default();
         if let Some(config) = object(files, CONFIG)? {
@@ -63,7 +63,7 @@ impl Declared {
             let label = files.label(SPECIAL);
             let of_config = declared.bos.take();
             declared.read_roles(&special, &label)?;
-            // As in Transformers: a config that lists the added tokens makes the older file a copy that is not read.
+            // As in Transformers: if the config lists the added tokens, the older file is ignored.
             let (used, stale) = match (of_config, declared.bos.take()) {
                 (Some(config), Some(map)) if declared.lists_added_tokens => (Some(config), Some(map)),
                 (Some(config), Some(map)) => (Some(map), Some(config)),
@@ -89,9 +89,9 @@ impl Declared {
         Ok(declared)
     }
 
-    /// Whether a text's first word is read as if a space stood before it, where `tokenizer.json`, if there is one, says
-    /// `in_json`: the classes of GPT-2 and GPT-NeoX build their pre-tokenizer themselves, from the config's word alone, which is
-    /// no if it is absent; the general classes leave it as it is in `tokenizer.json`. The second value is what to tell the user.
+    /// Whether a text's first word is encoded as if preceded by a space; `in_json` is the setting in `tokenizer.json`, if there
+    /// is one. The classes of GPT-2 and GPT-NeoX build their own pre-tokenizer using only the config's setting (false by
+    /// default); the generic classes use the one in `tokenizer.json`. The second value is a remark for the user.
     pub(super) fn prefix_space(&self, in_json: Option<bool>) -> (bool, Option<String>) {
         let by_config = self.add_prefix_space.unwrap_or(false);
         match (self.class.as_deref(), in_json) {
@@ -127,8 +127,8 @@ impl Declared {
         Ok(())
     }
 
-    /// Adds the declared tokens that a tokenizer does not treat as added yet. Those named without an id are added
-    /// only if they are in the vocabulary: the model has no row for any other.
+    /// Adds the declared tokens that a tokenizer does not yet treat as added. Those without an id are added only
+    /// if they are in the vocabulary: the model has no row for any others.
     pub(super) fn add_to(&self, tokenizer: &mut tokenizers::Tokenizer, file: &str) -> Result<(), LoadError> {
         let is_added = |tokenizer: &tokenizers::Tokenizer, content: &str| {
             tokenizer.get_added_vocabulary().get_vocab().contains_key(content)
@@ -159,7 +159,7 @@ impl Declared {
     }
 }
 
-/// The id of the BOS, by the family's rule; `None` where the model has none.
+/// The id of the BOS according to the family's rule; `None` if the model has none.
 pub(super) fn bos_id(
     tokenizer: &tokenizers::Tokenizer,
     file: &str,
@@ -174,8 +174,8 @@ pub(super) fn bos_id(
     }
 }
 
-/// The BOS that the tokenizer's files name, else `bos_token_id` of `config.json`, else the family's own. Where the first
-/// two are there, they must agree.
+/// The BOS named by the tokenizer's files, else `bos_token_id` of `config.json`, else the family's own. If both of the
+/// first two are given, they must agree.
 fn always(
     tokenizer: &tokenizers::Tokenizer,
     file: &str,
@@ -221,8 +221,8 @@ fn declared_id(
     })
 }
 
-/// The token that the tokenizer puts before a text: by the post-processor of `tokenizer.json`, or by `add_bos_token` where
-/// there is none.
+/// The token that the tokenizer adds before a text: by the post-processor of `tokenizer.json`, or by `add_bos_token`
+/// without one.
 fn as_tokenizer(
     tokenizer: &tokenizers::Tokenizer,
     file: &str,
@@ -250,7 +250,7 @@ fn as_tokenizer(
             return Err(LoadError::Tokenizer {
                 file: file.to_owned(),
                 problem: format!("puts {} tokens before a text", several.len()),
-                fix: "use a tokenizer that puts a BOS there, or nothing".to_owned(),
+                fix: "use a tokenizer that adds only a BOS, or nothing".to_owned(),
             });
         }
     };
@@ -265,17 +265,17 @@ fn as_tokenizer(
     Ok(found)
 }
 
-/// A file that holds a JSON object, or `None` where there is no such file.
+/// A file with a JSON object, or `None` if it does not exist.
 fn object(files: &ModelFiles, file: &str) -> Result<Option<Map<String, Value>>, LoadError> {
     let Some(json) = files.read(file)? else { return Ok(None) };
     serde_json::from_slice(&json).map(Some).map_err(|e| LoadError::Tokenizer {
         file: files.label(file),
-        problem: format!("holds no JSON object ({e})"),
+        problem: format!("does not hold a JSON object ({e})"),
         fix: "fetch it again".to_owned(),
     })
 }
 
-/// A token as text alone, or as an object with its flags.
+/// A token given as text, or as an object with flags.
 fn token(value: &Value) -> Option<AddedToken> {
     match value {
         Value::String(content) => Some(AddedToken::from(content.as_str(), true)),
@@ -297,7 +297,7 @@ fn token(value: &Value) -> Option<AddedToken> {
 fn malformed(label: &str, key: &str) -> LoadError {
     LoadError::Tokenizer {
         file: label.to_owned(),
-        problem: format!("holds no token under {key:?}"),
+        problem: format!("has no token under {key:?}"),
         fix: "fetch it again".to_owned(),
     }
 }

@@ -15,10 +15,10 @@ const JSON: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.json";
 const MERGES: &str = "merges.txt";
 
-/// Ids beyond this are taken for damage; it is far above any vocabulary.
+/// Larger ids are treated as damage; this is far above any vocabulary.
 const MAX_ID: u32 = 1 << 24;
 
-/// The parts of a `tokenizer.json` that decide whether it is read here at all.
+/// The parts of a `tokenizer.json` that decide whether it is supported.
 #[derive(Deserialize)]
 struct Outline {
     normalizer: Option<Component>,
@@ -40,7 +40,7 @@ struct Component {
 }
 
 impl Component {
-    /// A component that is none of `kinds`, in a sequence or alone.
+    /// A component whose kind is not in `kinds`, in a sequence or alone.
     fn other_than(&self, kinds: &[&str]) -> Option<&Component> {
         match self.kind.as_str() {
             "Sequence" => self.sequence.iter().find_map(|inner| inner.other_than(kinds)),
@@ -48,7 +48,7 @@ impl Component {
         }
     }
 
-    /// Whether a component of this kind is there, in a sequence or alone.
+    /// Whether there is a component of this kind, in a sequence or alone.
     fn has(&self, kind: &str) -> bool {
         self.kind == kind || self.sequence.iter().any(|inner| inner.has(kind))
     }
@@ -62,7 +62,7 @@ struct AddedId {
 
 #[derive(Deserialize)]
 struct ModelOutline {
-    // Old files leave the type out.
+    // Old files omit the type.
     #[serde(rename = "type")]
     kind: Option<String>,
     dropout: Option<f32>,
@@ -90,7 +90,7 @@ pub(super) fn read(
         let Some(merges) = files.read(MERGES)? else {
             return Err(LoadError::MissingFile {
                 file: merges_label,
-                fix: format!("{VOCAB} needs it beside it, unless there is a {JSON}"),
+                fix: format!("{VOCAB} needs it, unless there is a {JSON}"),
             });
         };
         (from_vocab(&vocab, &label, &merges, &merges_label)?, label)
@@ -115,25 +115,26 @@ pub(super) fn missing(files: &ModelFiles) -> LoadError {
 
 fn from_json(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let outline: Outline =
-        serde_json::from_slice(json).map_err(|e| format!("is no BPE tokenizer.json ({e})"))?;
+        serde_json::from_slice(json).map_err(|e| format!("is not a BPE tokenizer.json ({e})"))?;
     check_outline(&outline)?;
-    // `tokenizers` panics on some files that the outline above rules out (a subword prefix longer than a token).
+    // `tokenizers` panics on some files that the check above rejects (a subword prefix longer than a token).
     let mut tokenizer = tokenizers::Tokenizer::from_bytes(json)
         .map_err(|e| format!("is not a valid tokenizer.json ({e})"))?;
-    // A file may carry the truncation and padding of somebody's training run.
+    // A file may contain truncation and padding settings from a training run.
     tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
     for AddedId { id, content } in &outline.added_tokens {
         let found = tokenizer.token_to_id(content);
         if found != Some(*id) {
             return Err(format!(
-                "gives the added token {content:?} the id {id}, but its place makes it {found:?}"
+                "gives the added token {content:?} the id {id}, but its position makes it {found:?}"
             ));
         }
     }
     Ok(tokenizer)
 }
 
-/// Admits BPE of bytes, or with bytes to fall back to, and components that drop nothing: only these encode every text.
+/// Accepts byte-level BPE, or BPE with byte fallback, and only components that drop nothing: these can encode every
+/// text.
 fn check_outline(outline: &Outline) -> Result<(), String> {
     let model = &outline.model;
     if !matches!(model.kind.as_deref(), None | Some("BPE")) {
@@ -176,7 +177,7 @@ fn check_outline(outline: &Outline) -> Result<(), String> {
         false if model.byte_fallback => check_fallback(&model.vocab)?,
         false => {
             return Err(
-                "is no BPE of bytes, nor has it bytes to fall back to, and would drop a part of some texts"
+                "is not a byte-level BPE and has no byte fallback, so it would drop a part of some texts"
                     .to_owned(),
             );
         }
@@ -194,7 +195,7 @@ fn drops_matches(component: &Component) -> bool {
     component.behavior.as_deref() == Some("Removed") || component.sequence.iter().any(drops_matches)
 }
 
-/// Each id once, and none absurd.
+/// Requires unique and plausible ids.
 fn check_ids(vocab: &HashMap<String, u32>) -> Result<(), String> {
     let mut by_id = BTreeMap::new();
     for (token, &id) in vocab {
@@ -209,9 +210,9 @@ fn check_ids(vocab: &HashMap<String, u32>) -> Result<(), String> {
     Ok(())
 }
 
-/// A token for every byte of common UTF-8, by the characters that byte-level BPE writes them with.
+/// Requires a token for every byte of common UTF-8, in the characters that byte-level BPE uses for them.
 fn check_alphabet(vocab: &HashMap<String, u32>) -> Result<(), String> {
-    // Bytes 0xC0, 0xC1 and 0xF5 to 0xFF, which stand for themselves in the alphabet, occur in no text; Pythia's
+    // Bytes 0xC0, 0xC1 and 0xF5 to 0xFF, which represent themselves in the alphabet, occur in no text; Pythia's
     // tokenizer lacks them.
     let in_utf8 = |c: &char| !matches!(c, 'À' | 'Á' | 'õ'..='ÿ');
     let is_rare = |c: &char| rare_bytes().any(|(_, rare)| rare == *c);
@@ -225,15 +226,15 @@ fn check_alphabet(vocab: &HashMap<String, u32>) -> Result<(), String> {
     }
 }
 
-/// Bytes that a tokenizer may do without, as SmolLM2's does, and the characters that byte-level BPE writes them with:
-/// controls, and the first bytes of characters beyond the planes in use. A text that holds one is refused.
+/// Bytes that a tokenizer may lack, as SmolLM2's does, and the characters that byte-level BPE uses for them: control
+/// characters, and the first bytes of characters beyond the planes in use. A text that contains one is rejected.
 fn rare_bytes() -> impl Iterator<Item = (u8, char)> {
     let controls = (0..0x20u8).filter(|byte| !matches!(byte, b'\t' | b'\n' | b'\r'));
     let controls = controls.filter_map(|byte| Some((byte, char::from_u32(0x100 + u32::from(byte))?)));
     controls.chain((0xf1..=0xf4).map(|byte| (byte, char::from(byte))))
 }
 
-/// The bytes that a tokenizer has no token for, and would drop.
+/// The bytes for which a tokenizer has no token, and which it would drop.
 pub(super) fn unknown_bytes(tokenizer: &tokenizers::Tokenizer) -> Vec<u8> {
     let is_byte_level = tokenizer
         .get_decoder()
@@ -242,7 +243,7 @@ pub(super) fn unknown_bytes(tokenizer: &tokenizers::Tokenizer) -> Vec<u8> {
     rare_bytes().filter(|&(_, c)| is_byte_level && is_unknown(c)).map(|(byte, _)| byte).collect()
 }
 
-/// A token for every byte of UTF-8, as byte fallback writes them.
+/// Requires a token for every byte of UTF-8, in the notation of byte fallback.
 fn check_fallback(vocab: &HashMap<String, u32>) -> Result<(), String> {
     let in_utf8 = |byte: &u8| !matches!(byte, 0xc0 | 0xc1 | 0xf5..);
     let name = |byte: u8| format!("<0x{byte:02X}>");
@@ -275,7 +276,7 @@ fn from_vocab(
     Ok(tokenizer)
 }
 
-/// One merge a line, `left right`, most frequent first, below an optional version line.
+/// One merge per line, `left right`, most frequent first, after an optional version line.
 fn parse_merges(merges: &[u8], vocab: &HashMap<String, u32>) -> Result<Vec<(String, String)>, String> {
     let text = std::str::from_utf8(merges).map_err(|e| format!("is not UTF-8 ({e})"))?;
     let mut pairs = Vec::new();

@@ -1,4 +1,4 @@
-//! Defaults of absent keys, against the configs that Transformers 4 and 5 make of nothing.
+//! Defaults of absent keys, compared with the configs that Transformers 4 and 5 create without arguments.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,11 +18,11 @@ fn defaults(version: &str) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn a_config_of_nothing_is_the_one_that_transformers_writes_out() {
+fn an_empty_config_has_the_defaults_of_transformers() {
     for version in VERSIONS {
         let defaults = defaults(version);
         for family in FAMILIES {
-            // The BOS of an absent key is the tokenizer's business.
+            // The default BOS comes from the tokenizer.
             let nothing = json!({ "model_type": family.model_type, "bos_token_id": null });
             let written_out = &with(&defaults[family.model_type], json!({ "bos_token_id": null }));
             assert!(written_out.as_object().unwrap().len() > 12);
@@ -33,8 +33,9 @@ fn a_config_of_nothing_is_the_one_that_transformers_writes_out() {
 }
 
 #[test]
-fn every_default_is_read_and_not_ignored() {
-    // Training, tokens, another head; sizes that play no part at the other defaults; lists, which other tests change.
+fn no_default_is_ignored() {
+    // Training, tokens, another output head; sizes without effect at the other defaults; lists, which other tests
+    // change.
     const PLAY_NO_PART: &[&str] = &[
         "attention_layers",
         "attention_types",
@@ -55,7 +56,7 @@ fn every_default_is_read_and_not_ignored() {
     };
     for version in VERSIONS {
         let defaults = defaults(version);
-        // What all families have are settings of the base class.
+        // Keys that all families have are settings of the base class.
         let in_all = |key: &str| {
             !["vocab_size", "tie_word_embeddings"].contains(&key)
                 && defaults.values().all(|settings| settings.get(key).is_some())

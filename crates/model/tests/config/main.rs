@@ -1,4 +1,4 @@
-//! `config.json` → spec: published files, defaults, both spellings, and everything that must be refused.
+//! `config.json` → spec: published files, defaults, both notations, and everything that must be rejected.
 
 mod decoders;
 mod defaults;

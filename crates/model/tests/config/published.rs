@@ -1,4 +1,4 @@
-//! GPT-2, GPT-NeoX, OPT and GPT-Neo as published, their variants, and values that cannot be.
+//! GPT-2, GPT-NeoX, OPT and GPT-Neo as published, their variants, and invalid values.
 
 use cs_model::config::parse;
 use cs_model::spec::{Activation, BlockLayout, NormPlacement, Positions, Rotary};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{config, refused, with};
 
-/// Small models with nothing but the sizes given, so that every other default counts.
+/// Small models that set only their sizes, so that all other values are defaults.
 fn gpt2() -> Value {
     json!({ "model_type": "gpt2", "n_layer": 2, "n_head": 3, "n_embd": 12, "vocab_size": 50 })
 }
@@ -34,7 +34,7 @@ fn neo() -> Value {
 
 #[test]
 fn gpt2_as_published() {
-    // gpt2-xl, with the keys that files of that age carry.
+    // gpt2-xl, with the keys of files from that time.
     let c = config(&json!({
         "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
         "bos_token_id": 50256, "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02,
@@ -180,7 +180,7 @@ fn neox_variants() {
     assert_eq!((c.spec.block, c.spec.tied_unembed), (BlockLayout::Sequential, true));
     assert!(
         !c.parameters.qkv_bias && !c.parameters.attn_out_bias && c.parameters.mlp_bias,
-        "attention_bias leaves the MLP alone"
+        "attention_bias does not affect the MLP"
     );
     refused(&with(&neox(), json!({ "head_dim": 32 })), &["head_dim", "32", "might change the result"]);
 }
@@ -269,7 +269,7 @@ fn settings_that_would_change_the_result() {
 }
 
 #[test]
-fn sizes_that_cannot_be() {
+fn impossible_sizes() {
     refused(&with(&gpt2(), json!({ "n_head": 5 })), &["n_head", "5", "n_embd", "12 is not a multiple of 5"]);
     refused(
         &with(&neox(), json!({ "num_attention_heads": 7 })),
@@ -314,7 +314,7 @@ fn values_of_the_wrong_kind() {
         &with(&gpt2(), json!({ "scale_attn_weights": "yes" })),
         &["scale_attn_weights", "\"yes\"", "true nor false"],
     );
-    // Python takes null for false, a reader for the default.
+    // Python takes null for false; a reader would expect the default.
     refused(&with(&gpt2(), json!({ "tie_word_embeddings": null })), &["tie_word_embeddings", "null"]);
     refused(
         &with(&gpt2(), json!({ "activation_function": ["gelu"] })),
@@ -334,7 +334,7 @@ fn values_of_the_wrong_kind() {
 
     refused(&json!({ "model_type": "bert" }), &["model_type", "\"bert\"", "gpt2, gpt_neox, opt, gpt_neo"]);
     refused(&json!({}), &["model_type", "names no supported architecture"]);
-    refused(&json!([1]), &["no JSON object"]);
+    refused(&json!([1]), &["not hold a JSON object"]);
     let long = json!({ "model_type": "x\n".repeat(10_000) });
     let message = parse(long.to_string().as_bytes(), "m").unwrap_err().to_string();
     assert!(message.len() < 400 && !message.contains('\n'), "{message}");

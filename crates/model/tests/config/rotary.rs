@@ -1,4 +1,4 @@
-//! Rotary embeddings: both spellings, every kind of scaling, and what versions of Transformers read differently.
+//! Rotary embeddings: both notations, every kind of scaling, and where versions of Transformers differ.
 
 use cs_model::spec::{Positions, Rotary, RotaryFrequencies, RotaryPairing, RotaryScaling};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn rotary(value: &Value) -> (Rotary, usize) {
     (rotary, spec.n_ctx)
 }
 
-/// The scaling that both spellings give, and `n_ctx`.
+/// The scaling, which must be the same in both notations, and `n_ctx`.
 #[track_caller]
 fn scaling(base: &Value, group: Value) -> (RotaryScaling, usize) {
     let (of_4, n_ctx) = rotary(&with(base, json!({ "rope_scaling": group, "rope_theta": 777.0 })));
@@ -44,7 +44,7 @@ fn scaling(base: &Value, group: Value) -> (RotaryScaling, usize) {
 }
 
 #[test]
-fn share_and_base_in_both_spellings() {
+fn share_and_base_in_both_notations() {
     let of = |changes| rotary(&with(&neox(), changes)).0; // d_head is 16
     let old = of(json!({ "rotary_pct": 0.5, "rotary_emb_base": 500 }));
     assert_eq!(old, Rotary::plain(2, 8, 500.0));
@@ -68,13 +68,13 @@ fn share_and_base_in_both_spellings() {
     error(both, &["rope_parameters", "rotary_pct"]);
     error(json!({ "rotary_pct": 0.2 }), &["rotary_pct", "0.2", "rotates 3 of 16", "even"]);
     error(json!({ "rotary_pct": 1.5 }), &["rotary_pct", "rotates 24 of 16"]);
-    error(json!({ "rotary_pct": 0.0 }), &["rotary_pct", "no number above 0"]);
+    error(json!({ "rotary_pct": 0.0 }), &["rotary_pct", "not a number above 0"]);
     error(json!({ "rotary_emb_base": -1 }), &["rotary_emb_base", "-1"]);
     error(json!({ "rotary_emb_base": null }), &["rotary_emb_base", "null"]);
-    error(json!({ "rope_parameters": 3 }), &["rope_parameters", "no JSON object"]);
+    error(json!({ "rope_parameters": 3 }), &["rope_parameters", "not a JSON object"]);
     error(json!({ "rope_scaling": { "mrope_section": [8, 8] } }), &["mrope_section", "not supported"]);
 
-    refused(&with(&llama(), json!({ "partial_rotary_factor": 0.5 })), &["rotates 8 of 16", "turns all"]);
+    refused(&with(&llama(), json!({ "partial_rotary_factor": 0.5 })), &["rotates 8 of 16", "rotates all"]);
     refused(&with(&llama(), json!({ "head_dim": 7 })), &["head_dim", "rotates 7 of 7", "even"]);
     assert_eq!(rotary(&with(&phi3(), json!({ "partial_rotary_factor": 0.75 }))).0.n_dims, 12);
 }
@@ -84,7 +84,7 @@ fn every_kind_of_scaling() {
     let of = |group| scaling(&llama(), group);
     assert_eq!(of(json!({ "rope_type": "default" })), (RotaryScaling::None, 64));
     assert_eq!(of(json!({ "type": "linear", "factor": 4 })), (RotaryScaling::Linear { factor: 4.0 }, 64));
-    // Up to `max_position_embeddings`, which is where `n_ctx` ends.
+    // Up to `max_position_embeddings`, which is `n_ctx`.
     assert_eq!(of(json!({ "rope_type": "dynamic", "factor": 2.0 })), (RotaryScaling::None, 64));
     let llama3 = json!({
         "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -126,7 +126,7 @@ fn yarn_with_the_attention_factor_of_transformers() {
     assert_eq!(
         of(json!({ "beta_fast": 0, "beta_slow": 0 })),
         of(json!({})),
-        "0 is as absent, by Python's `or`"
+        "0 counts as absent, because of Python's `or`"
     );
 }
 
@@ -172,7 +172,7 @@ fn settings_that_are_missing_wrong_or_out_of_place() {
     };
     error(json!({ "type": "linear" }), &["rope_scaling", "linear", "needs \"factor\""]);
     error(json!({ "type": "linear", "factor": 0.5 }), &["rope_scaling", "factor", "below 1"]);
-    error(json!({ "type": "linear", "factor": "4" }), &["rope_scaling", "factor", "no number above 0"]);
+    error(json!({ "type": "linear", "factor": "4" }), &["rope_scaling", "factor", "not a number above 0"]);
     error(
         json!({ "type": "linear", "factor": 2, "beta_fast": 3 }),
         &["rope_scaling", "beta_fast", "no place"],
@@ -190,9 +190,9 @@ fn settings_that_are_missing_wrong_or_out_of_place() {
     let llama3 = json!({ "type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4 });
     error(llama3, &["rope_scaling", "high_freq_factor", "not above low_freq_factor"]);
     let original = json!({ "type": "yarn", "factor": 2, "original_max_position_embeddings": 0.5 });
-    error(original, &["rope_scaling", "original_max_position_embeddings", "no whole number"]);
+    error(original, &["rope_scaling", "original_max_position_embeddings", "not a valid length"]);
 
-    // Where Transformers 4 reads one place only, and 5 both.
+    // Transformers 4 reads only one of the places, 5 both.
     let yarn =
         json!({ "original_max_position_embeddings": 32, "rope_scaling": { "type": "yarn", "factor": 2 } });
     refused(&with(&llama(), yarn), &["rope_scaling", "original_max_position_embeddings", "into both"]);
@@ -225,5 +225,8 @@ fn gemma_3_has_one_for_each_kind_of_layer() {
     error(flat, &["rope_parameters", "rope_theta", "full_attention"]);
     let twice = json!({ "rope_theta": 1e6, "rope_parameters": { "full_attention": { "rope_theta": 5.0 } } });
     error(twice, &["rope_parameters.full_attention.rope_theta", "same setting"]);
-    error(json!({ "rope_parameters": { "sliding_attention": 3 } }), &["sliding_attention", "no JSON object"]);
+    error(
+        json!({ "rope_parameters": { "sliding_attention": 3 } }),
+        &["sliding_attention", "not a JSON object"],
+    );
 }

@@ -63,13 +63,13 @@ fn tokenizers_of_another_kind() {
         j["decoder"] = Value::Null;
         j["model"]["byte_fallback"] = byte_fallback.into();
     };
-    json_refused(|j| of_characters(j, false), &["no BPE of bytes", "would drop"]);
+    json_refused(|j| of_characters(j, false), &["not a byte-level BPE", "would drop"]);
     json_refused(|j| of_characters(j, true), &["no token for every byte", "<0x00>"]);
     json_refused(|j| j["normalizer"] = json!({ "type": "Lowercase" }), &["normalizer of type Lowercase"]);
     json_refused(|j| j["model"]["dropout"] = 0.1.into(), &["dropout", "random"]);
     json_refused(|j| j["model"]["continuing_subword_prefix"] = "##".into(), &["marks subwords"]);
     json_refused(|j| j["version"] = "7.0".into(), &["not a valid tokenizer.json", "7.0"]);
-    json_refused(|j| *j = json!({ "model": {} }), &["no BPE tokenizer.json"]);
+    json_refused(|j| *j = json!({ "model": {} }), &["not a BPE tokenizer.json"]);
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn vocabularies_that_contradict_themselves() {
     let vocab = |j: &mut Value, token: &str, id: Value| j["model"]["vocab"][token] = id;
     json_refused(|j| vocab(j, "Mary", 3.into()), &["the id 3 to both", "\"Mary\""]);
     json_refused(|j| vocab(j, "Mary", u32::MAX.into()), &["\"Mary\"", "4294967295", "beyond"]);
-    json_refused(|j| vocab(j, "Mary", (-1).into()), &["no BPE"]);
+    json_refused(|j| vocab(j, "Mary", (-1).into()), &["not a BPE"]);
     let without_byte = |j: &mut Value| drop(j["model"]["vocab"].as_object_mut().unwrap().remove("Ċ"));
     json_refused(without_byte, &["no token for every byte", "'Ċ' is missing"]);
-    // The byte 0xFF is no part of any text.
+    // The byte 0xFF occurs in no text.
     let mut json = gpt2_json();
     json["model"]["vocab"].as_object_mut().unwrap().remove("ÿ");
     assert!(alone(folder(&[("tokenizer.json", &json.to_string())]).path(), GPT2).is_ok());
@@ -112,18 +112,18 @@ fn two_files_that_do_not_belong_together() {
 fn broken_companions() {
     let json = gpt2_json().to_string();
     for (file, content, words) in [
-        ("tokenizer_config.json", "{", &["tokenizer_config.json", "no JSON object"][..]),
+        ("tokenizer_config.json", "{", &["tokenizer_config.json", "not hold a JSON object"][..]),
         (
             "tokenizer_config.json",
             r#"{"bos_token": 3}"#,
             &["tokenizer_config.json", "no token under \"bos_token\""],
         ),
         ("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": "a"}}"#, &["added_tokens_decoder"]),
-        ("special_tokens_map.json", "[]", &["special_tokens_map.json", "no JSON object"]),
+        ("special_tokens_map.json", "[]", &["special_tokens_map.json", "not hold a JSON object"]),
         ("special_tokens_map.json", r#"{"additional_special_tokens": [1]}"#, &["additional_special_tokens"]),
         ("added_tokens.json", r#"{"a": "b"}"#, &["added_tokens.json", "\"a\""]),
-        ("tokenizer.json", "not JSON", &["tokenizer.json", "no BPE tokenizer.json"]),
-        ("tokenizer.json", "", &["tokenizer.json", "no BPE tokenizer.json"]),
+        ("tokenizer.json", "not JSON", &["tokenizer.json", "not a BPE tokenizer.json"]),
+        ("tokenizer.json", "", &["tokenizer.json", "not a BPE tokenizer.json"]),
     ] {
         let dir = folder(&[("tokenizer.json", &json)]);
         std::fs::write(dir.path().join(file), content).unwrap();
@@ -131,7 +131,7 @@ fn broken_companions() {
     }
 }
 
-/// Loads these files and, if that works, encodes.
+/// Loads these files and, if that succeeds, encodes a text.
 fn try_load(files: &[(&str, &[u8])]) {
     let dir = folder(&[]);
     for (name, bytes) in files {

@@ -1,4 +1,4 @@
-//! Tokenizers: real ones against known ids, both file formats, BOS, and files that do not fit.
+//! Tokenizers: real ones against known ids, both file formats, BOS, and invalid files.
 
 mod broken;
 mod real;

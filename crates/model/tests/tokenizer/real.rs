@@ -1,4 +1,4 @@
-//! Tokenizers of every kind, small ones and real ones where they are at hand, against ids made by Hugging Face's own.
+//! Tokenizers of every kind, small ones and (if available) real ones, against ids from Hugging Face's own tokenizers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,8 @@ fn known(name: &str) -> Vec<Known> {
     all.remove(name).unwrap()
 }
 
-/// The folder of a real tokenizer: where `CIRCUIT_SCALING_TOKENIZERS` says (`tools/tokenizers/make` fills such a folder), or
-/// beside the workspace.
+/// The folder of a real tokenizer: in `CIRCUIT_SCALING_TOKENIZERS` (which `tools/tokenizers/make` fills), or next to the
+/// workspace.
 fn folder(name: &str) -> Option<PathBuf> {
     let given = std::env::var_os("CIRCUIT_SCALING_TOKENIZERS").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/hf");
@@ -69,7 +69,7 @@ fn gpt2_in_both_formats() {
     let from_two = open(two_files.path(), GPT2);
     for tokenizer in [&from_json, &from_two] {
         let known: Vec<_> = known("gpt2");
-        // Without special_tokens_map.json nothing says that <|endoftext|> is more than text.
+        // Without special_tokens_map.json, nothing marks <|endoftext|> as a special token.
         let plain = known.into_iter().filter(|k| !k.text.contains("<|endoftext|>")).collect::<Vec<_>>();
         check(tokenizer, &plain);
         for Known { text, ids } in &plain {
@@ -94,7 +94,7 @@ fn pythia_with_its_added_tokens() {
     check(&tokenizer, &known("pythia"));
     assert_eq!(tokenizer.bos_id(), Some(0));
     assert_eq!(tokenizer.encode(" Alice").unwrap().len(), 1);
-    // Two spaces are a token of their own, which leaves "Alice" without the space that makes it one.
+    // Two spaces are one token, which leaves "Alice" without the space that would make it one.
     assert_eq!(tokenizer.encode(".  Alice").unwrap(), [15, 50276, 2422, 547]);
     assert!(tokenizer.is_real(50276) && tokenizer.is_real(50277) && !tokenizer.is_real(50278));
     assert_eq!(tokenizer.token_text(50303), None, "the model's vocabulary is padded up to here");
@@ -115,7 +115,7 @@ fn every_kind_of_small_tokenizer() {
         }
         let tokenizer = open(&path, Bos::AsTokenizer);
         check(&tokenizer, &known(name));
-        // Their post-processors put a BOS first or leave the text alone.
+        // Their post-processors add a BOS, or nothing.
         let adds = ["llama-2", "phi-3", "gemma", "llama-3-kind", "metaspace-always", "metaspace-first"];
         let token = tokenizer.bos_id().map(|id| tokenizer.token_text(id).unwrap());
         assert_eq!(token.is_some(), adds.contains(&name), "{name}: {token:?}");
@@ -125,7 +125,7 @@ fn every_kind_of_small_tokenizer() {
 }
 
 #[test]
-fn real_tokenizers_of_todays_models() {
+fn real_tokenizers_of_recent_models() {
     for (name, bos) in [
         ("llama-3", Some("<|begin_of_text|>")),
         ("mistral-7b", Some("<s>")),

@@ -51,7 +51,7 @@ fn opt_has_its_own_bos() {
     let files = ModelFiles::folder(named.path()).unwrap();
     let tokenizer = Tokenizer::from_files(&files, &model_config("opt", 272, Some(2))).unwrap();
     assert_eq!(tokenizer.bos_id(), Some(2));
-    // `<s>` is in the vocabulary, but no special token.
+    // `<s>` is in the vocabulary, but not a special token.
     assert_eq!(tokenizer.encode("a</s><pad>").unwrap().len(), 3);
     assert_eq!(tokenizer.encode("<s>").unwrap().len(), 3);
 }
@@ -75,7 +75,7 @@ fn a_bos_that_the_tokenizer_adds_by_itself_is_not_doubled() {
 }
 
 #[test]
-fn a_bos_only_where_the_tokenizer_puts_one() {
+fn a_bos_only_if_the_tokenizer_adds_one() {
     let bare = tokenizer_json(&vocab(&["<s>", "<pad>", "</s>"], &[]), &["<s>", "</s>"]);
     let piece = |token: &str| json!({ "SpecialToken": { "id": token, "type_id": 0 } });
     let sequence = json!({ "Sequence": { "id": "A", "type_id": 0 } });
@@ -104,12 +104,12 @@ fn a_bos_only_where_the_tokenizer_puts_one() {
     let none = open(&template(vec![sequence.clone(), piece("</s>")]), json!({})).unwrap();
     assert_eq!((none.bos_id(), none.encode_with_bos(" Mary").unwrap()), (None, vec![mary]));
     assert_eq!(none.encode_with_bos("").unwrap(), [0; 0]);
-    // A named token alone is none that stands before a text.
+    // A declared BOS is not added before a text for that reason alone.
     assert_eq!(open(&bare, json!({})).unwrap().bos_id(), None);
     assert_eq!(open(&bare, json!({ "add_bos_token": false })).unwrap().bos_id(), None);
     assert_eq!(open(&bare, json!({ "add_bos_token": true })).unwrap().bos_id(), Some(0));
 
-    // The two files say different things.
+    // The two files disagree.
     let off = open(&first, json!({ "add_bos_token": false })).unwrap();
     assert_eq!(off.bos_id(), Some(0));
     assert!(
@@ -127,9 +127,9 @@ fn with_bos_token(mut config: Value) -> Value {
 }
 
 #[test]
-fn characters_that_would_be_dropped_are_refused() {
+fn characters_that_would_be_dropped_are_rejected() {
     let mut json = gpt2_json();
-    // The bytes 0x04 and 0xF1, as SmolLM2's tokenizer lacks them.
+    // The bytes 0x04 and 0xF1, which SmolLM2's tokenizer lacks.
     for byte in ["\u{104}", "\u{f1}"] {
         json["model"]["vocab"].as_object_mut().unwrap().remove(byte).unwrap();
     }
@@ -147,7 +147,7 @@ fn characters_that_would_be_dropped_are_refused() {
 }
 
 #[test]
-fn truncation_and_padding_of_a_training_run_are_dropped() {
+fn truncation_and_padding_settings_are_dropped() {
     let mut json = gpt2_json();
     json["truncation"] =
         json!({ "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 });
@@ -161,7 +161,7 @@ fn truncation_and_padding_of_a_training_run_are_dropped() {
 }
 
 #[test]
-fn added_tokens_are_honoured() {
+fn added_tokens_are_respected() {
     let json = gpt2_json().to_string();
     let config = json!({ "added_tokens_decoder": {
         "263": { "content": "    ", "normalized": true, "special": false },
@@ -177,11 +177,11 @@ fn added_tokens_are_honoured() {
     let dir = folder(&[("tokenizer.json", &json), ("added_tokens.json", r#"{"<|tool|>": 262}"#)]);
     assert_eq!(alone(dir.path(), GPT2).unwrap().encode("<|tool|>").unwrap(), [262]);
 
-    // An id that the token cannot have.
+    // An impossible id.
     let dir = folder(&[("tokenizer.json", &json), ("added_tokens.json", r#"{"<|tool|>": 300}"#)]);
     refused(alone(dir.path(), GPT2), &["tokenizer.json", "has 262 as the id of \"<|tool|>\"", "300"]);
 
-    // A padding token that the model has no row for is left out, as long as nobody gives it an id.
+    // A padding token without a row in the model is ignored unless it is given an id.
     let dir = folder(&[("tokenizer.json", &json), ("tokenizer_config.json", r#"{"pad_token": "[PAD]"}"#)]);
     assert_eq!(alone(dir.path(), GPT2).unwrap().vocab_size(), 262);
 }
@@ -195,7 +195,7 @@ fn a_space_before_the_first_word_as_the_config_says() {
 }
 
 #[test]
-fn bos_by_every_route() {
+fn every_source_of_the_bos() {
     let json = gpt2_json().to_string();
     let id = |files: &[(&str, &str)], bos| {
         let dir = folder(files);
@@ -205,15 +205,15 @@ fn bos_by_every_route() {
     let tokenizer = ("tokenizer.json", json.as_str());
     assert_eq!(id(&[tokenizer], None).unwrap(), 261);
     assert_eq!(id(&[tokenizer], Some(261)).unwrap(), 261);
-    assert_eq!(id(&[tokenizer], Some(7)).unwrap(), 7, "config.json alone decides where nothing else does");
-    assert_eq!(id(&[tokenizer], Some(290)).unwrap(), 261, "an id that is no token names nothing");
+    assert_eq!(id(&[tokenizer], Some(7)).unwrap(), 7, "config.json decides if nothing else does");
+    assert_eq!(id(&[tokenizer], Some(290)).unwrap(), 261, "an id without a token is ignored");
     let map = ("special_tokens_map.json", r#"{"bos_token": "!"}"#);
     assert_eq!(id(&[tokenizer, map], None).unwrap(), 0);
     let config = ("tokenizer_config.json", r#"{"bos_token": {"content": "<|endoftext|>"}}"#);
     assert_eq!(
         id(&[tokenizer, map, config], None).unwrap(),
         0,
-        "as in Transformers, the older file is asked first"
+        "as in Transformers, the older file has priority"
     );
     let listed = json!({ "bos_token": "<|endoftext|>", "added_tokens_decoder": {} }).to_string();
     let listed = ("tokenizer_config.json", listed.as_str());

@@ -1,4 +1,4 @@
-//! A small byte-level BPE in every form that a repository may give it.
+//! A small byte-level BPE in every form that a repository may have.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub fn vocab(first: &[&str], last: &[&str]) -> serde_json::Map<String, Value> {
         .collect()
 }
 
-/// A `tokenizer.json` whose special tokens stand at the vocabulary's end or beginning.
+/// A `tokenizer.json` with these special tokens.
 pub fn tokenizer_json(vocab: &serde_json::Map<String, Value>, special: &[&str]) -> Value {
     let added = special.iter().map(|token| {
         json!({
@@ -68,12 +68,12 @@ pub fn folder(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-/// GPT-2's tokenizer in small.
+/// A miniature of GPT-2's tokenizer.
 pub fn gpt2_json() -> Value {
     tokenizer_json(&vocab(&[], &["<|endoftext|>"]), &["<|endoftext|>"])
 }
 
-/// OPT's two files in small.
+/// Miniatures of OPT's two files.
 pub fn opt_files() -> (String, String) {
     let vocab = Value::Object(vocab(&["<s>", "<pad>", "</s>", "<unk>"], &[]));
     (vocab.to_string(), format!("#version: 0.2\n{}\n", MERGES.join("\n")))

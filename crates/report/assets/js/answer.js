@@ -36,7 +36,7 @@ function numbersOfModels() {
     return [accuracy, one(`heads with |Δ| ≥ ${tau}`, [0, 1], (m) => ({ value: m.measures[0]?.frac_strong }), share),
       one("Σ|Δ| in its top 5%", [0, 1], (m) => ({ value: m.measures[0]?.top_5pct_share }), share)];
   }
-  if (study.overlaps.length) {
+  if (study.overlaps.length && picked === null) {
     // What heads do for a task that their model does not do says little.
     const isDone = (m) => (t) => !m.not_done.includes(tasks[t].label);
     const pairs = (m) => study.overlaps.filter((o) => models[o.model] === m && o.tasks.every(isDone(m)));
@@ -64,7 +64,7 @@ withContrast(() => {
     return element("td", {}, strip(marks, panel.ends, `${m.name}: ${panel.title} ${text}`), element("span", { class: "figure" }, text));
   });
   const name = (m, i) => element("td", { class: "words" },
-    element("button", { type: "button", title: `Show ${m.name} in the plots`, onclick: () => showModel(i) }, m.name),
+    element("button", { type: "button", title: `Show ${m.name} in the plots`, onclick: () => chooseModel(i) }, m.name),
     m.not_done.length ? element("span", { class: "lacks" }, notDone(m)) : null);
   const ends = ([low, high]) => element("span", { class: "scale", "aria-hidden": "true" }, element("span", {}, fixed(low, 0)), element("span", {}, fixed(high, 0)));
   $("numbers-table").replaceChildren(
@@ -107,13 +107,14 @@ function overlapSection() {
     const own = study.overlaps.filter((o) => o.model === state.model);
     const model = models[state.model];
     const of = (a, b) => own.find((o) => o.tasks.includes(a) && o.tasks.includes(b));
-    const shaded = (value, tint, figure) => element("td", { class: "shade", style: `background: color-mix(in srgb, ${color(tint)} ${Math.round(55 * Math.abs(value ?? 0))}%, transparent)` },
-      fixed(figure[0], 2), element("span", { class: "nowrap" }, range(figure[1], figure[2], 2)));
+    const shaded = (value, tint, figure, place) => element("td", { class: "shade", style: `background: color-mix(in srgb, ${color(tint)} ${Math.round(55 * Math.abs(value ?? 0))}%, transparent)` },
+      place < 0 ? fixed(figure[0], 2) : element("button", { type: "button", title: `Show ${contrastLabel(study.contrasts[place])} in every plot`, onclick: () => chooseContrast(place) }, fixed(figure[0], 2)), element("span", { class: "nowrap" }, range(figure[1], figure[2], 2)));
     const shown = (row, column) => {
       if (row === column) return element("td", { class: "diagonal" }, whole(model.measures[row]?.n_strong));
       const found = of(row, column);
       if (!found) return element("td", {}, "–");
-      return row < column ? shaded(found.pearson[0], found.pearson[0] < 0 ? "#2166ac" : "#b2182b", found.pearson) : shaded(found.jaccard[0], "#cc79a7", found.jaccard);
+      const place = study.contrasts.findIndex((c) => c.sides.includes(row) && c.sides.includes(column));
+      return row < column ? shaded(found.pearson[0], found.pearson[0] < 0 ? "#2166ac" : "#b2182b", found.pearson, place) : shaded(found.jaccard[0], "#cc79a7", found.jaccard, place);
     };
     const label = (t) => t.label + (model.not_done.includes(t.label) ? " †" : "");
     const header = element("tr", {}, element("th", {}, ""), ...tasks.map((t) => element("th", { scope: "col" }, label(t))));
@@ -129,6 +130,6 @@ function overlapSection() {
   plot(draw);
 }
 
-/** What follows when a model is chosen in the table of the opening. */
+/** What follows when a model is chosen for every plot. */
 const onModel = [];
 const showModel = (m) => onModel.forEach((show) => show(m));

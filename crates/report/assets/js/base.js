@@ -31,8 +31,6 @@ const nHeads = models.reduce((n, m) => n + m.heads.layer.length, 0);
 const cell = (model, column, i) => (model.heads[column] ?? model.own?.heads[column])?.[i] ?? null;
 const indexOf = (model, layer, head) => model.heads.layer.findIndex((l, i) => l === layer && model.heads.head[i] === head);
 const headName = (model, i) => `L${model.heads.layer[i]}H${model.heads.head[i]}`;
-/** A head's address on this page. */
-const address = (m, i) => `#${encodeURIComponent(models[m].name)}-${headName(models[m], i)}`;
 /** The head with the largest Σ|Δ| over the tasks. */
 function strongest(model) {
   const strength = (i) => TASKS.reduce((sum, task) => sum + Math.abs(cell(model, task + "_delta", i) ?? 0), 0);
@@ -42,6 +40,8 @@ function strongest(model) {
 // ---- The contrast that is shown, of those that the study has ------------------------------------------------------
 
 let contrast = null;
+/** Its place where a reader chose it; null: the first is shown, and all tasks where there are many. */
+let picked = null;
 let categories = [];
 let WEAK = -1;
 /** Columns, and places among the tasks, of the two tasks that are contrasted. */

@@ -87,6 +87,7 @@ function prompts(model, i, t) {
 }
 function allPrompts(model, i) {
   const of = tasks.map((t, place) => [t, prompts(model, i, place)]).filter(([, own]) => own.length);
+  if (!of.length && !model.attention) return [];
   if (!of.length) {
     const why = model.examples ? "The page has no room for the prompts of this head; results/attention holds them." : "What it attends to, prompt by prompt, was not kept in this run (circuit-scaling attend).";
     return [element("p", { class: "note" }, why)];
@@ -100,7 +101,7 @@ function allPrompts(model, i) {
 /** Where a head attends at the last token on average: a table of shares, with bars behind them. */
 function attention(model, i) {
   const shares = TASKS.map((_, t) => model.attention?.tasks[t][i]);
-  if (!shares.some(known)) return [element("p", { class: "note" }, "Where it attends at the last token was not measured in this run.")];
+  if (!shares.some(known)) return [element("p", { class: "note" }, "Where it attends was not measured in this run (circuit-scaling attend).")];
   const share = (s, at) => s && s[at] / 100;
   const cells = (at) => shares.map((s, t) => element("td", known(s) ? { class: "share", style: `--share: ${100 * share(s, at)}%; --tint: ${color(tasks[t].color)}` } : {}, fixed(share(s, at), 2)));
   // Roles that no task gives a hundredth are left out.

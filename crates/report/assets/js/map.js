@@ -16,7 +16,7 @@ function showHead(m, i) {
 /** Looks at a head, remembers it in the address, and goes to its card. */
 function openHead(m, i) {
   showHead(m, i);
-  history.pushState(null, "", address(m, i));
+  go(address(m, i));
   $("card").scrollIntoView({ block: "nearest" });
   $("card").focus({ preventScroll: true });
 }
@@ -24,7 +24,11 @@ function openHead(m, i) {
 function mapSection() {
   $("map-model").append(select("Model", models.map((m, i) => [i, m.name]), best, (v) => showHead(Number(v), strongest(models[v]))));
   const redraw = () => { drawMap(); drawTiles(); drawCard(map.model, map.at); };
-  if (tasks.length > 1) $("map-controls").append(select("Task", tasks.map((t, i) => [i, t.label]), 0, (v) => { map.task = Number(v); redraw(); }));
+  if (tasks.length > 1) {
+    const box = select("Task", tasks.map((t, i) => [i, t.label]), map.task, (v) => { map.task = Number(v); redraw(); });
+    $("map-controls").append(box);
+    map.choose = (task) => { box.querySelector("select").value = task; map.task = task; redraw(); };
+  }
   if (QUANTITIES.length > 1) $("map-controls").append(select("Shown", QUANTITIES.map(([, label], i) => [i, label]), 0, (v) => { map.quantity = Number(v); redraw(); }));
   plot(drawMap);
   plot(drawTiles);

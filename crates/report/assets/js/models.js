@@ -12,7 +12,7 @@ withContrast(() => {
 
 if (study.contrasts.length > 1) {
   const options = study.contrasts.map((c, i) => [i, contrastLabel(c)]);
-  const box = select("Contrast", options, 0, (place) => { history.pushState(null, "", "#contrast=" + study.contrasts[place].name); useContrast(Number(place)); });
+  const box = select("Contrast", options, 0, (place) => chooseContrast(Number(place)));
   $("contrast-choice").append(box);
   withContrast(() => { box.querySelector("select").value = study.contrasts.indexOf(contrast); });
 }

@@ -6,6 +6,7 @@ const headButton = (m, i) => element("button", { type: "button", onclick: () => 
 withContrast(() => {
   if (!contrast) return leaveOut("phase");
   bringBack("phase");
+  $("phase-title").textContent = `Phase space: every head by its effect on ${list(pair.map((t) => t.label))}`;
   if (phase.model !== "" && !models[phase.model].own) phase.model = "";
   // Thousands of weak heads hide the others; those of one model do not.
   const crowded = () => phase.model === "" && contrasted.reduce((n, m) => n + m.own.counts[WEAK], 0) > 2500;
@@ -91,8 +92,14 @@ function drawPhase() {
   for (const head of phase.model === "" ? [] : shown) {
     if (named.length < 5 && cell(models[head.m], "category", head.i) !== WEAK && named.every((other) => apart(head, other))) named.push(head);
   }
+  // Names point inwards, so that none is cut off.
+  const inwards = (at, k) => {
+    const [low, high] = reach("x");
+    const share = (place(at[0]) - low) / (high - low);
+    return share > 0.75 ? -26 : share < 0.25 ? 26 : [24, -24, 26, -26, 0][k];
+  };
   const annotations = named.map(({ m, i, at }, k) => ({ x: place(at[0]), y: place(at[1]), text: headName(models[m], i), showarrow: true, arrowhead: 0, arrowwidth: 0.6,
-    arrowcolor: guide(), ax: [24, -24, 26, -26, 0][k] , ay: [-14, -16, 14, 16, -24][k], font: { size: 11 } }));
+    arrowcolor: guide(), ax: inwards(at, k), ay: [-14, -16, 14, 16, -24][k], font: { size: 11 } }));
   // On a phone the boxes above say what colours and signs mean.
   Plotly.react("phase-plot", traces, layout({ shapes, annotations, showlegend: true, legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", itemsizing: "constant" },
     xaxis: axis(`Δ ${pair[0].label} (logits)`, { ...ticks, range: reach("x") }), yaxis: axis(`Δ ${pair[1].label} (logits)`, { ...ticks, range: reach("y") }), uirevision: phase.scale + phase.model + contrast.name }), config);

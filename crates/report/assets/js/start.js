@@ -1,41 +1,25 @@
 // The parts of the page in the order in which a reader meets them; each is painted before the next is drawn.
 
-/** The contrast that the address names, else the first. */
-const fromAddress = () => contrastNamed(decodeURIComponent(location.hash).replace("#contrast=", ""));
-/** The head that the address names: model and place. */
-function headFromAddress() {
-  const [, name, layer, head] = /^#(.+)-L(\d+)H(\d+)$/.exec(location.hash) ?? [];
-  const m = name === undefined ? -1 : models.findIndex((model) => model.name === decodeURIComponent(name));
-  const i = m < 0 ? -1 : indexOf(models[m], Number(layer), Number(head));
-  return i < 0 ? null : [m, i];
-}
-function followAddress() {
-  const named = fromAddress();
-  if (named >= 0 && study.contrasts[named] !== contrast) useContrast(named);
-  const head = headFromAddress();
-  if (head) {
-    showHead(...head);
-    $("card").scrollIntoView({ block: "nearest" });
-  }
-}
-
-useContrast(Math.max(0, fromAddress()));
-// What the answer is read from stands beside it: the matrix of many tasks, the phase space of two, the heads of one.
-const pictures = [study.overlaps.length && "overlap", contrast && "phase", tasks.length === 1 && "strongest"].filter(Boolean);
-if (pictures.length) $("picture").append(...pictures.map($));
-else $("overview").classList.add("alone");
-if (pictures.includes("strongest")) strongestSection();
+picked = fromAddress().contrast;
+useContrast(picked ?? 0);
+showPicture();
+if (tasks.length === 1) strongestSection();
 else leaveOut("strongest");
 if (study.overlaps.length) overlapSection();
 else leaveOut("overlap");
+performance.mark("opening drawn");
 await painted();
 await loadPlotly();
 for (const section of [contrast && phaseSection, mapSection, rolesSection, scalingSection, ablationSection, tablesSection]) {
   if (section) section();
   await painted();
 }
-followAddress();
-for (const event of ["popstate", "hashchange"]) addEventListener(event, followAddress);
+showContrast(picked);
+if (fromAddress().model !== null) followAddress();
+addEventListener("popstate", followAddress);
+// What was drawn above a section has moved it away from where a link went.
+const section = fromAddress().model === null && document.getElementById(decoded(location.hash.slice(1)));
+if (section && location.hash) section.scrollIntoView({ behavior: "instant" });
 
 // ---- Theme and print ----------------------------------------------------------------------------------------------
 
@@ -61,5 +45,6 @@ addEventListener("afterprint", () => {
   if (!$("theme").value) delete document.documentElement.dataset.theme;
   redrawAll();
 });
+performance.mark("whole page drawn");
 document.documentElement.dataset.ready = "true";
 dispatchEvent(new Event("ready"));

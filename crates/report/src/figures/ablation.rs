@@ -1,15 +1,16 @@
 //! Sets of heads ablated at once: hero heads against random ones, and what each set does to either task.
 
 use cs_analysis::ablation::{SetKind, SummaryRow};
-use cs_analysis::contrast::{Category, Side};
+use cs_analysis::contrast::{Category, Contrast, Side};
 use cs_analysis::dissociation::DissociationRow;
 use cs_analysis::ranged::Ranged;
 use cs_analysis::scan_file::ACCURACY;
 use cs_analysis::study::ContrastStudy;
 use plotters::style::RGBColor;
 
-use super::page::{DrawError, Entry, Sheet, Style, Symbol, grid};
-use super::palette::{FAINT, Families, INK, Marker, category_label, side_color, side_label};
+use super::legend::{Entry, Symbol};
+use super::page::{DrawError, Sheet, Style, grid};
+use super::palette::{FAINT, Families, INK, Marker, category_label, side_color, side_label, side_marker};
 use super::panel::Panel;
 use super::rows::rows;
 use super::scale::{Axis, Scale};
@@ -52,10 +53,12 @@ fn k_axis(sizes: &[usize]) -> Axis {
             ticks.push((size, size.to_string()));
         }
     }
+    // One size alone stands in the middle of an axis that is as long as from 1 to 4.
+    let room = 1.15 * (4.0 / (high / low)).sqrt().max(1.0);
     Axis {
         scale: Scale::Log,
-        low: low / 1.15,
-        high: high * 1.15,
+        low: low / room,
+        high: high * room,
         ticks,
         title: "heads ablated (log scale)".into(),
     }
@@ -89,13 +92,19 @@ pub(super) fn overview(
         Entry::new(Symbol::Marker(Marker::Circle, INK, true), "hero heads"),
         Entry::new(Symbol::Dashed(FAINT), "as many random heads"),
     ];
-    let see = "Hero heads hurt more than random ones where their line lies below the dashed one.".to_owned();
+    let names: Vec<&str> = models.iter().map(|m| m.1).collect();
+    let see = hurts_more(contrast, extras, &names);
     let caption = format!(
-        "Logit of the correct answer minus the mean of the other candidates, as a change from nothing ablated; over {}. Each line is a model, named where there is room, \
-         larger ones darker. n = {}. Hero heads: the strongest by {}, 95% intervals over prompts; random: mean of sets of as many of all heads. The figure of each \
-         model shows the spread of the sets.",
+        "Logit of the correct answer minus the mean of the other candidates, as a change from nothing ablated; over {}. {} n = {}. Hero heads: \
+         the strongest by {}, 95% intervals over prompts; random heads: as many of all heads, mean of the sets, whose spread is in the figure of each \
+         model.",
         extras.ablation_prompts(),
-        words::counted(models.len(), "model", "models"),
+        if models.len() == shown.len() {
+            "Each line is a model."
+        } else {
+            "Each line is a model, named where there is room, larger ones darker."
+        },
+        words::counted(names.len(), "model", "models"),
         words::strength(contrast),
     );
     let sheet = Sheet { name, title: "", body_mm: 12.0 + 32.0 * shown.len() as f64, legend, see, caption };
@@ -105,7 +114,11 @@ pub(super) fn overview(
             let own: Vec<&str> = models.iter().filter(|m| m.0 == family).map(|m| m.1).collect();
             family_panel(
                 area,
-                &format!("{family}, {}", side_label(contrast, task)),
+                &format!(
+                    "{}, {}",
+                    if let [only] = own[..] { only } else { family },
+                    side_label(contrast, task)
+                ),
                 task,
                 &own,
                 extras,
@@ -118,6 +131,47 @@ pub(super) fn overview(
         Ok(())
     })?;
     Ok(Ok(figure))
+}
+
+/// In how many models the largest hero set hurts each task more than as many random heads do.
+fn hurts_more(contrast: &Contrast, extras: &ContrastExtras, models: &[&str]) -> String {
+    let lower = |model: &&str, task: Side| -> Option<bool> {
+        let (hero, random) = (curve(extras, model, SetKind::Hero), curve(extras, model, SetKind::Random));
+        let largest = hero.iter().rev().find_map(|h| Some((h, random.iter().find(|r| r.k == h.k)?)));
+        let (hero, random) = largest?;
+        Some(hero.on(task).mean_diff.value? < random.on(task).mean_diff.value?)
+    };
+    let compared = models.iter().filter(|model| lower(model, Side::A).is_some()).count();
+    let [a, b] = Side::BOTH.map(|task| {
+        let n = models.iter().filter(|model| lower(model, task) == Some(true)).count();
+        (n, side_label(contrast, task))
+    });
+    match (models, a.0, b.0) {
+        _ if compared == 0 => "What ablating hero heads leaves of each task.".to_owned(),
+        ([only], 1, 1) => {
+            format!(
+                "The largest hero set of {only} hurts {} and {} more than as many random heads do.",
+                a.1, b.1
+            )
+        }
+        ([only], 0, 0) => {
+            format!("The largest hero set of {only} hurts neither task more than as many random heads do.")
+        }
+        ([only], ..) => {
+            let (hurt, not) = if a.0 == 1 { (a.1, b.1) } else { (b.1, a.1) };
+            format!(
+                "The largest hero set of {only} hurts {hurt}, but not {not}, more than as many random heads do."
+            )
+        }
+        _ => format!(
+            "The largest hero sets hurt {} more than as many random heads do in {} of {}, and {} in {}.",
+            a.1,
+            words::none_or(a.0),
+            words::counted(compared, "model", "models"),
+            b.1,
+            words::none_or(b.0)
+        ),
+    }
 }
 
 /// Change of a set's (correct − mean of the other candidates) from the baseline of its model.
@@ -165,7 +219,7 @@ fn family_panel(
     let panel = Panel::new(area, title, x, y)?;
     panel.across(0.0, super::palette::GROUND)?;
     let mut names: Vec<((f64, f64), String)> = Vec::new();
-    let mut lines: Vec<[(f64, f64); 2]> = Vec::new();
+    let mut taken: Vec<[(f64, f64); 2]> = Vec::new();
     for (place, model) in models.iter().enumerate() {
         let color = lightened(
             style.color(families.color(family)),
@@ -186,17 +240,19 @@ fn family_panel(
         let line: Vec<(f64, f64)> = hero.iter().filter_map(|(k, v)| Some((*k, v.value?))).collect();
         panel.line(&line, color, 0.7)?;
         names.extend(line.last().map(|end| (*end, (*model).to_owned())));
-        lines.extend(line.windows(2).chain(random.windows(2)).map(|ends| [ends[0], ends[1]]));
+        taken.extend(line.windows(2).chain(random.windows(2)).flat_map(|ends| panel.along(ends[0], ends[1])));
         for (k, change) in hero {
             if let Some((low, high)) = change.ends() {
                 panel.interval(k, low, high, color, 0.6)?;
+                taken.push([(k, low), (k, high)]);
             }
             if let Some(value) = change.value {
                 panel.marker(families.marker(family), (k, value), 1.5, color, 1.0)?;
             }
         }
     }
-    panel.name_points(&names, &[], &lines)
+    // A model that stands alone is named in the title.
+    if models.len() > 1 { panel.name_points(&names, &taken, &[]) } else { Ok(()) }
 }
 
 fn lightened(color: RGBColor, share: f64) -> RGBColor {
@@ -241,10 +297,10 @@ pub(super) fn of_model(
     let largest = hero.iter().map(|r| r.k).filter(|k| random.iter().any(|r| r.k == *k)).max();
     let see = match largest.and_then(|k| Some((k, effect(&hero, k)?, effect(&random, k)?))) {
         Some((1, hero, random)) => {
-            format!("Ablating the strongest head moves {hero}; a random head {random}.")
+            format!("Ablating the strongest head moves {hero}; a random head moves {random}.")
         }
         Some((k, hero, random)) => {
-            format!("Ablating the {k} strongest heads moves {hero}; as many random ones {random}.")
+            format!("Ablating the {k} strongest heads moves {hero}; {k} random heads move {random}.")
         }
         None => "What ablating hero heads leaves of both tasks.".to_owned(),
     };
@@ -254,11 +310,11 @@ pub(super) fn of_model(
         Entry::new(symbol, format!("hero heads, {}", side_label(contrast, task)))
     };
     let mut legend: Vec<Entry> = Side::BOTH.map(of_task).into();
-    legend.push(Entry::new(Symbol::Line(FAINT), "random heads"));
+    legend.push(Entry::new(Symbol::Marker(Marker::Square, FAINT, true), "random heads"));
     legend.push(Entry::new(Symbol::Dashed(INK), "nothing ablated"));
     let caption = format!(
         "Top: logit of the correct answer minus the mean of the other candidates. Bottom: accuracy. Over {}. Hero heads: the strongest by {}, 95% \
-         intervals over prompts; random: mean and central 95% of up to n = {} of as many of all heads. {ACCURACY}",
+         intervals over prompts; random heads: as many of all heads, mean and middle 95% of n = {} at most. {ACCURACY}",
         extras.ablation_prompts(),
         words::strength(contrast),
         words::counted(n_sets, "set", "sets"),
@@ -290,8 +346,8 @@ pub(super) fn of_model(
                 panel.across(base, INK)?;
             }
             // A little apart, so that intervals at the same number of heads do not hide each other.
-            set_lines(&panel, &random, FAINT, 0.98, |r| of(r, task))?;
-            set_lines(&panel, &hero, side_color(task), 1.02, |r| of(r, task))?;
+            set_lines(&panel, &random, (FAINT, Marker::Square), 0.98, |r| of(r, task))?;
+            set_lines(&panel, &hero, (side_color(task), Marker::Circle), 1.02, |r| of(r, task))?;
         }
         Ok(())
     })?;
@@ -301,7 +357,7 @@ pub(super) fn of_model(
 fn set_lines(
     panel: &Panel,
     rows: &[&SummaryRow],
-    color: RGBColor,
+    (color, marker): (RGBColor, Marker),
     shift: f64,
     of: impl Fn(&SummaryRow) -> Ranged,
 ) -> std::result::Result<(), DrawError> {
@@ -314,24 +370,14 @@ fn set_lines(
             panel.interval(shift * row.k as f64, low, high, color, 0.8)?;
         }
         if let Some(value) = figure.value {
-            panel.marker(Marker::Circle, (shift * row.k as f64, value), 1.5, color, 1.0)?;
+            panel.marker(marker, (shift * row.k as f64, value), 1.5, color, 1.0)?;
         }
     }
     Ok(())
 }
 
-/// The damage of each set to each task, and how far from its row it is drawn.
-fn damage(row: &DissociationRow) -> impl Iterator<Item = (Side, f64, Ranged)> {
-    // Above each row: the set of the first task; below: that of the second. Its two tasks lie a little apart, so that their
-    // intervals do not hide each other.
-    let (from_row, apart) = (0.2, 0.075);
-    let signs = [-1.0, 1.0];
-    let place = move |set: usize, task: usize| signs[set] * from_row + signs[task] * apart;
-    let damage = row.damage;
-    (0..2).flat_map(move |set| {
-        Side::BOTH.map(|task| (task, place(set, task as usize), damage[set][task as usize]))
-    })
-}
+/// How far the two tasks of a row lie from its middle, so that their intervals do not hide each other.
+const APART: f64 = 0.16;
 
 /// `dissociation`: what ablating heads of the first task alone and as many of the second alone does to either task.
 pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras, style: &Style) -> Result<Drawing> {
@@ -350,27 +396,28 @@ pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras, style
         return Ok(Err(NotDrawn::new(name, why)));
     }
     let values =
-        measured.iter().flat_map(|r| damage(r)).flat_map(|(_, _, v)| [v.value, v.low, v.high]).flatten();
-    let x = Axis::linear("damage (logits)", values.chain([0.0]), 5);
-    let marker = |task| if task == Side::A { Marker::Circle } else { Marker::Diamond };
+        measured.iter().flat_map(|r| r.damage).flatten().flat_map(|v| [v.value, v.low, v.high]).flatten();
+    let x = Axis::linear("loss of logit difference", values.chain([0.0]), 5);
     let of_task = |task| {
-        let symbol = Symbol::Marker(marker(task), side_color(task), true);
-        Entry::new(symbol, format!("to {}", side_label(contrast, task)))
+        let symbol = Symbol::Marker(side_marker(task), side_color(task), true);
+        Entry::new(symbol, format!("loss on {}", side_label(contrast, task)))
     };
     let legend = Side::BOTH.map(of_task).into();
     let double = measured.iter().filter(|r| r.double_dissociation == Some(true)).count();
-    let of_all = words::counted(measured.len(), "model", "models");
-    let see = match double {
-        0 => "In no model does each kind of head hurt its own task more than the other kind does.".to_owned(),
-        n => {
-            format!("Each kind of head hurts its own task more than the other kind does in {n} of {of_all}.")
+    let own_task = "each kind of head hurts its own task more than the other kind does";
+    let see = match (&measured[..], double) {
+        ([only], 0) => format!("In {} it is not so that {own_task}.", only.model),
+        ([only], _) => format!("In {} {own_task}.", only.model),
+        (_, 0) => {
+            "In no model does each kind of head hurt its own task more than the other kind does.".to_owned()
         }
+        (all, n) => format!("In {n} of {} {own_task}.", words::counted(all.len(), "model", "models")),
     };
     let others = extras.dissociation.len() - measured.len();
     let mut caption = format!(
-        "Loss of logit difference when helping {only_a} heads (upper two lines of each model) or as many helping {only_b} heads (lower two) \
-         are ablated together. Lines: 95% intervals over prompts. n = {}.",
-        of_all,
+        "Loss of logit difference (logits) when helping {only_a} heads of a model, or as many helping {only_b} heads, are ablated together. Lines: 95% intervals \
+         over prompts. n = {}.",
+        words::counted(measured.len(), "model", "models"),
     );
     if others > 0 {
         caption += &format!(
@@ -378,19 +425,21 @@ pub(super) fn dissociation(study: &ContrastStudy, extras: &ContrastExtras, style
             words::counted(others, "model", "models")
         );
     }
-    let labels: Vec<String> = measured.iter().map(|r| r.model.clone()).collect();
-    let sheet = Sheet { name, title: "", body_mm: 12.0 + 7.0 * measured.len() as f64, legend, see, caption };
+    let sets = [&only_a, &only_b];
+    let labels = measured.iter().flat_map(|r| sets.map(|set| format!("{}, {set}", r.model)));
+    let labels: Vec<String> = labels.collect();
+    let sheet = Sheet { name, title: "", body_mm: 12.0 + 4.5 * labels.len() as f64, legend, see, caption };
     let figure = sheet.draw(style, |body| {
         rows(body, &labels, x, |panel| {
             panel.upright(0.0, FAINT)?;
-            for (row, of_model) in measured.iter().enumerate() {
-                for (task, shift, figure) in damage(of_model) {
-                    let (y, color) = (row as f64 + shift, side_color(task));
-                    if let Some((low, high)) = figure.ends() {
+            for (row, of_set) in measured.iter().flat_map(|r| r.damage).enumerate() {
+                for (task, shift) in Side::BOTH.into_iter().zip([-APART, APART]) {
+                    let (y, color, loss) = (row as f64 + shift, side_color(task), of_set[task as usize]);
+                    if let Some((low, high)) = loss.ends() {
                         panel.interval_along(y, low, high, color, 0.8)?;
                     }
-                    if let Some(value) = figure.value {
-                        panel.marker(marker(task), (value, y), 1.8, color, 1.0)?;
+                    if let Some(value) = loss.value {
+                        panel.marker(side_marker(task), (value, y), 1.8, color, 1.0)?;
                     }
                 }
             }

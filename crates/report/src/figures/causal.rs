@@ -5,8 +5,9 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 use cs_analysis::tracing::CausalResult;
 
-use super::page::{Entry, Sheet, Style, Symbol};
-use super::palette::{FAINT, Marker, category_color, category_label, side_label};
+use super::legend::{Entry, Symbol};
+use super::page::{Sheet, Style};
+use super::palette::{FAINT, IN_LEGENDS, category_color, category_label, category_marker, side_label};
 use super::rows::rows;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn};
@@ -46,11 +47,14 @@ pub(super) fn influence(
         study.options.tau,
     );
     let occurs = |c: &Category| extras.traced.iter().any(|r| r.category == *c);
-    let legend = Category::ALL
+    let legend = IN_LEGENDS
         .into_iter()
         .filter(occurs)
         .map(|c| {
-            Entry::new(Symbol::Marker(Marker::Circle, category_color(c), true), category_label(contrast, c))
+            Entry::new(
+                Symbol::Marker(category_marker(c), category_color(c), true),
+                category_label(contrast, c),
+            )
         })
         .collect();
     let pairs = extras.traced.iter().map(|r| r.on(task).figures.n_pairs);
@@ -62,14 +66,21 @@ pub(super) fn influence(
     };
     let most = extras.traced.iter().max_by(|a, b| a.on(task).mean.abs().total_cmp(&b.on(task).mean.abs()));
     let see = most.map_or(String::new(), |r| {
-        let (head, mean) = (words::head(r.layer, r.head), words::signed(r.on(task).mean));
-        format!("{} {head} brings back most of the answer: {mean} logits.", r.model)
+        let on = r.on(task);
+        format!(
+            "Largest influence on {}: {} {}, {}{} logits.",
+            side_label(contrast, task),
+            r.model,
+            words::head(r.layer, r.head),
+            words::signed(on.mean),
+            words::signed_range(on.figures.ci_low, on.figures.ci_high).unwrap_or_default()
+        )
     });
     let caption = format!(
         "Logit difference that a head's clean values bring back in the corrupted run. n = {} of {}, {n_pairs} of prompts; \
          hero heads are the strongest of a category by {}. The strongest of each model are named, where there is room. Lines: 95% intervals over pairs. The axis shows asinh(influence / τ), τ = {}: nearly linear within ±τ, logarithmic beyond.",
         words::counted(extras.traced.len(), "hero head", "hero heads"),
-        words::counted(models.len(), "model", "models"),
+        words::models(&models),
         words::strength(contrast),
         study.options.tau,
     );
@@ -80,37 +91,28 @@ pub(super) fn influence(
     let figure = sheet.draw(style, |body| {
         rows(body, &labels, x, |panel| {
             panel.upright(0.0, FAINT)?;
+            let mut taken: Vec<[(f64, f64); 2]> = Vec::new();
+            // The strongest of every model before the second of any.
+            let mut names: Vec<(usize, ((f64, f64), String))> = Vec::new();
             for (row, model) in models.iter().enumerate() {
                 let own: Vec<&CausalResult> = extras.traced.iter().filter(|r| r.model == *model).collect();
+                let mut named = Vec::new();
                 for (place, result) in own.iter().enumerate() {
                     let color = category_color(result.category);
                     let on = result.on(task);
-                    let y = row as f64 + spread(place, own.len());
-                    if let Some((low, high)) = on.figures.ci_low.zip(on.figures.ci_high) {
-                        panel.interval_along(y, low, high, color, 0.5)?;
-                    }
-                    panel.marker(Marker::Circle, (on.mean, y), 1.3, color, 1.0)?;
+                    let at = (on.mean, row as f64 + spread(place, own.len()));
+                    let (low, high) = on.figures.ci_low.zip(on.figures.ci_high).unwrap_or((at.0, at.0));
+                    panel.interval_along(at.1, low, high, color, 0.5)?;
+                    panel.marker(category_marker(result.category), at, 1.3, color, 1.0)?;
+                    taken.push([(low, at.1), (high, at.1)]);
+                    named.push((at, words::head(result.layer, result.head)));
                 }
-                let place =
-                    |(at, r): (usize, &&CausalResult)| (r.on(task).mean, row as f64 + spread(at, own.len()));
-                let mut named: Vec<((f64, f64), String)> = own
-                    .iter()
-                    .enumerate()
-                    .map(|it| (place(it), words::head(it.1.layer, it.1.head)))
-                    .collect();
-                let taken: Vec<[(f64, f64); 2]> = own
-                    .iter()
-                    .enumerate()
-                    .map(|it| {
-                        let (at, on) = (place(it), it.1.on(task));
-                        let (low, high) = on.figures.ci_low.zip(on.figures.ci_high).unwrap_or((at.0, at.0));
-                        [(low, at.1), (high, at.1)]
-                    })
-                    .collect();
                 named.sort_by(|a, b| b.0.0.abs().total_cmp(&a.0.0.abs()));
-                panel.name_points(&named[..NAMED.min(named.len())], &taken, &[])?;
+                names.extend(named.into_iter().take(NAMED).enumerate());
             }
-            Ok(())
+            names.sort_by_key(|(rank, _)| *rank);
+            let names: Vec<_> = names.into_iter().map(|(_, name)| name).collect();
+            panel.name_points(&names, &taken, &[])
         })
     })?;
     Ok(Ok(figure))

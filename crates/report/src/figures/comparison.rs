@@ -4,7 +4,8 @@ use cs_analysis::categories::Category;
 use cs_analysis::compare::Comparison;
 use cs_analysis::contrast::Side;
 
-use super::page::{Entry, Sheet, Style, Symbol, grid};
+use super::legend::{Entry, Symbol};
+use super::page::{Sheet, Style, grid};
 use super::palette::{FAINT, Families, INK, category_color, category_label, side_label};
 use super::panel::Panel;
 use super::scale::Axis;

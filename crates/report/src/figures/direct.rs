@@ -4,18 +4,17 @@ use cs_analysis::effect::Effect;
 use cs_analysis::self_repair::ModelRepair;
 use cs_analysis::study::Study;
 
-use super::page::{Entry, Sheet, Style, Symbol, grid};
-use super::palette::{FAINT, Families, INK, Marker, task_color, task_label};
+use super::against_size::{Facet, Group, Layout, Point, about_families, draw, family_legend, thin};
+use super::legend::{Entry, Symbol};
+use super::page::{Sheet, Style, grid};
+use super::palette::{FAINT, Families, Marker, task_color, task_label};
 use super::panel::Panel;
 use super::scale::Axis;
-use super::scaling::thin;
 use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
 use crate::words;
 
-/// Points of different tasks are this far apart, in decades of size.
-const DODGE: f64 = 0.018;
-/// Heads named in each panel: of those that say τ or more themselves, and of the others.
+/// Heads named in each panel: of those with a direct effect of τ or more in size, and of the others.
 const NAMED: [usize; 2] = [3, 2];
 
 /// Direct effect and Δ of a head, where the two compare.
@@ -55,10 +54,10 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
     }
     let all: Vec<(f64, f64)> = tasks.iter().flat_map(|&t| points(t)).map(|(at, _)| at).collect();
     let caption = format!(
-        "Δ of a head against its direct effect: what taking it away would change if nothing after it took notice. n = {}, {}. On the dashed diagonal \
-         later layers do nothing about its absence; above it they push the logit difference up, as backups of a helping head do (self-repair). Axes \
-         show asinh(x / τ): nearly linear within ±τ = ±{tau}, logarithmic beyond. Named are heads of each task that are furthest from the \
-         diagonal: {} of those that say τ or more themselves, and {} of the others. Intervals are in head_effects.csv.",
+        "Δ of a head against its direct effect: what ablating it would change if no later layer reacted. n = {}, {}. On the dashed diagonal \
+         later layers do not react; above it they push the logit difference up, as backups of a helping head do (self-repair). Axes \
+         show asinh(x / τ): nearly linear within ±τ = ±{tau}, logarithmic beyond. Named are the heads of each task that lie furthest from the \
+         diagonal, where there is room: {} of those with a direct effect of τ or more in size, and {} of the others. Intervals are in head_effects.csv.",
         words::counted(all.len() / tasks.len(), "head", "heads"),
         words::counted(tasks.len(), "task", "tasks"),
         NAMED[0],
@@ -69,7 +68,7 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
     let furthest = furthest.max_by(|a, b| apart(a.1.0).total_cmp(&apart(b.1.0)));
     let see = furthest.map_or(String::new(), |(task, ((direct, delta), head))| {
         format!(
-            "Later layers change most for {head} on {}: direct effect {}, Δ {}.",
+            "Later layers react most to the loss of {head} on {}: direct effect {}, Δ {}.",
             task_label(&model.tasks[task].task),
             words::signed(direct),
             words::signed(delta)
@@ -106,7 +105,8 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
             let (speak, others): (Vec<_>, Vec<_>) =
                 points.into_iter().partition(|((x, _), _)| x.abs() >= tau);
             let named = speak.into_iter().take(NAMED[0]).chain(others.into_iter().take(NAMED[1]));
-            panel.name_points(&named.collect::<Vec<_>>(), &taken, &[])?;
+            let diagonal = panel.along((ends.0, ends.0), (ends.1, ends.1));
+            panel.name_points(&named.collect::<Vec<_>>(), &taken, &diagonal)?;
         }
         Ok(())
     })?;
@@ -124,20 +124,7 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style)
         return Ok(Err(NotDrawn::new(name, why)));
     }
     let tasks = &study.effects.tasks;
-    let place_of = |task: &str| tasks.iter().position(|t| t == task).unwrap_or(0);
-    let shown = |place: &usize| sized.iter().any(|r| r.task == tasks[*place]);
-    let task_entry = |place: usize| Entry::new(Symbol::Swatch(task_color(place)), task_label(&tasks[place]));
-    let mut legend: Vec<Entry> = (0..tasks.len()).filter(shown).map(task_entry).collect();
-    let family_entry = |f: &str| Entry::new(Symbol::Marker(families.marker(f), INK, true), f);
-    legend.extend(families.names().filter(|f| sized.iter().any(|r| r.info.family == *f)).map(family_entry));
     let heads: usize = sized.iter().map(|r| r.repair.n_heads).sum();
-    let caption = format!(
-        "Self-repair: slope of compensation (Δ − direct effect) on what heads say (minus their direct effect), over the heads of a model whose own \
-         output helps a task by τ = {} logits or more. 100%: later layers make up for all of it; 0%: for nothing; below: they make the loss worse. n = {} \
-         over models and tasks. Bars: 95% intervals over prompts. Tasks are shifted sideways a little.",
-        study.options.tau,
-        words::counted(heads, "head", "heads"),
-    );
     let percent = |x: Option<f64>| x.map(|x| 100.0 * x);
     let ends =
         sized.iter().flat_map(|r| [r.repair.repaired.low, r.repair.repaired.value, r.repair.repaired.high]);
@@ -150,47 +137,48 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style)
         values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
     let range = |low: f64, high: f64| words::from_to(low, high, 0, "%");
     let see = if low >= 0.0 {
-        format!("Later layers make up for {} of what helping heads say.", range(low, high))
+        format!("Later layers make up for {} of the direct effect that is lost.", range(low, high))
     } else if high <= 0.0 {
-        format!("Later layers make the loss worse, by {} of what helping heads say.", range(-high, -low))
+        format!(
+            "Later layers make up for nothing: they add {} of the direct effect to the loss.",
+            range(-high, -low)
+        )
     } else {
         format!(
-            "Later layers make up for up to {} of what helping heads say, or make the loss worse by up to {}.",
+            "Later layers make up for up to {} of the direct effect that is lost, or add up to {} to the loss.",
             range(high, high),
             range(-low, -low)
         )
     };
-    let sheet = Sheet { name, title: "", body_mm: 60.0, legend, see, caption };
-    let figure = sheet.draw(style, |body| {
-        let x = Axis::sizes(sized.iter().filter_map(|r| r.info.params_m));
-        let panel = Panel::new(body, "", x, Axis::linear("repaired by later layers (%)", within, 5))?;
-        panel.across(0.0, FAINT)?;
-        panel.across(100.0, FAINT)?;
-        for (place, task) in tasks.iter().enumerate() {
-            let shift = 10f64.powf(DODGE * (place as f64 - (tasks.len() - 1) as f64 / 2.0));
-            for family in families.names() {
-                let own = sized.iter().filter(|r| r.task == *task && r.info.family == family);
-                let points: Vec<(f64, &&ModelRepair)> =
-                    own.filter_map(|r| Some((r.info.params_m? * shift, r))).collect();
-                let line: Vec<(f64, f64)> = points
-                    .iter()
-                    .filter_map(|(x, r)| Some((*x, percent(r.repair.repaired.value)?)))
-                    .collect();
-                let color = task_color(place_of(task));
-                if line.len() > 1 {
-                    panel.line(&line, color, 0.6)?;
-                }
-                for (x, repair) in points {
-                    if let Some((low, high)) = repair.repair.repaired.ends() {
-                        panel.interval(x, 100.0 * low, 100.0 * high, color, 0.8)?;
-                    }
-                    if let Some(value) = percent(repair.repair.repaired.value) {
-                        panel.marker(families.marker(family), (x, value), 2.2, color, 1.0)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(Ok(figure))
+    let facet = |task: &String| {
+        let own = sized.iter().copied().filter(|r| r.task == *task);
+        let points = own.filter_map(|r| {
+            let ends = r.repair.repaired.ends().map(|(low, high)| (100.0 * low, 100.0 * high));
+            Point::new(&r.info.family, r.info.params_m, percent(r.repair.repaired.value)?, ends)
+        });
+        Facet { title: task_label(task), points: points.collect() }
+    };
+    let (facets, without): (Vec<Facet>, Vec<Facet>) =
+        tasks.iter().map(facet).partition(|facet| !facet.points.is_empty());
+    let groups = [Group { axis: Axis::linear("repaired (%)", within, 5), guides: &[0.0, 100.0], facets }];
+    let layout = Layout::of(&groups);
+    let models = words::each_once(sized.iter().map(|r| r.info.model.as_str()));
+    let mut caption = format!(
+        "Self-repair: slope of compensation (Δ − direct effect) on minus the direct effect, over the heads of a model whose direct effect helps \
+         a task by τ = {} logits or more. 100%: later layers make up for all of what is lost; 0%: for nothing; below: they add to the loss. n = {} \
+         of {}, over all tasks. Bars: 95% intervals over prompts, cut off where they are very long.{}",
+        study.options.tau,
+        words::counted(heads, "head", "heads"),
+        words::models(&models),
+        about_families(families, &groups),
+    );
+    if !without.is_empty() {
+        let labels: Vec<String> = without.into_iter().map(|facet| facet.title).collect();
+        caption += &format!(" Not shown, without such heads: {}.", words::list(&labels));
+    }
+    let mut legend =
+        family_legend(families, sized.iter().map(|r| (r.info.family.as_str(), r.info.model.as_str())));
+    legend.push(Entry::new(Symbol::Dashed(FAINT), "0% and 100%"));
+    let sheet = Sheet { name, title: "", body_mm: layout.body_mm(), legend, see, caption };
+    Ok(Ok(sheet.draw(style, |body| draw(body, &groups, families))?))
 }

@@ -5,7 +5,9 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 
 use super::ablation::not_ablated;
-use super::page::{Entry, Sheet, Style, Symbol, grid};
+use super::against_size::family_legend;
+use super::legend::{Entry, Symbol};
+use super::page::{Sheet, Style, grid};
 use super::palette::{FAINT, Families, INK, Marker, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
@@ -44,20 +46,26 @@ pub(super) fn of_sets(
         let why = "no set of 2 or more heads was ablated as the scan's single heads were";
         return Ok(Err(NotDrawn::new(name, why)));
     }
-    let mut shown: Vec<&str> = of_kind(SetKind::Hero).map(|r| r.family.as_str()).collect();
-    shown.sort_unstable();
-    shown.dedup();
-    let mut legend: Vec<Entry> = families
-        .names()
-        .filter(|family| shown.contains(family))
-        .map(|f| Entry::new(Symbol::Marker(families.marker(f), families.color(f), true), f))
-        .collect();
+    let models = of_kind(SetKind::Hero).map(|r| (r.family.as_str(), r.model.as_str()));
+    let mut legend = family_legend(families, models.collect::<Vec<_>>().into_iter());
     legend.push(Entry::new(Symbol::Marker(Marker::Circle, FAINT, false), "random sets, mean"));
     legend.push(Entry::new(Symbol::Dashed(INK), "set = sum"));
-    let see = "Below the diagonal: heads do more harm together than one by one; above it, less.".to_owned();
+    let unlike = Side::BOTH.map(|task| {
+        let ends = of_kind(SetKind::Hero).filter_map(|row| row.on(task).interaction.ends());
+        let (more, less) = ends.fold((0, 0), |(more, less), (low, high)| {
+            (more + usize::from(high < 0.0), less + usize::from(low > 0.0))
+        });
+        (side_label(contrast, task), words::none_or(more), words::none_or(less))
+    });
+    let [(a, more_a, less_a), (b, more_b, less_b)] = unlike;
+    let see = format!(
+        "Δ of the set lies above the sum of its heads in {less_a} of {} on {a} and in {less_b} on {b}; below it in {more_a} and {more_b}.",
+        words::counted(n_sets, "hero set", "hero sets"),
+    );
     let caption = format!(
-        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference. Hollow: \
-         as many random heads, mean of the sets.",
+        "Δ of each hero set of 2 or more heads, of all categories, against the sum of its heads' single Δ; over {}. Below the diagonal heads do \
+         more harm together than one by one, above it less. n = {}; hero heads are the strongest by {}. Lines: 95% intervals over prompts of the difference; \
+         those that reach the diagonal are not counted above. Hollow: as many random heads, mean of the sets.",
         extras.ablation_prompts(),
         words::counted(n_sets, "hero set", "hero sets"),
         words::strength(contrast),

@@ -5,19 +5,24 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::page::{Area, DrawError, Entry, SMALL_PT, Sheet, Style, Symbol, line_height, mm, pt, say, text};
-use super::palette::{FAINT, GROUND, INK, category_color, category_label, diverging, side_label};
+use super::legend::{Entry, Stripes, Symbol};
+use super::page::{Area, DrawError, SMALL_PT, Sheet, Style, line_height, mm, pt, say, text};
+use super::palette::{FAINT, GROUND, INK, Marker, category_color, category_label, diverging, side_label};
 use super::panel::Panel;
 use super::scale::{Axis, Scale, decimal};
 use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
 use crate::words;
 
-/// The categories that a histogram stacks, from the bottom.
-const STACKED: [Category; 3] = [Category::Shared, Category::OnlyA, Category::OnlyB];
+/// The categories that a histogram stacks, from the bottom, each with stripes of its own.
+const STACKED: [(Category, Stripes); 3] = [
+    (Category::Shared, Stripes::None),
+    (Category::OnlyA, Stripes::Upright),
+    (Category::OnlyB, Stripes::Across),
+];
 
 /// Whole numbers from 0 to `n` − 1, each in the middle of its cell, with at most `most` labels.
-pub(super) fn indices(title: &str, n: usize, most: usize) -> Axis {
+fn indices(title: &str, n: usize, most: usize) -> Axis {
     let step = [1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 100].into_iter().find(|s| n.div_ceil(*s) <= most);
     let step = step.unwrap_or_else(|| n.div_ceil(most));
     let ticks = (0..n).step_by(step).map(|i| (i as f64, i.to_string())).collect();
@@ -36,21 +41,18 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize, style: &Style) -> R
     // [n_layers] of [category]
     let mut counts = vec![[0usize; STACKED.len()]; n_layers];
     for head in &model.heads {
-        if let Some(slot) = STACKED.iter().position(|c| *c == head.category) {
+        if let Some(slot) = STACKED.iter().position(|(c, _)| *c == head.category) {
             counts[head.layer as usize][slot] += 1;
         }
     }
     let tallest = counts.iter().map(|c| c.iter().sum::<usize>()).max().unwrap_or(0);
     let weak = model.heads.iter().filter(|h| h.category == Category::Weak).count();
-    let fullest = counts.iter().position(|c| c.iter().sum::<usize>() == tallest).unwrap_or(0);
-    let see = match tallest {
-        0 => "No head reaches τ on either task: all are weak.".to_owned(),
-        n => format!("Layer {fullest} has the most strong heads: {n}."),
-    };
-    let legend = STACKED
-        .into_iter()
-        .map(|c| Entry::new(Symbol::Swatch(category_color(c)), category_label(contrast, c)))
-        .collect();
+    let is_fullest = |layer: &usize| counts[*layer].iter().sum::<usize>() == tallest;
+    let fullest: Vec<usize> = (0..n_layers).filter(is_fullest).collect();
+    let see = see_fullest(&fullest, tallest);
+    let entry =
+        |(c, stripes)| Entry::new(Symbol::Striped(category_color(c), stripes), category_label(contrast, c));
+    let legend = STACKED.into_iter().map(entry).collect();
     let caption = format!(
         "n = {} that are not weak at τ = {} logits, of {} measured on both tasks ({} weak, not shown).",
         words::counted(model.heads.len() - weak, "head", "heads"),
@@ -64,10 +66,10 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize, style: &Style) -> R
         let panel = Panel::new(body, "", indices("layer", n_layers, 16), y)?;
         for (layer, counts) in counts.iter().enumerate() {
             let mut below = 0;
-            for (category, count) in STACKED.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            for ((category, stripes), count) in STACKED.iter().zip(counts).filter(|(_, count)| **count > 0) {
                 let (left, right) = (layer as f64 - 0.4, layer as f64 + 0.4);
                 let (bottom, top) = (below as f64, (below + count) as f64);
-                panel.block((left, top), (right, bottom), category_color(*category), 1.0)?;
+                panel.striped((left, top), (right, bottom), category_color(*category), *stripes)?;
                 below += count;
             }
         }
@@ -77,6 +79,20 @@ pub(super) fn histogram(study: &ContrastStudy, index: usize, style: &Style) -> R
         Ok(())
     })?;
     Ok(Ok(figure))
+}
+
+/// Which layers have the most heads that reach τ.
+fn see_fullest(layers: &[usize], n: usize) -> String {
+    let named: Vec<String> = layers.iter().map(ToString::to_string).collect();
+    let (who, each) = match layers {
+        _ if n == 0 => return "No head reaches τ on either task: all are weak.".to_owned(),
+        [only] => (format!("Layer {only} has"), ""),
+        [first, .., last] if layers.len() > 4 => {
+            (format!("{} layers between {first} and {last} have", layers.len()), " each")
+        }
+        _ => (format!("Layers {} have", words::list(&named)), " each"),
+    };
+    format!("{who} the most heads that reach τ on a task: {n}{each}.")
 }
 
 /// `heatmap_<model>`: Δ of every head on both tasks, by layer and head.
@@ -92,18 +108,13 @@ pub(super) fn heatmap(study: &ContrastStudy, index: usize, style: &Style) -> Res
     let seen = model.heads.iter().map(|h| h.head as usize + 1).max().unwrap_or(0);
     let n_heads = model.info.n_heads.map_or(seen, |n| n as usize).max(seen);
     let n_layers = model.n_layers() as usize;
-    let measured = Side::BOTH
-        .map(|task| words::count(model.heads.iter().filter(|h| h.effect(task).delta.is_some()).count()));
+    let measured = Side::BOTH.map(|task| {
+        (side_label(contrast, task), model.heads.iter().filter(|h| h.effect(task).delta.is_some()).count())
+    });
+    let tau = study.options.tau;
     let missing = n_layers * n_heads * 2 > effects().flatten().count();
-    let legend = if missing { vec![Entry::new(Symbol::Swatch(GROUND), "not measured")] } else { Vec::new() };
-    let caption = format!(
-        "n = {} ({}) and {} ({}) heads. Blue: the head helps the task; red: it hinders. The colour follows √|Δ|, to the \
-         largest |Δ| of the model.",
-        measured[0],
-        side_label(contrast, Side::A),
-        measured[1],
-        side_label(contrast, Side::B),
-    );
+    let legend = not_measured(missing);
+    let caption = format!("{} {}", measured_on(&measured), about_colors(tau));
     let strongest = Side::BOTH.map(|task| {
         let heads = model.heads.iter().filter_map(|h| Some((h.layer, h.head, h.effect(task).delta?)));
         strongest(&side_label(contrast, task), heads)
@@ -126,11 +137,39 @@ pub(super) fn heatmap(study: &ContrastStudy, index: usize, style: &Style) -> Res
         for (area, task) in [&halves.0, &halves.1].into_iter().zip(Side::BOTH) {
             let heads = model.heads.iter().filter_map(|h| Some((h.layer, h.head, h.effect(task).delta?)));
             let titles = [side_label(contrast, task), "head".to_owned(), y_title(task == Side::A)];
-            cells(area, titles, heads, (n_layers, n_heads), limit)?;
+            cells(area, titles, heads, (n_layers, n_heads), (limit, tau))?;
         }
         color_bar(&lower, limit)
     })?;
     Ok(Ok(figure))
+}
+
+/// What the colours of a map mean.
+pub(super) fn about_colors(tau: f64) -> String {
+    format!(
+        "Blue: the head helps the task; red: it hinders; a dot: it hinders by τ = {tau} logits or more. The colour follows √|Δ|, to the \
+         largest |Δ| of the model."
+    )
+}
+
+/// How many heads were measured on each task.
+pub(super) fn measured_on(tasks: &[(String, usize)]) -> String {
+    match tasks {
+        [(_, n)] => format!("n = {}.", words::counted(*n, "head", "heads")),
+        [(_, n), rest @ ..] if rest.iter().all(|(_, other)| other == n) => {
+            format!("n = {} on each task.", words::counted(*n, "head", "heads"))
+        }
+        _ => {
+            let each: Vec<String> =
+                tasks.iter().map(|(task, n)| format!("{} on {task}", words::count(*n))).collect();
+            format!("n = {} heads.", words::list(&each))
+        }
+    }
+}
+
+/// The legend of a map.
+pub(super) fn not_measured(is_any: bool) -> Vec<Entry> {
+    if is_any { vec![Entry::new(Symbol::Swatch(GROUND), "not measured")] } else { Vec::new() }
 }
 
 /// The head with the largest |Δ| on a task, in words.
@@ -147,7 +186,7 @@ pub(super) fn see_strongest(heads: impl Iterator<Item = String>) -> String {
 }
 
 /// Place on the colour scale: signed square root, so that the many small effects stay apart.
-pub(super) fn shade(delta: f64, limit: f64) -> f64 {
+fn shade(delta: f64, limit: f64) -> f64 {
     if limit > 0.0 { delta.signum() * (delta.abs() / limit).sqrt() } else { 0.0 }
 }
 
@@ -156,19 +195,28 @@ pub(super) fn y_title(is_first: bool) -> String {
     if is_first { "layer".to_owned() } else { String::new() }
 }
 
-/// A map of effects (layer, head, Δ) in a model of so many layers and heads, with titles of its own and of both axes.
+/// A map of effects (layer, head, Δ) in a model of so many layers and heads, with titles of its own and of both axes. Colours go to
+/// `limit`; heads that hinder by `tau` or more are marked by a dot.
 pub(super) fn cells(
     area: &Area,
     [title, x_title, y_title]: [String; 3],
     heads: impl Iterator<Item = (u32, u32, f64)>,
     (n_layers, n_heads): (usize, usize),
-    limit: f64,
+    (limit, tau): (f64, f64),
 ) -> std::result::Result<(), DrawError> {
-    let panel = Panel::new(area, &title, indices(&x_title, n_heads, 8), indices(&y_title, n_layers, 12))?;
+    let most = if area.dim_in_pixel().0 as i32 > mm(60.0) { 16 } else { 8 };
+    let panel = Panel::new(area, &title, indices(&x_title, n_heads, most), indices(&y_title, n_layers, 12))?;
     panel.block((-0.5, n_layers as f64 - 0.5), (n_heads as f64 - 0.5, -0.5), GROUND, 1.0)?;
+    // A fifth of a cell, which may be narrow or low.
+    let (corner, next) = (panel.at(0.0, 0.0), panel.at(1.0, 1.0));
+    let cell = (next.0 - corner.0).abs().min((next.1 - corner.1).abs());
+    let dot = (0.2 * f64::from(cell) / f64::from(pt(1.0))).clamp(0.35, 1.0);
     for (layer, head, delta) in heads {
         let (x, y) = (f64::from(head), f64::from(layer));
         panel.block((x - 0.5, y + 0.5), (x + 0.5, y - 0.5), diverging(shade(delta, limit)), 1.0)?;
+        if delta >= tau {
+            panel.marker(Marker::Circle, (x, y), dot, INK, 1.0)?;
+        }
     }
     let (right, top) = (n_heads as f64 - 0.5, n_layers as f64 - 0.5);
     panel.line(&[(-0.5, top), (right, top), (right, -0.5)], FAINT, 0.5)

@@ -4,6 +4,7 @@
 //! was measured for it, is listed with the reason instead of being drawn empty.
 
 mod ablation;
+mod against_size;
 pub(crate) mod causal;
 mod comparison;
 mod direct;
@@ -11,6 +12,7 @@ pub mod export;
 mod head_map;
 mod interaction;
 mod layers;
+pub mod legend;
 mod overlap;
 pub mod page;
 pub mod palette;
@@ -272,12 +274,15 @@ pub fn draw_chosen(
 
 /// Why a figure of this name is not drawn.
 fn not_among(name: &str, figures: &[Figure], not_drawn: &[NotDrawn]) -> ReportError {
-    let why = match not_drawn.iter().find(|missing| missing.name == name) {
-        Some(missing) => missing.why.clone(),
-        None => {
-            let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
-            format!("the study has no such figure; it has {}", names.join(", "))
-        }
+    if let Some(missing) = not_drawn.iter().find(|missing| missing.name == name) {
+        return ReportError::figure(name, missing.why.clone());
+    }
+    let names = || figures.iter().map(|figure| figure.name.as_str());
+    let in_folders: Vec<&str> =
+        names().filter(|full| full.rsplit_once('/').is_some_and(|(_, last)| last == name)).collect();
+    let why = match &in_folders[..] {
+        [] => format!("the study has no such figure; it has {}", names().collect::<Vec<_>>().join(", ")),
+        _ => format!("name the contrast too: {}", in_folders.join(" or ")),
     };
     ReportError::figure(name, why)
 }

@@ -7,8 +7,9 @@ use plotters::element::Rectangle;
 use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor};
 
+use super::legend::{Entry, Symbol};
 use super::page::{
-    Area, DrawError, Entry, SMALL_PT, Sheet, Style, Symbol, line_height, mm, pt, shortened, text, text_width,
+    Area, DrawError, SMALL_PT, Sheet, Style, line_height, mm, pt, shortened, text, text_width,
 };
 use super::palette::{GROUND, INK, category_color, diverging, task_label};
 use super::scale::decimal;
@@ -31,8 +32,9 @@ pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawi
     let tasks = &study.effects.tasks;
     let n = tasks.len();
     let legend = vec![
-        Entry::new(Symbol::Swatch(tint(diverging(0.7), 0.75)), "Pearson's r of Δ"),
-        Entry::new(Symbol::Swatch(tint(shared_color(), 0.6)), "shared strong heads"),
+        Entry::new(Symbol::Swatch(tint(diverging(0.7), 0.75)), "r > 0"),
+        Entry::new(Symbol::Swatch(tint(diverging(-0.7), 0.75)), "r < 0"),
+        Entry::new(Symbol::Swatch(tint(shared_color(), 0.6)), "strong heads in common"),
     ];
     let n_heads = own.iter().map(|o| o.n_heads).max().unwrap_or(0);
     let not_done: Vec<String> = study.effects.models[index]
@@ -55,7 +57,7 @@ pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawi
         most.max_by(|a, b| a.pearson.estimate.unwrap_or(0.0).total_cmp(&b.pearson.estimate.unwrap_or(0.0)));
     let see = most.map_or("No correlation is defined.".to_owned(), |o| {
         let [a, b] = o.contrast.tasks().map(task_label);
-        format!("Most alike: {a} and {b}, r = {}.", words::correlation(&o.pearson))
+        format!("Most alike in {model}: {a} and {b}, r = {}.", words::correlation(&o.pearson))
     });
     let sheet = Sheet { name: &name, title: model, body_mm: 5.0 + CELL_MM * n as f64, legend, see, caption };
     let figure = sheet.draw(style, |body| {
@@ -63,8 +65,8 @@ pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawi
         let labels: Vec<String> =
             tasks.iter().enumerate().map(|(at, task)| format!("{} {}", at + 1, task_label(task))).collect();
         let labels: Vec<String> = labels.iter().map(|l| shortened(l, SMALL_PT, mm(24.0))).collect();
-        let left = labels.iter().map(|l| text_width(l, SMALL_PT)).max().unwrap_or(0) + pt(4.0);
-        let (top, cell) = (mm(4.0), ((width - left) / n as i32, mm(CELL_MM)));
+        let left = labels.iter().map(|l| text_width(l, SMALL_PT)).max().unwrap_or(0) + mm(1.0) + pt(3.0);
+        let (top, cell) = (mm(4.0), ((width - left - mm(1.0)) / n as i32, mm(CELL_MM)));
         let corner = |row: usize, column: usize| (left + cell.0 * column as i32, top + cell.1 * row as i32);
         for (at, label) in labels.iter().enumerate() {
             let middle = corner(at, 0).1 + cell.1 / 2;

@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::legend::{Entry, draw_entry, legend_rows};
 use super::palette::{FAINT, INK, Marker, QUIET};
 use crate::error::{ReportError, Result};
 
@@ -52,35 +53,6 @@ pub struct Figure {
     pub name: String,
     /// The drawing, from which all formats are made.
     pub svg: String,
-}
-
-/// What stands before a legend's entry.
-#[derive(Debug, Clone, Copy)]
-pub enum Symbol {
-    /// A marker, filled or hollow.
-    Marker(Marker, RGBColor, bool),
-    /// A coloured square.
-    Swatch(RGBColor),
-    /// A line.
-    Line(RGBColor),
-    /// A dashed line.
-    Dashed(RGBColor),
-}
-
-/// A line of the legend.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The symbol.
-    pub symbol: Symbol,
-    /// What it stands for.
-    pub label: String,
-}
-
-impl Entry {
-    /// An entry of the legend.
-    pub fn new(symbol: Symbol, label: impl Into<String>) -> Self {
-        Self { symbol, label: label.into() }
-    }
 }
 
 /// What a person may want otherwise than figures are by default.
@@ -258,10 +230,11 @@ pub fn text_width(words: &str, size_pt: f64) -> i32 {
 }
 
 /// The words in lines of at most `width`; a word that is longer is cut.
-fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
+#[must_use]
+pub fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    // `n = 5` stays in one line.
-    let words = words.replace(" = ", "\u{a0}=\u{a0}");
+    // `n = 5` and `Δ −0.2` stay in one line.
+    let words = words.replace(" = ", "\u{a0}=\u{a0}").replace("Δ ", "Δ\u{a0}");
     for word in words.split(' ').filter(|w| !w.is_empty()) {
         let word = shortened(word, size_pt, width);
         match lines.last_mut() {
@@ -290,58 +263,6 @@ pub fn shortened(words: &str, size_pt: f64, width: i32) -> String {
         }
     }
     String::new()
-}
-
-/// Room for an entry's symbol.
-fn symbol_width() -> i32 {
-    pt(10.0)
-}
-
-/// The entries in rows, each with its distance from the left.
-fn legend_rows(entries: &[Entry], width: i32) -> Vec<Vec<(i32, Entry)>> {
-    let mut rows: Vec<Vec<(i32, Entry)>> = Vec::new();
-    let mut x = 0;
-    for entry in entries {
-        let label = shortened(&entry.label, SMALL_PT, width - symbol_width());
-        let own = symbol_width() + text_width(&label, SMALL_PT);
-        if rows.is_empty() || x + own > width {
-            rows.push(Vec::new());
-            x = 0;
-        }
-        if let Some(row) = rows.last_mut() {
-            row.push((x, Entry::new(entry.symbol, label)));
-        }
-        x += own + pt(8.0);
-    }
-    rows
-}
-
-fn draw_entry(area: &Area, entry: &Entry, x: i32, top: i32) -> std::result::Result<(), DrawError> {
-    let middle = top + line_height(SMALL_PT) / 2;
-    let centre = (x + symbol_width() / 2 - pt(1.0), middle);
-    match entry.symbol {
-        Symbol::Marker(marker, color, filled) => draw_marker(area, marker, centre, 2.4, color, filled, 1.0)?,
-        Symbol::Swatch(color) => {
-            let half = pt(2.6);
-            let corners = [(centre.0 - half, centre.1 - half), (centre.0 + half, centre.1 + half)];
-            area.draw(&Rectangle::new(corners, color.filled()))?;
-        }
-        Symbol::Line(color) => {
-            area.draw(&PathElement::new(
-                [(x, middle), (x + pt(8.0), middle)],
-                color.stroke_width(pt(1.0) as u32),
-            ))?;
-        }
-        Symbol::Dashed(color) => {
-            for dash in 0..3 {
-                let from = x + pt(2.7 * f64::from(dash));
-                let line = [(from, middle), (from + pt(1.8), middle)];
-                area.draw(&PathElement::new(line, color.stroke_width(pt(0.7) as u32)))?;
-            }
-        }
-    }
-    let at = (x + symbol_width(), middle);
-    text(area, &entry.label, at, SMALL_PT, &INK, (HPos::Left, VPos::Center))
 }
 
 /// Writes words at a place of the area; `anchor` is the part of the text that lies there.

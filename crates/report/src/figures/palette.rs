@@ -29,6 +29,29 @@ pub fn category_color(category: Category) -> RGBColor {
     }
 }
 
+/// The marker of a category where families have none: those of tasks, and others.
+#[must_use]
+pub fn category_marker(category: Category) -> Marker {
+    match category {
+        Category::OnlyA => side_marker(Side::A),
+        Category::OnlyB => side_marker(Side::B),
+        Category::Shared => Marker::Square,
+        Category::Weak => Marker::Plus,
+    }
+}
+
+/// The marker of a task in its contrast.
+#[must_use]
+pub fn side_marker(side: Side) -> Marker {
+    match side {
+        Side::A => Marker::Circle,
+        Side::B => Marker::Diamond,
+    }
+}
+
+/// Categories in the order of legends.
+pub const IN_LEGENDS: [Category; 4] = [Category::Shared, Category::OnlyA, Category::OnlyB, Category::Weak];
+
 /// What a category of a contrast is called in figures, notes and the page.
 #[must_use]
 pub fn category_label(contrast: &Contrast, category: Category) -> String {

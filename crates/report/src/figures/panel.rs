@@ -6,9 +6,9 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
+use super::legend::Stripes;
 use super::page::{
-    Area, DrawError, SMALL_PT, TITLE_PT, draw_marker, line_height, pt, shortened, text, text_style,
-    text_width,
+    Area, DrawError, SMALL_PT, TITLE_PT, draw_marker, line_height, pt, text, text_style, text_width, wrap,
 };
 use super::palette::{FAINT, INK, Marker, STRIP};
 use super::scale::Axis;
@@ -80,17 +80,21 @@ impl<'a, 'b> Panel<'a, 'b> {
             + line_height(SMALL_PT)
             + pt(1.0)
             + if x.title.is_empty() { 0 } else { line_height(TITLE_PT) + pt(1.0) };
-        let top = if title.is_empty() { pt(4.0) } else { line_height(TITLE_PT) + pt(3.0) };
         // Half a label may stand out beyond the last tick.
         let right = x.ticks.last().map_or(0, |t| text_width(&t.1, SMALL_PT) / 2 + pt(1.0)).max(pt(4.0));
         let room = width as i32 - y_area - right;
-        let title = shortened(title, TITLE_PT, room);
-        if !title.is_empty() {
-            // On a strip of its own, so that it does not read as a label of the axis above it.
-            let corners = [(y_area, pt(0.5)), (y_area + room, pt(0.5) + line_height(TITLE_PT))];
+        // On a strip of its own, away from the labels of the axis above: it is no label of that axis.
+        let lines: Vec<String> = wrap(title, TITLE_PT, room).into_iter().take(2).collect();
+        let (strip, height) = (pt(3.0), lines.len() as i32 * line_height(TITLE_PT));
+        let top = if lines.is_empty() { pt(4.0) } else { strip + height + pt(2.5) };
+        if !lines.is_empty() {
+            let corners = [(y_area, strip), (y_area + room, strip + height)];
             area.draw(&Rectangle::new(corners, STRIP.filled()))?;
         }
-        text(area, &title, (y_area + room / 2, pt(1.0)), TITLE_PT, &INK, (HPos::Center, VPos::Top))?;
+        for (line, words) in lines.iter().enumerate() {
+            let middle = strip + line as i32 * line_height(TITLE_PT) + line_height(TITLE_PT) / 2;
+            text(area, words, (y_area + room / 2, middle), TITLE_PT, &INK, (HPos::Center, VPos::Center))?;
+        }
         let mut chart = ChartBuilder::on(area)
             .margin_top(top)
             .margin_right(right)
@@ -190,10 +194,30 @@ impl<'a, 'b> Panel<'a, 'b> {
         self.line(&[(clip(low), y), (clip(high), y)], color, width_pt)
     }
 
+    /// A filled rectangle between two corners, with stripes.
+    pub fn striped(&self, from: (f64, f64), to: (f64, f64), color: RGBColor, stripes: Stripes) -> Drawn {
+        self.block(from, to, color, 1.0)?;
+        stripes.draw(&self.area, [self.at(from.0, from.1), self.at(to.0, to.1)])
+    }
+
     /// A filled rectangle between two corners.
     pub fn block(&self, from: (f64, f64), to: (f64, f64), color: RGBColor, opacity: f64) -> Drawn {
         let corners = [self.at(from.0, from.1), self.at(to.0, to.1)];
         self.area.draw(&Rectangle::new(corners, color.mix(opacity).filled()))
+    }
+
+    /// A line between two points as boxes that names must not cover.
+    #[must_use]
+    pub fn along(&self, from: (f64, f64), to: (f64, f64)) -> Vec<[(f64, f64); 2]> {
+        const PIECES: usize = 24;
+        let ends = [from, to].map(|(x, y)| (self.x.scale.place(x), self.y.scale.place(y)));
+        let point = |piece: usize| {
+            let share = piece as f64 / PIECES as f64;
+            let place = |a: f64, b: f64| a + share * (b - a);
+            let (x, y) = (place(ends[0].0, ends[1].0), place(ends[0].1, ends[1].1));
+            (self.x.scale.value(x), self.y.scale.value(y))
+        };
+        (0..PIECES).map(|piece| [point(piece), point(piece + 1)]).collect()
     }
 
     /// Names points without letting names lie on each other, on what is drawn already (`taken`: opposite corners), or

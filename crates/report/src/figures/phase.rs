@@ -7,8 +7,9 @@ use cs_analysis::joint::ModelHeads;
 use cs_analysis::study::ContrastStudy;
 use plotters::style::RGBColor;
 
-use super::page::{Area, DrawError, Entry, Sheet, Style, Symbol, grid};
-use super::palette::{FAINT, Families, INK, Marker, category_color, category_label, side_label};
+use super::legend::{Entry, Symbol};
+use super::page::{Area, DrawError, Sheet, Style, grid};
+use super::palette::{FAINT, Families, IN_LEGENDS, INK, Marker, category_color, category_label, side_label};
 use super::panel::Panel;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn, all_weak, model_figure};
@@ -24,17 +25,21 @@ fn titles(contrast: &Contrast) -> [String; 2] {
 const AXES: &str = "Axes show asinh(Δ / τ): nearly linear within ±τ, logarithmic beyond.";
 /// More strong heads than this, and their intervals would hide the heads.
 const MOST_INTERVALS: usize = 150;
+/// More strong heads than this are drawn smaller.
+const CROWDED: usize = 1000;
+/// Heads of a model's scatter plot that have their intervals.
+const WITH_INTERVALS: usize = 40;
 /// Heads named in a model's scatter plot.
 const NAMED: usize = 6;
 
-/// The categories that occur, as a legend, weak first as it is drawn first.
+/// The categories that occur, as a legend.
 fn category_entries(
     contrast: &Contrast,
     models: &[&ClassifiedModel],
     symbol: impl Fn(RGBColor) -> Symbol,
 ) -> Vec<Entry> {
     let occurs = |c: Category| models.iter().any(|m| m.heads.iter().any(|h| h.category == c));
-    let categories = Category::ALL.into_iter().filter(|c| occurs(*c));
+    let categories = IN_LEGENDS.into_iter().filter(|c| occurs(*c));
     categories.map(|c| Entry::new(symbol(category_color(c)), category_label(contrast, c))).collect()
 }
 
@@ -57,13 +62,18 @@ fn shared_of_strong(models: &[&ClassifiedModel]) -> String {
     let strong = count(|c| c != Category::Weak);
     match (strong, count(|c| c == Category::Shared)) {
         (0, _) => "No head reaches τ on either task: all are weak.".into(),
-        (1, 0) => "The only strong head works on one task.".into(),
-        (1, _) => "The only strong head works on both tasks.".into(),
-        (n, 0) => format!("None of the {} strong heads works on both tasks.", words::count(n)),
-        (n, 1) => format!("One of the {} strong heads works on both tasks.", words::count(n)),
-        (n, shared) => {
-            format!("{} of the {} strong heads work on both tasks.", words::count(shared), words::count(n))
+        (1, 0) => "One head reaches τ, on one task.".into(),
+        (1, _) => "One head reaches τ, on both tasks.".into(),
+        (n, 0) => format!("None of the {} heads that reach τ on a task does so on both.", words::count(n)),
+        (n, 1) => format!("One of the {} heads that reach τ on a task does so on both.", words::count(n)),
+        (n, shared) if n == shared => {
+            format!("All {} heads that reach τ on a task do so on both.", words::count(n))
         }
+        (n, shared) => format!(
+            "{} of the {} heads that reach τ on a task do so on both.",
+            words::count(shared),
+            words::count(n)
+        ),
     }
 }
 
@@ -83,13 +93,17 @@ fn points<'a>(
     Ok(())
 }
 
-/// Draws the intervals of strong heads.
+fn not_weak(model: &ClassifiedModel) -> Vec<&ClassifiedHead> {
+    model.heads.iter().filter(|h| h.category != Category::Weak).collect()
+}
+
+/// Draws the intervals of these heads.
 fn intervals(
     panel: &Panel,
-    model: &ClassifiedModel,
+    heads: &[&ClassifiedHead],
     measured: &ModelHeads,
 ) -> std::result::Result<(), DrawError> {
-    for head in model.heads.iter().filter(|h| h.category != Category::Weak) {
+    for head in heads {
         let Some(row) = measured.head(head.layer, head.head) else { continue };
         let color = category_color(head.category);
         if let Some((low, high)) = ends(row.effect(Side::A)) {
@@ -111,10 +125,9 @@ fn n_heads(study: &ContrastStudy) -> usize {
     study.classified.models.iter().map(|m| m.heads.len()).sum()
 }
 
-/// Ends of the intervals on one task, of a model's heads that are not weak.
-fn reach(model: &ClassifiedModel, measured: &ModelHeads, task: Side) -> Vec<f64> {
-    let strong = model.heads.iter().filter(|h| h.category != Category::Weak);
-    let rows = strong.filter_map(|h| measured.head(h.layer, h.head));
+/// Ends of the intervals of these heads on one task.
+fn reach(heads: &[&ClassifiedHead], measured: &ModelHeads, task: Side) -> Vec<f64> {
+    let rows = heads.iter().filter_map(|h| measured.head(h.layer, h.head));
     rows.filter_map(|row| ends(row.effect(task))).flat_map(|(low, high)| [low, high]).collect()
 }
 
@@ -123,7 +136,7 @@ fn effect_axes(study: &ContrastStudy, with_intervals: bool) -> (Axis, Axis) {
     let heads = || study.classified.models.iter().flat_map(|m| &m.heads);
     let intervals = |task| -> Vec<f64> {
         let models = study.classified.models.iter().zip(&study.joint.models).filter(|_| with_intervals);
-        models.flat_map(|(model, measured)| reach(model, measured, task)).collect()
+        models.flat_map(|(model, measured)| reach(&not_weak(model), measured, task)).collect()
     };
     let tau = study.options.tau;
     let (x, y) = (heads().map(|h| h.deltas[0]), heads().map(|h| h.deltas[1]));
@@ -157,7 +170,7 @@ pub(super) fn all_heads(study: &ContrastStudy, families: &Families, style: &Styl
     let caption = format!(
         "n = {} of {}. Negative Δ: the head helps the task. {AXES}{about_intervals}",
         words::counted(n_heads(study), "head", "heads"),
-        words::counted(models.len(), "model", "models"),
+        words::models(&models.iter().map(|m| m.info.model.as_str()).collect::<Vec<_>>()),
     );
     let see = shared_of_strong(&models);
     let (x, y) = effect_axes(study, draw_intervals);
@@ -167,14 +180,14 @@ pub(super) fn all_heads(study: &ContrastStudy, families: &Families, style: &Styl
         tau_lines(&panel, tau)?;
         if draw_intervals {
             for (model, measured) in models.iter().zip(&study.joint.models) {
-                intervals(&panel, model, measured)?;
+                intervals(&panel, &not_weak(model), measured)?;
             }
         }
         let heads = models.iter().flat_map(|m| {
             let marker = families.marker(&m.info.family);
             m.heads.iter().map(move |h| (h, marker))
         });
-        points(&panel, heads, 1.6)
+        points(&panel, heads, if n_strong > CROWDED { 1.1 } else { 1.6 })
     })?;
     Ok(Ok(figure))
 }
@@ -200,13 +213,15 @@ pub(super) fn family_grid(study: &ContrastStudy, families: &Families, style: &St
         .names()
         .map(|f| {
             format!(
-                "{f}: {} of {}",
+                "{} in {f} ({})",
                 words::count(per_family(f).1),
-                words::counted(per_family(f).0.len(), "model", "models")
+                words::models(&per_family(f).0.iter().map(|m| m.info.model.as_str()).collect::<Vec<_>>())
             )
         })
         .collect();
-    let mut caption = format!("n (heads) = {}. {AXES}", counts.join("; "));
+    let noun = if n_heads(study) == 1 { "head" } else { "heads" };
+    let mut caption =
+        format!("n = {} {noun}. Negative Δ: the head helps the task. {AXES}", words::list(&counts));
     if families.len() > 1 {
         caption += " They are the same in every panel.";
     }
@@ -260,12 +275,15 @@ pub(super) fn scatter(
     if model.heads.is_empty() {
         return Ok(Err(NotDrawn::new(&name, "no head was measured on both tasks")));
     }
-    let strong = || model.heads.iter().filter(|h| h.category != Category::Weak);
-    let mut strongest: Vec<&ClassifiedHead> = strong().collect();
+    let mut strongest: Vec<&ClassifiedHead> =
+        model.heads.iter().filter(|h| h.category != Category::Weak).collect();
     strongest.sort_by(|a, b| b.strength.total_cmp(&a.strength));
-    strongest.truncate(NAMED);
+    let n_strong = strongest.len();
     let point = |h: &ClassifiedHead| (h.deltas[0], h.deltas[1]);
-    let names: Vec<_> = strongest.iter().map(|h| (point(h), words::head(h.layer, h.head))).collect();
+    let names: Vec<_> =
+        strongest.iter().take(NAMED).map(|h| (point(h), words::head(h.layer, h.head))).collect();
+    let taken: Vec<(f64, f64)> = strongest.iter().map(|h| point(h)).collect();
+    strongest.truncate(WITH_INTERVALS);
     let mut legend = category_entries(contrast, &[model], |color| {
         Symbol::Marker(families.marker(&model.info.family), color, true)
     });
@@ -281,7 +299,11 @@ pub(super) fn scatter(
     );
     let see = shared_of_strong(&[model]);
     if has_intervals && !all_weak(std::slice::from_ref(model)) {
-        caption += " Lines: 95% intervals over prompts, of heads that are not weak.";
+        caption += &if n_strong > WITH_INTERVALS {
+            format!(" Lines: 95% intervals over prompts, of the {WITH_INTERVALS} strongest heads.")
+        } else {
+            " Lines: 95% intervals over prompts, of heads that are not weak.".to_owned()
+        };
     }
     if let Some(not_done) = words::not_done(contrast, std::iter::once(&measured.info)) {
         caption += &format!(" {not_done}");
@@ -290,33 +312,32 @@ pub(super) fn scatter(
         caption += " Names: the strongest heads, where there is room.";
     }
     if model.n_unclassified > 0 {
-        let more = words::counted(model.n_unclassified, "head was", "heads were");
-        caption += &format!(" {more} measured on one task only and cannot be shown.");
+        let more = words::counted(model.n_unclassified, "head is", "heads are");
+        caption += &format!(" {more} not shown: measured on one task only.");
     }
     // Intervals may reach beyond the points.
-    let reach = |task| reach(model, measured, task);
+    let reach = |task| reach(&strongest, measured, task);
     let guide = [-1.3 * tau, 1.3 * tau];
     let x_values = model.heads.iter().map(|h| h.deltas[0]).chain(reach(Side::A)).chain(guide);
     let y_values = model.heads.iter().map(|h| h.deltas[1]).chain(reach(Side::B)).chain(guide);
     let [x_title, y_title] = titles(contrast);
     let (x, y) = (Axis::linear(&x_title, x_values, 5), Axis::linear(&y_title, y_values, 5));
     // What names must not cover: the points, and their intervals.
-    let taken: Vec<[(f64, f64); 2]> = strong()
-        .flat_map(|h| {
-            let (x, y) = point(h);
-            let row = measured.head(h.layer, h.head);
-            let along = row.and_then(|r| ends(r.effect(Side::A))).map(|(low, high)| [(low, y), (high, y)]);
-            let up = row.and_then(|r| ends(r.effect(Side::B))).map(|(low, high)| [(x, low), (x, high)]);
-            [Some([(x, y), (x, y)]), along, up].into_iter().flatten()
-        })
-        .collect();
+    let lines = strongest.iter().flat_map(|h| {
+        let (x, y) = point(h);
+        let row = measured.head(h.layer, h.head);
+        let along = row.and_then(|r| ends(r.effect(Side::A))).map(|(low, high)| [(low, y), (high, y)]);
+        let up = row.and_then(|r| ends(r.effect(Side::B))).map(|(low, high)| [(x, low), (x, high)]);
+        [along, up].into_iter().flatten()
+    });
+    let taken: Vec<[(f64, f64); 2]> = taken.into_iter().map(|at| [at, at]).chain(lines).collect();
     // What they had better not cover: the lines at ±τ, between which the weak heads lie.
     let bands = [[(-tau, y.low), (tau, y.high)], [(x.low, -tau), (x.high, tau)]];
     let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 66.0, legend, see, caption };
     let figure = sheet.draw(style, |body| {
         let panel = Panel::new(body, "", x, y)?;
         tau_lines(&panel, tau)?;
-        intervals(&panel, model, measured)?;
+        intervals(&panel, &strongest, measured)?;
         let marker = families.marker(&model.info.family);
         points(&panel, model.heads.iter().map(|h| (h, marker)), 1.8)?;
         panel.name_points(&names, &taken, &bands)?;

@@ -4,18 +4,15 @@ use cs_analysis::role_tables::{RoleCount, role_counts};
 use cs_analysis::roles::{ATTENDS, HeadRole};
 use cs_analysis::study::Study;
 
-use super::page::{Entry, Sheet, Style, Symbol, grid};
-use super::palette::{FAINT, Families, INK, task_color, task_label};
-use super::panel::Panel;
-use super::scale::{Axis, decimal};
-use super::scaling::{no_sizes, thin};
+use super::against_size::{Facet, Group, Layout, Point, about_families, draw, family_legend, percent_axis};
+use super::page::{Sheet, Style};
+use super::palette::{Families, task_label};
+use super::scale::decimal;
+use super::scaling::no_sizes;
 use super::{Drawing, NotDrawn};
 use crate::error::Result;
 use crate::extras::Extras;
 use crate::words;
-
-/// Points of different tasks are this far apart, in decades of size.
-const DODGE: f64 = 0.018;
 
 /// `head_roles_vs_scale`: the share of a model's heads that play each role.
 pub(super) fn counts_vs_scale(
@@ -41,69 +38,53 @@ pub(super) fn counts_vs_scale(
     let roles: Vec<HeadRole> =
         HeadRole::ALL.into_iter().filter(|r| sized.iter().any(|c| c.role == *r)).collect();
     let tasks = &study.effects.tasks;
+    let models = words::each_once(sized.iter().map(|c| c.origin.model.as_str()));
+    let percent = |c: &RoleCount| 100.0 * c.n as f64 / c.n_scored as f64;
     // What is read on random tokens belongs to no task.
     let task_of = |count: &RoleCount| tasks.iter().position(|t| t == count.task);
-    let color_of = |place: Option<usize>| place.map_or(INK, task_color);
-    let used = |place: Option<usize>| sized.iter().any(|c| task_of(c) == place);
-    let mut legend = Vec::new();
-    if used(None) {
-        legend.push(Entry::new(Symbol::Swatch(INK), "repeated random tokens"));
-    }
-    let task_entry = |place: usize| Entry::new(Symbol::Swatch(task_color(place)), task_label(&tasks[place]));
-    legend.extend((0..tasks.len()).filter(|&place| used(Some(place))).map(task_entry));
-    let family_entry = |f: &str| Entry::new(Symbol::Marker(families.marker(f), INK, true), f);
-    legend.extend(families.names().filter(|f| sized.iter().any(|c| c.origin.family == *f)).map(family_entry));
-    let mut models: Vec<&str> = sized.iter().map(|c| c.origin.model.as_str()).collect();
-    models.sort_unstable();
-    models.dedup();
+    let places = || std::iter::once(None).chain((0..tasks.len()).map(Some));
+    let facet = |role: HeadRole, task: Option<usize>| {
+        let own = sized.iter().copied().filter(|c| c.role == role && task_of(c) == task);
+        let points = own.filter_map(|c| Point::new(&c.origin.family, c.origin.params_m, percent(c), None));
+        let title = match task {
+            Some(task) => format!("{}, {}", role.label(), task_label(&tasks[task])),
+            None => role.label().to_owned(),
+        };
+        Facet { title, points: points.collect() }
+    };
+    let facets = roles.iter().flat_map(|&role| places().map(move |task| facet(role, task)));
+    let facets: Vec<Facet> = facets.filter(|facet| !facet.points.is_empty()).collect();
+    let axis = percent_axis("% of heads", facets.iter().flat_map(|f| &f.points));
+    let groups = [Group { axis, guides: &[0.0], facets }];
+    let layout = Layout::of(&groups);
     let caption = format!(
         "Share of a model's heads that play a role: attention of {ATTENDS} or more to the token that the role is known for, or a score of τ = {tau} logits or \
-         more, and an interval that excludes 0; S-inhibition heads also help by τ through later layers. n = {}. The scores are in head_roles.csv.",
+         more, and an interval that excludes 0; S-inhibition heads also help by τ through later layers. Roles without a task are read on random \
+         tokens that are said twice. n = {}. The scores are in head_roles.csv.{}",
         words::counted(models.len(), "model", "models"),
+        about_families(families, &groups),
     );
-    let percent = |c: &RoleCount| 100.0 * c.n as f64 / c.n_scored as f64;
-    let rows = roles.len().div_ceil(2);
-    let most = sized.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)));
-    let see = match most {
-        Some(count) if count.n > 0 => format!(
-            "Most common: {}, {}% of the heads of {}.",
-            count.role.label(),
-            decimal(percent(count), 0),
-            count.origin.model
-        ),
-        _ => "No head plays any of these roles.".to_owned(),
+    let see = most_common(&sized, percent);
+    let legend =
+        family_legend(families, sized.iter().map(|c| (c.origin.family.as_str(), c.origin.model.as_str())));
+    let sheet = Sheet { name, title: "", body_mm: layout.body_mm(), legend, see, caption };
+    Ok(Ok(sheet.draw(style, |body| draw(body, &groups, families))?))
+}
+
+/// The roles that the largest share of a model's heads plays, and in which model.
+fn most_common(counts: &[&RoleCount], percent: impl Fn(&RoleCount) -> f64) -> String {
+    let most = counts.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)));
+    let Some(most) = most.filter(|count| count.n > 0) else {
+        return "No head plays any of these roles.".to_owned();
     };
-    let sheet = Sheet { name, title: "", body_mm: 34.0 * rows as f64, legend, see, caption };
-    let figure = sheet.draw(style, |body| {
-        for (place, (area, role)) in grid(body, rows, 2).iter().zip(&roles).enumerate() {
-            let own: Vec<&&RoleCount> = sized.iter().filter(|c| c.role == *role).collect();
-            let highest = own.iter().map(|c| percent(c)).fold(0.0, f64::max);
-            let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
-            let mut x = Axis::sizes(sized.iter().filter_map(|c| c.origin.params_m));
-            thin(&mut x);
-            if place + 2 < roles.len() {
-                x.title.clear();
-            }
-            let title = if place % 2 == 0 { "% of heads" } else { "" };
-            let panel = Panel::new(area, role.label(), x, Axis::linear_between(title, -0.05 * top, top, 4))?;
-            panel.across(0.0, FAINT)?;
-            for task in std::iter::once(None).chain((0..tasks.len()).map(Some)) {
-                let shift =
-                    task.map_or(1.0, |t| 10f64.powf(DODGE * (t as f64 - (tasks.len() - 1) as f64 / 2.0)));
-                for family in families.names() {
-                    let of = own.iter().filter(|c| task_of(c) == task && c.origin.family == family);
-                    let points: Vec<(f64, f64)> =
-                        of.filter_map(|c| Some((c.origin.params_m? * shift, percent(c)))).collect();
-                    if points.len() > 1 {
-                        panel.line(&points, color_of(task), 0.6)?;
-                    }
-                    for point in points {
-                        panel.marker(families.marker(family), point, 2.0, color_of(task), 1.0)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(Ok(figure))
+    let model = &most.origin.model;
+    let as_common = counts.iter().filter(|c| c.origin.model == *model && percent(c) == percent(most));
+    let labels: Vec<String> =
+        words::each_once(as_common.map(|c| c.role.label())).into_iter().map(str::to_owned).collect();
+    let each = if labels.len() > 1 { "each " } else { "" };
+    format!(
+        "Most common: {}, {each}{}% of the heads of {model}.",
+        words::list(&labels),
+        decimal(percent(most), 1)
+    )
 }

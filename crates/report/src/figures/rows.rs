@@ -15,7 +15,7 @@ pub fn rows(
     draw: impl FnOnce(&Panel) -> Result<(), DrawError>,
 ) -> Result<(), DrawError> {
     let labels: Vec<String> =
-        labels.iter().map(|l| shortened(l, SMALL_PT, area.dim_in_pixel().0 as i32 / 2)).collect();
+        labels.iter().map(|l| shortened(l, SMALL_PT, area.dim_in_pixel().0 as i32 * 6 / 10)).collect();
     let widest = labels.iter().map(|l| text_width(l, SMALL_PT)).max().unwrap_or(0);
     let (left, right) = area.split_horizontally(widest + pt(4.0));
     let (low, high) = (x.low, x.high);

@@ -22,7 +22,9 @@ impl Scale {
         }
     }
 
-    fn value(self, place: f64) -> f64 {
+    /// The value at a place along the axis.
+    #[must_use]
+    pub fn value(self, place: f64) -> f64 {
         match self {
             Self::Linear => place,
             Self::Log => 10f64.powf(place),
@@ -130,6 +132,13 @@ impl Axis {
         }
         ticks.sort_by(|a, b| a.0.total_cmp(&b.0));
         Self { scale, low, high, ticks, title: title.into() }
+    }
+
+    /// A value moved along the axis by a share of its length.
+    #[must_use]
+    pub fn shifted(&self, value: f64, share: f64) -> f64 {
+        let range = self.range();
+        self.scale.value(self.scale.place(value) + share * (range.end - range.start))
     }
 
     /// Ends of the axis in places.

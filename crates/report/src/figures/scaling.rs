@@ -6,16 +6,17 @@ use cs_analysis::joint::ModelInfo;
 use cs_analysis::model_measures::{ModelCorrelations, TaskCorrelation, measure_names};
 use cs_analysis::study::ContrastStudy;
 
-use super::page::{DrawError, Entry, Sheet, Style, Symbol, grid};
+use super::against_size::{
+    Facet, Group, Layout, Point, about_families, draw, family_legend, family_lines, percent_axis, thin,
+};
+use super::legend::Entry;
+use super::page::{Sheet, Style, grid};
 use super::palette::{FAINT, Families, category_label, side_label};
 use super::panel::Panel;
 use super::scale::{Axis, decimal};
 use super::{Drawing, NotDrawn, all_weak};
 use crate::error::Result;
 use crate::words;
-
-/// Points of different families are this far apart, in decades of size, where sizes are the same.
-const DODGE: f64 = 0.018;
 
 /// Models whose size is known, and a sentence about the others.
 fn sized(study: &ContrastStudy) -> (Vec<usize>, String) {
@@ -45,46 +46,19 @@ fn size_axis(study: &ContrastStudy, sized: &[usize]) -> Axis {
     Axis::sizes(sized.iter().map(|&i| size_of(&study.joint.models[i].info)))
 }
 
-fn family_legend(families: &Families, study: &ContrastStudy, sized: &[usize]) -> Vec<Entry> {
-    let shown = |f: &str| sized.iter().any(|&i| study.joint.models[i].info.family == f);
-    let entry = |f: &str| Entry::new(Symbol::Marker(families.marker(f), families.color(f), true), f);
-    families.names().filter(|f| shown(f)).map(entry).collect()
+/// A model's point.
+fn point(study: &ContrastStudy, model: usize, value: f64, interval: Option<(f64, f64)>) -> Option<Point<'_>> {
+    let info = &study.joint.models[model].info;
+    Point::new(&info.family, info.params_m, value, interval)
 }
 
-/// A value of a model, with an interval if there is one.
-struct Point {
-    model: usize,
-    value: f64,
-    interval: Option<(f64, f64)>,
+fn legend(families: &Families, study: &ContrastStudy, shown: &[usize]) -> Vec<Entry> {
+    let info = |i: &usize| &study.joint.models[*i].info;
+    family_legend(families, shown.iter().map(|i| (info(i).family.as_str(), info(i).model.as_str())))
 }
 
-/// The points of each family joined by a line, with their intervals.
-fn family_lines(
-    panel: &Panel,
-    study: &ContrastStudy,
-    families: &Families,
-    points: &[Point],
-) -> std::result::Result<(), DrawError> {
-    for (slot, family) in families.names().enumerate() {
-        let (color, marker) = (families.color(family), families.marker(family));
-        let shift = 10f64.powf(DODGE * (slot as f64 - (families.len() - 1) as f64 / 2.0));
-        let own: Vec<(f64, &Point)> = points
-            .iter()
-            .filter(|p| study.joint.models[p.model].info.family == family)
-            .map(|p| (size_of(&study.joint.models[p.model].info) * shift, p))
-            .collect();
-        let line: Vec<(f64, f64)> = own.iter().map(|(x, p)| (*x, p.value)).collect();
-        if line.len() > 1 {
-            panel.line(&line, color, 0.6)?;
-        }
-        for (x, point) in &own {
-            if let Some((low, high)) = point.interval {
-                panel.interval(*x, low, high, color, 0.8)?;
-            }
-            panel.marker(marker, (*x, point.value), 2.2, color, 1.0)?;
-        }
-    }
-    Ok(())
+fn names<'a>(study: &'a ContrastStudy, models: &[usize]) -> Vec<&'a str> {
+    models.iter().map(|&i| study.joint.models[i].info.model.as_str()).collect()
 }
 
 /// `cross_family_correlation_vs_scale`: the correlation between the tasks over each model's heads.
@@ -101,12 +75,12 @@ pub(super) fn correlation_vs_scale(
     type Of = fn(&ModelCorrelations) -> TaskCorrelation;
     let main: [(&str, Of); 2] = [("Pearson's r", |c| c.pearson), ("Spearman's ρ", |c| c.spearman)];
     let points = |of: Of| -> Vec<Point> {
-        let point = |&model: &usize| {
+        let of_model = |&model: &usize| {
             let correlation = of(&study.correlations[model]);
             let interval = correlation.shown().map(|(i, _)| (i.low, i.high));
-            Some(Point { model, value: correlation.estimate?, interval })
+            point(study, model, correlation.estimate?, interval)
         };
-        sized.iter().filter_map(point).collect()
+        sized.iter().filter_map(of_model).collect()
     };
     let undefined = sized.len() - points(main[0].1).len();
     let over = words::intervals_over(sized.iter().map(|&i| &study.correlations[i].pearson));
@@ -115,36 +89,54 @@ pub(super) fn correlation_vs_scale(
     let above =
         |&&i: &&usize| study.correlations[i].pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
     let see = match sized.as_slice() {
-        [only] => format!("r = {}.", words::correlation(&study.correlations[*only].pearson)),
+        [only] => format!(
+            "Over the heads of {}, Δ {a} and Δ {b} correlate at r = {}.",
+            study.joint.models[*only].info.model,
+            words::correlation(&study.correlations[*only].pearson)
+        ),
         several => match several.iter().filter(above).count() {
-            0 => "In no model does r lie above 0 with its whole interval.".to_owned(),
-            n => format!("r lies above 0 with its whole interval in {n} of {} models.", several.len()),
+            0 => format!("In none of {} models does the whole interval of r lie above 0.", several.len()),
+            n if n == several.len() => {
+                format!("The whole interval of r lies above 0 in each of the {n} models.")
+            }
+            n => format!("The whole interval of r lies above 0 in {n} of {} models.", several.len()),
         },
     };
     let mut caption = format!(
         "Correlation of Δ {a} with Δ {b} over the heads of a model. n = {} of {}.{}",
         words::counted(heads, "head", "heads"),
-        words::counted(sized.len(), "model", "models"),
+        words::models(&names(study, &sized)),
         over.map_or(String::new(), |over| format!(" Bars: 95% intervals over {over}.")),
     );
-    if families.len() > 1 {
-        caption += " Families are shifted sideways a little where their sizes are the same.";
+    let facets = main.map(|(title, of)| Facet { title: title.to_owned(), points: points(of) });
+    let groups = [Group {
+        axis: Axis::linear_between("correlation", -1.05, 1.05, 5),
+        guides: &[0.0],
+        facets: facets.into(),
+    }];
+    let layout = Layout::of(&groups);
+    if families.len() > 1 && !layout.is_of_one_size() {
+        caption += " Families are shifted sideways a little, so that none hides another.";
     }
     if undefined > 0 {
         caption += &format!(" Not defined for {}.", words::counted(undefined, "model", "models"));
     }
     caption += &not_shown;
-    let legend = family_legend(families, study, &sized);
-    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, see, caption };
+    let legend = legend(families, study, &sized);
+    let body_mm = if layout.is_of_one_size() { layout.body_mm() } else { 92.0 };
+    let sheet = Sheet { name, title: "", body_mm, legend, see, caption };
     let figure = sheet.draw(style, |body| {
+        if layout.is_of_one_size() {
+            return draw(body, &groups, families);
+        }
         for (row, (area, (title, of))) in grid(body, 2, 1).iter().zip(main).enumerate() {
             let mut x = size_axis(study, &sized);
             if row == 0 {
                 x.title.clear();
             }
-            let panel = Panel::new(area, "", x, Axis::linear_between(title, -1.05, 1.05, 5))?;
+            let panel = Panel::new(area, "", x.clone(), Axis::linear_between(title, -1.05, 1.05, 5))?;
             panel.across(0.0, FAINT)?;
-            family_lines(&panel, study, families, &points(of))?;
+            family_lines(&panel, &x, families, &points(of))?;
         }
         Ok(())
     })?;
@@ -178,9 +170,9 @@ pub(super) fn strong_heads(study: &ContrastStudy, families: &Families, style: &S
             "No head reaches τ on either task: all are weak.".to_owned()
         }
         Some((low, high)) => {
-            format!("{} of a model's heads reach τ on a task.", words::from_to(low, high, 1, "%"))
+            format!("{} of {} reach τ on a task.", words::from_to(low, high, 1, "%"), of_whom(study))
         }
-        None => "No head has a category.".to_owned(),
+        None => "No head was measured on both tasks.".to_owned(),
     };
     measures(study, families, "strong_head_scaling", &panels, (see, about), style)
 }
@@ -206,7 +198,7 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families, style: 
         }),
     );
     let mut about = format!(
-        "As strong_head_scaling, with relative thresholds: |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
+        "Shares of a model's heads as in strong_head_scaling, but with |Δ| ≥ {}% of the model's own mean logit difference on the task. These shares have \
          no interval.",
         decimal(100.0 * RELATIVE_TAU, 0),
     );
@@ -216,11 +208,12 @@ pub(super) fn relative_heads(study: &ContrastStudy, families: &Families, style: 
             &format!(" Left out, for not doing both tasks as far as is known: {}.", words::list(&without));
     }
     let see = ends(study, &["frac_relative_strong".into()]).map_or(
-        "No model has such heads.".to_owned(),
+        "No model that does both tasks has such heads.".to_owned(),
         |(low, high)| {
             format!(
-                "{} of a model's heads move a task by {}% of what the model does.",
+                "{} of {} move a task by {}% or more of the model's own logit difference.",
                 words::from_to(low, high, 1, "%"),
+                of_whom(study),
                 decimal(100.0 * RELATIVE_TAU, 0)
             )
         },
@@ -247,9 +240,15 @@ pub(super) fn concentration(study: &ContrastStudy, families: &Families, style: &
                  number of heads, all equal, that would be as concentrated, as a share of all heads. No intervals.";
     let columns = contrast.keys().map(|key| format!("top_5pct_share_{key}"));
     let see = ends(study, &columns).map_or("No effect was measured.".to_owned(), |(low, high)| {
-        format!("The strongest 5% of a model's heads hold {} of Σ|Δ|.", words::from_to(low, high, 0, "%"))
+        format!("The strongest 5% of {} hold {} of Σ|Δ|.", of_whom(study), words::from_to(low, high, 0, "%"))
     });
     measures(study, families, "concentration_scaling", &panels, (see, about.to_owned()), style)
+}
+
+/// Whose heads a study is about.
+fn of_whom(study: &ContrastStudy) -> String {
+    let all: Vec<usize> = (0..study.joint.models.len()).collect();
+    words::heads_of(&names(study, &all))
 }
 
 /// The smallest and largest of what these columns of the measures hold, in percent.
@@ -277,44 +276,48 @@ fn measures(
     if sized.is_empty() {
         return Ok(Err(no_sizes(name)));
     }
-    let names = measure_names(study.contrast());
+    let columns = measure_names(study.contrast());
+    let value = |measure: &Measure, model: usize| {
+        let column = columns.iter().position(|n| *n == measure.column)?;
+        study.measures[model].values[column].map(|v| v * 100.0)
+    };
+    // Models that no panel shows are neither counted nor in the legend.
+    let sized: Vec<usize> =
+        sized.into_iter().filter(|&i| panels.iter().any(|measure| value(measure, i).is_some())).collect();
     let points = |measure: &Measure| -> Vec<Point> {
-        let Some(column) = names.iter().position(|n| *n == measure.column) else { return Vec::new() };
-        let value = |&model: &usize| study.measures[model].values[column].map(|v| v * 100.0);
-        sized.iter().filter_map(|i| Some(Point { model: *i, value: value(i)?, interval: None })).collect()
+        sized.iter().filter_map(|&i| point(study, i, value(measure, i)?, None)).collect()
+    };
+    let group = |of: &'_ [Measure]| {
+        let facet = |measure: &Measure| Facet { title: measure.title.clone(), points: points(measure) };
+        let facets: Vec<Facet> = of.iter().map(facet).collect();
+        Group { axis: percent_axis(of[0].unit, facets.iter().flat_map(|f| &f.points)), guides: &[], facets }
     };
     let n: usize = sized.iter().map(|&i| study.correlations[i].n_heads).sum();
-    let (heads, models) =
-        (words::counted(n, "head", "heads"), words::counted(sized.len(), "model", "models"));
-    let caption = format!("{about} n = {heads} of {models}.{not_shown}");
-    let legend = family_legend(families, study, &sized);
-    let sheet = Sheet { name, title: "", body_mm: 84.0, legend, see, caption };
+    let heads = words::counted(n, "head", "heads");
+    let groups: Vec<Group> = panels.chunk_by(|a, b| a.unit == b.unit).map(group).collect();
+    let layout = Layout::of(&groups);
+    let shift = about_families(families, &groups);
+    let caption =
+        format!("{about} n = {heads} of {}.{shift}{not_shown}", words::models(&names(study, &sized)));
+    let legend = legend(families, study, &sized);
+    let body_mm = if layout.is_of_one_size() { layout.body_mm() } else { 84.0 };
+    let sheet = Sheet { name, title: "", body_mm, legend, see, caption };
     let figure = sheet.draw(style, |body| {
+        if layout.is_of_one_size() {
+            return draw(body, &groups, families);
+        }
         for (index, (area, measure)) in grid(body, 2, 2).iter().zip(panels).enumerate() {
-            let row = &panels[index / 2 * 2..index / 2 * 2 + 2];
-            let highest = row.iter().flat_map(points).map(|p| p.value).fold(0.0, f64::max);
+            let row: Vec<Point> = panels[index / 2 * 2..index / 2 * 2 + 2].iter().flat_map(points).collect();
             let mut x = size_axis(study, &sized);
             thin(&mut x);
-            let title = if index % 2 == 0 { measure.unit } else { "" };
-            // A little below 0, so that markers at 0 are seen whole.
-            let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
-            let y = Axis::linear_between(title, -0.05 * top, top, 4);
+            let y = percent_axis(if index % 2 == 0 { measure.unit } else { "" }, row.iter());
             if index < 2 {
                 x.title.clear();
             }
-            let panel = Panel::new(area, &measure.title, x, y)?;
-            family_lines(&panel, study, families, &points(measure))?;
+            let panel = Panel::new(area, &measure.title, x.clone(), y)?;
+            family_lines(&panel, &x, families, &points(measure))?;
         }
         Ok(())
     })?;
     Ok(Ok(figure))
-}
-
-/// Leaves at most three labels on an axis of half a column.
-pub(super) fn thin(axis: &mut Axis) {
-    let n = axis.ticks.len();
-    if n > 3 {
-        let step = n.div_ceil(3);
-        axis.ticks = axis.ticks.iter().step_by(step).cloned().collect();
-    }
 }

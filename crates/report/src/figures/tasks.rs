@@ -4,18 +4,20 @@ use cs_analysis::effects::TaskHeads;
 use cs_analysis::study::Study;
 use cs_analysis::task_measures::TaskMeasures;
 
-use super::layers::{cells, color_bar, see_strongest, strongest, y_title};
-use super::page::{Entry, Sheet, Style, Symbol, grid, mm};
-use super::palette::{Families, GROUND, INK, task_color, task_label};
-use super::panel::Panel;
-use super::scale::Axis;
-use super::scaling::{no_sizes, thin};
+use super::against_size::{Facet, Group, Layout, Point, about_families, draw, family_legend, percent_axis};
+use super::layers::{
+    about_colors, cells, color_bar, measured_on, not_measured, see_strongest, strongest, y_title,
+};
+use super::page::{Sheet, Style, grid, mm};
+use super::palette::{Families, task_label};
+use super::scale::decimal;
+use super::scaling::no_sizes;
 use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
 use crate::words;
 
-/// Points of different tasks are this far apart, in decades of size.
-const DODGE: f64 = 0.018;
+/// Height that the maps of all tasks may have together.
+const MOST_MM: f64 = 190.0;
 
 /// `effects_<model>`: Δ of every head on every task, by layer and head.
 pub(super) fn heatmap(study: &Study, index: usize, style: &Style) -> Result<Drawing> {
@@ -28,16 +30,11 @@ pub(super) fn heatmap(study: &Study, index: usize, style: &Style) -> Result<Draw
         return Ok(Err(NotDrawn::new(&name, "no head was measured")));
     }
     let missing = n_layers as usize * n_heads as usize * model.tasks.len() > n_measured;
-    let legend = if missing { vec![Entry::new(Symbol::Swatch(GROUND), "not measured")] } else { Vec::new() };
-    let measured: Vec<String> = model
-        .tasks
-        .iter()
-        .map(|t| format!("{} ({})", words::count(t.deltas().len()), task_label(&t.task)))
-        .collect();
-    let caption = format!(
-        "n = {} heads. Blue: the head helps the task; red: it hinders. The colour follows √|Δ|, to the largest |Δ| of the model.",
-        words::list(&measured)
-    );
+    let legend = not_measured(missing);
+    let measured: Vec<(String, usize)> =
+        model.tasks.iter().map(|t| (task_label(&t.task), t.deltas().len())).collect();
+    let tau = study.options.tau;
+    let caption = format!("{} {}", measured_on(&measured), about_colors(tau));
     let of_task = |task: &TaskHeads| {
         let heads = task.heads.iter().filter_map(|h| Some((h.layer, h.head, h.effect.delta?)));
         strongest(&task_label(&task.task), heads)
@@ -45,7 +42,7 @@ pub(super) fn heatmap(study: &Study, index: usize, style: &Style) -> Result<Draw
     let see = see_strongest(model.tasks.iter().filter_map(of_task));
     let columns = model.tasks.len().min(2);
     let rows = model.tasks.len().div_ceil(columns);
-    let row_mm = (f64::from(n_layers) * 2.2).clamp(30.0, 96.0) + 10.0;
+    let row_mm = (f64::from(n_layers) * 2.2).clamp(30.0, 96.0).min(MOST_MM / rows as f64).max(25.0) + 10.0;
     let bar_mm = 11.0;
     let body_mm = row_mm * rows as f64 + bar_mm;
     let sheet = Sheet { name: &name, title: &model.info.model, body_mm, legend, see, caption };
@@ -57,84 +54,73 @@ pub(super) fn heatmap(study: &Study, index: usize, style: &Style) -> Result<Draw
             let has_x = place + columns >= model.tasks.len();
             let x_title = if has_x { "head".to_owned() } else { String::new() };
             let titles = [task_label(&task.task), x_title, y_title(place % columns == 0)];
-            cells(area, titles, heads, (n_layers as usize, n_heads as usize), limit)?;
+            cells(area, titles, heads, (n_layers as usize, n_heads as usize), (limit, tau))?;
         }
         color_bar(&lower, limit)
     })?;
     Ok(Ok(figure))
 }
 
-/// A panel: its title, and what it shows of a model and task, in percent.
-type Measure = (&'static str, fn(&TaskMeasures) -> Option<f64>);
+/// What a measure of a model and task is, in percent.
+type Measure = fn(&TaskMeasures) -> Option<f64>;
 
 /// `task_scaling`: how many heads work on each task, and how few hold its effect, against size.
 pub(super) fn against_size(study: &Study, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "task_scaling";
-    let sized: Vec<&TaskMeasures> =
-        study.task_measures.iter().filter(|m| m.info.params_m.is_some_and(|p| p > 0.0)).collect();
+    let is_sized = |m: &&TaskMeasures| m.info.params_m.is_some_and(|p| p > 0.0);
+    let sized: Vec<&TaskMeasures> = study.task_measures.iter().filter(is_sized).collect();
     if sized.is_empty() {
         return Ok(Err(no_sizes(name)));
     }
-    let panels: [Measure; 2] = [
-        ("heads with |Δ| ≥ τ (%)", |m| {
-            (m.n_heads > 0).then(|| 100.0 * m.n_strong as f64 / m.n_heads as f64)
-        }),
-        ("Σ|Δ| in the top 5% (%)", |m| m.concentration[1].map(|share| 100.0 * share)),
-    ];
-    let tasks = &study.effects.tasks;
-    let mut legend: Vec<Entry> = tasks
-        .iter()
-        .enumerate()
-        .map(|(place, task)| Entry::new(Symbol::Swatch(task_color(place)), task_label(task)))
-        .collect();
-    let shown = |family: &&str| sized.iter().any(|m| m.info.family == **family);
-    legend.extend(
-        families.names().filter(shown).map(|f| Entry::new(Symbol::Marker(families.marker(f), INK, true), f)),
-    );
-    let mut models: Vec<&str> =
-        study.models().filter(|m| m.params_m.is_some()).map(|m| m.model.as_str()).collect();
-    models.dedup();
+    let strong: Measure = |m| (m.n_heads > 0).then(|| 100.0 * m.n_strong as f64 / m.n_heads as f64);
+    let top: Measure = |m| m.concentration[1].map(|share| 100.0 * share);
+    let group = |title: &str, of: Measure| {
+        let facet = |task: &String| {
+            let own = sized.iter().copied().filter(|m| m.task == *task);
+            let points = own.filter_map(|m| Point::new(&m.info.family, m.info.params_m, of(m)?, None));
+            Facet { title: task_label(task), points: points.collect() }
+        };
+        let facets: Vec<Facet> = study.effects.tasks.iter().map(facet).collect();
+        Group { axis: percent_axis(title, facets.iter().flat_map(|f| &f.points)), guides: &[], facets }
+    };
+    let groups = [group("strong heads (%)", strong), group("top 5% (% of Σ|Δ|)", top)];
+    let layout = Layout::of(&groups);
+    let models = words::each_once(sized.iter().map(|m| m.info.model.as_str()));
+    let [first, second] = layout.places();
     let caption = format!(
-        "Top: share of a model's heads with |Δ| ≥ τ = {} logits on a task. Bottom: share of Σ|Δ| that the strongest 5% of its heads hold, \
+        "{first}: share of a model's heads with |Δ| ≥ τ = {} logits. {second}: share of Σ|Δ| that the strongest 5% of its heads hold, \
          interpolated between whole heads. n = {}, {}. No intervals.{} Where a model does not do a task \
          (task_measures.csv), the effects of its heads say little about how it is done.",
         study.options.tau,
         words::counted(models.len(), "model", "models"),
-        words::counted(tasks.len(), "task", "tasks"),
-        if tasks.len() > 1 { " Points of different tasks are shifted sideways a little." } else { "" },
+        words::counted(study.effects.tasks.len(), "task", "tasks"),
+        about_families(families, &groups),
     );
-    let shares = sized.iter().filter_map(|m| panels[0].1(m));
-    let (low, high) = shares.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
-    let see = format!("{} of a model's heads reach τ on a task.", words::from_to(low, high, 1, "%"));
-    let sheet = Sheet { name, title: "", body_mm: 92.0, legend, see, caption };
-    let figure = sheet.draw(style, |body| {
-        for (row, (area, (title, of))) in grid(body, 2, 1).iter().zip(panels).enumerate() {
-            let mut x = Axis::sizes(sized.iter().filter_map(|m| m.info.params_m));
-            if row == 0 {
-                x.title.clear();
-            }
-            if x.ticks.len() > 6 {
-                thin(&mut x);
-            }
-            let highest = sized.iter().filter_map(|m| of(m)).fold(0.0, f64::max);
-            let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
-            let panel = Panel::new(area, "", x, Axis::linear_between(title, -0.05 * top, top, 4))?;
-            for (place, task) in tasks.iter().enumerate() {
-                let shift = 10f64.powf(DODGE * (place as f64 - (tasks.len() - 1) as f64 / 2.0));
-                for family in families.names() {
-                    let own = sized.iter().filter(|m| m.task == *task && m.info.family == family);
-                    let points: Vec<(f64, f64)> =
-                        own.filter_map(|m| Some((m.info.params_m? * shift, of(m)?))).collect();
-                    if points.len() > 1 {
-                        panel.line(&points, task_color(place), 0.6)?;
-                    }
-                    for point in points {
-                        panel.marker(families.marker(family), point, 2.0, task_color(place), 1.0)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(Ok(figure))
+    let see = see_most(&sized, &models, strong);
+    let legend =
+        family_legend(families, sized.iter().map(|m| (m.info.family.as_str(), m.info.model.as_str())));
+    let sheet = Sheet { name, title: "", body_mm: layout.body_mm(), legend, see, caption };
+    Ok(Ok(sheet.draw(style, |body| draw(body, &groups, families))?))
+}
+
+/// On which tasks a single model has the most and the fewest strong heads; of several models how many they have.
+fn see_most(sized: &[&TaskMeasures], models: &[&str], strong: Measure) -> String {
+    let shares = || sized.iter().filter_map(|m| Some((task_label(&m.task), strong(m)?)));
+    let most = shares().max_by(|a, b| a.1.total_cmp(&b.1));
+    let fewest = shares().min_by(|a, b| a.1.total_cmp(&b.1));
+    let (Some(most), Some(fewest)) = (most, fewest) else { return "No effect was measured.".to_owned() };
+    match models {
+        [only] if most.0 != fewest.0 => format!(
+            "Heads of {only} with |Δ| ≥ τ: most on {} ({}%), fewest on {} ({}%).",
+            most.0,
+            decimal(most.1, 1),
+            fewest.0,
+            decimal(fewest.1, 1)
+        ),
+        _ => format!(
+            "{} of {} reach |Δ| = τ on a task.",
+            words::from_to(fewest.1, most.1, 1, "%"),
+            words::heads_of(models)
+        ),
+    }
 }

@@ -4,8 +4,9 @@ use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
 use cs_analysis::transfer::{PairTransfer, TRANSFER_TESTS};
 
-use super::page::{Entry, Sheet, Style, Symbol};
-use super::palette::{FAINT, Marker, side_color, side_label};
+use super::legend::{Entry, Symbol};
+use super::page::{Sheet, Style};
+use super::palette::{FAINT, side_color, side_label, side_marker};
 use super::rows::rows;
 use super::scale::Axis;
 use super::{Drawing, NotDrawn};
@@ -40,21 +41,21 @@ pub(super) fn transfer(study: &ContrastStudy, style: &Style) -> Result<Drawing> 
         .into_iter()
         .map(|task| {
             Entry::new(
-                Symbol::Marker(marker(task), side_color(task), true),
+                Symbol::Marker(side_marker(task), side_color(task), true),
                 format!("{}, q ≤ {SIGNIFICANT}", side_label(contrast, task)),
             )
         })
         .collect();
     legend.extend(Side::BOTH.into_iter().map(|task| {
         Entry::new(
-            Symbol::Marker(marker(task), side_color(task), false),
+            Symbol::Marker(side_marker(task), side_color(task), false),
             format!("{}, q > {SIGNIFICANT}", side_label(contrast, task)),
         )
     }));
     legend.push(Entry::new(Symbol::Dashed(FAINT), "chance"));
     let mut caption = format!(
-        "Mean rank, in the target, of the heads with the layer and number of the base model's {} strongest heads (fewer where it has fewer), by |Δ|, as a share of \
-         the target's heads; 1: its weakest. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
+        "Mean rank, in the target (right of the arrow), of the heads with the layer and number of the base model's {} strongest heads (fewer where it has fewer), by |Δ|, as a share of \
+         the target's heads. n = {} with counterparts, of {} and 2 tasks. No intervals; q over all tests \
          ({}.csv).",
         cs_analysis::transfer::BASE_HEADS,
         words::counted(placed, "test", "tests"),
@@ -66,16 +67,19 @@ pub(super) fn transfer(study: &ContrastStudy, style: &Style) -> Result<Drawing> 
     }
     let beaten = q_values.iter().flatten().filter(|q| **q <= SIGNIFICANT).count();
     let see = match beaten {
-        0 => "In no test do heads of the same place rank higher in the target than by chance.".to_owned(),
+        0 => format!(
+            "No test of {} finds heads of the same layer and number stronger in the target than by chance.",
+            words::count(placed)
+        ),
         n => format!(
-            "Left of chance: heads of the same place are strong in the target too, in {n} of {}.",
+            "Heads of the same layer and number are stronger in the target than by chance in {n} of {}.",
             words::counted(placed, "test", "tests")
         ),
     };
     let body_mm = 12.0 + 4.0 * pairs.len() as f64;
     let sheet = Sheet { name, title: "", body_mm, legend, see, caption };
     let figure = sheet.draw(style, |body| {
-        let x = Axis::linear_between("mean fractional rank", 0.0, 1.0, 4);
+        let x = Axis::linear_between("mean rank (0: strongest, 1: weakest)", 0.0, 1.0, 4);
         rows(body, &labels, x, |panel| {
             for (index, transfer) in study.transfers.iter().enumerate() {
                 let row = index % n_all;
@@ -91,20 +95,13 @@ pub(super) fn transfer(study: &ContrastStudy, style: &Style) -> Result<Drawing> 
                 let (at, color) = ((rank, middle + 0.16 * side), side_color(transfer.side));
                 let beats_chance = q_values.get(index).copied().flatten().is_some_and(|q| q <= SIGNIFICANT);
                 if beats_chance {
-                    panel.marker(marker(transfer.side), at, 2.0, color, 1.0)?;
+                    panel.marker(side_marker(transfer.side), at, 2.0, color, 1.0)?;
                 } else {
-                    panel.hollow(marker(transfer.side), at, 2.0, color)?;
+                    panel.hollow(side_marker(transfer.side), at, 2.0, color)?;
                 }
             }
             Ok(())
         })
     })?;
     Ok(Ok(figure))
-}
-
-fn marker(task: Side) -> Marker {
-    match task {
-        Side::A => Marker::Circle,
-        Side::B => Marker::Diamond,
-    }
 }

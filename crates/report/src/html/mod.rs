@@ -30,7 +30,7 @@ const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/page.css");
 const PLOTLY: &[u8] = include_bytes!("../../assets/plotly-cartesian.min.js.gz");
 /// The page's scripts, in the order in which they run; together they are one function.
-const SCRIPTS: [&str; 11] = [
+const SCRIPTS: [&str; 12] = [
     include_str!("../../assets/js/base.js"),
     include_str!("../../assets/js/plots.js"),
     include_str!("../../assets/js/answer.js"),
@@ -41,6 +41,7 @@ const SCRIPTS: [&str; 11] = [
     include_str!("../../assets/js/roles.js"),
     include_str!("../../assets/js/curves.js"),
     include_str!("../../assets/js/tables.js"),
+    include_str!("../../assets/js/address.js"),
     include_str!("../../assets/js/start.js"),
 ];
 /// Bytes that the page may have, so that it stays small enough to be sent; tables take what the rest leaves.
@@ -87,6 +88,16 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
 /// The answer as it stands in the page, before any script runs.
 fn answer(answer: &Answer) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    // A number keeps its name and its interval beside it.
+    let unbroken = |text: &str| {
+        let text = text.replace(" = ", "\u{a0}=\u{a0}").replace("Δ ", "Δ\u{a0}").replace("≥ ", "≥\u{a0}");
+        let mut inside = false;
+        let keep = |sign: char| {
+            inside = (inside || sign == '[') && sign != ']';
+            if inside && sign == ' ' { '\u{a0}' } else { sign }
+        };
+        text.chars().map(keep).collect::<String>()
+    };
     let mut html = format!(
         "<h1 id=\"title\">{}</h1>\n<p id=\"subtitle\">{}</p>\n",
         escape(&answer.question),
@@ -94,10 +105,13 @@ fn answer(answer: &Answer) -> String {
     );
     html += "<div id=\"answer\">\n";
     for point in &answer.points {
+        // The page's scripts show a contrast where its sentence is clicked.
+        let contrast = point.contrast.as_ref().map_or(String::new(), ToString::to_string);
         html += &format!(
-            "<p class=\"verdict\"><strong>{}</strong> {}</p>\n",
+            "<p class=\"verdict\" data-contrast=\"{}\"><strong>{}</strong> {}</p>\n",
+            escape(&contrast).replace('"', "&quot;"),
             escape(&point.verdict),
-            escape(&point.numbers)
+            escape(&unbroken(&point.numbers))
         );
     }
     if let Some(caution) = &answer.caution {

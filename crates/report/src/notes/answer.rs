@@ -29,6 +29,8 @@ pub struct Answer {
 /// A finding in one sentence, and the numbers that carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
+    /// The contrast that it is about; none where it is about a task, or about all of them.
+    pub contrast: Option<Contrast>,
     /// The finding.
     pub verdict: String,
     /// Its numbers with their 95% intervals.
@@ -104,7 +106,7 @@ fn measured(study: &Study) -> String {
         several => words::counted(several.len(), "model", "models"),
     };
     format!(
-        "{} of {of}, each ablated alone. Δ: how far the logit difference (correct − distractor) moves then; a negative Δ means that \
+        "{} of {of}, each ablated alone. Δ: how far that moves the logit difference (correct − distractor); a negative Δ means that \
          the head helps.",
         words::counted(n_heads, "head", "heads")
     )
@@ -171,6 +173,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str, in_fu
     let example = shown.iter().find(|c| c.info.model == best).or(shown.first());
     let Some(example) = example else {
         return Point {
+            contrast: Some(contrast.clone()),
             verdict: format!("{a} and {b} were measured on no model together."),
             numbers: String::new(),
         };
@@ -212,7 +215,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, best: &str, in_fu
     if in_full {
         numbers += &with_size(study);
     }
-    Point { verdict, numbers }
+    Point { contrast: Some(contrast.clone()), verdict, numbers }
 }
 
 /// What the correlations of these models say together.
@@ -261,12 +264,12 @@ fn shared_heads(model: &ClassifiedModel, tau: f64) -> String {
         ),
         n => {
             let on_both = match of(Category::Shared) {
-                0 => "none is".to_owned(),
-                1 => "1 is".to_owned(),
-                shared => format!("{} are", words::count(shared)),
+                0 => "none has".to_owned(),
+                1 => "1 has".to_owned(),
+                shared => format!("{} have", words::count(shared)),
             };
             format!(
-                "Of the {} heads with |Δ| ≥ {tau} logits on either task, {on_both} so on both.",
+                "Of the {} heads with |Δ| ≥ {tau} logits on a task, {on_both} it on both.",
                 words::count(n)
             )
         }
@@ -288,7 +291,7 @@ fn with_size(study: &ContrastStudy) -> String {
         "does not change clearly"
     };
     format!(
-        " With size it {change}: {} {} for each tenfold size (n = {}).",
+        " With size r {change}: {} {} for each tenfold size (n = {}).",
         words::signed_to(line.slope, 2),
         words::interval(interval, 2),
         law.n
@@ -301,7 +304,11 @@ fn of_task(study: &Study, best: usize, place: usize) -> Point {
     let label = task_label(task);
     let tau = study.options.tau;
     let Some((model, of_task)) = study.effects.models.get(best).and_then(|m| Some((m, m.on(task)?))) else {
-        return Point { verdict: format!("{label} was not measured."), numbers: String::new() };
+        return Point {
+            contrast: None,
+            verdict: format!("{label} was not measured."),
+            numbers: String::new(),
+        };
     };
     let mut heads: Vec<_> = of_task.heads.iter().filter_map(|h| Some((h, h.effect.delta?))).collect();
     heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
@@ -337,7 +344,7 @@ fn of_task(study: &Study, best: usize, place: usize) -> Point {
         let models = words::counted(shares.len(), "model", "models");
         numbers += &format!(" Over {models}, {} of the heads do.", words::from_to(low, high, 1, "%"));
     }
-    Point { verdict, numbers }
+    Point { contrast: None, verdict, numbers }
 }
 
 /// Which pairs of tasks share heads most and least, in the model that does the most of them.
@@ -347,24 +354,31 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
     let all: Vec<&Overlap> = study.overlaps.iter().filter(of_best).collect();
     let are_done = |o: &&&Overlap| o.info.tasks_not_done().is_empty();
     let mut own: Vec<&Overlap> = all.iter().filter(are_done).copied().collect();
-    let tasks = if own.len() == all.len() {
-        "pairs of tasks"
+    let of_model = study.effects.models.get(best).map_or(&[][..], |m| &m.tasks);
+    let n_done = of_model.iter().filter(|t| t.performance.does_task() != Some(false)).count();
+    // Said first where it is not every task, so that nobody reads "the tasks that it does share heads".
+    let (where_from, pairs) = if own.len() == all.len() {
+        (format!("In {name}, "), "pairs of tasks")
     } else if own.is_empty() {
         own = all;
-        "pairs of tasks that it does not both do"
+        (format!("In {name}, which does both tasks of no pair, "), "pairs of tasks")
     } else {
-        "pairs of the tasks that it does"
+        (format!("Of {} tasks, {name} does {n_done}: ", of_model.len()), "pairs of these")
     };
     own.sort_by(|a, b| b.pearson.estimate.unwrap_or(0.0).total_cmp(&a.pearson.estimate.unwrap_or(0.0)));
     let (Some(most), Some(least)) = (own.first(), own.last()) else {
-        return Point { verdict: format!("No two tasks compare in {name}."), numbers: String::new() };
+        return Point {
+            contrast: None,
+            verdict: format!("No two tasks compare in {name}."),
+            numbers: String::new(),
+        };
     };
     let is_above = |o: &&&Overlap| o.pearson.shown().is_some_and(|(interval, _)| interval.low > 0.0);
     let n = own.len();
     let verdict = match own.iter().filter(is_above).count() {
-        0 => format!("In {name}, no sign that any of {n} {tasks} share heads."),
-        above if above == n => format!("In {name}, all {n} {tasks} share heads."),
-        above => format!("In {name}, {above} of {n} {tasks} share heads."),
+        0 => format!("{where_from}no sign that any of {n} {pairs} share heads."),
+        above if above == n => format!("{where_from}all {n} {pairs} share heads."),
+        above => format!("{where_from}{above} of {n} {pairs} share heads."),
     };
     let pair = |contrast: &Contrast| contrast.tasks().map(task_label).join(" and ");
     let numbers = format!(
@@ -374,5 +388,5 @@ fn of_overlaps(study: &Study, best: usize) -> Point {
         pair(&least.contrast),
         words::correlation(&least.pearson)
     );
-    Point { verdict, numbers }
+    Point { contrast: None, verdict, numbers }
 }

@@ -1,4 +1,4 @@
-//! `hero_heads.md`: a card for each hero head of each contrast; for one task alone, its strongest heads.
+//! `hero_heads.md`: a card for each hero head of each contrast; for a single task, its strongest heads.
 
 use cs_analysis::attention::{ATTENTION_TABLE, HeadAttention};
 use cs_analysis::categories::{Category, HeroHead, RELATIVE_TAU};
@@ -32,8 +32,9 @@ pub(super) fn hero_heads(study: &Study, extras: &Extras) -> String {
 /// The strongest heads of each model on each task.
 fn of_tasks(study: &Study) -> String {
     let mut text = format!(
-        "The {} heads of each model with the largest |Δ| on each task [`head_effects.csv`]. They were picked for being strong, so their Δ \
-         tends to be too large; held-out values, where there are any, are free of that. q is the p-value of Δ = 0, adjusted over the heads \
+        "The {} heads of each model with the largest |Δ| on each task [`head_effects.csv`]. They were selected for being strong, \
+         so their Δ tends to be overestimated; held-out values, if available, are not. q is the p-value of Δ = 0, adjusted over \
+         the heads \
          of a model and task (Benjamini–Hochberg). Intervals in brackets are over prompts.\n",
         study.options.top_k
     );
@@ -55,15 +56,15 @@ fn of_tasks(study: &Study) -> String {
     text
 }
 
-/// The cards of a contrast; `level` begins the headings of models.
+/// The cards of a contrast; `level` is the prefix of the models' headings.
 fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> String {
     let contrast = study.contrast();
     let mut text = format!(
         "Hero heads: the strongest heads of each model and category, {} at most, by {}, at τ = {} logits \
-         [`{}.csv`]. They were picked for being strong, so their Δ tends to be too large; held-out values, where there are \
-         any, are free of that. The strongest weak heads are named too: they show what lies just below τ. q is \
-         the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg). Intervals in brackets are over prompts: what \
-         other prompts of the same templates would give; those over templates say what other templates would.\n",
+         [`{}.csv`]. They were selected for being strong, so their Δ tends to be overestimated; held-out values, if available, are \
+         not. The strongest weak heads are listed too, to show what is just below τ. q is \
+         the p-value of Δ = 0, adjusted over the heads of a model and task (Benjamini–Hochberg). Intervals in brackets are over \
+         prompts, and cover other prompts of the same templates; intervals over templates cover other templates.\n",
         study.options.top_k,
         words::strength(contrast),
         study.options.tau,
@@ -71,8 +72,10 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> S
     );
     if let Some(file) = extras.all.attention.first() {
         text += &format!(
-            "\nAttention is the mean share of a head's attention at the last token, from which the answer is read, that goes to each kind \
-             of token, ± its standard deviation over prompts, with nothing ablated; over {} [`{ATTENTION_TABLE}.csv`]. At most {SHOWN_ROLES} \
+            "\nAttention is the mean share of a head's attention at the last token, from which the answer is read, that goes to \
+             each kind \
+             of token, ± its standard deviation over prompts, without ablation; over {} [`{ATTENTION_TABLE}.csv`]. At most \
+             {SHOWN_ROLES} \
              kinds are listed, and none below {SHOWN_FROM}.\n",
             words::prompts_of(file.origin.split)
         );
@@ -87,7 +90,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> S
             text += "\nNo head was measured on both tasks.\n";
         }
         if !extras.all.attention.is_empty() && extras.all.attention_file(&model.info.model).is_none() {
-            text += "\nWhere its heads attend was not measured in this run (`circuit-scaling attend`).\n";
+            text += "\nThe attention of its heads was not measured in this run (`circuit-scaling attend`).\n";
         }
         for hero in own.iter().filter(|h| h.head.category != Category::Weak) {
             text += &card(hero, extras, level);
@@ -118,7 +121,7 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
     let contrast = extras.contrast;
     let head = &hero.head;
     let mut text = format!(
-        "\n{level}# {} {}: {}, place {} of its category\n\n",
+        "\n{level}# {} {}: {}, rank {} in its category\n\n",
         hero.model,
         words::head(head.layer, head.head),
         category_label(contrast, head.category),
@@ -145,7 +148,7 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
             )
         }
         (None, Some(c)) => format!("- Category on held-out prompts: {}\n", category_label(contrast, c)),
-        (None, None) => "- Category: its stability is not known\n".to_owned(),
+        (None, None) => "- Category: stability unknown\n".to_owned(),
     };
     if let Some(relative) = head.relative_category {
         text += &format!(
@@ -182,12 +185,12 @@ fn card(hero: &HeroHead, extras: &ContrastExtras, level: &str) -> String {
     text
 }
 
-/// Roles listed for a head at most.
+/// Maximum number of roles listed for a head.
 const SHOWN_ROLES: usize = 4;
-/// Mean attention below which a role is not listed.
+/// Minimum mean attention for a role to be listed.
 const SHOWN_FROM: f32 = 0.05;
 
-/// What a head attends to, heaviest first, with standard deviations over prompts.
+/// What a head attends to, in descending order, with standard deviations over prompts.
 fn attended(attention: &HeadAttention) -> String {
     let number = |x: f32| decimal(f64::from(x), 2);
     let shown = attention.by_weight().into_iter().take(SHOWN_ROLES).filter(|(_, mean)| *mean >= SHOWN_FROM);
@@ -198,12 +201,16 @@ fn attended(attention: &HeadAttention) -> String {
         .collect();
     let text =
         attention.texts.first().filter(|text| text.mean >= SHOWN_FROM).map_or_else(String::new, |text| {
-            format!("; of words other than names, “{}” gets most ({})", text.text.trim(), number(text.mean))
+            format!(
+                "; among words other than names, “{}” gets the most ({})",
+                text.text.trim(),
+                number(text.mean)
+            )
         });
     roles.join(", ") + &text
 }
 
-/// The interval, q-value and held-out value of an effect, as far as they are known.
+/// The interval, q-value and held-out value of an effect, as far as known.
 fn evidence(effect: Option<&Effect>) -> String {
     let Some(detail) = effect.and_then(|e| e.detail.as_deref()) else { return " (no interval)".into() };
     let not_estimable = || match detail.p_value {

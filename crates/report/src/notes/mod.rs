@@ -1,7 +1,7 @@
-//! Notes on a study, written from its numbers.
+//! Notes on a study, generated from its numbers.
 //!
-//! Every sentence is true whatever the numbers are: it counts, compares with an interval, or says that something was not
-//! measured. Every claim names the table that it comes from.
+//! Every sentence is true for any numbers: it counts, compares with an interval, or says that something was not
+//! measured. Every claim cites its table.
 
 mod answer;
 mod findings;
@@ -35,7 +35,7 @@ pub struct Note {
 /// All notes of a study.
 ///
 /// # Errors
-/// When a figure that a note would name cannot be drawn.
+/// If a figure named in a note cannot be drawn.
 pub fn notes(study: &Study, extras: &Extras) -> Result<Vec<Note>> {
     let mut notes = vec![
         Note { name: "results_outline", text: outline::outline(study, extras)? },
@@ -50,7 +50,7 @@ pub fn notes(study: &Study, extras: &Extras) -> Result<Vec<Note>> {
 /// Writes all notes into `folder`.
 ///
 /// # Errors
-/// When one cannot be made or written.
+/// If one cannot be generated or written.
 pub fn write_all(study: &Study, extras: &Extras, folder: &Path) -> Result<Vec<PathBuf>> {
     notes(study, extras)?
         .into_iter()
@@ -62,7 +62,7 @@ pub fn write_all(study: &Study, extras: &Extras, folder: &Path) -> Result<Vec<Pa
         .collect()
 }
 
-/// `high_level_findings.md`: of one contrast, or of all tasks and then of each contrast.
+/// `high_level_findings.md`: for one contrast, or for all tasks and then for each contrast.
 fn high_level(study: &Study, extras: &Extras) -> String {
     let mut text = heading("High-level findings", study);
     let answer = answer(study, extras);
@@ -70,7 +70,7 @@ fn high_level(study: &Study, extras: &Extras) -> String {
     for point in &answer.points {
         text += &format!("**{}** {}\n\n", point.verdict, point.numbers);
     }
-    text += "## Point by point\n\n";
+    text += "## Details\n\n";
     if shows_tasks(study) {
         text += &bullets(&task_findings(study, extras));
     }
@@ -87,7 +87,7 @@ fn high_level(study: &Study, extras: &Extras) -> String {
     text
 }
 
-/// What a study cannot say, each thing once.
+/// The limits of a study, without duplicates.
 #[must_use]
 pub fn all_limits(study: &Study, extras: &Extras) -> Vec<String> {
     let of_tasks = if shows_tasks(study) { task_limits(study, extras) } else { Vec::new() };
@@ -105,18 +105,19 @@ fn bullets(findings: &[Finding]) -> String {
     findings.iter().map(|f| format!("- **{}.** {} {}\n", f.title, f.text, f.cited())).collect()
 }
 
-/// What a contrast is called in headings.
+/// The name of a contrast in headings.
 fn contrast_title(contrast: &Contrast) -> String {
     Side::BOTH.map(|side| side_label(contrast, side)).join(" and ")
 }
 
-/// Title of a note, and what it was written from.
+/// The title of a note, and its sources.
 fn heading(title: &str, study: &Study) -> String {
     let models: Vec<&str> = study.models().map(|m| m.model.as_str()).collect();
     format!(
-        "# {title}\n\nWritten by circuit-scaling {} from the tables of this run (`paper/tables`, named in brackets), for {}. Δ is the \
+        "# {title}\n\nWritten by circuit-scaling {} from the tables of this run (`paper/tables`, named in brackets), for {}. Δ is \
+         the \
          mean logit difference with a head ablated minus without, in logits: a negative Δ means that the head helps the task. \
-         Intervals are 95% intervals, over prompts unless something else is said.\n\n",
+         Intervals are 95% intervals, over prompts unless stated otherwise.\n\n",
         env!("CARGO_PKG_VERSION"),
         models.join(", "),
     )

@@ -13,9 +13,9 @@ use crate::figures::scale::{decimal, size_label};
 use crate::figures::{names_of_all_models, shows_tasks};
 use crate::words;
 
-/// A section of a contrast: its title, which findings belong to it, and its figures; `<a>` and `<b>` are the tasks.
+/// A section of a contrast: its title, findings and figures; `<a>` and `<b>` are the tasks.
 const SECTIONS: [(&str, &[&str], &[&str]); 5] = [
-    ("Setup", &["What was measured", "Do the models do the tasks", "What the joint table is worth"], &[]),
+    ("Setup", &["What was measured", "Do the models do the tasks", "Audit of the joint table"], &[]),
     (
         "One population of heads or two?",
         &[
@@ -40,16 +40,16 @@ const SECTIONS: [(&str, &[&str], &[&str]); 5] = [
     ),
     (
         "Causal role",
-        &["Causal influence", "Hero against random heads", "Sets against sums of heads", "Dissociation"],
+        &["Causal influence", "Hero vs. random heads", "Sets vs. sums of single heads", "Dissociation"],
         &["causal_<a>", "causal_<b>", "hero_vs_random_ablation", "set_interaction", "dissociation"],
     ),
     ("From model to model", &["Transfer between models"], &["transfer"]),
 ];
 
-/// The outline of a study: of its one contrast, or of all tasks and then of each contrast.
+/// The outline of a study: for its only contrast, or for all tasks and then for each contrast.
 ///
 /// # Errors
-/// When a figure that it would name cannot be drawn.
+/// If a figure that it names cannot be drawn.
 pub(super) fn outline(study: &Study, extras: &Extras) -> Result<String> {
     let mut text = heading("Results outline", study);
     if !shows_tasks(study) {
@@ -79,7 +79,7 @@ fn limits_section(title: &str, study: &Study, extras: &Extras) -> String {
     format!("## {title}\n\n") + &limits.iter().map(|limit| format!("- {limit}\n")).collect::<String>()
 }
 
-/// The outline of a contrast; `level` begins the headings of its sections.
+/// The outline of a contrast; `level` is the prefix of its section headings.
 fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> Result<String> {
     let drawn = names_of_all_models(study, extras)?;
     let all = findings(study, extras);
@@ -112,7 +112,7 @@ fn of_contrast(study: &ContrastStudy, extras: &ContrastExtras, level: &str) -> R
     Ok(text)
 }
 
-/// Every model with how well it does each task, and how many of its heads work on it.
+/// Every model with its accuracy and number of strong heads on each task.
 fn task_table(study: &Study) -> String {
     let tasks: Vec<String> = study.effects.tasks.iter().map(|task| escaped(&task_label(task))).collect();
     let columns: String =
@@ -142,7 +142,8 @@ fn model_table(study: &ContrastStudy) -> String {
     let contrast = study.contrast();
     let categories = Category::ALL.map(|c| category_label(contrast, c));
     let mut text = format!(
-        "| model | family | size | heads | {} | relative: {} | r [95% interval] | does not do |\n|---|---|--:|--:|--:|--:|--:|--:|---|---|---|\n",
+        "| model | family | size | heads | {} | relative: {} | r [95% interval] | does not do \
+         |\n|---|---|--:|--:|--:|--:|--:|--:|---|---|---|\n",
         categories.join(" | "),
         categories.join(", "),
     );
@@ -200,7 +201,7 @@ fn per_family(study: &ContrastStudy) -> String {
     text + "\n"
 }
 
-/// Pooled lines of the measures that the findings leave out.
+/// Pooled lines for the measures that the findings omit.
 fn more_laws(study: &ContrastStudy) -> String {
     let contrast = study.contrast();
     let shares = [Category::OnlyA, Category::OnlyB].map(|c| {
@@ -208,20 +209,22 @@ fn more_laws(study: &ContrastStudy) -> String {
         (format!("frac_{}", contrast.category(c)), name)
     });
     let tops = Side::BOTH.map(|side| {
-        let name = format!("The share of Σ|Δ {}| that the top 5% of heads hold", side_label(contrast, side));
+        let name = format!("The share of Σ|Δ {}| held by the top 5% of heads", side_label(contrast, side));
         (format!("top_5pct_share_{}", contrast.key(side)), name)
     });
     let measures = [
         ("spearman", "Spearman's correlation"),
-        ("corr_disattenuated", "Pearson's correlation, without the noise of measurement,"),
+        ("corr_disattenuated", "Pearson's correlation, corrected for measurement noise,"),
         ("frac_relative_shared", "The share of shared heads at relative thresholds"),
     ];
     let measures = measures.map(|(measure, name)| (measure.to_owned(), name.to_owned())).into_iter();
     let depth =
         ("mean_relative_depth_shared".to_owned(), "The mean relative depth of shared heads".to_owned());
     let measures = measures.chain(shares).chain(tops).chain([depth]);
-    let mut text =
-        format!("Further lines, pooled over families [`{}.csv`]:\n\n", contrast.table("scaling_laws"));
+    let mut text = format!(
+        "Further scaling lines, pooled over families [`{}.csv`]:\n\n",
+        contrast.table("scaling_laws")
+    );
     for (measure, name) in measures {
         if let Some(sentence) = law_sentence(study, &measure, &name) {
             text += &format!("- {sentence}\n");

@@ -1,4 +1,4 @@
-//! `roles_and_self_repair.md`: which roles heads play, and what later layers make up for.
+//! `roles_and_self_repair.md`: the roles of heads, and self-repair by later layers.
 
 use cs_analysis::role_tables::{BEST, BEST_HEADS, ROLE_COUNTS, RoleCount, role_counts};
 use cs_analysis::roles::{ATTENDS, REPEATED_TOKENS, RoleScore, RolesFile};
@@ -10,7 +10,7 @@ use crate::extras::Extras;
 use crate::figures::palette::task_label;
 use crate::words;
 
-/// The note; none where neither was measured.
+/// The note; none if neither was measured.
 pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<String> {
     if study.repairs.is_empty() && extras.roles.is_empty() {
         return None;
@@ -19,12 +19,13 @@ pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<St
     text += "## Self-repair\n\n";
     match study.repairs.is_empty() {
         true => {
-            text += "No head of these models has an output that helps by τ and direct effects that compare with Δ.\n"
+            text += "No head of these models has an output that helps by τ and a direct effect that is comparable with Δ.\n"
         }
         false => {
             text += &format!(
-                "What later layers make up for when a head whose own output helps by τ = {} logits is ablated: the slope of Δ − direct effect on minus the direct \
-                 effect (`{SELF_REPAIR}.csv`). 100%: all of it; 0%: nothing; below: they make the loss worse.\n\n",
+                "How much later layers make up for when heads whose own output helps by τ = {} logits are ablated: the slope of Δ \
+                 − direct effect on minus the direct effect (`{SELF_REPAIR}.csv`). 100% means all of it, 0% none of it, and below \
+                 0% that they make the loss worse.\n\n",
                 study.options.tau
             );
             study.repairs.iter().for_each(|repair| text += &repaired(repair));
@@ -32,8 +33,10 @@ pub(super) fn roles_and_self_repair(study: &Study, extras: &Extras) -> Option<St
     }
     if !extras.roles.is_empty() {
         text += &format!(
-            "\n## Roles\n\nHeads that give {ATTENDS} or more of their attention to the token that the role is known for, or whose score is τ or more, where the \
-             interval of the score excludes 0. Name movers attend more to the answer than to the distractor, copy suppressors more to the distractor; S-inhibition heads also help by τ through later layers (`{BEST_HEADS}.csv`, `{ROLE_COUNTS}.csv`).\n"
+            "\n## Roles\n\nHeads that put {ATTENDS} or more of their attention on the token that defines the role, or whose score \
+             is τ or more, if the interval of the score excludes 0. Name movers attend more to the answer than to the distractor, \
+             copy suppressors more to the distractor; S-inhibition heads also help by τ through later layers (`{BEST_HEADS}.csv`, \
+             `{ROLE_COUNTS}.csv`).\n"
         );
         extras.roles.iter().for_each(|file| text += &of_model(file, study.options.tau));
     }
@@ -47,13 +50,13 @@ fn repaired(of: &ModelRepair) -> String {
     let repaired = of.repair.repaired;
     let Some(share) = repaired.value.map(percent) else {
         return format!(
-            "- {model} on {task}: the {heads} picked do not help on {}.\n",
+            "- {model} on {task}: the selected {heads} do not help on {}.\n",
             words::prompts_of(of.repair.split)
         );
     };
     let interval = repaired.ends().map(|(low, high)| format!(" [{}, {}]", percent(low), percent(high)));
     let interval = interval.unwrap_or_default();
-    let say = if of.repair.n_heads == 1 { "that says" } else { "that together say" };
+    let say = if of.repair.n_heads == 1 { "that contributes" } else { "that together contribute" };
     format!("- {model} on {task}: {share}{interval}, over {heads} {say} {:.2} logits.\n", of.repair.said)
 }
 
@@ -76,5 +79,5 @@ fn of_model(file: &RolesFile, tau: f64) -> String {
         format!("| {} | {read_on} | {} of {} | {best} |\n", count.role.label(), count.n, count.n_scored)
     };
     let rows: String = counts.iter().map(row).collect();
-    format!("\n### {}\n\n| role | read on | heads | best |\n|---|---|---|---|\n{rows}", file.origin.model)
+    format!("\n### {}\n\n| role | measured on | heads | best |\n|---|---|---|---|\n{rows}", file.origin.model)
 }

@@ -1,4 +1,4 @@
-//! `parts`: a study cut into parts, or what that would give.
+//! `parts`: divides a study into parts, or shows what that would give.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -24,12 +24,13 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::Display;
 
-/// Time for timing this machine, all models together.
+/// Calibration time, for all models together.
 const CALIBRATION: Duration = Duration::from_secs(1);
-/// Machines that a dry run tries.
+/// Numbers of machines in a dry run.
 const MACHINES: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// Cuts a study and writes the plan, or says what that would give. `is_given` tells which options stand on the command line.
+/// Divides a study and writes the plan, or shows what that would give. `is_given` says which options are given on the
+/// command line.
 pub fn parts(
     args: &PartsArgs,
     is_given: impl Fn(&str) -> bool,
@@ -64,8 +65,7 @@ pub fn parts(
     Ok(text)
 }
 
-/// Resolves and records a study's prompts, and writes the plan of its first wave; leaves the plan that is there already, if it is
-/// the same study's.
+/// Resolves and records a study's prompts, and writes the plan of its first wave; keeps an existing plan of the same study.
 ///
 /// # Errors
 /// A study that cannot be run, or the plan of another one in its folder.
@@ -127,7 +127,7 @@ fn planned(handle: &ModelHandle) -> PlannedModel {
     }
 }
 
-/// The wave of what follows from gathered scans; `None` where the study asks for nothing of it.
+/// The wave of experiments after the scans are gathered; `None` if the study has none.
 ///
 /// # Errors
 /// Scans that are missing.
@@ -183,7 +183,7 @@ fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) 
     Ok(Wave { kind, threads: rayon::current_num_threads(), scans: Default::default(), parts })
 }
 
-/// How equal parts are.
+/// How balanced the parts are.
 fn describe(kind: WaveKind, tflop: &[f64]) -> String {
     let done: Vec<f64> = tflop.iter().copied().filter(|&cost| cost > 0.0).collect();
     let (low, high) = done.iter().fold((f64::MAX, 0.0f64), |(l, h), &c| (l.min(c), h.max(c)));
@@ -214,7 +214,7 @@ fn significant(x: f64) -> String {
     }
 }
 
-/// What parts would cost, and what more machines would bring. Nothing is written, and no weights are read.
+/// What parts would cost, and the speed-up from more machines. Writes nothing and reads no weights.
 fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<String, CliError> {
     let CheckedRun { args, tasks, contrasts, .. } = checked;
     let handles = ModelHandle::fetch_all(&args.measure.models, display)?;
@@ -242,7 +242,7 @@ fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<Stri
         let again = of_wave.iter().sum::<f64>() / total - 1.0;
         let _ = writeln!(
             text,
-            "  the dearest costs {:.1}% more than the cheapest; {:.1}% on top of one machine's {} TFLOP is done again",
+            "  the most expensive part costs {:.1}% more than the cheapest; repeated work adds {:.1}% to one machine's {} TFLOP",
             100.0 * (high / low - 1.0),
             100.0 * again,
             significant(total / 1e12)
@@ -260,8 +260,7 @@ fn dry_run(checked: CheckedRun, n_parts: usize, display: Display) -> Result<Stri
     }
     let _ = writeln!(
         text,
-        "Equal machines, one part each at a time; experiments are counted as where all random sets are run. Gathering is not \
-         counted."
+        "Equal machines, one part each at a time; experiments are counted with all random sets. Gathering is not counted."
     );
     Ok(text)
 }

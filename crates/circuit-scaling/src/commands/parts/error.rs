@@ -1,11 +1,11 @@
-//! What can go wrong between the parts of a study.
+//! Errors of studies in parts.
 
 use std::path::PathBuf;
 
-/// Why a study's parts cannot be made, done or gathered.
+/// Errors of planning, running or gathering a study's parts.
 #[derive(Debug, thiserror::Error)]
 pub enum PartsError {
-    /// There is nothing to do a part of.
+    /// There is no plan.
     #[error(
         "{folder} has no plan of parts: cut the study with `circuit-scaling parts --parts N --out {folder}`"
     )]
@@ -22,7 +22,7 @@ pub enum PartsError {
         /// The plan.
         plan: PathBuf,
     },
-    /// The plan is another program's.
+    /// The plan was made by another version.
     #[error(
         "{plan} was made by version {made} of the program, and this is {here}: do all of a study with one version, or cut it \
          anew"
@@ -30,21 +30,21 @@ pub enum PartsError {
     Version {
         /// The plan.
         plan: PathBuf,
-        /// Who made it.
+        /// The version that made it.
         made: String,
-        /// Who reads it.
+        /// This version.
         here: &'static str,
     },
-    /// Nobody said which part.
+    /// No part was given.
     #[error(
         "say which part: `circuit-scaling part 1`, or start it as an array job, whose index stands in {variables}",
         variables = super::part::INDICES.map(|(name, _)| name).join(", ")
     )]
     NoIndex,
-    /// No list of parts.
+    /// Not a list of parts.
     #[error("`{text}` names no parts: write their numbers, from 1, as in 3 or 2-5,9")]
     BadIndex {
-        /// What stands there instead.
+        /// The given text.
         text: String,
     },
     /// There is no such part.
@@ -55,15 +55,15 @@ pub enum PartsError {
         /// How many there are.
         n: usize,
     },
-    /// Somebody does the part already.
+    /// The part is already running.
     #[error("part {part} is being done already, {by}: leave it to that one, or end that one first")]
     Busy {
         /// The part.
         part: usize,
-        /// Who, and when last heard of.
+        /// By whom, with its last sign of life.
         by: String,
     },
-    /// A model is not the one that the plan was made for.
+    /// A model differs from the plan.
     #[error(
         "the weights of {model} here ({here}) are not those of the plan ({plan}): use the same checkpoint everywhere, or cut \
          the study anew"
@@ -76,7 +76,7 @@ pub enum PartsError {
         /// Hash there.
         plan: String,
     },
-    /// A file of the study is not the one that the plan was made from.
+    /// A file of the study differs from the plan.
     #[error("{file} is not the one that the plan was made from: copy the study's folder again, all of it")]
     Changed {
         /// The file.
@@ -93,25 +93,25 @@ pub enum PartsError {
         /// Theirs.
         plan: String,
     },
-    /// Some parts are not there.
+    /// Some parts are missing.
     #[error("{problems}; do {which} with `{redo}`, then gather again")]
     Missing {
-        /// Which, and what is known of them.
+        /// Which ones, and what is known about them.
         problems: String,
         /// `it` or `them`.
         which: &'static str,
         /// The command.
         redo: String,
     },
-    /// `sbatch` would not take the job.
+    /// `sbatch` rejected the job.
     #[error("sbatch: {problem}; the job scripts are in {folder}, to be changed and submitted by hand")]
     Sbatch {
-        /// What it says.
+        /// Its message.
         problem: String,
         /// Where the scripts are.
         folder: PathBuf,
     },
-    /// An option for `sbatch` that cannot stand in a script.
+    /// An option for `sbatch` that cannot be put in a script.
     #[error(
         "--sbatch {text:?} is not a line of options: write them as for sbatch, such as \"--partition=long --account=me\""
     )]
@@ -119,7 +119,7 @@ pub enum PartsError {
         /// The option.
         text: String,
     },
-    /// A study without anything to cut.
+    /// A study without work to divide.
     #[error(
         "the stages of this study run no model, or all scans are done: nothing is left to cut; use `circuit-scaling run`"
     )]

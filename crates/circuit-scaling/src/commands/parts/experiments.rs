@@ -1,4 +1,4 @@
-//! The second wave: what is measured of each model once all scans are there, done piece by piece and joined.
+//! The second wave: the experiments on each model once all scans exist, run piece by piece and joined.
 
 use std::path::Path;
 
@@ -29,31 +29,31 @@ use crate::measured::Measured;
 use crate::partial::Partial;
 use crate::progress::Display;
 
-/// What is measured of a model, as items that can be divided.
+/// The experiments on a model, as items that can be divided.
 pub struct Experiments {
     /// By task, in the study's order.
     pub of_tasks: Vec<OfTask>,
 }
 
-/// What all contrasts together ask of a model on one task.
+/// The experiments of all contrasts on one task.
 #[derive(Default)]
 pub struct OfTask {
     /// Whether there is any contrast.
     pub is_contrasted: bool,
-    /// Heads that are traced.
+    /// Heads to trace.
     pub traced: Vec<(u32, u32)>,
-    /// Sets that are run on all held-out prompts.
+    /// Sets to run on all held-out prompts.
     pub heroes: Vec<HeadSet>,
-    /// The random sets that the scans let expect to be asked for, in order of their heads.
+    /// The random sets that will be needed as predicted from the scans, in order of their heads.
     pub random: Vec<HeadSet>,
 }
 
 impl Experiments {
-    /// Those of a model: as its scans say, or as many where there are none.
+    /// The experiments on a model: according to its scans, or placeholders without scans.
     pub fn of(model: &Model<'_>, contrasts: &[Planned]) -> Self {
         let mut of_tasks: Vec<OfTask> = model.tokenized.iter().map(|_| OfTask::default()).collect();
         for planned in contrasts {
-            // A model may have no place in a contrast.
+            // A model may be missing from a contrast.
             if planned.heads.as_ref().is_some_and(|heads| heads.of_model(&model.handle.name).is_none()) {
                 continue;
             }
@@ -86,12 +86,12 @@ impl OfTask {
     }
 }
 
-/// The items of a unit; a line without any has a unit of none.
+/// The items of a unit; a line without items has an empty unit.
 fn items<'a, T>(all: &'a [T], unit: &Unit) -> &'a [T] {
     &all[unit.from.min(all.len())..unit.to.min(all.len())]
 }
 
-/// What a study's gathered scans say.
+/// The contents of a study's gathered scans.
 pub struct Gathered {
     /// Effects of every head.
     pub effects: HeadEffects,
@@ -103,7 +103,7 @@ impl Gathered {
     /// Reads the scans of these models on these tasks.
     ///
     /// # Errors
-    /// Scans that are missing or do not fit each other.
+    /// Scans that are missing or inconsistent.
     pub fn read(args: &RunArgs, models: &[String], tasks: &[String]) -> Result<Self, CliError> {
         let tables = &args.tables;
         let scans = StudyScans::read_all(&Layout::new(&tables.study.out), tasks, models)?;
@@ -147,27 +147,27 @@ pub struct Bench<'a> {
     pub args: &'a RunArgs,
 }
 
-/// What attention a part found, and from what.
+/// A part's attention results and their inputs.
 #[derive(Serialize, Deserialize)]
 struct Attention {
     inputs: Digest256,
     attention: TaskAttention,
 }
 
-/// What roles a part found, and from what.
+/// A part's role results and their inputs.
 #[derive(Serialize, Deserialize)]
 struct Roles {
     inputs: Digest256,
     roles: RolesFile,
 }
 
-/// What a unit's results are made from.
+/// The inputs of a unit's results.
 fn inputs(part: &Digest256, unit: &Unit) -> Digest256 {
     Digest256::of(&json!([part, unit]))
 }
 
 impl Bench<'_> {
-    /// The place of a unit's task.
+    /// The index of a unit's task.
     fn task(&self, unit: &Unit) -> usize {
         self.tested.prompts.iter().position(|p| p.task == unit.task).unwrap_or(0)
     }
@@ -176,7 +176,7 @@ impl Bench<'_> {
         &self.experiments.of_tasks[task]
     }
 
-    /// The held-out prompts of a task that a unit's sets are run on, where it is not all of them.
+    /// The held-out prompts of a task on which a unit's sets are run, if not all of them.
     fn places(&self, unit: &Unit, task: usize) -> Option<Vec<usize>> {
         let n = self.args.sets.random_prompts(self.args.measure.effort.effort);
         let options = self.args.measure.scan_options();
@@ -184,7 +184,7 @@ impl Bench<'_> {
         (unit.kind == UnitKind::RandomSets).then(of_task)
     }
 
-    /// Does a unit, going on where it was left, and writes what it found to `path`.
+    /// Runs a unit, resuming if it was interrupted, and writes its results to `path`.
     ///
     /// # Errors
     /// A model that cannot be run, or files that cannot be written.
@@ -278,12 +278,12 @@ impl Bench<'_> {
         places.map_or_else(all, <[usize]>::len)
     }
 
-    /// Whether a unit's results are there.
+    /// Whether a unit's results exist.
     fn is_found(&self, unit: &Unit, part: &Digest256, path: &Path) -> bool {
         self.collect(unit, (part, path), &mut Measured::default())
     }
 
-    /// Adds what a unit found to what is known; returns whether it was there.
+    /// Adds a unit's results to `measured`; returns whether they existed.
     pub fn collect(&self, unit: &Unit, (part, path): (&Digest256, &Path), measured: &mut Measured) -> bool {
         self.try_collect(unit, (part, path), measured).is_some()
     }

@@ -1,4 +1,4 @@
-//! `gather`: the parts of a study as one study.
+//! `gather`: joins the parts of a study.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,8 @@ use crate::handle::ModelHandle;
 use crate::measured::Measured;
 use crate::progress::Display;
 
-/// Joins what is there of the wave under way; then cuts the next, or does every later stage.
+/// Joins the results of the current wave, then plans the next one, or runs every later
+/// stage.
 pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     let out = &args.study.out;
     let mut plan = Plan::read(out)?;
@@ -59,7 +60,7 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
             plan.write(out)?;
             let out = out.display();
             return Ok(format!(
-                "All scans are gathered. What follows from them (attention, tracing, ablated sets) is cut into {}: do {} again,\n  circuit-scaling part 1 --out {out}\nthen gather again:\n  circuit-scaling gather --out {out}\n",
+                "All scans are gathered. The experiments on them (attention, tracing, set ablation) are divided into {}: run {} again,\n  circuit-scaling part 1 --out {out}\nthen gather again:\n  circuit-scaling gather --out {out}\n",
                 counted(n, "part", "parts"),
                 all_parts(n)
             ));
@@ -69,13 +70,13 @@ pub fn gather(args: &GatherArgs, display: Display) -> Result<String, CliError> {
     run.all_stages()
 }
 
-/// The parts of a wave on their way into the study.
+/// The state of gathering a wave's parts.
 struct Gathering<'a> {
     plan: &'a Plan,
     wave: &'a Wave,
-    /// What the parts were computed on: most of them, where they differ.
+    /// The device of the parts, or of most of them if they differ.
     device: Option<String>,
-    /// What is wrong with parts that are needed.
+    /// Problems of parts that are needed.
     problems: BTreeMap<usize, String>,
 }
 
@@ -94,7 +95,7 @@ impl<'a> Gathering<'a> {
         Self { plan, wave, device: plan.device.clone().or(most), problems: BTreeMap::new() }
     }
 
-    /// Whether a part's results can be used; if not, says why not in the end.
+    /// Whether a part's results can be used; if not, records why.
     fn is_usable(&mut self, run: &Run, part: &Part) -> bool {
         let folder = part_folder(run.folder.layout.root(), self.wave.kind, part.part);
         let of_device = || {
@@ -112,7 +113,7 @@ impl<'a> Gathering<'a> {
     }
 
     fn unreadable(&mut self, part: &Part) {
-        let why = "its results cannot be read, or are of something else: remove its folder".to_owned();
+        let why = "its results cannot be read, or are for other inputs: remove its folder".to_owned();
         self.problems.insert(part.part, why);
     }
 
@@ -174,7 +175,7 @@ impl<'a> Gathering<'a> {
         scan.keep(&mut run.folder, &whole).map(drop)
     }
 
-    /// Hands what parts found to the stages, unless these are done.
+    /// Passes the parts' results to the stages, unless these are done.
     fn experiments(&mut self, run: &mut Run, prompts: &[PromptSet]) -> Result<(), CliError> {
         let has_done = |step: &str| run.folder.has_done(step);
         let is_done = |stage: Stage, model: &str| match stage {
@@ -212,7 +213,7 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    /// Says which parts are missing, why, and how to do them.
+    /// Reports which parts are missing, why, and how to run them.
     fn check(&self, run: &Run) -> Result<(), PartsError> {
         if self.problems.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Signs of life of a part under way, for `status`, and against starting it twice where the file system has no locks.
+//! Heartbeats of a running part, for `status`, and to prevent starting it twice on file systems without locks.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -12,40 +12,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::progress::Share;
 
-/// Time between two signs of life.
+/// Time between two heartbeats.
 const BEAT: Duration = Duration::from_secs(3);
-/// After so long without one a part is not under way any more.
+/// A part without a heartbeat for this long is no longer running.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The sign of life: `progress.json` in the part's folder, whose age counts.
+/// A heartbeat: `progress.json` in the part's folder, whose age counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sign {
-    /// How much of the part is done, of 1.
+    /// The fraction of the part that is done.
     pub share: f64,
-    /// Which machine.
+    /// The machine.
     pub host: String,
-    /// Which process on it.
+    /// The process on it.
     pub pid: u32,
     /// Seconds since it began.
     pub seconds: f64,
-    /// Whether it is the last one: the part was left, done or not.
+    /// Whether it is the last one: the process has ended, with the part done or not.
     pub ended: bool,
 }
 
 impl Sign {
-    /// The last sign from a part's folder, and its age.
+    /// The last heartbeat in a part's folder, and its age.
     pub fn read(folder: &Path) -> Option<(Self, Duration)> {
         let path = path(folder);
         let age = SystemTime::now().duration_since(fs::metadata(&path).ok()?.modified().ok()?);
         Some((serde_json::from_slice(&fs::read(path).ok()?).ok()?, age.unwrap_or_default()))
     }
 
-    /// Whether somebody is at work.
+    /// Whether the part is running.
     pub fn is_alive(&self, age: Duration) -> bool {
         !self.ended && age < SILENCE
     }
 
-    /// Who, and when last heard of.
+    /// The process, and the age of its last heartbeat.
     pub fn describe(&self, age: Duration) -> String {
         format!("by process {} on {}, last heard of {} s ago", self.pid, self.host, age.as_secs())
     }
@@ -63,7 +63,7 @@ pub fn host() -> String {
         .map_or_else(|| "an unnamed machine".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Gives signs of life until it is dropped.
+/// Writes heartbeats until it is dropped.
 pub struct Heartbeat {
     folder: PathBuf,
     end: Option<Sender<()>>,
@@ -71,7 +71,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Begins; `share` tells how much is done.
+    /// Starts the heartbeat; `share` gives the progress.
     pub fn start(folder: &Path, share: &'static Share) -> Self {
         let (end, ended) = channel();
         let begun = Instant::now();
@@ -86,10 +86,10 @@ impl Heartbeat {
                     seconds: begun.elapsed().as_secs_f64(),
                     ended: false,
                 };
-                // Nobody's result depends on it.
+                // No result depends on it.
                 let _ = write_json(&to, &sign);
                 if ended.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
-                    // How far the part came.
+                    // Final progress of the part.
                     let _ = write_json(&to, &Sign { share: share.get(), ended: true, ..sign });
                     return;
                 }
@@ -113,8 +113,7 @@ fn claim_path(folder: &Path) -> PathBuf {
     folder.join("claim")
 }
 
-/// Takes a part where the file system has no locks: a file that only one can make, and that counts for as long as there are
-/// signs of life.
+/// Claims a part on a file system without locks: creates a file exclusively, which counts as long as there are heartbeats.
 ///
 /// # Errors
 /// Who has it, and when last heard of.
@@ -125,17 +124,17 @@ pub fn claim(folder: &Path) -> Result<(), String> {
             let age = |path: &Path| fs::metadata(path).ok()?.modified().ok()?.elapsed().ok();
             match Sign::read(folder) {
                 Some((sign, age)) if sign.is_alive(age) => return Err(sign.describe(age)),
-                // Claimed a moment ago, before the first sign.
+                // Claimed a moment ago, before the first heartbeat.
                 None if age(&claim).is_some_and(|age| age < SILENCE) => {
                     return Err("since a moment ago".into());
                 }
                 _ => {}
             }
-            // The age of the claim counts from now on.
+            // Reset the age of the claim.
             let _ = File::create(&claim);
             Ok(())
         }
-        // A folder that cannot be written says so when the first result is.
+        // A folder that is not writable is reported with the first result.
         _ => Ok(()),
     }
 }
@@ -155,7 +154,7 @@ mod tests {
         }
         let by = claim(dir.path()).unwrap_err();
         assert!(by.contains(&format!("process {}", std::process::id())), "{by}");
-        // One that was killed leaves its claim and its last sign.
+        // A killed process leaves its claim and its last heartbeat.
         std::mem::forget(heartbeat);
         let long_ago = SystemTime::now() - 2 * SILENCE;
         for path in [path(dir.path()), claim_path(dir.path())] {

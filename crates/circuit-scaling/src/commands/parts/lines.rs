@@ -1,4 +1,4 @@
-//! A study's work as lines that can be cut.
+//! A study's work as divisible lines.
 
 use cs_analysis::ablation::HeadSet;
 use cs_circuits::parts::{Line, Piece};
@@ -15,11 +15,11 @@ use crate::args::{RunArgs, Stage};
 use crate::error::CliError;
 use crate::handle::ModelHandle;
 
-/// Operations that loading a byte of float32 weights counts as: reading, checking and packing a gigabyte takes about as long as
-/// 10¹² operations of matrix products.
+/// The cost of loading a byte of float32 weights, in operations: reading, checking and packing a gigabyte takes about as long
+/// as 10¹² operations of matrix products.
 pub const LOADING: f64 = 1000.0;
 
-/// Lines, and what each is of.
+/// Lines, with the measurement of each.
 #[derive(Default)]
 pub struct Lines {
     pub lines: Vec<Line>,
@@ -47,7 +47,7 @@ impl Lines {
         self.of.push(Of { kind, model: handle.name.clone(), task: task.to_owned(), n_heads });
     }
 
-    /// The unit that a piece of a line is.
+    /// The unit for a piece of a line.
     pub fn unit(&self, piece: &Piece) -> Unit {
         let of = &self.of[piece.line];
         let (from, to) = (piece.items.start, piece.items.end);
@@ -63,7 +63,7 @@ impl Lines {
         Unit { kind: of.kind, model: of.model.clone(), task: of.task.clone(), from, to, items, tflop }
     }
 
-    /// Operations of all lines, done by one machine that loads each model once.
+    /// Operations of all lines on one machine that loads each model once.
     pub fn total(&self, loading: &[f64]) -> f64 {
         let whole: Vec<Piece> =
             self.lines.iter().enumerate().map(|(line, l)| Piece { line, items: 0..l.items.len() }).collect();
@@ -71,7 +71,7 @@ impl Lines {
     }
 }
 
-/// What loading each model counts as.
+/// The cost of loading each model.
 pub fn loading(handles: &[ModelHandle]) -> Vec<f64> {
     handles.iter().map(|s| LOADING * s.info.checkpoint.weight_bytes() as f64).collect()
 }
@@ -80,14 +80,14 @@ fn flops(cost: Cost) -> f64 {
     cost.dense + cost.attention
 }
 
-/// What a run without branches costs, and what a branch adds that starts at each layer.
+/// The cost of a run without branches, and the additional cost of a branch that starts at each layer.
 fn by_layer<E>(n_layers: usize, cost: impl Fn(Option<u32>) -> Result<Cost, E>) -> Result<(f64, Vec<f64>), E> {
     let base = flops(cost(None)?);
     let added = (0..n_layers as u32).map(|layer| Ok(flops(cost(Some(layer))?) - base));
     Ok((base, added.collect::<Result<_, E>>()?))
 }
 
-/// The scans that `is_done` does not have.
+/// The scans for which `is_done` is false.
 ///
 /// # Errors
 /// Prompts that a model cannot read, or a scan that does not fit into memory.
@@ -121,7 +121,8 @@ pub fn scans(
     Ok(lines)
 }
 
-/// Attention, tracing and ablated sets, as far as the study asks for them. `models` are the handles in order.
+/// Attention, tracing and set ablation, as far as they are part of the study. `models` are the handles in
+/// order.
 ///
 /// # Errors
 /// A run that does not fit into memory.
@@ -146,7 +147,7 @@ pub fn experiments(
         }
         for (prompts, of_task) in model.tokenized.iter().zip(&experiments.of_tasks) {
             let mut add = |kind, work| lines.add(kind, (index, handle), &prompts.task, work);
-            // A task of no contrast is scanned and attended to only.
+            // A task without a contrast only has scans and attention.
             if !of_task.is_contrasted {
                 continue;
             }
@@ -176,7 +177,8 @@ pub fn experiments(
     Ok(lines)
 }
 
-/// The cost of ablated sets: a set costs what a branch costs that starts in its first layer, less what it shares with others.
+/// The cost of set ablation: a set costs as much as a branch that starts at its first layer, minus what it shares with other
+/// sets.
 fn of_sets(
     handle: &ModelHandle,
     (prompts, places): (&TokenizedPrompts, Option<&[usize]>),
@@ -199,7 +201,7 @@ fn of_sets(
     Ok((base, at_least_one(alone.into_iter().map(|cost| cost * share).collect())))
 }
 
-/// A line without items is run all the same: its plain runs are results.
+/// A line without items is still run: its plain runs are results.
 fn at_least_one(items: Vec<f64>) -> Vec<f64> {
     if items.is_empty() { vec![0.0] } else { items }
 }

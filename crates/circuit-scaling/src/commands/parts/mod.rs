@@ -1,8 +1,8 @@
-//! A study over many machines: `parts` cuts it, `part` does one part, `gather` joins them; `slurm` hands all three to a scheduler,
-//! and `status` says how far they are.
+//! A study on many machines: `parts` divides it, `part` runs one part, `gather` joins them; `slurm` submits all three to a
+//! scheduler, and `status` shows their state.
 //!
-//! A study is done in two waves of parts, since which heads and sets are experimented on follows from the scans of all heads:
-//! `gather` joins the scans and cuts the second wave. Everything lies in the study's folder:
+//! A study is done in two waves of parts, since the scans of all heads determine which heads and sets the experiments use:
+//! `gather` joins the scans and plans the second wave. Everything is in the study's folder:
 //!
 //! ```text
 //! parts/plan.json              who does what, and from what: prompts, weights, program
@@ -10,8 +10,8 @@
 //! parts/experiments/00001/     the first part of the second
 //! ```
 //!
-//! What a part finds is what the stages of `run` would find, to the bit; `gather` hands it to them
-//! ([`Measured`](crate::measured::Measured)) in the place of models.
+//! The results of a part are bit-identical to those of the stages of `run`; `gather` passes them to these
+//! stages ([`Measured`](crate::measured::Measured)) instead of models.
 
 mod cutting;
 mod error;

@@ -1,4 +1,4 @@
-//! `part`: one part of a study, in a folder of its own.
+//! `part`: runs one part of a study, in its own folder.
 
 use std::path::Path;
 use std::time::Instant;
@@ -24,11 +24,12 @@ use crate::progress::{Display, Share};
 use crate::stop;
 use crate::study_folder::StudyFolder;
 
-/// Where schedulers put the index of an array's task, and what makes a part's number of it.
+/// The variables in which schedulers put the index of an array task, and the offset from it to the part's
+/// number.
 pub const INDICES: [(&str, usize); 4] =
     [("SLURM_ARRAY_TASK_ID", 0), ("PBS_ARRAY_INDEX", 0), ("SGE_TASK_ID", 0), ("JOB_COMPLETION_INDEX", 1)];
 
-/// Does the parts that are asked for, one after the other.
+/// Runs the requested parts, one after the other.
 pub fn part(args: &PartArgs, display: Display) -> Result<String, CliError> {
     let out = &args.study.out;
     let plan = Plan::read(out)?;
@@ -48,7 +49,7 @@ pub fn part(args: &PartArgs, display: Display) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// The part that an array job's environment asks for.
+/// The part given by an array job's environment.
 fn of_array(variable: impl Fn(&str) -> Option<String>) -> Option<usize> {
     let of = |(name, more): (&str, usize)| variable(name)?.trim().parse::<usize>().ok().map(|i| i + more);
     INDICES.into_iter().find_map(of)
@@ -70,10 +71,10 @@ fn numbers(text: &str) -> Result<Vec<usize>, PartsError> {
     Ok(all)
 }
 
-/// The options of the run that a plan is of.
+/// The options of a plan's run.
 ///
 /// # Errors
-/// A plan that says what no option may be.
+/// An invalid value in the plan.
 pub fn run_args(plan: &Plan, out: &Path, memory: usize) -> Result<RunArgs, CliError> {
     let bare = RunArgs::augment_args(clap::Command::new("run")).get_matches_from(["run"]);
     let mut args = RunArgs::from_arg_matches(&bare).unwrap_or_else(|error| error.exit());
@@ -83,7 +84,7 @@ pub fn run_args(plan: &Plan, out: &Path, memory: usize) -> Result<RunArgs, CliEr
     Ok(args)
 }
 
-/// Checks that a model is the one that the plan was made for.
+/// Checks that a model's weights match the plan.
 ///
 /// # Errors
 /// [`PartsError::Weights`]
@@ -99,7 +100,7 @@ pub fn check_weights(plan: &Plan, handle: &ModelHandle) -> Result<(), PartsError
     }
 }
 
-/// A part to be done on this machine.
+/// A part to run on this machine.
 struct Job<'a> {
     out: &'a Path,
     plan: &'a Plan,
@@ -164,7 +165,7 @@ impl Job<'_> {
             }
             Err(error) => {
                 if stop::asked().is_none() {
-                    // Where the disk is full nothing can be written; the command says what is wrong all the same.
+                    // On a full disk this fails, but the command still reports the error.
                     let _ = End { seconds, error: Some(one_line(&error)) }.write(&path);
                 }
                 Err(error)
@@ -185,7 +186,7 @@ impl Job<'_> {
         }
     }
 
-    /// Does every unit that is not done yet, one model in memory at a time.
+    /// Runs every unit that is not done yet, with one model in memory at a time.
     fn units(&self, folder: &mut StudyFolder, share: &Share) -> Result<(), CliError> {
         let args = run_args(self.plan, self.out, self.memory)?;
         let layout = Layout::new(self.out);
@@ -244,7 +245,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// A model of the plan as it lies on this machine; the network is not asked.
+    /// A model of the plan on this machine, without using the network.
     fn handle(&self, args: &RunArgs, name: &str) -> Result<ModelHandle, CliError> {
         let at = self.plan.models.iter().position(|model| model.name == name);
         let typed = at.and_then(|at| args.measure.models.get(at)).map_or(name, String::as_str);
@@ -252,18 +253,18 @@ impl Job<'_> {
         let compute = args.measure.device.choose(self.display)?;
         ModelHandle::run_on(std::slice::from_mut(&mut handle), &compute, self.display);
         check_weights(self.plan, &handle)?;
-        handle.info.checkpoint.check_memory()?;
+        handle.check_memory()?;
         Ok(handle)
     }
 }
 
-/// Where the results of a unit of the second wave lie.
+/// The path of the results of a unit of the second wave.
 pub fn result(folder: &Path, part: &Part, unit: &Unit) -> std::path::PathBuf {
     let index = part.units.iter().position(|u| u == unit).unwrap_or(0);
     folder.join(unit.file_name(index))
 }
 
-/// What is known of a part's folder: why its results cannot be used, if they cannot.
+/// Why the results in a part's folder cannot be used, if they cannot.
 pub fn problem(plan: &Plan, wave: &Wave, part: &Part, folder: &Path) -> Option<String> {
     let state = State::read(folder);
     if !matches!(state, State::Done(_)) {
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(of("SLURM_ARRAY_TASK_ID", "7"), Some(7));
         assert_eq!(of("PBS_ARRAY_INDEX", "1"), Some(1));
         assert_eq!(of("SGE_TASK_ID", "2"), Some(2));
-        // Outside of arrays Grid Engine says so in words; Kubernetes counts from 0.
+        // Outside of arrays Grid Engine sets `undefined`; Kubernetes counts from 0.
         assert_eq!(of("SGE_TASK_ID", "undefined"), None);
         assert_eq!(of("JOB_COMPLETION_INDEX", "0"), Some(1));
         assert_eq!(of("HOME", "3"), None);

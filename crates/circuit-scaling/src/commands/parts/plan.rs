@@ -14,23 +14,23 @@ use crate::digest::Digest256;
 use crate::error::CliError;
 use crate::study_file::StudyFile;
 
-/// This program's version, which a study has one of.
+/// This program's version; all parts of a study use the same one.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The plan of a study in parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The program that does all parts.
+    /// The version of the program that runs all parts.
     pub program_version: String,
-    /// The study's choices, all of them stated.
+    /// All settings of the study, made explicit.
     pub study: StudyFile,
-    /// Bytes for activations, unless a machine says otherwise.
+    /// Bytes for activations, unless overridden on a machine.
     pub memory: usize,
-    /// The models as they lay where the plan was made.
+    /// The models as found where the plan was made.
     pub models: Vec<PlannedModel>,
     /// The tasks, in the study's order.
     pub tasks: Vec<PlannedTask>,
-    /// What the first wave was computed on, once it is gathered: the second is too.
+    /// The device of the first wave, once it is gathered; the second wave must use the same.
     pub device: Option<String>,
     /// The waves so far.
     pub waves: Vec<Wave>,
@@ -62,7 +62,7 @@ pub struct PlannedTask {
 pub enum WaveKind {
     /// Scans of all heads.
     Scans,
-    /// Attention, tracing and ablated sets, which the scans say what to do with.
+    /// Attention, tracing and set ablation, on the heads found by the scans.
     Experiments,
 }
 
@@ -76,14 +76,14 @@ impl WaveKind {
     }
 }
 
-/// Parts that wait for nothing but the wave before.
+/// Parts that depend only on the previous wave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Wave {
     /// What it does.
     pub kind: WaveKind,
-    /// Threads of the machine that the expected times are of.
+    /// Threads of the machine for which times were estimated.
     pub threads: usize,
-    /// The gathered scans that it was cut from, within the study's folder.
+    /// The gathered scans on which it is based, with paths in the study's folder.
     pub scans: BTreeMap<PathBuf, Digest256>,
     /// The parts, from part 1.
     pub parts: Vec<Part>,
@@ -101,7 +101,7 @@ impl Wave {
 pub struct Part {
     /// Its number, from 1.
     pub part: usize,
-    /// Operations, weights' loading counted as [`super::lines::LOADING`] says, in 10¹².
+    /// Operations in 10¹², with loading of weights counted as in [`super::lines::LOADING`].
     pub tflop: f64,
     /// Seconds that this takes on a machine like the one where it was planned, if that has the device which parts run on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,13 +122,13 @@ pub enum UnitKind {
     Roles,
     /// Heads patched from clean into corrupted runs. Items: the hero heads of all contrasts of the task.
     Trace,
-    /// Sets of hero heads ablated together. Items: the sets of all contrasts of the task.
+    /// Ablation of hero sets. Items: the sets of all contrasts of the task.
     HeroSets,
     /// Random sets, on a subsample of the prompts. Items: the sets, in order of their heads.
     RandomSets,
 }
 
-/// Neighbouring items of one kind of measurement of a model on a task.
+/// Consecutive items of one kind of measurement of a model on a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unit {
     /// What is measured.
@@ -153,13 +153,13 @@ impl Unit {
         (self.from..self.to).map(|at| head_at(at, n_heads)).collect()
     }
 
-    /// How its results' file is called.
+    /// The name of its results file.
     pub fn file_name(&self, index: usize) -> String {
         format!("{:03}_{}", index + 1, format!("{:?}", self.kind).to_lowercase())
     }
 }
 
-/// The head at a place among all heads of a model with so many a layer.
+/// The head with this index among all heads of a model with `n_heads` per layer.
 pub fn head_at(place: usize, n_heads: usize) -> HeadId {
     HeadId { layer: (place / n_heads) as u32, head: (place % n_heads) as u32 }
 }
@@ -169,12 +169,12 @@ pub fn folder(out: &Path) -> PathBuf {
     out.join("parts")
 }
 
-/// Where the plan of a study lies.
+/// The path of a study's plan.
 pub fn path(out: &Path) -> PathBuf {
     folder(out).join("plan.json")
 }
 
-/// Where a part works.
+/// The folder of a part.
 pub fn part_folder(out: &Path, kind: WaveKind, part: usize) -> PathBuf {
     folder(out).join(kind.name()).join(format!("{part:05}"))
 }
@@ -190,7 +190,7 @@ impl Plan {
             return Err(PartsError::NoPlan { folder: out.to_owned() }.into());
         }
         let fix = "remove the folder it lies in and run `circuit-scaling parts` again";
-        // The version is looked at first: another one's plan may have other fields.
+        // Checks the version first: a plan of another version may have other fields.
         #[derive(Deserialize)]
         struct Version {
             program_version: String,
@@ -205,7 +205,7 @@ impl Plan {
     /// Writes the plan.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self, out: &Path) -> Result<(), CliError> {
         Ok(write_atomic(&path(out), |file| {
             serde_json::to_writer_pretty(&mut *file, self)?;
@@ -213,7 +213,7 @@ impl Plan {
         })?)
     }
 
-    /// The wave that is under way.
+    /// The current wave.
     ///
     /// # Errors
     /// A plan without waves.
@@ -221,7 +221,7 @@ impl Plan {
         self.waves.last().ok_or_else(|| PartsError::NoPlan { folder: out.to_owned() })
     }
 
-    /// Everything that what a part finds depends on, beside the device.
+    /// Everything that a part's results depend on, except the device.
     pub fn digest(&self, wave: &Wave, part: &Part) -> Digest256 {
         let models: Vec<_> = self.models.iter().map(|m| (&m.name, &m.weight_hash)).collect();
         Digest256::of(&json!({
@@ -230,7 +230,7 @@ impl Plan {
         }))
     }
 
-    /// Checks that the files which the plan was made from are there, unchanged.
+    /// Checks that the files from which the plan was made exist unchanged.
     ///
     /// # Errors
     /// [`PartsError::Changed`]

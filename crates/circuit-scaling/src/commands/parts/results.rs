@@ -1,4 +1,4 @@
-//! What a unit found, on its way to `gather`: the hash of what it was made from, then float64 numbers, little-endian.
+//! The results file of a unit, for `gather`: the hash of its inputs, then little-endian float64 numbers.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::CliError;
 /// Writes numbers.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub fn write(path: &Path, inputs: &Digest256, numbers: impl Iterator<Item = f64>) -> Result<(), CliError> {
     Ok(write_atomic(path, |out| {
         out.write_all(inputs.as_str().as_bytes())?;
@@ -19,7 +19,7 @@ pub fn write(path: &Path, inputs: &Digest256, numbers: impl Iterator<Item = f64>
     })?)
 }
 
-/// The numbers of a file that was made from these inputs, if they are `n`.
+/// The numbers of a file that was made from these inputs, if there are `n`.
 pub fn read(path: &Path, inputs: &Digest256, n: usize) -> Option<Vec<f64>> {
     let bytes = fs::read(path).ok()?;
     let numbers = bytes.strip_prefix(inputs.as_str().as_bytes())?;

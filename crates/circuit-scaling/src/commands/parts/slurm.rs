@@ -18,16 +18,16 @@ use crate::stop::REQUEUE;
 
 /// Expected times are for an idle machine like the one that planned.
 const TIME_MARGIN: f64 = 2.0;
-/// Seconds beside the work: start, hashing of weights, a busy file system.
+/// Additional seconds: start-up, hashing of weights, a busy file system.
 const TIME_BESIDE: f64 = 600.0;
-/// Loading takes up to this much of the float32 weights.
+/// Peak memory of loading, as a multiple of the float32 weights.
 const WEIGHTS_MARGIN: f64 = 1.15;
-/// Bytes beside weights and activations.
+/// Bytes in addition to weights and activations.
 const MEMORY_BESIDE: usize = 1 << 30;
-/// How often a task that was killed goes back into the queue by itself.
+/// How often a killed task is requeued automatically.
 const RESTARTS: u32 = 3;
 
-/// Where the script of the parts lies.
+/// The path of the parts' script.
 pub fn part_script(out: &Path) -> PathBuf {
     folder(out).join("part.sbatch")
 }
@@ -36,7 +36,8 @@ fn gather_script(out: &Path) -> PathBuf {
     folder(out).join("gather.sbatch")
 }
 
-/// Cuts a study, writes its job scripts and submits them, or prints them and how they would be submitted.
+/// Divides a study, writes its job scripts and submits them, or prints the scripts and the commands that
+/// would submit them.
 pub fn slurm(
     args: &SlurmArgs,
     is_given: impl Fn(&str) -> bool,
@@ -92,12 +93,12 @@ pub fn slurm(
 struct Step {
     script: PathBuf,
     what: &'static str,
-    /// How it waits for the job before.
+    /// How it depends on the previous job.
     after: Option<&'static str>,
 }
 
 impl Step {
-    /// What `sbatch` is told.
+    /// The arguments of `sbatch`.
     fn arguments(&self, before: &str) -> Vec<String> {
         let mut arguments = vec!["--parsable".to_owned()];
         if let Some(after) = self.after {
@@ -109,8 +110,8 @@ impl Step {
     }
 }
 
-/// Parts and gathering of both waves: gathering waits for all parts, however they end, and says what is missing; the second wave
-/// waits for the scans to be whole.
+/// Parts and gathering of both waves: gathering waits until all parts have ended, and reports what is missing; the second wave
+/// waits for the scans to be complete.
 fn steps(out: &Path, has_second: bool) -> Vec<Step> {
     let step = |script: PathBuf, what, after| Step { script, what, after };
     let mut steps = vec![
@@ -132,7 +133,7 @@ fn submit(arguments: &[String], out: &Path) -> Result<String, PartsError> {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(fail(said.trim().lines().collect::<Vec<_>>().join("; ")));
     }
-    // With several clusters the job's number comes before the cluster's name.
+    // With several clusters, the output is the job's number followed by the cluster's name.
     let said = String::from_utf8_lossy(&output.stdout);
     Ok(said.trim().split(';').next().unwrap_or_default().to_owned())
 }
@@ -175,7 +176,7 @@ impl Job<'_> {
         Some(TIME_MARGIN * self.wave.longest()? * here + TIME_BESIDE)
     }
 
-    /// Graphics cards that a part runs on, as the study asks for them.
+    /// Number of GPUs for a part, as requested by the study.
     fn cards(&self) -> usize {
         match self.plan.study.device.as_deref().map(str::parse) {
             Some(Ok(DeviceChoice::Only(Device::Cuda(cards)))) => cards.len(),
@@ -197,12 +198,12 @@ impl Job<'_> {
     fn body(&self, command: &str) -> String {
         let out = word(&self.out.display().to_string());
         format!(
-            "# The program keeps what it found when SLURM signals that the time is nearly over, and ends with code {REQUEUE}: the task\n\
-             # goes back into the queue and goes on from there. One that was killed does so {RESTARTS} times.\n\
+            "# The program saves its results when SLURM signals that the time limit is near, and exits with code {REQUEUE}: the task\n\
+             # is then requeued and resumes. A killed task is requeued {RESTARTS} times.\n\
              {} --threads \"$SLURM_CPUS_PER_TASK\" {command} --out {out} &\n\
              program=$!\n\
              trap 'kill -TERM \"$program\"' TERM\n\
-             # A trap ends the waiting, so it begins again for as long as the program is there.\n\
+             # A trap interrupts `wait`, so repeat it for as long as the program is running.\n\
              while :; do\n    \
                  wait \"$program\"\n    \
                  code=$?\n    \
@@ -217,14 +218,14 @@ impl Job<'_> {
     }
 }
 
-/// Whole minutes as SLURM writes times: days-hours:minutes:seconds.
+/// Whole minutes in SLURM's format: days-hours:minutes:seconds.
 fn time(seconds: f64) -> String {
     let minutes = (seconds / 60.0).ceil().max(1.0) as u64;
     let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     format!("{days}-{hours:02}:{minutes:02}:00")
 }
 
-/// A word of a shell's command.
+/// A quoted word for a shell command.
 fn word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+$".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! What a part's folder says of it.
+//! The state of a part, from its folder.
 
 use std::fs;
 use std::path::Path;
@@ -11,21 +11,22 @@ use super::heartbeat::Sign;
 use crate::digest::Digest256;
 use crate::error::CliError;
 
-/// Where a part was begun, and from what: `made.json`. Results of another plan, version or device are not gone on with.
+/// The device and inputs with which a part was started: `made.json`. Results of another plan, version or device are not
+/// resumed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Made {
-    /// What the part was to do, and from what.
+    /// The part's task and inputs.
     pub plan: Digest256,
     /// The program.
     pub program_version: String,
-    /// What it was computed on.
+    /// The device that computed it.
     pub device: String,
 }
 
 /// The end of a part: `done.json`, or `failed.json` with an error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct End {
-    /// Seconds of the last start.
+    /// Seconds since the last start.
     pub seconds: f64,
     /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,18 +37,18 @@ const MADE: &str = "made.json";
 const DONE: &str = "done.json";
 const FAILED: &str = "failed.json";
 
-/// How far a part is.
+/// The state of a part.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
-    /// Nobody has begun it.
+    /// Not started.
     Waiting,
-    /// Somebody gave a sign of life so long ago.
+    /// Running, with its last heartbeat and its age.
     Running(Sign, Duration),
-    /// It was begun and ended before it was done, so long ago.
+    /// Started but ended before it was done, with its last heartbeat and its age.
     Stopped(Sign, Duration),
-    /// It ended with an error.
+    /// Ended with an error.
     Failed(String),
-    /// All is there.
+    /// Complete, after this many seconds.
     Done(f64),
 }
 
@@ -56,15 +57,15 @@ fn read<T: for<'a> Deserialize<'a>>(folder: &Path, name: &str) -> Option<T> {
 }
 
 impl Made {
-    /// Of a part's folder, if it was begun.
+    /// Reads it from a part's folder, if the part was started.
     pub fn read(folder: &Path) -> Option<Self> {
         read(folder, MADE)
     }
 
-    /// A part begins here: it is neither done nor failed.
+    /// Starts a part: it is neither done nor failed.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), CliError> {
         [DONE, FAILED].iter().for_each(|name| drop(fs::remove_file(folder.join(name))));
         Ok(write_json(&folder.join(MADE), self)?)
@@ -75,7 +76,7 @@ impl End {
     /// Writes the end of a part.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), CliError> {
         let name = if self.error.is_some() { FAILED } else { DONE };
         Ok(write_json(&folder.join(name), self)?)
@@ -83,7 +84,7 @@ impl End {
 }
 
 impl State {
-    /// Of a part's folder.
+    /// Reads it from a part's folder.
     pub fn read(folder: &Path) -> Self {
         if let Some(done) = read::<End>(folder, DONE) {
             return Self::Done(done.seconds);
@@ -98,7 +99,7 @@ impl State {
         }
     }
 
-    /// How much of it is done, of 1.
+    /// The fraction that is done.
     pub fn share(&self) -> f64 {
         match self {
             Self::Waiting | Self::Failed(_) => 0.0,
@@ -123,7 +124,7 @@ impl State {
     }
 }
 
-/// Numbers of parts in few characters: `1-3,7`.
+/// Numbers of parts as ranges: `1-3,7`.
 pub fn ranges(parts: &[usize]) -> String {
     let runs = parts.chunk_by(|a, b| a + 1 == *b);
     let text = |run: &[usize]| match run {

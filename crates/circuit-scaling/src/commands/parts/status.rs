@@ -1,4 +1,4 @@
-//! `status`: how far the parts of a study are, from its folder alone.
+//! `status`: the state of a study's parts, from its folder alone.
 
 use cs_analysis::words::counted;
 use std::fmt::Write;
@@ -9,7 +9,8 @@ use super::state::{State, ranges};
 use crate::args::StatusArgs;
 use crate::error::CliError;
 
-/// Counts parts, lists those that are neither done nor waiting, and estimates what is left.
+/// Counts parts, lists those that are neither done nor waiting, and estimates the remaining
+/// time.
 pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     let out = &args.study.out;
     let plan = Plan::read(out)?;
@@ -55,7 +56,7 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
         }
         Some(seconds) => writeln!(
             text,
-            "{} of work left, about {} for the {n_running} at work",
+            "{} of work left, about {} for the {n_running} running",
             duration(seconds),
             duration(seconds / n_running as f64)
         ),

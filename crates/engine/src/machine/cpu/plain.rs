@@ -51,7 +51,7 @@ pub(crate) fn embed(decoder: &Decoder, forest: &Forest) -> Vec<f32> {
         let nodes = t * tile..t * tile + x.len() / d_model;
         let embed = |node: usize, out: &mut [f32]| {
             let token = forest.tokens()[node] as usize;
-            out.copy_from_slice(&weights.embed[token * d_embed..][..d_embed]);
+            out.copy_from_slice(&weights.embed.row(token, d_embed));
             if let Some(scale) = spec.embed_scale {
                 out.iter_mut().for_each(|x| *x *= scale);
             }

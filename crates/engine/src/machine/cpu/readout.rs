@@ -6,6 +6,7 @@ use super::linear::{Residual, linear, norm};
 use crate::decoder::Decoder;
 use crate::plan::Chunk;
 use crate::request::Prompt;
+use crate::weights::Table;
 
 /// Prompts per unit of parallel work.
 const PROMPTS_AT_ONCE: usize = 16;
@@ -31,7 +32,15 @@ pub(crate) fn normed(decoder: &Decoder, x: &[f32]) -> Vec<f32> {
 /// beside the logits that they are the difference of.
 pub(crate) fn logits_of(decoder: &Decoder, normed: &[f32], tokens: &[u32], out: &mut [f64]) {
     let weights = decoder.weights();
-    cs_kernels::dot_rows(normed, weights.unembed(), tokens, out);
+    match weights.unembed() {
+        Table::F32(table) => cs_kernels::dot_rows(normed, table, tokens, out),
+        table => {
+            for (token, out) in tokens.iter().zip(out.iter_mut()) {
+                let row = table.row(*token as usize, normed.len());
+                cs_kernels::dot_rows(normed, &row, &[0], std::slice::from_mut(out));
+            }
+        }
+    }
     if let Some(bias) = &weights.unembed_bias {
         out.iter_mut().zip(tokens).for_each(|(logit, &token)| *logit += f64::from(bias[token as usize]));
     }

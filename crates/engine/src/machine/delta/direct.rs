@@ -42,15 +42,15 @@ impl<O: Ops> Delta<'_, O> {
         let (n, n_heads, d_model, d_attn, d_head) =
             (nodes.len(), spec.n_heads, spec.d_model, spec.d_attn(), spec.d_head);
         let ModelOn { ops, parameters } = &mut *self.model;
-        let layer = &parameters.layers[index];
+        let layer = parameters.layer(index);
         let last = plain.last.as_ref().expect("a layer has been done");
         let mut directions = directions(decoder, read);
         let nodes = ops.upload_ints(nodes);
         let z = ops.gather(&last.heads.z, d_attn, n, Some(&nodes));
         if let Join::AddNormed(norm) = layer.steps(spec).attn_out {
             let mut out = ops.floats(n * d_model, false);
-            let bias = layer.w_o.bias.as_ref();
-            ops.plain_product(n, &z, &layer.w_o.weight, 0..d_model, bias, false, &mut out);
+            let bias = layer.w_o.bias;
+            ops.plain_product(n, &z, layer.w_o.weight, 0..d_model, bias, false, &mut out);
             let out = ops.download(&out);
             // A gain on the device is what a norm multiplies by, whatever the checkpoint stores.
             let kind = if norm.centred { NormKind::Layer } else { NormKind::Rms };
@@ -71,7 +71,7 @@ impl<O: Ops> Delta<'_, O> {
         }
         let own = ops.upload(&own);
         let mut out = ops.floats(n_heads * n * d_model, false);
-        ops.plain_product(n_heads * n, &own, &layer.w_o.weight, 0..d_model, None, false, &mut out);
+        ops.plain_product(n_heads * n, &own, layer.w_o.weight, 0..d_model, None, false, &mut out);
         let table: Vec<f32> = directions.iter().flat_map(|(_, d)| d).map(|&x| x as f32).collect();
         let table = ops.upload(&table);
         let pairs: Vec<(u32, u32)> = (0..).zip(&directions).map(|(at, (i, _))| (*i as u32, at)).collect();

@@ -1,22 +1,42 @@
 //! How weights lie on a device, and how differences are cut up beside them.
 
-use cs_kernels::PackedMatrix;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::ops::{Parts, Stored};
+use super::packed;
 use crate::device::Precision;
-use crate::weights::Weights;
+use crate::source::{MatrixSource, Source};
 
 /// What second float16 parts are multiplied by, so that they stay clear of float16's smallest numbers: 2^11.
 pub(crate) const LO: f32 = 2048.0;
 
+/// A half-precision type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    F16,
+    Bf16,
+}
+
+impl Half {
+    /// Whether it holds some values exactly.
+    pub fn holds(self, values: &[f32]) -> bool {
+        match self {
+            Self::F16 => values.iter().all(|&x| to_f16(x) == x),
+            Self::Bf16 => values.iter().all(|&x| to_bf16(x) == x),
+        }
+    }
+}
+
 /// The formats for a model: halves where all of its matrices are halves, whatever type they are stored as.
-pub(crate) fn formats(weights: &Weights, precision: Precision) -> (Stored, Parts) {
-    let all = |to_half: fn(f32) -> f32| matrices(weights).all(|matrix| is_exact(matrix, to_half));
-    let stored = if all(to_f16) {
+pub(crate) fn formats(source: Source<'_>, precision: Precision) -> (Stored, Parts) {
+    let all = |half| {
+        let is_exact = |matrix: &MatrixSource<'_>| packed::is_exact(matrix, half);
+        let of_layers = (0..source.n_layers()).all(|layer| source.matrices(layer).iter().all(is_exact));
+        of_layers && source.project_out().iter().flatten().all(|linear| is_exact(&linear.weight))
+    };
+    let stored = if all(Half::F16) {
         Stored::F16
-    } else if all(to_bf16) {
+    } else if all(Half::Bf16) {
         Stored::Bf16
     } else {
         Stored::F16Pair
@@ -40,34 +60,47 @@ pub(super) fn to_bf16(x: f32) -> f32 {
     bf16::from_f32(x).to_f32()
 }
 
-/// `e` of a matrix's [`Stored`] format.
-pub(crate) fn exponent(stored: Stored, values: &[f32]) -> i32 {
-    let is_plain = match stored {
-        Stored::F32 | Stored::Bf16 => true,
-        Stored::F16 => values.iter().all(|&x| to_f16(x) == x),
-        Stored::F16Pair => false,
-    };
-    let largest = values.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+/// `e` of a matrix that is scaled, its largest entry being of this size: see [`Stored`].
+pub(crate) fn exponent(largest: f32) -> i32 {
     let floor_log2 = ((largest.to_bits() >> 23) & 255) as i32 - 127;
-    if is_plain || largest == 0.0 { 0 } else { (14 - floor_log2).min(100) }
+    if largest == 0.0 { 0 } else { (14 - floor_log2).min(100) }
 }
 
-fn matrices(weights: &Weights) -> impl Iterator<Item = &PackedMatrix> {
-    let of_layers = weights.layers.iter().flat_map(|layer| {
-        let (gate, first, second) = match &layer.mlp {
-            None => (None, None, None),
-            Some(mlp) => (mlp.w_gate.as_ref(), Some(&mlp.w_in), Some(&mlp.w_out)),
-        };
-        [Some(&layer.w_qkv), Some(&layer.w_o), gate, first, second].into_iter().flatten()
-    });
-    of_layers.chain(&weights.project_out).map(|linear| &linear.weight)
-}
+#[cfg(test)]
+mod tests {
+    use cs_kernels::PackedMatrix;
+    use cs_model::{ModelFiles, ModelInfo};
 
-/// Whether halves hold a matrix exactly.
-fn is_exact(matrix: &PackedMatrix, to_half: fn(f32) -> f32) -> bool {
-    let is_exact = |row: &mut Vec<f32>, i: usize| {
-        matrix.copy_row(i, row);
-        row.iter().all(|&x| to_half(x) == x)
-    };
-    (0..matrix.k()).into_par_iter().map_init(|| vec![0.0; matrix.n()], is_exact).all(|exact| exact)
+    use super::*;
+
+    /// Of golden checkpoints: by their types, and by their values alone.
+    #[test]
+    fn halves_are_halves_whatever_type_they_are_stored_as() {
+        for (name, expected) in [
+            ("gpt2-default", Stored::F16Pair),
+            ("gpt2-f16", Stored::F16),
+            ("neox-pythia-f16", Stored::F16),
+            ("opt-projected-f16", Stored::F16),
+            ("gpt2-bf16", Stored::Bf16),
+        ] {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+            let checkpoint = ModelInfo::open(&ModelFiles::folder(folder).unwrap()).unwrap().checkpoint;
+            let mut weights = crate::load(&checkpoint).unwrap();
+            for source in [Source::Checkpoint(&checkpoint), Source::Weights(&weights)] {
+                assert_eq!(formats(source, Precision::Split).0, expected, "{name}");
+                let in_f32 = if expected == Stored::F16Pair { Stored::F32 } else { expected };
+                assert_eq!(formats(source, Precision::F32), (in_f32, Parts::F32), "{name}");
+                let (half, _) = formats(source, Precision::Half);
+                assert_eq!(half, if expected == Stored::Bf16 { Stored::F16 } else { expected }, "{name}");
+            }
+            // One value in one matrix decides.
+            let last = weights.layers.last_mut().and_then(|layer| layer.mlp.as_mut()).unwrap();
+            let (k, n) = (last.w_out.weight.k(), last.w_out.weight.n());
+            let matrix = &last.w_out.weight;
+            let mut values: Vec<f32> = (0..k * n).map(|i| matrix.get(i / n, i % n)).collect();
+            values[k * n - 1] = 1.0 + f32::EPSILON;
+            last.w_out.weight = PackedMatrix::from_rows(&values, k, n);
+            assert_eq!(formats(Source::Weights(&weights), Precision::Split).0, Stored::F16Pair, "{name}");
+        }
+    }
 }

@@ -19,16 +19,20 @@
 //! Where a norm stands after `W_O`, `x + δ` may be small beside either, and the norm would blow up δ's rounding: `W_O` then takes
 //! all of `z + δz`, in float32-grade.
 
+mod blocks;
 pub(crate) mod cuda;
 mod direct;
 mod edits;
+mod filling;
 mod formats;
 pub(crate) mod host;
 mod operands;
 pub(crate) mod ops;
+mod packed;
 mod pass;
 mod plain;
 mod read;
+mod residence;
 mod weights;
 
 use std::borrow::Cow;
@@ -48,6 +52,7 @@ use ops::{Ops, Parts, Span, Z};
 use pass::Pass;
 use plain::{Layer, Plain, floats_per_node};
 
+pub(crate) use filling::{Blueprint, Filled};
 pub(crate) use formats::formats;
 pub(crate) use weights::ModelOn;
 
@@ -155,7 +160,30 @@ impl<O: Ops> Delta<'_, O> {
         chunk.plant(&mut self.model.ops, stage.chunk, stage.rows, spec.windows[stage.layer]);
         let plain = stage.kept.expect("every layer of the plain run is kept");
         let ModelOn { ops, parameters } = &mut *self.model;
+        parameters.fetch(ops, stage.layer);
         Pass { spec, ops, parameters, chunk, stage, plain }
+    }
+}
+
+/// A node of the plain run: what is kept of each layer from the first edited one on, and one layer more while it runs. A node
+/// of one run: δ of each stack that waits for its children, of the one being run and of its next layer; its input, `q`, `k`,
+/// `v`, `z` and hidden layer; `z` of each stack that waits.
+fn limits(spec: &ModelSpec, branches: &[Branch], enough_rows: usize) -> Limits {
+    const FLOAT: usize = size_of::<f32>();
+    let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
+    let frames = Tree::new(branches).frames();
+    let first = branches.iter().filter_map(Branch::first_layer).min();
+    let n_kept = first.map_or(0, |first| spec.n_layers - first);
+    let (kept, running) = floats_per_node(spec);
+    // A gate and what it gates are there at once.
+    let hidden = spec.d_mlp * if spec.gated_mlp { 2 } else { 1 };
+    let layer = 3 * d_model + 2 * d_attn + 2 * d_kv + hidden;
+    Limits {
+        plain_node: FLOAT * (n_kept * kept + running),
+        run_node: FLOAT * (layer + frames * d_model + (frames - 1) * d_attn),
+        run_end: FLOAT * (3 * d_model + d_attn + spec.d_embed),
+        scratch: 0,
+        enough_rows,
     }
 }
 
@@ -167,27 +195,8 @@ impl<O: Ops> Machine for Delta<'_, O> {
 
     const READS_EVERY_LAYER: bool = true;
 
-    /// A node of the plain run: what is kept of each layer from the first edited one on, and one layer more while it runs. A node
-    /// of one run: δ of each stack that waits for its children, of the one being run and of its next layer; its input, `q`, `k`,
-    /// `v`, `z` and hidden layer; `z` of each stack that waits.
     fn limits(&self, branches: &[Branch], _longest: usize) -> Limits {
-        const FLOAT: usize = size_of::<f32>();
-        let spec = self.spec();
-        let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
-        let frames = Tree::new(branches).frames();
-        let first = branches.iter().filter_map(Branch::first_layer).min();
-        let n_kept = first.map_or(0, |first| spec.n_layers - first);
-        let (kept, running) = floats_per_node(spec);
-        // A gate and what it gates are there at once.
-        let hidden = spec.d_mlp * if spec.gated_mlp { 2 } else { 1 };
-        let layer = 3 * d_model + 2 * d_attn + 2 * d_kv + hidden;
-        Limits {
-            plain_node: FLOAT * (n_kept * kept + running),
-            run_node: FLOAT * (layer + frames * d_model + (frames - 1) * d_attn),
-            run_end: FLOAT * (3 * d_model + d_attn + spec.d_embed),
-            scratch: 0,
-            enough_rows: self.model.ops.enough_rows(),
-        }
+        limits(self.spec(), branches, self.model.ops.enough_rows())
     }
 
     fn memory(&self, options: Options) -> usize {

@@ -27,6 +27,7 @@ use std::ops::Range;
 
 use cs_model::spec::Activation;
 
+use super::packed::Packed;
 use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::machine::Rows;
@@ -37,17 +38,22 @@ pub(crate) use super::operands::{
 };
 
 /// Memory and operations of a device, for one model.
-pub(crate) trait Ops: Sized {
+pub(crate) trait Ops: Sized + Send {
     /// float32 values.
-    type Floats;
+    type Floats: Send;
     /// Indices (`u32`).
-    type Ints;
+    type Ints: Send;
     /// A difference `[rows, cols]`, in [`Ops::parts`].
-    type Split;
+    type Split: Send;
     /// A matrix of weights `[d_in, d_out]`, as the device was told to store them: see [`Stored`].
-    type Matrix;
+    type Matrix: Send;
     /// Queries at some rows of a run, and the nodes that each sees.
-    type Tree;
+    type Tree: Send;
+    /// A matrix in the program's memory.
+    type Kept: Send + Sync;
+
+    /// What a user calls the device.
+    fn name(&self) -> String;
 
     /// What went wrong since the device was opened, if anything did: memory, the device, an overflow. Waits for what is queued.
     fn status(&mut self) -> Result<(), EngineError>;
@@ -60,6 +66,9 @@ pub(crate) trait Ops: Sized {
 
     /// How differences are cut up.
     fn parts(&self) -> Parts;
+
+    /// How weights lie.
+    fn stored(&self) -> Stored;
 
     // Memory.
 
@@ -78,14 +87,18 @@ pub(crate) trait Ops: Sized {
     /// A split `[rows, cols]`: zeros if `zeroed`, otherwise whatever it is.
     fn split(&mut self, rows: usize, cols: usize, zeroed: bool) -> Self::Split;
 
-    /// A matrix `[d_in, d_out]`. `fill` writes some of its rows as float32, `[rows.len(), d_out]`; it may be called for any rows,
-    /// as often as wanted. [`exponent`](super::formats::exponent) says what `e` is.
-    fn matrix(
-        &mut self,
-        d_in: usize,
-        d_out: usize,
-        fill: &mut dyn FnMut(Range<usize>, &mut [f32]),
-    ) -> Self::Matrix;
+    /// A matrix on the device.
+    fn matrix(&mut self, packed: &Packed) -> Self::Matrix;
+
+    /// A matrix that waits for its turn where the device copies from fast.
+    fn keep(&mut self, packed: Packed) -> Self::Kept;
+
+    /// Writes a matrix of the same layout over, once everything asked for so far is done, beside whatever is asked for until
+    /// [`Ops::join`].
+    fn refill(&mut self, matrix: &mut Self::Matrix, by: &Self::Kept);
+
+    /// What is asked for from now on finds what matrices have been filled with.
+    fn join(&mut self);
 
     /// Queries at `queries` of the runs over `forest`. Each sees its own node and its ancestors, or the nearest `window` of them.
     /// `own`: the plain run's row of each node. `[n_nodes]`

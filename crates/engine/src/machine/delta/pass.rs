@@ -49,7 +49,7 @@ impl<O: Ops> Pass<'_, O> {
         let (spec, index, parameters) = (self.spec, self.stage.layer, self.parameters);
         let (n_runs, d_attn, d_kv) = (stack.n_runs, spec.d_attn(), spec.d_kv());
         let (all, wanted) = (&self.chunk.all, self.chunk.rows(self.stage.rows));
-        let layer = &parameters.layers[index];
+        let layer = parameters.layer(index);
         let plain = self.plain;
         let span = all.span(n_runs, None);
         let input = self.input(&span, layer.steps(spec).attn_in, &plain.resid_pre, &stack.delta);
@@ -67,7 +67,7 @@ impl<O: Ops> Pass<'_, O> {
             let rule = parameters.heads_rule(spec, index, is_key, &rows.position);
             let raw = plain.raw.as_ref().map(|(q, kv)| if is_key { kv } else { q });
             let mut out = self.ops.floats(n_runs * rows.per_run * columns.len(), false);
-            self.ops.product_heads(&span, &input, &layer.w_qkv.weight, columns, &rule, raw, &mut out);
+            self.ops.product_heads(&span, &input, layer.w_qkv.weight, columns, &rule, raw, &mut out);
             out
         };
         let q = product(false, wanted, from.as_ref(), 0..d_attn);
@@ -113,7 +113,7 @@ impl<O: Ops> Pass<'_, O> {
     pub fn block(&mut self, span: &Span<'_, O>, delta: Option<&O::Floats>, z: &Z<O>) -> O::Floats {
         let (spec, rows, d_model) = (self.spec, span.n_runs * span.per_run, self.spec.d_model);
         let (plain, parameters) = (self.plain, self.parameters);
-        let layer = &parameters.layers[self.stage.layer];
+        let layer = parameters.layer(self.stage.layer);
         let steps = layer.steps(spec);
         let own = Span { from: None, ..*span };
         let of_parallel = match delta {
@@ -127,7 +127,7 @@ impl<O: Ops> Pass<'_, O> {
         match z {
             Z::Delta(z) => {
                 let residual = delta.map_or(Residual::Zero, Residual::Rows);
-                self.ops.product(span, z, &layer.w_o.weight, residual, &mut out);
+                self.ops.product(span, z, layer.w_o.weight, residual, &mut out);
                 out = self.join(&own, &steps.attn_out, plain.attn_joined.as_ref(), out);
             }
             Z::Full(z) => {
@@ -135,7 +135,7 @@ impl<O: Ops> Pass<'_, O> {
                     unreachable!("z is full before such norms alone")
                 };
                 let mut sum = self.ops.floats(rows * d_model, false);
-                let (w, bias) = (&layer.w_o.weight, layer.w_o.bias.as_ref());
+                let (w, bias) = (layer.w_o.weight, layer.w_o.bias);
                 self.ops.plain_product(rows, z, w, 0..d_model, bias, false, &mut sum);
                 let joined = plain.attn_joined.as_ref().expect("kept before norms");
                 self.ops.norm(&own, norm, d_model, joined, Changed::To(&sum), NormOut::Add(&mut out));
@@ -149,11 +149,11 @@ impl<O: Ops> Pass<'_, O> {
             (true, None) => return out,
         };
         let (plain_in, plain_gate) = plain.hidden.as_ref().expect("kept where there is an MLP");
-        let gate = mlp.gate.as_ref().map(|gate| &gate.weight).zip(plain_gate.as_ref());
-        let first = MlpIn { w_in: &mlp.w_in.weight, plain_in, gate, activation: spec.activation };
+        let gate = mlp.gate.as_ref().map(|gate| gate.weight).zip(plain_gate.as_ref());
+        let first = MlpIn { w_in: mlp.w_in.weight, plain_in, gate, activation: spec.activation };
         let mut hidden = self.ops.split(rows, spec.d_mlp, false);
         self.ops.product_activate(&own, &input, &first, &mut hidden);
-        let w_out = &mlp.w_out.weight;
+        let w_out = mlp.w_out.weight;
         if let Join::AddNormed(norm) = steps.mlp_out {
             let mut branch = self.ops.floats(rows * d_model, false);
             self.ops.product(&own, &hidden, w_out, Residual::Zero, &mut branch);

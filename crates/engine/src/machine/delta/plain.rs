@@ -78,7 +78,8 @@ impl<O: Ops> Plain<O> {
     /// Runs one layer.
     pub fn step(&mut self, model: &mut ModelOn<O>, spec: &ModelSpec, index: usize, forest: &Forest) {
         let ModelOn { ops, parameters } = model;
-        let layer = &parameters.layers[index];
+        parameters.fetch(ops, index);
+        let layer = parameters.layer(index);
         let (n, d_model) = (self.n_nodes, spec.d_model);
         let resid_pre = self.resid.clone();
         let steps = layer.steps(spec);
@@ -87,9 +88,9 @@ impl<O: Ops> Plain<O> {
         let input = normed.as_ref().unwrap_or(&resid_pre);
         let (raw, heads) = self.heads(ops, parameters, spec, index, forest, input);
         // `W_O`, and how it joins.
-        let bias = layer.w_o.bias.as_ref();
+        let bias = layer.w_o.bias;
         let mut attn = ops.floats(n * d_model, false);
-        ops.plain_product(n, &heads.z, &layer.w_o.weight, 0..d_model, bias, false, &mut attn);
+        ops.plain_product(n, &heads.z, layer.w_o.weight, 0..d_model, bias, false, &mut attn);
         let (mid, attn_joined) = join(ops, &steps.attn_out, &resid_pre, attn, d_model, n);
 
         let mlp_in = if steps.parallel { resid_pre.clone() } else { mid.clone() };
@@ -99,18 +100,18 @@ impl<O: Ops> Plain<O> {
             let normed = steps.mlp_in.map(|norm| self::normed(ops, norm, n * d_model, d_model, &mlp_in));
             let input = normed.as_ref().unwrap_or(&mlp_in);
             let mut up = ops.floats(n * d_mlp, false);
-            ops.plain_product(n, input, &mlp.w_in.weight, 0..d_mlp, mlp.w_in.bias.as_ref(), false, &mut up);
+            ops.plain_product(n, input, mlp.w_in.weight, 0..d_mlp, mlp.w_in.bias, false, &mut up);
             let gate = mlp.gate.as_ref().map(|gate| {
                 let mut out = ops.floats(n * d_mlp, false);
-                ops.plain_product(n, input, &gate.weight, 0..d_mlp, gate.bias.as_ref(), false, &mut out);
+                ops.plain_product(n, input, gate.weight, 0..d_mlp, gate.bias, false, &mut out);
                 out
             });
             let mut act = ops.floats(n * d_mlp, false);
             ops.plain_activate(spec.activation, gate.as_ref(), &up, &mut act);
             hidden = Some((up, gate));
             let mut out = ops.floats(n * d_model, false);
-            let bias = mlp.w_out.bias.as_ref();
-            ops.plain_product(n, &act, &mlp.w_out.weight, 0..d_model, bias, false, &mut out);
+            let bias = mlp.w_out.bias;
+            ops.plain_product(n, &act, mlp.w_out.weight, 0..d_model, bias, false, &mut out);
             (resid_post, mlp_joined) = join(ops, &steps.mlp_out, &mid, out, d_model, n);
         }
         self.resid = resid_post.clone();
@@ -129,10 +130,10 @@ impl<O: Ops> Plain<O> {
         input: &O::Floats,
     ) -> (Option<Raw<O>>, PlainHeads<O>) {
         let (n, d_attn, d_kv) = (self.n_nodes, spec.d_attn(), spec.d_kv());
-        let linear = &parameters.layers[index].w_qkv;
+        let linear = parameters.layer(index).w_qkv;
         let mut product = |columns: std::ops::Range<usize>| {
             let mut out = ops.floats(n * columns.len(), false);
-            ops.plain_product(n, input, &linear.weight, columns, linear.bias.as_ref(), false, &mut out);
+            ops.plain_product(n, input, linear.weight, columns, linear.bias, false, &mut out);
             out
         };
         let (mut q, mut kv) = (product(0..d_attn), product(d_attn..d_attn + 2 * d_kv));

@@ -7,7 +7,6 @@ use super::plain::normed;
 use super::weights::ModelOn;
 use super::{Delta, Stack};
 use crate::decoder::Decoder;
-use crate::machine::row;
 use crate::plan::Chunk;
 use crate::request::Prompt;
 
@@ -46,18 +45,19 @@ impl<O: Ops> Delta<'_, O> {
     /// Unembedding rows of the tokens read, on the device. `[tokens, d_embed]`
     fn unembed(&mut self, tokens: &BTreeMap<u32, u32>) -> O::Floats {
         let (unembed, d_embed) = (self.decoder.weights().unembed(), self.decoder.spec().d_embed);
-        let rows: Vec<f32> = tokens.keys().flat_map(|&t| row(unembed, t, d_embed)).copied().collect();
+        let row = |&token: &u32| unembed.row(token as usize, d_embed).into_owned();
+        let rows: Vec<f32> = tokens.keys().flat_map(row).collect();
         self.model.ops.upload(&rows)
     }
 
     /// Through `project_out`, where the model has it; without its bias for differences.
     fn projected(&mut self, rows: usize, x: O::Floats, with_bias: bool) -> O::Floats {
         let ModelOn { ops, parameters } = &mut *self.model;
-        let Some(project) = &parameters.project_out else { return x };
+        let Some((weight, bias)) = &parameters.project_out else { return x };
         let d_embed = self.decoder.spec().d_embed;
         let mut out = ops.floats(rows * d_embed, false);
-        let bias = project.bias.as_ref().filter(|_| with_bias);
-        ops.plain_product(rows, &x, &project.weight, 0..d_embed, bias, false, &mut out);
+        let bias = bias.as_ref().filter(|_| with_bias);
+        ops.plain_product(rows, &x, weight, 0..d_embed, bias, false, &mut out);
         out
     }
 

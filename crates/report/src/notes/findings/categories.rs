@@ -1,4 +1,4 @@
-//! Which heads work on which task, how strongly, and where they lie.
+//! Which heads contribute to which task, how strongly, and at which depth.
 
 use cs_analysis::categories::{Category, ClassifiedHead, RELATIVE_TAU};
 use cs_analysis::contrast::Side;
@@ -51,10 +51,8 @@ pub(super) fn categories(study: &ContrastStudy) -> Finding {
             words::count(unstable.iter().sum()),
             heads(all)
         ),
-        None => {
-            " How stable these categories are cannot be said: the table holds no probabilities for this τ."
-                .to_owned()
-        }
+        None => " The stability of these categories is unknown: the table has no probabilities for this τ."
+            .to_owned(),
     };
     text += &relative_sentence(study);
     Finding::new(
@@ -64,7 +62,7 @@ pub(super) fn categories(study: &ContrastStudy) -> Finding {
     )
 }
 
-/// The categories at thresholds relative to what each model does, and who has none.
+/// The categories at relative thresholds, and the models that have none.
 fn relative_sentence(study: &ContrastStudy) -> String {
     let contrast = study.contrast();
     let classified = &study.classified.models;
@@ -72,7 +70,8 @@ fn relative_sentence(study: &ContrastStudy) -> String {
     let percent = decimal(100.0 * RELATIVE_TAU, 0);
     let mut text = match counted.len() {
         0 => format!(
-            " No model has categories relative to its own logit differences (|Δ| ≥ {percent}% of them): none is known to do both tasks."
+            " No model has categories relative to its own logit differences (|Δ| ≥ {percent}% of them): none is known to do both \
+             tasks."
         ),
         n => {
             let sums = counted.iter().fold([0; 4], |mut sums, counts| {
@@ -82,7 +81,8 @@ fn relative_sentence(study: &ContrastStudy) -> String {
             let named = Category::ALL.into_iter().zip(sums);
             let parts = words::kinds(named.map(|(c, n)| (n, category_label(contrast, c), String::new())));
             format!(
-                " Relative to a model's own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across models, the heads of \
+                " Relative to a model's own mean logit difference on a task (|Δ| ≥ {percent}% of it), which compares across \
+                 models, the heads of \
                  {} are {parts}.",
                 models(n),
             )
@@ -91,12 +91,16 @@ fn relative_sentence(study: &ContrastStudy) -> String {
     let without = classified.iter().filter(|m| m.relative_counts().is_none());
     let names: Vec<String> = without.map(|m| m.info.model.clone()).collect();
     if !names.is_empty() && !counted.is_empty() {
-        text += &format!(" Without, for not doing both tasks as far as is known: {}.", words::list(&names));
+        text += &format!(
+            " Models without relative categories, because they are not known to do both tasks: \
+            {}.",
+            words::list(&names)
+        );
     }
     text
 }
 
-/// Heads that the finding on strongest heads names.
+/// Number of heads named in the finding on strongest heads.
 const NAMED: usize = 5;
 
 pub(super) fn strongest(study: &ContrastStudy) -> Finding {
@@ -136,7 +140,7 @@ pub(super) fn strongest(study: &ContrastStudy) -> Finding {
     let text = match named.len() {
         0 => "No head was measured on both tasks.".to_owned(),
         n if n < of => format!(
-            "By {strength}, the strongest heads of the {n} models whose strongest are largest: {}.",
+            "The strongest heads by {strength}, at most one per model, for the top {n} models: {}.",
             named.join("; ")
         ),
         _ => format!("The strongest head of each model by {strength}: {}.", named.join("; ")),
@@ -150,7 +154,7 @@ pub(super) fn depth(study: &ContrastStudy) -> Finding {
         .into_iter()
         .map(|c| match range(study, &format!("mean_relative_depth_{}", contrast.category(c))) {
             Some((low, high, n)) => format!(
-                "{} heads lie at a mean depth of {} in the {} that {} some",
+                "{} heads are at a mean depth of {} in the {} that {} some",
                 category_label(contrast, c),
                 words::from_to(low, high, 2, ""),
                 models(n),
@@ -159,6 +163,6 @@ pub(super) fn depth(study: &ContrastStudy) -> Finding {
             None => format!("no model has {} heads", category_label(contrast, c)),
         })
         .collect();
-    let text = format!("With 0 the first layer and 1 the last: {}.", parts.join("; "));
+    let text = format!("On a scale from 0 (first layer) to 1 (last layer): {}.", parts.join("; "));
     Finding::new("Depth", text, [csv(&contrast.table("model_measures"))])
 }

@@ -10,7 +10,7 @@ use super::{Finding, csv, models};
 use crate::figures::palette::side_label;
 use crate::words;
 
-/// How many correlations are positive, and how many intervals lie to either side of 0.
+/// How many correlations are positive, and how many intervals are above or below 0.
 struct Signs {
     known: usize,
     positive: usize,
@@ -48,7 +48,7 @@ impl Signs {
                 "of {}, {} {} wholly above 0 and {} wholly below",
                 words::counted(n, "interval", "intervals"),
                 words::none_or(self.above),
-                if self.above < 2 { "lies" } else { "lie" },
+                if self.above < 2 { "is" } else { "are" },
                 words::none_or(self.below)
             ),
         };
@@ -88,7 +88,8 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
     if !templates.is_empty() {
         let zero = templates.iter().filter(|i| i.low <= 0.0 && i.high >= 0.0).count();
         text += &format!(
-            " Over templates (what prompts of other templates would give for the same model), Pearson's interval includes 0 in {} of {}.",
+            " The interval of Pearson's correlation over templates (what prompts from other templates would give for the same \
+             model) includes 0 in {} of {}.",
             words::none_or(zero),
             models(templates.len())
         );
@@ -97,7 +98,7 @@ pub(super) fn correlations(study: &ContrastStudy) -> Finding {
     if let Some(first) = corrected.first() {
         let (low, high) = corrected.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
-            " Without the noise of measurement, which pulls a correlation towards 0, Pearson's is {} in {}.",
+            " Corrected for measurement noise, which attenuates a correlation towards 0, Pearson's correlation is {} in {}.",
             words::from_to(low, high, 2, ""),
             models(corrected.len())
         );

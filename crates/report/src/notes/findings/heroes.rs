@@ -1,4 +1,4 @@
-//! Hero heads: what held-out prompts leave of them, where they attend, what they bring back, and whether other models have them.
+//! Hero heads: their effects on held-out prompts, where they attend, what they restore, and whether other models have them.
 
 use cs_analysis::attention::{ATTENTION_TABLE, TokenRole};
 use cs_analysis::categories::Category;
@@ -20,7 +20,7 @@ pub(super) fn winners_curse(study: &ContrastStudy) -> Option<Finding> {
     if rows.is_empty() {
         return None;
     }
-    // The mean effect on held-out prompts, with the sign it was picked with, for each logit where it was picked.
+    // The mean effect on held-out prompts, with the sign from selection, per logit of effect at selection.
     let mut left: Vec<f64> =
         rows.iter().map(|r| r.mean_held_out / r.mean_abs_delta).filter(|s| s.is_finite()).collect();
     left.sort_by(f64::total_cmp);
@@ -28,8 +28,9 @@ pub(super) fn winners_curse(study: &ContrastStudy) -> Option<Finding> {
     let median = (lower + upper) / 2.0;
     let (same, of) = rows.iter().fold((0, 0), |(s, n), r| (s + r.n_same_sign, n + r.n_heads));
     let text = format!(
-        "A model's strongest heads on a task (at most {TOP_HEADS}) were judged on prompts that did not pick them: for each logit of mean |Δ| \
-         where they were picked, their mean held-out Δ, counted with the picked sign, is {} (median {} over {}); {} of {} keep their sign.",
+        "A model's strongest heads on a task (at most {TOP_HEADS}) were evaluated on held-out prompts: per logit of mean |Δ| on \
+         the prompts used to select them, their mean held-out Δ in the same direction is {} (median {} over {}); {} of {} keep \
+         their sign.",
         words::from_to(*left.first()?, *left.last()?, 2, ""),
         decimal(median, 2),
         words::counted(left.len(), "pair of model and task", "pairs of model and task"),
@@ -39,7 +40,7 @@ pub(super) fn winners_curse(study: &ContrastStudy) -> Option<Finding> {
     Some(Finding::new("Held-out prompts", text, [csv(&study.contrast().table("winners_curse"))]))
 }
 
-/// Which kind of token gets most of the attention of hero heads.
+/// Which kind of token gets the most attention from hero heads.
 pub(super) fn attention(study: &ContrastStudy, extras: &ContrastExtras) -> Option<Finding> {
     let file = extras.all.attention.first()?;
     let contrast = study.contrast();
@@ -51,7 +52,7 @@ pub(super) fn attention(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
             .for_each(|head| counts[head.by_weight()[0].0 as usize] += 1);
         let n = counts.iter().sum::<usize>();
         if n == 0 {
-            return format!("On {}, there is no hero head that is not weak.", side_label(contrast, task));
+            return format!("On {}, all hero heads are weak.", side_label(contrast, task));
         }
         let mut roles: Vec<(usize, TokenRole)> = counts.into_iter().zip(TokenRole::ALL).collect();
         roles.retain(|(count, _)| *count > 0);
@@ -60,19 +61,19 @@ pub(super) fn attention(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
             .iter()
             .map(|(count, role)| format!("{} in {}", role.label(), words::count(*count)))
             .collect();
-        let heads = if n == 1 { "hero head that is not weak" } else { "hero heads that are not weak" };
+        let heads = if n == 1 { "non-weak hero head" } else { "non-weak hero heads" };
         format!("On {}, of {} {heads}: {}.", side_label(contrast, task), words::count(n), words::list(&roles))
     };
     let text = format!(
-        "The kind of token that gets most of a head's attention at the last token, over {}. {}",
+        "The kind of token to which a head attends most from the last token, over {}. {}",
         words::prompts_of(file.origin.split),
         Side::BOTH.map(sentence).join(" ")
     );
     Some(Finding::new("Where hero heads attend", text, [csv(ATTENTION_TABLE)]))
 }
 
-/// How many hero heads bring part of the clean answer back, by their normalised influence: one relative to how far the clean
-/// run lies from the corrupted one, which has a sign of its own in a model that does not do the task.
+/// How many hero heads restore part of the clean answer, by normalised influence, which is relative to the difference
+/// between the clean and the corrupted run; for a model that does not do the task, that difference may have the wrong sign.
 pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras) -> Option<Finding> {
     let contrast = study.contrast();
     if extras.traced.is_empty() {
@@ -93,7 +94,7 @@ pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
             let influence = &r.on(task).figures;
             let ends = words::signed_range(influence.normalised_ci_low, influence.normalised_ci_high);
             Some(format!(
-                "; the largest in size is that of {} {}, {}{}",
+                "; the largest in absolute value is that of {} {}, {}{}",
                 r.model,
                 words::head(r.layer, r.head),
                 words::signed(influence.normalised?),
@@ -105,11 +106,11 @@ pub(super) fn influence(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
         left_out.dedup();
         let left_out = match left_out[..] {
             [] => String::new(),
-            _ => format!(" Left out, for not doing the task: {}.", words::list(&left_out)),
+            _ => format!(" Left out because they do not do the task: {}.", words::list(&left_out)),
         };
         format!(
-            "On {}, the interval of the normalised influence (0: as the corrupted run, 1: as the clean one) of {} of {} {} lies above 0 (they \
-             bring part of the clean answer back) and of {} below; {} {} q ≤ {SIGNIFICANT}{}.{left_out}",
+            "On {}, the interval of the normalised influence (0: corrupted run, 1: clean run) is above 0 for {} of {} {} (they \
+             restore part of the clean answer) and below 0 for {}; {} {} q ≤ {SIGNIFICANT}{}.{left_out}",
             side_label(contrast, task),
             words::none_or(above),
             words::count(of_doing.len()),
@@ -141,11 +142,11 @@ pub(super) fn transfer(study: &ContrastStudy) -> Finding {
     let (by_index, n_index) = significant("q_value_index");
     let (by_match, n_match) = significant("q_value_match");
     let text = if n_index + n_match == 0 {
-        "No pair of models could be tested: there is one model only, or no head that works on a task has a counterpart.".to_owned()
+        "No pair of models could be tested: there is only one model, or no head of either task has a counterpart.".to_owned()
     } else {
         format!(
-            "Heads with the same layer and number are stronger in the target than chance in {} of {} (pair of models and \
-             task); heads with the same effects also lie at the same relative depth in {} of {} (q ≤ {SIGNIFICANT}).",
+            "Heads with the same layer and index are stronger in the target than expected by chance in {} of {} (one per task and \
+             pair of models); heads with the same effects are also at the same relative depth in {} of {} (q ≤ {SIGNIFICANT}).",
             words::none_or(by_index),
             words::counted(n_index, "test", "tests"),
             words::none_or(by_match),

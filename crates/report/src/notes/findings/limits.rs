@@ -1,4 +1,4 @@
-//! What a study cannot say.
+//! The limits of a study.
 
 use cs_analysis::model_measures::IntervalOver;
 use cs_analysis::scaling::FEWEST_SIZES;
@@ -9,7 +9,7 @@ use super::models;
 use crate::extras::ContrastExtras;
 use crate::words;
 
-/// What the study cannot say.
+/// The limits of the study.
 #[must_use]
 pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
     let contrast = study.contrast();
@@ -33,20 +33,18 @@ pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
         ));
     }
     limits.push(
-        "Models of one family differ in more than size (depth, width, data order), and families in more than training data: lines against \
-         size describe these models, not others."
+        "Models of one family differ in more than size (depth, width, data order), and families in more than training data: \
+         scaling lines describe these models, not others."
             .into(),
     );
     let unknown = study.joint.models.iter().filter(|m| m.info.params_m.is_none()).count();
     if unknown > 0 {
-        limits.push(format!(
-            "The size of {} is unknown; they are left out of everything against size.",
-            models(unknown)
-        ));
+        limits.push(format!("The size of {} is unknown, so scaling lines leave them out.", models(unknown)));
     }
     if study.winners_curse.is_empty() {
         limits.push(
-            "There are no held-out prompts: heads are picked and judged on the same prompts, so the strongest effects are too large.".into(),
+            "There are no held-out prompts: heads are selected and evaluated on the same prompts, so the strongest effects are \
+             overestimated.".into(),
         );
     }
     if study
@@ -55,24 +53,25 @@ pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
         .any(|c| c.pearson.shown().is_some_and(|(_, over)| over == IntervalOver::Heads))
     {
         limits.push(
-            "Where the joint table knows nothing of the prompts, intervals of correlations are over heads: they say how far another such model \
-             could differ, not what other prompts would give, and Pearson's is too narrow where a handful of heads carry the effect."
+            "If the joint table has no information about prompts, intervals of correlations are over heads: they say how much \
+             another such model could differ, not what other prompts would give, and Pearson's is too narrow if a handful of heads \
+             carry the effect."
                 .into(),
         );
     }
     let [a, b] = contrast.keys();
     limits.push(format!(
-        "Pearson's correlation can rest on a handful of strong heads: `participation_ratio_{a}` and `participation_ratio_{b}` in \
-         `{}.csv` say how many. Spearman's does not hang on them.",
+        "Pearson's correlation can depend on a handful of strong heads: `participation_ratio_{a}` and `participation_ratio_{b}` in \
+         `{}.csv` say how many. Spearman's is robust to them.",
         contrast.table("model_measures")
     ));
     limits.push(
-        "Counts of intervals that lie on one side of 0 are not corrected for how many intervals there are; q-values are, within their table."
+        "Counts of intervals on one side of 0 are not corrected for multiple comparisons; q-values are, within their table."
             .into(),
     );
     limits.push(
-        "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task; intervals \
-         over templates say that of wordings like these, and are wide since there are few."
+        "Intervals over prompts cover other prompts from the same templates and names, but not other wordings of a task; intervals \
+         over templates cover similar wordings, and are wide because there are few templates."
             .into(),
     );
     let few: Vec<String> = study
@@ -87,22 +86,23 @@ pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
         .collect();
     if !few.is_empty() {
         limits.push(format!(
-            "Intervals and the stability of categories are not estimable from fewer than {FEWEST_PROMPTS} distinct prompts per split: {}.",
+            "Intervals and the stability of categories are not estimable from fewer than {FEWEST_PROMPTS} distinct prompts per \
+             split: {}.",
             words::list(&few)
         ));
     }
     limits.push(format!(
-        "Categories depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more strong heads. \
-         `{}.csv` repeats the counts at other thresholds; relative categories have thresholds of each model's own.",
+        "Categories depend on τ = {} logits, an absolute threshold: models with larger logit differences have more strong heads. \
+         `{}.csv` has the counts at other thresholds; relative categories use each model's own threshold.",
         study.options.tau,
         contrast.table("tau_sweep")
     ));
     limits.push(format!(
-        "With this many heads some can reach τ, or the top of a list, by chance; hero heads are picked by their effects, which `{}.csv` \
-         judges on other prompts where there are some.",
+        "With this many heads, some can reach τ or the top of a list by chance; hero heads are selected by their effects, which \
+         `{}.csv` compares with held-out prompts if there are any.",
         contrast.table("winners_curse")
     ));
-    limits.push("Ablating one head at a time misses heads that stand in for each other.".into());
+    limits.push("Ablating one head at a time misses heads that back each other up.".into());
     limits.extend(extras.missing().into_iter().map(|m| format!("Not measured in this run: {m}.")));
     limits
 }

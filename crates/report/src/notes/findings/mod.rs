@@ -1,4 +1,4 @@
-//! What the numbers say, one claim at a time, topic by topic.
+//! The findings of a study, one claim at a time, by topic.
 
 mod categories;
 mod correlation;
@@ -19,14 +19,14 @@ pub use limits::limits;
 pub(super) use size::law_sentence;
 pub use tasks::{task_findings, task_limits};
 
-/// A claim and where it comes from.
+/// A claim and its sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about.
+    /// Its topic.
     pub title: &'static str,
     /// Whole sentences.
     pub text: String,
-    /// Tables and files that say it.
+    /// The tables and files it is based on.
     pub sources: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ impl Finding {
     }
 }
 
-/// What a contrast shows, in the order in which a paper would tell it.
+/// The findings of a contrast, in the order of a paper.
 #[must_use]
 pub fn findings(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<Finding> {
     let mut findings = vec![setup::measured(study)];

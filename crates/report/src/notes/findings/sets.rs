@@ -1,4 +1,4 @@
-//! Sets of heads ablated together.
+//! Ablation of head sets.
 
 use cs_analysis::ablation::{SUMMARY_TABLE, SetKind, SummaryRow, TEST_TABLE};
 use cs_analysis::contrast::{Category, Side};
@@ -43,8 +43,8 @@ pub(super) fn hero_sets(extras: &ContrastExtras) -> Option<Finding> {
             .count()
     };
     let mut text = format!(
-        "At the largest number of heads for which both exist, the hero set leaves a smaller difference between the correct answer and the others \
-         than the central 95% of the random sets in {} of {} on {} and in {} on {}, over {}.",
+        "At the largest set size, the hero set leaves a smaller logit difference between the correct answer and the other \
+         candidates than the central 95% of the random sets in {} of {} on {} and in {} on {}, over {}.",
         words::none_or(below(Side::A)),
         models(compared.len()),
         side_label(contrast, Side::A),
@@ -60,8 +60,8 @@ pub(super) fn hero_sets(extras: &ContrastExtras) -> Option<Finding> {
         let n = q_values.len();
         let significant = q_values.iter().filter(|q| **q <= SIGNIFICANT).count();
         text += &format!(
-            " Of {} of a hero set against random sets (each size, category, task and measure, and heads drawn from all layers or, where \
-             that finds something, from the same ones), {} {} q ≤ {SIGNIFICANT}.",
+            " Of {} of a hero set against random sets (for each size, category, task and measure, with random heads from all \
+             layers, and if that is significant also from the same layers), {} {} q ≤ {SIGNIFICANT}.",
             words::counted(n, "test", "tests"),
             words::none_or(significant),
             if significant < 2 { "has" } else { "have" },
@@ -73,18 +73,18 @@ pub(super) fn hero_sets(extras: &ContrastExtras) -> Option<Finding> {
         };
         if let Some((fewest, most)) = ends(floats("n_behind_p").into_iter().filter(|n| *n > 0.0).collect()) {
             text += &format!(
-                " Random sets are drawn one after the other as long as they decide something: {} of them stand behind a p-value, which \
-                 therefore is {} at least, before it is adjusted.",
+                " Random sets are drawn one after the other until the comparison is decided: a p-value is based on {} of them, so \
+                 it is at least {} before adjustment.",
                 words::from_to(fewest, most, 0, ""),
                 decimal(2.0 / (most + 1.0), 4)
             );
         }
         sources.push(csv(&contrast.table(TEST_TABLE)));
     }
-    Some(Finding::new("Hero against random heads", text, sources))
+    Some(Finding::new("Hero vs. random heads", text, sources))
 }
 
-/// Whether the heads of a set do together what each does alone.
+/// Whether the effect of a set is the sum of its heads' effects.
 pub(super) fn interaction(extras: &ContrastExtras) -> Option<Finding> {
     // The largest hero set of each model.
     let mut largest: Vec<&SummaryRow> = Vec::new();
@@ -121,16 +121,16 @@ pub(super) fn interaction(extras: &ContrastExtras) -> Option<Finding> {
         )
     });
     let text = format!(
-        "Ablated together, the heads of the largest hero set of all categories do not always do what their single effects add up to: of \
-         {}, {}, each with 95% confidence over prompts. Less than the sum is what heads do that stand in for each other or work in one \
-         chain; more, that they are each other's backup.",
+        "The effect of ablating the largest hero set of all categories can differ from the sum of its heads' individual effects: \
+         of {}, it is {}, each with 95% confidence over prompts. Heads in series, which do the same work one after the other, give \
+         less than the sum; heads that back each other up give more.",
         models(largest.len()),
         parts.join(", and "),
     );
-    Some(Finding::new("Sets against sums of heads", text, [csv(&extras.contrast.table(SUMMARY_TABLE))]))
+    Some(Finding::new("Sets vs. sums of single heads", text, [csv(&extras.contrast.table(SUMMARY_TABLE))]))
 }
 
-/// The numbers of a column; one that was read from a file holds whole numbers where all happen to be whole.
+/// The numbers of a column; one read from a file has integers if all values happen to be integers.
 fn as_floats(values: &Values) -> Option<Vec<f64>> {
     match values {
         Values::Float(cells) => Some(cells.iter().flatten().copied().collect()),
@@ -152,12 +152,12 @@ pub(super) fn dissociation(extras: &ContrastExtras) -> Option<Finding> {
     let without = extras.dissociation.len() - tested.len();
     let mut text = if tested.is_empty() {
         format!(
-            "None of {} has helping heads of both kinds, {only_a} and {only_b}, to ablate together.",
+            "None of {} has helping heads of both kinds, {only_a} and {only_b}, to ablate.",
             models(without)
         )
     } else {
         format!(
-            "Ablating helping {only_a} heads hurts {a} more than ablating as many helping {only_b} heads does, and the other way round on \
+            "Ablating helping {only_a} heads hurts {a} more than ablating equally many helping {only_b} heads, and vice versa on \
              {b}, with 95% confidence in both, in {} of {} with heads of both kinds to ablate{}.",
             words::none_or(tested.iter().filter(|&&double| double).count()),
             models(tested.len()),
@@ -171,8 +171,8 @@ pub(super) fn dissociation(extras: &ContrastExtras) -> Option<Finding> {
     if let Some(first) = index.first() {
         let (low, high) = index.iter().fold((*first, *first), |(l, h), v| (l.min(*v), h.max(*v)));
         text += &format!(
-            " The index of dissociation, 1 where each task has heads of its own and 0 where all heads are shared, is {} in {}; its interval \
-             lies wholly above 0 in {}.",
+            " The index of dissociation (1: the tasks share no heads, 0: all heads are shared) is {} in {}; its interval is above \
+             0 in {}.",
             words::from_to(low, high, 2, ""),
             models(index.len()),
             words::none_or(above)

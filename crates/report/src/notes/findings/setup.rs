@@ -1,4 +1,4 @@
-//! What was measured, how well the models do the tasks, and what the joint table is worth.
+//! What was measured, how well the models do the tasks, and the audit of the joint table.
 
 use cs_analysis::contrast::Side;
 use cs_analysis::scan_file::Baseline;
@@ -46,7 +46,7 @@ pub(super) fn baselines(study: &ContrastStudy, extras: &ContrastExtras) -> Optio
         baseline_sentence(&side_label(contrast, task), &all)
     };
     let mut text = Side::BOTH.map(sentence).join(" ")
-        + " Where a model does not do a task, the effects of its heads say little about how the task is done.";
+        + " If a model does not do a task, the effects of its heads say little about how the task is done.";
     if let Some(not_done) = words::not_done(contrast, study.joint.models.iter().map(|m| &m.info)) {
         text += &format!(" {not_done}");
     }
@@ -60,8 +60,8 @@ pub(super) fn baseline_sentence(task: &str, all: &[&Baseline]) -> String {
     let accuracy = all.iter().map(|b| 100.0 * b.base_accuracy);
     let (low, high) = accuracy.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), a| (l.min(a), h.max(a)));
     format!(
-        "On {}, the correct answer is preferred to the distractor on average in {} of {}, and comes first among all candidates on \
-         more than half of the prompts in {} (accuracy {}).",
+        "On {}, the correct answer is preferred to the distractor on average in {} of {}, and has the highest logit of all \
+         candidates on more than half of the prompts in {} (accuracy {}).",
         task,
         words::none_or(prefer),
         models(all.len()),
@@ -75,18 +75,18 @@ pub(super) fn audit(study: &ContrastStudy) -> Finding {
     let missing: usize = study.audits.iter().map(|a| a.n_missing.iter().sum::<usize>()).sum();
     if zero + missing == 0 {
         let text =
-            "No effect in the joint table is empty or an exact 0, which a measured effect hardly ever is.";
+            "No effect in the joint table is empty or exactly 0, which a measured effect almost never is.";
         return Finding::new(
-            "What the joint table is worth",
+            "Audit of the joint table",
             text.into(),
             [csv(&study.contrast().table("audit"))],
         );
     }
     let text = format!(
-        "{} in the joint table {} empty, and {} an exact 0 on some task, which a measured effect hardly ever is.",
+        "{} in the joint table {} empty, and {} an exact 0 on some task, which a measured effect almost never is.",
         words::counted(missing, "effect", "effects"),
         if missing == 1 { "is" } else { "are" },
         words::counted(zero, "row holds", "rows hold"),
     );
-    Finding::new("What the joint table is worth", text, [csv(&study.contrast().table("audit"))])
+    Finding::new("Audit of the joint table", text, [csv(&study.contrast().table("audit"))])
 }

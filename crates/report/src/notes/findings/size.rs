@@ -26,7 +26,7 @@ pub(in crate::notes) fn law_sentence(study: &ContrastStudy, measure: &str, name:
             let interval = line.slope_interval;
             let zero = if interval.low > 0.0 || interval.high < 0.0 { "excludes" } else { "includes" };
             format!(
-                "{name} changes by {} {} with each tenfold size (n = {}, q = {}{left_out}); the interval {zero} 0.",
+                "{name} changes by {} {} per tenfold increase in size (n = {}, q = {}{left_out}); the interval {zero} 0.",
                 decimal(line.slope, 3),
                 words::interval(interval, 3),
                 law.n,
@@ -48,13 +48,12 @@ pub(super) fn scaling(study: &ContrastStudy) -> Finding {
         ("frac_relative_strong", "The share of heads that are not weak at relative thresholds"),
     ];
     if estimated == 0 {
-        let text =
-            "No line of a measure against the size could be estimated: there are too few models or sizes.";
+        let text = "No scaling line could be estimated: there are too few models or sizes.";
         return Finding::new("Change with size", text.into(), [csv(&study.contrast().table("scaling_laws"))]);
     }
     let mut text = format!(
-        "{} of {} lines of a measure against log₁₀ of the size could be estimated; {} of their slopes {} q ≤ {SIGNIFICANT}. Pooled over \
-         families, with an intercept for each: ",
+        "{} of {} lines of a measure against log₁₀ of size could be estimated; {} of their slopes {} q ≤ {SIGNIFICANT}. Pooled \
+         over families, with an intercept for each: ",
         words::count(estimated),
         words::count(study.scaling_laws.len()),
         words::none_or(significant),
@@ -69,7 +68,7 @@ pub(super) fn scaling(study: &ContrastStudy) -> Finding {
     )
 }
 
-/// Smallest and largest of a measure over the models that have it.
+/// The smallest and largest value of a measure over the models that have it.
 pub(super) fn range(study: &ContrastStudy, measure: &str) -> Option<(f64, f64, usize)> {
     let column =
         cs_analysis::model_measures::measure_names(study.contrast()).iter().position(|n| n == measure)?;

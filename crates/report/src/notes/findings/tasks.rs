@@ -1,4 +1,4 @@
-//! What the numbers say of the tasks, each by itself and each against every other.
+//! Findings about the tasks, individually and compared with each other.
 
 use cs_analysis::contrast::Contrast;
 use cs_analysis::effects::HEAD_EFFECTS;
@@ -13,7 +13,7 @@ use crate::extras::Extras;
 use crate::figures::palette::task_label;
 use crate::words;
 
-/// What a study finds of its tasks without contrasting any two of them by name.
+/// The findings about a study's tasks apart from its contrasts.
 #[must_use]
 pub fn task_findings(study: &Study, extras: &Extras) -> Vec<Finding> {
     let mut findings = vec![measured(study)];
@@ -24,7 +24,7 @@ pub fn task_findings(study: &Study, extras: &Extras) -> Vec<Finding> {
     findings
 }
 
-/// Ends of some values; `None` for none.
+/// The smallest and largest of some values; `None` without values.
 fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64, usize)> {
     values.fold(None, |ends, v| {
         let (low, high, n) = ends.unwrap_or((v, v, 0));
@@ -80,14 +80,14 @@ fn baselines(study: &Study, extras: &Extras) -> Option<Finding> {
         baseline_sentence(&task_label(task), &all)
     };
     let mut text = study.effects.tasks.iter().map(sentence).collect::<Vec<_>>().join(" ")
-        + " Where a model does not do a task, the effects of its heads say little about how the task is done.";
+        + " If a model does not do a task, the effects of its heads say little about how the task is done.";
     if let Some(not_done) = not_done(study) {
         text += &format!(" {not_done}");
     }
     Some(Finding::new("Do the models do the tasks", text, [csv(TASK_MEASURES)]))
 }
 
-/// Which models do not do which tasks, if any is known not to.
+/// Which models do not do which tasks, if any.
 pub(in crate::notes) fn not_done(study: &Study) -> Option<String> {
     words::tasks_not_done(study.effects.tasks.iter().map(|task| {
         let lacking = study
@@ -99,7 +99,7 @@ pub(in crate::notes) fn not_done(study: &Study) -> Option<String> {
     }))
 }
 
-/// Heads that the finding names for each task.
+/// Number of heads named for each task.
 const NAMED: usize = 3;
 
 fn strongest(study: &Study) -> Finding {
@@ -131,7 +131,7 @@ fn strongest(study: &Study) -> Finding {
         }
     };
     let text = format!(
-        "By |Δ|, the strongest head of each model, at most {NAMED} for a task. {}",
+        "The strongest head of each model by |Δ|, at most {NAMED} per task. {}",
         study.effects.tasks.iter().map(sentence).collect::<Vec<_>>().join(" ")
     );
     Finding::new("Strongest heads", text, [csv(HEAD_EFFECTS)])
@@ -144,7 +144,8 @@ fn concentration(study: &Study) -> Finding {
         let top = ends(of_task().filter_map(|m| m.concentration[1].map(|share| 100.0 * share)));
         match strong.zip(top) {
             Some(((low, high, n), (top_low, top_high, _))) => format!(
-                "On {}, {} of a model's heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in {}.",
+                "On {}, {} of a model's heads reach τ, and its strongest 5% (interpolated between whole heads) hold {} of Σ|Δ|, in \
+                 {}.",
                 task_label(task),
                 words::from_to(low, high, 1, "%"),
                 words::from_to(top_low, top_high, 1, "%"),
@@ -177,7 +178,7 @@ fn held_out(study: &Study) -> Option<Finding> {
     let parts: Vec<String> = study.effects.tasks.iter().filter_map(sentence).collect();
     (!parts.is_empty()).then(|| {
         let text = format!(
-            "Of the heads with |Δ| ≥ τ, so many keep the sign of Δ on prompts that did not pick them: {}.",
+            "Number of heads with |Δ| ≥ τ that keep the sign of Δ on held-out prompts: {}.",
             parts.join("; ")
         );
         Finding::new("Held-out prompts", text, [csv(HEAD_EFFECTS)])
@@ -202,15 +203,15 @@ fn overlap(study: &Study) -> Option<Finding> {
         let shared = ends(own.iter().filter_map(|o| o.jaccard.value));
         let r = r.map_or("r is not defined".to_owned(), |(low, high, n)| {
             let range = words::from_to(low, high, 2, "");
-            format!("r is {range} in {}, its interval wholly above 0 in {}", models(n), words::none_or(above))
+            format!("r is {range} in {}, and its interval is above 0 in {}", models(n), words::none_or(above))
         });
-        let shared = shared.map_or("no head is strong on either".to_owned(), |(low, high, _)| {
+        let shared = shared.map_or("no head is strong on either task".to_owned(), |(low, high, _)| {
             let range = words::from_to(100.0 * low, 100.0 * high, 0, "%");
             format!("they have {range} of their strong heads in common")
         });
         format!("{a} and {b}: {r}; {shared}.")
     };
-    // With many tasks the pairs that stand out; the table has all.
+    // With many tasks, only the pairs that stand out; the table has all.
     let mean = |pair: &Contrast| {
         let own = study.overlaps.iter().filter(|o| o.contrast == *pair);
         let r: Vec<f64> = own.filter_map(|o| o.pearson.estimate).collect();
@@ -229,41 +230,43 @@ fn overlap(study: &Study) -> Option<Finding> {
         );
     }
     let text = format!(
-        "Pearson's correlation of Δ over a model's heads, and heads with |Δ| ≥ τ on both tasks as a share of those on either.{named} {}",
+        "Pearson's correlation r of Δ over a model's heads, and the heads with |Δ| ≥ τ on both tasks as a share of those on \
+         either.{named} {}",
         pairs.iter().map(sentence).collect::<Vec<_>>().join(" ")
     );
     Some(Finding::new("Do the same heads do several tasks", text, [csv(TASK_OVERLAP)]))
 }
 
-/// Pairs of tasks that the finding on overlap names at most.
+/// Maximum number of pairs of tasks named in the finding on overlap.
 const NAMED_PAIRS: usize = 3;
 
-/// What a study cannot say of its tasks by themselves.
+/// The limits of the findings about individual tasks.
 #[must_use]
 pub fn task_limits(study: &Study, extras: &Extras) -> Vec<String> {
     let mut limits = Vec::new();
-    // The limits of a contrast say more of these.
+    // The limits of a contrast cover these in more detail.
     let is_alone = study.contrasts.is_empty();
     if is_alone {
         limits.push(format!(
-            "Counts of strong heads depend on τ = {} logits, an absolute threshold: a model with larger logit differences has more of them.",
+            "Counts of strong heads depend on τ = {} logits, an absolute threshold: models with larger logit differences have more \
+             of them.",
             study.options.tau
         ));
     }
     if !study.overlaps.is_empty() {
         limits.push(
-            "The shared strong heads of two tasks depend on how many each has: two tasks that most heads work on share many, whatever \
-             they have to do with each other."
+            "The shared strong heads of two tasks depend on how many each has: two tasks to which most heads contribute share many \
+             heads even if they are unrelated."
                 .into(),
         );
     }
     if is_alone {
         limits.push(
-            "Intervals over prompts say what other prompts from the same templates and names would give, not other wordings of a task."
+            "Intervals over prompts cover other prompts from the same templates and names, but not other wordings of a task."
                 .into(),
         );
     }
-    limits.push("Ablating one head at a time misses heads that stand in for each other.".into());
+    limits.push("Ablating one head at a time misses heads that back each other up.".into());
     limits.extend(extras.missing().into_iter().map(|m| format!("Not measured in this run: {m}.")));
     limits
 }

@@ -1,18 +1,10 @@
 //! What lies on the card, and in which format.
 
-use std::cell::OnceCell;
+use cs_cuda::{Array, Context, Pinned};
 
-use cs_cuda::Array;
-use half::{bf16, f16};
-use rayon::prelude::*;
-
-use super::{Card, Parts, Result, Stored, missing};
-use crate::machine::delta::formats::{LO, exponent};
-
-/// Widths of halves and weights are multiples of this, filled up by zeros.
-const PADDING: usize = 64;
-/// Halves that kernels read at once, from multiples of it on.
-const READ_TOGETHER: usize = 8;
+use super::{Card, Parts, Result, missing};
+pub(super) use crate::machine::delta::packed::padded;
+use crate::machine::delta::packed::{Layout, Packed, PackedValues};
 
 /// float32 values.
 pub(crate) struct Floats {
@@ -37,14 +29,25 @@ pub(crate) enum Form {
     Halves { hi: Array<u16>, lo: Option<Array<u16>> },
 }
 
-/// Weights `[d_in, d_out]`, `scale * (hi + lo / 2^11)`, in rows of [`padded`] columns, [`padded`] in number too.
+/// Weights `[d_in, d_out]`, `scale * (hi + lo / 2^11)`, lying as [`Layout`] says.
 pub(crate) struct Matrix {
     pub d_in: usize,
     pub d_out: usize,
     pub scale: f32,
+    layout: Layout,
     weights: Option<Weights>,
-    /// All columns from one on at which kernels cannot begin to read, once they have been asked for.
-    later: OnceCell<(usize, Weights)>,
+}
+
+/// A matrix in the program's memory, whose pages stay where they are for as long as it waits.
+pub(crate) struct Kept {
+    scale: f32,
+    values: KeptValues,
+}
+
+/// Its format.
+enum KeptValues {
+    Floats(Pinned<f32>),
+    Halves { hi: Pinned<u16>, lo: Option<Pinned<u16>> },
 }
 
 /// Their format.
@@ -53,11 +56,6 @@ pub(crate) enum Weights {
     Floats(Array<f32>),
     /// Bits of halves; `lo` in pairs alone.
     Halves { hi: Array<u16>, lo: Option<Array<u16>> },
-}
-
-/// A width filled up.
-pub(super) fn padded(width: usize) -> usize {
-    width.next_multiple_of(PADDING)
 }
 
 impl Floats {
@@ -83,34 +81,44 @@ impl Matrix {
         self.weights.as_ref().ok_or_else(missing)
     }
 
-    /// Where the columns from `first` on are: in which arrays, and from which of their elements on.
-    pub fn columns_from(&self, card: &Card, first: usize) -> Result<(&Weights, usize)> {
-        let weights = self.get()?;
-        let Weights::Halves { hi, lo } = weights else { return Ok((weights, first)) };
-        if first.is_multiple_of(READ_TOGETHER) {
-            return Ok((weights, first));
-        }
-        // Heads of a width that small models alone have: a copy that begins there.
-        if self.later.get().is_none() {
-            let copy = |bits: &Array<u16>| {
-                let mut bits = bits.to_vec()?;
-                for row in bits.chunks_exact_mut(self.width()) {
-                    row.rotate_left(first);
-                }
-                card.context.upload(&bits)
-            };
-            let later = Weights::Halves { hi: copy(hi)?, lo: lo.as_ref().map(copy).transpose()? };
-            // Set by nobody else: it was empty above.
-            let _ = self.later.set((first, later));
-        }
-        let (of, later) = self.later.get().ok_or_else(missing)?;
-        assert_eq!(*of, first, "a matrix is cut at one column");
-        Ok((later, 0))
+    /// Where the columns from `first` on are, 0 or where the matrix is cut: in which arrays, and from which of their elements on.
+    pub fn columns_from(&self, first: usize) -> Result<(&Weights, usize)> {
+        assert!(first == 0 || first == self.layout.cut, "column {first} of {:?}", self.layout);
+        Ok((self.get()?, self.layout.place(first)))
     }
 
     /// Columns of a row as it lies.
     pub fn width(&self) -> usize {
-        padded(self.d_out)
+        self.layout.width()
+    }
+
+    /// Writes all of it over: see [`Ops::refill`](super::Ops::refill).
+    pub fn refill(&mut self, by: &Kept) -> Result<()> {
+        let lo = |lo: &mut Option<Array<u16>>, by: &Option<Pinned<u16>>| match (lo, by) {
+            (Some(lo), Some(by)) => lo.write_aside(by),
+            _ => Ok(()),
+        };
+        self.scale = by.scale;
+        match (self.weights.as_mut().ok_or_else(missing)?, &by.values) {
+            (Weights::Floats(array), KeptValues::Floats(by)) => array.write_aside(by),
+            (Weights::Halves { hi, lo: second }, KeptValues::Halves { hi: by, lo: by_second }) => {
+                hi.write_aside(by)?;
+                lo(second, by_second)
+            }
+            _ => unreachable!("all matrices have one format"),
+        }
+    }
+}
+
+impl Kept {
+    pub fn new(context: &Context, packed: Packed) -> Self {
+        let values = match packed.values {
+            PackedValues::Floats(floats) => KeptValues::Floats(context.pin(floats)),
+            PackedValues::Halves { hi, lo } => {
+                KeptValues::Halves { hi: context.pin(hi), lo: lo.map(|lo| context.pin(lo)) }
+            }
+        };
+        Self { scale: packed.scale, values }
     }
 }
 
@@ -164,36 +172,17 @@ impl Card {
         })
     }
 
-    pub(super) fn new_matrix(&mut self, d_in: usize, d_out: usize, values: &[f32]) -> Matrix {
-        let scale = 2f32.powi(exponent(self.stored, values));
-        let stored = self.stored;
-        let weights = self.attempt(|card| match stored {
-            Stored::F32 => {
-                let mut floats = vec![0.0f32; padded(d_in) * padded(d_out)];
-                for (to, from) in floats.chunks_exact_mut(padded(d_out)).zip(values.chunks_exact(d_out)) {
-                    to[..d_out].copy_from_slice(from);
+    pub(super) fn new_matrix(&mut self, packed: &Packed) -> Matrix {
+        let Packed { layout, scale, ref values } = *packed;
+        let weights = self.attempt(|card| {
+            Ok(match values {
+                PackedValues::Floats(floats) => Weights::Floats(card.context.upload(floats)?),
+                PackedValues::Halves { hi, lo } => {
+                    let lo = lo.as_ref().map(|lo| card.context.upload(lo));
+                    Weights::Halves { hi: card.context.upload(hi)?, lo: lo.transpose()? }
                 }
-                Ok(Weights::Floats(card.context.upload(&floats)?))
-            }
-            Stored::F16 | Stored::Bf16 | Stored::F16Pair => {
-                let bits = |value: fn(f32) -> u16, of: &(dyn Fn(f32) -> f32 + Sync)| {
-                    let mut bits = vec![0u16; padded(d_in) * padded(d_out)];
-                    let rows = bits.par_chunks_exact_mut(padded(d_out)).zip(values.par_chunks_exact(d_out));
-                    rows.for_each(|(to, from)| {
-                        to.iter_mut().zip(from).for_each(|(to, &x)| *to = value(of(x)))
-                    });
-                    card.context.upload(&bits)
-                };
-                let to_f16 = |x: f32| f16::from_f32(x).to_bits();
-                let hi = match stored {
-                    Stored::Bf16 => bits(|x| bf16::from_f32(x).to_bits(), &|x| x)?,
-                    _ => bits(to_f16, &|x| x * scale)?,
-                };
-                let rest = |x: f32| (x * scale - f16::from_f32(x * scale).to_f32()) * LO;
-                let lo = (stored == Stored::F16Pair).then(|| bits(to_f16, &rest)).transpose()?;
-                Ok(Weights::Halves { hi, lo })
-            }
+            })
         });
-        Matrix { d_in, d_out, weights, later: OnceCell::new(), scale: 1.0 / scale }
+        Matrix { d_in: layout.d_in, d_out: layout.d_out, scale, layout, weights }
     }
 }

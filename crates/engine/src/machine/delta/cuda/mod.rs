@@ -17,10 +17,12 @@ use super::ops::{
     Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ,
     Residual, Scores, Span, Stored, Values, Z,
 };
+use super::packed::Packed;
+use crate::device::Device;
 use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::machine::Rows;
-use arrays::{Floats, Ints, Matrix, Split};
+use arrays::{Floats, Ints, Kept, Matrix, Split};
 use heads::Tree;
 
 /// Rows of a stack that keep a large card busy for long enough.
@@ -103,6 +105,11 @@ impl Ops for Card {
     type Split = Split;
     type Matrix = Matrix;
     type Tree = Tree;
+    type Kept = Kept;
+
+    fn name(&self) -> String {
+        Device::Cuda(vec![self.context.device().ordinal]).to_string()
+    }
 
     fn status(&mut self) -> std::result::Result<(), EngineError> {
         self.attempt(|card| card.context.wait());
@@ -125,6 +132,10 @@ impl Ops for Card {
 
     fn parts(&self) -> Parts {
         self.parts
+    }
+
+    fn stored(&self) -> Stored {
+        self.stored
     }
 
     fn upload(&mut self, values: &[f32]) -> Floats {
@@ -150,15 +161,20 @@ impl Ops for Card {
         Split { cols, form }
     }
 
-    fn matrix(
-        &mut self,
-        d_in: usize,
-        d_out: usize,
-        fill: &mut dyn FnMut(Range<usize>, &mut [f32]),
-    ) -> Matrix {
-        let mut values = vec![0.0; d_in * d_out];
-        fill(0..d_in, &mut values);
-        self.new_matrix(d_in, d_out, &values)
+    fn matrix(&mut self, packed: &Packed) -> Matrix {
+        self.new_matrix(packed)
+    }
+
+    fn keep(&mut self, packed: Packed) -> Kept {
+        Kept::new(&self.context, packed)
+    }
+
+    fn refill(&mut self, matrix: &mut Matrix, by: &Kept) {
+        self.attempt(|_| matrix.refill(by));
+    }
+
+    fn join(&mut self) {
+        self.attempt(|card| card.context.join());
     }
 
     fn tree(&mut self, forest: &Forest, queries: Rows<'_>, window: Option<usize>, own: &[u32]) -> Tree {

@@ -59,7 +59,7 @@ impl Card {
         what: &Product<'_>,
     ) -> Result<()> {
         let Product { rows, w, columns, residual, source, out } = what;
-        let (Weights::Halves { hi: w_hi, lo: w_lo }, first) = w.columns_from(self, columns.start)? else {
+        let (Weights::Halves { hi: w_hi, lo: w_lo }, first) = w.columns_from(columns.start)? else {
             unreachable!("halves are multiplied by halves")
         };
         let name = format!("product_{}", self.half());
@@ -90,7 +90,7 @@ impl Card {
         let kernel = self.kernel(&format!("product_f32_{stored}"))?;
         let tiles = rows.div_ceil(kernel.shape.bm) * columns.len().div_ceil(kernel.shape.bn);
         let arguments = Arguments::new().array(x);
-        let arguments = match w.columns_from(self, columns.start)? {
+        let arguments = match w.columns_from(columns.start)? {
             (Weights::Floats(w), first) => arguments.array_from(w, first).array_from(w, first),
             (Weights::Halves { hi, lo }, first) => {
                 arguments.array_from(hi, first).array_from(lo.as_ref().unwrap_or(hi), first)

@@ -2,8 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::machine::delta::formats::{LO, exponent, to_bf16, to_f16};
+use rayon::prelude::*;
+
+use crate::machine::delta::formats::{LO, to_bf16, to_f16};
 use crate::machine::delta::ops::{Parts, Stored};
+use crate::machine::delta::packed::{Layout, Packed};
 
 /// A difference `[rows, cols]` in its parts; the second is zeros where there is one alone.
 pub(crate) struct Split {
@@ -60,21 +63,12 @@ impl Split {
 }
 
 impl Matrix {
-    /// `values` `[d_in, d_out]` as they are stored.
-    pub fn new(stored: Stored, d_in: usize, d_out: usize, values: Vec<f32>) -> Self {
-        let scale = 2f32.powi(exponent(stored, &values));
-        let (hi, lo): (Vec<f32>, Vec<f32>) = match stored {
-            Stored::F32 | Stored::Bf16 => (values, vec![]),
-            Stored::F16 => (values.iter().map(|x| to_f16(x * scale)).collect(), vec![]),
-            Stored::F16Pair => {
-                let cut = |x: &f32| {
-                    let hi = to_f16(x * scale);
-                    (hi, to_f16((x * scale - hi) * LO))
-                };
-                values.iter().map(cut).unzip()
-            }
-        };
-        Self { d_in, d_out, hi, lo, scale: 1.0 / scale }
+    /// A matrix in a format, its halves widened and what fills it up left out.
+    pub fn new(stored: Stored, packed: &Packed) -> Self {
+        let Packed { layout: Layout { d_in, d_out, .. }, scale, .. } = *packed;
+        let row = |row| packed.row(row, stored == Stored::Bf16);
+        let (hi, lo): (Vec<_>, Vec<_>) = (0..d_in).into_par_iter().map(row).unzip();
+        Self { d_in, d_out, hi: hi.concat(), lo: lo.concat(), scale }
     }
 
     /// Adds `a W[row, first..]` to as many sums.
@@ -118,7 +112,10 @@ impl Matrix {
 
 #[cfg(test)]
 mod tests {
+    use cs_kernels::PackedMatrix;
+
     use super::*;
+    use crate::source::MatrixSource;
 
     fn off(parts: Parts, x: f32) -> f32 {
         let (hi, lo) = cut(parts, x, &AtomicBool::new(false));
@@ -158,7 +155,9 @@ mod tests {
     fn pairs_hold_any_float32_matrix() {
         for size in [1e-30, 1e-3, 1.0, 4e7, 1e30] {
             let values: Vec<f32> = (0..60).map(|i| (i as f32 * 0.7).cos() * size).collect();
-            let matrix = Matrix::new(Stored::F16Pair, 6, 10, values.clone());
+            let source = PackedMatrix::from_rows(&values, 6, 10);
+            let packed = Packed::read(&MatrixSource::Packed(&source), Stored::F16Pair, 3).expect("numbers");
+            let matrix = Matrix::new(Stored::F16Pair, &packed);
             for (row, values) in values.chunks(10).enumerate() {
                 let mut found = [0.0; 10];
                 matrix.add_row(row, 0, 1.0, &mut found);

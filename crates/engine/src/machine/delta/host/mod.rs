@@ -16,6 +16,8 @@ use super::ops::{
     Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ,
     Residual, Rotation, Scores, Span, Stored, Values, Z,
 };
+use super::packed::Packed;
+use crate::device::Device;
 use crate::error::EngineError;
 use crate::forest::Forest;
 use crate::machine::{Rows, cpu};
@@ -132,6 +134,11 @@ impl Ops for Host {
     type Split = Split;
     type Matrix = Matrix;
     type Tree = Tree;
+    type Kept = Packed;
+
+    fn name(&self) -> String {
+        Device::Delta.to_string()
+    }
 
     fn status(&mut self) -> Result<(), EngineError> {
         if self.overflow.load(Ordering::Relaxed) { Err(EngineError::Overflow) } else { Ok(()) }
@@ -147,6 +154,10 @@ impl Ops for Host {
 
     fn parts(&self) -> Parts {
         self.parts
+    }
+
+    fn stored(&self) -> Stored {
+        self.stored
     }
 
     fn upload(&mut self, values: &[f32]) -> Vec<f32> {
@@ -173,16 +184,19 @@ impl Ops for Host {
         split
     }
 
-    fn matrix(
-        &mut self,
-        d_in: usize,
-        d_out: usize,
-        fill: &mut dyn FnMut(Range<usize>, &mut [f32]),
-    ) -> Matrix {
-        let mut values = vec![0.0; d_in * d_out];
-        fill(0..d_in, &mut values);
-        Matrix::new(self.stored, d_in, d_out, values)
+    fn matrix(&mut self, packed: &Packed) -> Matrix {
+        Matrix::new(self.stored, packed)
     }
+
+    fn keep(&mut self, packed: Packed) -> Packed {
+        packed
+    }
+
+    fn refill(&mut self, matrix: &mut Matrix, by: &Packed) {
+        *matrix = Matrix::new(self.stored, by);
+    }
+
+    fn join(&mut self) {}
 
     fn tree(&mut self, forest: &Forest, queries: Rows<'_>, window: Option<usize>, own: &[u32]) -> Tree {
         Tree::new(forest, queries, window, own)

@@ -1,19 +1,16 @@
-//! `run`: the whole study, from models to the page with everything on it, stage by stage.
+//! `run`: the whole study, from models to the page, stage by stage.
 
-use std::path::PathBuf;
+mod tables;
+
 use std::time::Duration;
 
 use cs_analysis::contrast::Contrast;
-use cs_analysis::files::write_bytes;
 use cs_analysis::layout::Layout;
 use cs_analysis::study::Study;
-use cs_analysis::study_scans::StudyScans;
 use cs_circuits::prompts::{PromptError, PromptSet, Tokenize};
 use cs_circuits::task::Task;
 use cs_engine::Compute;
 use cs_engine::intervention::Stream;
-use cs_report::Extras;
-use cs_report::figures::{Format, draw_all};
 use serde_json::json;
 
 use super::ablate::{AblateOptions, ablate_models, ablate_step};
@@ -21,12 +18,11 @@ use super::attend::attend_models;
 use super::checked::CheckedRun;
 use super::costs::{StageCost, costs, time};
 use super::experiment::StudyHeads;
-use super::places::{found, where_to_look};
+use super::places::where_to_look;
 use super::plan::duration;
 use super::rest::{Asked, Rest};
 use super::roles::score_models;
 use super::scan::{ModelScan, check_memory, check_references, note_left_out, prompts_folder, resolve, step};
-use super::tables::study_text;
 use super::trace::{TraceOptions, trace_models, trace_step};
 use crate::args::{RunArgs, Stage};
 use crate::digest::Digest256;
@@ -34,18 +30,16 @@ use crate::error::CliError;
 use crate::handle::ModelHandle;
 use crate::progress::{Display, Step, Whole};
 use crate::study_file::StudyFile;
-use crate::study_folder::{StudyFolder, own_file};
+use crate::study_folder::StudyFolder;
 
-/// Time for timing this machine at the start of a run.
+/// Calibration time at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
-/// Operations below which a card is not timed: it would be done before anybody had read how long it takes.
+/// Operations below which a card is not timed: the run would end before anyone had read the estimate.
 const WORTH_TIMING: f64 = 3e14;
-/// The study's choices, in its folder.
+/// The study's settings, in its folder.
 const STUDY_FILE: &str = "study.toml";
-/// What the tables show in words, among the program's own files.
-const SUMMARY: &str = "summary.txt";
 
-/// Does every stage that was asked for and is not done yet. `is_given` tells which options stand on the command line.
+/// Runs every requested stage that is not done yet. `is_given` says which options are given on the command line.
 pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) -> Result<String, CliError> {
     let checked = CheckedRun::filled(args, is_given)?;
     let compute = checked.args.measure.device.choose(display)?;
@@ -58,27 +52,28 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
     run.all_stages()
 }
 
-/// A run under way.
+/// A run in progress.
 pub(super) struct Run {
     pub args: RunArgs,
     stages: Vec<Stage>,
     pub tasks: Vec<Task>,
-    /// Pairs of them that are compared.
+    /// The pairs of tasks to compare.
     pub contrasts: Vec<Contrast>,
     pub handles: Vec<ModelHandle>,
     pub folder: StudyFolder,
-    /// What the folder holds beside all this.
+    /// What the folder has apart from this.
     rest: Rest,
     display: Display,
-    /// The tables, once a stage needed them.
+    /// The tables, once a stage has needed them.
     study: Option<Study>,
 }
 
 impl Run {
-    /// A run of checked options in their folder, of models on `compute`. `may_download` tells whether models may be asked for on the Hub.
+    /// Opens a run with checked options in its folder, with models on `compute`. `may_download` says whether models may be downloaded
+    /// from the Hub.
     ///
     /// # Errors
-    /// Models that cannot be read, a folder that another run works in, or scans in it that this run's do not belong beside.
+    /// Models that cannot be read, a folder in use by another run, or existing scans that do not belong with this run's.
     pub fn open(
         checked: CheckedRun,
         compute: &Compute,
@@ -109,14 +104,14 @@ impl Run {
         Ok(run)
     }
 
-    /// What this run asks for, as against what lies in its folder.
+    /// The scope of this run, as opposed to what is in its folder.
     fn asked<'a>(&'a self, tasks: &'a [String], models: &'a [String]) -> Asked<'a> {
         let scans = self.stages.contains(&Stage::Scan);
         let measure = scans.then_some(&self.args.measure);
         Asked { tasks, models, contrasts: &self.contrasts, measure }
     }
 
-    /// The stages to do, in order.
+    /// The stages to run, in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
@@ -131,7 +126,7 @@ impl Run {
         self.tasks.iter().map(|task| task.name().to_owned()).collect()
     }
 
-    /// The study's choices, all of them stated.
+    /// All settings of the study, made explicit.
     pub fn study_file(&self) -> StudyFile {
         let models = if self.args.measure.models.is_empty() {
             self.handles.iter().map(|s| s.name.clone()).collect()
@@ -141,8 +136,8 @@ impl Run {
         StudyFile::of(&self.args, models)
     }
 
-    /// Writes `study.toml`: the choices of this run and what the folder held before. One that says the same in other words stays as
-    /// it is.
+    /// Writes `study.toml`: the settings of this run combined with those already in the folder. An equivalent existing file is left
+    /// unchanged.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -164,10 +159,10 @@ impl Run {
         self.folder.put("study", inputs, self.display, write).map(drop)
     }
 
-    /// Does every stage that is not done yet; returns what there is to say of the study.
+    /// Runs every stage that is not done yet; returns a summary of the study.
     ///
     /// # Errors
-    /// Whatever keeps a stage from being done.
+    /// Any error of a stage.
     pub fn all_stages(&mut self) -> Result<String, CliError> {
         let mut text = String::new();
         let stages = self.stages.clone();
@@ -187,11 +182,11 @@ impl Run {
         Ok(text + &where_to_look(&self.folder.layout, &stages, &self.tasks))
     }
 
-    /// Counts what the stages that are not done yet will take, says it, and shows from now on what is left of it. Prompts that
-    /// cannot be had are not counted: the stage that needs them says why.
+    /// Estimates and reports the time of the stages that are not done yet, and shows the remaining time from then on. Prompts
+    /// that cannot be resolved are not counted: the stage that needs them reports the error.
     ///
     /// # Errors
-    /// A stage that cannot be done with these options.
+    /// A stage that is impossible with these options.
     fn say_what_it_takes(&mut self) -> Result<(), CliError> {
         let prompts = |task| match self.stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
@@ -270,8 +265,8 @@ impl Run {
         Ok(())
     }
 
-    /// The prompts of a task. Where the folder's were drawn with other options, and only for models of this run, they are
-    /// drawn again, and all scans with them; models that are not part of the run would be left with other questions.
+    /// The prompts of a task. If the folder's prompts were drawn with other options, and only for models of this run,
+    /// they are drawn again, and all scans redone; otherwise models outside the run would be left with other prompts.
     pub fn resolve(&self, task: &Task) -> Result<PromptSet, CliError> {
         let (layout, measure) = (&self.folder.layout, &self.args.measure);
         let result = resolve(layout, task, measure, &self.handles);
@@ -285,82 +280,14 @@ impl Run {
         let tokenizers: Vec<&dyn Tokenize> = self.handles.iter().map(|s| s as &dyn Tokenize).collect();
         check_references(task, measure, &tokenizers)?;
         self.display.note(&format!(
-            "{}: {field} was {recorded} and is {asked} now: prompts are drawn again",
+            "{}: {field} was {recorded} and is now {asked}: prompts are drawn again",
             task.name()
         ));
         std::fs::remove_file(&record).map_err(|source| CliError::Out { path: record, source })?;
         resolve(layout, task, measure, &self.handles)
     }
 
-    /// Makes all tables and returns the summary.
-    fn tables(&mut self) -> Result<String, CliError> {
-        let inputs = self.inputs_of_tables();
-        let summary = self.folder.own(SUMMARY);
-        if self.folder.is_done("tables", &inputs) {
-            return std::fs::read_to_string(&summary)
-                .map_err(|source| CliError::Out { path: summary, source });
-        }
-        let study = self.make_study()?;
-        let text = study_text(&study);
-        self.folder.put("tables", inputs, self.display, |layout| {
-            let summary = own_file(layout, SUMMARY);
-            write_bytes(&summary, text.as_bytes())?;
-            Ok([study.write(layout)?, vec![summary]].concat())
-        })?;
-        self.study = Some(study);
-        Ok(text)
-    }
-
-    /// The scans that tables are made of: this run's, and the others in its folder.
-    fn scanned(&self) -> Vec<(String, Vec<String>)> {
-        let (own, tasks) = (self.names(), self.task_names());
-        let of_rest = |task: &String| self.rest.scanned.iter().find(|(name, _)| name == task);
-        let with_rest = |task: &String| {
-            let rest = of_rest(task).map_or(&[][..], |(_, models)| models);
-            (task.clone(), [&own[..], rest].concat())
-        };
-        let further = self.rest.scanned.iter().filter(|(task, _)| !tasks.contains(task)).cloned();
-        tasks.iter().map(with_rest).chain(further).collect()
-    }
-
-    /// The contrasts that tables are made of.
-    fn all_contrasts(&self) -> Vec<Contrast> {
-        self.contrasts.iter().chain(&self.rest.contrasts).cloned().collect()
-    }
-
-    /// Everything that the tables depend on.
-    fn inputs_of_tables(&self) -> Digest256 {
-        let layout = &self.folder.layout;
-        let of_task = |(task, models): &(String, Vec<String>)| -> Vec<_> {
-            let paths =
-                models.iter().flat_map(|model| [layout.scan(task, model), layout.per_prompt(task, model)]);
-            paths.map(|path| Digest256::of_file(&path)).collect()
-        };
-        let scans: Vec<_> = self.scanned().iter().flat_map(of_task).collect();
-        let contrasts: Vec<String> = self.all_contrasts().iter().map(ToString::to_string).collect();
-        let tables = &self.args.tables;
-        Digest256::of(&json!({
-            "version": env!("CARGO_PKG_VERSION"), "scans": scans, "contrasts": contrasts,
-            "tau": tables.tau, "top_k": tables.top_k, "pairs": tables.pairs,
-        }))
-    }
-
-    /// The tables of the whole study, from its scans.
-    fn make_study(&self) -> Result<Study, CliError> {
-        let scans = StudyScans::read(&self.folder.layout, &self.scanned())?;
-        Ok(Study::new(&scans, &self.all_contrasts(), &self.args.tables.options()?)?)
-    }
-
-    /// The same, made once.
-    fn study(&mut self) -> Result<&Study, CliError> {
-        if self.study.is_none() {
-            self.study = Some(self.make_study()?);
-        }
-        // It was put there above if it was missing.
-        self.study.as_ref().ok_or_else(|| CliError::NoScans { folder: self.folder.layout.root().to_owned() })
-    }
-
-    /// Reads where every head attends at the last token, and which roles heads play.
+    /// Measures where every head attends at the last token, and head roles.
     fn attend(&mut self) -> Result<(), CliError> {
         let effects = self.study()?.effects.clone();
         let memory = self.args.measure.memory;
@@ -385,7 +312,7 @@ impl Run {
         Ok(())
     }
 
-    /// Ablates sets of hero heads against random sets.
+    /// Ablates sets of hero heads and random sets.
     fn ablate(&mut self) -> Result<(), CliError> {
         let contrasts = self.hero_heads()?;
         let effort = &self.args.measure.effort;
@@ -408,53 +335,5 @@ impl Run {
     fn hero_heads(&mut self) -> Result<Vec<StudyHeads>, CliError> {
         let (tau, top_k) = (self.args.tables.tau, self.args.tables.top_k);
         self.study()?.contrasts.iter().map(|c| StudyHeads::new(&c.joint, tau, top_k)).collect()
-    }
-
-    /// Draws the figures.
-    fn figures(&mut self) -> Result<(), CliError> {
-        let mut missing = Vec::new();
-        self.present("figures", |study, extras, layout| {
-            let drawn = draw_all(study, extras, &layout.figures(), &[Format::Png, Format::Svg])?;
-            missing = drawn.not_drawn;
-            Ok(drawn.files)
-        })?;
-        missing.iter().for_each(|m| self.display.note(&format!("not drawn: {}: {}", m.name, m.why)));
-        Ok(())
-    }
-
-    /// Writes the notes.
-    fn notes(&mut self) -> Result<(), CliError> {
-        self.present("notes", |study, extras, layout| {
-            Ok(cs_report::notes::write_all(study, extras, &layout.notes())?)
-        })
-    }
-
-    /// Writes the page.
-    fn report(&mut self) -> Result<(), CliError> {
-        self.present("report", |study, extras, layout| {
-            let path = layout.root().join(cs_report::html::FILE_NAME);
-            cs_report::html::write(study, extras, &path)?;
-            Ok(vec![path])
-        })
-    }
-
-    /// A stage that shows what the earlier ones found, unless it has shown just that already.
-    fn present(
-        &mut self,
-        stage: &str,
-        make: impl FnOnce(&Study, &Extras, &Layout) -> Result<Vec<PathBuf>, CliError>,
-    ) -> Result<(), CliError> {
-        let layout = self.folder.layout.clone();
-        let inputs = Digest256::of(
-            &json!({ "tables": self.inputs_of_tables(), "found": found(&layout, &self.all_contrasts()) }),
-        );
-        if self.folder.is_done(stage, &inputs) {
-            self.display.detail(&format!("{stage}: done"));
-            return Ok(());
-        }
-        self.study()?;
-        let Self { folder, study: Some(study), display, .. } = self else { return Ok(()) };
-        let extras = Extras::read(&layout, study)?;
-        folder.put(stage, inputs, *display, |layout| make(study, &extras, layout)).map(drop)
     }
 }

@@ -1,0 +1,190 @@
+//! Which of a model's blocks stay on a device, and which wait in the program's memory until a stack needs them.
+//!
+//! One block serves a whole stack, so that copying it costs little beside what is computed with it. Every branch that starts at
+//! or before a block reads it: the later a block, the more often it is read. Where not all fit, the last ones stay, and two more
+//! take turns: while one is computed with, the next is copied.
+
+use cs_cuda::bytes;
+use cs_model::spec::{ModelSpec, Positions};
+
+use super::limits;
+use super::ops::Stored;
+use super::packed::Layout;
+use crate::intervention::{Branch, Replacement};
+use crate::source::Source;
+
+/// Blocks on the device that take turns.
+pub(super) const TURNS: usize = 2;
+/// Tokens of the prompt that a device must at least have room for.
+const LEAST_TOKENS: usize = 64;
+
+/// Bytes that a model takes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Blocks.
+    pub n_layers: usize,
+    /// The matrices of the largest block.
+    pub block: usize,
+    /// Whether all blocks have matrices of the same shapes.
+    pub is_uniform: bool,
+    /// All other parameters.
+    pub others: usize,
+    /// Activations, for one branch over one prompt of [`LEAST_TOKENS`].
+    pub activations: usize,
+}
+
+/// How a model lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Residence {
+    /// Blocks that take turns: the first ones.
+    pub waiting: usize,
+    /// What a user should know of it.
+    pub note: Option<String>,
+}
+
+/// The layouts of a block's matrices, in order of [`LayerWeights::matrices`](crate::weights::LayerWeights::matrices).
+pub(super) fn layouts(spec: &ModelSpec, source: Source<'_>, layer: usize) -> Vec<Layout> {
+    let shapes = source.matrices(layer).into_iter().map(|matrix| matrix.shape());
+    let layout = |(at, (d_in, d_out))| Layout { d_in, d_out, cut: cut(spec, at, d_out) };
+    shapes.enumerate().map(layout).collect()
+}
+
+/// Where a block's matrix is cut: queries' columns are read apart from keys' and values'.
+pub(super) fn cut(spec: &ModelSpec, at: usize, d_out: usize) -> usize {
+    if at == 0 { spec.d_attn() } else { d_out }
+}
+
+impl Need {
+    /// What a model needs, in a format of its weights.
+    pub fn of(spec: &ModelSpec, source: Source<'_>, stored: Stored) -> Self {
+        let blocks: Vec<Vec<Layout>> =
+            (0..source.n_layers()).map(|layer| layouts(spec, source, layer)).collect();
+        let of_block = |block: &Vec<Layout>| block.iter().map(|matrix| matrix.bytes(stored)).sum();
+        let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
+        // Gains and biases of four norms and of queries and keys, biases of products, constant values.
+        let of_layer = 8 * d_model + 2 * (d_attn + d_kv) + d_attn + 2 * d_kv + 2 * d_model + 2 * spec.d_mlp;
+        let angles = match &spec.positions {
+            Positions::Learned { .. } => 0,
+            Positions::Rotary(rotary) => rotary.frequencies.len() * spec.n_ctx * rotary.n_dims,
+        };
+        let project = if spec.d_embed == d_model { 0 } else { d_model * spec.d_embed };
+        let floats = spec.n_layers * of_layer + angles + project + 2 * d_model;
+        let tokens = spec.n_ctx.min(LEAST_TOKENS);
+        let limits = limits(spec, &[Branch::ablate([(0, 0)], Replacement::Zero)], 0);
+        Self {
+            n_layers: blocks.len(),
+            block: blocks.iter().map(of_block).max().unwrap_or(0),
+            is_uniform: blocks.windows(2).all(|pair| pair[0] == pair[1]),
+            others: size_of::<f32>() * floats,
+            activations: (limits.plain_node + limits.run_node) * tokens + limits.run_end,
+        }
+    }
+
+    fn parameters(&self) -> usize {
+        self.others + self.n_layers * self.block
+    }
+
+    /// How the model lies on a device that has `room` bytes to give, and a processor that has `memory` (`None`: nobody knows).
+    ///
+    /// # Errors
+    /// It does not: in words.
+    pub fn residence(&self, room: usize, memory: Option<u64>) -> Result<Residence, String> {
+        let (parameters, n) = (self.parameters(), self.n_layers);
+        if parameters + self.activations <= room {
+            return Ok(Residence::default());
+        }
+        let refused = |more: String| {
+            let (needed, activations) = (bytes(parameters), bytes(self.activations));
+            Err(format!(
+                "the model needs {needed} for its parameters and at least {activations} for activations, and the card has {} to \
+                 give{more}: free some of it, or use --device cpu or a smaller model",
+                bytes(room)
+            ))
+        };
+        // A third at least is for activations, unless the blocks that take turns leave less.
+        let most = room.saturating_sub(self.others + self.activations);
+        let for_blocks = (room / 3 * 2).saturating_sub(self.others).max(TURNS * self.block).min(most);
+        let fit = for_blocks.checked_div(self.block).unwrap_or(0);
+        if fit < TURNS || fit >= n || !self.is_uniform {
+            let turns = bytes(self.others + TURNS * self.block + self.activations);
+            return refused(format!(" (with two of its {n} layers at a time, {turns} would do)"));
+        }
+        let waiting = n + TURNS - fit;
+        let kept = (waiting * self.block) as u64;
+        if let Some(memory) = memory.filter(|&memory| memory < kept) {
+            let (kept, memory) = (bytes(kept as usize), bytes(memory as usize));
+            return refused(format!(
+                ", and streaming its layers takes {kept} of the processor's memory, of which {memory} are free"
+            ));
+        }
+        // The plain run, and one stack from each block on.
+        let moved = self.block * (waiting + waiting * (waiting + 1) / 2);
+        let note = format!(
+            "its parameters take {} and the card has {} to give: {waiting} of {n} layers are streamed from {} of the processor's \
+             memory, about {} in a scan of every head",
+            bytes(parameters),
+            bytes(room),
+            bytes(kept as usize),
+            bytes(moved)
+        );
+        Ok(Residence { waiting, note: Some(note) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: usize = 1 << 30;
+
+    fn need() -> Need {
+        Need { n_layers: 32, block: GIB / 2, is_uniform: true, others: 0, activations: GIB / 2 }
+    }
+
+    #[test]
+    fn what_fits_stays() {
+        assert_eq!(need().residence(16 * GIB + GIB / 2, Some(0)), Ok(Residence::default()));
+    }
+
+    #[test]
+    fn what_does_not_fit_waits_and_says_what_it_costs() {
+        let found = need().residence(12 * GIB, Some(64 << 30)).unwrap();
+        // Eight of twelve GiB are for blocks: 14 stay and two take turns.
+        assert_eq!(found.waiting, 18);
+        let note = found.note.unwrap();
+        assert!(
+            note.contains(
+                "take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 layers are streamed from 9.0 GiB"
+            ),
+            "{note}"
+        );
+        assert!(note.contains("about 94.5 GiB in a scan"), "{note}");
+        // Two blocks and activations are the least.
+        assert_eq!(need().residence(GIB + GIB / 2, None).unwrap().waiting, 32);
+        // As much as fits beside activations, never all.
+        assert!(need().residence(16 * GIB, None).unwrap().waiting > TURNS);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_numbers() {
+        let small = need().residence(GIB, Some(64 << 30)).unwrap_err();
+        assert!(
+            small.contains("needs 16.0 GiB for its parameters and at least 512.0 MiB for activations"),
+            "{small}"
+        );
+        assert!(
+            small.contains(
+                "the card has 1.0 GiB to give (with two of its 32 layers at a time, 1.5 GiB would do)"
+            ),
+            "{small}"
+        );
+        let crowded = need().residence(12 * GIB, Some(4 << 30)).unwrap_err();
+        assert!(
+            crowded.contains("takes 9.0 GiB of the processor's memory, of which 4.0 GiB are free"),
+            "{crowded}"
+        );
+        let mixed = Need { is_uniform: false, ..need() };
+        assert!(mixed.residence(12 * GIB, None).is_err());
+        assert!(Need { n_layers: 1, ..need() }.residence(GIB / 2, None).is_err());
+    }
+}
