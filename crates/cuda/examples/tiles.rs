@@ -1,10 +1,10 @@
 //! Times every tile of every product on a card, at the shapes of real models, and writes which is the fastest for what.
 //!
-//!     cargo run --release -p cs-cuda --example tiles -- [crates/cuda/carried/tiles.csv]
+//!     cargo run --release -p cs-cuda --example tiles -- [crates/cuda/carried/tiles.csv] [rows ...]
 //!
 //! A rate is that of useful work: the operations of one float32 product per second. Differences have two parts; weights have one, or
 //! two where it says `float32 weights`. An error is that of some of a product's sums against float64, as a share of their size.
-//! Without a file nothing is written. The file's lines for other architectures stay as they are.
+//! Without a file nothing is written. The file's lines for other architectures stay as they are. Rows are 1,024 to 32,768 unless given.
 
 use std::error::Error;
 use std::path::Path;
@@ -134,9 +134,9 @@ impl Operands {
     fn error(&self) -> Result<f64> {
         let ([m, k, n], lo) = (self.shape, if self.hi.is_brain { 1.0 } else { 1.0 / 2048.0 });
         let (mut off, mut size) = (0.0, 0.0);
-        for row in (0..m).step_by(m / 5) {
+        for row in (0..m).step_by(m.div_ceil(5)) {
             let found = self.out.read(row * n..(row + 1) * n)?;
-            for column in (0..n).step_by(n / 7) {
+            for column in (0..n).step_by(n.div_ceil(7)) {
                 let term = |i: usize| {
                     let (a, w) = (row * k + i, i * n + column);
                     let second = if self.pair { self.hi.get(a) * self.w_lo.get(w) } else { 0.0 };
@@ -178,6 +178,12 @@ fn write(table: &Path, architecture: u32, lines: &[String]) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut rows: Vec<usize> =
+        args.iter().skip(1).map(|rows| rows.parse()).collect::<std::result::Result<_, _>>()?;
+    if rows.is_empty() {
+        rows.extend(ROWS);
+    }
     let driver = Driver::open()?;
     let devices = driver.devices()?;
     let device = devices.iter().find(|device| device.check(&driver).is_ok());
@@ -186,7 +192,7 @@ fn main() -> Result<()> {
     println!("{}, driver for CUDA {}", context.device().name, driver.version_text());
     let mut lines = vec![];
     for (kernel, [k, n], pair, whose) in CASES {
-        for m in ROWS {
+        for &m in &rows {
             let operands = Operands::new(&context, kernel, [m, k, n], pair)?;
             let mut rates = vec![];
             for name in kernels.candidates(kernel) {
@@ -209,9 +215,9 @@ fn main() -> Result<()> {
             }
         }
     }
-    match std::env::args().nth(1) {
+    match args.first() {
         Some(_) if lines.is_empty() => println!("this card has one tile of each product: nothing is written"),
-        Some(table) => write(Path::new(&table), kernels.architecture(), &lines)?,
+        Some(table) => write(Path::new(table), kernels.architecture(), &lines)?,
         None => {}
     }
     Ok(())
