@@ -42,6 +42,8 @@ def compiled(arch, name, ptx):
     attrs = {(index(k),): [["tt.divisibility", n]] for k, n in variant.aligned.items()}
     source = ASTSource(fn=function, signature={k: signature[k] for k in function.arg_names}, constexprs=variant.constants, attrs=attrs)
     options = dict(num_warps=variant.warps, num_stages=variant.stages, enable_fp_fusion=variant.fusion)
+    if variant.registers:
+        options["maxnreg"] = variant.registers
     if ptx:
         options["ptx_version"] = variants.PTX_VERSION
     kernel = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)

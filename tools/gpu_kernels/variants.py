@@ -29,7 +29,7 @@ class Tile:
 
 # Candidates, the first where none has been timed: `crates/cuda/carried/tiles.csv` says which of them is used for what. Shared memory is
 # 227 KiB a block from 90 to 100, 163 on 80, 99 on the others; a thread's share of a tile and what follows the product fit its registers.
-HOPPER = (Tile(128, 256, 64, 8, 3, 4), Tile(128, 128, 64, 4, 3, 4), Tile(256, 128, 64, 8, 3, 4), Tile(64, 128, 64, 4, 4, 2))
+HOPPER = (Tile(128, 256, 64, 8, 3, 4), Tile(128, 128, 64, 4, 3, 4), Tile(256, 128, 64, 8, 3, 4), Tile(64, 128, 64, 4, 4, 4))
 SMALL = (Tile(128, 128, 32, 8, 4, 2), Tile(64, 128, 32, 4, 4, 2))
 PLAIN = {
     80: (Tile(128, 128, 32, 8, 4, 2), Tile(128, 256, 32, 8, 3, 8), Tile(64, 128, 32, 4, 4, 2)),
@@ -68,6 +68,8 @@ class Variant:
     # Whether products and sums may be contracted: not where a function is taken from itself, which must leave 0, nor where all tiles
     # of a product must give the same bits.
     fusion: bool = True
+    # Of a thread at most, where the assembler would spill a few for the sake of more programs side by side.
+    registers: int | None = None
 
     @property
     def block(self):
@@ -147,14 +149,15 @@ def of_rows():
     yield Variant("dots", rows.dots, parameters("out:*d x:*f table:*f rows:*i entries:*i per_run:i width:i n_pairs:i"), dict(B=512))
 
 
-def attentions():
+def attentions(arch):
     types = parameters("out:*f hi:*h lo:*h q:*f kv:*f z:*f dq:*f dkv:*f q_rows:*i nodes:*i key_from:*i key_count:*i keys:*i ends:*i "
                        "positions:*i own:*i per_run:i n_nodes:i d_head:i group:i d_attn:i d_kv:i ld_out:i scale:f cap:f window:i "
                        "has_delta:i full:i mode:i sites:*i source:*i bias:*f")
     aligned = dict.fromkeys(("out", "hi", "lo", "q", "kv", "z", "dq", "dkv"), 16) | dict.fromkeys(("d_head", "d_attn", "d_kv", "ld_out"), 4)
     def variant(kind, width, main, tail, warps, aligned):
         constants = dict(BQ=16, BK=32, BH=main, TAIL=tail, BC=16, AGAIN=kind == "again_")
-        return Variant(f"attend_{kind}{width}", attention.attend, types, constants, aligned, warps)
+        registers = 168 if (arch, kind, width) == (120, "", 80) else None
+        return Variant(f"attend_{kind}{width}", attention.attend, types, constants, aligned, warps, registers=registers)
 
     # A width of common models that is no power of two: 64 columns and what is left.
     for width, main, tail, warps in ((32, 32, 0, 2), (64, 64, 0, 4), (80, 64, 16, 4), (128, 128, 0, 4), (256, 256, 0, 8)):
@@ -167,4 +170,4 @@ def attentions():
 
 def all_of(arch, ptx=False):
     """All variants for an architecture. Their names are the same for all, but for products' tiles."""
-    return [*products(arch, ptx), *of_rows(), *attentions()]
+    return [*products(arch, ptx), *of_rows(), *attentions(arch)]
