@@ -24,7 +24,7 @@ LOCAL_WINDOW = 16
 
 @dataclass(frozen=True)
 class Size:
-    """One rung of the ladder, and how long and how fast it learns."""
+    """One model size, with its number of steps and learning rate."""
 
     family: str
     n_layers: int
@@ -53,7 +53,7 @@ LADDER = {
 
 @torch.no_grad()
 def start_by_copying(model: PreTrainedModel, family: str) -> None:
-    """Sets every head's W_O to its W_V transposed, so that a head begins by adding some of what it attends to.
+    """Sets every head's W_O to its W_V transposed, so that a head initially copies some of what it attends to.
 
     Where the unembedding is the embedding, that makes an attended token likelier from the first step. Forty numbers are so
     few for a thousand tokens that the smallest models otherwise spend all their steps before they begin to copy names.

@@ -29,7 +29,7 @@ TASK_FILES = {
     "anti_repeat": REPOSITORY / "crates/circuits/tasks/anti_repeat.toml",
 }
 
-# Names of the published prompt sets that neither list of the tasks has. They may meet anyone.
+# Names of the published prompt sets that are in neither list of the tasks. They may be paired with anyone.
 OTHER_NAMES = (
     "Raj Liam Mia Omar Lina Chen Sara Ivy Alex Noah Zoe Carol Dave Erin Frank Grace Heidi Ivan Judy Mallory Oscar"
 ).split()
@@ -54,7 +54,7 @@ class Task:
 
     @property
     def pairs(self) -> set[frozenset[str]]:
-        """The pairs of names that test prompts hold."""
+        """The pairs of names in test prompts."""
         return {
             frozenset((a, b))
             for (i, a), (j, b) in itertools.product(enumerate(self.pool), enumerate(self.partner_pool))

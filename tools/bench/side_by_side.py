@@ -1,4 +1,4 @@
-"""The exact scan beside TransformerLens 2.18: the same checkpoint, prompts, ablation and cores, in turns.
+"""Compares the exact scan with TransformerLens 2.18: the same checkpoint, prompts, ablation and cores, alternating.
 
     python side_by_side.py CHECKPOINT --program ../../target/release/circuit-scaling [--heads 3] [--runs 3] [--threads 2]
 
@@ -30,7 +30,7 @@ SCANS = {"ioi": "copy_suppression", "anti_repeat": "anti_repeat"}
 
 
 def load(folder):
-    """The checkpoint in TransformerLens: float32, the default processing."""
+    """The checkpoint in TransformerLens: float32, with the default weight processing."""
     hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     cfg = lens_config(hf.config)
     cfg.dtype = torch.float32
@@ -42,7 +42,7 @@ def load(folder):
 
 
 def read_batches(path):
-    """Prompts by length: `(tokens [n, length], correct [n], distractor [n])`, each as often as it was drawn."""
+    """Prompts by length: `(tokens [n, length], correct [n], distractor [n])`, each repeated as often as it was drawn."""
     by_length = defaultdict(list)
     for line in path.read_text(encoding="utf-8").splitlines():
         prompt = json.loads(line)
@@ -107,7 +107,7 @@ def main():
         ratios.append(theirs / ours)
         rows.append({"program_seconds": round(ours, 2), "transformerlens_seconds": round(theirs, 1),
                      "head_seconds": round(seconds / args.heads, 3), "largest_difference": largest})  # fmt: skip
-        print(f"run {run + 1}: program {ours:.1f} s, TransformerLens {theirs:.0f} s ({seconds / args.heads:.2f} s a head), "
+        print(f"run {run + 1}: program {ours:.1f} s, TransformerLens {theirs:.0f} s ({seconds / args.heads:.2f} s per head), "
               f"ratio {ratios[-1]:.1f}", flush=True)  # fmt: skip
     ratios.sort()
     print(f"ratio over {args.runs} runs: median {ratios[len(ratios) // 2]:.1f}, {ratios[0]:.1f} to {ratios[-1]:.1f}; "

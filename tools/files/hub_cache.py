@@ -1,4 +1,4 @@
-"""Has huggingface_hub download a model from a server on this machine, and writes down what its cache looks like then.
+"""Lets huggingface_hub download a model from a local server, and records what its cache looks like.
 
     python hub_cache.py           # once with huggingface_hub 2.4.0, once with 0.36.2, after make.py
 
@@ -30,7 +30,7 @@ def etag(file):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as a download asks for."""
+    """The parts of the Hub that a download needs."""
 
     def do_GET(self):
         path = self.path.split("?")[0]
@@ -65,7 +65,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def share(cache):
-    """Moves the large contents of all repositories to where version 2 keeps them."""
+    """Moves the large files of all repositories to where version 2 stores them."""
     from huggingface_hub.utils import _shared_blobs
 
     size = (PLAIN / LARGE).stat().st_size

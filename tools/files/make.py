@@ -1,4 +1,4 @@
-"""Writes small model folders that real people have, one quirk each, and what Hugging Face Transformers makes of them.
+"""Writes small model folders as found in the wild, with one quirk each, and what Hugging Face Transformers reads from them.
 
     python make.py                # with Transformers 5.24.0: folders, and transformers-5.24.0.json
     python make.py --read-only    # with Transformers 4.57.6: transformers-4.57.6.json for the same folders
@@ -27,7 +27,7 @@ MERGES = ["M a", "r y", "Ma ry", "Ġ Mary", "Ġ B"]
 
 
 def alphabet():
-    """GPT-2's printable stand-ins of all bytes, in its order."""
+    """GPT-2's printable characters for all bytes, in its order."""
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [b for b in range(256) if b not in shown]
     return [chr(b) for b in shown] + [chr(256 + i) for i in range(len(hidden))]
@@ -117,7 +117,7 @@ def write_folder(name, config=None, tensors=None, **files):
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-# Left by training frameworks, converters and newer libraries; none is read by a forward pass.
+# Left by training frameworks, converters and newer libraries; none affects a forward pass.
 BOOKKEEPING = {
     "_num_labels": 5,
     "_attn_implementation_internal": "sdpa",
@@ -166,7 +166,7 @@ def laid_over_plain(name, into):
 
 
 def read_folder(name):
-    """BOS, tokens and logits at the last token, or what keeps the library from loading the weights that are there."""
+    """BOS, tokens and logits at the last token, or the reason why the library does not load the weights."""
     with tempfile.TemporaryDirectory() as folder:
         laid_over_plain(name, folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -196,7 +196,7 @@ SAYS = [True, False, None]
 
 
 def read_prefix_space(model_type, class_name, in_config, in_json):
-    """Whether "Mary" is read as " Mary"; `None` where the files are refused. `in_json` is "vocab" for the two old files."""
+    """Whether "Mary" is read as " Mary"; `None` if the files are rejected. `in_json` is "vocab" for the two old files."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "config.json").write_text(json.dumps({"model_type": model_type}))

@@ -1,4 +1,4 @@
-"""What zeroing `hook_z` means in a TransformerLens 4 bridge, as it comes and in compatibility mode.
+"""What zeroing `hook_z` means in a TransformerLens 4 bridge, by default and in compatibility mode.
 
     python bridge.py        # writes bridge.json beside some golden checkpoints; versions: requirements5.txt
 
@@ -20,7 +20,7 @@ CHECKPOINTS = ["gpt2-default", "neox-parallel", "opt-prenorm", "neo-alternating"
 
 
 def bridge(folder, compatible):
-    # The bridge wants a tokenizer, and these checkpoints have none: all prompts are tokens already.
+    # The bridge requires a tokenizer, which these checkpoints lack; all prompts are given as tokens.
     tokenizer = AutoTokenizer.from_pretrained(GOLDEN.parent / "files/folders/plain")
     hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
     made = TransformerBridge.boot_transformers(str(folder), hf_model=hf, tokenizer=tokenizer, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Seeded random checkpoints on disk, laid out as the library and the hub lay them out."""
+"""Seeded random checkpoints on disk, in the layouts of the library and the Hub."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from configs import HUB_KEYS, Golden
 
 
 def seed_of(name: str, purpose: str) -> torch.Generator:
-    """A generator that depends on nothing but the checkpoint's name and what is drawn from it."""
+    """A generator that depends only on the checkpoint's name and the purpose."""
     return torch.Generator().manual_seed(zlib.crc32(f"{name}/{purpose}".encode()))
 
 
@@ -55,7 +55,7 @@ def draw_parameters(model: PreTrainedModel, input_size: float, generator: torch.
 
 
 def gain(module_name: str, config) -> float:
-    """Size of a matrix's outputs for inputs of size 1."""
+    """Scale of a matrix's outputs for inputs of scale 1."""
     if re.search(r"c_attn|query_key_value|[qkv]_proj", module_name):
         # Scores that are not divided by sqrt(d_head) need smaller queries and keys.
         unscaled = config.model_type == "gpt_neo" or not getattr(config, "scale_attn_weights", True)
@@ -98,7 +98,7 @@ def old_buffers(golden: Golden) -> dict[str, torch.Tensor]:
 
 
 def uninitialised():
-    """Leaves parameters as they are when a model is made, where the library has a switch for it."""
+    """Skips the initialisation of parameters when creating a model, if the library has a switch for it."""
     return getattr(transformers.modeling_utils, "no_init_weights", nullcontext)()
 
 

@@ -1,4 +1,4 @@
-"""The tiny checkpoints: which quirk of which family each one covers, and how its file is laid out."""
+"""The tiny checkpoints: the family and quirk that each one covers, and the layout of its file."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import torch
 from transformers import GPT2Config, GPTNeoConfig, GPTNeoXConfig, OPTConfig, PretrainedConfig
 
 # Keys found in the config.json files on the Hugging Face hub. They are older than many options, so a reader must
-# know the defaults of the keys that are missing from them.
+# know the defaults of missing keys.
 HUB_KEYS = {
     "gpt2": "activation_function architectures attn_pdrop bos_token_id embd_pdrop eos_token_id initializer_range"
     " layer_norm_epsilon model_type n_ctx n_embd n_head n_layer n_positions resid_pdrop vocab_size",
@@ -40,7 +40,7 @@ HUB_KEYS = {
 
 @dataclass(frozen=True)
 class Golden:
-    """One checkpoint to make."""
+    """One checkpoint to generate."""
 
     name: str
     config: PretrainedConfig

@@ -1,4 +1,4 @@
-"""The tiny checkpoints of the families with grouped heads, RMS norms, gates and scaled rotary: which quirk each one covers.
+"""The tiny checkpoints of the families with grouped-query attention, RMS norms, gates and scaled rotary, and their quirks.
 
 Arguments are those of Transformers 4; version 5 understands them, and writes them its own way.
 """

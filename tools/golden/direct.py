@@ -1,4 +1,4 @@
-"""direct.json: what each head adds to a logit difference by itself, at the last token of each golden prompt.
+"""direct.json: each head's direct contribution to a logit difference, at the last token of each golden prompt.
 
     python direct.py        # with Transformers 4 (requirements.txt), then with Transformers 5 (requirements5.txt)
 
@@ -26,7 +26,7 @@ LIST, Model = ("index.json", hooks.Model) if LIBRARY == 4 else ("decoders.json",
 
 
 def final_norm(hf):
-    """The norm before the unembedding; none where the model ends without one."""
+    """The norm before the unembedding, if the model has one."""
     match hf.config.model_type:
         case "gpt2" | "gpt_neo" | "gptj":
             return hf.transformer.ln_f
@@ -46,7 +46,7 @@ def output_projection(model, layer):
 
 
 def branch_norm(model, layer):
-    """The norm that attention's output passes before it is added."""
+    """The norm on attention's output before it is added."""
     has_one = model.family in ("olmo2", "gemma2", "gemma3_text")
     return model.blocks[layer].post_attention_layernorm if has_one else None
 
@@ -73,7 +73,7 @@ def frozen(norm, whole, part):
 
 @torch.no_grad()
 def direct(model, tokens, correct, distractor):
-    """[n_layers · n_heads]: minus what each head adds to logit(correct) - logit(distractor)."""
+    """[n_layers · n_heads]: minus the direct contribution of each head to logit(correct) - logit(distractor)."""
     seen = {}
     hf = model.hf
     norm, head = final_norm(hf), hf.get_output_embeddings()
@@ -110,7 +110,7 @@ def direct(model, tokens, correct, distractor):
 
 
 def measure(name):
-    """[n_layers · n_heads][n_prompts], or none where norms stand on the residual stream."""
+    """[n_layers · n_heads][n_prompts], or None for models with norms on the residual stream."""
     model = Model(load_checkpoint(GOLDEN / name).double())
     if model.family == "opt" and not model.hf.config.do_layer_norm_before:
         return None

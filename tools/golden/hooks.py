@@ -1,4 +1,4 @@
-"""Attention heads of Hugging Face models: where each one's q, k, v and z live, and hooks that read and replace them."""
+"""Attention heads of Hugging Face models: the modules with their q, k, v and z, and hooks that read and replace them."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ STREAMS = ["q", "k", "v", "z"]
 
 @dataclass(frozen=True)
 class Layer:
-    """The modules of one block that matter to heads."""
+    """The modules of one block that concern heads."""
 
     block: nn.Module
     # The norm whose output attention reads; none in a post-norm block.
@@ -30,7 +30,7 @@ class Layer:
 
 @dataclass
 class Run:
-    """What one forward pass of one prompt gives, and what was captured on the way."""
+    """The results of one forward pass of one prompt, and what was captured."""
 
     logits: torch.Tensor  # [len, d_vocab]
     pattern: torch.Tensor  # [n_layers, n_heads, len, len]
@@ -126,7 +126,7 @@ class Model:
 
     @torch.no_grad()
     def constant_v(self, layer: int) -> torch.Tensor:
-        """c_h = b_V^h + beta W_V^h, the part of v that is the same whatever the input: [n_heads, d_head]."""
+        """c_h = b_V^h + beta W_V^h, the input-independent part of v: [n_heads, d_head]."""
         norm, v = self.layers[layer].norm, self.layers[layer].v
         beta = None if norm is None else norm.bias
         if beta is None:

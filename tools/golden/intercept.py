@@ -29,11 +29,11 @@ class Model:
         self.attentions = [block.attn if self.family == "gptj" else block.self_attn for block in self.blocks]
         self.d_head: int = self.attentions[0].head_dim
         self.parallel: bool = self.family == "gptj" or getattr(config, "use_parallel_residual", False)
-        # Scores bend where they are capped; the check of their scale is only for straight ones.
+        # Capped scores are not linear; their scale is only checked without a cap.
         self.scores_are_linear: bool = self.family != "gemma2" or config.attn_logit_softcapping is None
 
     def attention_norm(self, block):
-        """The norm whose output attention reads; none where norms stand after a branch."""
+        """The norm whose output attention reads; none if norms are after the branches."""
         match self.family:
             case "gptj":
                 return block.ln_1
@@ -54,7 +54,7 @@ class Model:
 
     @torch.no_grad()
     def constant_v(self, layer: int) -> torch.Tensor:
-        """c_h = b_V^h + beta W_V^h, the part of v that is the same whatever the input: [n_heads, d_head]."""
+        """c_h = b_V^h + beta W_V^h, the input-independent part of v: [n_heads, d_head]."""
         beta = getattr(self.attention_norm(self.blocks[layer]), "bias", None)
         if beta is None:
             beta = torch.zeros(self.hf.config.hidden_size, dtype=self.hf.dtype)
@@ -88,7 +88,7 @@ class Model:
         )
 
     def _forget_earlier_lengths(self) -> None:
-        """Puts `dynamic` rotary back: the library keeps the frequencies of the longest prompt so far for some shorter ones."""
+        """Resets `dynamic` rotary: the library keeps the frequencies of the longest prompt so far for some shorter ones."""
         rotary = getattr(getattr(self.hf, "model", None), "rotary_emb", None)
         if getattr(rotary, "rope_type", None) == "dynamic":
             rotary.register_buffer("inv_freq", rotary.original_inv_freq, persistent=False)

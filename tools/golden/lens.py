@@ -1,4 +1,4 @@
-"""The same checkpoints in TransformerLens with its default weight processing, in float64: an independent second opinion."""
+"""The same checkpoints in TransformerLens with its default weight processing, in float64, as an independent reference."""
 
 import copy
 
@@ -27,7 +27,7 @@ def can_represent(config) -> bool:
 
 
 def with_all_biases(hf: PreTrainedModel) -> PreTrainedModel:
-    """The same function with explicit zero biases and unit norms, which the weight conversions take for granted."""
+    """The same function with explicit zero biases and unit norms, which the weight conversions assume."""
     config = copy.deepcopy(hf.config)
     config.attention_bias = config.enable_bias = config.layer_norm_elementwise_affine = True
     with no_init_weights():
@@ -118,7 +118,7 @@ class Lens:
 
     @torch.no_grad()
     def logits(self, tokens: list[int], edits: list[tuple[int, int, str, torch.Tensor | float]] = ()) -> torch.Tensor:
-        """[len, d_vocab], each position's mean over the vocabulary taken away (the unembedding is centred)."""
+        """[len, d_vocab], minus each position's mean over the vocabulary (the unembedding is centred)."""
         fwd_hooks = []
         for layer, head, stream, value in edits:
             # q, k, v, z: [1, len, n_heads, d_head]; pattern: [1, n_heads, len, len]

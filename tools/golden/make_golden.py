@@ -1,4 +1,4 @@
-"""Makes the golden files of crates/engine/tests/golden: tiny random checkpoints and what they must compute.
+"""Generates the golden files of crates/engine/tests/golden: tiny random checkpoints and their expected results.
 
     python make_golden.py [--out FOLDER] [--check] [NAME ...]
 
@@ -36,7 +36,7 @@ if LIBRARY == 4:  # the version that TransformerLens 2 runs with
 
 GOLDEN = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden"
 MAX_BYTES = 4_900_000
-# Largest disagreement that rounding may cause, relative to max(1, the table's largest size).
+# Largest difference that rounding may cause, relative to max(1, the table's largest size).
 MAX_NOISE = 1e-5
 
 
@@ -46,7 +46,7 @@ def disagreement(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def worst(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> tuple[float, str]:
-    """The largest disagreement over all that both have, and where it is."""
+    """The largest difference over all common tables, and where it is."""
     return max((disagreement(a[name], b[name]), name) for name in a.keys() & b.keys())
 
 
@@ -137,7 +137,7 @@ def report(name: str, entry: dict, expected: dict[str, torch.Tensor], noisiest: 
 
 
 def update(index_file: Path, goldens: list[Golden], chosen: list[Golden]) -> None:
-    """Writes the chosen checkpoints as far as this version of the library does it, and their list."""
+    """Writes the chosen checkpoints that this version of the library is responsible for, and their list."""
     entries = {entry["name"]: entry for entry in json.loads(index_file.read_text())} if index_file.exists() else {}
     for golden in chosen:
         folder = index_file.parent / golden.name

@@ -1,4 +1,4 @@
-"""Makes crates/model/tests/golden/tokenizers.json: known ids of known strings, without special tokens.
+"""Makes crates/model/tests/golden/tokenizers.json: expected ids of fixed strings, without special tokens.
 
     python make_tokenizers.py FOLDER ...
 

@@ -1,4 +1,4 @@
-"""Everything the parity tests compare with, measured on one checkpoint."""
+"""Everything that the parity tests compare with, measured on one checkpoint."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def measure(model: Model, prompts: Prompts, sets: HeadSets) -> dict[str, torch.T
 
 
 def check_captures(model: Model, run: Run) -> None:
-    """The captured streams must be what they are called: z = pattern v, and rows of pattern sum to one."""
+    """The captured streams must be consistent: z = pattern v, and rows of pattern sum to one."""
     z = torch.einsum("lhqk,lkhd->lqhd", run.pattern, run.heads["v"])
     torch.testing.assert_close(z, run.heads["z"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(run.pattern.sum(-1), torch.ones_like(run.pattern[..., 0]), rtol=1e-5, atol=0)

@@ -1,4 +1,4 @@
-"""roles.json: how much heads attend as previous-token, duplicate-token and induction heads do, by TransformerLens's head detector.
+"""roles.json: TransformerLens's head detector scores for previous-token, duplicate-token and induction heads.
 
     python roles.py        # versions: requirements.txt
 

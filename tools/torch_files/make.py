@@ -23,7 +23,7 @@ OUT = TESTS / "torch"
 
 
 def tied(state):
-    """The unembedding as a second name of the embedding's storage, as OPT's files have it."""
+    """The unembedding as a second name for the embedding's storage, as in OPT's files."""
     state["lm_head.weight"] = next(t for name, t in state.items() if name.endswith("embed_tokens.weight"))
     return state
 
@@ -53,7 +53,7 @@ def one_storage(state):
 
 
 def parameters(state):
-    """Parameters in an OrderedDict with metadata, as `module.state_dict(keep_vars=True)` gives them."""
+    """Parameters in an OrderedDict with metadata, as from `module.state_dict(keep_vars=True)`."""
     out = OrderedDict((name, torch.nn.Parameter(t)) for name, t in state.items())
     out._metadata = OrderedDict([("", {"version": 1})])
     return out

@@ -1,4 +1,4 @@
-//! Tokens and logits, with heads edited or not: `cargo run --release --example logits -- [MODEL]`
+//! Tokens and logits, with and without edited heads: `cargo run --release --example logits -- [MODEL]`
 
 use circuit_scaling::prelude::*;
 
@@ -12,7 +12,7 @@ fn main() -> Result<(), Error> {
         println!("{} has no single tokens for these names", model.name());
         return Ok(());
     };
-    // Mary − John at the last token, with some edits in force.
+    // Mary − John at the last token, with some edits applied.
     let difference = |prompt: &Vec<u32>, edits: &[HeadEdit]| -> Result<f64, Error> {
         let prompt = std::slice::from_ref(prompt);
         let logits = model.logits(prompt, edits, Some(&[mary, john]), Options::default(), &mut silent)?;

@@ -1,4 +1,4 @@
-//! A scan: what every head does for a task. `cargo run --release --example scan -- [MODEL [TASK]]`
+//! A scan: the effect of every head on a task. `cargo run --release --example scan -- [MODEL [TASK]]`
 
 use circuit_scaling::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Causal tracing: how much of the answer each head's values bring back in corrupted prompts.
+//! Causal tracing: how much of the answer each head's clean values restore in the corrupted run.
 //! `cargo run --release --example trace -- [MODEL [TASK]]`
 
 use circuit_scaling::prelude::*;

@@ -209,7 +209,7 @@ impl ModelHandle {
     pub fn load(&self) -> Result<Decoder, CliError> {
         let loaded = Decoder::load(self.spec().clone(), &self.info.checkpoint, &self.compute);
         let decoder = loaded.map_err(|error| match error {
-            EngineError::Load(error) => CliError::Load(error),
+            EngineError::Load(error) => CliError::Load(*error),
             error => error.into(),
         })?;
         if let (Some(display), Some(note)) = (self.display, decoder.note()) {

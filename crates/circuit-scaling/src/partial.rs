@@ -20,7 +20,7 @@ pub struct Partial {
     path: PathBuf,
     head: String,
     kind: String,
-    /// What is known already; empty where nothing is.
+    /// What is known already; empty if nothing is.
     pub known: Vec<f32>,
     /// What other kinds of devices have found of the same: the kind, and how much.
     elsewhere: Vec<(String, f64)>,

@@ -1,10 +1,10 @@
-//! The cost of ablating many sets of heads: random sets of 1, 2, 4, 8, … heads up to an eighth of them,
-//! on both tasks' held-out prompts, against the time that the same operations take in matrix products of the model's widths alone.
+//! The cost of ablating many sets of heads: random sets of 1, 2, 4, 8, … heads up to an eighth of them, on both tasks' held-out
+//! prompts, compared with the time of the same operations in bare matrix products of the model's widths.
 //!
 //!     cargo bench --workspace --bench sets [-- FOLDER] [--sets 200] [--prompts 480] [--turns 1]
 //!
-//! FOLDER is a checkpoint with a tokenizer, by default the largest of `models/`. `--sets` counts the sets of each size, of
-//! which equal ones are run once; operations are those of `cs_engine::cost`.
+//! FOLDER is a checkpoint with a tokenizer, by default the largest of `models/`. `--sets` is the number of sets of each
+//! size, of which duplicates are run once; operations are those of `cs_engine::cost`.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ impl Tokenize for Words {
     }
 }
 
-/// `n` random sets of each size, those that were drawn twice once.
+/// `n` random sets of each size, without duplicates.
 fn random_sets(spec: &ModelSpec, n: usize) -> Vec<HeadSet> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let n_heads_total = spec.n_heads_total();

@@ -181,7 +181,7 @@ fn what_an_error_asks_for_helps() {
             assert!(error.ends_with("use --ablation zero"), "{error}");
         }
     }
-    // That no number helps comes up with real tokenizers (`prompts_real.rs`).
+    // That no number helps comes up with real tokenizers (`tokenization`).
     assert!(said.contains("number") && said.contains("other"), "{said:?}");
 }
 

@@ -1,12 +1,12 @@
-//! How near a scan comes to the machine's matrix products: zero ablation of heads of random models at real widths.
+//! How close a scan comes to the machine's rate of matrix products: zero ablation of heads of random models at real widths.
 //!
 //!     cargo bench --workspace --bench scan [-- gpt2 pythia-1b …] [--layers 4] [--heads 2] [--prompts 100]
 //!         [--length 16] [--shared 4] [--turns 3]
 //!
-//! `--heads` is per layer, `--shared` the number of tokens at the start that all prompts have in common (beyond that, none
-//! are shared). The reference is what the `gemm` crate reaches on a 2048 x 768 x 3072 product with as many threads, timed
-//! right before and after each turn; operations are those of `cs_engine::cost`. The table shows the turn with the best
-//! share of the reference: other processes only ever take time away.
+//! `--heads` is per layer, `--shared` is the length of the prompts' common prefix (beyond that, none are shared). The
+//! reference is the rate of the `gemm` crate on a 2048 x 768 x 3072 product with the same number of threads, timed right
+//! before and after each turn; operations are those of `cs_engine::cost`. The table shows the turn with the best share of
+//! the reference: other processes only ever take time away.
 
 use std::time::Instant;
 
@@ -29,14 +29,14 @@ const SHAPES: &[(&str, usize, usize, Family)] = &[
     ("llama-3.2-1b", 2048, 32, Family::Llama),
 ];
 
-/// What decides the computation, beside the widths.
+/// What determines the computation, apart from the widths.
 #[derive(Clone, Copy, PartialEq)]
 enum Family {
     Gpt2,
     GptNeoX,
     Opt,
     GptNeo,
-    /// A quarter of the heads have keys of their own, and the MLP is gated.
+    /// A quarter as many key/value heads as query heads, and a gated MLP.
     Llama,
 }
 
@@ -141,7 +141,7 @@ fn decoder(spec: &ModelSpec) -> Decoder {
 fn prompts(n: usize, length: usize, shared: usize) -> Vec<Prompt> {
     let token = |prompt: usize, at: usize| match at {
         _ if at < shared => at as u32,
-        // Another second token for each prompt, so that nothing later is shared.
+        // A different second token for each prompt, so that nothing later is shared.
         _ => ((prompt * 31 + (at - shared) * 977 + 1) % D_VOCAB) as u32,
     };
     let prompt = |p: usize| Prompt {

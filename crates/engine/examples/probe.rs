@@ -25,7 +25,7 @@ struct Request {
     prompts: Vec<Vec<u32>>,
     /// Tokens whose logits are printed.
     read: Vec<u32>,
-    /// Layers and heads that are zeroed, one at a time.
+    /// Layers and heads to zero, one at a time.
     #[serde(default)]
     heads: Vec<(usize, usize)>,
 }
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let decoder = Decoder::new(config.spec.clone(), cs_engine::load(&checkpoint)?);
     let load_seconds = started.elapsed().as_secs_f64();
     let load_peak_bytes = peak_bytes();
-    // What a scan does beside it.
+    // What a scan does in addition.
     let started = Instant::now();
     checkpoint.weight_hash();
     let hash_seconds = started.elapsed().as_secs_f64();
@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The most memory that this process has held, where the system tells.
+/// The peak memory of this process, if the system reports it.
 fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! Where every head attends from the tokens of each prompt, in the plain run.
+//! Attention patterns of every head from the tokens of each prompt, in the plain run.
 
 use cs_kernels::KeyValues;
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use crate::machine::place::{Job, carry_out};
 use crate::plan::{self, Chunk};
 use crate::request::{Options, Prompt};
 
-/// From which tokens to look.
+/// The query tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queries {
     /// Each prompt's last token.
@@ -20,25 +20,26 @@ pub enum Queries {
     All,
 }
 
-/// Attention of all heads of one layer from one token of a prompt.
+/// Attention of all heads of one layer from one query token of a prompt.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionRow<'a> {
     /// Index of the prompt.
     pub prompt: usize,
     /// The layer.
     pub layer: usize,
-    /// Position of the first token seen: 0, but for layers with a window.
+    /// Position of the first token attended to: 0, except in layers with a window.
     pub first: usize,
-    /// Tokens seen, the one looked from included, which is the last of them.
+    /// Number of tokens attended to, including the query token, which is the last.
     pub n_seen: usize,
     /// Attention probabilities, head by head, in order of position. `[n_heads, n_seen]`
     pub weights: &'a [f32],
 }
 
-/// Runs `prompts` plainly, and hands over what each head of each layer attends to from the tokens asked for.
+/// Runs `prompts` plainly, and passes the attention of each head of each layer from the query tokens to
+/// `receive`.
 ///
-/// Only [`Prompt::tokens`] is used. Within a layer, prompts come in an order that depends on their tokens alone, so that sums
-/// over them are the same to the bit whatever the number of threads and the memory bound.
+/// Only [`Prompt::tokens`] is used. Within a layer, the order of prompts depends only on their tokens, so that sums over them
+/// are bit-identical for any number of threads and any memory bound.
 ///
 /// # Errors
 /// See [`EngineError`]; everything is checked before the first layer is computed.
@@ -54,7 +55,7 @@ pub fn attention_rows(
     carry_out(decoder, Rows { decoder, prompts, queries, options, receive })
 }
 
-/// What is asked of the machine.
+/// The request to the machine.
 struct Rows<'a> {
     decoder: &'a Decoder,
     prompts: &'a [Prompt],
@@ -81,7 +82,7 @@ impl Job for Rows<'_> {
                     .collect(),
             };
             let mut run = machine.embed(&chunk.base);
-            // A chunk leaves room for one branch, which is not run here.
+            // A chunk leaves memory for one branch, which is not run here.
             let branch_floats = limits.run_node / size_of::<f32>();
             let per_query = spec.n_heads * chunk.base.max_len();
             let at_once = (branch_floats * chunk.base.n_nodes() / per_query).max(1);
@@ -105,14 +106,15 @@ impl Job for Rows<'_> {
     }
 }
 
-/// Position of the first token that a node sees, and how many it sees.
+/// Position of the first token that a node attends to, and their number.
 fn seen(layer: Layer<'_>, chunk: &Chunk, node: u32) -> (usize, usize) {
     let len = chunk.base.positions()[node as usize] as usize + 1;
     let n_seen = layer.spec().windows[layer.index].map_or(len, |window| window.min(len));
     (len - n_seen, n_seen)
 }
 
-/// Attention from each of `nodes`: the first `n_heads * n_seen` of as many equal parts of `weights`.
+/// Attention from each of `nodes`: `weights` has one part of equal size per node, whose first `n_heads *
+/// n_seen` values are written.
 fn attend(
     layer: Layer<'_>,
     chunk: &Chunk,

@@ -1,7 +1,7 @@
-//! What a block computes, said once: which norm stands where, and what its two branches read.
+//! What a block computes, in one place: where its norms are, and what attention and MLP read.
 //!
-//! [`Block::of`] turns the settings of a [`ModelSpec`] into the steps below; machines carry them out, and capture and
-//! [cost](crate::cost) ask the same questions here. With `x` the residual stream,
+//! [`Block::of`] turns the settings of a [`ModelSpec`] into the steps below; machines execute them, and capture and
+//! [cost](crate::cost) use them too. With `x` the residual stream,
 //!
 //! ```text
 //! attn  = attention(attn_in(x))          q, k, v; pattern; z; W_O                        attn_in: a norm, or x itself
@@ -14,7 +14,7 @@
 use crate::weights::{LayerWeights, Norm};
 use cs_model::spec::{BlockLayout, ModelSpec, NormPlacement};
 
-/// How a branch's output joins the residual stream.
+/// How the output of attention or the MLP is added to the residual stream.
 pub(crate) enum Join<'a, N = Norm> {
     /// `x + f`
     Add,
@@ -26,19 +26,19 @@ pub(crate) enum Join<'a, N = Norm> {
 
 /// One block of a decoder as steps.
 pub(crate) struct Block<'a, N = Norm> {
-    /// The norm that attention reads the residual stream through.
+    /// The norm between the residual stream and attention.
     pub attn_in: Option<&'a N>,
-    /// What becomes of attention's output.
+    /// How attention's output is added.
     pub attn_out: Join<'a, N>,
-    /// Whether the MLP reads the block's input rather than what attention made of it.
+    /// Whether the MLP reads the block's input rather than the residual stream after attention.
     pub parallel: bool,
-    /// The norm that the MLP reads its input through.
+    /// The norm on the MLP's input.
     pub mlp_in: Option<&'a N>,
-    /// What becomes of the MLP's output.
+    /// How the MLP's output is added.
     pub mlp_out: Join<'a, N>,
 }
 
-/// A block's norms, on the processor or on a device.
+/// A block's norms, on the CPU or on a device.
 pub(crate) struct Norms<'a, N> {
     pub ln1: &'a N,
     pub ln1_post: &'a Option<N>,
@@ -50,7 +50,7 @@ impl<'a> Block<'a> {
     /// The steps of a block with these settings and weights.
     ///
     /// # Panics
-    /// If a norm that the settings ask for is not among the weights.
+    /// If the weights lack a norm that the settings require.
     pub fn of(spec: &ModelSpec, weights: &'a LayerWeights) -> Self {
         let LayerWeights { ln1, ln2, ln1_post, ln2_post, .. } = weights;
         Self::with(spec, Norms { ln1, ln1_post, ln2, ln2_post })
@@ -61,7 +61,7 @@ impl<'a, N> Block<'a, N> {
     /// The steps of a block with these settings and norms.
     ///
     /// # Panics
-    /// If a norm that the settings ask for is missing.
+    /// If a norm that the settings require is missing.
     pub fn with(spec: &ModelSpec, norms: Norms<'a, N>) -> Self {
         let Norms { ln1, ln1_post, ln2, ln2_post } = norms;
         let on_branch =

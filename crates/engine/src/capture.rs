@@ -1,4 +1,4 @@
-//! Activations of the plain run, kept for looking at.
+//! Activation cache of the plain run.
 
 use cs_kernels::KeyValues;
 use cs_model::spec::ModelSpec;
@@ -19,38 +19,38 @@ pub enum CaptureError {
     /// The model cannot read prompts this long.
     #[error("a prompt has {len} tokens, but the model reads at most {n_ctx}: shorten it")]
     TooLong {
-        /// Tokens of the longest prompt.
+        /// Length of the longest prompt, in tokens.
         len: usize,
         /// The model's limit.
         n_ctx: usize,
     },
-    /// A token the model has no embedding for.
+    /// A token without an embedding.
     #[error("token id {token} is beyond the model's vocabulary of {d_vocab}: use its own tokenizer")]
     UnknownToken {
-        /// The id.
+        /// Token id.
         token: u32,
-        /// Rows of the embedding.
+        /// Size of the vocabulary.
         d_vocab: usize,
     },
 }
 
-/// Activations of one layer at all nodes of a forest, by TransformerLens's names.
+/// Activations of one layer at all nodes of a forest, under TransformerLens's names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerCache {
     /// The block's input. `[n_nodes, d_model]`
     pub resid_pre: Vec<f32>,
-    /// The MLP's place in the residual stream: after attention has been added, and after its norm in post-norm blocks. `None` in parallel
-    /// blocks, which have no such place. `[n_nodes, d_model]`
+    /// The residual stream between attention and the MLP (after attention's norm in post-norm blocks). `None` in parallel blocks, which
+    /// have no such point. `[n_nodes, d_model]`
     pub resid_mid: Option<Vec<f32>>,
     /// The block's output. `[n_nodes, d_model]`
     pub resid_post: Vec<f32>,
-    /// Queries, after their norm and rotary embedding where the model has them. `[n_nodes, n_heads, d_head]`
+    /// Queries, after their norm and rotary embedding if the model has them. `[n_nodes, n_heads, d_head]`
     pub q: Vec<f32>,
     /// Keys, likewise. `[n_nodes, n_kv_heads, d_head]`
     pub k: Vec<f32>,
     /// Values. `[n_nodes, n_kv_heads, d_head]`
     pub v: Vec<f32>,
-    /// Mixed values, before `W_O`. `[n_nodes, n_heads, d_head]`
+    /// Pattern-weighted values, before `W_O`. `[n_nodes, n_heads, d_head]`
     pub z: Vec<f32>,
 }
 
@@ -62,10 +62,12 @@ pub struct Cache<'a> {
 }
 
 impl<'a> Cache<'a> {
-    /// Runs `forest` plainly and keeps everything: about `n_layers * n_nodes * (3 d_model + 2 d_attn + 2 d_kv)` floats.
+    /// Runs `forest` plainly and keeps all activations: about `n_layers * n_nodes * (3 d_model + 2 d_attn + 2 d_kv)`
+    /// floats.
     ///
     /// # Errors
-    /// If a prompt is longer than the model's context or holds a token beyond its vocabulary, or the device fails.
+    /// If a prompt is longer than the model's context or has a token outside its vocabulary, or if the device
+    /// fails.
     pub fn new(decoder: &'a Decoder, forest: &'a Forest) -> Result<Self, CaptureError> {
         let spec = decoder.spec();
         let (len, n_ctx, d_vocab) = (forest.max_len(), spec.n_ctx, spec.d_vocab);
@@ -84,8 +86,8 @@ impl<'a> Cache<'a> {
         &self.layers[layer]
     }
 
-    /// Attention probabilities of one head at a query node, over the nodes it sees (see [`Forest::path_into`]), in
-    /// order of position.
+    /// Attention probabilities of one head at a query node, over the nodes it attends to (see
+    /// [`Forest::path_into`]), in order of position.
     pub fn pattern(&self, layer: usize, head: usize, node: u32) -> Vec<f32> {
         let spec = self.decoder.spec();
         let (d_attn, d_kv, d_head) = (spec.d_attn(), spec.d_kv(), spec.d_head);
@@ -95,13 +97,13 @@ impl<'a> Cache<'a> {
         let (mut scores, mut z) = (vec![0.0; path.len()], vec![0.0; d_head]);
         let q = &cached.q[node as usize * d_attn + head * d_head..][..d_head];
         let at = head / spec.group_size() * d_head;
-        let kv = KeyValues { data: &cached.k, stride: d_kv, key: at, value: at }; // values do not matter here
+        let kv = KeyValues { data: &cached.k, stride: d_kv, key: at, value: at }; // values are not used here
         let rule = Layer { decoder: self.decoder, index: layer }.score_rule();
         cs_kernels::attention_row(q, kv, &path, rule, &mut scores, &mut z);
         scores
     }
 
-    /// Logits of the whole vocabulary after a node. `[d_vocab]`
+    /// Next-token logits at a node. `[d_vocab]`
     pub fn logits(&self, node: u32) -> Vec<f64> {
         let spec = self.decoder.spec();
         let resid = &self.layers[spec.n_layers - 1].resid_post;
@@ -113,7 +115,7 @@ impl<'a> Cache<'a> {
     }
 }
 
-/// What is asked of the machine.
+/// The request to the machine.
 struct Capture<'a> {
     spec: &'a ModelSpec,
     forest: &'a Forest,

@@ -71,28 +71,28 @@ pub fn cost(
     Ok(total)
 }
 
-/// What stays the same for all branches of a chunk.
-struct Way<'w> {
+/// What all branches of a chunk share.
+struct Context<'w> {
     spec: &'w ModelSpec,
     tree: &'w Tree<'w>,
-    /// Nodes, and last tokens among them.
+    /// Number of nodes, and of last tokens among them.
     n: usize,
     ends: usize,
-    /// Runs in a stack at most.
+    /// Maximum number of runs in a stack.
     size: usize,
     /// Operations in one run's attention at each layer.
     attention: Vec<f64>,
 }
 
-impl Way<'_> {
-    /// Rows that one run has after a layer's attention.
+impl Context<'_> {
+    /// Rows of one run after a layer's attention.
     fn rows(&self, layer: usize) -> usize {
         if layer + 1 == self.spec.n_layers { self.ends } else { self.n }
     }
 }
 
 impl Cost {
-    /// Adds a chunk whose stacks hold `size` runs at most.
+    /// Adds a chunk whose stacks have at most `size` runs.
     fn add_chunk(&mut self, spec: &ModelSpec, chunk: &Chunk, branches: &[Branch], size: usize) {
         let (n, ends) = (chunk.branch.n_nodes(), chunk.ends.len());
         self.n_nodes += n;
@@ -100,14 +100,14 @@ impl Cost {
         let branch_nodes = everywhere(&chunk.branch);
         let tree = Tree::new(branches);
         let starting = tree.by_first_layer();
-        // What later edits read of the plain run is kept by a run of its own.
+        // The plain run's streams that later edits read are kept by a separate run.
         if let Some((&last_kept, _)) = tree.sources_read_later().last_key_value() {
             self.add_plain(spec, &chunk.base, 0..last_kept + 1);
         }
         let attention_of = |layer: usize| {
             attention(spec, layer, &chunk.branch, if layer == last { &chunk.ends } else { &branch_nodes })
         };
-        let way = Way {
+        let context = Context {
             spec,
             tree: &tree,
             n,
@@ -119,7 +119,7 @@ impl Cost {
             self.add_plain(spec, &chunk.base, layer..layer + 1);
             let start = starting.get(&layer).map_or(&[][..], Vec::as_slice);
             let runs: Vec<&[usize]> = tree.divide(start, layer, 0).collect();
-            let rows = way.rows(layer);
+            let rows = context.rows(layer);
             for run in &runs {
                 let edited = branches[run[0]].at_layer(layer).len() * spec.d_head;
                 let width = if spec.norm.has_branch_norm() { spec.d_attn() } else { edited };
@@ -129,24 +129,24 @@ impl Cost {
                 }
             }
             for runs in even_parts(&runs, size) {
-                self.add_stack(&way, layer + 1, runs, 0);
+                self.add_stack(&context, layer + 1, runs, 0);
             }
         }
     }
 
-    /// Adds a stack of runs that have parted from others so often, from `layer` on to the end: the way of
-    /// the [driver](crate::driver), which decides what is shared.
-    fn add_stack(&mut self, way: &Way<'_>, layer: usize, runs: &[&[usize]], partings: usize) {
-        for index in layer..way.spec.n_layers {
+    /// Adds a stack of runs that have diverged from others `partings` times, from `layer` to the end, just as
+    /// the [driver](crate::driver) runs them.
+    fn add_stack(&mut self, context: &Context<'_>, layer: usize, runs: &[&[usize]], partings: usize) {
+        for index in layer..context.spec.n_layers {
             let children: Vec<&[usize]> =
-                runs.iter().flat_map(|run| way.tree.divide(run, index, partings)).collect();
-            let rows = way.rows(index);
-            self.dense += runs.len() as f64 * projections(way.spec, way.n, rows);
-            self.attention += runs.len() as f64 * way.attention[index];
-            self.dense += children.len() as f64 * rest_of_block(way.spec, rows);
+                runs.iter().flat_map(|run| context.tree.divide(run, index, partings)).collect();
+            let rows = context.rows(index);
+            self.dense += runs.len() as f64 * projections(context.spec, context.n, rows);
+            self.attention += runs.len() as f64 * context.attention[index];
+            self.dense += children.len() as f64 * rest_of_block(context.spec, rows);
             if children.len() > runs.len() {
-                for children in even_parts(&children, way.size) {
-                    self.add_stack(way, index + 1, children, partings + 1);
+                for children in even_parts(&children, context.size) {
+                    self.add_stack(context, index + 1, children, partings + 1);
                 }
                 return;
             }

@@ -167,11 +167,13 @@ pub(crate) fn value_bias<M, E>(
     Ok((0..spec.n_heads).flat_map(of_head).copied().collect())
 }
 
-/// Bytes that loading a model for a device takes of the program's memory: all as float32 for the processor; for others what the
-/// processor looks up, and two blocks on their way.
+/// Bytes that loading a model for a device takes of the program's memory: all as float32 for the processor, and in two parts for
+/// what it does as a card would; for cards what the processor looks up, and two blocks on their way.
 fn host_bytes(checkpoint: &Checkpoint, compute: &Compute) -> u64 {
-    if *compute.device() == Device::Cpu {
-        return checkpoint.weight_bytes() as u64;
+    match compute.device() {
+        Device::Cpu => return checkpoint.weight_bytes() as u64,
+        Device::Delta => return 2 * checkpoint.weight_bytes() as u64,
+        Device::Cuda(_) => {}
     }
     let block = |layer: &LayerPlan| layer.matrices().map(|matrix| matrix.d_in * matrix.d_out).sum::<usize>();
     let largest = checkpoint.plan().layers.iter().map(block).max().unwrap_or(0);

@@ -1,19 +1,19 @@
-//! Direct logit attribution: what each head's output adds to a logit by itself, in the plain run.
+//! Direct logit attribution: the direct contribution of each head's output to a logit, in the plain run.
 //!
 //! At a prompt's last token, with `x` the residual stream after the last block:
 //!
 //! ```text
 //! o_h = (z_h − c_h) W_O^h                        [d_model]; c_h: Decoder::value_bias
-//! o_h = o_h through the branch's norm            where attention's output passes one (OLMo 2, Gemma 2 and 3)
-//! a_h = s · o_h through the final norm · W_U     one number for each token read
+//! o_h = o_h through attention's output norm      if there is one (OLMo 2, Gemma 2 and 3)
+//! a_h = s · o_h through the final norm · W_U     one number per token read
 //! ```
 //!
-//! A norm that is gone through has its scale frozen at the plain run's value, `1 / √(var + ε)` of `x`, or of the whole
-//! branch's output, and lends no bias: it is linear, so heads' attributions add up. Where logits are capped, `s` is the slope of the cap at
-//! the plain run's logit, `1 − (logit / cap)²`; elsewhere it is 1. Later blocks do not see what is added.
+//! Norms are applied with their scale frozen at the plain run's value, `1 / √(var + ε)` of `x` or of attention's whole output, and without
+//! bias: they are linear, so heads' attributions add up. If logits are soft-capped, `s` is the slope of the cap at the plain run's logit,
+//! `1 − (logit / cap)²`; otherwise it is 1. Effects through later blocks are not included.
 //!
-//! Norms that stand on the residual stream itself (post-norm) rescale all that came before at every block; there is no such
-//! path then, and no attribution.
+//! In post-norm models, norms on the residual stream itself rescale it at every block, so there is no direct path and no
+//! attribution.
 
 use cs_model::spec::{ModelSpec, NormKind, NormPlacement};
 
@@ -26,10 +26,11 @@ use crate::machine::{Machine, row};
 use crate::plan;
 use crate::request::{Options, Prompt};
 
-/// What every head adds to the logits of each prompt's [`Prompt::read`] tokens by itself: `[n_heads_total]` of `[sum of read lengths]`,
-/// heads in order of layer, tokens in order of prompt. `None` for post-norm models (see the module).
+/// Every head's direct contribution to the logits of each prompt's [`Prompt::read`] tokens: `[n_heads_total]` of `[sum of read
+/// lengths]`, heads in order of layer, tokens in order of prompt. `None` for post-norm models (see the module).
 ///
-/// It takes one plain run, and a product with `W_O` at the prompts' last tokens. Neither threads nor memory change a bit.
+/// It takes one plain run, and a product with `W_O` at the prompts' last tokens. Results are bit-identical for any number
+/// of threads and any memory bound.
 ///
 /// # Errors
 /// See [`EngineError`]; everything is checked before the first layer is computed.
@@ -46,7 +47,7 @@ pub fn direct_attribution(
     carry_out(decoder, Attribution { decoder, prompts, options }).map(Some)
 }
 
-/// What is asked of the machine.
+/// The request to the machine.
 struct Attribution<'a> {
     decoder: &'a Decoder,
     prompts: &'a [Prompt],
@@ -117,15 +118,15 @@ pub fn direct_attribution_cost(
     Ok(total)
 }
 
-/// For each token of `read`, the prompt's place in it, and the direction in the last residual stream that its logit grows along, but
-/// for the final norm's scale.
+/// For each token of `read`, the index of its prompt, and the gradient of its logit with respect to the last residual stream, up to
+/// the final norm's scale.
 pub(crate) fn directions(decoder: &Decoder, read: &[&[u32]]) -> Vec<(usize, Vec<f64>)> {
     let tokens =
         read.iter().copied().enumerate().flat_map(|(i, of_prompt)| of_prompt.iter().map(move |&t| (i, t)));
     tokens.map(|(i, token)| (i, unembed_direction(decoder, token))).collect()
 }
 
-/// The direction in the last residual stream that a token's logit grows along, but for the final norm's scale. `[d_model]`
+/// The gradient of a token's logit with respect to the last residual stream, up to the final norm's scale. `[d_model]`
 fn unembed_direction(decoder: &Decoder, token: u32) -> Vec<f64> {
     let (spec, weights) = (decoder.spec(), decoder.weights());
     let unembed = weights.unembed().row(token as usize, spec.d_embed);
@@ -144,8 +145,8 @@ fn unembed_direction(decoder: &Decoder, token: u32) -> Vec<f64> {
     direction
 }
 
-/// The direction before a norm of this kind and gain, its scale left out, for one after it: what gain and centring do to products
-/// with it.
+/// Pulls a direction after a norm of this kind and gain back to before it, without the norm's scale: the transpose of gain and
+/// centring.
 pub(crate) fn before_norm(kind: NormKind, gain: Option<&[f32]>, direction: &mut [f64]) {
     if let Some(gain) = gain {
         let one = if kind == NormKind::RmsOnePlus { 1.0 } else { 0.0 };
@@ -157,7 +158,7 @@ pub(crate) fn before_norm(kind: NormKind, gain: Option<&[f32]>, direction: &mut 
     }
 }
 
-/// What a norm multiplies a row by: `1 / √(var + ε)`, or of the mean square.
+/// A norm's scale of a row: `1 / √(var + ε)`, or with the mean square.
 pub(crate) fn norm_scale(spec: &ModelSpec, x: &[f32]) -> f64 {
     let n = x.len() as f64;
     let mean = match spec.norm_kind {
@@ -168,8 +169,8 @@ pub(crate) fn norm_scale(spec: &ModelSpec, x: &[f32]) -> f64 {
     1.0 / (square + f64::from(spec.norm_eps)).sqrt()
 }
 
-/// For each token read, what its logit is multiplied by after the last residual stream `x`: the final norm's scale, and the slope of
-/// the cap at the plain run's logit.
+/// The factor of each token's direction: the final norm's scale of the last residual stream `x`, times the slope of the soft cap at
+/// the plain run's logit.
 fn slopes(decoder: &Decoder, x: &[f32], read: &[u32]) -> Vec<f64> {
     let spec = decoder.spec();
     let scale = if spec.final_norm { norm_scale(spec, x) } else { 1.0 };

@@ -1,8 +1,8 @@
-//! Running branches: from the plain run's state at their first edited layer to their logits.
+//! Runs branches from the plain run's state at their first edited layer to their logits.
 //!
-//! A stack of runs, one below the other, goes through the layers together. Each run stands for all branches that have not
-//! parted yet (see [`tree`](crate::tree)); where runs divide, the stack waits with its state while its children are run to
-//! the end, as many at a time as a stack may hold. What computes is a [`Machine`].
+//! A stack of runs goes through the layers together. Each run represents all branches that have not diverged yet (see
+//! [`tree`](crate::tree)); when runs divide, the stack keeps its state while its children are run to the end, as many at a
+//! time as fit in a stack. The computation itself is a [`Machine`]'s.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -28,14 +28,14 @@ pub(crate) struct Driver<'a, M> {
     progress: Progress,
 }
 
-/// What stays the same on the way from one first layer to the end.
-struct Way<'w, S> {
+/// What all stacks with the same first edited layer share.
+struct Context<'w, S> {
     prompts: &'w [Prompt],
     chunk: &'w Chunk,
-    /// What was kept of the plain run, by layer.
+    /// The plain run's kept streams, by layer.
     kept: &'w BTreeMap<usize, S>,
     first_layer: usize,
-    /// Runs in a stack at most.
+    /// Maximum number of runs in a stack.
     size: usize,
 }
 
@@ -43,7 +43,7 @@ struct Way<'w, S> {
 struct Stack<'w, R> {
     /// The branches of each run.
     runs: Vec<&'w [usize]>,
-    /// How often they have parted from others.
+    /// How often they have diverged from others.
     partings: usize,
     /// Their residual streams.
     resid: R,
@@ -93,20 +93,20 @@ impl<'a, M: Machine> Driver<'a, M> {
             let (known, todo): (Vec<usize>, Vec<usize>) =
                 starting.iter().partition(|&&b| receiver.is_known(b, &chunk.prompts));
             self.advance_progress(chunk, layer, known.len(), receiver)?;
-            let way = Way { prompts, chunk, kept: &kept, first_layer: layer, size };
+            let context = Context { prompts, chunk, kept: &kept, first_layer: layer, size };
             let runs: Vec<&[usize]> = self.tree.divide(&todo, layer, 0).collect();
             for runs in even_parts(&runs, size) {
                 let edits: Vec<&[Edit]> = runs.iter().map(|run| self.edits(run, layer)).collect();
-                let resid = self.machine.start(self.stage(&way, layer), &plain, &edits);
+                let resid = self.machine.start(self.stage(&context, layer), &plain, &edits);
                 let stack = Stack { runs: runs.to_vec(), partings: 0, resid };
-                self.finish(&way, layer + 1, stack, receiver)?;
+                self.finish(&context, layer + 1, stack, receiver)?;
             }
         }
         self.by_first_layer = by_first_layer;
 
         let logits = self.machine.read_plain(prompts, chunk, &plain);
         self.machine.status()?;
-        // A branch without edits ends as the plain run does.
+        // A branch without edits has the plain run's logits.
         let unedited = self.by_first_layer.get(&usize::MAX).map_or(&[][..], Vec::as_slice);
         for branch in std::iter::once(None).chain(unedited.iter().copied().map(Some)) {
             receiver.reading(Reading { branch, prompts: &chunk.prompts, logits: &logits });
@@ -114,7 +114,7 @@ impl<'a, M: Machine> Driver<'a, M> {
         Ok(())
     }
 
-    /// The plain run through all layers, and what is kept of those from `first` on.
+    /// The plain run through all layers, and its kept streams from `first` on.
     fn run_to_the_end(&mut self, chunk: &Chunk, first: usize) -> (BTreeMap<usize, M::Streams>, M::Plain) {
         let (mut kept, mut plain) = (BTreeMap::new(), self.machine.embed(&chunk.base));
         for layer in 0..self.n_layers {
@@ -126,7 +126,7 @@ impl<'a, M: Machine> Driver<'a, M> {
         (kept, plain)
     }
 
-    /// The plain run's streams in the layers where branches read them after their first edited layer.
+    /// The plain run's streams in the layers after their first edited one where branches read them.
     fn keep(&mut self, chunk: &Chunk) -> BTreeMap<usize, M::Streams> {
         let layers = self.tree.sources_read_later();
         let mut kept = BTreeMap::new();
@@ -141,17 +141,17 @@ impl<'a, M: Machine> Driver<'a, M> {
         kept
     }
 
-    /// Runs a stack from `layer` on to the end, and hands over what is read there.
+    /// Runs a stack from `layer` to the end, and passes its logits to the receiver.
     fn finish(
         &mut self,
-        way: &Way<'_, M::Streams>,
+        context: &Context<'_, M::Streams>,
         layer: usize,
         mut stack: Stack<'_, M::Stack>,
         receiver: &mut dyn Receiver,
     ) -> Result<(), EngineError> {
         for layer in layer..self.n_layers {
             self.report(receiver)?;
-            let (stage, is_last) = (self.stage(way, layer), layer + 1 == self.n_layers);
+            let (stage, is_last) = (self.stage(context, layer), layer + 1 == self.n_layers);
             let edits: Vec<&[Edit]> = stack.runs.iter().map(|run| self.edits(run, layer)).collect();
             let children: Vec<(usize, &[usize])> = (stack.runs.iter().enumerate())
                 .flat_map(|(parent, run)| {
@@ -164,40 +164,40 @@ impl<'a, M: Machine> Driver<'a, M> {
                 continue;
             }
             let attended = self.machine.attend(stage, &stack.resid, &edits);
-            for children in even_parts(&children, way.size) {
+            for children in even_parts(&children, context.size) {
                 let child =
                     |&(parent, run): &(usize, &[usize])| Child { parent, edits: self.edits(run, layer) };
                 let edited: Vec<Child> = children.iter().map(child).collect();
                 let resid = self.machine.rest(stage, (&stack.resid, &attended), &edited);
                 let runs = children.iter().map(|&(_, run)| run).collect();
                 let divided = Stack { runs, partings: stack.partings + usize::from(parts), resid };
-                self.finish(way, layer + 1, divided, receiver)?;
+                self.finish(context, layer + 1, divided, receiver)?;
             }
             return Ok(());
         }
 
-        let logits = self.machine.read(way.prompts, way.chunk, &stack.resid);
+        let logits = self.machine.read(context.prompts, context.chunk, &stack.resid);
         self.machine.status()?;
         for (run, logits) in stack.runs.iter().zip(&logits) {
             for &branch in *run {
-                receiver.reading(Reading { branch: Some(branch), prompts: &way.chunk.prompts, logits });
+                receiver.reading(Reading { branch: Some(branch), prompts: &context.chunk.prompts, logits });
             }
         }
         let n_branches = stack.runs.iter().map(|run| run.len()).sum();
-        self.advance_progress(way.chunk, way.first_layer, n_branches, receiver)
+        self.advance_progress(context.chunk, context.first_layer, n_branches, receiver)
     }
 
-    fn stage<'s>(&self, way: &Way<'s, M::Streams>, layer: usize) -> Stage<'s, M::Streams>
+    fn stage<'s>(&self, context: &Context<'s, M::Streams>, layer: usize) -> Stage<'s, M::Streams>
     where
         'a: 's,
     {
-        let (chunk, kept, means) = (way.chunk, way.kept.get(&layer), self.means);
+        let (chunk, kept, means) = (context.chunk, context.kept.get(&layer), self.means);
         let is_last = layer + 1 == self.n_layers;
         let rows = if is_last { Rows::Some(&chunk.ends) } else { Rows::All(chunk.branch.n_nodes()) };
         Stage { layer, chunk, rows, kept, means }
     }
 
-    /// The edits of a run at a layer: those of its first branch, from which the others part there if they have other ones.
+    /// The edits of a run at a layer: those of its first branch; branches with other edits diverge there.
     fn edits(&self, run: &[usize], layer: usize) -> &'a [Edit] {
         self.branches[run[0]].at_layer(layer)
     }
@@ -213,7 +213,7 @@ impl<'a, M: Machine> Driver<'a, M> {
         if n_branches == 0 { Ok(()) } else { self.report(receiver) }
     }
 
-    /// Tells how far the run is, and hears whether it is to go on.
+    /// Reports progress, and stops the run if the receiver asks to.
     fn report(&self, receiver: &mut dyn Receiver) -> Result<(), EngineError> {
         match receiver.progress(self.progress) {
             ControlFlow::Break(()) => Err(EngineError::Stopped),
@@ -227,7 +227,7 @@ fn work(chunk: &Chunk, n_layers: usize, first: usize, n_branches: usize) -> u64 
     (n_layers.saturating_sub(first) * n_branches) as u64 * chunk.branch.n_nodes() as u64
 }
 
-/// Cuts `items` into as few parts of at most `size` as possible, about equally large.
+/// Splits `items` into as few parts of at most `size` as possible, of about equal size.
 pub(crate) fn even_parts<T>(items: &[T], size: usize) -> impl Iterator<Item = &[T]> {
     let n_parts = items.len().div_ceil(size).max(1);
     items.chunks(items.len().div_ceil(n_parts).max(1))

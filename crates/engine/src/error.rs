@@ -11,99 +11,97 @@ pub enum EngineError {
     /// See [`ForestError`].
     #[error(transparent)]
     Forest(#[from] ForestError),
-    /// No prompts, no result.
+    /// No prompts.
     #[error("no prompts were given: give at least one")]
     NoPrompts,
     /// The model cannot read prompts this long.
     #[error("prompt {index} has {len} tokens, but the model reads at most {n_ctx}: shorten it")]
     TooLong {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
-        /// Its tokens.
+        /// Its number of tokens.
         len: usize,
         /// The model's limit.
         n_ctx: usize,
     },
-    /// A token the model has no embedding for.
+    /// A token without an embedding.
     #[error(
         "prompt {index} has token id {token}, but the model's vocabulary has {d_vocab} entries: use its own tokenizer"
     )]
     UnknownToken {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
-        /// The id.
+        /// Token id.
         token: u32,
-        /// Rows of the embedding.
+        /// Size of the vocabulary.
         d_vocab: usize,
     },
     /// Values can only be taken from a prompt of the same length.
     #[error("prompt {index} has {len} tokens but its source has {source_len}: patching needs equal lengths")]
     SourceLength {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
-        /// Its tokens.
+        /// Its number of tokens.
         len: usize,
-        /// The source's tokens.
+        /// The source's number of tokens.
         source_len: usize,
     },
-    /// A branch takes values from a source that a prompt lacks.
+    /// A branch takes values from a source, but a prompt has none.
     #[error("a branch takes values from prompts' sources, but prompt {index} has none")]
     NoSource {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
     },
-    /// Means are position by position.
+    /// Means are taken position by position.
     #[error("group {group} holds prompts of {a} and of {b} tokens: prompts of a group must be equally long")]
     GroupLength {
-        /// Which group.
+        /// The group.
         group: u32,
         /// One length.
         a: usize,
-        /// Another.
+        /// Another length.
         b: usize,
     },
-    /// A reference is averaged position by position too.
+    /// References are averaged position by position too.
     #[error(
-        "prompt {index} has {len} tokens but a reference of it has {reference_len}: means need equal lengths"
+        "prompt {index} has {len} tokens but one of its references has {reference_len}: means need equal lengths"
     )]
     ReferenceLength {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
-        /// Its tokens.
+        /// Its number of tokens.
         len: usize,
-        /// The reference's tokens.
+        /// The reference's number of tokens.
         reference_len: usize,
     },
-    /// A weight that counts no draws.
+    /// A weight that is not a number of draws.
     #[error(
-        "prompt {index} counts {weight} times in its group's mean: give 0 or more, and 1 or more where one draw is left out"
+        "prompt {index} counts {weight} times in its group's mean: give 0 or more, or at least 1 if one draw is left out"
     )]
     Weight {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
         /// Its weight.
         weight: f64,
     },
-    /// A mean over nothing.
-    #[error(
-        "group {group} has nothing to average beside what is left out: give it more prompts or references"
-    )]
+    /// A mean over no references.
+    #[error("group {group} has nothing left to average: give it more prompts or references")]
     NothingToAverage {
-        /// Which group.
+        /// The group.
         group: u32,
     },
-    /// One draw can be left out only of a mean that has it.
+    /// A prompt can only be left out of a mean that includes it.
     #[error(
-        "a branch leaves prompts out of their own means, but prompt {index} has references of its own: give it none"
+        "a branch leaves prompts out of their own means, but prompt {index} has separate references: give it none"
     )]
     NotItsOwnReference {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
     },
     /// No such head.
     #[error("branch {branch} edits L{layer}H{head}, but the model has {n_layers} layers of {n_heads} heads")]
     NoSuchHead {
-        /// Which branch.
+        /// Index of the branch.
         branch: usize,
         /// Its layer.
         layer: usize,
@@ -114,10 +112,10 @@ pub enum EngineError {
         /// Heads per layer.
         n_heads: usize,
     },
-    /// A replacement that has no meaning for that stream, or two for one stream.
+    /// A replacement that is not defined for that stream, or two for one stream.
     #[error("branch {branch} cannot replace {stream:?} of L{layer}H{head} by {replacement:?}: {why}")]
     BadEdit {
-        /// Which branch.
+        /// Index of the branch.
         branch: usize,
         /// Its layer.
         layer: usize,
@@ -127,7 +125,7 @@ pub enum EngineError {
         stream: Stream,
         /// The replacement.
         replacement: Replacement,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
     /// The memory bound is below what a single prompt needs.
@@ -140,17 +138,17 @@ pub enum EngineError {
         /// Bytes allowed.
         memory: usize,
     },
-    /// A difference that half precision cannot hold.
+    /// A difference beyond the range of half precision.
     #[error(
         "a difference of activations is too large for float16 (65504): use --precision f32, or --device cpu"
     )]
     Overflow,
-    /// Logits that are no numbers.
+    /// Logits that are not finite.
     #[error("the model gives logits that are not finite: its weights or activations are beyond float32")]
     NotFinite,
-    /// The model's files.
+    /// The model's files could not be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
     /// The device failed.
     #[error("{device}: {problem}")]
     Device {
@@ -162,4 +160,10 @@ pub enum EngineError {
     /// The receiver of results asked to stop.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<LoadError> for EngineError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
 }

@@ -1,12 +1,12 @@
-//! The prefix forest: every distinct (prefix, token) of a batch of prompts, once.
+//! The prefix forest: every distinct (prefix, token) pair of a batch of prompts, once.
 //!
-//! Under a causal mask the activations at a token depend on the tokens up to it and on nothing else, so prompts that
-//! share a prefix share its activations. A [`Forest`] is the trie of all prompts: node `i` stands for one token after
-//! one prefix. Linear layers then run on one packed matrix of all nodes, `[n_nodes, d_model]`, without padding, and
-//! attention at a node reads the node and its ancestors.
+//! Under a causal mask the activations at a token depend only on the tokens up to it, so prompts with a common prefix
+//! share its activations. A [`Forest`] is the trie of all prompts: node `i` is one token after one prefix. Linear
+//! layers then run on one packed matrix of all nodes, `[n_nodes, d_model]`, without padding, and attention at a node
+//! reads the node and its ancestors.
 //!
-//! Some interventions make prompts differ where their tokens agree (a value taken from *this* prompt's partner, say).
-//! [`Forest::keyed`] then tells nodes apart by a key beside the token.
+//! Some interventions make prompts differ even if their tokens agree (for example, a value taken from *this* prompt's
+//! source). [`Forest::keyed`] then distinguishes nodes by a key in addition to the token.
 //!
 //! ```
 //! use cs_engine::forest::Forest;
@@ -18,32 +18,32 @@
 //! # Ok::<(), cs_engine::forest::ForestError>(())
 //! ```
 
-/// Stands in [`Forest::parent`]'s array for "no parent".
+/// Marks "no parent" in [`Forest`]'s array of parents.
 const ROOT: u32 = u32::MAX;
 
-/// Why prompts cannot be made into a forest.
+/// Why a forest cannot be built from prompts.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ForestError {
-    /// A prompt without tokens has no last token to read at.
+    /// A prompt without tokens has no last token.
     #[error("prompt {index} has no tokens: every prompt needs at least its BOS token")]
     EmptyPrompt {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
     },
-    /// Keys must match tokens one to one.
+    /// There must be one key per token.
     #[error("prompt {index} has {n_tokens} tokens but {n_keys} keys: give one key per token")]
     KeyLength {
-        /// Which prompt.
+        /// Index of the prompt.
         index: usize,
-        /// Its tokens.
+        /// Number of tokens.
         n_tokens: usize,
-        /// Its keys.
+        /// Number of keys.
         n_keys: usize,
     },
-    /// Node numbers are 32 bits wide.
+    /// Node indices are `u32`.
     #[error("{total} tokens are more than a forest can number: give fewer or shorter prompts")]
     TooLarge {
-        /// Tokens over all prompts.
+        /// Total number of tokens.
         total: usize,
     },
 }
@@ -59,10 +59,10 @@ pub struct Forest {
 }
 
 impl Forest {
-    /// The forest of `prompts`, each a list of token ids with the BOS in front.
+    /// The forest of `prompts`, each a list of token ids starting with BOS.
     ///
     /// # Errors
-    /// If a prompt is empty, or there are more than `u32::MAX` tokens in all.
+    /// If a prompt is empty, or there are more than `u32::MAX` tokens in total.
     pub fn new<P: AsRef<[u32]>>(prompts: &[P]) -> Result<Self, ForestError> {
         Self::build(prompts, |_, _| 0)
     }
@@ -70,7 +70,7 @@ impl Forest {
     /// As [`Forest::new`], but prompts share a node only where tokens *and* keys agree up to it.
     ///
     /// # Errors
-    /// As [`Forest::new`]; also if a prompt's keys are not as many as its tokens.
+    /// As [`Forest::new`]; also if a prompt does not have one key per token.
     pub fn keyed<P: AsRef<[u32]>, K: AsRef<[u32]>>(prompts: &[P], keys: &[K]) -> Result<Self, ForestError> {
         for (index, prompt) in prompts.iter().enumerate() {
             let n_tokens = prompt.as_ref().len();
@@ -90,8 +90,8 @@ impl Forest {
         if let Some(index) = prompts.iter().position(|p| p.as_ref().is_empty()) {
             return Err(ForestError::EmptyPrompt { index });
         }
-        // In sorted order a prompt shares its longest known prefix with the one before it, and nodes come out
-        // depth-first.
+        // In sorted order a prompt shares its longest known prefix with its predecessor, and nodes are
+        // created depth-first.
         let symbol = |i: usize, p: usize| (prompts[i].as_ref()[p], key(i, p));
         let symbols = |i: usize| (0..prompts[i].as_ref().len()).map(move |p| symbol(i, p));
         let mut order: Vec<usize> = (0..prompts.len()).collect();
@@ -118,12 +118,12 @@ impl Forest {
         Ok(forest)
     }
 
-    /// Distinct (prefix, token) pairs.
+    /// Number of distinct (prefix, token) pairs.
     pub fn n_nodes(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Prompts, duplicates counted.
+    /// Number of prompts, including duplicates.
     pub fn n_prompts(&self) -> usize {
         self.ends.len()
     }
@@ -148,12 +148,12 @@ impl Forest {
         &self.ends
     }
 
-    /// The node before, or `None` at a prompt's first token.
+    /// The preceding node, or `None` at a prompt's first token.
     pub fn parent(&self, node: u32) -> Option<u32> {
         Some(self.parents[node as usize]).filter(|&p| p != ROOT)
     }
 
-    /// Tokens of the longest prompt.
+    /// Length of the longest prompt, in tokens.
     pub fn max_len(&self) -> usize {
         self.positions.iter().max().map_or(0, |&p| p as usize + 1)
     }
@@ -165,8 +165,8 @@ impl Forest {
         path
     }
 
-    /// Writes into `path` the nodes that a query at `node` sees, in order of position: itself and its ancestors, or
-    /// the last `window` of them.
+    /// Writes into `path` the nodes that a query at `node` attends to, in order of position: itself and its
+    /// ancestors, or the last `window` of them.
     pub fn path_into(&self, node: u32, window: Option<usize>, path: &mut Vec<u32>) {
         path.clear();
         let len = self.positions[node as usize] as usize + 1;

@@ -1,9 +1,9 @@
-//! What a branch of the computation does differently from the plain run.
+//! The interventions of a branch: its differences from the plain run.
 //!
-//! Every experiment of this project replaces one of a head's streams by something else, at some layers and heads, at
-//! all positions: a *zero*, *mean* or *resample ablation* replaces `z`; causal tracing replaces `v` (or `q`, `k`,
-//! `z`, `pattern`) by its value in another run; ablating a set of heads does so for many heads at once. A [`Branch`]
-//! is one such list of replacements, and one forward pass of the [engine](crate) carries many branches.
+//! Every experiment replaces one stream of a head by something else, at some layers and heads, at all positions: a
+//! *zero*, *mean* or *resample ablation* replaces `z`; causal tracing replaces `v` (or `q`, `k`, `z`, `pattern`) by
+//! its value in another run; ablating a set of heads does this for many heads at once. A [`Branch`] is one such
+//! list of replacements, and one forward pass of the [engine](crate) computes many branches.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
-    /// Queries `[position, d_head]`, bias included, rotated where positions are rotary.
+    /// Queries `[position, d_head]`, bias included; after rotation if positions are rotary.
     Q,
     /// Keys `[position, d_head]`, likewise.
     K,
@@ -22,12 +22,12 @@ pub enum Stream {
     V,
     /// Attention probabilities `[query position, key position]`.
     Pattern,
-    /// The pattern's mean of values `[position, d_head]`: what `W_O` reads.
+    /// The pattern-weighted mean of values `[position, d_head]`: the input of `W_O`.
     Z,
 }
 
 impl Stream {
-    /// All of them.
+    /// All streams.
     pub const ALL: [Self; 5] = [Self::V, Self::Z, Self::Q, Self::K, Self::Pattern];
 
     /// Name on the command line and in files.
@@ -59,22 +59,22 @@ impl FromStr for Stream {
     }
 }
 
-/// What stands in the stream's place.
+/// What a stream is replaced by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Replacement {
-    /// Zeros: on `z`, what zeroing a head's slice at the input of the output projection does.
+    /// Zeros: on `z`, the same as zeroing a head's slice of the output projection's input.
     Zero,
-    /// `c_h = b_V + β W_V`, the part of the head's value that is the same whatever the input (`β`: the bias of the
-    /// norm that feeds attention; `b_V` alone in post-norm blocks). On `z`, what zeroing does once value biases are
-    /// folded into the output bias. Only for [`Stream::V`] and [`Stream::Z`].
+    /// `c_h = b_V + β W_V`, the input-independent part of the head's value (`β`: the bias of the norm that feeds
+    /// attention; `b_V` alone in post-norm blocks). On `z`, the same as zeroing after value biases are folded into
+    /// the output bias. Only for [`Stream::V`] and [`Stream::Z`].
     ValueBias,
     /// The mean of `z` over the [references](field@crate::Prompt::references) of the prompts of the same
     /// [group](crate::Prompt::group), position by position. Only for [`Stream::Z`].
     GroupMean,
-    /// The mean of `z` over the other draws of the prompts of the same group, position by position:
-    /// `(W · mean − z) / (W − 1)`, `W` the group's draws and `z` the prompt's own. Only for [`Stream::Z`], and for prompts
-    /// that are their own references.
+    /// The mean of `z` over the other draws of the prompts of the same group, position by position: `(W · mean − z) / (W −
+    /// 1)`, with `W` the group's number of draws and `z` the prompt's own. Only for [`Stream::Z`], and for prompts that
+    /// are their own references.
     OthersMean,
     /// The stream's value in the plain run of the prompt's [source](crate::Prompt::source).
     Source,
@@ -87,23 +87,23 @@ pub struct Edit {
     pub layer: usize,
     /// Head within the layer, from 0.
     pub head: usize,
-    /// Which activation.
+    /// The edited activation.
     pub stream: Stream,
-    /// What replaces it.
+    /// Its replacement.
     pub replacement: Replacement,
 }
 
-/// A set of edits that are in force together.
+/// A set of edits that are applied together.
 ///
-/// Edits are kept in order of layer, head and stream, so that the order in which a set of heads is named changes no
-/// byte of the result.
+/// Edits are sorted by layer, head and stream, so that the order in which heads are given does not change a byte of
+/// the result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Branch {
     edits: Vec<Edit>,
 }
 
 impl Branch {
-    /// A branch with these edits. Naming the same edit twice changes nothing.
+    /// A branch with these edits; duplicates are removed.
     pub fn new(edits: impl IntoIterator<Item = Edit>) -> Self {
         let mut edits: Vec<Edit> = edits.into_iter().collect();
         edits.sort_unstable();
@@ -142,7 +142,7 @@ impl Branch {
         self.edits.first().map(|e| e.layer)
     }
 
-    /// Whether some edit replaces by this.
+    /// Whether any edit uses this replacement.
     pub fn uses(&self, replacement: Replacement) -> bool {
         self.edits.iter().any(|e| e.replacement == replacement)
     }

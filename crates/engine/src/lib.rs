@@ -1,29 +1,30 @@
 //! The exact intervened forward pass over a *forest* of prompts, in which any head's streams can be replaced.
 //!
-//! One call runs a batch of [prompts](Prompt) plainly and once more for every [`Branch`], and reads logits of chosen
-//! tokens at each prompt's last token. Results are those of a separate full forward pass per prompt and branch, up to
-//! float32 rounding, but only work that a branch really changes is done:
+//! One call computes the plain run of a batch of [prompts](Prompt) and one more run for every [`Branch`], and reads
+//! logits of chosen tokens at each prompt's last token. Results are those of a separate full forward pass per prompt
+//! and branch, up to float32 rounding, but a branch only recomputes what its edits change:
 //!
-//! 1. prompts become a prefix [`Forest`], so what they share is computed once;
-//! 2. a branch starts at its first edited layer, from the plain run's state there (`resid_mid − (z_h − c_h) W_O^h`
-//!    in a sequential block, `resid_post − …` in a parallel one; from `resid_pre` where attention's output passes a norm
-//!    before it is added, which would blow up the rounding of a difference);
-//! 3. in the last layer only the prompts' last tokens are carried on, and only the logits asked for are computed;
+//! 1. prompts are merged into a prefix [`Forest`], so that shared prefixes are computed once;
+//! 2. a branch starts at its first edited layer, from the plain run's state there (`resid_mid − (z_h − c_h) W_O^h` in a
+//!    sequential block, `resid_post − …` in a parallel one; from `resid_pre` if attention's output is normalized before
+//!    it is added, which would amplify the rounding error of a difference);
+//! 3. in the last layer only the prompts' last tokens are computed, and of the logits only the requested ones;
 //! 4. branches that start at the same layer are stacked into one tall matrix.
 //!
-//! On a graphics card ([`Compute`]) branches are computed as differences from the plain run, whose products half precision carries
-//! without losing float32's accuracy: the *delta form*.
+//! On a GPU ([`Compute`]) branches are computed as differences from the plain run, so that products in half precision keep float32
+//! accuracy: the *delta form*.
 //!
-//! Prompts are cut into chunks and branches into stacks so that the [memory](Options::memory) bound holds. Neither
-//! cut, nor the number of threads, changes a bit of the result: every row of every kernel depends on that row alone.
+//! Prompts are split into chunks and branches into stacks to stay within the [memory](Options::memory) bound.
+//! Neither the splits nor the number of threads change a bit of the result: every row of a kernel's output depends
+//! only on the same row of its input.
 //!
 //! ```text
 //! prompts ──sort──► chunks ──► Forest ──► plain run, layer by layer ──┬─► stack of branches from layer l ─► readings
 //!                   (plan)                                            └─► next layer            (driver)
 //! ```
 //!
-//! What a model computes is best read in [`mod@reference`]: the whole decoder in plain loops. `block` says the same in
-//! steps, and `machine` carries them out.
+//! To see what a model computes, read [`mod@reference`]: the whole decoder in plain loops. `block` describes the same
+//! as steps, and `machine` executes them.
 
 #![deny(unsafe_code)]
 

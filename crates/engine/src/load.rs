@@ -1,8 +1,8 @@
 //! Tensors → [`Weights`], one block at a time.
 //!
 //! Each matrix goes straight from the mapped file into its packed form, panel by panel on all threads, while the system
-//! reads the next block's part of the file; its pages are given back at once, so that the peak stays near the size of the
-//! float32 weights. Of a model whose blocks lie on a device, what the processor looks up stays in the type that it is stored in.
+//! prefetches the next block; its pages are released at once, so that peak memory stays near the size of the float32 weights. If
+//! the blocks are on a device, the tables that the CPU looks up keep their stored type.
 
 use cs_kernels::PackedMatrix;
 use cs_model::checkpoint::{
@@ -18,10 +18,11 @@ use crate::weights::{LayerWeights, Linear, Mlp, Norm, Table, Weights};
 
 type Result<T> = std::result::Result<T, LoadError>;
 
-/// Elements that a thread converts at once.
+/// Number of elements that a thread converts at a time.
 const BLOCK: usize = 1 << 18;
 
-/// Converts all parameters to float32, for the processor. The largest tensors, the embeddings, go first, while little else is held.
+/// Converts all parameters to float32, for the CPU. The largest tensors, the embeddings, are converted first, while little else is
+/// in memory.
 ///
 /// # Errors
 /// [`LoadError::Memory`] before anything is read, [`LoadError::NonFinite`], or an unembedding that differs from the
@@ -40,7 +41,7 @@ pub fn load(checkpoint: &Checkpoint) -> Result<Weights> {
     })
 }
 
-/// What the processor needs of a model whose blocks lie on a device: all but their matrices, which have no rows and columns here.
+/// The parameters that the CPU needs if the blocks are on a device: all but the blocks' matrices, which are empty here.
 ///
 /// # Errors
 /// As [`load`].
@@ -51,7 +52,7 @@ pub(crate) fn load_beside(checkpoint: &Checkpoint) -> Result<Weights> {
     })
 }
 
-/// Bytes that [`load_beside`] takes.
+/// Memory taken by [`load_beside`], in bytes.
 pub(crate) fn bytes_beside(checkpoint: &Checkpoint) -> usize {
     let (store, plan) = (checkpoint.store(), checkpoint.plan());
     let tensor = |id: TensorId| &store.tensors[id];
@@ -98,7 +99,7 @@ fn weights(
     })
 }
 
-/// Asks the system for the matrices of a block that is read next.
+/// Asks the system to prefetch the matrices of a block.
 pub(crate) fn prefetch_layer(checkpoint: &Checkpoint, layer: usize) {
     let store = checkpoint.store();
     checkpoint.plan().layer_tensors(layer).for_each(|id| store.prefetch(&store.tensors[id]));
@@ -117,7 +118,7 @@ fn is_half(tensor: &Tensor) -> bool {
     matches!(tensor.dtype, Dtype::F16 | Dtype::BF16)
 }
 
-/// A whole tensor in its own type, row-major.
+/// A whole tensor in its stored type, row-major.
 fn as_stored(store: &TensorStore, id: TensorId) -> Result<Table> {
     match store.tensors[id].dtype {
         Dtype::F16 => halves(store, id, f16::ZERO).map(Table::F16),
@@ -134,17 +135,17 @@ where
     let mut out = vec![zero; tensor.n_elements()];
     let convert = |(i, out): (usize, &mut [H])| {
         let mut values = vec![0.0; out.len()];
-        store.decode(tensor, i * BLOCK, &mut values).err().or_else(|| {
-            out.convert_from_f32_slice(&values);
-            None
-        })
+        let decoded = store.decode(tensor, i * BLOCK, &mut values);
+        out.convert_from_f32_slice(&values);
+        store.release_part(tensor, i * BLOCK, out.len());
+        decoded.err()
     };
     let bad = out.par_chunks_mut(BLOCK).enumerate().filter_map(convert).min();
     store.release(tensor);
     bad.map_or(Ok(out), |index| Err(store.non_finite(tensor, index)))
 }
 
-/// A block, whose matrices are what `matrix` makes of where they are.
+/// A block; `matrix` makes each matrix from its place in the checkpoint.
 pub(crate) fn layer<'a, M>(
     store: &TensorStore,
     plan: &'a LayerPlan,
@@ -193,8 +194,8 @@ pub(crate) fn bias(store: &TensorStore, plan: &LinearPlan) -> Result<Option<Vec<
     Ok(Some((0..plan.d_out).map(element).collect()))
 }
 
-/// Refuses a stored unembedding that differs from the embedding it is tied to: Transformers 4 uses the embedding
-/// then, Transformers 5 the stored one.
+/// Rejects a stored unembedding that differs from the embedding it is tied to: Transformers 4 would use the
+/// embedding, Transformers 5 the stored one.
 fn check_tied(store: &TensorStore, embed: TensorId, copy: TensorId) -> Result<()> {
     let (embed, tensor) = (&store.tensors[embed], &store.tensors[copy]);
     let decode = |tensor: &Tensor, start: usize| -> Result<Vec<f32>> {
@@ -216,7 +217,7 @@ fn check_tied(store: &TensorStore, embed: TensorId, copy: TensorId) -> Result<()
                 .to_owned(),
         })
     };
-    // The first block that is wrong, whichever thread finds its own first.
+    // The first block that differs, whichever thread finds one first.
     let blocks = (0..tensor.n_elements().div_ceil(BLOCK)).into_par_iter();
     blocks.map(check).find_first(Result::is_err).unwrap_or(Ok(()))?;
     store.release(embed);

@@ -23,7 +23,7 @@ struct Group {
     first_row: u32,
     /// Positions.
     len: u32,
-    /// Draws that its mean is over.
+    /// Number of draws in its mean.
     weight: f64,
 }
 
@@ -38,18 +38,18 @@ impl GroupMeans {
         &self.layers[&layer]
     }
 
-    /// The row of the tables that one position of one group has.
+    /// The row of one position of one group in the tables.
     pub fn row(&self, group: u32, position: u32) -> u32 {
         self.groups[&group].first_row + position
     }
 
-    /// Draws that a group's mean is over.
+    /// Number of draws in a group's mean.
     pub fn weight(&self, group: u32) -> f64 {
         self.groups[&group].weight
     }
 
-    /// Runs all references plainly and averages, where some branch needs it. Sums are taken in float64 in the references'
-    /// sorted order, whatever the chunks.
+    /// Runs all references plainly and averages, if some branch needs it. Sums are in float64, in the references' sorted
+    /// order, independent of the chunks.
     pub fn compute<M: Machine>(
         machine: &mut M,
         decoder: &Decoder,
@@ -118,7 +118,7 @@ fn layers_read(branches: &[Branch]) -> BTreeSet<usize> {
     edits.filter(reads).map(|e| e.layer).collect()
 }
 
-/// The references of all prompts as prompts of their own.
+/// The references of all prompts, as separate prompts.
 fn references(prompts: &[Prompt]) -> Vec<Prompt> {
     let of_prompt = |prompt: &Prompt| {
         let (group, weight) = (prompt.group, prompt.weight);
@@ -128,8 +128,8 @@ fn references(prompts: &[Prompt]) -> Vec<Prompt> {
     prompts.iter().flat_map(of_prompt).collect()
 }
 
-/// What [`GroupMeans::compute`] runs: the chunks of the references, and through how many layers. `limits` are the machine's for
-/// prompts of up to so many tokens, without branches.
+/// What [`GroupMeans::compute`] runs: the chunks of the references, and the number of layers. `limits` gives the machine's
+/// limits for prompts of at most that many tokens, without branches.
 pub(crate) fn work(
     prompts: &[Prompt],
     branches: &[Branch],

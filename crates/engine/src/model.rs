@@ -1,4 +1,4 @@
-//! A model ready to use: what it computes, its weights, and its tokenizer.
+//! A model ready to use: spec, weights and tokenizer.
 
 use cs_model::checkpoint::Checkpoint;
 use cs_model::error::LoadError;
@@ -18,7 +18,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a model and, where its files include one, its tokenizer.
+    /// Loads a model and, if its files include one, its tokenizer.
     ///
     /// # Errors
     /// Any [`LoadError`].
@@ -26,7 +26,7 @@ impl Model {
         Self::from_info(ModelInfo::open(files)?)
     }
 
-    /// Loads the weights of a model whose files have been checked.
+    /// Loads the weights of a model with validated files.
     ///
     /// # Errors
     /// Weights that do not fit into memory, a parameter that is not a number, or an unembedding that differs from the
@@ -37,7 +37,7 @@ impl Model {
         Ok(Self { name, decoder: Decoder::new(config.spec, weights), tokenizer, checkpoint })
     }
 
-    /// The folder's own name, or the embedded model's.
+    /// The name of the folder or of the bundled model.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,4 +1,4 @@
-//! Cutting prompts into chunks that fit the memory bound, and building each chunk's forests.
+//! Splits prompts into chunks that fit the memory bound, and builds each chunk's forests.
 
 use std::collections::HashMap;
 
@@ -15,17 +15,18 @@ pub(crate) struct Chunk {
     pub prompts: Vec<usize>,
     /// What the plain run computes: the prompts, then their sources.
     pub base: Forest,
-    /// What branches compute. Prompts share a node only where also their sources and groups agree.
+    /// What branches compute. Prompts share a node only if their sources and groups agree as well.
     pub branch: Forest,
     /// For each branch node, the base node of the same prefix. `[n_branch_nodes]`
     pub own: Vec<u32>,
-    /// For each branch node, the base node that [`Replacement::Source`] reads; empty where no branch does.
+    /// For each branch node, the base node that [`Replacement::Source`] reads; empty if no branch reads
+    /// sources.
     pub source: Vec<u32>,
-    /// For each branch node, its prompts' group; empty where no branch reads means.
+    /// For each branch node, its prompts' group; empty if no branch reads means.
     pub group: Vec<u32>,
     /// Nodes of the branch forest at which prompts end, ascending, once each.
     pub ends: Vec<u32>,
-    /// For each prompt of the chunk, where in `ends` its end is.
+    /// For each prompt of the chunk, the index of its last node in `ends`.
     pub end_of: Vec<u32>,
 }
 
@@ -92,13 +93,13 @@ fn source_tokens(prompt: &Prompt) -> &[u32] {
     prompt.source.as_deref().unwrap_or(&prompt.tokens)
 }
 
-/// What branches read beside their own run.
+/// What branches read from other runs.
 #[derive(Clone, Copy)]
 struct Needs {
     source: bool,
-    /// Means, whether or not they leave the prompt itself out.
+    /// Means, with or without the prompt itself.
     groups: bool,
-    /// Means that do.
+    /// Means without the prompt itself.
     others: bool,
 }
 
@@ -110,13 +111,13 @@ impl Needs {
     }
 }
 
-/// Tokens of the longest prompt.
+/// Length of the longest prompt, in tokens.
 pub(crate) fn longest(prompts: &[Prompt]) -> usize {
     prompts.iter().map(|p| p.tokens.len()).max().unwrap_or(0)
 }
 
-/// Sorts prompts, so that shared prefixes come together, and cuts them into chunks whose plain run and at least one
-/// branch fit into the memory bound.
+/// Sorts prompts, so that shared prefixes are adjacent, and splits them into chunks whose plain run and at least
+/// one branch fit the memory bound.
 pub(crate) fn chunks(
     prompts: &[Prompt],
     branches: &[Branch],
@@ -127,7 +128,7 @@ pub(crate) fn chunks(
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&i| (&prompts[i].tokens, &prompts[i].source, prompts[i].group, i));
 
-    // A source is a prompt of the plain run too.
+    // Sources are also run plainly.
     let per_node = limits.plain_node * if needs.source { 2 } else { 1 } + limits.run_node;
     let per_end = limits.run_end;
     let available = options.memory.saturating_sub(limits.scratch);
@@ -193,7 +194,7 @@ pub(crate) fn check(spec: &ModelSpec, prompts: &[Prompt], branches: &[Branch]) -
     branches.iter().enumerate().try_for_each(|(index, branch)| check_branch(spec, index, branch))
 }
 
-/// Checks that every group has something to average, also beside one draw of each of its prompts where `others` says so.
+/// Checks that every group has references to average; if `others`, also without one draw of each of its prompts.
 fn check_groups(prompts: &[Prompt], others: bool) -> Result<(), EngineError> {
     let mut groups: HashMap<u32, (usize, f64)> = HashMap::new(); // group -> length, weight of its references
     for (index, prompt) in prompts.iter().enumerate() {

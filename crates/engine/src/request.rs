@@ -1,4 +1,4 @@
-//! What a run is asked for, and how it answers.
+//! Inputs of a run, and the trait that receives its results.
 
 use std::ops::ControlFlow;
 
@@ -7,17 +7,18 @@ use crate::error::EngineError;
 #[cfg(doc)]
 use crate::intervention::Replacement;
 
-/// One prompt and what is wanted of it.
+/// One prompt, with its source, its references and the tokens to read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompt {
     /// Token ids, BOS included.
     pub tokens: Vec<u32>,
-    /// The prompt whose plain run [`Replacement::Source`] takes values from: equally many tokens.
+    /// The prompt whose plain run [`Replacement::Source`] takes values from, with the same number of tokens.
     pub source: Option<Vec<u32>>,
     /// References of the prompts of one group are averaged together for [`Replacement::GroupMean`]; all prompts of a group
     /// have the same length.
     pub group: u32,
-    /// The prompts that it brings to its group's mean, each with as many tokens; `None`: itself.
+    /// The prompts that it contributes to its group's mean, each of the same length; `None`: the prompt
+    /// itself.
     pub references: Option<Vec<Vec<u32>>>,
     /// How often each of its references counts in the group's mean.
     pub weight: f64,
@@ -26,16 +27,16 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// The prompts that it brings to its group's mean.
+    /// The prompts that it contributes to its group's mean.
     pub(crate) fn references(&self) -> &[Vec<u32>] {
         self.references.as_deref().unwrap_or(std::slice::from_ref(&self.tokens))
     }
 }
 
-/// How much the engine may use.
+/// Resource limits of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes for activations, beside the weights. The default is 1 GiB.
+    /// Bytes for activations, not counting the weights. The default is 1 GiB.
     pub memory: usize,
 }
 
@@ -52,7 +53,7 @@ pub struct Reading<'a> {
     pub branch: Option<usize>,
     /// Indices of the prompts read.
     pub prompts: &'a [usize],
-    /// For each of `prompts`, in that order, one logit per token of its [`Prompt::read`], end to end.
+    /// For each of `prompts`, in that order, one logit per token of its [`Prompt::read`], concatenated.
     pub logits: &'a [f64],
 }
 
@@ -61,21 +62,22 @@ pub struct Reading<'a> {
 pub struct Progress {
     /// Branch-layer-nodes done.
     pub done: u64,
-    /// Branch-layer-nodes in all.
+    /// Total branch-layer-nodes.
     pub total: u64,
 }
 
-/// Where results go.
+/// Receives the results of a run.
 pub trait Receiver {
-    /// Takes one run's logits for one chunk of prompts. Calls come in no promised order.
+    /// Takes one run's logits for one chunk of prompts. The order of calls is unspecified.
     fn reading(&mut self, reading: Reading<'_>);
 
-    /// Called at every layer of a stack of branches, and after it; breaking ends the run with [`EngineError::Stopped`].
+    /// Called at every layer of a stack of branches, and after the last; returning `Break` ends the run with
+    /// [`EngineError::Stopped`].
     fn progress(&mut self, _progress: Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Whether the logits of this branch are already known for these prompts, so that the work can be left out.
+    /// Whether the logits of this branch are already known for these prompts, so that the work can be skipped.
     fn is_known(&self, _branch: usize, _prompts: &[usize]) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! Tables of rotary angles, as Hugging Face Transformers computes them: frequencies and their products with positions in
+//! Tables of rotary angles, computed as in Hugging Face Transformers: frequencies and their products with positions in
 //! float32 (`modeling_rope_utils.py`).
 
 use std::f64::consts::PI;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use cs_model::spec::{Rotary, RotaryFrequencies, RotaryScaling};
 
-/// Positions whose angles are computed together, when the first of them is asked for.
+/// Number of positions whose angles are computed together, when one of them is first needed.
 const BLOCK: usize = 256;
 
 /// Cosines and sines of one set of frequencies, by position.
 pub(crate) struct RotaryTable {
     frequencies: Vec<f32>, // [n_dims / 2]
-    size: f32,             // what cosines and sines are multiplied by
+    size: f32,             // factor of cosines and sines
     blocks: Vec<OnceLock<Angles>>,
 }
 
@@ -49,7 +49,7 @@ impl RotaryTable {
     }
 }
 
-/// Radians per position of each pair, and what cosines and sines are multiplied by.
+/// Radians per position of each pair, and the factor of cosines and sines.
 fn frequencies(set: &RotaryFrequencies, n_dims: usize) -> (Vec<f32>, f32) {
     let period = |pair: usize| set.base.powf(2.0 * pair as f64 / n_dims as f64) as f32;
     let pairs = 0..n_dims / 2;
@@ -78,7 +78,7 @@ fn frequencies(set: &RotaryFrequencies, n_dims: usize) -> (Vec<f32>, f32) {
             (pairs.map(frequency).collect(), 1.0)
         }
         &RotaryScaling::Yarn { factor, attention_factor, beta_fast, beta_slow, original_n_ctx, truncate } => {
-            // The pair that turns so often over the original context.
+            // The pair that makes this number of turns over the original context.
             let pair_of = |turns: f64| {
                 n_dims as f64 * (original_n_ctx as f64 / (turns * 2.0 * PI)).ln() / (2.0 * set.base.ln())
             };
@@ -88,7 +88,7 @@ fn frequencies(set: &RotaryFrequencies, n_dims: usize) -> (Vec<f32>, f32) {
             }
             (low, high) = (low.max(0.0), high.min(n_dims as f64 - 1.0));
             if low == high {
-                high += 0.001; // no division by zero
+                high += 0.001; // avoids division by zero
             }
             let frequency = |i: usize| {
                 let kept = 1.0 - ((i as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);

@@ -1,4 +1,4 @@
-//! Runs prompts plainly and with every branch's edits.
+//! The plain run of prompts, and one run per branch.
 
 use crate::decoder::Decoder;
 use crate::driver::Driver;
@@ -12,9 +12,9 @@ use crate::request::{Options, Prompt, Reading, Receiver};
 use crate::side_by_side;
 use crate::tree::Tree;
 
-/// Runs `prompts` plainly and once for every branch, and hands logits to `receiver`.
+/// Computes the plain run of `prompts` and one run per branch, and passes logits to `receiver`.
 ///
-/// A branch without edits is run too, and gives exactly the plain run's logits. A decoder that is on several cards has them share the
+/// A branch without edits is run too, and gives exactly the plain run's logits. If the decoder is on several GPUs, they share the
 /// branches.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub fn run(
     })
 }
 
-/// What is to be run, and who receives it.
+/// Inputs of a run, and its receiver.
 struct Run<'a> {
     decoder: &'a Decoder,
     prompts: &'a [Prompt],

@@ -1,7 +1,7 @@
-//! One run on several cards: each takes some of the branches, in a thread of its own, and all of them talk to the one receiver.
+//! One run on several GPUs: each runs some of the branches, in its own thread, and all of them send their results to one receiver.
 //!
-//! What a branch gives does not depend on those beside it, so the results are those of one card, to the bit. Every card computes the
-//! plain run and the means for itself, at the same time as the others.
+//! A branch's result does not depend on the other branches, so results are bit-identical to those of one GPU. Every GPU computes the
+//! plain run and the means itself, in parallel with the others.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,44 +11,44 @@ use std::thread;
 use crate::error::EngineError;
 use crate::request::{Progress, Reading, Receiver};
 
-/// Readings that may wait for the receiver before cards wait too.
+/// Maximum number of messages that wait for the receiver; then GPUs wait too.
 const WAITING: usize = 256;
 
-/// What a card has to say.
-enum Said {
+/// A message from one GPU.
+enum Message {
     Reading { branch: Option<usize>, prompts: Vec<usize>, logits: Vec<f64> },
     Progress(Progress),
     IsKnown { branch: usize, prompts: Vec<usize>, answer: SyncSender<bool> },
 }
 
-/// One card's way to the receiver.
+/// One GPU's connection to the receiver.
 struct Messenger<'a> {
     card: usize,
-    /// The branches that the card runs, by their places in the whole run.
+    /// The GPU's branches, as indices into those of the whole run.
     branches: &'a [usize],
-    outbox: SyncSender<(usize, Said)>,
+    outbox: SyncSender<(usize, Message)>,
     is_stopped: &'a AtomicBool,
 }
 
 impl Messenger<'_> {
-    /// The other end hears everything until all cards are done.
-    fn say(&self, said: Said) {
-        let _ = self.outbox.send((self.card, said));
+    /// Cannot fail: the other end receives until all GPUs are done.
+    fn send(&self, message: Message) {
+        let _ = self.outbox.send((self.card, message));
     }
 }
 
 impl Receiver for Messenger<'_> {
     fn reading(&mut self, reading: Reading<'_>) {
-        // All cards read the plain run, and the first one's is enough.
+        // All GPUs read the plain run; the first one's readings are enough.
         if reading.branch.is_some() || self.card == 0 {
             let branch = reading.branch.map(|branch| self.branches[branch]);
             let (prompts, logits) = (reading.prompts.to_vec(), reading.logits.to_vec());
-            self.say(Said::Reading { branch, prompts, logits });
+            self.send(Message::Reading { branch, prompts, logits });
         }
     }
 
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
-        self.say(Said::Progress(progress));
+        self.send(Message::Progress(progress));
         if self.is_stopped.load(Ordering::Relaxed) {
             ControlFlow::Break(())
         } else {
@@ -58,15 +58,16 @@ impl Receiver for Messenger<'_> {
 
     fn is_known(&self, branch: usize, prompts: &[usize]) -> bool {
         let (answer, answered) = sync_channel(1);
-        self.say(Said::IsKnown { branch: self.branches[branch], prompts: prompts.to_vec(), answer });
+        self.send(Message::IsKnown { branch: self.branches[branch], prompts: prompts.to_vec(), answer });
         answered.recv().unwrap_or(false)
     }
 }
 
-/// Runs each part of the branches on the card of its number: `run` is told the card, its branches, and whom to hand results to.
+/// Runs each part of the branches on the GPU of the same index: `run` takes the GPU, its branches, and a receiver for its
+/// results.
 ///
 /// # Errors
-/// That of the first card that failed, the others having been stopped; [`EngineError::Stopped`].
+/// The error of the first GPU that failed, after the others have been stopped; [`EngineError::Stopped`].
 pub(crate) fn run(
     parts: &[Vec<usize>],
     receiver: &mut dyn Receiver,
@@ -94,26 +95,31 @@ pub(crate) fn run(
         };
         cards.into_iter().map(joined).collect()
     });
-    // A card that was stopped because another one failed says nothing of its own.
+    // If a GPU failed, the others merely report that they were stopped.
     let (stopped, failed): (Vec<EngineError>, Vec<EngineError>) =
         results.into_iter().filter_map(Result::err).partition(|e| matches!(e, EngineError::Stopped));
     failed.into_iter().chain(stopped).next().map_or(Ok(()), Err)
 }
 
-/// Passes on what the cards say until all of them have ended.
-fn listen(inbox: Inbox<(usize, Said)>, n_cards: usize, receiver: &mut dyn Receiver, is_stopped: &AtomicBool) {
+/// Passes the GPUs' messages to `receiver` until all of them have ended.
+fn listen(
+    inbox: Inbox<(usize, Message)>,
+    n_cards: usize,
+    receiver: &mut dyn Receiver,
+    is_stopped: &AtomicBool,
+) {
     let mut progress: Vec<Option<Progress>> = vec![None; n_cards];
-    for (card, said) in inbox {
-        match said {
-            Said::Reading { branch, prompts, logits } => {
+    for (card, message) in inbox {
+        match message {
+            Message::Reading { branch, prompts, logits } => {
                 receiver.reading(Reading { branch, prompts: &prompts, logits: &logits });
             }
-            Said::IsKnown { branch, prompts, answer } => {
+            Message::IsKnown { branch, prompts, answer } => {
                 let _ = answer.send(receiver.is_known(branch, &prompts));
             }
-            Said::Progress(of_card) => {
+            Message::Progress(of_card) => {
                 progress[card] = Some(of_card);
-                // How much there is in all is known once every card has begun.
+                // The total is known once every GPU has started.
                 let Some(all) = progress.iter().copied().collect::<Option<Vec<Progress>>>() else { continue };
                 let sum = |of: fn(&Progress) -> u64| all.iter().map(of).sum();
                 let whole = Progress { done: sum(|p| p.done), total: sum(|p| p.total) };

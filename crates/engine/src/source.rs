@@ -1,4 +1,4 @@
-//! Where a model's matrices are on their way to where it runs: in a checkpoint's files, or packed in memory.
+//! Where a model's matrices are before they reach its device: in a checkpoint's files, or packed in memory.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ type Result<T> = std::result::Result<T, LoadError>;
 /// All of a model's parameters.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
-    /// In files, or wherever else a checkpoint's bytes are.
+    /// In a checkpoint.
     Checkpoint(&'a Checkpoint),
     /// In memory, as float32.
     Weights(&'a Weights),
@@ -34,12 +34,12 @@ pub(crate) enum MatrixSource<'a> {
 pub(crate) struct StoredMatrix<'a> {
     store: &'a TensorStore,
     plan: &'a LinearPlan,
-    /// The first element of each part's tensor that is not finite, `usize::MAX` where all are.
+    /// Index of the first non-finite element of each part's tensor; `usize::MAX` if all are finite.
     bad: Vec<AtomicUsize>,
 }
 
 impl<'a> Source<'a> {
-    /// A block: its small parameters, and where its matrices are.
+    /// A block: its small parameters, and the sources of its matrices.
     pub fn layer(self, layer: usize) -> Result<LayerWeights<MatrixSource<'a>>> {
         match self {
             Self::Checkpoint(checkpoint) => {
@@ -69,7 +69,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// From the model's width to the unembedding's, where they differ.
+    /// From the model's width to the unembedding's, if they differ.
     pub fn project_out(self) -> Result<Option<Linear<MatrixSource<'a>>>> {
         match self {
             Self::Checkpoint(checkpoint) => {
@@ -86,7 +86,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Blocks.
+    /// Number of blocks.
     pub fn n_layers(self) -> usize {
         match self {
             Self::Checkpoint(checkpoint) => checkpoint.plan().layers.len(),
@@ -94,7 +94,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Asks the system for a block that is read next.
+    /// Asks the system to prefetch a block.
     pub fn prefetch(self, layer: usize) {
         if let Self::Checkpoint(checkpoint) = self
             && layer < self.n_layers()
@@ -117,7 +117,7 @@ impl<'a> MatrixSource<'a> {
         }
     }
 
-    /// The type that all of it is stored in, where it is one.
+    /// The stored type, if it is the same for all parts.
     pub fn dtype(&self) -> Option<Dtype> {
         let Self::Stored(StoredMatrix { store, plan, .. }) = self else { return None };
         let mut dtypes = plan.parts.iter().map(|part| store.tensors[part.weight].dtype);
@@ -125,8 +125,8 @@ impl<'a> MatrixSource<'a> {
         dtypes.all(|dtype| dtype == first).then_some(first)
     }
 
-    /// Hands over some rows piece by piece: the row, the piece's first column, and its values. What is not finite is told by
-    /// [`Self::finish`].
+    /// Calls `put` for some rows, piece by piece: the row, the piece's first column, and its values. Non-finite values are
+    /// reported by [`Self::finish`].
     pub fn visit(&self, rows: Range<usize>, mut put: impl FnMut(usize, usize, &[f32])) {
         match self {
             Self::Stored(stored) => stored.visit(rows, put),
@@ -140,7 +140,7 @@ impl<'a> MatrixSource<'a> {
         }
     }
 
-    /// Some columns, packed for the processor.
+    /// Some columns, packed for the CPU.
     pub fn pack(&self, columns: Range<usize>) -> Result<PackedMatrix> {
         match self {
             Self::Stored(stored) => stored.pack(columns),
@@ -154,10 +154,10 @@ impl<'a> MatrixSource<'a> {
         }
     }
 
-    /// Gives the pages of files back once all has been read.
+    /// Releases the files' pages after reading.
     ///
     /// # Errors
-    /// [`LoadError::NonFinite`], if anything that was read is not finite.
+    /// [`LoadError::NonFinite`] if a value that was read is not finite.
     pub fn finish(&self) -> Result<()> {
         match self {
             Self::Stored(stored) => stored.finish(),
@@ -166,12 +166,12 @@ impl<'a> MatrixSource<'a> {
     }
 }
 
-/// Rows of a piece that is read at once where they are columns of the stored tensor, and columns of it.
+/// Rows and columns of a piece that is read at a time from a transposed tensor.
 const ROWS: usize = 128;
 const COLUMNS: usize = 32;
-/// Apart by more than a power of two, or all columns of a piece would share a few lines of the cache.
+/// Not a power of two: all columns of a piece would map to a few cache lines.
 const STRIDE: usize = ROWS + 16;
-/// Panels that take their values from one piece of a row: enough for each piece to be worth its call.
+/// Number of panels filled from one piece of a row, large enough to amortize the call.
 const PANELS_PER_ROW_PIECE: usize = 8;
 
 impl<'a> StoredMatrix<'a> {
@@ -217,7 +217,7 @@ impl<'a> StoredMatrix<'a> {
         }
     }
 
-    /// Reads a piece of a tensor that holds the transposed matrix, column after column in steps of [`STRIDE`].
+    /// Reads a piece of a transposed tensor, column by column at a stride of [`STRIDE`].
     fn read_columns(&self, rows: &Range<usize>, columns: Range<usize>, block: &mut [f32]) {
         for (column, out) in columns.zip(block.chunks_mut(STRIDE)) {
             let (part, row) = self.plan.column(column);
@@ -252,7 +252,7 @@ impl<'a> StoredMatrix<'a> {
         }
     }
 
-    /// Fills neighbouring panels from a tensor that holds the matrix as it is; the first panel of all begins at column `offset`.
+    /// Fills neighbouring panels from a tensor that is not transposed; the first of all panels starts at column `offset`.
     fn pack_rows(&self, offset: usize, panels: Vec<UnfilledPanel<'_>>) {
         let LinearPlan { d_in, d_out, .. } = *self.plan;
         let mut panels: Vec<PanelMut> = panels.into_iter().map(UnfilledPanel::zeroed).collect();
@@ -268,7 +268,7 @@ impl<'a> StoredMatrix<'a> {
         }
     }
 
-    /// Fills a panel from tensors that hold the transposed matrix: each column is a row there.
+    /// Fills a panel from transposed tensors: each column is a row there.
     fn pack_columns(&self, offset: usize, panel: UnfilledPanel<'_>) {
         let d_in = self.plan.d_in;
         let mut panel = panel.zeroed();

@@ -1,23 +1,23 @@
-//! Branches that begin alike.
+//! Branches with common prefixes of edits.
 //!
-//! Two branches with the same edits up to a layer are in the same state there, so that state is computed once: what the
-//! prefix forest is to prompts, this is to branches. A *run* stands for all branches that have not parted yet; at each
-//! layer it divides into one run for each different list of edits there. Random sets of a few heads share most of their
-//! early layers this way, and equal sets all of them.
+//! Two branches with the same edits up to a layer have the same state there, so it is computed once, just as the prefix
+//! forest does for prompts. A *run* represents all branches that have not diverged yet; at each layer it divides into
+//! one run per distinct list of edits there. Random sets of a few heads share most of their early layers this way, and
+//! equal sets share all layers.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::intervention::{Branch, Replacement, Stream};
 
-/// How often runs that still share a beginning may divide on the way down; then each branch goes its own way. Every
-/// division keeps a frame of activations waiting, so this bounds memory.
+/// How often runs with a common prefix may divide; after that, each branch runs separately. Every division keeps a
+/// frame of activations waiting, so this bounds memory.
 const MAX_PARTINGS: usize = 5;
 
-/// Branches in order, and what may be shared between them.
+/// Sorted branches, and what they may share.
 pub(crate) struct Tree<'a> {
     branches: &'a [Branch],
-    /// Whether branches may share a run after their first edited layer: not where a later edit changes what attention
+    /// Whether branches may share a run after their first edited layer: not if a later edit changes what attention
     /// reads (`q`, `k`, `v`, `pattern`), since a run's attention is computed before it divides.
     shares: bool,
 }
@@ -29,8 +29,8 @@ impl<'a> Tree<'a> {
         Self { branches, shares: !branches.iter().any(later) }
     }
 
-    /// The branches that start at each layer, those that begin alike next to each other; branches without edits come last,
-    /// under `usize::MAX`.
+    /// The branches that start at each layer, sorted so that common prefixes are adjacent; branches without edits come
+    /// last, under `usize::MAX`.
     pub fn by_first_layer(&self) -> BTreeMap<usize, Vec<usize>> {
         let mut starting: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, branch) in self.branches.iter().enumerate() {
@@ -42,8 +42,8 @@ impl<'a> Tree<'a> {
         starting
     }
 
-    /// Divides a run, which has parted from others `partings` times so far, by its branches' edits at `layer`. Equal branches
-    /// never part.
+    /// Divides a run, which has diverged from others `partings` times so far, by its branches' edits at `layer`. Equal
+    /// branches never diverge.
     pub fn divide<'b>(
         &self,
         run: &'b [usize],
@@ -57,9 +57,10 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Cuts the branches into at most `n_parts` parts of about equal cost, those that begin alike next to each other; none is empty.
+    /// Splits the branches into at most `n_parts` nonempty parts of about equal cost; within a part, common prefixes are adjacent.
     ///
-    /// A branch costs the layers that it runs alone: from where it parts from the one before it, to the last.
+    /// A branch costs the layers that it does not share with its predecessor: from where they diverge to the
+    /// last.
     pub fn parts(&self, n_layers: usize, n_parts: usize) -> Vec<Vec<usize>> {
         let order: Vec<usize> = self.by_first_layer().into_values().flatten().collect();
         let layers = |at: usize| {
@@ -80,7 +81,7 @@ impl<'a> Tree<'a> {
         let mut parts = vec![vec![]; n_parts];
         let mut before = 0;
         for (&branch, cost) in order.iter().zip(costs) {
-            // By the middle of what it costs.
+            // The part that contains the middle of the branch's cost.
             parts[((2 * before + cost) * n_parts / (2 * total)).min(n_parts - 1)].push(branch);
             before += cost;
         }
@@ -88,16 +89,16 @@ impl<'a> Tree<'a> {
         parts
     }
 
-    /// At most so many frames of activations wait at once: one, and one more for each later layer at which a branch may part
-    /// from others.
+    /// The maximum number of frames of activations that wait at once: one, plus one for each later layer at which a branch
+    /// may diverge from others.
     pub fn frames(&self) -> usize {
         let partings = |b: &Branch| b.edits().chunk_by(|x, y| x.layer == y.layer).count().saturating_sub(1);
         let most = if self.shares { self.branches.iter().map(partings).max().unwrap_or(0) } else { 0 };
         1 + most.min(MAX_PARTINGS + 1)
     }
 
-    /// The layers after their first at which branches read the plain run, of the source or of the prompt itself, and whether
-    /// they read more than `z` there.
+    /// Layers after a branch's first at which branches read the plain run (of the source or of the prompt itself), and
+    /// whether they read more than `z` there.
     pub fn sources_read_later(&self) -> BTreeMap<usize, bool> {
         let mut layers = BTreeMap::new();
         for branch in self.branches {
@@ -157,12 +158,12 @@ mod tests {
         let at_1 = runs(&at_0[0], 1, 1);
         assert_eq!(at_1, [vec![2, 0, 5], vec![3]]);
         assert_eq!(runs(&at_1[0], 2, 2), [vec![2], vec![0, 5]]);
-        // Too deep down, each goes its own way.
+        // Beyond the limit, branches run separately.
         assert_eq!(runs(&at_0[0], 1, MAX_PARTINGS), [vec![2], vec![0, 5], vec![3]]);
         assert_eq!(tree.frames(), 2);
     }
 
-    /// Layers that the runs of a tree take, each counted once for all branches that share it.
+    /// Layers computed by the runs of a tree, each counted once for all branches that share it.
     fn layers_run(tree: &Tree<'_>, n_layers: usize) -> usize {
         fn below(tree: &Tree<'_>, run: &[usize], layer: usize, partings: usize, n_layers: usize) -> usize {
             if layer == n_layers {
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn parts_cost_the_same_and_hold_every_branch_once() {
-        // Every head of 6 layers of 4; pairs that share their first; nothing; the same over and over.
+        // Every head of 6 layers of 4 heads; pairs with the same first head; no branches; equal branches.
         let heads: Vec<Branch> =
             (0..24).map(|i| Branch::ablate([(i / 4, i % 4)], Replacement::Zero)).collect();
         let pairs: Vec<Branch> =
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(tree.divide(&[0, 1], 0, 0).count(), 2);
         assert_eq!(tree.frames(), 1);
         assert_eq!(tree.sources_read_later(), BTreeMap::from([(1, true)]));
-        // Edits of the first layer alone can be shared, whatever they change.
+        // Edits at the first layer can be shared, whatever they change.
         let branches = [patch(&[(0, 0)], Stream::V), patch(&[(0, 0)], Stream::V)];
         assert_eq!(Tree::new(&branches).divide(&[0, 1], 0, 0).count(), 1);
     }

@@ -2,10 +2,11 @@
 //!
 //! Every matrix maps row vectors, `y = x W + b`, whatever its layout in the checkpoint (GPT-2's Conv1D stores `W`,
 //! `nn.Linear` stores its transpose). Matrices that activations are multiplied by are packed once for the GEMM.
-//! What the [`ModelSpec`](cs_model::spec::ModelSpec) has no place for is `None`, or a norm without gain and bias.
+//! Parameters that the [`ModelSpec`](cs_model::spec::ModelSpec) does not use are `None`, or a norm without gain
+//! and bias.
 //!
-//! What stands for a matrix is a parameter `M` of the types: packed float32 where the processor runs the model; on its way to a
-//! device, where to read it.
+//! The types are generic over the matrix type `M`: packed float32 if the CPU runs the model; on the way to a device, the source
+//! to read it from.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,7 @@ use half::{bf16, f16};
 pub struct Linear<M = PackedMatrix> {
     /// `W` `[d_in, d_out]`
     pub weight: M,
-    /// `b` `[d_out]`; `None` where the model has none.
+    /// `b` `[d_out]`; `None` if the model has none.
     pub bias: Option<Vec<f32>>,
 }
 
@@ -25,15 +26,15 @@ pub struct Linear<M = PackedMatrix> {
 /// [`NormKind`](cs_model::spec::NormKind).
 #[derive(Clone, Debug, Default)]
 pub struct Norm {
-    /// Elementwise gain as it is stored: under `RmsOnePlus`, `w` and not `1 + w`. `None` stands for no gain.
+    /// Elementwise gain as stored: with `RmsOnePlus`, `w` rather than `1 + w`. `None` if there is no gain.
     pub weight: Option<Vec<f32>>,
-    /// Elementwise bias `β`; `None` stands for zeros. RMS norms have none.
+    /// Elementwise bias `β`; `None` means zeros. RMS norms have none.
     pub bias: Option<Vec<f32>>,
 }
 
 /// The layers of an MLP: `W_out(act(W_in x))`, or `W_out(act(W_gate x) · W_in x)`.
 pub struct Mlp<M = PackedMatrix> {
-    /// `[d_model, d_mlp]`; `None` where the MLP has no gate.
+    /// `[d_model, d_mlp]`; `None` if the MLP has no gate.
     pub w_gate: Option<Linear<M>>,
     /// `[d_model, d_mlp]`; with a gate, the layer that Hugging Face calls `up_proj`.
     pub w_in: Linear<M>,
@@ -48,17 +49,17 @@ pub struct LayerWeights<M = PackedMatrix> {
     pub ln1: Norm,
     /// The norm of attention's output before it is added (`Branch`, `PreAndBranch`).
     pub ln1_post: Option<Norm>,
-    /// `W_Q`, `W_K`, `W_V` side by side, `[d_model, d_attn + 2 * d_kv]`: all query heads, then all key heads, then all
-    /// value heads; head `h` owns columns `h * d_head ..` of its part.
+    /// `W_Q`, `W_K`, `W_V` concatenated, `[d_model, d_attn + 2 * d_kv]`: all query heads, then all key heads, then all
+    /// value heads; head `h` has columns `h * d_head ..` of its part.
     pub w_qkv: Linear<M>,
-    /// Gain of the norm of queries, as it is stored: `[d_head]`, or `[d_attn]` where it runs over all heads.
+    /// Gain of the norm of queries, as stored: `[d_head]`, or `[d_attn]` if it normalizes all heads together.
     pub q_norm: Option<Vec<f32>>,
     /// Gain of the norm of keys: `[d_head]` or `[d_kv]`.
     pub k_norm: Option<Vec<f32>>,
-    /// `W_O` of all heads stacked, `[d_attn, d_model]`: head `h` owns rows `h * d_head ..`.
+    /// `W_O` of all heads stacked, `[d_attn, d_model]`: head `h` has rows `h * d_head ..`.
     pub w_o: Linear<M>,
-    /// The norm that belongs to the MLP, as `ln1` to attention. Unused where there is no MLP, under `Branch` and in
-    /// one-norm parallel blocks.
+    /// The MLP's norm, corresponding to `ln1`. Unused without an MLP, with `Branch`, and in one-norm parallel
+    /// blocks.
     pub ln2: Norm,
     /// The norm of the MLP's output before it is added (`Branch`, `PreAndBranch`).
     pub ln2_post: Option<Norm>,
@@ -67,14 +68,14 @@ pub struct LayerWeights<M = PackedMatrix> {
 }
 
 impl<M> Linear<M> {
-    /// The same layer with something else for its matrix.
+    /// The same layer with another matrix type.
     pub(crate) fn map<'a, N>(&'a self, of: &mut impl FnMut(&'a M) -> N) -> Linear<N> {
         Linear { weight: of(&self.weight), bias: self.bias.clone() }
     }
 }
 
 impl<M> LayerWeights<M> {
-    /// Its linear layers, in this order: `W_Q W_K W_V`, `W_O`, the MLP's gate, first and second.
+    /// The block's linear layers, in this order: `W_Q W_K W_V`, `W_O`, the MLP's gate, first and second.
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear<M>> {
         let (gate, first, second) = match &self.mlp {
             None => (None, None, None),
@@ -83,12 +84,12 @@ impl<M> LayerWeights<M> {
         [Some(&self.w_qkv), Some(&self.w_o), gate, first, second].into_iter().flatten()
     }
 
-    /// Their matrices.
+    /// The linear layers' matrices.
     pub(crate) fn matrices(&self) -> impl Iterator<Item = &M> {
         self.linears().map(|linear| &linear.weight)
     }
 
-    /// The same block with something else for its matrices.
+    /// The same block with another matrix type.
     pub(crate) fn map<'a, N>(&'a self, of: &mut impl FnMut(&'a M) -> N) -> LayerWeights<N> {
         let Self { ln1, ln1_post, w_qkv, q_norm, k_norm, w_o, ln2, ln2_post, mlp } = self;
         let mlp = mlp.as_ref().map(|Mlp { w_gate, w_in, w_out }| Mlp {
@@ -110,7 +111,7 @@ impl<M> LayerWeights<M> {
     }
 }
 
-/// Rows that the processor looks up by token, `[rows, cols]` row-major, in the type that they are stored in: it holds them exactly.
+/// Rows that the CPU looks up by token, `[rows, cols]` row-major, in the type they are stored in, and therefore exact.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Table {
     /// float32
@@ -128,7 +129,7 @@ impl From<Vec<f32>> for Table {
 }
 
 impl Table {
-    /// Row `row` of a table of `cols` columns, as float32.
+    /// Row `row` of a table with `cols` columns, as float32.
     ///
     /// # Panics
     /// If there is no such row.
@@ -154,23 +155,23 @@ impl Table {
     }
 }
 
-/// All parameters of a decoder; where its blocks lie on a device, their matrices have no rows and columns here.
+/// All parameters of a decoder; if its blocks are on a device, their matrices are empty here.
 pub struct Weights {
     /// Token embedding, `[d_vocab, d_embed]`, before the spec's `embed_scale`.
     pub embed: Table,
     /// Learned positions, `[n_ctx + offset, d_model]` row-major; empty with rotary positions.
     pub pos_embed: Vec<f32>,
-    /// `[d_embed, d_model]`, where the two widths differ.
+    /// `[d_embed, d_model]`, if the two widths differ.
     pub project_in: Option<Linear>,
     /// Blocks in order.
     pub layers: Vec<LayerWeights>,
     /// The norm before the unembedding, if the spec has one.
     pub ln_final: Norm,
-    /// `[d_model, d_embed]`, where the two widths differ.
+    /// `[d_model, d_embed]`, if the two widths differ.
     pub project_out: Option<Linear>,
-    /// Unembedding, `[d_vocab, d_embed]`; `None` where it is tied to [`Weights::embed`].
+    /// Unembedding, `[d_vocab, d_embed]`; `None` if tied to [`Weights::embed`].
     pub unembed: Option<Table>,
-    /// Added to the logits, `[d_vocab]`; `None` where the model has none.
+    /// Added to the logits, `[d_vocab]`; `None` if the model has none.
     pub unembed_bias: Option<Vec<f32>>,
 }
 

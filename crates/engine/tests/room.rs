@@ -27,12 +27,15 @@ fn again(test: &str, settings: &[(&str, &str)]) -> String {
     printed
 }
 
+/// A tensor's name and shape.
+type Shape = (&'static str, &'static [usize]);
+
 /// Shapes of a family's tensors: 8 blocks of 128.
 fn shapes(family: &str) -> (serde_json::Value, Vec<(String, Vec<usize>)>) {
     let named = |list: &[(&str, &[usize])], layer: usize| -> Vec<(String, Vec<usize>)> {
         list.iter().map(|(name, shape)| (name.replace('#', &layer.to_string()), shape.to_vec())).collect()
     };
-    let (config, once, block): (_, Vec<(&str, &[usize])>, Vec<(&str, &[usize])>) = match family {
+    let (config, once, block): (_, Vec<Shape>, Vec<Shape>) = match family {
         "gpt2" => (
             serde_json::json!({
                 "model_type": "gpt2", "n_layer": 8, "n_embd": 128, "n_head": 4, "n_positions": 32, "vocab_size": 60,

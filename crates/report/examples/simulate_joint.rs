@@ -1,5 +1,5 @@
-//! Prints a simulated joint table of the 17 published models at their real head counts, or of those that are named, to
-//! try figures, notes and the page on: `cargo run --release --example simulate_joint -- [STRENGTH] [MODEL…]`.
+//! Prints a simulated joint table of the 17 published models at their real head counts, or of the named ones, to try
+//! out figures, notes and the page: `cargo run --release --example simulate_joint -- [STRENGTH] [MODEL…]`.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -1,6 +1,8 @@
 //! Direct effects, self-repair and roles of heads in figures, notes and on the page.
 
 mod common;
+#[path = "common/drawn.rs"]
+mod drawn;
 
 use cs_analysis::known_models::KNOWN_MODELS;
 use cs_analysis::ranged::Ranged;
@@ -12,6 +14,7 @@ use cs_report::Extras;
 use cs_report::figures::describe_all;
 use cs_report::html::page;
 use cs_report::notes::notes;
+use drawn::check;
 
 fn ranged(value: f64) -> Ranged {
     Ranged::new(Some(value), Some((value - 0.1, value + 0.1)))
@@ -72,10 +75,12 @@ fn they_are_drawn_written_and_on_the_page() {
         found.unwrap_or_else(|| panic!("{name} is not drawn"))
     };
     for name in ["self_repair_vs_scale", "head_roles_vs_scale"] {
-        roxmltree::Document::parse(&figure(name).svg).unwrap();
+        check("direct", figure(name));
     }
     for model in study.models() {
-        let svg = &figure(&format!("direct_vs_total_{}", model.model)).svg;
+        let figure = figure(&format!("direct_vs_total_{}", model.model));
+        check("direct", figure);
+        let svg = &figure.svg;
         let texts = roxmltree::Document::parse(svg).unwrap();
         let text: Vec<&str> = texts.descendants().filter_map(|n| n.text()).collect();
         assert!(text.iter().any(|t| t.contains("direct effect (logits)")), "{}", model.model);

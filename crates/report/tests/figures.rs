@@ -1,79 +1,19 @@
 //! Every figure of every kind of study is a valid SVG with real text, inside its frame, and becomes the other formats.
 
 mod common;
+#[path = "common/drawn.rs"]
+mod drawn;
 
 use std::path::Path;
 
+use cs_analysis::contrast::Contrast;
 use cs_analysis::known_models::{KNOWN_MODELS, KnownModel};
 use cs_analysis::scan_file::Split;
 use cs_analysis::study::Study;
 use cs_report::Extras;
-use cs_report::figures::page::text_width;
+use cs_report::extras::Experiments;
 use cs_report::figures::{Choice, Figure, Format, Style, chosen_colors, describe_all, draw_all, draw_chosen};
-
-fn number(node: roxmltree::Node, name: &str) -> f64 {
-    node.attribute(name).and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("{name} of {node:?}"))
-}
-
-/// The box of a text: left, top, right, bottom.
-fn box_of(node: roxmltree::Node) -> [f64; 4] {
-    let words = node.text().unwrap_or_default().trim();
-    let size = number(node, "font-size");
-    // text_width measures in units of the page, whose points are 600/72 units.
-    let (width, height) = (f64::from(text_width(words, size / 600.0 * 72.0)), size);
-    let (x, y) = (number(node, "x"), number(node, "y"));
-    if let Some(turn) = node.attribute("transform") {
-        assert!(turn.starts_with("rotate(270"), "{turn}");
-        // Vertical text, always centred.
-        return [x, y - width / 2.0, x + height, y + width / 2.0];
-    }
-    let left = match node.attribute("text-anchor") {
-        Some("middle") => x - width / 2.0,
-        Some("end") => x - width,
-        _ => x,
-    };
-    let top = match node.attribute("dy") {
-        Some("0.76em") => y,
-        Some("0.5ex") => y - 0.5 * height,
-        _ => y - height,
-    };
-    [left, top, left + width, top + height]
-}
-
-fn check(case: &str, figure: &Figure) {
-    let place = format!("{case}: {}", figure.name);
-    if let Some(folder) = std::env::var_os("FIGURES_TO_LOOK_AT") {
-        let name = format!("{case}--{}.svg", figure.name.replace('/', "--"));
-        std::fs::write(Path::new(&folder).join(name), &figure.svg).unwrap();
-    }
-    let document = roxmltree::Document::parse(&figure.svg).unwrap_or_else(|e| panic!("{place}: {e}"));
-    let root = document.root_element();
-    let frame: Vec<f64> = root.attribute("viewBox").unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
-    assert_eq!(root.attribute("width"), Some("85.01mm"), "{place}");
-    let texts: Vec<roxmltree::Node> = root.descendants().filter(|n| n.has_tag_name("text")).collect();
-    assert!(texts.len() > 3, "{place}: {} texts", texts.len());
-    let boxes: Vec<([f64; 4], &str)> =
-        texts.iter().map(|t| (box_of(*t), t.text().unwrap_or_default().trim())).collect();
-    for (node, (own, words)) in texts.iter().zip(&boxes) {
-        let points = number(*node, "font-size") / 600.0 * 72.0;
-        assert!(points > 6.9, "{place}: {words:?} in {points} points");
-        assert!(!words.contains('…'), "{place}: {words:?} was cut to fit");
-        let inside = own[0] >= -1.0 && own[1] >= -1.0 && own[2] <= frame[2] + 1.0 && own[3] <= frame[3] + 1.0;
-        assert!(inside, "{place}: {words:?} at {own:?} lies beyond {frame:?}");
-    }
-    // A margin of a tenth of the height: letters do not fill the boxes they are counted with.
-    for (i, (a, one)) in boxes.iter().enumerate() {
-        for (b, other) in &boxes[i + 1..] {
-            let slack = 8.0;
-            let apart =
-                a[2] - slack <= b[0] || b[2] - slack <= a[0] || a[3] - slack <= b[1] || b[3] - slack <= a[1];
-            assert!(apart, "{place}: {one:?} {a:?} lies on {other:?} {b:?}");
-        }
-    }
-    for attribute in ["NaN", "inf"] {
-        assert!(!figure.svg.contains(&format!("\"{attribute}\"")), "{place}: {attribute}");
-    }
-}
+use drawn::{are_apart, box_of, check, number, pieces};
 
 #[test]
 fn figures_are_valid_and_no_label_is_clipped_or_hidden() {
@@ -192,11 +132,40 @@ fn figures_can_be_drawn_in_a_style_of_ones_own() {
 fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     let study = common::study(&common::joint_csv(&KNOWN_MODELS, 1.0));
     let names: Vec<&str> = KNOWN_MODELS.iter().map(|m| m.name).collect();
-    let drawings = describe_all(&study, &common::ablated(&names)).unwrap();
+    let mut extras = common::ablated(&names);
+    // Every model's heads do something else.
+    for row in extras.experiments[0].ablated.iter_mut().filter(|row| row.set_type.starts_with("hero")) {
+        let place = names.iter().position(|name| *name == row.model).unwrap();
+        for task in &mut row.tasks {
+            for value in [&mut task.mean_diff.value, &mut task.mean_diff.low, &mut task.mean_diff.high] {
+                *value = value.map(|v| v - 0.7 * (place % 5) as f64 * row.k as f64);
+            }
+        }
+    }
+    let drawings = describe_all(&study, &extras).unwrap();
     let drawn: Vec<&Figure> = drawings.iter().filter_map(|d| d.as_ref().ok()).collect();
     for name in ["hero_vs_random_ablation", "hero_vs_random_ablation_gpt2-xl", "dissociation"] {
         let figure = drawn.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name}"));
         check("ablated", figure);
+    }
+    // Lines end in the numbers that the caption gives their models; none lies on a line.
+    let overview = drawn.iter().find(|f| f.name == "hero_vs_random_ablation").unwrap();
+    assert!(
+        caption(overview).contains("1 gpt2, 2 gpt2-medium, 3 gpt2-large, 4 gpt2-xl; 1 pythia-70m"),
+        "{}",
+        caption(overview)
+    );
+    let document = roxmltree::Document::parse(&overview.svg).unwrap();
+    let is_number = |n: &roxmltree::Node| {
+        n.attribute("text-anchor").is_none_or(|a| a == "start")
+            && n.text().is_some_and(|t| t.trim().parse::<u32>().is_ok())
+    };
+    let numbers: Vec<_> =
+        document.descendants().filter(|n| n.has_tag_name("text")).filter(is_number).collect();
+    assert!(numbers.len() > 28, "{} of 34", numbers.len());
+    for (node, line) in numbers.iter().flat_map(|n| pieces(&document).into_iter().map(move |line| (n, line)))
+    {
+        assert!(are_apart(&box_of(*node), &line), "{:?} lies on {line:?}", node.text());
     }
     let findings = {
         let extras = common::ablated(&names);
@@ -206,6 +175,62 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     let said = |title: &str| findings.iter().find(|f| f.title == title).unwrap().text.clone();
     assert!(said("Dissociation").contains("in 17 of 17 models"), "{}", said("Dissociation"));
     assert!(said("Hero vs. random heads").contains("in 17 of 17 models on IOI"));
+}
+
+/// Heads of neighbouring models are named without a name lying on another's, however near to each other they are.
+#[test]
+fn traced_heads_are_named_where_there_is_room() {
+    let names = ["gpt2", "gpt2-medium", "pythia-160m", "opt-125m", "gpt-neo-125m"];
+    let study = common::study(&common::joint_csv(&common::models(&names), 1.0));
+    let heads = (0..6u32).map(|head| (head, f64::from(head % 5) / 20.0 - 0.1));
+    let traced = names.iter().flat_map(|model| {
+        heads
+            .clone()
+            .map(|(head, influence)| common::traced(model, head, [influence, 0.3 - influence], [1.0, 1.0]))
+    });
+    let experiments =
+        vec![Experiments { traced: traced.collect(), ..Experiments::none(Contrast::published()) }];
+    let extras = Extras { experiments, ..Extras::default() };
+    let drawings = describe_all(&study, &extras).unwrap();
+    for name in ["causal_ioi", "causal_anti"] {
+        let figure = drawings.iter().flatten().find(|f| f.name == name).unwrap();
+        check("traced", figure);
+        let n = figure.svg.matches("\nL0H").count();
+        assert!(n >= names.len(), "{name}: {n} names");
+        assert!(caption(figure).starts_with("Largest influence on "), "{}", caption(figure));
+    }
+}
+
+/// With models of one size there is nothing to draw against it: measures stand in rows, and no point lies beside its model's size.
+#[test]
+fn models_of_one_size_stand_in_rows() {
+    let one = common::models(&["gpt2"]);
+    let two = common::study(&common::joint_csv(&one, 1.0));
+    let (six, extras) = common::six_tasks(&one);
+    let of = |study: &Study, extras: &Extras| -> Vec<Figure> {
+        describe_all(study, extras).unwrap().into_iter().flatten().collect()
+    };
+    let figures = [of(&two, &Extras::default()), of(&six, &extras)].concat();
+    let scaling: Vec<&Figure> =
+        figures.iter().filter(|f| f.name.ends_with("scal") || f.name.contains("_scal")).collect();
+    assert!(scaling.len() >= 8, "{}", scaling.len());
+    for figure in scaling {
+        check("one size", figure);
+        assert!(!figure.svg.contains("parameters"), "{}", figure.name);
+        assert!(!caption(figure).contains("sideways"), "{}", caption(figure));
+    }
+}
+
+/// Models that a figure leaves out are neither in its legend nor counted.
+#[test]
+fn what_is_left_out_is_not_counted() {
+    let study = common::study(&common::joint_csv(&common::models(&["gpt2", "gpt2-medium", "opt-125m"]), 1.0));
+    let figure = drawn(&study, "relative_head_scaling");
+    assert!(caption(&figure).contains("n = 528 heads of 2 models"), "{}", caption(&figure));
+    let document = roxmltree::Document::parse(&figure.svg).unwrap();
+    let texts: Vec<&str> =
+        document.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).collect();
+    assert!(texts.iter().all(|t| !t.trim().starts_with("opt")), "{texts:?}");
 }
 
 /// The figure of this name, without extras.

@@ -6,7 +6,6 @@ use cs_analysis::categories::Category;
 use cs_analysis::contrast::Contrast;
 use cs_analysis::study::Study;
 use cs_analysis::table::Table;
-use cs_analysis::tracing::{CausalResult, read_results};
 use cs_report::Extras;
 use cs_report::extras::Experiments;
 use cs_report::notes::{Note, answer, best_model, notes};
@@ -202,43 +201,15 @@ fn sets_of_hero_heads_are_judged_by_their_tests() {
     );
 }
 
-/// A traced head: its influence on either task in logits, relative to that of the clean run, which is `gap` of each.
-fn traced(model: &str, head: u32, influences: [f64; 2], gap: [f64; 2]) -> CausalResult {
-    let task = |influence: f64, gap: f64| {
-        let normalised = influence / gap;
-        serde_json::json!({
-            "ci_low": influence - 0.05, "ci_high": influence + 0.05, "p_value": 0.001, "q_value": 0.01,
-            "normalised": normalised, "normalised_ci_low": normalised - 0.05, "normalised_ci_high": normalised + 0.05,
-            "clean_logit_diff_mean": gap / 2.0, "corrupted_logit_diff_mean": -gap / 2.0,
-            "n_pairs": 240, "n_left_out": 0, "weights": [],
-        })
-    };
-    let value = serde_json::json!({
-        "family": "any", "model": model, "hf_name": "", "category": "shared", "layer": 0, "head": head,
-        "mean_ioi_influence": influences[0], "mean_anti_influence": influences[1],
-        "ioi_influences": [], "anti_influences": [], "delta_ioi": 0.1, "delta_anti": 0.1, "strength": 0.2, "rank": 0,
-        "stream": "v", "ioi": task(influences[0], gap[0]), "anti": task(influences[1], gap[1]),
-        "resampling": { "n_resamples": 100, "n_permutations": 100, "level": 0.95 }, "note": "",
-        "origin": {
-            "family": "any", "model": model, "hf_name": "", "params_m": null, "n_layers": 1, "n_heads": 4,
-            "protocol": "standard", "seed": 0, "picked_on": "discovery", "split": "held_out",
-            "provenance": { "program_version": "0.1.0", "weight_hash": "" },
-        },
-    });
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), serde_json::json!([value]).to_string()).unwrap();
-    read_results(file.path(), &Contrast::published()).unwrap().remove(0)
-}
-
 /// Where the clean run lies below the corrupted one, an influence towards it is negative in logits and still brings it back;
 /// heads of a model that does not do the task are not counted.
 #[test]
 fn influences_are_counted_relative_to_the_clean_run() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2", "opt-125m"]), 1.0));
     let traced = vec![
-        traced("gpt2", 0, [-0.4, 0.5], [-1.0, 2.0]),
-        traced("gpt2", 1, [0.3, -0.9], [-1.0, 2.0]),
-        traced("opt-125m", 0, [2.0, 3.0], [4.0, 3.0]),
+        common::traced("gpt2", 0, [-0.4, 0.5], [-1.0, 2.0]),
+        common::traced("gpt2", 1, [0.3, -0.9], [-1.0, 2.0]),
+        common::traced("opt-125m", 0, [2.0, 3.0], [4.0, 3.0]),
     ];
     let experiments = vec![Experiments { traced, ..Experiments::none(Contrast::published()) }];
     let extras = Extras { experiments, ..Extras::default() };

@@ -1,8 +1,8 @@
-//! Every kind of file that a stranger may hand over, read as the program reads it.
+//! Reads every kind of untrusted file the way the program does.
 //!
-//! [`Kind::check`] reads one file and panics unless reading ends in a value or in one clear line, within a bound on
-//! memory that is tied to the file's size. The fuzz targets (`fuzz/targets`) and the replay of their seeds
-//! (`tests/replay.rs`) run nothing but this function.
+//! [`Kind::check`] reads one file and panics unless the result is a value or a clear one-line error, within a
+//! memory bound proportional to the file's size. The fuzz targets (`fuzz/targets`) and the replay of their seeds
+//! (`tests/replay.rs`) only call this function.
 
 #![deny(unsafe_code)]
 
@@ -14,17 +14,17 @@ mod words;
 
 use std::sync::{Mutex, PoisonError};
 
-/// The longest line that an error may be: a path, a name from the file, and the fix.
+/// The maximum length of an error: a path, a name from the file, and the fix.
 const LONGEST_MESSAGE: usize = 2000;
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `model.safetensors`. An input that begins with `{` is its header; length and data are put around it.
+    /// `model.safetensors`. An input that starts with `{` is only the header; length and data are added.
     Safetensors,
     /// `model.safetensors.index.json` and `pytorch_model.bin.index.json`.
     ShardIndex,
-    /// `pytorch_model.bin`: zip with pickle, or the older run of pickles.
+    /// `pytorch_model.bin`: zip with pickle, or the legacy sequence of pickles.
     Torch,
     /// `config.json`
     Config,
@@ -33,8 +33,8 @@ pub enum Kind {
     Tokenizer,
     /// A task's TOML file; prompts are drawn from a valid one.
     TaskToml,
-    /// A file of prompts: the first byte says which (`c` CSV, `j` JSON Lines), the rest is its content. The prompts of a valid one
-    /// are chosen.
+    /// A file of prompts: the first byte says which (`c` CSV, `j` JSON Lines), the rest is its content. Prompts are selected from
+    /// a valid one.
     PromptRows,
     /// `study.toml`
     StudyToml,
@@ -42,11 +42,11 @@ pub enum Kind {
     ScanJson,
     /// A scan's per-prompt file with the logit differences per prompt.
     PerPrompt,
-    /// Roles of a model's heads (`results/attention/roles_<model>.json`); the tables of a valid one are made.
+    /// Roles of a model's heads (`results/attention/roles_<model>.json`); tables are made from a valid one.
     Roles,
     /// A joint table.
     JointCsv,
-    /// Prompts as the study recorded them. (The JSONL files beside the record are written and never read.)
+    /// Prompts as the study recorded them. (The JSONL files next to the record are never read.)
     Prompts,
 }
 
@@ -87,29 +87,30 @@ impl Kind {
         }
     }
 
-    /// Bytes that reading a file of this kind may hold at most: so many whatever the file, and so many per byte of it.
+    /// The maximum memory for reading a file of this kind: a fixed number of bytes, plus a number per byte of the
+    /// file.
     ///
-    /// The first figure is that of the good files that stand beside the untrusted one, and of what is drawn from it.
+    /// The fixed part covers the valid files next to the untrusted one, and the prompts drawn from it.
     fn memory_bound(self, len: usize) -> usize {
         let fixed = match self {
             Self::Config | Self::ScanJson | Self::PerPrompt | Self::Roles | Self::JointCsv => 1 << 16,
             Self::Safetensors | Self::ShardIndex | Self::Torch | Self::StudyToml | Self::Prompts => 1 << 20,
             Self::TaskToml | Self::PromptRows | Self::Tokenizer => 4 << 20,
         };
-        // A byte of JSON can begin a map, whose smallest form is a node of some 600 bytes.
+        // A byte of JSON can start a map, whose smallest node takes about 600 bytes.
         fixed + 400 * len
     }
 
     /// Reads `bytes` as a file of this kind.
     ///
     /// # Errors
-    /// What the program says of a file that it refuses.
+    /// The program's message for a file that it rejects.
     ///
     /// # Panics
-    /// If an error is not one line of reasonable length, or reading holds more memory than a file of this size may
-    /// cost. What panics by itself is a finding too.
+    /// If an error is not one line of reasonable length, or reading takes more memory than the bound. Any other
+    /// panic is also a finding.
     pub fn check(self, bytes: &[u8]) -> Result<(), String> {
-        // One at a time: memory is counted for the process, and files lie in one place.
+        // One at a time: memory is counted per process, and files share one folder.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         read::prepare();
@@ -126,7 +127,7 @@ impl Kind {
 /// Runs `work`.
 ///
 /// # Panics
-/// If it holds more than `bound` bytes at a time, all threads together.
+/// If it holds more than `bound` bytes at a time, over all threads.
 pub fn within_bound(bound: usize, work: impl FnOnce()) {
     let held = memory::peak_of(work);
     assert!(held <= bound, "held {held} bytes, {bound} at most");

@@ -1,4 +1,4 @@
-//! What the program does with each kind of file.
+//! How the program reads each kind of file.
 
 use std::path::Path;
 
@@ -21,14 +21,14 @@ use crate::Kind;
 use crate::room::{self, Room};
 use crate::words::Words;
 
-/// The line that the program prints of the error that reading ended in.
+/// The line that the program prints if reading fails.
 pub(crate) type Outcome = Result<(), String>;
 
 pub(crate) fn message(error: impl std::fmt::Display) -> String {
     circuit_scaling::error::one_line(&error)
 }
 
-/// Makes what all kinds need, so that no file's memory is charged for it.
+/// Sets up what all kinds need, so that it is not charged to any file.
 pub(crate) fn prepare() {
     Room::get();
 }
@@ -70,7 +70,7 @@ pub(crate) fn read(kind: Kind, bytes: &[u8]) -> Outcome {
 
 fn tokenizer(room: &Room, bytes: &[u8]) -> Outcome {
     let Some((&which, content)) = bytes.split_first() else { return Err("no file at all".to_owned()) };
-    // The files beside the untrusted one are good.
+    // The files next to the untrusted one are valid.
     let (folder, file) = match which {
         b'c' => (room::JSON_TOKENIZER, "tokenizer_config.json"),
         b's' => (room::JSON_TOKENIZER, "special_tokens_map.json"),

@@ -1,4 +1,4 @@
-//! Good files, and a place for a bad one among them.
+//! Valid files, with a place for an untrusted one among them.
 
 use std::fs;
 use std::path::Path;
@@ -49,10 +49,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// The process's room, with its good files.
+    /// The process's room, with its valid files.
     ///
     /// # Panics
-    /// Where there is no place for temporary files: nothing could be tried then.
+    /// If temporary files cannot be created.
     pub(crate) fn get() -> &'static Self {
         static ROOM: OnceLock<Room> = OnceLock::new();
         ROOM.get_or_init(|| Room::furnished().expect("a place for temporary files"))
@@ -77,7 +77,8 @@ impl Room {
         Ok(Self { gpt2: config(GOOD_CONFIG)?, opt: config(TORCH_CONFIG)?, folder })
     }
 
-    /// Lets `read` find `content` under this name among the good files of a folder, and puts the good file back.
+    /// Calls `read` with `content` under this name among the valid files of a folder, then restores the valid
+    /// file.
     pub(crate) fn beside(
         &self,
         folder: &str,
@@ -98,7 +99,7 @@ impl Room {
         outcome
     }
 
-    /// Loads weights, one of whose files is untrusted.
+    /// Loads weights, with one untrusted file.
     pub(crate) fn weights(&self, folder: &str, file: &str, content: &[u8]) -> Outcome {
         let config = if folder == TORCH { &self.opt } else { &self.gpt2 };
         self.beside(folder, file, content, |files| {
@@ -108,7 +109,7 @@ impl Room {
         })
     }
 
-    /// Lets `read` find a file that no other stands beside.
+    /// Calls `read` with a file that is alone in its folder.
     pub(crate) fn alone(&self, content: &[u8], read: impl FnOnce(&Path) -> Outcome) -> Outcome {
         let path = self.folder.path().join(ALONE).join("file");
         fs::write(&path, content).map_err(message)?;
@@ -116,7 +117,7 @@ impl Room {
     }
 }
 
-/// A safetensors file with this header, if that is what the bytes are, and a good file's length and data around it.
+/// A safetensors file with this header, if the bytes are a header, with a valid file's length and data.
 pub(crate) fn around_header(bytes: &[u8]) -> Vec<u8> {
     if !bytes.starts_with(b"{") {
         return bytes.to_vec();
@@ -129,7 +130,7 @@ pub(crate) fn around_header(bytes: &[u8]) -> Vec<u8> {
 /// `tokenizer.json`, `vocab.json` and `tokenizer_config.json` of a tokenizer in which every byte is a token, with one
 /// merge and one special token.
 fn tokenizer() -> [Value; 3] {
-    // GPT-2's alphabet: bytes that have no visible character of their own are shown by those from 256 on.
+    // GPT-2's alphabet: bytes without a visible character are represented by characters from 256 on.
     let visible: Vec<u32> = (0x21..=0x7e).chain(0xa1..=0xac).chain(0xae..=0xff).collect();
     let others = (0..256).filter(|byte| !visible.contains(byte)).zip(256u32..).map(|(_, shown)| shown);
     let letters = visible.iter().copied().chain(others).filter_map(char::from_u32);

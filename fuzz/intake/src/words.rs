@@ -1,11 +1,12 @@
-//! A tokenizer that takes any text, for drawing prompts from a stranger's task.
+//! A tokenizer for any text, for drawing prompts from an untrusted task.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 use cs_circuits::prompts::{Token, Tokenize, TokenizeError};
 
-/// One token per word with the space before it, and per mark. Ids are given out as words come; 0 is the BOS.
+/// One token per word with the space before it, and per punctuation mark. Ids are assigned in order of
+/// appearance; 0 is the BOS.
 #[derive(Default)]
 pub(crate) struct Words {
     seen: RefCell<(HashMap<String, u32>, Vec<String>)>,
@@ -26,7 +27,7 @@ impl Tokenize for Words {
 
     fn encode(&self, text: &str) -> Result<Vec<Token>, TokenizeError> {
         let (ids, pieces) = &mut *self.seen.borrow_mut();
-        // A space or mark begins a piece, so nothing is lost.
+        // A space or mark starts a piece, so nothing is lost.
         let starts = text
             .char_indices()
             .filter(|&(i, c)| i == 0 || c == ' ' || c.is_ascii_punctuation())

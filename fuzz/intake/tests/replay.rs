@@ -1,4 +1,4 @@
-//! The fuzz targets' seeds, and mutants of them, tried as the fuzz targets try them. `FUZZ_RUNS=1000000` tries more mutants
+//! Replays the fuzz targets' seeds, and mutations of them, like the fuzz targets. `FUZZ_RUNS=1000000` tries more mutations
 //! of each seed.
 
 mod mutation;
@@ -33,12 +33,13 @@ fn alone() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many mutants of each seed to try: `FUZZ_RUNS`, else `default`.
+/// Number of mutations of each seed: `FUZZ_RUNS`, else `default`.
 fn runs(default: u64) -> u64 {
     std::env::var("FUZZ_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// Tries all seeds of a kind and mutants of each; `taken` are the seeds that must be read, all others must be refused.
+/// Tries all seeds of a kind and mutations of each; `taken` are the seeds that must be accepted, all others must be
+/// rejected.
 fn replay(kind: Kind, taken: &[&str]) {
     let _alone = alone();
     let mut seeds = files(&repository().join("fuzz/seeds").join(kind.name()));
@@ -56,7 +57,7 @@ fn replay(kind: Kind, taken: &[&str]) {
     for (_, seed) in &seeds {
         n_refused += mutants(seed, runs(300)).filter(|bytes| kind.check(bytes).is_err()).count();
     }
-    // Both ends come up, or the mutants are not near the edge.
+    // Both outcomes must occur, or the mutations are not near the edge.
     assert!(n_refused > 0, "no mutant of {} was refused", kind.name());
 }
 
@@ -144,7 +145,7 @@ fn prompts() {
 #[test]
 #[should_panic(expected = "held")]
 fn memory_beyond_the_bound_is_seen() {
-    // A bound that could not fail would prove nothing.
+    // A bound that cannot fail would prove nothing.
     let _alone = alone();
     cs_intake::within_bound(1 << 20, || drop(std::hint::black_box(vec![1u8; 2 << 20])));
 }

@@ -94,8 +94,8 @@ class Model:
     notes: list[str]
     """Remarks about its files, one line each."""
     device_notes: list[str]
-    """Remarks about where it runs, one line each: why a GPU is not used, or that the model does not fit on it. Loading gives each as a
-    warning."""
+    """Remarks about where it runs, one line each: why a GPU is not used, or that the model does not fit on it as a whole. Each is also given as a
+    warning when the model is loaded."""
 
     def __init__(self, native: _native.Model) -> None:
         self._native = native

@@ -1,4 +1,4 @@
-//! A machine that computes nothing and counts what it is asked for: what [`cost`](crate::cost) must foresee.
+//! A machine that computes nothing and counts operations, to test the predictions of [`cost`](crate::cost).
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use crate::machine::cpu;
 use crate::plan::{self, Chunk};
 use crate::request::{Options, Progress, Prompt, Reading, Receiver};
 
-/// Counts operations pass by pass, as each pass would do them.
+/// Counts the operations of every pass.
 struct Counting<'a> {
     spec: &'a ModelSpec,
     dense: f64,
@@ -41,7 +41,8 @@ impl Counting<'_> {
         self.mlp(rows);
     }
 
-    /// Queries of some nodes, keys and values of all, and attention of those queries; for each of some runs.
+    /// Queries of some nodes, keys and values of all nodes, and attention of those queries; for each of
+    /// `n_runs` runs.
     fn attention_of(&mut self, layer: usize, forest: &Forest, queries: Rows<'_>, n_runs: usize) {
         let (d_model, d_kv, d_attn) = (self.spec.d_model, self.spec.d_kv(), self.spec.d_attn());
         self.product(n_runs * forest.n_nodes(), d_model, 2 * d_kv);
@@ -49,7 +50,7 @@ impl Counting<'_> {
         let mut path = Vec::new();
         for row in 0..queries.per_run() {
             forest.path_into(queries.node(row) as u32, self.spec.windows[layer], &mut path);
-            // A score and a share of z for each coordinate of each token seen.
+            // One multiply-add for the score and one for z, per coordinate and token attended to.
             self.attention += (n_runs * path.len() * 2 * 2 * d_attn) as f64;
         }
     }
@@ -184,8 +185,8 @@ fn branches() -> impl Strategy<Value = Vec<Branch>> {
 }
 
 proptest! {
-    /// Ablated sets, resampled sets and patched heads, on prompts that share beginnings, in memory for all or for few at a
-    /// time.
+    /// Ablated sets, resampled sets and patched heads, on prompts with common prefixes, with memory for all runs or only a
+    /// few at a time.
     #[test]
     fn what_is_counted_is_what_is_run(
         prompts in prompts(), branches in branches(), parallel in any::<bool>(), memory in 0usize..40_000,

@@ -1,21 +1,21 @@
-//! What runs a stack of rows through a layer.
+//! Runs a stack of rows through a layer.
 //!
-//! The [driver](crate::driver) cuts prompts into chunks and branches into stacks, divides runs, reports progress and hands
-//! over readings; it knows no device. A [`Machine`] offers it passes over whole stacks, since a processor fuses operations
-//! per tile of rows and a graphics card per kernel:
+//! The [driver](crate::driver) splits prompts into chunks and branches into stacks, divides runs, reports progress and
+//! returns readings, independently of the device. A [`Machine`] gives it passes over whole stacks, since a CPU fuses
+//! operations per tile of rows and a GPU per kernel:
 //!
 //! ```text
 //! plain run   embed ─► plain_layer ─► plain_layer ─► …                                        ─► read_plain
 //!                          │ first edited layer
 //! branches               start ─► advance ─► … ─► attend ─► rest ─► advance ─► … ─► attend ─► rest ─► read
-//!                                                 (where runs divide)               (last layer: ends alone)
+//!                                                 (if runs divide)                  (last layer: only ends)
 //! ```
 //!
-//! A row's numbers may depend on nothing but its own run, so that neither chunks nor stacks show in a result.
+//! A row's values may depend only on its own run, so that results do not depend on chunks and stacks.
 //!
-//! The processor ([`cpu`]) computes branches in full, and needs the plain run's layer at a branch's start alone. The delta form
-//! ([`delta`]: δ beside the plain run, for graphics cards) needs it in every layer: the plain run then goes to the end first
-//! ([`Machine::READS_EVERY_LAYER`]), and every pass is handed what was kept of its layer in [`Stage::kept`].
+//! The CPU ([`cpu`]) computes branches in full, and needs the plain run only at a branch's first layer. The delta form
+//! ([`delta`]: differences δ from the plain run, for GPUs) needs it in every layer: the plain run is then computed to the end
+//! first ([`Machine::READS_EVERY_LAYER`]), and every pass finds its layer's streams in [`Stage::kept`].
 
 #[cfg(test)]
 mod counting;
@@ -35,18 +35,18 @@ use crate::plan::Chunk;
 use crate::request::{Options, Prompt};
 pub(crate) use rows::{Rows, row};
 
-/// One layer's way through a machine.
+/// Inputs of a pass through one layer.
 pub(crate) struct Stage<'a, S> {
     /// The layer.
     pub layer: usize,
     /// The prompts.
     pub chunk: &'a Chunk,
-    /// The nodes whose output is wanted: all, or in the last layer those at which prompts end.
+    /// The nodes whose output is needed: all, or in the last layer those at which prompts end.
     pub rows: Rows<'a>,
-    /// What was kept of the plain run in this layer: wherever an edit of a later layer than a branch's first reads it, or everywhere
-    /// under [`Machine::READS_EVERY_LAYER`].
+    /// The plain run's kept streams in this layer: kept if an edit reads them after its branch's first layer, or always with
+    /// [`Machine::READS_EVERY_LAYER`].
     pub kept: Option<&'a S>,
-    /// Means, wherever an edit reads them.
+    /// Means, if an edit reads them.
     pub means: Option<&'a GroupMeans>,
 }
 
@@ -61,7 +61,7 @@ impl<S> Copy for Stage<'_, S> {}
 /// A run after a layer at which runs may divide.
 #[derive(Clone, Copy)]
 pub(crate) struct Child<'a> {
-    /// Which run of the stack it was.
+    /// The run of the stack that it comes from.
     pub parent: usize,
     /// Its edits in that layer, in order of head.
     pub edits: &'a [Edit],
@@ -69,22 +69,25 @@ pub(crate) struct Child<'a> {
 
 /// Passes over whole stacks. A run's edits in the layer are given as slices in order of head.
 pub(crate) trait Machine {
-    /// The plain run over a forest: the residual stream after the layers done, and the heads' streams in the last of them.
+    /// The plain run over a forest: the residual stream after the layers computed so far, and the heads' streams in the
+    /// last of them.
     type Plain;
-    /// What is kept of the plain run's layer for branches that read it later.
+    /// The plain run's streams in a layer, kept for branches that read them later.
     type Streams;
-    /// The residual streams of runs over one forest, of all nodes, after the last layer of the ends alone.
+    /// The residual streams of runs over one forest: of all nodes, or after the last layer only of the
+    /// prompts' ends.
     type Stack;
-    /// What attention gives in one layer, `z` of the rows wanted.
+    /// Attention's result in one layer: `z` of the needed rows.
     type Attended;
 
-    /// Whether branches read the plain run in every layer from their first on. It is then run to the end before any branch starts.
+    /// Whether branches read the plain run in every layer from their first on. If so, it is run to the end before any branch
+    /// starts.
     const READS_EVERY_LAYER: bool = false;
 
-    /// What running `branches` takes, with prompts of up to `longest` tokens.
+    /// The limits for running `branches` on prompts of at most `longest` tokens.
     fn limits(&self, branches: &[Branch], longest: usize) -> Limits;
 
-    /// Bytes that activations may take.
+    /// Memory for activations, in bytes.
     fn memory(&self, options: Options) -> usize {
         options.memory
     }
@@ -92,8 +95,8 @@ pub(crate) trait Machine {
     /// Called before a chunk's branches are run.
     fn begin(&mut self, _chunk: &Chunk) {}
 
-    /// What went wrong so far; asked before results are handed over. A device notices late, and what it gives until then means
-    /// nothing.
+    /// Any error so far; checked before results are returned. A device reports errors late, and results before the check are
+    /// not valid.
     fn status(&mut self) -> Result<(), EngineError> {
         Ok(())
     }
@@ -104,7 +107,7 @@ pub(crate) trait Machine {
     /// Runs one layer of the plain run.
     fn plain_layer(&mut self, layer: usize, forest: &Forest, plain: &mut Self::Plain);
 
-    /// What later passes read of the last layer: `z`, and `q`, `k` and `v` where `all` are wanted.
+    /// The streams of the last layer that later passes read: `z`, and `q`, `k` and `v` if `all`.
     fn keep(&mut self, plain: &Self::Plain, all: bool) -> Self::Streams;
 
     /// `z` of the last layer. `[n_nodes, d_attn]`
@@ -116,10 +119,10 @@ pub(crate) trait Machine {
     /// The residual stream after it. `[n_nodes, d_model]`
     fn plain_resid<'p>(&mut self, plain: &'p Self::Plain) -> Cow<'p, [f32]>;
 
-    /// What the MLP of the last layer, which is `layer`, read before its norm; `None` in parallel blocks. `[n_nodes, d_model]`
+    /// `resid_mid` of the last layer, which is `layer`; `None` in parallel blocks. `[n_nodes, d_model]`
     fn plain_mid(&mut self, layer: usize, plain: &Self::Plain) -> Option<Vec<f32>>;
 
-    /// What the output of every head of the last layer, which is `layer`, adds at some nodes along the
+    /// The projection of the output of every head of the last layer, which is `layer`, at some nodes onto the
     /// [directions](crate::direct::directions) of the tokens `read` there: `[n_heads]` of `[tokens read, node after node]`.
     fn attributions(
         &mut self,
@@ -129,7 +132,8 @@ pub(crate) trait Machine {
         read: &[&[u32]],
     ) -> Vec<Vec<f64>>;
 
-    /// Runs after their first edited layer, from the plain run that has just done it (or from what was kept of it).
+    /// Runs after their first edited layer, from the plain run that has just computed it (or from its kept
+    /// streams).
     fn start(
         &mut self,
         stage: Stage<'_, Self::Streams>,
@@ -137,7 +141,7 @@ pub(crate) trait Machine {
         runs: &[&[Edit]],
     ) -> Self::Stack;
 
-    /// One layer of a stack whose runs do not divide, all nodes being wanted.
+    /// One layer of a stack whose runs do not divide, for all nodes.
     fn advance(&mut self, stage: Stage<'_, Self::Streams>, stack: &mut Self::Stack, runs: &[&[Edit]]);
 
     /// The first half of a layer: norm, `q k v`, edits of what attention reads, attention.
@@ -156,14 +160,14 @@ pub(crate) trait Machine {
         children: &[Child<'_>],
     ) -> Self::Stack;
 
-    /// For each run of a stack that has done all layers, the logits of every prompt's tokens to read, end to end.
+    /// For each run of a stack after all layers, the logits of every prompt's tokens to read, concatenated.
     fn read(&mut self, prompts: &[Prompt], chunk: &Chunk, stack: &Self::Stack) -> Vec<Vec<f64>>;
 
     /// The same for the plain run.
     fn read_plain(&mut self, prompts: &[Prompt], chunk: &Chunk, plain: &Self::Plain) -> Vec<f64>;
 }
 
-/// Bytes that a machine takes, and the rows that keep it busy.
+/// Memory needs of a machine, in bytes, and the rows that keep it busy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// For each node of the plain run's forest.
@@ -172,9 +176,9 @@ pub(crate) struct Limits {
     pub run_node: usize,
     /// For each last token, in each run of a stack.
     pub run_end: usize,
-    /// Scratch beside all of these.
+    /// Scratch memory in addition.
     pub scratch: usize,
-    /// Rows of a stack beyond which nothing is gained.
+    /// Rows of a stack beyond which more rows bring no speedup.
     pub enough_rows: usize,
 }
 
@@ -187,7 +191,7 @@ impl Limits {
         fits.min(self.enough_rows.div_ceil(n_nodes)).max(1)
     }
 
-    /// Bytes taken at the peak, beside the weights, with so many runs in a stack.
+    /// Peak memory without the weights, in bytes, with this many runs in a stack.
     pub fn bytes(&self, chunk: &Chunk, n_runs: usize) -> usize {
         self.scratch + self.plain_node * chunk.base.n_nodes() + self.per_run(chunk) * n_runs
     }

@@ -1,4 +1,4 @@
-//! Which machines carry out a decoder's runs.
+//! The machines that execute a decoder's runs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,37 +11,38 @@ use crate::decoder::Decoder;
 use crate::device::{Compute, Device};
 use crate::error::EngineError;
 
-/// What computes a decoder's runs.
+/// Where a decoder's runs are computed.
 pub(crate) enum Place {
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The delta form on the processor.
+    /// The delta form on the CPU.
     Delta(Vec<Mutex<ModelOn<Host>>>),
-    /// The delta form on graphics cards, each of which has all parameters.
+    /// The delta form on GPUs, each with all parameters.
     Cuda(Vec<Mutex<ModelOn<Card>>>),
 }
 
-/// A model where it is to run.
+/// A model on its device.
 pub(crate) struct Placed {
     pub place: Place,
-    /// The constant part of each query head's values, of each layer. `[n_layers][d_attn]`
+    /// The input-independent part of each query head's values, per layer.
+    /// `[n_layers][d_attn]`
     pub value_bias: Vec<Vec<f32>>,
-    /// What a user should know of how it lies there.
+    /// A remark for the user about the model's place on the device.
     pub note: Option<String>,
 }
 
 impl Place {
-    /// Brings a model's parameters to a device.
+    /// Copies a model's parameters to a device.
     ///
     /// # Errors
-    /// A device that does not take them.
+    /// If the device cannot hold or run the model.
     ///
     /// # Panics
-    /// For the processor, which keeps a decoder's own.
+    /// For the CPU, which uses the decoder's own parameters.
     pub fn of(model: &Blueprint<'_>, compute: &Compute) -> Result<Placed, EngineError> {
         let (stored, parts) = formats(model.source, compute.precision());
         match compute.device() {
-            Device::Cpu => unreachable!("the processor keeps a decoder's own parameters"),
+            Device::Cpu => unreachable!("the CPU uses the decoder's own parameters"),
             Device::Delta => {
                 let Filled { models, value_bias, note } = model.fill(vec![Host::new(parts, stored)])?;
                 let place = Self::Delta(models.into_iter().map(Mutex::new).collect());
@@ -64,7 +65,7 @@ impl Place {
         }
     }
 
-    /// Machines that may run branches side by side.
+    /// Number of machines that can run branches in parallel.
     pub fn n_machines(&self) -> usize {
         match self {
             Self::Cpu | Self::Delta(_) => 1,
@@ -73,20 +74,21 @@ impl Place {
     }
 }
 
-/// Something to do on whichever machine it is.
+/// A computation that is generic over the machine.
 pub(crate) trait Job {
-    /// What comes of it.
+    /// The result.
     type Output;
 
     fn run<M: Machine>(self, machine: &mut M) -> Self::Output;
 }
 
-/// Does a job on a decoder's machine, the first of several, which does one at a time.
+/// Executes a job on a decoder's machine (the first if there are several), one job at a
+/// time.
 pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> J::Output {
     carry_out_on(decoder, 0, job)
 }
 
-/// The same on one of its [machines](Place::n_machines).
+/// The same on one of the decoder's [machines](Place::n_machines).
 pub(crate) fn carry_out_on<J: Job>(decoder: &Decoder, machine: usize, job: J) -> J::Output {
     match decoder.place() {
         Place::Cpu => job.run(&mut Cpu::new(decoder)),
@@ -95,7 +97,8 @@ pub(crate) fn carry_out_on<J: Job>(decoder: &Decoder, machine: usize, job: J) ->
     }
 }
 
-/// A model on a device. What a job that panicked left behind is overwritten by the next.
+/// A model on a device. State left behind by a job that panicked is overwritten by the
+/// next.
 fn lock<T>(model: &Mutex<T>) -> MutexGuard<'_, T> {
     model.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! Rows of stacks: a row is one node of a forest in one run, and runs over the same forest lie one below the other.
+//! Rows of stacks: a row is one node of a forest in one run; runs over the same forest are concatenated.
 
 use std::ops::Range;
 
-/// Which nodes of a forest the rows of one run stand for.
+/// The nodes of a forest that correspond to the rows of one run.
 #[derive(Clone, Copy)]
 pub(crate) enum Rows<'a> {
     /// Every node, in order.
@@ -19,13 +19,13 @@ impl Rows<'_> {
         }
     }
 
-    /// The run and the node that a row stands for.
+    /// The run and the node of a row.
     pub fn locate(self, row: usize) -> (usize, usize) {
         let (run, at) = (row / self.per_run(), row % self.per_run());
         (run, self.node(at))
     }
 
-    /// The node that a row of one run stands for.
+    /// The node of a row within one run.
     pub fn node(self, row_of_run: usize) -> usize {
         match self {
             Rows::All(_) => row_of_run,
@@ -33,13 +33,13 @@ impl Rows<'_> {
         }
     }
 
-    /// Where a row stands among all nodes' rows of all runs.
+    /// The index of a row among all nodes' rows of all runs.
     pub fn of_all(self, row: usize, n_nodes: usize) -> u32 {
         let (run, node) = self.locate(row);
         (run * n_nodes + node) as u32
     }
 
-    /// Cuts a tile of rows where one run ends and the next begins: `(run, rows of the tile)`.
+    /// Splits a tile of rows at the boundaries of runs: `(run, rows of the tile)`.
     pub fn by_run(self, tile: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         let per_run = self.per_run();
         let mut at = tile.start;

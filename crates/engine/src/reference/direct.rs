@@ -5,10 +5,11 @@ use super::{Edits, Model, Rows, Run};
 use crate::decoder::Decoder;
 use cs_model::spec::NormPlacement;
 
-/// What each head's output adds to a token's logit by itself at the last token of a plain run: `[n_layers][n_heads]`.
+/// The direct contribution of each head's output to a token's logit at the last position of a plain run:
+/// `[n_layers][n_heads]`.
 ///
-/// `(z_h − c_h) W_O^h` goes through the norms on its way, with the scale that they have in the run, and along the token's
-/// unembedding; a cap of logits counts with its slope there. `None` where norms stand on the residual stream (post-norm).
+/// `(z_h − c_h) W_O^h` passes through the norms with their scale in the run, and is projected onto the token's
+/// unembedding; a soft cap contributes its slope at the run's logit. `None` for post-norm models.
 pub fn direct_attribution(decoder: &Decoder, run: &Run, token: usize) -> Option<Rows> {
     let (spec, w) = (decoder.spec(), decoder.weights());
     if spec.norm == NormPlacement::Post {

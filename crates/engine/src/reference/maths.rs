@@ -35,13 +35,13 @@ pub(super) fn norm_row(spec: &ModelSpec, gain: Option<&[f32]>, bias: Option<&[f3
     (0..).zip(centred(spec, x)).map(|(i, x)| x / size * gain_at(spec, gain, i) + bias(i)).collect()
 }
 
-/// What a part `x` of a row becomes in the norm of the whole row: the whole's size divides it, and the bias is left to others.
+/// The share of a part `x` of a row in the norm of the whole row: divided by the whole's size, without bias.
 pub(super) fn frozen_norm(spec: &ModelSpec, norm: &Norm, whole: &[f64], x: &[f64]) -> Vec<f64> {
     let size = norm_size(spec, whole);
     (0..).zip(centred(spec, x)).map(|(i, x)| x / size * gain_at(spec, norm.weight.as_deref(), i)).collect()
 }
 
-/// A row without its mean, where the norm takes it away.
+/// A row minus its mean, if the norm centres.
 fn centred(spec: &ModelSpec, x: &[f64]) -> Vec<f64> {
     let mean = match spec.norm_kind {
         NormKind::Layer => x.iter().sum::<f64>() / x.len() as f64,
@@ -50,7 +50,7 @@ fn centred(spec: &ModelSpec, x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| x - mean).collect()
 }
 
-/// `√(var + ε)`, or of the mean square.
+/// `√(var + ε)`, or with the mean square.
 fn norm_size(spec: &ModelSpec, x: &[f64]) -> f64 {
     let squares: f64 = centred(spec, x).iter().map(|x| x.powi(2)).sum();
     (squares / x.len() as f64 + f64::from(spec.norm_eps)).sqrt()

@@ -1,8 +1,8 @@
-//! The decoder in plain loops: one prompt, float64, nothing clever.
+//! The decoder in plain loops: one prompt, float64, no optimizations.
 //!
-//! This is the model file to read first, and the truth that the engine's tests compare with: every setting of a
-//! [`ModelSpec`] and every [`Edit`] is here in the fewest words. Matrices of activations are [`Rows`], a row for each
-//! token; heads lie side by side in a row.
+//! This is the model file to read first, and the reference that the engine's tests compare with: it has every setting
+//! of a [`ModelSpec`] and every [`Edit`] in the simplest form. Matrices of activations are [`Rows`], one row per
+//! token; heads are concatenated in a row.
 //!
 //! ```text
 //! x = embed(tokens)                                                [n_tokens, d_model]
@@ -22,10 +22,10 @@ use crate::weights::{LayerWeights, Weights};
 use cs_model::spec::{BlockLayout, ModelSpec, NormPlacement, Positions, QkNorm};
 use maths::{activation, add, linear, norm, scaled, softcap, softmax};
 
-/// A row of numbers for each token.
+/// One row per token.
 pub type Rows = Vec<Vec<f64>>;
 
-/// Everything that one pass over one prompt computes.
+/// All activations and logits of one prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
     /// `[n_tokens, d_vocab]`
@@ -39,44 +39,45 @@ pub struct Run {
 pub struct Activations {
     /// The block's input. `[n_tokens, d_model]`
     pub resid_pre: Rows,
-    /// What the MLP reads, before its norm; `None` in parallel blocks. `[n_tokens, d_model]`
+    /// The MLP's input before its norm; `None` in parallel blocks. `[n_tokens, d_model]`
     pub resid_mid: Option<Rows>,
     /// The block's output. `[n_tokens, d_model]`
     pub resid_post: Rows,
-    /// `q`, `k`, `v` and `z` as each query head sees them.
+    /// The streams of each query head.
     pub heads: Vec<Head>,
 }
 
 /// One query head's activations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head {
-    /// Normed and rotated. `[n_tokens, d_head]`
+    /// Queries, normalized and rotated. `[n_tokens, d_head]`
     pub q: Rows,
-    /// Likewise; its group's, where nothing is edited. `[n_tokens, d_head]`
+    /// Keys, likewise; those of its group if unedited. `[n_tokens, d_head]`
     pub k: Rows,
-    /// Likewise. `[n_tokens, d_head]`
+    /// Values; those of its group if unedited. `[n_tokens, d_head]`
     pub v: Rows,
-    /// Attention probabilities, 0 where the query does not see. `[n_tokens, n_tokens]`
+    /// Attention probabilities, 0 at masked keys. `[n_tokens, n_tokens]`
     pub pattern: Rows,
     /// `pattern v`. `[n_tokens, d_head]`
     pub z: Rows,
 }
 
-/// Edits in force, and what they take values from.
+/// Edits to apply, and what they take values from.
 #[derive(Clone, Copy, Default)]
 pub struct Edits<'a> {
-    /// What is replaced.
+    /// The edits.
     pub edits: &'a [Edit],
     /// The run that [`Replacement::Source`] reads.
     pub source: Option<&'a Run>,
-    /// What [`Replacement::GroupMean`] and [`Replacement::OthersMean`] put in place of `z`: `[n_layers][n_tokens, d_attn]`.
+    /// The values that [`Replacement::GroupMean`] and [`Replacement::OthersMean`] replace `z` with: `[n_layers][n_tokens,
+    /// d_attn]`.
     pub mean_z: &'a [Rows],
 }
 
 /// Runs one prompt.
 ///
 /// # Panics
-/// If an edit reads something that [`Edits`] does not hold, or a token or position is beyond the model's.
+/// If an edit reads something that [`Edits`] lacks, or a token or position is beyond the model's range.
 pub fn run(decoder: &Decoder, tokens: &[u32], edits: Edits<'_>) -> Run {
     let model = Model { spec: decoder.spec(), weights: decoder.weights(), edits };
     let mut x = model.embed(tokens);
@@ -96,7 +97,7 @@ struct Model<'a> {
 }
 
 impl Model<'_> {
-    /// Token embeddings, and positions where they are learned. `[n_tokens, d_model]`
+    /// Token embeddings, plus position embeddings if they are learned. `[n_tokens, d_model]`
     fn embed(&self, tokens: &[u32]) -> Rows {
         let (spec, w) = (self.spec, self.weights);
         let scale = f64::from(spec.embed_scale.unwrap_or(1.0));
@@ -150,7 +151,7 @@ impl Model<'_> {
                 (Some(mid), post)
             }
         };
-        // Without an MLP a block ends where it would stand.
+        // Without an MLP, a block ends where the MLP would be.
         let resid_post = match (&w.mlp, &resid_mid) {
             (None, Some(mid)) => mid.clone(),
             _ => resid_post,
@@ -158,7 +159,7 @@ impl Model<'_> {
         Activations { resid_pre: x, resid_mid, resid_post, heads }
     }
 
-    /// Attention of all query heads, from the input that they read, `[n_tokens, d_model]`.
+    /// Attention of all query heads, from their input `[n_tokens, d_model]`.
     fn heads(&self, layer: usize, x: &Rows) -> Vec<Head> {
         let (spec, w) = (self.spec, &self.weights.layers[layer]);
         let (d_attn, d_kv) = (spec.d_attn(), spec.d_kv());
@@ -186,7 +187,7 @@ impl Model<'_> {
         (0..spec.n_heads).map(head).collect()
     }
 
-    /// The norm of queries or keys, of one head at a time or of all side by side.
+    /// The norm of queries or keys, per head or over all heads together.
     fn qk_norm(&self, gain: &Option<Vec<f32>>, rows: Rows) -> Rows {
         let (spec, gain) = (self.spec, gain.as_deref());
         let normed = |x: &[f64]| maths::norm_row(spec, gain, None, x);
@@ -199,7 +200,7 @@ impl Model<'_> {
         }
     }
 
-    /// One head's queries or keys turned by their positions.
+    /// One head's queries or keys, rotated by their positions.
     fn rotated(&self, layer: usize, mut rows: Rows) -> Rows {
         if let Positions::Rotary(rotary) = &self.spec.positions {
             let frequencies = &rotary.frequencies[rotary.of_layer[layer]];
@@ -210,7 +211,7 @@ impl Model<'_> {
         rows
     }
 
-    /// `softmax(q k')` over what each query sees: itself and what comes before, within the window.
+    /// `softmax(q k')` over the keys that each query attends to: its own and earlier ones, within the window.
     fn pattern(&self, layer: usize, q: &Rows, k: &Rows) -> Rows {
         let (scale, cap) = (f64::from(self.spec.attn_scale[layer]), self.spec.attn_softcap);
         let sees = |query: usize, key: usize| {
@@ -223,7 +224,7 @@ impl Model<'_> {
         (0..q.len()).map(|query| softmax((0..k.len()).map(|key| score(query, key)).collect())).collect()
     }
 
-    /// All heads' `z` side by side through `W_O`. `[n_tokens, d_model]`
+    /// All heads' `z`, concatenated, times `W_O`. `[n_tokens, d_model]`
     fn attention_output(&self, w: &LayerWeights, heads: &[Head]) -> Rows {
         let n_tokens = heads[0].z.len();
         let z: Rows = (0..n_tokens).map(|t| heads.iter().flat_map(|h| h.z[t].clone()).collect()).collect();
@@ -261,7 +262,7 @@ impl Model<'_> {
         x.iter().map(|x| (0..spec.d_vocab).map(|token| logit(x, token)).collect()).collect()
     }
 
-    /// One head's stream, or what an edit puts in its place.
+    /// One head's stream, or its replacement by an edit.
     fn edited(&self, layer: usize, head: usize, stream: Stream, rows: Rows) -> Rows {
         let is_here = |e: &&Edit| (e.layer, e.head, e.stream) == (layer, head, stream);
         let Some(edit) = self.edits.edits.iter().find(is_here) else { return rows };
@@ -287,7 +288,7 @@ impl Model<'_> {
         }
     }
 
-    /// `c_h = b_V^h + β W_V^h`, the part of a head's value that is the same whatever the input. `[d_head]`
+    /// `c_h = b_V^h + β W_V^h`, the input-independent part of a head's value. `[d_head]`
     fn value_bias(&self, layer: usize, head: usize) -> Vec<f64> {
         let (spec, w) = (self.spec, &self.weights.layers[layer]);
         let first = spec.d_attn() + spec.d_kv() + head / spec.group_size() * spec.d_head;

@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use cs_model::spec::{RotaryFrequencies, RotaryPairing, RotaryScaling};
 
-/// Turns the pairs among the first `n_dims` coordinates of one head's query or key, `[d_head]`.
+/// Rotates the pairs of the first `n_dims` coordinates of one head's query or key, `[d_head]`.
 pub(super) fn rotate(
     x: &mut [f64],
     position: usize,
@@ -37,7 +37,7 @@ fn frequency(frequencies: &RotaryFrequencies, pair: usize, n_dims: usize) -> f64
         RotaryScaling::None => plain,
         RotaryScaling::Linear { factor } => plain / factor,
         RotaryScaling::Yarn { factor, beta_fast, beta_slow, original_n_ctx, truncate, .. } => {
-            // The pair that turns so often over the original context.
+            // The pair that makes this number of turns over the original context.
             let pair_of = |turns: f64| {
                 n_dims as f64 * (*original_n_ctx as f64 / (turns * 2.0 * PI)).ln() / (2.0 * base.ln())
             };

@@ -279,6 +279,14 @@ impl TensorStore {
         self.files[tensor.file].bytes.release(tensor.range.clone());
     }
 
+    /// The same for the elements from `start` on, so that of a large tensor little is mapped at a time.
+    pub fn release_part(&self, tensor: &Tensor, start: usize, n: usize) {
+        if tensor.strides.is_none() {
+            let (first, size) = (tensor.range.start, tensor.dtype.bitsize() / 8);
+            self.files[tensor.file].bytes.release(first + start * size..first + (start + n) * size);
+        }
+    }
+
     /// Decodes the elements from `start` on (row-major) into `out`; the index of the first that is not finite, if
     /// any, is the error.
     pub fn decode(&self, tensor: &Tensor, start: usize, out: &mut [f32]) -> Result<(), usize> {
@@ -299,7 +307,11 @@ impl TensorStore {
         let bad = out
             .par_chunks_mut(CHUNK)
             .enumerate()
-            .filter_map(|(i, chunk)| self.decode(tensor, i * CHUNK, chunk).err())
+            .filter_map(|(i, chunk)| {
+                let decoded = self.decode(tensor, i * CHUNK, chunk);
+                self.release_part(tensor, i * CHUNK, chunk.len());
+                decoded.err()
+            })
             .min();
         self.release(tensor);
         match bad {

@@ -99,11 +99,7 @@ pub(super) fn overview(
          the strongest by {}, 95% intervals over prompts; random heads: as many of all heads, mean of the sets, whose spread is in the figure of each \
          model.",
         extras.ablation_prompts(),
-        if models.len() == shown.len() {
-            "Each line is a model."
-        } else {
-            "Each line is a model, named where there is room, larger ones darker."
-        },
+        numbered(&models, &shown),
         words::counted(names.len(), "model", "models"),
         words::strength(contrast),
     );
@@ -131,6 +127,20 @@ pub(super) fn overview(
         Ok(())
     })?;
     Ok(Ok(figure))
+}
+
+/// What the lines of a panel are: models, with the numbers at their ends where a family has several.
+fn numbered(models: &[(&str, &str)], families: &[&str]) -> String {
+    let of_family = |family: &&str| {
+        let own: Vec<&str> = models.iter().filter(|m| m.0 == *family).map(|m| m.1).collect();
+        let named: Vec<String> = own.iter().enumerate().map(|(at, m)| format!("{} {m}", at + 1)).collect();
+        (own.len() > 1).then(|| named.join(", "))
+    };
+    let numbers: Vec<String> = families.iter().filter_map(of_family).collect();
+    if numbers.is_empty() {
+        return "Each line is a model.".to_owned();
+    }
+    format!("Each line is a model, larger ones darker: {}.", numbers.join("; "))
 }
 
 /// In how many models the largest hero set hurts each task more than as many random heads do.
@@ -209,6 +219,8 @@ fn family_panel(
         if r.set_type == SetKind::Hero.name() { [value, low, high] } else { [value, None, None] }
     });
     let mut x = k_axis(&all.iter().map(|r| r.k).collect::<Vec<_>>());
+    // Room for the numbers of models at the ends of their lines.
+    x.high = x.shifted(x.high, 0.06);
     let mut y = Axis::linear("change (logits)", values.flatten().chain([0.0]), 3);
     if !with_x_title {
         x.title.clear();
@@ -239,7 +251,7 @@ fn family_panel(
         let hero = points(SetKind::Hero);
         let line: Vec<(f64, f64)> = hero.iter().filter_map(|(k, v)| Some((*k, v.value?))).collect();
         panel.line(&line, color, 0.7)?;
-        names.extend(line.last().map(|end| (*end, (*model).to_owned())));
+        names.extend(line.last().map(|end| (*end, (place + 1).to_string())));
         taken.extend(line.windows(2).chain(random.windows(2)).flat_map(|ends| panel.along(ends[0], ends[1])));
         for (k, change) in hero {
             if let Some((low, high)) = change.ends() {

@@ -93,7 +93,7 @@ pub(super) fn influence(
             panel.upright(0.0, FAINT)?;
             let mut taken: Vec<[(f64, f64); 2]> = Vec::new();
             // The strongest of every model before the second of any.
-            let mut names: Vec<(usize, ((f64, f64), String))> = Vec::new();
+            let mut names = Vec::new();
             for (row, model) in models.iter().enumerate() {
                 let own: Vec<&CausalResult> = extras.traced.iter().filter(|r| r.model == *model).collect();
                 let mut named = Vec::new();

@@ -253,3 +253,24 @@ pub(super) fn color_bar(area: &Area, limit: f64) -> std::result::Result<(), Draw
         (HPos::Center, VPos::Top),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_layers_are_named_even_where_there_are_several() {
+        let of = |layers: &[usize], n: usize| see_fullest(layers, n);
+        assert_eq!(of(&[3], 1), "Layer 3 has the most heads that reach τ on a task: 1.");
+        assert_eq!(of(&[1, 4], 2), "Layers 1 and 4 have the most heads that reach τ on a task: 2 each.");
+        assert_eq!(
+            of(&[0, 2, 4, 6, 9], 7),
+            "5 layers between 0 and 9 have the most heads that reach τ on a task: 7 each."
+        );
+        assert!(of(&[0, 1], 0).starts_with("No head reaches τ"));
+        let tasks = |n: [usize; 2]| measured_on(&[("IOI".into(), n[0]), ("b".into(), n[1])]);
+        assert_eq!(tasks([4, 4]), "n = 4 heads on each task.");
+        assert_eq!(tasks([4, 3]), "n = 4 on IOI and 3 on b heads.");
+        assert_eq!(measured_on(&[("IOI".into(), 1)]), "n = 1 head.");
+    }
+}

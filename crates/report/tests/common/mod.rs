@@ -27,6 +27,7 @@ use cs_analysis::stats::Interval;
 use cs_analysis::study::{ContrastStudy, Study, StudyOptions};
 use cs_analysis::table::Table;
 use cs_analysis::task_measures::task_measures;
+use cs_analysis::tracing::{CausalResult, read_results};
 use cs_report::Extras;
 use cs_report::extras::{Experiments, RawFile};
 use flate2::read::GzDecoder;
@@ -391,4 +392,32 @@ pub fn one_task(models: &[KnownModel]) -> (Study, Extras) {
     extras.experiments.clear();
     extras.attention.iter_mut().for_each(|file| file.tasks.truncate(1));
     (study, extras)
+}
+
+/// A traced head: its influence on either task in logits, relative to that of the clean run, which is `gap` of each.
+pub fn traced(model: &str, head: u32, influences: [f64; 2], gap: [f64; 2]) -> CausalResult {
+    let task = |influence: f64, gap: f64| {
+        let normalised = influence / gap;
+        serde_json::json!({
+            "ci_low": influence - 0.05, "ci_high": influence + 0.05, "p_value": 0.001, "q_value": 0.01,
+            "normalised": normalised, "normalised_ci_low": normalised - 0.05, "normalised_ci_high": normalised + 0.05,
+            "clean_logit_diff_mean": gap / 2.0, "corrupted_logit_diff_mean": -gap / 2.0,
+            "n_pairs": 240, "n_left_out": 0, "weights": [],
+        })
+    };
+    let value = serde_json::json!({
+        "family": "any", "model": model, "hf_name": "", "category": "shared", "layer": 0, "head": head,
+        "mean_ioi_influence": influences[0], "mean_anti_influence": influences[1],
+        "ioi_influences": [], "anti_influences": [], "delta_ioi": 0.1, "delta_anti": 0.1, "strength": 0.2, "rank": 0,
+        "stream": "v", "ioi": task(influences[0], gap[0]), "anti": task(influences[1], gap[1]),
+        "resampling": { "n_resamples": 100, "n_permutations": 100, "level": 0.95 }, "note": "",
+        "origin": {
+            "family": "any", "model": model, "hf_name": "", "params_m": null, "n_layers": 1, "n_heads": 4,
+            "protocol": "standard", "seed": 0, "picked_on": "discovery", "split": "held_out",
+            "provenance": { "program_version": "0.1.0", "weight_hash": "" },
+        },
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), serde_json::json!([value]).to_string()).unwrap();
+    read_results(file.path(), &Contrast::published()).unwrap().remove(0)
 }

@@ -1,9 +1,9 @@
-//! Good files made bad: the same mutants every time.
+//! Mutations of valid files, the same ones every time.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What parsers stumble over, put anywhere.
+/// Snippets that parsers may stumble over, inserted anywhere.
 const DICTIONARY: [&[u8]; 28] = [
     b"-1",
     b"0",
@@ -35,12 +35,12 @@ const DICTIONARY: [&[u8]; 28] = [
     b"9223372036854775807",
 ];
 
-/// Mutants of `good`, one after the other.
+/// Mutations of `good`, one after the other.
 pub fn mutants(good: &[u8], n: u64) -> impl Iterator<Item = Vec<u8>> {
     (0..n).map(move |seed| mutant(good, seed))
 }
 
-/// The mutant of this number.
+/// The mutation with this number.
 fn mutant(good: &[u8], seed: u64) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut below = |n: usize| (rng.next_u64() % n.max(1) as u64) as usize;
@@ -63,7 +63,7 @@ fn mutant(good: &[u8], seed: u64) -> Vec<u8> {
                 bytes.splice(at..at, word.iter().copied());
             }
             _ => {
-                // A number, or whatever else stands there, replaced whole.
+                // Replaces a whole number, or whatever else is there.
                 let word = DICTIONARY[below(DICTIONARY.len())];
                 let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'.';
                 let start = (0..at).rev().find(|&i| !is_word(&bytes[i])).map_or(0, |i| i + 1);

@@ -1,8 +1,8 @@
-//! GFLOP/s of faer's matrix product beside `kernels` and the `gemm` crate, on one thread.
+//! GFLOP/s of faer's matrix product compared with `kernels` and the `gemm` crate, on one thread.
 //!
 //!     cargo run --release -- [2048x768x3072 …]
 //!
-//! The contenders take turns, and the fastest of 20 turns of each counts. Shapes are rows x k x n.
+//! The contenders alternate, and the fastest of 20 turns of each counts. Shapes are rows x k x n.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -8,7 +8,7 @@ use crate::block::Join;
 use crate::direct::{before_norm, directions, norm_scale};
 use crate::machine::row;
 
-/// Nodes per unit of parallel work: `W_O` is read once for as many.
+/// Nodes per unit of parallel work: `W_O` is read once for all of them.
 const NODES_AT_ONCE: usize = 32;
 
 /// See [`Machine::attributions`](crate::machine::Machine::attributions); `z` `[n_nodes, d_attn]`.

@@ -1,7 +1,7 @@
-//! Carrying out edits: what replaces a head's streams at a node.
+//! Applies edits: replaces a head's streams at a node.
 //!
-//! An edit of `z` writes into it. Edits of what attention reads (`q`, `k`, `v`) and of its pattern are attention over again
-//! for the one head that is edited, which leaves the others of its group as they are.
+//! An edit of `z` overwrites it. Edits of what attention reads (`q`, `k`, `v`) and of its pattern recompute attention for
+//! the edited head only, so that the other heads of its group are unchanged.
 
 use std::ops::Range;
 
@@ -18,12 +18,12 @@ use cs_model::spec::ModelSpec;
 pub(super) struct EditSite<'a> {
     layer: Layer<'a>,
     stage: Stage<'a, Streams>,
-    /// The plain run's streams in this layer; they may be missing where nothing is read from them.
+    /// The plain run's streams in this layer; may be `None` if no edit reads them.
     plain: Option<&'a Streams>,
     /// The head, from 0.
     pub head: usize,
     edits: &'a [Edit],
-    /// The head's `z` where attention is computed over again. `[rows of a run, d_head]`
+    /// The head's `z` if attention is recomputed. `[rows of a run, d_head]`
     new_z: Option<Vec<f32>>,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Unedited<'a> {
 }
 
 impl<'a> EditSite<'a> {
-    /// Groups a layer's edits, which are in order of head, by head.
+    /// Groups a layer's edits, which are sorted by head, by head.
     pub fn of_layer(
         layer: Layer<'a>,
         stage: Stage<'a, Streams>,
@@ -57,13 +57,13 @@ impl<'a> EditSite<'a> {
         self.layer.spec()
     }
 
-    /// The head's columns in a matrix of all query heads side by side.
+    /// The head's columns in a matrix of all query heads.
     pub fn columns(&self) -> Range<usize> {
         let d_head = self.spec().d_head;
         self.head * d_head..(self.head + 1) * d_head
     }
 
-    /// The columns of its key, and of its value, in a row of all key heads, then all value heads.
+    /// The columns of the head's key and value in a row with all key heads, then all value heads.
     fn kv_columns(&self) -> (Range<usize>, Range<usize>) {
         let (d_head, d_kv) = (self.spec().d_head, self.spec().d_kv());
         let key = self.head / self.spec().group_size() * d_head;
@@ -71,10 +71,10 @@ impl<'a> EditSite<'a> {
     }
 
     fn plain(&self) -> &'a Streams {
-        self.plain.expect("the plain run is kept wherever an edit reads it")
+        self.plain.expect("the plain run is kept if an edit reads it")
     }
 
-    /// Writes what replaces `stream` at a branch node into `out` `[d_head]`.
+    /// Writes the replacement of `stream` at a branch node to `out` `[d_head]`.
     fn value(&self, stream: Stream, replacement: Replacement, node: usize, out: &mut [f32]) {
         let (spec, chunk) = (self.spec(), self.stage.chunk);
         let (d_attn, d_kv) = (spec.d_attn(), spec.d_kv());
@@ -94,7 +94,7 @@ impl<'a> EditSite<'a> {
                 let means = self.stage.means.expect("means are computed whenever a branch uses them");
                 let mean = &means.z(self.layer.index, group, position)[self.columns()];
                 let own = &row(&self.plain().z, chunk.own[node], d_attn)[self.columns()];
-                // (W mean − z) / (W − 1) as a step away from z, which loses nothing where they are close.
+                // (W mean − z) / (W − 1) as a step from z, which is accurate if the two are close.
                 let step = (1.0 / (means.weight(group) - 1.0)) as f32;
                 for ((out, &mean), &z) in out.iter_mut().zip(mean).zip(own) {
                     *out = mean + step * (mean - z);
@@ -115,7 +115,7 @@ impl<'a> EditSite<'a> {
         }
     }
 
-    /// Writes the head's edited `z` at a row of the run into `out` `[d_head]`, if it is edited here.
+    /// Writes the head's edited `z` at a row of the run to `out` `[d_head]`, if it is edited.
     pub fn replace_z(&self, row_of_run: usize, out: &mut [f32]) {
         if let Some(z) = &self.new_z {
             out.copy_from_slice(row(z, row_of_run as u32, out.len()));
@@ -124,14 +124,14 @@ impl<'a> EditSite<'a> {
         }
     }
 
-    /// Computes the head's attention over again where `q`, `k`, `v` or `pattern` is edited and `z` is not.
+    /// Recomputes the head's attention if `q`, `k`, `v` or `pattern` is edited and `z` is not.
     pub fn attend_again(&mut self, unedited: Unedited<'_>) {
         if self.edits.iter().all(|e| e.stream != Stream::Z) {
             self.new_z = Some(with_scratch(|scratch| self.new_z(unedited, &mut scratch.seen)));
         }
     }
 
-    /// Whether its `z` comes from attention over again.
+    /// Whether its `z` comes from recomputed attention.
     pub fn is_attended_again(&self) -> bool {
         self.new_z.is_some()
     }
@@ -176,7 +176,7 @@ impl<'a> EditSite<'a> {
         kv
     }
 
-    /// The head's queries at the rows wanted. `[rows of a run, d_head]`
+    /// The head's queries at the needed rows. `[rows of a run, d_head]`
     fn edited_q(&self, unedited: Unedited<'_>) -> Vec<f32> {
         let (rows, d_head, d_attn) = (self.stage.rows, self.spec().d_head, self.spec().d_attn());
         let mut q = vec![0.0; rows.per_run() * d_head];
@@ -195,7 +195,8 @@ impl<'a> EditSite<'a> {
         q
     }
 
-    /// Leaves in `seen` the branch's nodes that a query at `node` sees, and the pattern that replaces the head's there.
+    /// Writes to `seen` the branch's nodes that a query at `node` attends to, and the pattern that replaces the head's
+    /// there.
     fn pattern(&self, replacement: Replacement, node: usize, seen: &mut Seen) {
         let (spec, chunk) = (self.spec(), self.stage.chunk);
         let (d_kv, window) = (spec.d_kv(), spec.windows[self.layer.index]);

@@ -1,7 +1,7 @@
 //! One block of the decoder on a tall matrix of rows, tile by tile.
 //!
 //! A block is two parallel passes over tiles of rows, with one barrier between them, since attention reads other rows'
-//! keys and values and everything else reads its own row alone:
+//! keys and values and everything else reads only its own row:
 //!
 //! 1. [`Layer::project`]: attention's norm, then `W_Q`, `W_K`, `W_V`, their norms and the rotary embedding;
 //! 2. [`Layer::attend`] and [`Layer::block`]: attention, `W_O`, the MLP, norms and residual additions.
@@ -20,7 +20,7 @@ use crate::machine::Rows;
 use crate::weights::{LayerWeights, Mlp, Norm};
 use cs_model::spec::{ModelSpec, QkNorm, RotaryPairing};
 
-/// Columns of the MLP's hidden layer at a time, so that a tile of them stays in the second-level cache.
+/// Columns of the MLP's hidden layer computed at a time, so that a tile of them stays in the L2 cache.
 pub(crate) fn mlp_block(spec: &ModelSpec) -> usize {
     if spec.gated_mlp { 384 } else { 768 }
 }
@@ -41,12 +41,12 @@ impl<'a> Layer<'a> {
         &self.decoder.weights().layers[self.index]
     }
 
-    /// The steps that the block consists of.
+    /// The steps of the block.
     pub fn steps(&self) -> Block<'a> {
         Block::of(self.spec(), self.weights())
     }
 
-    /// How scores come from products of queries and keys.
+    /// How scores are computed from products of queries and keys.
     pub fn score_rule(&self) -> ScoreRule {
         ScoreRule { scale: self.spec().attn_scale[self.index], softcap: self.spec().attn_softcap }
     }
@@ -115,7 +115,7 @@ impl<'a> Layer<'a> {
         });
     }
 
-    /// The norm of one row's queries or keys, head by head or over all of them, where the model has it.
+    /// The norm of one row's queries or keys, per head or over all heads, if the model has one.
     fn norm_heads(&self, gain: Option<&[f32]>, heads: &mut [f32], buffer: &mut Vec<f32>) {
         let width = match self.spec().qk_norm {
             QkNorm::None => return,
@@ -127,7 +127,7 @@ impl<'a> Layer<'a> {
         norm_rows(self.spec(), gain, None, width, buffer, heads);
     }
 
-    /// Rotary embedding of one row's queries or keys, where the model has it.
+    /// Rotary embedding of one row's queries or keys, if the model has one.
     fn rotate(&self, position: usize, heads: &mut [f32]) {
         let Some((pairing, cos, sin)) = self.decoder.rotary(self.index, position) else { return };
         for head in heads.chunks_exact_mut(self.spec().d_head) {
@@ -142,8 +142,8 @@ impl<'a> Layer<'a> {
     /// Attention of one tile of query rows: `z` `[tile, n_heads * d_head]`.
     ///
     /// `q` `[tile, n_heads * d_head]` are the tile's own rows; `kv` `[n_runs * n_nodes, 2 * n_kv_heads * d_head]` are all rows.
-    /// Both may hold all heads or some of them.
-    #[expect(clippy::too_many_arguments, reason = "a tile, where it lies, and its scratch")]
+    /// Both may have all heads or only some.
+    #[expect(clippy::too_many_arguments, reason = "a tile, its position, and its scratch")]
     pub(super) fn attend(
         &self,
         forest: &Forest,
@@ -162,7 +162,7 @@ impl<'a> Layer<'a> {
         attention.reset(d_attn / d_head, n_kv_heads, d_head);
         let mut at = tile.start;
         while at < tile.end {
-            // Nodes that follow each other down one path.
+            // Consecutive nodes on one path.
             let (run, mut node) = rows.locate(at);
             let mut n = 1;
             while n < PathAttention::QUERIES && at + n < tile.end {
@@ -183,7 +183,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The rest of a block after attention, for one tile: `x` `[tile, d_model]` is `resid_pre` on entry and
-    /// `resid_post` on return. `attn`, if wanted, receives the residual stream once attention's output has been added.
+    /// `resid_post` on return. `attn`, if given, receives the residual stream after attention's output has been added.
     pub(super) fn block(&self, x: &mut [f32], z: &[f32], attn: Option<&mut [f32]>, tile: &mut Tile) {
         let (steps, w_o, d_model) = (self.steps(), &self.weights().w_o, self.spec().d_model);
         let n_rows = x.len() / d_model;
@@ -211,7 +211,7 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// A sequential block from where attention has been added to `x` `[tile, d_model]` to `resid_post`, in place.
+    /// A sequential block from `x` `[tile, d_model]`, with attention's output added, to `resid_post`, in place.
     pub(super) fn after_attention(&self, x: &mut [f32], tile: &mut Tile) {
         let steps = self.steps();
         if let Join::AddThenNorm(norm) = steps.attn_out {

@@ -1,4 +1,4 @@
-//! Linear layers, norms and activations of a tile of rows, by the settings of the model.
+//! Linear layers, norms and activation functions for a tile of rows, according to the model's settings.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use cs_kernels::{Init, MatMut, MatRef, matmul};
 use crate::weights::{Linear, Norm};
 use cs_model::spec::{Activation, ModelSpec, NormKind};
 
-/// What a linear layer does with what its output held before.
+/// How a linear layer writes to its output.
 #[derive(Clone, Copy)]
 pub(super) enum Residual {
     /// `y = x W + b`

@@ -1,4 +1,4 @@
-//! The processor: tiles of rows over threads, each tile going through as much of a layer as its own rows decide.
+//! The CPU: tiles of rows in parallel; each tile runs through as much of a layer as depends only on its own rows.
 
 mod direct;
 mod edits;
@@ -40,7 +40,7 @@ pub(crate) struct Cpu<'a> {
     pool: Pool,
 }
 
-/// The residual streams of some runs, one below the other: `[n_runs * n_nodes, d_model]`; after the last layer
+/// The residual streams of some runs, concatenated: `[n_runs * n_nodes, d_model]`; after the last layer
 /// `[n_runs * n_ends, d_model]`.
 pub(crate) struct Stack(Buffer);
 
@@ -67,7 +67,7 @@ impl<'a> Cpu<'a> {
         edits.map(|edits| EditSite::of_layer(layer, stage, stage.kept, edits)).collect()
     }
 
-    /// Queries of the rows wanted, and keys and values of all nodes.
+    /// Queries of the needed rows, and keys and values of all nodes.
     fn project(&mut self, stage: Stage<'_, Streams>, resid: &[f32]) {
         let (layer, spec) = (self.layer(stage.layer), self.decoder.spec());
         let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
@@ -78,7 +78,7 @@ impl<'a> Cpu<'a> {
         let all = Rows::All(n_nodes);
         match rows {
             Rows::All(_) => layer.project(forest, all, resid, Some(&mut self.q), Some(&mut self.kv)),
-            // The last layer's output is read where prompts end and nowhere else.
+            // The last layer's output is only read at prompts' ends.
             Rows::Some(_) => {
                 layer.project(forest, all, resid, None, Some(&mut self.kv));
                 let mut ends = self.pool.take(n_runs * rows.per_run() * d_model);
@@ -90,7 +90,7 @@ impl<'a> Cpu<'a> {
         }
     }
 
-    /// Attention over again for the heads that need it, from the projected queries, keys and values.
+    /// Recomputes attention for the heads that need it, from the projected queries, keys and values.
     fn attend_again(&self, stage: Stage<'_, Streams>, sites: &mut Sites<'_>) {
         let spec = self.decoder.spec();
         let q = self.q.par_chunks_exact(stage.rows.per_run() * spec.d_attn());
@@ -113,8 +113,8 @@ impl<'a> Cpu<'a> {
         layer.attend(&stage.chunk.branch, stage.rows, tile, q, (&self.kv, spec.n_kv_heads), z, seen);
     }
 
-    /// A tile of rows after their first edited layer, `x` `[tile, d_model]`: what the edits change of the heads' output is added
-    /// to the plain run's.
+    /// A tile of rows after their first edited layer, `x` `[tile, d_model]`: the change of the heads' output is added to the
+    /// plain run's.
     fn start_tile(
         &self,
         stage: Stage<'_, Streams>,
@@ -152,9 +152,9 @@ impl<'a> Cpu<'a> {
         });
     }
 
-    /// The same where attention's output passes a norm before it is added. What is left of it after a change can be small
-    /// beside what was there, and the norm would blow up the change's rounding: `W_O` over again for all heads.
-    fn start_tile_over_again(
+    /// The same if attention's output is normalized before it is added. After a change it may be small compared with the
+    /// plain run's, and the norm would amplify the rounding error of the change, so `W_O` is recomputed for all heads.
+    fn start_tile_in_full(
         &self,
         stage: Stage<'_, Streams>,
         plain: &Plain,
@@ -171,7 +171,7 @@ impl<'a> Cpu<'a> {
         });
     }
 
-    /// Puts edited heads' `z` in their places in a tile of rows, `z` `[tile, d_attn]`.
+    /// Writes edited heads' `z` into a tile of rows, `z` `[tile, d_attn]`.
     fn replace_z(&self, rows: Rows<'_>, tile: Range<usize>, sites: &Sites<'_>, z: &mut [f32]) {
         let d_attn = self.decoder.spec().d_attn();
         for (run, part) in rows.by_run(tile.clone()) {
@@ -255,7 +255,7 @@ impl Machine for Cpu<'_> {
             let tile = t * tile..t * tile + x.len() / spec.d_model;
             match layer.steps().attn_out {
                 Join::Add | Join::AddThenNorm(_) => self.start_tile(stage, plain, tile, &sites, x),
-                Join::AddNormed(_) => self.start_tile_over_again(stage, plain, tile, &sites, x),
+                Join::AddNormed(_) => self.start_tile_in_full(stage, plain, tile, &sites, x),
             }
         });
         Stack(out)
@@ -283,7 +283,7 @@ impl Machine for Cpu<'_> {
         self.project(stage, &stack.0);
         let mut sites = self.sites(stage, runs.iter().copied());
         self.attend_again(stage, &mut sites);
-        // Edits of `z` wait until the runs have divided.
+        // Edits of `z` are applied after the runs have divided.
         sites.iter_mut().for_each(|sites| sites.retain(EditSite::is_attended_again));
         let d_attn = self.decoder.spec().d_attn();
         let mut z = self.pool.take(self.q.len());

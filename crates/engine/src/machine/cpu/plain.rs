@@ -1,4 +1,4 @@
-//! The plain run, layer by layer, with everything of the current layer that branches start from or read.
+//! The plain run, layer by layer, with all activations of the current layer that branches start from or read.
 
 use rayon::prelude::*;
 
@@ -10,14 +10,14 @@ use crate::forest::Forest;
 use crate::machine::Rows;
 use cs_model::spec::Positions;
 
-/// State of the plain run after some layers. Before the first only `resid` is meaningful.
+/// State of the plain run after some layers. Before the first, only `resid` is meaningful.
 pub(crate) struct Plain {
-    /// `resid_post` of the last layer done. `[n_nodes, d_model]`
+    /// `resid_post` of the last computed layer. `[n_nodes, d_model]`
     pub resid: Vec<f32>,
-    /// The residual stream in that layer once attention's output has been added. `[n_nodes, d_model]`
+    /// The residual stream in that layer after attention's output has been added. `[n_nodes, d_model]`
     pub attn: Vec<f32>,
-    /// `resid_pre` of that layer where branches start from there, since attention's output passes a norm before it is
-    /// added; empty otherwise. `[n_nodes, d_model]`
+    /// `resid_pre` of that layer if branches start from it because attention's output is normalized before it is
+    /// added; otherwise empty. `[n_nodes, d_model]`
     pub resid_pre: Vec<f32>,
     /// The heads' streams in that layer.
     pub streams: Streams,
@@ -34,7 +34,7 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// A copy of `z`, and of `q`, `k` and `v` too if `all` are wanted.
+    /// A copy of `z`, and if `all`, of `q`, `k` and `v`.
     pub fn keep(&self, all: bool) -> Self {
         let (q, kv) = if all { (self.q.clone(), self.kv.clone()) } else { (vec![], vec![]) };
         Self { q, kv, z: self.z.clone() }

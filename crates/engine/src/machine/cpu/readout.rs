@@ -1,4 +1,4 @@
-//! From the last residual stream to the logits that were asked for.
+//! From the last residual stream to the requested logits.
 
 use rayon::prelude::*;
 
@@ -11,8 +11,7 @@ use crate::weights::Table;
 /// Prompts per unit of parallel work.
 const PROMPTS_AT_ONCE: usize = 16;
 
-/// Rows of the last residual stream, `[n, d_model]`, made ready for the unembedding: final norm and `project_out`.
-/// `[n, d_embed]`
+/// Rows of the last residual stream, `[n, d_model]`, after the final norm and `project_out`. `[n, d_embed]`
 pub(crate) fn normed(decoder: &Decoder, x: &[f32]) -> Vec<f32> {
     let (spec, weights) = (decoder.spec(), decoder.weights());
     let mut out = x.to_vec();
@@ -28,8 +27,8 @@ pub(crate) fn normed(decoder: &Decoder, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// Logits of some tokens, given a row `[d_embed]` of [`normed`]. They are summed in float64: logit differences are small
-/// beside the logits that they are the difference of.
+/// Logits of some tokens, given a row `[d_embed]` of [`normed`]. They are summed in float64, since logit differences are
+/// small compared with logits.
 pub(crate) fn logits_of(decoder: &Decoder, normed: &[f32], tokens: &[u32], out: &mut [f64]) {
     let weights = decoder.weights();
     match weights.unembed() {
@@ -49,7 +48,7 @@ pub(crate) fn logits_of(decoder: &Decoder, normed: &[f32], tokens: &[u32], out: 
     }
 }
 
-/// Logits of every prompt's tokens to read, end to end, from `ends` `[n_ends, d_model]`.
+/// Logits of every prompt's tokens to read, concatenated, from `ends` `[n_ends, d_model]`.
 pub(super) fn logits(decoder: &Decoder, prompts: &[Prompt], chunk: &Chunk, ends: &[f32]) -> Vec<f64> {
     let normed = normed(decoder, ends);
     let d_embed = decoder.spec().d_embed;

@@ -1,4 +1,4 @@
-//! Memory that is used again: each thread's buffers for a tile of rows, and whole stacks' activations.
+//! Reused memory: each thread's buffers for a tile of rows, and stacks' activations.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cs_kernels::PathAttention;
 
-/// Rows per tile at most: enough that the weights, read once a tile, cost less than the arithmetic on them.
+/// Maximum rows per tile: large enough that reading the weights, once per tile, costs less than the
+/// arithmetic with them.
 pub(crate) const TILE: usize = 256;
 
-/// Rows per tile for `n_rows`: small problems are cut finer, so that every thread has some. Row results do not depend
-/// on it.
+/// Rows per tile for `n_rows`: small problems use smaller tiles, so that every thread has some. Row results do not
+/// depend on it.
 pub(super) fn tile_rows(n_rows: usize) -> usize {
     n_rows.div_ceil(4 * rayon::current_num_threads()).clamp(16, TILE)
 }
 
-/// Buffers of one thread, kept from tile to tile.
+/// Buffers of one thread, reused across tiles.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub z: Vec<f32>, // [TILE, d_attn]
@@ -23,15 +24,15 @@ pub(super) struct Scratch {
     pub seen: Seen,
 }
 
-/// Buffers of a tile on its way through a block.
+/// Buffers for a tile in a block.
 #[derive(Default)]
 pub(super) struct Tile {
     pub normed: Vec<f32>, // [TILE, d_model]
     pub branch: Vec<f32>, // [TILE, d_model]
-    pub hidden: Vec<f32>, // [TILE, block of hidden columns], twice where there are gates
+    pub hidden: Vec<f32>, // [TILE, block of hidden columns], twice with gates
 }
 
-/// What a query sees, and the buffers of attention to it.
+/// The nodes that a query attends to, and buffers for attention.
 #[derive(Default)]
 pub(super) struct Seen {
     pub path: Vec<u32>,   // nodes
@@ -43,7 +44,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Lends this thread's scratch. Nothing inside `f` may start parallel work, which could come back to this thread.
+/// Calls `f` with this thread's scratch. `f` must not start parallel work, which could run on this thread and
+/// borrow it again.
 pub(super) fn with_scratch<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(f)
 }
@@ -56,12 +58,12 @@ pub(super) fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
-/// Buffers that are free at present.
+/// Free buffers.
 #[derive(Clone, Default)]
 pub(super) struct Pool(Arc<Mutex<Vec<Vec<f32>>>>);
 
 impl Pool {
-    /// A buffer of `len` floats, whatever they are.
+    /// A buffer of `len` floats with unspecified values.
     pub fn take(&self, len: usize) -> Buffer {
         let mut floats = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         floats.resize(len, 0.0);
@@ -69,7 +71,7 @@ impl Pool {
     }
 }
 
-/// Floats that go back to their pool.
+/// A buffer that returns to its pool when dropped.
 pub(crate) struct Buffer {
     floats: Vec<f32>,
     pool: Pool,

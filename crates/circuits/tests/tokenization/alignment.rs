@@ -1,15 +1,13 @@
 //! Names and tokens under tokenizers that add characters to a text or change them: which names are one token, where they
 //! stand, and what answers for them.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::{self, Real, ids};
 use cs_analysis::attention::TokenRole;
 use cs_circuits::prompts::{PromptOptions, PromptSet, Tokenize};
 use cs_circuits::task::Task;
 use serde_json::{Value, json};
-use support::{Real, ids};
 
 /// Two names that no tokenizer here has as one token.
 const IN_PIECES: [&str; 2] = ["James", "Robert"];

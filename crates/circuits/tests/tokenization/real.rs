@@ -1,14 +1,12 @@
 //! The tasks under the real tokenizers of GPT-2 and Pythia, where `../shared/hf` has them.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{self, Real, ids, real};
 use cs_circuits::prompts::{PromptOptions, PromptSet, Protocol, Reference, Split, Tokenize};
 use cs_circuits::references::check_references;
 use cs_circuits::scan::{Ablation, ScanOptions};
 use cs_circuits::task::{Names, Task, Template};
-use support::{Real, ids, real};
 
 fn both() -> Option<(Real, Real)> {
     Some((real("gpt2")?, real("pythia")?))
