@@ -214,9 +214,11 @@ fn performance_text(performance: &Performance) -> String {
 /// A summary of a run's tables: for each contrast, and in a study with more tasks first for every task.
 pub fn study(study: &Study) -> String {
     let tasks = cs_report::figures::shows_tasks(study).then(|| tasks(study));
+    let marks_are_explained = tasks.is_some();
     let contrasts = study.contrasts.iter().map(|contrast| {
-        let said = summary(contrast, true);
-        Said { rows: titled(contrast, study.contrasts.len(), &said.rows), ..said }
+        let Said { rows, mut notes } = summary(contrast, true);
+        notes.retain(|note| !marks_are_explained || !note.starts_with(MARK));
+        Said { rows: titled(contrast, study.contrasts.len(), &rows), notes }
     });
     Said::together(tasks.into_iter().chain(contrasts))
 }
@@ -248,7 +250,10 @@ fn tasks(study: &Study) -> Said {
         );
     }
     let mut notes = vec![format!("strong: heads with |Δ| of {} logits or more.", study.options.tau)];
-    notes.extend(is_any_marked.then(|| format!("{MARK} The model does not do the task.")));
+    notes.extend(is_any_marked.then(|| format!(
+            "{MARK} The model does not do the task, or one of the two: the 95% interval of the mean logit difference reaches or is below 0, or \
+             no prompt is answered correctly."
+        )));
     notes.push(accuracy_and_diff());
     Said { rows: text, notes }
 }
