@@ -69,10 +69,16 @@ fn effects_others() {
     }
 }
 
+/// What the fake card's results are of.
+fn kind(precision: Precision) -> String {
+    let kernels = cs_cuda::Manifest::carried().unwrap().version();
+    format!("cuda Fake card (driver for CUDA 12.8, kernels {kernels}), {precision}")
+}
+
 fn compare(name: &str, precision: Precision) {
     let host = loaded(name, &Compute::delta(precision));
     let card = on_card(name, precision);
-    assert_eq!(card.compute().kind(), format!("cuda Fake card (driver for CUDA 12.8), {precision}"));
+    assert_eq!(card.compute().kind(), kind(precision));
     let prompts = Expected::read(name).prompts();
     let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
     let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
@@ -153,7 +159,7 @@ fn several() {
     for name in some {
         let on = |cards: &str| {
             let compute = Compute::choose(&cards.parse().expect("a device"), None).expect("the fake cards");
-            assert_eq!(compute.kind(), "cuda Fake card (driver for CUDA 12.8), split", "as of one card");
+            assert_eq!(compute.kind(), kind(Precision::Split), "as of one card");
             loaded(name, &compute)
         };
         let (one, several) = (on("cuda:1"), [on("cuda:0,cuda:1"), on("cuda:2,cuda:0,cuda:1")]);
