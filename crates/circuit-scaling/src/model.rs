@@ -133,7 +133,7 @@ impl Model {
         self.handle.notes().map(String::as_str).chain(self.decoder.note())
     }
 
-    /// What a user should know of where it runs, a line each: why not on a card that is here, or how it lies there.
+    /// Remarks about where it runs, one line each: why a GPU is not used, or how much of the model is streamed.
     pub fn device_notes(&self) -> &[String] {
         &self.device_notes
     }

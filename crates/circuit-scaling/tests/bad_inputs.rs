@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
         |f| config(f, "activation_function", json!("mish")),
         INSPECT,
     ),
-    ("config: an epsilon that is none", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
+    ("config: an invalid epsilon", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
     // Weights
     ("weights: none", |f| remove(f, "model/model.safetensors"), INSPECT),
     (
@@ -144,12 +144,12 @@ const CASES: &[Case] = &[
         INSPECT,
     ),
     (
-        "weights: offsets that lie",
+        "weights: wrong offsets",
         |f| weights(f, |h, _| h["transformer.wpe.weight"]["data_offsets"] = json!([0, u64::MAX])),
         INSPECT,
     ),
     (
-        "weights: a shape that lies",
+        "weights: a wrong shape",
         |f| weights(f, |h, _| h["transformer.wpe.weight"]["shape"] = json!([u64::MAX, u64::MAX])),
         INSPECT,
     ),
@@ -256,7 +256,7 @@ const CASES: &[Case] = &[
         nothing,
         &["inspect", "EleutherAI/pythia-70m@step1000"],
     ),
-    ("model: an id that is none", nothing, &["inspect", "some one/model"]),
+    ("model: an invalid id", nothing, &["inspect", "some one/model"]),
     ("model: a revision that leads elsewhere", nothing, &["inspect", "gpt2", "--revision", "../../x"]),
     ("model: a file", |f| write(f, "file", "x"), &["inspect", "./file"]),
     ("model: an empty folder", |f| fs::create_dir(f.join("empty")).unwrap(), &["inspect", "empty"]),
@@ -352,7 +352,7 @@ const CASES: &[Case] = &[
     ("study: an unknown field", |f| write(f, "study.toml", "seed = 2\nseeds = 3"), STUDY),
     ("study: a number as text", |f| write(f, "study.toml", "prompts = \"many\""), STUDY),
     ("study: an unknown protocol", |f| write(f, "study.toml", "protocol = \"mine\""), STUDY),
-    ("study: a threshold that is none", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
+    ("study: an invalid threshold", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
     // Tables
     ("joint: no such file", nothing, ANALYZE),
     ("joint: empty", |f| write(f, "joint.csv", ""), ANALYZE),
@@ -383,7 +383,7 @@ const CASES: &[Case] = &[
         nothing,
         &["run", "--models", "model", "--prompts", "20", "--ablation", "mean", "--reference", "same"],
     ),
-    ("options: an amount of memory that is none", nothing, &["run", "--memory", "lots"]),
+    ("options: an invalid amount of memory", nothing, &["run", "--memory", "lots"]),
     (
         "options: too little memory",
         nothing,

@@ -70,7 +70,7 @@ fn a_study_of_one_task_has_everything_that_one_task_has() {
     fails(&["trace", "--out", "s"], here, &["recall alone"]);
     fails(&["run", "--models", MODEL, "--tasks", "ioi,ioi", "--out", "t"], here, &["--tasks", "ioi twice"]);
     let strange = run("ioi", &["--contrast", "ioi:recall"]);
-    // `fails` is quiet by itself.
+    // `fails` is already quiet.
     let strange: Vec<&str> = strange.into_iter().filter(|word| *word != "--quiet").collect();
     fails(&strange, here, &["--contrast", "no task `recall`"]);
     // Each stage separately, and again: nothing changes.

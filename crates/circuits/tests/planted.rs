@@ -199,7 +199,7 @@ fn a_broken_scan_is_caught() {
     for seed in 0..3 {
         let model = Planted::new(&world, full_circuit(&world), seed);
         let [ioi, anti] = scan_both(&world, &model);
-        assert!(failures(&model, [&ioi, &anti], DEFAULT_TAU).is_empty(), "the scan as it is finds no fault");
+        assert!(failures(&model, [&ioi, &anti], DEFAULT_TAU).is_empty(), "the correct scan has no failures");
         for (what, broken) in broken_scans() {
             let [ioi, anti] = broken(&world, &model);
             let wrong = failures(&model, [&ioi, &anti], DEFAULT_TAU);

@@ -390,7 +390,7 @@ fn host() -> Side {
 fn card() -> Option<Side> {
     let card = Driver::open().ok().as_ref().and_then(Side::new);
     if card.is_none() {
-        println!("skipped: there is no card");
+        println!("skipped: there is no GPU");
     }
     card
 }

@@ -113,7 +113,7 @@ fn blocks_are_in_one_place() {
         let matrices = |decoder: &Decoder| decoder.weights().layers[0].w_qkv.weight.k();
         assert_eq!((matrices(&on_device), matrices(&decoder("gpt2-default"))), (0, 15));
         let error = on_device.on(&delta).err().unwrap().to_string();
-        assert!(error.contains("lie on delta already: load it again"), "{error}");
+        assert!(error.contains("are already on delta: load it again"), "{error}");
     }
 }
 

@@ -113,7 +113,7 @@ fn on_a_card() {
     let block = 2 * 12 * d_model * d_model;
     let bound = n_layers * block + size * d_vocab * d_model + 2 * block;
     let weights = info.checkpoint.weight_bytes();
-    println!("{dtype}: float32 weights {weights}, on the card and beside it {bound}, peak {loading}");
+    println!("{dtype}: float32 weights {weights}, on the GPU and the host {bound}, peak {loading}");
     assert!(loading > bound * 8 / 10, "{dtype}: {loading} of {bound}");
     assert!(loading < bound * 11 / 10, "{dtype}: {loading} of {bound}");
     assert!(decoder.note().is_none());
