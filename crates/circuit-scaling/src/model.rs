@@ -128,9 +128,9 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// Remarks for the user about the model's files and its place on the device, one line each.
-    pub fn notes(&self) -> impl Iterator<Item = &str> {
-        self.handle.notes().map(String::as_str).chain(self.decoder.note())
+    /// Remarks for the user about the model's files, one line each.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.handle.notes()
     }
 
     /// Remarks about where it runs, one line each: why a GPU is not used, or how much of the model is streamed.

@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
         |f| config(f, "activation_function", json!("mish")),
         INSPECT,
     ),
-    ("config: an invalid epsilon", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
+    ("config: a negative epsilon", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
     // Weights
     ("weights: none", |f| remove(f, "model/model.safetensors"), INSPECT),
     (
@@ -238,7 +238,7 @@ const CASES: &[Case] = &[
         },
         INSPECT,
     ),
-    ("tokenizer: settings that are no object", |f| write(f, "model/tokenizer_config.json", "7"), INSPECT),
+    ("tokenizer: settings that are a number", |f| write(f, "model/tokenizer_config.json", "7"), INSPECT),
     (
         "tokenizer: merges missing",
         |f| {
@@ -256,7 +256,7 @@ const CASES: &[Case] = &[
         nothing,
         &["inspect", "EleutherAI/pythia-70m@step1000"],
     ),
-    ("model: an invalid id", nothing, &["inspect", "some one/model"]),
+    ("model: an id with a space", nothing, &["inspect", "some one/model"]),
     ("model: a revision that leads elsewhere", nothing, &["inspect", "gpt2", "--revision", "../../x"]),
     ("model: a file", |f| write(f, "file", "x"), &["inspect", "./file"]),
     ("model: an empty folder", |f| fs::create_dir(f.join("empty")).unwrap(), &["inspect", "empty"]),
@@ -352,7 +352,7 @@ const CASES: &[Case] = &[
     ("study: an unknown field", |f| write(f, "study.toml", "seed = 2\nseeds = 3"), STUDY),
     ("study: a number as text", |f| write(f, "study.toml", "prompts = \"many\""), STUDY),
     ("study: an unknown protocol", |f| write(f, "study.toml", "protocol = \"mine\""), STUDY),
-    ("study: an invalid threshold", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
+    ("study: a negative threshold", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
     // Tables
     ("joint: no such file", nothing, ANALYZE),
     ("joint: empty", |f| write(f, "joint.csv", ""), ANALYZE),
@@ -383,7 +383,7 @@ const CASES: &[Case] = &[
         nothing,
         &["run", "--models", "model", "--prompts", "20", "--ablation", "mean", "--reference", "same"],
     ),
-    ("options: an invalid amount of memory", nothing, &["run", "--memory", "lots"]),
+    ("options: memory in words", nothing, &["run", "--memory", "lots"]),
     (
         "options: too little memory",
         nothing,
@@ -395,7 +395,7 @@ const CASES: &[Case] = &[
         &["run", "--models", "model", "--out", "file/study"],
     ),
     (
-        "options: pairs that are none",
+        "options: a pair without a colon",
         |f| write(f, "joint.csv", JOINT),
         &["analyze", "joint.csv", "--pairs", "gpt2"],
     ),

@@ -17,7 +17,7 @@ use cs_engine::{
     Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Progress, Prompt, Reading, Readings,
     Receiver,
 };
-use effects::{apart, effects, experiments};
+use effects::{apart, effects, experiments, of_plain_run};
 
 /// Runs a test of this program again with the fake driver and these settings.
 fn again(test: &str, settings: &[(&str, &str)]) -> Output {
@@ -93,6 +93,25 @@ fn compare(name: &str, precision: Precision) {
         worst = f64::max(worst, most);
     }
     println!("{name:28} {precision:6} {worst:.1e}");
+}
+
+#[test]
+fn so_is_what_is_read_of_the_plain_run() {
+    again("plain_run", &[]);
+}
+
+#[test]
+#[ignore = "run by `so_is_what_is_read_of_the_plain_run`"]
+fn plain_run() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let expected = of_plain_run(&loaded(&name, &Compute::delta(Precision::Split)), &prompts);
+        let found = of_plain_run(&on_card(&name, Precision::Split), &prompts);
+        for ((what, expected), (_, found)) in expected.iter().zip(&found) {
+            let is_close = expected.is_empty() || apart(expected, found).0 < 1e-5;
+            assert!(is_close && expected.len() == found.len(), "{name}, {what}");
+        }
+    }
 }
 
 /// The goldens on a real GPU of this machine, against the CPU's numbers.

@@ -111,7 +111,9 @@ impl Need {
         }
         let waiting = n + TURNS - fit;
         let kept = (waiting * self.block) as u64;
-        if let Some(memory) = memory.filter(|&memory| memory < kept) {
+        // Two more are on their way while they are read.
+        let least = kept + (TURNS * self.block) as u64;
+        if let Some(memory) = memory.filter(|&memory| memory < least) {
             let (kept, memory) = (bytes(kept as usize), bytes(memory as usize));
             return refused(format!(
                 ", and streaming its layers takes {kept} of host memory, of which {memory} are free"
