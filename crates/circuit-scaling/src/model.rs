@@ -94,7 +94,7 @@ impl Model {
     ) -> Result<Self, CliError> {
         let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
         let mut model = Self::place(ModelHandle::from_files(files, hf_name, None)?, device, precision)?;
-        model.handle.info.checkpoint.let_go();
+        model.handle.info.checkpoint.release_values();
         Ok(model)
     }
 

@@ -283,7 +283,7 @@ fn a_part_is_done_by_one_at_a_time() {
 /// A disk with space for the plan and little more: only a privileged user can mount one.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_part_whose_disk_fills_says_so_and_goes_on_with_room() {
+fn a_part_on_a_full_disk_reports_it_and_resumes_with_space() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("cut");
     fs::create_dir(&disk).unwrap();

@@ -106,7 +106,7 @@ fn single_commands_keep_the_tasks_order() {
 }
 
 #[test]
-fn several_contrasts_of_three_tasks_lie_beside_each_other() {
+fn several_contrasts_of_three_tasks_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     fs::write(here.join("recall.toml"), RECALL).unwrap();

@@ -78,7 +78,7 @@ fn shared_heads_are_named() {
 
 /// The expected table is consistent, and has helping and harming heads in every category.
 #[test]
-fn the_table_says_what_it_plants() {
+fn the_table_agrees_with_the_planted_heads() {
     let world = World::new();
     for circuit in [full_circuit, separate_circuit, shared_circuit] {
         for role in circuit(&world) {

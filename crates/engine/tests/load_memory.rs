@@ -89,12 +89,12 @@ fn dtype() -> (String, usize) {
 
 /// The fake GPU's memory belongs to this process, so arrays on it count too.
 #[test]
-fn beside_a_card_two_blocks_are_held() {
+fn loading_for_a_gpu_holds_two_blocks() {
     ["BF16", "F16", "F32"].into_iter().for_each(|dtype| again("on_a_card", dtype));
 }
 
 #[test]
-#[ignore = "run by `beside_a_card_two_blocks_are_held`"]
+#[ignore = "run by `loading_for_a_gpu_holds_two_blocks`"]
 fn on_a_card() {
     let compute = Compute::choose(&"cuda".parse().unwrap(), None).unwrap();
     let (n_layers, d_model, d_vocab) = (24, 512, 20_000);
@@ -118,12 +118,12 @@ fn on_a_card() {
 
 /// A model of 800 GB as float32 has room beside a card, as far as the program's memory goes.
 #[test]
-fn memory_is_asked_for_what_the_device_takes_of_it() {
+fn memory_checks_depend_on_the_device() {
     again("asked_for", "F16");
 }
 
 #[test]
-#[ignore = "run by `memory_is_asked_for_what_the_device_takes_of_it`"]
+#[ignore = "run by `memory_checks_depend_on_the_device`"]
 fn asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (n_layers, d_model, d_vocab) = (4000, 2048, 5000);

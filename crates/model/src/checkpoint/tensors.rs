@@ -145,7 +145,7 @@ impl TensorStore {
     }
 
     /// Releases all values; none may be read afterwards.
-    pub(crate) fn let_go(&mut self) {
+    pub(crate) fn release_values(&mut self) {
         self.files.iter_mut().for_each(|file| file.bytes = FileBytes::Static(&[]));
     }
 

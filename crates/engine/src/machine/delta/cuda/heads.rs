@@ -4,7 +4,7 @@ use cs_cuda::{Arguments, Array};
 
 use super::arrays::{Floats, Ints, Target};
 use super::rows::fitting;
-use super::{Again, Card, DeltaHeads, PlainHeads, PutZ, Result, Scores, Values, Z, missing};
+use super::{Card, DeltaHeads, PlainHeads, PutZ, Recompute, Result, Scores, Values, Z, missing};
 use crate::forest::Forest;
 use crate::machine::Rows;
 
@@ -187,14 +187,15 @@ impl Card {
         &self,
         tree: &Tree,
         scores: Scores,
-        sites: &[Again],
+        sites: &[Recompute],
         values: &Values<'_, Self>,
         delta: Option<&DeltaHeads<Self>>,
         out: &Z<Self>,
     ) -> Result<()> {
         let PlainHeads { q, kv, z } = values.plain;
         for sites in sites.chunks(GRID) {
-            let of_site = |site: &Again| [site.run, site.head, site.q as u32, site.k as u32, site.v as u32];
+            let of_site =
+                |site: &Recompute| [site.run, site.head, site.q as u32, site.k as u32, site.v as u32];
             let on_card = self.context.upload(&sites.iter().flat_map(of_site).collect::<Vec<u32>>())?;
             let (target, is_full) = self.z_target(out, scores.n_heads * scores.d_head)?;
             let (z, sites_on) = ((!is_full).then_some(z), Some((&on_card, values)));
