@@ -97,7 +97,7 @@ fn what_plot_cannot_draw_is_refused() {
         (&["--only", "scatter_gpt2.png"], &["scatter_gpt2"]),
         (&["--only", "causal_ioi"], &["circuit-scaling trace"]),
         (&["--title", "x"], &["--only"]),
-        (&["--title", "x", "--only", "scatter_gpt2,family_grid"], &["a title is for one figure"]),
+        (&["--title", "x", "--only", "scatter_gpt2,family_grid"], &["a title applies to a single figure"]),
         (&["--width", "85"], &["85mm"]),
         (&["--width", "59mm"], &["60 to 250"]),
         (&["--width", "10in"], &["60 to 250"]),

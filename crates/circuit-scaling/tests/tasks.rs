@@ -66,8 +66,8 @@ fn a_study_of_one_task_has_everything_that_one_task_has() {
         assert!(has(path), "{path}: {:?}", there.keys().collect::<Vec<_>>());
     }
     assert!(there.keys().all(|path| !path.to_string_lossy().contains("joint_")));
-    fails(&["joint", "--out", "s"], here, &["recall alone", "two tasks"]);
-    fails(&["trace", "--out", "s"], here, &["recall alone"]);
+    fails(&["joint", "--out", "s"], here, &["only on recall", "two tasks"]);
+    fails(&["trace", "--out", "s"], here, &["only on recall"]);
     fails(&["run", "--models", MODEL, "--tasks", "ioi,ioi", "--out", "t"], here, &["--tasks", "ioi twice"]);
     let strange = run("ioi", &["--contrast", "ioi:recall"]);
     // `fails` is quiet by itself.

@@ -272,5 +272,5 @@ fn what_is_wrong_with_a_task_of_words_is_named() {
     refused("\n[words]", "\n[words]\nbird = \"owl\"", &["a list of words"]);
     refused("title =", "ordered = [\"year\"]\ntitle =", &["ordered", "not a list under [words]"]);
     let long: String = (0..10_001).map(|i| format!("\"w{i}\", ")).collect();
-    refused("\n[words]", &format!("\n[words]\nbird = [{long}]"), &["10000 is the most"]);
+    refused("\n[words]", &format!("\n[words]\nbird = [{long}]"), &["at most 10000"]);
 }

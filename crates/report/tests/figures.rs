@@ -120,7 +120,7 @@ fn figures_can_be_drawn_in_a_style_of_ones_own() {
     let missing = refused(&["scatter"], Style::default());
     assert!(missing.contains("no such figure; it has ") && missing.contains("scatter_gpt2"), "{missing}");
     assert!(refused(&["causal_ioi"], Style::default()).contains("circuit-scaling trace"));
-    assert!(refused(&[], style).contains("a title is for one figure"));
+    assert!(refused(&[], style).contains("a title applies to a single figure"));
     let unknown = chosen_colors(&study, &[("blue".into(), [0, 0, 0])]).unwrap_err().to_string();
     assert!(
         unknown.contains("anti_only") && unknown.contains("gpt2") && unknown.contains("weak"),
