@@ -1,4 +1,4 @@
-//! How long scans of every head take on a graphics card, on models of real shapes with random weights.
+//! How long scans of every head take on a GPU, on models of real shapes with random weights.
 //!
 //!     cargo run --release --example card -- [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b] [--device cuda:0] [--precision split]
 //!

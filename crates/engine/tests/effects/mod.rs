@@ -1,4 +1,4 @@
-//! What is done to a model, and how far two machines are apart on it.
+//! Interventions on a model, and the differences between two machines' effects.
 
 use cs_engine::decoder::Decoder;
 use cs_engine::forest::Forest;
@@ -20,14 +20,14 @@ pub fn effects(decoder: &Decoder, prompts: &[Prompt], branches: &[Branch]) -> Ve
         .collect()
 }
 
-/// Every head's streams replaced by everything that can replace them, one at a time; then sets of heads over several layers.
+/// Every valid replacement of every head's streams, one at a time; then sets of heads over several layers.
 pub fn experiments(decoder: &Decoder) -> Vec<(&'static str, Vec<Branch>)> {
     use Replacement::{GroupMean, OthersMean, Source, ValueBias, Zero};
     let single = |stream, replacement| {
         let branch = |head| Branch::patch([head], stream, replacement);
         heads(decoder).into_iter().map(branch).collect::<Vec<Branch>>()
     };
-    // Pairs of heads that begin alike, and everything at once.
+    // Pairs of heads with the same first head, and all heads at once.
     let sets = |replacement| {
         let all = heads(decoder);
         let pair = |i: usize| Branch::ablate([all[i % 3], all[(5 * i + 4) % all.len()]], replacement);
@@ -57,7 +57,7 @@ pub fn experiments(decoder: &Decoder) -> Vec<(&'static str, Vec<Branch>)> {
     ]
 }
 
-/// Differences from float32's effects as a share of the largest effect: the largest, and in root mean square.
+/// Differences from float32's effects relative to the largest effect: maximum and root mean square.
 pub fn apart(expected: &[f64], found: &[f64]) -> (f64, f64) {
     assert_eq!(expected.len(), found.len());
     let largest = expected.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
