@@ -21,20 +21,29 @@ HALF = {common.F16: (torch.float16, 2.0**11), common.BF16: (torch.bfloat16, 1.0)
 # Largest errors of two parts. The interpreter cuts bfloat16 off where a card rounds.
 GRADE = {common.F16: 2e-6, common.BF16: 4e-5}
 TILE = dict(BM=32, BN=32, BK=32, GROUP=2)
+PARTS = TILE | dict(PIECES=2)
 SIG = dict(gelu=(2 * math.sqrt(2 / math.pi), 2 * math.sqrt(2 / math.pi) * 0.044715), silu=(1.0, 0.0), relu=(1e30, 0.0))
 
 
 def setUpModule():
     torch.manual_seed(0)
-    # The interpreter multiplies bfloat16's bit patterns as integers.
+    # The interpreter multiplies bfloat16's bit patterns as integers, and sums over as much of K as a tile has at once: instructions
+    # of tensor cores take 16 of it.
     builder, dot = interpreter.InterpreterBuilder, interpreter.InterpreterBuilder.create_dot
 
     def widened(handle):
-        if handle.dtype.scalar != tl.bfloat16:
-            return handle
-        return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+        is_brain = handle.dtype.scalar == tl.bfloat16
+        return (handle.data.astype(np.uint32) << 16).view(np.float32) if is_brain else handle.data
 
-    builder.create_dot = lambda self, a, b, *rest: dot(self, widened(a), widened(b), *rest)
+    def of_instructions(self, a, b, sum, *rest):
+        if a.dtype.scalar == tl.float32:
+            return dot(self, a, b, sum, *rest)
+        left, right, total = widened(a).astype(np.float64), widened(b).astype(np.float64), sum.data
+        for k in range(0, left.shape[1], 16):
+            total = (total + left[:, k:k + 16] @ right[k:k + 16]).astype(np.float32)
+        return interpreter.TensorHandle(total, tl.float32)
+
+    builder.create_dot = of_instructions
 
 
 def padded(n):
@@ -90,7 +99,7 @@ class Products(unittest.TestCase):
         grid = (triton.cdiv(M, TILE["BM"]) * triton.cdiv(N, TILE["BN"]),)
         product.product[grid](hi, lo, w, w_lo, out, NOTHING if residual is None else residual, NO_ROWS if source is None else source,
                               M, N, hi.shape[1], two, pair, scale, w.shape[1], N, int(residual is not None), source_of,
-                              LO=1 / HALF[mode][1], **TILE)
+                              LO=1 / HALF[mode][1], **PARTS)
         return out
 
     def test_two_parts_are_float32_grade_and_rows_stand_alone(self):
@@ -102,6 +111,28 @@ class Products(unittest.TestCase):
                 near(self, out, d.double() @ exact, relative)
                 one = self.product(hi[:1].contiguous(), lo[:1].contiguous(), w, w, 1, N, K, mode)
                 self.assertTrue(torch.equal(out[:1], one))
+
+    def test_bits_are_those_of_every_tile(self):
+        M, K, N, nodes = 70, 96, 136, 5
+        for mode in GRADE:
+            (hi, lo), (w, _) = split(torch.randn(M, K), mode), weights(K, N, mode)
+            w_lo = (torch.randn(*w.shape) * 2**-11).to(w.dtype)
+            residual, source = torch.randn(M, N), torch.randint(0, M, (M,), dtype=torch.int32)
+            x, u, up = torch.randn(nodes, N), torch.randn(nodes, N), torch.randn(M, N)
+            plain_of, ld = torch.randint(0, nodes, (11,), dtype=torch.int32), padded(N)
+            results = []
+            for BM, BN, BK, pieces in ((32, 32, 32, 1), (64, 32, 64, 2), (16, 128, 32, 4), (32, 64, 64, 1)):
+                tile = dict(LO=1 / HALF[mode][1], BM=BM, BN=BN, BK=BK, GROUP=2, PIECES=pieces)
+                out = nan(M, N)
+                grid = (triton.cdiv(M, BM) * triton.cdiv(N, BN),)
+                product.product[grid](hi, lo, w, w_lo, out, residual, source, M, N, hi.shape[1], 1, 1, 0.5, ld, N, 1, 2, **tile)
+                halves, grid = [nan(M, ld, dtype=hi.dtype) for _ in range(4)], (triton.cdiv(M, BM) * triton.cdiv(ld, BN),)
+                sizes = (M, N, hi.shape[1], 1, 1, 0.5, ld, N, ld, 11, *SIG["gelu"])
+                product.product_act[grid](hi, lo, w, w_lo, *halves[:2], x, plain_of, *sizes, ERF=False, **tile)
+                product.product_gate[grid](hi, lo, w, w_lo, *halves[2:], x, plain_of, u, up, *sizes, ERF=False, **tile)
+                results.append([out, *map(bits, halves)])
+            for others in results[1:]:
+                self.assertTrue(all(map(torch.equal, results[0], others)))
 
     def test_one_part_is_the_first(self):
         d, (w, exact) = torch.randn(20, 40), weights(40, 24, common.F16)
@@ -144,7 +175,7 @@ class Products(unittest.TestCase):
                 x, u, up = torch.randn(nodes, N), torch.randn(nodes, N), torch.randn(M, N)
                 rows_of = plain_of.long()[torch.arange(M) % per_run]
                 change = d.double() @ exact
-                kinds = dict(LO=1 / HALF[mode][1], ERF=name == "erf", **TILE)
+                kinds = dict(LO=1 / HALF[mode][1], ERF=name == "erf", **PARTS)
                 grid = (triton.cdiv(M, 32) * triton.cdiv(padded(N), 32),)
                 out = [nan(M, padded(N), dtype=HALF[mode][0]) for _ in range(2)]
                 product.product_act[grid](*split(d, mode), w, w, *out, x, plain_of, M, N, padded(K), 1, 0, 1.0, padded(N), N, padded(N), per_run, a, b, **kinds)
@@ -237,7 +268,7 @@ class Rows(unittest.TestCase):
         for interleaved in (0, 1):
             x = torch.randn(M, heads * d_head + 4)
             turned = x.clone()
-            rows.rotate[(M, heads)](turned, angle.cos(), angle.sin(), position, per_run, d_head, x.shape[1], half, interleaved, BH=8)
+            rows.rotate[(M, 2)](turned, angle.cos(), angle.sin(), position, per_run, heads * half, d_head, x.shape[1], half, interleaved, B=8)
             want = x.double().clone()
             a = angle[position.long()[torch.arange(M) % per_run]].double()
             for h in range(heads):
@@ -357,7 +388,7 @@ class Attention(unittest.TestCase):
             grid = (len(tiles), len(sites)) if again else (len(tiles), heads, runs)
             attention.attend[grid](out, bits(hi), bits(lo), q, kv, z, dq, dkv, q_rows, torch.tensor(wanted, dtype=torch.int32), firsts, counts, keys, ends,
                                    positions, own, per_run, n, d_head, group, d_attn, d_kv, ld, 0.3, cap, window, has_delta, full, mode,
-                                   torch.tensor(sites, dtype=torch.int32), source, bias, BQ=BQ, BK=16, BH=8, AGAIN=again)
+                                   torch.tensor(sites, dtype=torch.int32), source, bias, BQ=BQ, BK=16, AGAIN=again, BC=4, **(dict(BH=8, TAIL=0) if again else dict(BH=4, TAIL=2)))
             got = joined(hi, lo, mode) if mode else out.double()
             for run, head, put_q, put_k, put_v in sites:
                 c, g = slice(head * d_head, (head + 1) * d_head), slice(head // group * d_head, (head // group + 1) * d_head)

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::driver::{Device, Driver};
 use crate::error::CudaError;
 use crate::module::{Arguments, Function};
+use crate::tiles::{self, ProductShape, Tiles};
 
 const MANIFEST: &str = include_str!("../carried/manifest.json");
 const ARCHIVE: &[u8] = include_bytes!("../carried/kernels.zst");
@@ -87,6 +88,11 @@ impl Manifest {
         serde_json::from_str(MANIFEST).map_err(|e| CudaError::Archive { what: e.to_string() })
     }
 
+    /// Eight digits that differ wherever kernels or the tiles chosen for products do.
+    pub fn version(&self) -> String {
+        format!("{:08x}", tiles::fingerprint(&self.archive))
+    }
+
     fn part(&self, device: &Device) -> Result<&Part, CudaError> {
         let (major, minor) = device.capability;
         let own = self.parts.iter().find(|part| !part.ptx && part.architecture == 10 * major + minor);
@@ -114,6 +120,8 @@ impl Device {
 pub struct Kernels {
     context: Context,
     images: HashMap<String, (Shape, Vec<u8>)>,
+    architecture: u32,
+    tiles: Tiles,
     loaded: Mutex<HashMap<String, Arc<Kernel>>>,
     times: Option<Times>,
 }
@@ -162,7 +170,31 @@ impl Kernels {
         let part = manifest.part(context.device())?;
         let images = part.images()?.into_iter().map(|(shape, image)| (shape.name.clone(), (shape, image)));
         let times = std::env::var_os(TIMES_VARIABLE).map(|_| Times::default());
-        Ok(Self { context: context.clone(), images: images.collect(), loaded: Mutex::default(), times })
+        let tiles = Tiles::new(part.architecture, part.kernels.iter().map(|shape| shape.name.as_str()));
+        let (context, images, architecture) = (context.clone(), images.collect(), part.architecture);
+        Ok(Self { context, images, architecture, tiles, loaded: Mutex::default(), times })
+    }
+
+    /// A product by its name without a tile, with the tile that is fastest for its shape.
+    ///
+    /// # Errors
+    /// As [`Kernels::get`].
+    pub fn tiled(&self, name: &str, shape: ProductShape) -> Result<Arc<Kernel>, CudaError> {
+        self.get(self.tiles.nearest(name, shape).unwrap_or(name))
+    }
+
+    /// The names of all kernels that differ from it by their tile alone, in order.
+    pub fn candidates(&self, name: &str) -> Vec<String> {
+        let is_tiled =
+            |of: &&String| of.rsplit_once('_').is_some_and(|(n, tile)| n == name && tiles::is_tile(tile));
+        let mut names: Vec<String> = self.images.keys().filter(is_tiled).cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// The architecture that they are compiled for, ten times the compute capability.
+    pub fn architecture(&self) -> u32 {
+        self.architecture
     }
 
     /// A kernel by its name.

@@ -27,6 +27,7 @@ mod kernels;
 mod memory;
 mod module;
 mod sys;
+mod tiles;
 
 pub use context::Context;
 pub use driver::{DRIVER_VARIABLE, Device, Driver};
@@ -35,3 +36,4 @@ pub use kernels::{Kernel, Kernels, Manifest, Part, Shape, TIMES_VARIABLE};
 pub use memory::{Array, Element, Pinned};
 pub use module::Arguments;
 pub use sys::Address;
+pub use tiles::ProductShape;

@@ -1,5 +1,5 @@
-//! Every kernel on a card against the plain loops of `fake_driver`, launched with the same arguments on both; and what products
-//! give per second. Skipped where there is no card that can be used, and says so.
+//! Every kernel on a card against the plain loops of `fake_driver`, launched with the same arguments on both. Skipped where there is
+//! no card that can be used, and says so.
 //!
 //!     cargo test --release --workspace --test card -- --nocapture
 
@@ -7,9 +7,8 @@ mod kernel_cases;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Instant;
 
-use cs_cuda::{Arguments, Array, Context, Driver, Kernels, Manifest};
+use cs_cuda::{Arguments, Array, Context, Driver, Kernels, Manifest, Part};
 use half::{bf16, f16};
 
 /// One of the two that do the same.
@@ -53,6 +52,21 @@ impl Side {
     fn launch(&self, name: &str, grid: [usize; 3], arguments: Arguments) {
         self.kernels.get(name).expect(name).launch(grid, arguments).expect(name);
         self.launched.borrow_mut().insert(name.to_owned());
+    }
+
+    /// What a product gives in every tile, which must be the same bits; `run` takes the name of a kernel.
+    fn in_every_tile(&self, product: &str, columns: usize, run: impl Fn(&str) -> Vec<f32>) -> Vec<f32> {
+        if !columns.is_multiple_of(4) {
+            return run(&format!("{product}_odd"));
+        }
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        let of_tiles: Vec<(String, Vec<f32>)> =
+            (self.kernels.candidates(product).into_iter()).map(|name| (name.clone(), run(&name))).collect();
+        let (first, result) = &of_tiles[0];
+        for (name, other) in &of_tiles {
+            assert!(bits(other) == bits(result), "{name} and {first} give different bits");
+        }
+        result.clone()
     }
 
     /// Programs of a kernel that goes over `n` elements.
@@ -144,32 +158,35 @@ type Case = Box<dyn Fn(&Side) -> Vec<f32>>;
 
 fn products(cases: &mut Vec<(String, Case, f32)>) {
     // Widths of every kind: aligned, odd, less than a tile, more than one.
-    for (m, k, n) in [(300, 192, 260), (37, 50, 70), (5, 15, 31)] {
+    for (m, k, n) in [(300, 192, 260), (37, 50, 70), (1, 50, 72), (5, 15, 31)] {
         for (half, is_brain) in [("f16", false), ("bf16", true)] {
-            let odd = if n % 4 == 0 { "" } else { "_odd" };
             let bound = if is_brain { 4e-5 } else { 1e-5 };
             let mut draw = Draw(1);
             let (a, w) = (split(&draw.vector(m * k), k, is_brain), draw.vector(k * n));
             let w = split(&padded_rows(&w, n), n, is_brain);
             let (residual, source) = (draw.vector(m * n), draw.below(m, m));
             let (parts, weights) = (a.clone(), w.clone());
-            let name = format!("product_{half}{odd}");
+            let name = format!("product_{half}");
             let of = name.clone();
             let case = move |side: &Side| {
-                let out = side.nan(m * n);
                 let (hi, lo) = (side.bits(&parts.0), side.bits(&parts.1));
                 let (w, w_lo) = (side.bits(&weights.0), side.bits(&weights.1));
                 let (residual, source) = (side.floats(&residual), side.ints(&source));
-                let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
-                let arguments =
-                    arguments.array(&residual).array(&source).ints([m, n, padded(k)]).flag(true).flag(true);
-                let arguments = arguments.float(0.5).ints([padded(n), n]).flag(true).int(2);
-                side.launch(&of, side.tiles(&of, m, n), arguments);
-                out.to_vec().expect("a result")
+                side.in_every_tile(&of, n, |of| {
+                    let out = side.nan(m * n);
+                    let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w_lo).array(&out);
+                    let arguments = arguments.array(&residual).array(&source).ints([m, n, padded(k)]);
+                    let arguments = arguments.flag(true).flag(true).float(0.5).ints([padded(n), n]);
+                    side.launch(of, side.tiles(of, m, n), arguments.flag(true).int(2));
+                    out.to_vec().expect("a result")
+                })
             };
             cases.push((format!("{name} {m} {k} {n}"), Box::new(case), bound));
+            if n % 4 != 0 {
+                continue;
+            }
             for (kind, act) in [("act", "sig"), ("act", "erf"), ("gate", "sig"), ("gate", "erf")] {
-                let name = format!("product_{kind}_{half}_{act}{odd}");
+                let name = format!("product_{kind}_{half}_{act}");
                 let of = name.clone();
                 let (parts, weights) = (a.clone(), w.clone());
                 let nodes = 7;
@@ -177,22 +194,25 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
                     (draw.vector(nodes * n), draw.vector(nodes * n), draw.vector(m * n));
                 let plain_of = draw.below(nodes, 10);
                 let case = move |side: &Side| {
-                    let (out_hi, out_lo) = (side.nan_bits(m * padded(n)), side.nan_bits(m * padded(n)));
                     let (hi, lo) = (side.bits(&parts.0), side.bits(&parts.1));
                     let w = side.bits(&weights.0);
                     let (plain, plain_of) = (side.floats(&plain), side.ints(&plain_of));
                     let (plain_up, up) = (side.floats(&plain_up), side.floats(&up));
-                    let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w);
-                    let mut arguments =
-                        arguments.array(&out_hi).array(&out_lo).array(&plain).array(&plain_of);
-                    if kind == "gate" {
-                        arguments = arguments.array(&plain_up).array(&up);
-                    }
-                    let arguments = arguments.ints([m, n, padded(k)]).flag(true).flag(false).float(1.0);
-                    let arguments =
-                        arguments.ints([padded(n), n, padded(n), 10]).float(1.595_769_2).float(0.071_354_81);
-                    side.launch(&of, side.tiles(&of, m, padded(n)), arguments);
-                    joined(&out_hi.to_vec().expect("a result"), &out_lo.to_vec().expect("a result"), is_brain)
+                    side.in_every_tile(&of, n, |of| {
+                        let outs = [(); 2].map(|()| side.nan_bits(m * padded(n)));
+                        let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w);
+                        let arguments = arguments.array(&outs[0]).array(&outs[1]);
+                        let mut arguments = arguments.array(&plain).array(&plain_of);
+                        if kind == "gate" {
+                            arguments = arguments.array(&plain_up).array(&up);
+                        }
+                        let arguments = arguments.ints([m, n, padded(k)]).flag(true).flag(false).float(1.0);
+                        let arguments = arguments.ints([padded(n), n, padded(n), 10]);
+                        let arguments = arguments.float(1.595_769_2).float(0.071_354_81);
+                        side.launch(of, side.tiles(of, m, padded(n)), arguments);
+                        let [hi, lo] = outs.map(|out| out.to_vec().expect("a result"));
+                        joined(&hi, &lo, is_brain)
+                    })
                 };
                 cases.push((format!("{name} {m} {k} {n}"), Box::new(case), bound));
             }
@@ -228,7 +248,7 @@ fn products(cases: &mut Vec<(String, Case, f32)>) {
 }
 
 fn rows(cases: &mut Vec<(String, Case, f32)>) {
-    for (width, block) in [(50, 256), (768, 1024), (3000, 4096), (5120, 8192)] {
+    for (width, block) in [(50, 256), (768, 1024), (1600, 2048), (3000, 4096), (5120, 8192)] {
         let (m, nodes) = (9, 4);
         let mut draw = Draw(3);
         let (x, delta) = (draw.vector(nodes * width), draw.vector(m * width));
@@ -330,7 +350,9 @@ impl Tiles {
 }
 
 fn attentions(cases: &mut Vec<(String, Case, f32)>) {
-    for (d_head, width) in [(20, 32), (64, 64), (80, 128), (256, 256)] {
+    let heads = [(20, "32"), (64, "64"), (72, "80"), (128, "128"), (256, "256")];
+    let odd = [(30, "odd_32"), (63, "odd_64"), (70, "odd_128"), (130, "odd_256")];
+    for (d_head, width) in heads.into_iter().chain(odd) {
         let forest = Forest::new();
         let (n, runs, heads, kv_heads) = (forest.n, 3usize, 4usize, 2usize);
         let (d_attn, d_kv) = (heads * d_head, kv_heads * d_head);
@@ -356,6 +378,9 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
         cases.push((format!("attend_{width}"), Box::new(case), 1e-5));
     }
 }
+
+/// Ten times the compute capability of the fake driver's card.
+const HOST: u32 = 90;
 
 fn host() -> Side {
     Side::new(&Driver::open_at(&cs_fake_cuda_driver::library()).expect("the fake driver")).expect("its card")
@@ -384,76 +409,41 @@ fn every_kernel_gives_what_plain_loops_give() {
         compare(name, &case(card.as_ref().unwrap_or(&host)), &case(&host), *bound);
     }
     let manifest = Manifest::carried().expect("a manifest");
-    let carried = manifest.parts.iter().flat_map(|part| &part.kernels).map(|kernel| kernel.name.clone());
+    let of_host = |part: &&Part| !part.ptx && part.architecture == HOST;
+    let part = manifest.parts.iter().find(of_host).expect("the fake card's");
     assert_eq!(
-        carried.collect::<BTreeSet<_>>(),
+        part.kernels.iter().map(|kernel| kernel.name.clone()).collect::<BTreeSet<_>>(),
         host.launched.take(),
         "kernels carried, and those with a case"
     );
 }
 
-/// A row's bits do not depend on how many rows there are.
+/// A row's bits depend neither on how many rows there are nor on the tile.
 #[test]
 fn rows_of_products_stand_alone() {
     let Some(card) = card() else { return };
-    let (m, k, n) = (4096, 768, 768);
-    let mut draw = Draw(6);
-    let (a, w) = (split(&draw.vector(m * k), k, false), split(&draw.vector(k * n), n, false));
-    let run = |m: usize| {
-        let (hi, lo, w) = (card.bits(&a.0[..m * k]), card.bits(&a.1[..m * k]), card.bits(&w.0));
-        let out = card.nan(m * n);
-        card.launch("product_f16", card.tiles("product_f16", m, n), product(&hi, &lo, &w, &out, (m, k, n)));
-        out.to_vec().expect("a result")
-    };
-    let whole = run(m);
-    for few in [1, 37] {
-        assert_eq!(run(few), whole[..few * n]);
-    }
-}
-
-fn product(
-    hi: &Array<u16>,
-    lo: &Array<u16>,
-    w: &Array<u16>,
-    out: &Array<f32>,
-    (m, k, n): (usize, usize, usize),
-) -> Arguments {
-    let arguments = Arguments::new().array(hi).array(lo).array(w).array(w).array(out);
-    let arguments = arguments
-        .array(None::<&Array<f32>>)
-        .array(None::<&Array<u32>>)
-        .ints([m, n, k])
-        .flag(true)
-        .flag(false);
-    arguments.float(1.0).ints([n, n]).flag(false).int(0)
-}
-
-/// What products give: useful operations, those of one float32 product, in two parts.
-#[test]
-#[ignore = "a timing, for a card: run by tools/gpu_check"]
-fn rates_of_products() {
-    let Some(card) = card() else { return };
-    for (k, n) in [(768, 3072), (3072, 768), (1600, 6400), (2560, 10240), (10240, 2560), (4096, 14336)] {
-        for m in [4096, 32768] {
-            let zeros = |len| card.context.zeros::<u16>(len).expect("memory");
-            let (hi, lo, w) = (zeros(m * k), zeros(m * k), zeros(k * n));
-            let out = card.context.array::<f32>(m * n).expect("memory");
-            let once = || {
-                card.launch(
-                    "product_f16",
-                    card.tiles("product_f16", m, n),
-                    product(&hi, &lo, &w, &out, (m, k, n)),
-                )
-            };
-            once();
-            card.context.wait().expect("a product");
-            let (start, turns) = (Instant::now(), 20);
-            (0..turns).for_each(|_| once());
-            card.context.wait().expect("products");
-            let seconds = start.elapsed().as_secs_f64() / f64::from(turns);
-            let rate = 2.0 * (m * k) as f64 * n as f64 / seconds / 1e12;
-            println!("product_f16 {m} x {k} x {n}: {rate:.0} TFLOP/s of useful work");
+    for (product, is_brain) in [("product_f16", false), ("product_bf16", true)] {
+        let (m, k, n) = (4096, 768, 776);
+        let mut draw = Draw(6);
+        let a = split(&draw.vector(m * k), k, is_brain);
+        let w = split(&draw.vector(k * n), n, is_brain);
+        let run = |m: usize| {
+            let (hi, lo, w) = (card.bits(&a.0[..m * k]), card.bits(&a.1[..m * k]), card.bits(&w.0));
+            card.in_every_tile(product, n, |of| {
+                let out = card.nan(m * n);
+                let arguments = Arguments::new().array(&hi).array(&lo).array(&w).array(&w).array(&out);
+                let arguments = arguments.array(None::<&Array<f32>>).array(None::<&Array<u32>>);
+                let arguments = arguments.ints([m, n, k]).flag(true).flag(false).float(1.0);
+                card.launch(of, card.tiles(of, m, n), arguments.ints([padded(n), n]).flag(false).int(0));
+                out.to_vec().expect("a result")
+            })
+        };
+        let whole = run(m);
+        for few in [1, 37] {
+            assert!(run(few) == whole[..few * n], "{product}: {few} rows have other bits than among {m}");
         }
+        let tiles = card.kernels.candidates(product).len();
+        println!("{product:28} the same bits in {tiles} tiles, of 1, 37 and {m} rows");
     }
 }
 

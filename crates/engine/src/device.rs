@@ -379,9 +379,10 @@ fn driver_and_devices() -> Result<(cs_cuda::Driver, Vec<cs_cuda::Device>), cs_cu
     Ok((driver, devices))
 }
 
-/// A GPU as far as results depend on it: its model and its driver.
+/// A GPU as far as results depend on it: its model, its driver and the kernels.
 fn card_name(driver: &cs_cuda::Driver, device: &cs_cuda::Device) -> String {
-    format!("cuda {} (driver for CUDA {})", device.name, driver.version_text())
+    let kernels = cs_cuda::Manifest::carried().map_or_else(|_| String::new(), |manifest| manifest.version());
+    format!("cuda {} (driver for CUDA {}, kernels {kernels})", device.name, driver.version_text())
 }
 
 /// The kind of CPU as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.

@@ -123,10 +123,10 @@ struct Timed {
 }
 
 impl Job for OneLayer<'_> {
-    type Output = Result<Rates, EngineError>;
+    type Output = Rates;
 
     /// From prompts of two lengths, of as many tokens: what the longer ones take more is attention's.
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError> {
         let n_ctx = self.spec.n_ctx;
         let usual = self.time(machine, USUAL.min(n_ctx))?;
         let alone = |timed: &Timed| Rates { dense: timed.dense / timed.seconds, attention: f64::INFINITY };

@@ -17,7 +17,7 @@ use cs_engine::{
     Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Progress, Prompt, Reading, Readings,
     Receiver,
 };
-use effects::{apart, effects, experiments};
+use effects::{apart, effects, experiments, of_plain_run};
 
 /// Runs a test of this program again with the fake driver and these settings.
 fn again(test: &str, settings: &[(&str, &str)]) -> Output {
@@ -69,10 +69,16 @@ fn effects_others() {
     }
 }
 
+/// What the fake card's results are of.
+fn kind(precision: Precision) -> String {
+    let kernels = cs_cuda::Manifest::carried().unwrap().version();
+    format!("cuda Fake card (driver for CUDA 12.8, kernels {kernels}), {precision}")
+}
+
 fn compare(name: &str, precision: Precision) {
     let host = loaded(name, &Compute::delta(precision));
     let card = on_card(name, precision);
-    assert_eq!(card.compute().kind(), format!("cuda Fake card (driver for CUDA 12.8), {precision}"));
+    assert_eq!(card.compute().kind(), kind(precision));
     let prompts = Expected::read(name).prompts();
     let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
     let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
@@ -87,6 +93,25 @@ fn compare(name: &str, precision: Precision) {
         worst = f64::max(worst, most);
     }
     println!("{name:28} {precision:6} {worst:.1e}");
+}
+
+#[test]
+fn so_is_what_is_read_of_the_plain_run() {
+    again("plain_run", &[]);
+}
+
+#[test]
+#[ignore = "run by `so_is_what_is_read_of_the_plain_run`"]
+fn plain_run() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let expected = of_plain_run(&loaded(&name, &Compute::delta(Precision::Split)), &prompts);
+        let found = of_plain_run(&on_card(&name, Precision::Split), &prompts);
+        for ((what, expected), (_, found)) in expected.iter().zip(&found) {
+            let is_close = expected.is_empty() || apart(expected, found).0 < 1e-5;
+            assert!(is_close && expected.len() == found.len(), "{name}, {what}");
+        }
+    }
 }
 
 /// The goldens on a real GPU of this machine, against the CPU's numbers.
@@ -153,7 +178,7 @@ fn several() {
     for name in some {
         let on = |cards: &str| {
             let compute = Compute::choose(&cards.parse().expect("a device"), None).expect("the fake cards");
-            assert_eq!(compute.kind(), "cuda Fake card (driver for CUDA 12.8), split", "as of one card");
+            assert_eq!(compute.kind(), kind(Precision::Split), "as of one card");
             loaded(name, &compute)
         };
         let (one, several) = (on("cuda:1"), [on("cuda:0,cuda:1"), on("cuda:2,cuda:0,cuda:1")]);

@@ -8,14 +8,11 @@ mod random;
 use checkpoints::{Expected, decoder, golden, heads, loaded, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement, Stream};
-use cs_engine::{
-    AttentionRow, Compute, EngineError, Options, Precision, Prompt, Queries, Readings, attention_rows,
-    direct_attribution,
-};
+use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
-use effects::{apart, effects, experiments};
+use effects::{apart, effects, experiments, of_plain_run};
 use proptest::prelude::*;
 use random::{N_KINDS, any_edits, any_model, any_prompts};
 
@@ -117,23 +114,17 @@ fn blocks_are_in_one_place() {
     }
 }
 
-/// What is read from the plain run besides logits.
 #[test]
-fn attention_and_direct_effects_are_the_processors() {
+fn what_is_read_of_the_plain_run_is_the_processors() {
     for name in names() {
         let prompts = Expected::read(&name).prompts();
-        let read = |decoder: &Decoder| -> (Vec<f64>, Vec<f64>) {
-            let mut patterns = vec![];
-            let mut keep = |row: AttentionRow<'_>| patterns.extend(row.weights.iter().map(|&w| f64::from(w)));
-            attention_rows(decoder, &prompts, Queries::All, Options::default(), &mut keep).unwrap();
-            let direct = direct_attribution(decoder, &prompts, Options::default()).unwrap();
-            (patterns, direct.unwrap_or_default().concat())
-        };
-        let expected = read(&decoder(&name));
+        let expected = of_plain_run(&decoder(&name), &prompts);
         for precision in [Precision::Split, Precision::Half] {
-            let found = read(&loaded(&name, &Compute::delta(precision)));
-            for (expected, found) in [(&expected.0, &found.0), (&expected.1, &found.1)] {
-                assert!(expected.is_empty() || apart(expected, found).0 < 1e-5, "{name}, {precision}");
+            let found = of_plain_run(&loaded(&name, &Compute::delta(precision)), &prompts);
+            assert_eq!(expected.len(), found.len());
+            for ((what, expected), (_, found)) in expected.iter().zip(&found) {
+                let is_close = expected.is_empty() || apart(expected, found).0 < 1e-5;
+                assert!(is_close && expected.len() == found.len(), "{name}, {precision}, {what}");
             }
         }
     }

@@ -64,17 +64,18 @@ def norm_delta(out, hi, lo, plain, plain_of, delta, source, gain, per_run, width
 
 
 @triton.jit
-def rotate(x, cos, sin, position, per_run, d_head, ld, half, interleaved, BH: tl.constexpr):
-    """Turns the first 2 * half columns of a head, in place; program (row, head)."""
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    i = tl.arange(0, BH)
-    m = i < half
+def rotate(x, cos, sin, position, per_run, pairs, d_head, ld, half, interleaved, B: tl.constexpr):
+    """Turns the first 2 * half columns of heads, in place; program (row, block of its `pairs` of columns)."""
+    row = tl.program_id(0).to(tl.int64)
+    pair = tl.program_id(1) * B + tl.arange(0, B)
+    m = pair < pairs
+    i = pair % half
     at = tl.load(position + row % per_run).to(tl.int64) * half + i
     c, s = tl.load(cos + at, mask=m, other=0.0), tl.load(sin + at, mask=m, other=0.0)
     first, second = i, i + half
     if interleaved != 0:
         first, second = 2 * i, 2 * i + 1
-    base = x + row * ld + head * d_head
+    base = x + row * ld + (pair // half) * d_head
     a, b = tl.load(base + first, mask=m, other=0.0), tl.load(base + second, mask=m, other=0.0)
     tl.store(base + first, a * c - b * s, mask=m)
     tl.store(base + second, b * c + a * s, mask=m)

@@ -3,14 +3,19 @@
 use crate::launch::{Launch, Output};
 
 pub fn all(launch: &mut Launch<'_>) {
-    attend(launch, false);
+    attend(launch, false, 4);
+}
+
+pub fn odd(launch: &mut Launch<'_>) {
+    attend(launch, false, 1);
 }
 
 pub fn again(launch: &mut Launch<'_>) {
-    attend(launch, true);
+    attend(launch, true, 1);
 }
 
-fn attend(launch: &mut Launch<'_>, is_again: bool) {
+/// Heads begin at multiples of `together` values, as many as are read at once.
+fn attend(launch: &mut Launch<'_>, is_again: bool, together: usize) {
     let (out, hi, lo) = (launch.array(), launch.array(), launch.array());
     let [q, kv, z, dq, dkv] = std::array::from_fn(|_| launch.array::<f32>());
     let q_rows = launch.array::<i32>();
@@ -22,7 +27,7 @@ fn attend(launch: &mut Launch<'_>, is_again: bool) {
     let output = Output { out, hi, lo, mode: launch.int() };
     let (sites, source, bias) = (launch.array::<u32>(), launch.array::<u32>(), launch.array::<f32>());
     let width: usize = launch.variant.parse().expect("a width at the end of the name");
-    assert!(d_head <= width, "heads of {d_head} in {width}");
+    assert!(d_head <= width && d_head.is_multiple_of(together), "heads of {d_head} in {width}");
     let queries = launch.tile("bq");
 
     let program = |tile: usize, run: usize, head: usize, puts: [u32; 3]| {

@@ -13,7 +13,7 @@ use crate::{attention, product, rows};
 type Run = fn(&mut Launch<'_>);
 
 /// Functions by how their names begin, longer beginnings first.
-const FUNCTIONS: [(&str, Run); 17] = [
+const FUNCTIONS: [(&str, Run); 18] = [
     ("product_act_", product::activated),
     ("product_gate_", product::gated),
     ("product_f32_", product::float32),
@@ -29,6 +29,7 @@ const FUNCTIONS: [(&str, Run); 17] = [
     ("put_z_", rows::put_z),
     ("dots", rows::dots),
     ("attend_again_", attention::again),
+    ("attend_odd_", attention::odd),
     ("attend_", attention::all),
     ("", |launch| panic!("no kernel {}", launch.variant)),
 ];

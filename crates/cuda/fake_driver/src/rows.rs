@@ -82,13 +82,14 @@ pub fn norm_delta(launch: &mut Launch<'_>) {
 pub fn rotate(launch: &mut Launch<'_>) {
     let (x, cos, sin, position) =
         (launch.array::<f32>(), launch.array::<f32>(), launch.array::<f32>(), launch.array::<u32>());
-    let [per_run, d_head, ld, half] = std::array::from_fn(|_| launch.int());
+    let [per_run, pairs, d_head, ld, half] = std::array::from_fn(|_| launch.int());
     let interleaved = launch.flag();
-    assert!(half <= 128, "{half} pairs");
-    for (row, head) in programs(launch) {
-        let at = row * ld + head * d_head;
+    let [rows, blocks, _] = launch.grid;
+    assert_eq!(blocks, pairs.div_ceil(launch.tile("b")), "blocks of {pairs} pairs");
+    for row in 0..rows {
         let table = position.get(row % per_run) as usize * half;
-        for i in 0..half {
+        for pair in 0..pairs {
+            let (at, i) = (row * ld + pair / half * d_head, pair % half);
             let (first, second) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + half) };
             let (c, s) = (cos.get(table + i), sin.get(table + i));
             let (a, b) = (x.get(at + first), x.get(at + second));

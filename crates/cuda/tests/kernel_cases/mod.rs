@@ -56,8 +56,8 @@ pub fn rows(cases: &mut Vec<(String, Case, f32)>) {
             let out = side.floats(&x);
             let (cos, sin, position) = (side.floats(&cos), side.floats(&sin), side.ints(&position));
             let arguments = Arguments::new().array(&out).array(&cos).array(&sin).array(&position);
-            let arguments = arguments.ints([per_run, d_head, ld, half]).flag(interleaved);
-            side.launch("rotate", [rows, heads, 1], arguments);
+            let arguments = arguments.ints([per_run, heads * half, d_head, ld, half]).flag(interleaved);
+            side.launch("rotate", [rows, side.blocks("rotate", heads * half), 1], arguments);
             out.to_vec().expect("a result")
         };
         cases.push((format!("rotate {d_head} {half}"), Box::new(case), 2e-6));

@@ -1,8 +1,11 @@
 //! Interventions on a model, and the differences between two machines' effects.
 
 use cs_engine::decoder::Decoder;
+use cs_engine::forest::Forest;
 use cs_engine::intervention::{Branch, Replacement, Stream};
-use cs_engine::{Options, Prompt, Readings};
+use cs_engine::{
+    AttentionRow, Cache, Options, Prompt, Queries, Readings, attention_rows, direct_attribution,
+};
 
 use crate::checkpoints::heads;
 
@@ -61,4 +64,33 @@ pub fn apart(expected: &[f64], found: &[f64]) -> (f64, f64) {
     let off: Vec<f64> = expected.iter().zip(found).map(|(e, f)| (e - f).abs() / largest).collect();
     let squares = off.iter().map(|off| off.powi(2)).sum::<f64>();
     (off.iter().copied().fold(0.0, f64::max), (squares / off.len() as f64).sqrt())
+}
+
+/// What is read of the plain run beside logits: attention, direct effects (nothing where the model has none), activations.
+pub fn of_plain_run(decoder: &Decoder, prompts: &[Prompt]) -> Vec<(&'static str, Vec<f64>)> {
+    let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    let mut patterns = vec![];
+    let mut keep = |row: AttentionRow<'_>| patterns.extend(wide(row.weights));
+    attention_rows(decoder, prompts, Queries::All, Options::default(), &mut keep).unwrap();
+    let direct = direct_attribution(decoder, prompts, Options::default()).unwrap();
+    let mut found = vec![("attention", patterns), ("direct effects", direct.unwrap_or_default().concat())];
+    let tokens: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt.tokens[..]).collect();
+    let forest = Forest::new(&tokens).unwrap();
+    let cache = Cache::new(decoder, &forest).unwrap();
+    for layer in (0..decoder.spec().n_layers).map(|layer| cache.layer(layer)) {
+        let mid = layer.resid_mid.as_deref().unwrap_or(&[]);
+        for (name, values) in [
+            ("resid_pre", &layer.resid_pre[..]),
+            ("resid_mid", mid),
+            ("resid_post", &layer.resid_post),
+            ("q", &layer.q),
+            ("k", &layer.k),
+            ("v", &layer.v),
+            ("z", &layer.z),
+        ] {
+            found.push((name, wide(values)));
+        }
+    }
+    found.push(("logits", cache.logits(forest.end(0))));
+    found
 }

@@ -12,6 +12,8 @@ use crate::machine::Rows;
 const QUERIES: usize = 16;
 /// Widths of heads that kernels are compiled for.
 const HEAD_WIDTHS: [usize; 4] = [32, 64, 128, 256];
+/// The same of attention of all heads, which takes its time.
+const ATTENTION_WIDTHS: [usize; 5] = [32, 64, 80, 128, 256];
 /// Blocks that a grid may have in its second and third direction.
 const GRID: usize = 65_535;
 
@@ -111,8 +113,13 @@ impl Card {
     fn launch_attention(&self, what: &Attention<'_>, (second, third): (usize, usize)) -> Result<()> {
         let Attention { tree, scores, q, kv, z, delta, target, sites } = what;
         let arrays = tree.arrays.as_ref().ok_or_else(missing)?;
-        let again = if sites.is_some() { "again_" } else { "" };
-        let kernel = self.kernel(&format!("attend_{again}{}", fitting(&HEAD_WIDTHS, scores.d_head)))?;
+        let (kind, widths) = match sites {
+            Some(_) => ("again_", &HEAD_WIDTHS[..]),
+            // Heads that begin anywhere.
+            None if !scores.d_head.is_multiple_of(4) => ("odd_", &HEAD_WIDTHS[..]),
+            None => ("", &ATTENTION_WIDTHS[..]),
+        };
+        let kernel = self.kernel(&format!("attend_{kind}{}", fitting(widths, scores.d_head)))?;
         assert_eq!(kernel.shape.bq, QUERIES, "queries of a tile");
         let z = z.map(Floats::get).transpose()?;
         let dq = delta.map(|delta| delta.q.get()).transpose()?;

@@ -35,11 +35,6 @@ struct Product<'a> {
     out: &'a Array<f32>,
 }
 
-/// What the names of kernels end with that take rows of float32 which begin anywhere.
-fn odd(cols: usize) -> &'static str {
-    if cols.is_multiple_of(4) { "" } else { "_odd" }
-}
-
 impl Card {
     /// Whether differences, and weights beside them, have a second part.
     fn has_second(&self, lo: Option<&Array<u16>>) -> (bool, bool) {
@@ -67,7 +62,12 @@ impl Card {
         let (Weights::Halves { hi: w_hi, lo: w_lo }, first) = w.columns_from(columns.start)? else {
             unreachable!("halves are multiplied by halves")
         };
-        let kernel = self.kernel(&format!("product_{}{}", self.half(), odd(columns.len())))?;
+        let name = format!("product_{}", self.half());
+        // Rows of float32 that begin anywhere have a kernel of their own.
+        let kernel = match columns.len().is_multiple_of(4) {
+            true => self.kernels.tiled(&name, [*rows, padded(w.d_in), columns.len()])?,
+            false => self.kernel(&format!("{name}_odd"))?,
+        };
         let tiles = rows.div_ceil(kernel.shape.bm) * columns.len().div_ceil(kernel.shape.bn);
         let (two, pair) = self.has_second(w_lo.as_ref());
         let w_lo_from = w_lo.as_ref().unwrap_or(w_hi);
@@ -189,12 +189,20 @@ impl Card {
                 let delta = product(w)?;
                 self.activate_change(span, mlp.activation, plain, &delta, gated, (rows, d_mlp), out)
             }
+            // Rows that begin anywhere, which small models alone have: step by step.
+            (Form::Halves { .. }, _) if !d_mlp.is_multiple_of(4) => {
+                let (delta, change) = (product(w)?, self.context.array(rows * d_mlp)?);
+                self.activate_change(span, mlp.activation, plain, &delta, gated, (rows, d_mlp), &change)?;
+                let change = Floats { len: change.len(), array: Some(change) };
+                self.cut_rows(span, d_mlp, &change, out)
+            }
             (Form::Halves { hi, lo }, Form::Halves { hi: out_hi, lo: out_lo }) => {
                 let Weights::Halves { hi: w_hi, lo: w_lo } = w.get()? else {
                     unreachable!("halves are multiplied by halves")
                 };
                 let gate = if gated.is_some() { "gate" } else { "act" };
-                let kernel = self.kernel(&format!("product_{gate}_{}_{act}{}", self.half(), odd(d_mlp)))?;
+                let name = format!("product_{gate}_{}_{act}", self.half());
+                let kernel = self.kernels.tiled(&name, [rows, padded(w.d_in), d_mlp])?;
                 let width = padded(d_mlp);
                 let tiles = rows.div_ceil(kernel.shape.bm) * width.div_ceil(kernel.shape.bn);
                 let (two, pair) = self.has_second(w_lo.as_ref());

@@ -7,7 +7,7 @@ use super::arrays::{Floats, Form, Split, Target, padded};
 use super::{Card, Changed, HeadsRule, Ints, NormOut, NormWeights, Result, Span, curve};
 
 /// Widths of rows that norms are compiled for.
-const NORM_WIDTHS: [usize; 4] = [256, 1024, 4096, 8192];
+const NORM_WIDTHS: [usize; 5] = [256, 1024, 2048, 4096, 8192];
 
 /// The smallest of `widths` that takes `width`: [`Card::cannot`] has seen to it that there is one.
 pub(super) fn fitting(widths: &[usize], width: usize) -> usize {
@@ -125,9 +125,10 @@ impl Card {
         let arguments =
             Arguments::new().array(heads.get()?).array(rotation.cos.get()?).array(rotation.sin.get()?);
         let arguments = arguments.array(rotation.position.get()?);
-        let arguments = arguments.ints([per_run, rule.d_head, cols, rotation.half]);
+        let pairs = rule.turned / rule.d_head * rotation.half;
+        let arguments = arguments.ints([per_run, pairs, rule.d_head, cols, rotation.half]);
         let is_interleaved = rotation.pairing == RotaryPairing::Interleaved;
-        kernel.launch([rows, rule.turned / rule.d_head, 1], arguments.flag(is_interleaved))
+        kernel.launch([rows, pairs.div_ceil(kernel.shape.b), 1], arguments.flag(is_interleaved))
     }
 
     pub(super) fn cut_rows(
