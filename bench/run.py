@@ -3,6 +3,7 @@
     python bench/run.py studies                                   # whole studies, and `plan`'s predictions for them; needs numpy, safetensors
     python bench/run.py memory --model FOLDER                     # peak memory of scans
     python bench/run.py transformerlens --model FOLDER            # needs torch and transformer_lens: tools/golden/requirements.txt
+    python bench/run.py page                                      # when report.html of a large study paints; needs Chromium
 
 Each measurement replaces those of the same machine in bench/results/NAME.json; `python bench/tables.py` makes the tables of docs/performance.md from these files. Run it on an otherwise idle machine: other load changes the timings.
 """
@@ -131,9 +132,24 @@ def transformerlens(args):
     keep("transformerlens", json.loads(said.splitlines()[-1]))
 
 
+def page(args):
+    """When the pages of 17 models paint, of two tasks and of six, as `crates/report/tests/page.rs` makes them."""
+    import page as browser
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        test = ["cargo", "test", "--release", "--workspace", "--test", "page", "--", "the_page_is_whole"]
+        subprocess.run(test, cwd=ROOT, env={**os.environ, "PAGES_TO_LOOK_AT": folder}, check=True, stdout=subprocess.DEVNULL)
+        for path in sorted(Path(folder).glob("*.html")):
+            own = browser.times(path, max(args.turns, 5))
+            rows.append({"page": path.stem, "bytes": path.stat().st_size, **{name + "_ms": ms for name, ms in own.items()}})
+            print(rows[-1])
+    keep("page", rows)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = {"studies": studies, "memory": memory, "transformerlens": transformerlens}
+    kinds = {"studies": studies, "memory": memory, "transformerlens": transformerlens, "page": page}
     parser.add_argument("names", nargs="*", default=["studies"], help=", ".join(kinds))
     parser.add_argument("--program", type=Path, default=ROOT / "target/release/circuit-scaling")
     parser.add_argument("--model", help="a folder with a checkpoint, for `memory` and `transformerlens`")
@@ -143,7 +159,7 @@ def main():
     for name in args.names:
         if name not in kinds:
             parser.error(f"unknown measurement {name}: choose from {', '.join(kinds)}")
-        if name != "studies" and not args.model:
+        if name in ("memory", "transformerlens") and not args.model:
             parser.error(f"{name} needs --model FOLDER")
     for name in args.names:
         kinds[name](args)

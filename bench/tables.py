@@ -57,6 +57,14 @@ TABLES = {
         ("predicted, given the scans", lambda r: seconds(r["after"])),
         ("measured", lambda r: seconds(r["seconds"])),
     ],
+    "page": [
+        ("machine", lambda r: r["machine"]),
+        ("page of 17 models", lambda r: r["page"].replace("-", " ")),
+        ("size", lambda r: f"{r['bytes'] / 1e6:.1f} MB"),
+        ("first paint", lambda r: f"{r['first_paint_ms']} ms"),
+        ("opening drawn", lambda r: f"{r['opening_drawn_ms']} ms"),
+        ("whole page drawn", lambda r: f"{r['whole_page_ms']} ms"),
+    ],
     "memory": [
         ("machine", lambda r: r["machine"]),
         ("model", lambda r: r["model"]),

@@ -71,7 +71,8 @@ impl Model {
         about.set_item("device", model.compute().name())?;
         about.set_item("precision", model.compute().precision().as_str())?;
         about.set_item("bos_id", model.tokenizer().ok().and_then(|tokenizer| tokenizer.bos_id()))?;
-        about.set_item("notes", model.notes().collect::<Vec<_>>())?;
+        about.set_item("notes", model.notes().cloned().collect::<Vec<_>>())?;
+        about.set_item("device_notes", model.device_notes())?;
         Ok(about)
     }
 

@@ -86,5 +86,5 @@ def test_import_is_quick_and_loads_little() -> None:
     code = "import sys, time; t = time.process_time(); import circuit_scaling; print(time.process_time() - t, *sys.modules)"
     seconds, *loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
     assert not {"numpy", "pandas", "polars", "tqdm", "torch"} & set(loaded)
-    # Of the processor: other programs run beside the tests.
+    # Of the CPU: other programs run beside the tests.
     assert float(seconds) < 0.2

@@ -1,4 +1,4 @@
-//! The audit of other people's tables, and the comparison of two.
+//! The audit of external tables, and the comparison of two tables.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn table(csv: &str) -> JointTable {
     import(csv).into_table(Path::new("joint.csv")).unwrap()
 }
 
-/// Independent effects of all 144 heads of GPT-2 small: their correlation is 0 but for chance.
+/// Independent effects of all 144 heads of GPT-2 small: their true correlation is 0.
 fn full_scan(seed: u64) -> Vec<(f64, f64)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..144).map(|_| (0.1 * normal(&mut rng), 0.1 * normal(&mut rng))).collect()
@@ -34,7 +34,8 @@ fn csv_of(deltas: impl IntoIterator<Item = (usize, (f64, f64))>) -> String {
     })
 }
 
-/// What the scripts of the published study do: the 20 heads from either end of each scan, joined, zeros elsewhere.
+/// What the scripts of the published study do: join the 20 heads from either end of each scan, with zeros
+/// elsewhere.
 fn filled(deltas: &[(f64, f64)]) -> Vec<(usize, (f64, f64))> {
     let top = |key: fn(&(f64, f64)) -> f64| {
         let mut order: Vec<usize> = (0..deltas.len()).collect();
@@ -52,7 +53,7 @@ fn filled(deltas: &[(f64, f64)]) -> Vec<(usize, (f64, f64))> {
 }
 
 #[test]
-fn a_filled_table_is_found_out() {
+fn a_filled_table_is_detected() {
     let deltas = full_scan(1);
     let rows = filled(&deltas);
     let audited = &audit(&table(&csv_of(rows.clone())), 0.05)[0];
@@ -69,7 +70,7 @@ fn a_filled_table_is_found_out() {
     );
     assert!(sentence.starts_with(&expected), "{sentence}");
     assert!(sentence.contains("comes from zeros that were filled in"), "{sentence}");
-    // The audit of the full scan foresees exactly what the filled table says.
+    // The audit of the full scan predicts exactly the filled table's values.
     let full = &audit(&table(&csv_of(deltas.into_iter().enumerate())), 0.05)[0];
     let foreseen = full.filled.as_ref().unwrap();
     assert_eq!((foreseen.n_rows, foreseen.corr), (audited.n_rows, audited.corr_all));

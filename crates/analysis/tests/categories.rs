@@ -53,7 +53,7 @@ fn the_summary_counts_heads() {
     assert!(lines[2].starts_with("mine,b,0,0,0,1,0,0,0,1,"));
 }
 
-/// A model that does both tasks has thresholds of its own; one that does not do a task has none, and is said not to do it.
+/// A model that does both tasks has its own thresholds; one that does not do a task has none, and is reported.
 #[test]
 fn relative_categories_follow_what_the_model_does() {
     let mut csv = String::from(

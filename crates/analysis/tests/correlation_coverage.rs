@@ -1,7 +1,7 @@
-//! Do the intervals of correlations hold what they promise where effects have heavy tails, as those of heads have?
+//! Coverage of the intervals of correlations for heavy-tailed effects, such as those of heads.
 //!
-//! Heads are drawn from populations whose correlation is known; 2,000 draws each. `docs/statistics.md` has the whole table,
-//! which the ignored test prints.
+//! Heads are drawn from populations with known correlation; 2,000 draws each. The ignored test prints the whole table of
+//! `docs/statistics.md`.
 
 mod common;
 
@@ -76,13 +76,13 @@ impl Population {
         (0..n).map(|_| (self.draw)(rng)).unzip()
     }
 
-    /// The population's correlation: that of a million heads, so within 0.003.
+    /// The population's correlation, from a million heads, so accurate to 0.003.
     fn truth(&self, kind: Correlation) -> f64 {
         let (x, y) = self.heads(1_000_000, &mut ChaCha8Rng::seed_from_u64(1));
         kind.of(&x, &y).unwrap()
     }
 
-    /// The share of intervals over `n` heads that hold the truth.
+    /// The share of intervals over `n` heads that cover the truth.
     fn coverage(&self, n: usize, kind: Correlation) -> f64 {
         let truth = self.truth(kind);
         let covers = (0..TRIALS).into_par_iter().filter(|&trial| {
@@ -112,7 +112,7 @@ fn intervals_cover_the_truth_for_heavy_tails() {
     }
 }
 
-/// The table of `docs/statistics.md`, a line as soon as it is known.
+/// The table of `docs/statistics.md`, line by line as results arrive.
 #[test]
 #[ignore = "takes minutes"]
 fn table_of_coverages() {

@@ -1,6 +1,7 @@
-//! Do intervals, p-values and q-values hold what they promise? Simulations with known truth and fixed seeds.
+//! Coverage of intervals, and validity of p-values and q-values: simulations with known truth and fixed seeds.
 //!
-//! A coverage of 95% over 2,000 trials has a standard error of 0.5%, so 93% to 97% is four of them either way.
+//! A coverage of 95% over 2,000 trials has a standard error of 0.5%, so 93% to 97% is four standard errors
+//! either way.
 
 mod common;
 
@@ -38,7 +39,7 @@ fn options(n_resamples: u32) -> BootstrapOptions {
 #[test]
 fn intervals_of_means_cover_the_truth() {
     type Draw = fn(&mut ChaCha8Rng) -> f64;
-    // The last is a head that matters on a tenth of the prompts only.
+    // The last is a head with an effect on only a tenth of the prompts.
     let cases: [(&str, usize, Draw, f64); 5] = [
         ("normal, 50 prompts", 50, normal, 0.0),
         ("normal, 200 prompts", 200, normal, 0.0),
@@ -89,7 +90,7 @@ fn weights_mean_what_duplicates_mean() {
         distinct.iter().zip(&weights).flat_map(|(&x, &w)| std::iter::repeat_n(x, w as usize)).collect();
     let ones = vec![1; drawn.len()];
     let seed = Seed::new(1, &["duplicates"]);
-    // The same random numbers pick the same draws, so bootstraps agree up to the order of additions.
+    // The same random numbers select the same draws, so bootstraps agree up to the order of additions.
     let a = &bootstrap_means(std::slice::from_ref(&distinct), &weights, &options(2_000), &seed)[0];
     let b = &bootstrap_means(std::slice::from_ref(&drawn), &ones, &options(2_000), &seed)[0];
     let [of_a, of_b] = [a, b].map(|m| m.interval.unwrap());
@@ -151,8 +152,8 @@ fn the_false_discovery_rate_is_kept() {
 
 #[test]
 fn intervals_of_correlations_cover_the_truth() {
-    // 60 heads on 40 prompts a task; the prompts' own ups and downs move all heads together, and noise is as large as
-    // the effects on each prompt.
+    // 60 heads on 40 prompts a task; prompt effects are shared by all heads, and noise is as large as the effects on
+    // each prompt.
     let (n_heads, n_prompts, truth) = (60, 40, 0.4f64);
     let mut rng = rng(7);
     let weights = vec![1; n_prompts];

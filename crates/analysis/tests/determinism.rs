@@ -1,4 +1,4 @@
-//! The same inputs and seed give the same numbers, whatever the threads and the other models.
+//! The same inputs and seed give the same numbers, regardless of threads and other models.
 
 mod common;
 

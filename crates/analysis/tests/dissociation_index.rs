@@ -1,5 +1,5 @@
-//! Is the index of dissociation free of noise? Tasks with the same effects have an index of 0, however badly they are
-//! measured; tasks with heads of their own one of 1.
+//! The dissociation index is unbiased by noise: tasks with the same effects have an index of 0, however noisy; tasks
+//! with separate heads have an index of 1.
 
 mod common;
 
@@ -49,7 +49,7 @@ fn indices(draw: fn(&mut ChaCha8Rng) -> (f64, f64), errors: [f64; 2], trials: u6
     (0..trials).into_par_iter().map(of_trial).filter(|index| index.value.is_some()).collect()
 }
 
-/// Mean of the indices, its standard error, and the share of intervals that hold `truth`.
+/// Mean of the indices, its standard error, and the share of intervals that cover `truth`.
 fn summary(indices: &[Ranged], truth: f64) -> (f64, f64, f64) {
     let n = indices.len() as f64;
     let values: Vec<f64> = indices.iter().filter_map(|i| i.value).collect();
@@ -59,7 +59,7 @@ fn summary(indices: &[Ranged], truth: f64) -> (f64, f64, f64) {
     (mean, (variance / n).sqrt(), indices.iter().filter(holds).count() as f64 / n)
 }
 
-/// Effects of Laplace's distribution with scale 0.02, the same on both tasks.
+/// Laplace-distributed effects with scale 0.02, the same on both tasks.
 fn identical(rng: &mut ChaCha8Rng) -> (f64, f64) {
     let size = -0.02 * uniform(rng).ln();
     let effect = if uniform(rng) < 0.5 { -size } else { size };
@@ -89,7 +89,7 @@ fn tasks_with_heads_of_their_own_dissociate_wholly() {
     println!("separate: mean index {mean:.4} ± {standard_error:.4}, coverage {coverage:.3}");
     assert!((mean - 1.0).abs() < 0.01, "{mean} ± {standard_error}");
     assert!(coverage >= 0.88, "{coverage}");
-    // Noise that takes one in eighty heads without an effect across τ makes as many of the others shared.
+    // If noise moves one in eighty heads without an effect across τ, it makes as many of the others shared.
     let (mean, ..) = summary(&indices(separate, [0.02, 0.02], 100), 1.0);
     assert!((0.97..1.0).contains(&mean), "{mean}");
 }

@@ -1,4 +1,4 @@
-//! Sets of heads, dissociation and tracing from numbers alone: what is drawn, what noise does, and that files read back.
+//! Sets of heads, dissociation and tracing on simulated numbers: drawn sets, noise, and round trips of files.
 
 mod common;
 
@@ -58,7 +58,7 @@ impl Simulated {
         }
     }
 
-    /// Effects of sets that are sums of their heads' effects, each pair of heads doing `together` more.
+    /// Effects of sets: sums of their heads' effects, plus `together` per pair of heads.
     fn outcomes(&self, plan: &AblationPlan, together: f32) -> [TaskOutcomes; 2] {
         let outcome = |task: usize, set: &HeadSet, prompts: &[usize]| {
             let scan = &self.scans[task];
@@ -119,7 +119,7 @@ impl Simulated {
 }
 
 #[test]
-fn sets_are_what_they_are_called() {
+fn sets_match_their_names() {
     let simulated = Simulated::of_scale(0.2, 1);
     let heads = &simulated.model.heads;
     let plan = plan(&Contrast::published(), &simulated.model, 50, 7);
@@ -167,8 +167,8 @@ fn sets_are_what_they_are_called() {
     );
 }
 
-/// Random sets are run until nothing is left that they could decide, and no further; matched ones only where sets of all heads
-/// leave something to explain.
+/// Random sets are run exactly until they decide nothing any more; layer-matched ones only if sets of all heads leave
+/// something to explain.
 #[test]
 fn sets_are_run_as_long_as_they_decide_something() {
     let simulated = Simulated::of_scale(0.2, 1);
@@ -190,7 +190,7 @@ fn sets_are_run_as_long_as_they_decide_something() {
             continue;
         }
         let n_possible = test.n_possible.unwrap() as usize;
-        // The hero set itself is among the sets that there are.
+        // The hero set itself is one of the possible sets.
         assert!(test.n_random <= n_max.min(n_possible) && test.n_behind_p <= test.n_random);
         let p = test.p_value.unwrap();
         if test.n_behind_p + 1 < n_max.min(n_possible) {
@@ -201,8 +201,8 @@ fn sets_are_run_as_long_as_they_decide_something() {
     assert!(n_stopped > 0);
 }
 
-/// Where heads do together what they do one by one there is no interaction, and the sums account for all that differs between
-/// sets; where each pair does a little more, that is what is found.
+/// If effects are additive there is no interaction, and the sums explain all differences between sets; if each pair has an
+/// additional effect, it is found.
 #[test]
 fn interactions_are_found_and_sums_remove_variance() {
     let simulated = Simulated::of_scale(0.2, 6);
@@ -235,7 +235,7 @@ fn interactions_are_found_and_sums_remove_variance() {
     }
 }
 
-/// Heads that work on one task each, or on both alike, buried in noise of the prompts.
+/// Heads with effects on one task each, or the same on both, with large prompt noise.
 fn noisy_scans(separate: bool, seed: u64) -> [PerPromptScan; 2] {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     ["ioi", "anti_repeat"].map(|task| {
@@ -257,8 +257,8 @@ fn noisy_scans(separate: bool, seed: u64) -> [PerPromptScan; 2] {
     })
 }
 
-/// The strongest heads of an effect that was planted in ten of forty heads differ from random sets, also from those of the same
-/// layers; the other task they spare more than random sets do.
+/// With an effect planted in ten of forty heads, the strongest heads differ from random sets, including layer-matched ones, and
+/// damage the other task less than random sets do.
 #[test]
 fn a_planted_effect_is_found() {
     let (mut n_found, mut n_tests) = (0, 0);
@@ -275,18 +275,18 @@ fn a_planted_effect_is_found() {
                 n_found += usize::from(test.p_value.is_some_and(|p| p <= 0.05));
                 assert!(test.difference.is_none_or(|d| d < -0.5), "{seed}: {test:?}");
             }
-            // The other task is spared: random sets hurt it more.
+            // Random sets damage the other task more.
             for test in of(false) {
                 assert!(test.difference.is_none_or(|d| d > 0.0), "{seed}: {test:?}");
             }
         }
     }
     println!("{n_found} of {n_tests} found");
-    // Twelve prompts are few for noise like this; by chance it would be one in twenty.
+    // Twelve prompts are few for this much noise; by chance it would be one in twenty.
     assert!(5 * n_found >= 4 * n_tests, "{n_found} of {n_tests} found");
 }
 
-/// Noise neither raises the index of shared heads nor lowers that of separate ones beyond what its interval says.
+/// Noise neither raises the index of shared heads nor lowers that of separate ones beyond its interval.
 #[test]
 fn the_index_is_robust_to_noise() {
     for (separate, truth) in [(true, 1.0), (false, 0.0)] {
@@ -389,7 +389,7 @@ fn traces_read_back() {
     assert!(error.to_string().contains("no prompt has a corrupted version"), "{error}");
 }
 
-/// The index falls with size in this made-up family, and the law says so.
+/// The index falls with size in this simulated family, and the law finds it.
 #[test]
 fn dissociation_scales() {
     let first = Simulated::of_scale(0.2, 5).run().dissociation;

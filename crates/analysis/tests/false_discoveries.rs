@@ -1,4 +1,4 @@
-//! q-values in two stages keep the false discovery rate where tests depend on each other, as tests of sets that share heads do.
+//! Two-stage q-values control the false discovery rate for dependent tests, such as tests of sets that share heads.
 
 mod common;
 
@@ -12,8 +12,8 @@ const N_TESTS: usize = 60;
 const N_TRIALS: usize = 1500;
 const LEVEL: f64 = 0.05;
 
-/// Mean share of false ones among discoveries, and its standard error: one-sided tests of means, `share_null` of them 0 and the
-/// others `effect` standard errors, in `n_blocks` blocks of correlation `rho`.
+/// Mean false discovery proportion and its standard error: one-sided tests of means, a share `share_null` of which are 0 and
+/// the others `effect` standard errors, in `n_blocks` blocks of correlation `rho`.
 fn false_discovery_rate(rho: f64, n_blocks: usize, share_null: f64, effect: f64) -> (f64, f64) {
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let standard = Normal::standard();

@@ -1,5 +1,5 @@
-//! A study of all 17 models at their real head counts, from a joint table as another program writes it: six columns, no
-//! statistics.
+//! A study of all 17 models at their real head counts, from a joint table as written by another program: six columns,
+//! no statistics.
 
 mod common;
 
@@ -16,7 +16,7 @@ use cs_analysis::table::Values;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Heavy-tailed effects that the tasks share, and more of them in larger models.
+/// Heavy-tailed effects shared by the tasks, more so in larger models.
 fn published_layout() -> String {
     let mut csv = String::from("family,model,layer,head,delta_ioi,delta_anti\n");
     let mut rng = ChaCha8Rng::seed_from_u64(17);
@@ -45,7 +45,7 @@ fn texts<'a>(study: &'a ContrastStudy, table: &str, column: &str) -> Vec<&'a str
     }
 }
 
-/// The columns that every table must begin with.
+/// The first columns that every table must have.
 const FIRST_COLUMNS: [(&str, &str); 8] = [
     ("joint_ioi_anti_repeat_all", "family,model,layer,head,delta_ioi,delta_anti"),
     (
@@ -79,7 +79,7 @@ fn a_published_table_gives_every_table_and_the_same_ones_again() {
     let study = ContrastStudy::new(table(&csv), &StudyOptions::default()).unwrap();
     let all = Study::of_contrast(study.clone());
     all.write(&first).unwrap();
-    // From the joint table that the first study wrote, with its rows in reverse.
+    // From the first study's joint table, with its rows reversed.
     let written = std::fs::read_to_string(first.table("joint_ioi_anti_repeat_all")).unwrap();
     let mut lines: Vec<&str> = written.lines().collect();
     lines[1..].reverse();

@@ -1,4 +1,4 @@
-//! Statistics against scipy and statsmodels; `tools/stats/make_golden.py` made the values.
+//! Statistics against scipy and statsmodels, with values from `tools/stats/make_golden.py`.
 
 use cs_analysis::stats::assignment::assign;
 use cs_analysis::stats::bootstrap::{BootstrapOptions, bootstrap_means};
@@ -124,7 +124,7 @@ fn whole_bootstraps_agree_up_to_resampling() {
         let options = BootstrapOptions { n_resamples: 100_000, level: 0.95, thresholds: vec![] };
         let weights = vec![1; sample.len()];
         let found = &bootstrap_means(&[sample], &weights, &options, &Seed::new(1, &["golden"]))[0];
-        // Ours is widened by t/z·√(n/(n−1)) = 1.0297 at 60 points; what is left is the error of the ends by resampling.
+        // Ours is widened by t/z·√(n/(n−1)) = 1.0297 at 60 points; the rest is resampling error of the bounds.
         let width = high - low;
         let widened = 0.5 * 0.0297 * width;
         let interval = found.interval.unwrap();

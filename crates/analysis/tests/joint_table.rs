@@ -36,7 +36,7 @@ fn models_stand_in_the_studys_order() {
 fn a_csv_in_any_order_gives_the_same_bytes_as_the_scans() {
     let table = from_scans(&pairs());
     let csv = table.to_table().to_csv();
-    // Rows reversed, columns reversed, one column of somebody's own, numbers as a spreadsheet pads them.
+    // Rows reversed, columns reversed, one extra column, numbers padded as by a spreadsheet.
     let mut lines: Vec<String> = csv
         .lines()
         .enumerate()
@@ -74,7 +74,7 @@ fn missing_values_stay_missing() {
 }
 
 #[test]
-fn bad_tables_end_in_one_clear_line() {
+fn bad_tables_give_a_clear_one_line_error() {
     assert!(error("").contains("empty"));
     assert!(error("\n\n").contains("empty"));
     assert!(error(HEADER).contains("no rows"));
@@ -102,7 +102,7 @@ fn bad_tables_end_in_one_clear_line() {
 
 #[test]
 fn ten_million_rows_are_refused_before_they_fill_the_memory() {
-    // An endless table, at the default limit: only a reader that stops by itself comes back.
+    // An endless table at the default limit: the reader must stop on its own.
     struct Endless {
         rows: Vec<u8>,
         at: usize,

@@ -1,6 +1,6 @@
-//! What do the intervals of two tasks' shared strong heads cover? Simulations with known truth and fixed seeds.
+//! Coverage of the intervals of two tasks' shared strong heads: simulations with known truth and fixed seeds.
 //!
-//! `docs/statistics.md` has the table; the ignored test prints it.
+//! The ignored test prints the table of `docs/statistics.md`.
 
 mod common;
 
@@ -12,7 +12,7 @@ use cs_analysis::stats::functions::Coverage;
 use cs_analysis::stats::shared_strong::shared_strong;
 use rayon::prelude::*;
 
-/// What is simulated.
+/// The simulated setting.
 struct Case {
     effects: Effects,
     n_heads: usize,
@@ -21,12 +21,12 @@ struct Case {
     tau: f64,
 }
 
-/// Shares of trials in which an interval holds what samples as large have on average, and what that is.
+/// Shares of trials in which an interval covers the average over samples of the same size, and that average.
 #[derive(Debug)]
 struct SharedCoverage {
     /// The number of shared heads.
     n: f64,
-    /// Their share, where it has an interval.
+    /// Their share, if it has an interval.
     jaccard: f64,
     /// Means over samples, and over models.
     means: [f64; 2],
@@ -45,7 +45,7 @@ fn coverage(case: &Case, [models, trials]: [u64; 2]) -> SharedCoverage {
     let (mut means, mut sd) = ([0.0; 2], 0.0);
     for m in 0..models {
         let model = Model::new(case.effects, case.n_heads, 1_000 + m);
-        // What fresh samples give on average; of the share, those that have one.
+        // Averages over fresh samples; for the share, over those that have one.
         let fresh: Vec<[f64; 2]> = (0..1_000u64)
             .into_par_iter()
             .map(|draw| {
@@ -86,8 +86,8 @@ fn case(effects: Effects, n_heads: usize, [n_prompts, noise]: [usize; 2], tau: f
     Case { effects, n_heads, prompts: Prompts::new(n_prompts, 1, noise as f64, 0.0), tau }
 }
 
-/// Nominal 95%, for few heads, few prompts, noise as large as the distance of most heads from τ, and effects of which a handful is
-/// strong. Ends of a number are whole heads and resamples add noise to noise, so intervals are on the wide side.
+/// Nominal 95%, for few heads, few prompts, noise as large as the distance of most heads from τ, and only a few strong effects.
+/// Bounds of a number are whole heads and resampling adds noise, so intervals are rather wide.
 #[test]
 fn intervals_of_shared_strong_heads_cover_the_truth() {
     for (case, what) in [

@@ -1,4 +1,4 @@
-//! A scan cut between heads, as machines share it, and joined again.
+//! A scan divided by heads, as between machines, and joined again.
 
 mod common;
 

@@ -1,6 +1,6 @@
-//! What do intervals over prompts and over templates cover? Simulations with known truth and fixed seeds.
+//! Coverage of intervals over prompts and over templates: simulations with known truth and fixed seeds.
 //!
-//! `docs/statistics.md` has the tables; the ignored tests print them, with 2,000 trials a line.
+//! The ignored tests print the tables of `docs/statistics.md`, with 2,000 trials per line.
 
 mod common;
 
@@ -18,18 +18,18 @@ use rayon::prelude::*;
 
 // ---- Means ------------------------------------------------------------------------------------------------------------
 
-/// Shares of trials in which an interval of a head's Δ holds what it is about.
+/// Shares of trials in which an interval of a head's Δ covers its target.
 #[derive(Debug)]
 struct MeanCoverage {
-    /// Over prompts, what prompts of the same templates have on average.
+    /// Over prompts: the average over prompts of the same templates.
     prompts_same_templates: f64,
-    /// Over prompts, what all templates have.
+    /// Over prompts: the average over all templates.
     prompts: f64,
-    /// Over templates, what all templates have.
+    /// Over templates: the average over all templates.
     templates: f64,
 }
 
-/// A head's effect of 1 on prompts that differ by a standard deviation of 1, and templates by `between`.
+/// A head with effect 1, standard deviation 1 between prompts and `between` between templates.
 fn mean_coverage(n_templates: usize, n_prompts: usize, between: f64, trials: u64) -> MeanCoverage {
     let templates = in_turn(n_prompts, n_templates);
     let weights = vec![1; n_prompts];
@@ -51,8 +51,8 @@ fn mean_coverage(n_templates: usize, n_prompts: usize, between: f64, trials: u64
     MeanCoverage { prompts_same_templates, prompts, templates }
 }
 
-/// Without differences between templates both intervals hold what they promise; with them, prompts still speak of the same
-/// templates, and only the interval over templates of others.
+/// Without differences between templates both intervals have nominal coverage; with them, intervals over prompts still
+/// cover the same templates, and only intervals over templates generalize to others.
 #[test]
 fn intervals_of_means_cover_what_they_are_over() {
     for (n_templates, n_prompts) in [(10, 240), (8, 240), (5, 120)] {
@@ -84,7 +84,7 @@ fn table_of_means() {
     }
 }
 
-/// Where intervals begin: with fewer prompts there is none, with as many it holds the truth.
+/// The minimum number of prompts for an interval: with fewer there is none, with as many it covers the truth.
 #[test]
 fn the_fewest_prompts_that_have_an_interval() {
     let options = BootstrapOptions { n_resamples: 2_000, level: 0.95, thresholds: vec![0.5] };
@@ -123,12 +123,12 @@ fn table_of_small_samples() {
 
 // ---- Correlations -----------------------------------------------------------------------------------------------------
 
-/// Shares of trials in which an interval holds what it is about.
+/// Shares of trials in which an interval covers its target.
 #[derive(Debug)]
 struct CorrelationCoverage {
-    /// Over prompts or templates: what other samples of the same size give on average. Pearson, Spearman.
+    /// Over prompts or templates: the average over other samples of the same size. Pearson, Spearman.
     repeated: [f64; 2],
-    /// The corrected correlation, where it has an interval: that of the true effects.
+    /// The corrected correlation, if it has an interval: the correlation of the true effects.
     corrected: f64,
     /// The share of trials in which it has none.
     uncorrected: f64,
@@ -151,11 +151,11 @@ fn correlation_coverage(
         CorrelationCoverage { repeated: [0.0; 2], corrected: 0.0, uncorrected: 0.0, means: [0.0; 3] };
     let share = 1.0 / (models * trials) as f64;
     for m in 0..models {
-        // Dense and sparse effects have noise of their own, lest one unlucky draw speak for both.
+        // Dense and sparse effects have separate noise, so that one unlucky draw does not affect both.
         let of_model = 2 * m + u64::from(matches!(effects, Effects::Sparse));
         let model = Model::new(effects, n_heads, 1_000 + m);
         let true_r = Correlation::Pearson.of(&model.x, &model.y).unwrap();
-        // What fresh samples give on average, on Fisher's scale.
+        // The average over fresh samples, on Fisher's scale.
         let fresh: Vec<[f64; 2]> = (0..1_000u64)
             .into_par_iter()
             .map(|draw| {
@@ -194,14 +194,14 @@ fn correlation_coverage(
     found
 }
 
-/// Nominal 95%. Over 1,000 trials a coverage has a standard error of 0.7%, so one of 95% stays between 93 and 97% but in one
+/// Nominal 95%. Over 1,000 trials a coverage has a standard error of 0.7%, so a coverage of 95% is outside 93 to 97% in one
 /// case of 300.
 #[test]
 fn intervals_of_correlations_over_prompts_cover_the_truth() {
     for (effects, prompts) in [
         (Effects::Dense, Prompts::new(40, 1, 2.0, 0.0)),
         (Effects::Sparse, Prompts::new(40, 1, 2.0, 0.0)),
-        // As few prompts as have an interval, and noise as large as the strong heads.
+        // The minimum number of prompts for an interval, and noise as large as the strong heads.
         (Effects::Sparse, Prompts::new(FEWEST_PROMPTS, 1, 10.0, 0.0)),
     ] {
         let found = correlation_coverage(effects, 24, &prompts, false, [20, 50]);
@@ -209,7 +209,7 @@ fn intervals_of_correlations_over_prompts_cover_the_truth() {
         for coverage in found.repeated {
             assert!((0.93..=0.97).contains(&coverage), "{found:?}");
         }
-        // The corrected one is on the wide side where noise is large, and has no interval where it is larger still.
+        // The corrected one is rather wide if noise is large, and has no interval if it is larger still.
         let is_noisy = prompts.noise > 5.0;
         assert!((0.93..=if is_noisy { 1.0 } else { 0.97 }).contains(&found.corrected), "{found:?}");
         assert!(is_noisy || found.uncorrected == 0.0, "{found:?}");

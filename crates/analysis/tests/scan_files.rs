@@ -45,9 +45,9 @@ fn deltas_are_weighted_means_of_the_split() {
     assert_eq!(file.top_anti_suppressors[0], file.heads[1]);
 }
 
-/// One prompt per split: means, and nothing that would need a second one.
+/// One prompt per split: only means, and nothing that needs a second one.
 #[test]
-fn from_one_prompt_no_interval_is_made() {
+fn one_prompt_gives_no_interval() {
     let mut side = scan(meta("gpt2", "tiny", "ioi", 2, 3), 2, 0.1, 1);
     side.weight = vec![1; 2];
     let file = summarise_scan(&side, &quick()).unwrap();

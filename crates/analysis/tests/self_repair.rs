@@ -1,4 +1,4 @@
-//! Direct effects in scan files and per-prompt files, and what later layers repair of them.
+//! Direct effects in scan files and per-prompt files, and their repair by later layers.
 
 mod common;
 
@@ -14,9 +14,9 @@ fn simulated() -> PerPromptScan {
     scan(meta("mine", "a", "ioi", 3, 4), 60, 0.3, 11)
 }
 
-/// Half of what ablation does is direct in these scans, so later layers double every effect.
+/// Half of each effect is direct in these scans, so later layers double every effect.
 #[test]
-fn compensation_is_what_is_not_direct() {
+fn compensation_is_the_rest_of_the_effect() {
     let side = simulated();
     let file = summarise_scan(&side, &quick()).unwrap();
     for head in &file.heads {
@@ -79,7 +79,8 @@ fn files_hold_direct_effects_or_leave_them_out() {
     assert!(error.contains("direct effect of head L0H1 on prompt 1 is not a finite number"), "{error}");
 }
 
-/// With as few prompts as have intervals, and effects that differ from prompt to prompt by as much as they are large.
+/// With the minimum number of prompts for an interval, and effects whose standard deviation between prompts equals
+/// their size.
 #[test]
 fn intervals_of_what_is_repaired_hold_the_truth() {
     const TRIALS: u64 = 300;

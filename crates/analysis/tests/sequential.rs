@@ -1,4 +1,4 @@
-//! Sequential Monte Carlo p-values hold their level, and lose little.
+//! Sequential Monte Carlo p-values are valid, and lose little power.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn error(level: f64) -> f64 {
 
 #[test]
 fn p_values_are_uniform_where_they_can_be() {
-    // At 99 sets and these levels g / n would do as well; at 100 only (g + 1) / (n + 1) does.
+    // At 99 sets and these levels g / n would also be valid; at 100 only (g + 1) / (n + 1) is.
     for n_sets in [99, 100, 199, 999] {
         let found = shares(|rng| {
             let hero = normal(rng);
@@ -43,7 +43,7 @@ fn p_values_are_uniform_where_they_can_be() {
     }
 }
 
-/// Values that are often equal, as accuracies are, make p-values larger and never smaller.
+/// Ties, which are frequent for accuracies, make p-values larger, never smaller.
 #[test]
 fn ties_are_no_evidence() {
     let found = shares(|rng| {
@@ -56,7 +56,7 @@ fn ties_are_no_evidence() {
     }
 }
 
-/// A hero set drawn by lot from few sets, and all others in a random order.
+/// A random hero set from few sets, and all others in random order.
 #[test]
 fn few_sets_hold_the_level_too() {
     for n_possible in [8u32, 28, 64] {
@@ -77,15 +77,15 @@ fn few_sets_hold_the_level_too() {
     }
 }
 
-/// Most sets of a hero that is like any others need not be run.
+/// Most sets need not be run for a hero set that is like any other.
 #[test]
-fn heroes_that_are_none_end_early() {
+fn random_heroes_end_early() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut n_sets = 0;
     for _ in 0..2_000 {
         let hero = normal(&mut rng);
         let found = SequentialP::new(hero, (0..1_000).map(|_| normal(&mut rng)));
-        // Only what has a small p-value is still open at the end.
+        // Only tests with a small p-value run to the end.
         assert!(found.p_value <= ENOUGH_BEYOND as f64 / 1_000.0 || !found.is_open);
         n_sets += found.n_sets;
     }

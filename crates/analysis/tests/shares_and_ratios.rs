@@ -1,5 +1,5 @@
-//! Intervals of accuracies, of normalised influences and of damages, where they are weakest: nearly all prompts right, few
-//! pairs, skewed effects.
+//! Intervals of accuracies, of normalised influences and of damages in their hardest cases: nearly all prompts correct,
+//! few pairs, skewed effects.
 
 mod common;
 
@@ -13,7 +13,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 const LEVEL: f64 = 0.95;
 
-/// Probability that the interval of a share from `n` prompts holds the true share, summed over all outcomes.
+/// Probability that the interval of a share from `n` prompts covers the true share, summed over all outcomes.
 fn coverage_of_share(truth: f64, n: usize) -> f64 {
     let weights = vec![1; n];
     let (mut coverage, mut ways) = (0.0, 1.0);
@@ -35,7 +35,7 @@ fn intervals_of_accuracies_cover_the_truth() {
         let truths: Vec<f64> = (1..400).map(|i| f64::from(i) / 400.0).collect();
         let coverages: Vec<f64> = truths.iter().map(|&truth| coverage_of_share(truth, n)).collect();
         let mean = coverages.iter().sum::<f64>() / coverages.len() as f64;
-        // Rarer than one prompt in `n`, a wrong answer is mostly not seen at all.
+        // Wrong answers that are rarer than one in `n` prompts are mostly not observed.
         let seen = |(truth, _): &(&f64, &f64)| (1.0 / n as f64..=1.0 - 1.0 / n as f64).contains(*truth);
         let least = truths.iter().zip(&coverages).filter(seen).map(|(_, &c)| c).fold(1.0, f64::min);
         println!("{n} prompts: mean {mean:.4}, least {least:.4} between 1/n and 1 − 1/n");
@@ -57,7 +57,7 @@ fn an_accuracy_that_is_perfect_has_an_interval() {
     assert_eq!(share_interval(1.0, &[9; FEWEST_PROMPTS - 1], LEVEL), None);
 }
 
-/// Draws of a clean run, a corrupted run and what a head brings back: the gap of skewed size, the head's part of it uneven.
+/// Draws of a clean run, a corrupted run and the part that a head restores: with skewed gaps and varying parts.
 fn gap_and_influence(rng: &mut ChaCha8Rng) -> (f64, f64) {
     let gap = 4.0 * (0.5 * normal(rng)).exp();
     (gap, gap * (0.3 + 0.2 * normal(rng)) + 0.5 * normal(rng))
@@ -78,7 +78,7 @@ fn intervals_of_normalised_influences_cover_the_truth() {
     }
 }
 
-/// The interaction of dissociation: contrasts of damages on two tasks with prompts of their own, one of them sparse.
+/// The interaction of dissociation: contrasts of damages on two tasks with separate prompts, one of them sparse.
 #[test]
 fn intervals_of_interactions_cover_the_truth() {
     for (n, trials) in [(12, 1_000), (24, 1_000), (80, 500)] {
@@ -96,7 +96,7 @@ fn intervals_of_interactions_cover_the_truth() {
     }
 }
 
-/// Samples, each of some series, and what is made of the means of all series.
+/// Samples, each of some series, and a function of the means of all series.
 type Case = (Vec<(Vec<Vec<f64>>, Seed)>, fn(&[f64]) -> f64);
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! The bootstrap's time, measured: `cargo test --release --workspace --test speed -- --ignored --nocapture`.
 //!
-//! Not part of the ordinary run, as a busy machine would make it fail.
+//! Not part of the ordinary run, since it would fail on a busy machine.
 
 mod common;
 

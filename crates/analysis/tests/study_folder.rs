@@ -27,7 +27,7 @@ fn study(layout: &Layout, models: &[String], tau: f64) -> cs_analysis::Result<St
     Study::new(&scans, &[Contrast::published()], &StudyOptions { tau, ..StudyOptions::default() })
 }
 
-/// That of one model, without what is of no contrast.
+/// The study of one model, without tables that do not belong to a contrast.
 fn contrast_of(layout: &Layout, model: &str, tau: f64) -> cs_analysis::Result<ContrastStudy> {
     Ok(study(layout, &[model.to_owned()], tau)?.contrasts.remove(0))
 }
@@ -56,7 +56,7 @@ fn a_study_and_its_joint_table_alone_give_the_same_bytes() {
     analyse_csv(&joint, 1_000, &StudyOptions::default()).unwrap().write(&other).unwrap();
     for file in std::fs::read_dir(layout.tables()).unwrap() {
         let name = file.unwrap().file_name();
-        // A joint table does not say which prompts its effects are of, how well models do on held-out ones, or direct effects.
+        // A joint table does not have prompts, results on held-out prompts, or direct effects.
         if ["head_effects.csv", "self_repair.csv", "parquet"].iter().any(|of_scans| name == *of_scans) {
             continue;
         }
@@ -74,7 +74,7 @@ fn any_threshold_gets_its_probabilities() {
     let at = |tau: f64| contrast_of(&layout, "a", tau).unwrap();
     let (swept, other) = (at(DEFAULT_TAU), at(0.042));
     assert!(other.classified.models.iter().all(|m| m.n_unstable().is_some()));
-    // What does not depend on the threshold is what the scan file says.
+    // Results that do not depend on the threshold are those of the scan file.
     let without_tau = |study: &ContrastStudy| {
         let table = study.joint.to_table().to_csv();
         let header: Vec<String> = table.lines().next().unwrap().split(',').map(str::to_owned).collect();
@@ -96,13 +96,13 @@ fn what_is_missing_is_named() {
     let error = contrast_of(&layout, "a", DEFAULT_TAU).unwrap_err().to_string();
     assert!(error.contains("no scan on anti_repeat") && error.contains("--task anti-repeat"), "{error}");
     write_scan(&layout, ANTI_REPEAT, "a", 2);
-    // Without per-prompt files the intervals cover heads alone, and the table says so.
+    // Without per-prompt files the intervals are over heads only, and the table says so.
     std::fs::remove_file(layout.per_prompt(IOI, "a")).unwrap();
     let study = contrast_of(&layout, "a", DEFAULT_TAU).unwrap();
     let pearson = study.correlations[0].pearson;
     assert!(!pearson.heads_and_prompts && pearson.prompts.is_none() && pearson.heads.is_some());
     assert!(study.table("corr_vs_scale_cross_family").unwrap().to_csv().contains(",heads,"));
-    // A per-prompt file of another scan is noticed.
+    // A per-prompt file from another scan is detected.
     let mut other = write_scan(&layout, IOI, "a", 1);
     other.meta.seed = 8;
     other.write(&layout.per_prompt(IOI, "a")).unwrap();
@@ -112,7 +112,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn picked_heads_shrink_on_held_out_prompts() {
-    // Heads without any effect: what picks them is noise, and nothing of it is left on other prompts.
+    // Heads without any effect: they are selected by noise, which is gone on other prompts.
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -170,7 +170,7 @@ fn a_study_of_three_tasks() {
             assert_eq!(of_model.on(task).unwrap().effect(row.layer, row.head), Some(effect));
         }
     }
-    // It reads back as what it is; direct effects are no part of it.
+    // It reads back unchanged; it has no direct effects.
     let again =
         analyse_csv(&layout.table("joint_ioi_induction_all"), 1_000, &StudyOptions::default()).unwrap();
     let joint = |s: &Study| s.contrasts[0].joint.to_table().to_csv();
@@ -192,7 +192,7 @@ fn a_study_of_three_tasks() {
     assert!(0.0 <= low && low < high && high <= 1.0, "{overlap:?}");
 }
 
-/// One task has effects and measures, and nothing that takes two.
+/// One task has effects and measures, and nothing that needs two tasks.
 #[test]
 fn a_study_of_one_task() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Transfer between models whose relation is known.
+//! Transfer between models with a known relation.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn table(models: &[(&str, &str, Vec<Head>)]) -> JointTable {
     joint::import_reader(csv.as_bytes(), path, 10_000).unwrap().into_table(path).unwrap()
 }
 
-/// A model whose heads have effects of their own.
+/// A model with independent effects.
 fn random(seed: u64, n_layers: u32, n_heads: u32) -> Vec<Head> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let place = move |i: u32| (i / n_heads, i % n_heads);
@@ -72,7 +72,7 @@ fn heads_that_only_moved_within_their_layer_are_found_by_profile() {
             p_values.push(t.by_index.p_value_within_layer.unwrap());
         }
     }
-    // The index says nothing here, so one p-value in twenty may be below 0.05.
+    // The index is not informative here, so one p-value in twenty may be below 0.05.
     let below = p_values.iter().filter(|&&p| p < 0.05).count();
     assert!(below <= 6, "{below} of {}", p_values.len());
 }

@@ -154,7 +154,8 @@ impl ModelHandle {
         Self::open_all(given, display)
     }
 
-    /// Says what models run on from now on, and which of them a card that the program chose does not take.
+    /// Sets the device of models, and reports which of them run on the CPU because the GPU that the program
+    /// chose cannot run them.
     pub fn run_on(handles: &mut [Self], compute: &Compute, display: Display) {
         for handle in handles {
             handle.choose(compute).iter().for_each(|line| display.note(line));
@@ -162,16 +163,14 @@ impl ModelHandle {
         }
     }
 
-    /// Says what the model runs on from now on; a line where that is the processor, since a card that the program chose does not take
-    /// it.
+    /// Sets the model's device; returns a remark if that is the CPU because the GPU that the program chose cannot run the model.
     pub fn choose(&mut self, compute: &Compute) -> Option<String> {
         let (compute, why) = compute.for_model(self.spec());
         self.compute = compute;
-        why.map(|why| format!("{} runs on the processor: {why}", self.name))
+        why.map(|why| format!("{} runs on the CPU: {why}", self.name))
     }
 
-    /// How heads are ablated, where the memory that may be used is the device's: what is free on a card bounds a run there, and
-    /// nothing else does.
+    /// Scan options for the model's device: on a GPU, a run is only limited by free GPU memory.
     pub fn scan_options(&self, options: ScanOptions) -> ScanOptions {
         match self.compute.is_card() {
             true => ScanOptions { engine: Options { memory: usize::MAX >> 8 }, ..options },
@@ -179,7 +178,7 @@ impl ModelHandle {
         }
     }
 
-    /// What its checkpoint stores numbers as.
+    /// The half-precision type of its checkpoint's weights, if any.
     pub fn halves(&self) -> Halves {
         match &self.info.checkpoint.dtypes()[..] {
             [dtype] if dtype == "F16" => Halves::F16,
@@ -188,13 +187,14 @@ impl ModelHandle {
         }
     }
 
-    /// Bytes of its weights where it runs: halves stay halves on a card, and float32 is as large in two parts of them.
+    /// Memory for its weights on its device, in bytes: halves stay halves on a GPU, and float32 weights become two
+    /// halves.
     pub fn weight_bytes(&self) -> usize {
         let each = if self.compute.is_card() && self.halves() != Halves::None { 2 } else { 4 };
         each * self.info.checkpoint.n_params()
     }
 
-    /// Checks that the host has the memory that loading the weights onto the model's device takes.
+    /// Checks that enough host memory is free to load the weights onto the model's device.
     ///
     /// # Errors
     /// [`LoadError::Memory`]

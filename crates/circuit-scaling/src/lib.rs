@@ -3,6 +3,20 @@
 //! There are two entry points. [`main`] is the program: arguments, progress, and the study's folder (`circuit-scaling
 //! --help`). [`prelude`] is for your own programs: a model, its logits with edited heads, its activations, and scans, set
 //! ablation and tracing on a task.
+//!
+//! Below them are these crates, each of which depends on those above it only. The whole decoder in plain loops, [`cs_engine::reference`],
+//! is the file to read first.
+//!
+//! | crate | what it is |
+//! |---|---|
+//! | [`cs_kernels`](../cs_kernels/index.html) | vectorised float32 kernels: packed matrix product, attention over a tree, norms, activations |
+//! | [`cs_cuda`](../cs_cuda/index.html) | NVIDIA cards: the driver, memory, kernels compiled ahead |
+//! | [`cs_hub`] | a model's files from the Hugging Face Hub |
+//! | [`cs_model`] | `config.json`, checkpoints and tokenizers |
+//! | [`cs_engine`] | the exact forward pass with edited heads: prefix forest, branches, and the machines that run them |
+//! | [`cs_analysis`] | numbers without models: effects, statistics, contrasts of two tasks, tables |
+//! | [`cs_circuits`] | the science that needs a model: tasks, prompts, scans, direct effects, attention, tracing, ablated sets |
+//! | [`cs_report`] | figures, notes and `report.html` |
 
 #![forbid(unsafe_code)]
 

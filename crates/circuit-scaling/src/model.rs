@@ -128,9 +128,9 @@ impl Model {
         self.handle.info.checkpoint.weight_hash()
     }
 
-    /// Remarks for the user about the model's files and its place on the device, one line each.
-    pub fn notes(&self) -> impl Iterator<Item = &str> {
-        self.handle.notes().map(String::as_str).chain(self.decoder.note())
+    /// Remarks for the user about the model's files, one line each.
+    pub fn notes(&self) -> impl Iterator<Item = &String> {
+        self.handle.notes()
     }
 
     /// What a user should know of where it runs, a line each: why not on a card that is here, or how it lies there.

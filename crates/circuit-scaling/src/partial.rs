@@ -14,25 +14,26 @@ use crate::stop;
 /// Partial results of a step (for a scan, `cs_circuits::scan::Underway::ablated`), kept on disk so that a killed run can
 /// resume.
 ///
-/// Every kind of device has a file of its own: results of different kinds are not mixed, and none is lost because a run went on
-/// elsewhere. It is the hash of the step's inputs as text and the kind, a line each, then the numbers as little-endian float32.
+/// Every kind of device has its own file, so that results of different kinds are not mixed, and none are lost if a run
+/// continues on another device. A file has the hash of the step's inputs as text and the kind, one line each, then the numbers
+/// as little-endian float32.
 pub struct Partial {
     path: PathBuf,
     head: String,
     kind: String,
-    /// What is known already; empty if nothing is.
+    /// The known results; empty if there are none.
     pub known: Vec<f32>,
-    /// What other kinds of devices have found of the same: the kind, and how much.
+    /// Results of the same step on other kinds of devices: the kind, and the finished share.
     elsewhere: Vec<(String, f64)>,
     next_write: Instant,
 }
 
-/// How the part of a file's name begins that says the kind of device: no name of a model or task has it.
+/// The character before the kind of device in a file's name; it does not occur in names of models or tasks.
 const KIND: char = '~';
 
 impl Partial {
-    /// What is known under these inputs, which say nothing of the device, on this [kind](cs_engine::Compute::kind) of one. `path` is
-    /// that of the files but for the kind.
+    /// The known results for these inputs, which do not include the device, on this [kind](cs_engine::Compute::kind) of device.
+    /// `path` is the files' path without the kind.
     pub fn read(path: &Path, inputs: &Digest256, kind: &str) -> Self {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let own = path.with_file_name(format!("{stem}{KIND}{}.partial", file_safe_name(kind)));
@@ -58,12 +59,12 @@ impl Partial {
         }
     }
 
-    /// A line on everything that was found on other devices and is not gone on with here, and how to go on with it.
+    /// One line about each device's results that are not used here, and how to continue with them.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         self.elsewhere.iter().map(|(kind, share)| {
             format!(
-                "{:.0}% was done on {kind}, and this run computes on {}: it begins anew; {} goes on with what was done, which is \
-                 kept until this is done",
+                "{:.0}% was done on {kind}, but this run computes on {} and starts from scratch; to continue those results, which \
+                 are kept until this run is done, use {}",
                 100.0 * share,
                 self.kind,
                 options(kind)
@@ -97,17 +98,17 @@ impl Partial {
         })?)
     }
 
-    /// Removes the files, of all devices: the result itself is on disk.
+    /// Removes the files of all devices: the result itself is on disk.
     pub fn finish(self) {
         siblings(&self.path).for_each(|path| drop(fs::remove_file(path)));
     }
 }
 
-/// The options with which a run computes on a kind of device, on a machine that has it.
+/// The options for computing on a kind of device, on a machine that has it.
 pub fn options(kind: &str) -> String {
     let of_device = |device: &str| match kind.rsplit_once(", ") {
         Some((_, precision)) => format!("--device {device} --precision {precision}"),
-        None => format!("--device {device} on such a processor"),
+        None => format!("--device {device} on a CPU of that kind"),
     };
     match kind.split([' ', '-']).next() {
         Some(device @ ("cuda" | "delta")) => of_device(device),
@@ -119,7 +120,7 @@ fn numbers(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
 }
 
-/// The files of one step, of all devices.
+/// The files of one step for all devices.
 fn siblings(path: &Path) -> impl Iterator<Item = PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let prefix = name.split_inclusive(KIND).next().unwrap_or_default().to_owned();
@@ -161,7 +162,7 @@ mod tests {
         let card = "cuda Card, 80 GiB (driver for CUDA 12.8), half";
         read(&inputs, card).save(&[1.0, f32::NAN, 2.0, f32::NAN]).unwrap();
         read(&inputs, "cpu-avx2").save(&[3.0, 4.0]).unwrap();
-        // Another step's.
+        // From another step.
         Partial::read(&dir.path().join("xy.partial"), &inputs, "cpu-plain").save(&[5.0]).unwrap();
 
         let here = read(&inputs, "cpu-avx512");
@@ -170,10 +171,11 @@ mod tests {
         notes.sort();
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(
-            notes[0].starts_with("100% was done on cpu-avx2") && notes[0].contains("--device cpu on such")
+            notes[0].starts_with("100% was done on cpu-avx2")
+                && notes[0].contains("--device cpu on a CPU of that kind")
         );
         assert!(notes[1].starts_with("50% was done on cuda Card, 80 GiB") && notes[1].contains("cpu-avx512"));
-        assert!(notes[1].contains("--device cuda --precision half goes on"), "{notes:?}");
+        assert!(notes[1].ends_with("use --device cuda --precision half"), "{notes:?}");
         assert_eq!(read(&others, "cpu-avx512").notes().count(), 0, "of other inputs");
         assert_eq!(read(&inputs, card).known.len(), 4, "kept");
         here.finish();

@@ -68,7 +68,7 @@ pub struct StudyFile {
     pub stages: Option<Vec<String>>,
 }
 
-/// A field whose value is refused.
+/// The error for a field with an invalid value.
 fn bad_field(path: &Path, field: &str, problem: String) -> CliError {
     CliError::StudyFile { path: path.to_owned(), place: format!("`{field}`"), problem }
 }
@@ -179,7 +179,7 @@ impl StudyFile {
         Ok(())
     }
 
-    /// Puts what the file says of tables into `tables`, but for what `is_given` on the command line.
+    /// Applies the file's table options to `tables`, except those that are given on the command line.
     fn fill_tables(
         &self,
         path: &Path,
@@ -201,10 +201,10 @@ impl StudyFile {
         Ok(())
     }
 
-    /// The options of tables as the study in their folder was made with, but for those that `is_given` on the command line.
+    /// The table options of the study in the folder, except those that are given on the command line.
     ///
     /// # Errors
-    /// A `study.toml` that cannot be read, or has a value that the option of that name would refuse.
+    /// A `study.toml` that cannot be read, or has an invalid value.
     pub fn of_tables(tables: &TableArgs, is_given: impl Fn(&str) -> bool) -> Result<TableArgs, CliError> {
         let path = tables.study.out.join("study.toml");
         let mut tables = tables.clone();

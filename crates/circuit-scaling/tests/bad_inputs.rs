@@ -1,9 +1,9 @@
-//! What a user can get wrong, tried as a user would, with the line that the program printed.
+//! User errors, tried as a user would, with the message that the program prints.
 //!
-//! The lines are in `bad_inputs/expected.txt`; `UPDATE_EXPECTED=1 cargo test --test bad_inputs` writes them anew, to be
-//! read before they are committed.
+//! The messages are in `bad_inputs/expected.txt`; `UPDATE_EXPECTED=1 cargo test --release --workspace --test
+//! bad_inputs` rewrites it. Read the changes before committing them.
 
-#![cfg(unix)] // some lines hold the system's own words
+#![cfg(unix)] // some messages contain the system's own
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use common::{GREETING, checkpoint, files, program};
 use serde_json::{Value, json};
 
-/// A bad input: its name, how to make it in a folder that holds a good `model`, and what the user types.
+/// A bad input: its name, a function that makes it in a folder with a valid `model`, and the command line.
 type Case = (&'static str, fn(&Path), &'static [&'static str]);
 
 const INSPECT: &[&str] = &["inspect", "model"];
@@ -44,7 +44,7 @@ fn config(folder: &Path, key: &str, value: Value) {
     edit(folder, "model/config.json", |config| config[key] = value);
 }
 
-/// Changes a safetensors header (its data stay), or the data.
+/// Changes a safetensors header (the data stay), or the data.
 fn weights(folder: &Path, change: impl FnOnce(&mut Value, &mut Vec<u8>)) {
     let bytes = fs::read(folder.join("model/model.safetensors")).unwrap();
     let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -56,7 +56,7 @@ fn weights(folder: &Path, change: impl FnOnce(&mut Value, &mut Vec<u8>)) {
     write(folder, "model/model.safetensors", [&length[..], header.as_bytes(), &data].concat());
 }
 
-/// Puts one of the hostile files of `tools/torch_files` in the place of the weights.
+/// Replaces the weights by one of the hostile files of `tools/torch_files`.
 fn pickle(folder: &Path, name: &str) {
     let hostile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/torch/hostile");
     remove(folder, "model/model.safetensors");
@@ -67,7 +67,7 @@ fn remove(folder: &Path, file: &str) {
     fs::remove_file(folder.join(file)).unwrap();
 }
 
-/// Shards of safetensors, by an index.
+/// Shards of safetensors, with an index.
 fn index(folder: &Path, content: &str) {
     remove(folder, "model/model.safetensors");
     write(folder, "model/model.safetensors.index.json", content);
@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
         |f| config(f, "activation_function", json!("mish")),
         INSPECT,
     ),
-    ("config: an epsilon that is none", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
+    ("config: a negative epsilon", |f| config(f, "layer_norm_epsilon", json!(-1.0)), INSPECT),
     // Weights
     ("weights: none", |f| remove(f, "model/model.safetensors"), INSPECT),
     (
@@ -238,7 +238,7 @@ const CASES: &[Case] = &[
         },
         INSPECT,
     ),
-    ("tokenizer: settings that are no object", |f| write(f, "model/tokenizer_config.json", "7"), INSPECT),
+    ("tokenizer: settings that are a number", |f| write(f, "model/tokenizer_config.json", "7"), INSPECT),
     (
         "tokenizer: merges missing",
         |f| {
@@ -256,7 +256,7 @@ const CASES: &[Case] = &[
         nothing,
         &["inspect", "EleutherAI/pythia-70m@step1000"],
     ),
-    ("model: an id that is none", nothing, &["inspect", "some one/model"]),
+    ("model: an id with a space", nothing, &["inspect", "some one/model"]),
     ("model: a revision that leads elsewhere", nothing, &["inspect", "gpt2", "--revision", "../../x"]),
     ("model: a file", |f| write(f, "file", "x"), &["inspect", "./file"]),
     ("model: an empty folder", |f| fs::create_dir(f.join("empty")).unwrap(), &["inspect", "empty"]),
@@ -352,7 +352,7 @@ const CASES: &[Case] = &[
     ("study: an unknown field", |f| write(f, "study.toml", "seed = 2\nseeds = 3"), STUDY),
     ("study: a number as text", |f| write(f, "study.toml", "prompts = \"many\""), STUDY),
     ("study: an unknown protocol", |f| write(f, "study.toml", "protocol = \"mine\""), STUDY),
-    ("study: a threshold that is none", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
+    ("study: a negative threshold", |f| write(f, "study.toml", "tau = -1.0"), STUDY),
     // Tables
     ("joint: no such file", nothing, ANALYZE),
     ("joint: empty", |f| write(f, "joint.csv", ""), ANALYZE),
@@ -383,7 +383,7 @@ const CASES: &[Case] = &[
         nothing,
         &["run", "--models", "model", "--prompts", "20", "--ablation", "mean", "--reference", "same"],
     ),
-    ("options: an amount of memory that is none", nothing, &["run", "--memory", "lots"]),
+    ("options: memory in words", nothing, &["run", "--memory", "lots"]),
     (
         "options: too little memory",
         nothing,
@@ -395,7 +395,7 @@ const CASES: &[Case] = &[
         &["run", "--models", "model", "--out", "file/study"],
     ),
     (
-        "options: pairs that are none",
+        "options: a pair without a colon",
         |f| write(f, "joint.csv", JOINT),
         &["analyze", "joint.csv", "--pairs", "gpt2"],
     ),
@@ -406,11 +406,11 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// More words than any shipped model has positions.
+/// More words than any bundled model has positions.
 const LONG: &str = include_str!("bad_inputs/long_prompt.txt");
 
-/// A model of 8.6 TB as float32, in a file with a hole: every size in its config is one that is allowed. (Hashing the file,
-/// or reading it at all, would take an hour.)
+/// A model of 8.6 TB as float32, in a sparse file: every size in its config is allowed. (Hashing or reading the file would
+/// take an hour.)
 fn larger_than_memory(folder: &Path) {
     const D_MLP: u64 = 1 << 24;
     const N_LAYERS: usize = 1000;
@@ -447,7 +447,7 @@ fn larger_than_memory(folder: &Path) {
     fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
 }
 
-/// What the program prints and how it ends, numbers of this machine left out.
+/// The program's output and exit code, without numbers that depend on this machine.
 fn tried((name, make, args): &Case) -> String {
     let folder = tempfile::tempdir().unwrap();
     checkpoint(folder.path());
@@ -458,17 +458,17 @@ fn tried((name, make, args): &Case) -> String {
     assert!(matches!(code, Some(1 | 2)), "{name}: {:?}\n{error}", output.status);
     assert!(!error.contains("panicked"), "{name}: {error}");
     assert!(output.stdout.is_empty(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
-    // A stage that began says so before it fails; of clap's own messages the first line tells.
+    // A stage reports its start before it fails; of clap's messages, the first line is enough.
     let lines: Vec<&str> = error
         .lines()
         .filter(|line| line.starts_with("circuit-scaling: ") || line.starts_with("error: "))
         .collect();
     assert_eq!(lines.len(), 1, "{name}: {error}");
     let mut line = lines[0].to_owned();
-    if let (Some(from), Some(to)) = (line.find(" of memory, and "), line.find(" are free")) {
-        line.replace_range(from + " of memory, and ".len()..to, "N");
+    if let (Some(from), Some(to)) = (line.find(" of memory, but only "), line.find(" are free")) {
+        line.replace_range(from + " of memory, but only ".len()..to, "N");
     }
-    // Each thread needs its own scratch.
+    // Each thread needs its own scratch memory.
     if let (Some(from), Some(to)) = (line.find(": "), line.find(" bytes of working memory are needed"))
         && let Some(number) = line[from + 2..to].find(": ")
     {
@@ -479,20 +479,20 @@ fn tried((name, make, args): &Case) -> String {
 }
 
 #[test]
-fn a_model_larger_than_memory_is_refused_before_another_is_scanned() {
+fn a_model_larger_than_memory_is_rejected_before_another_is_scanned() {
     let folder = tempfile::tempdir().unwrap();
     checkpoint(folder.path());
     larger_than_memory(folder.path());
     let output = program(AFTER, folder.path());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("8062.6 GiB as float32"), "{error}");
+    assert!(error.contains("takes 8062.6 GiB of memory"), "{error}");
     let study = files(&folder.path().join("circuit-scaling-study"));
     let written: Vec<_> = study.keys().filter(|path| path.starts_with("results")).collect();
     assert!(written.is_empty(), "{written:?}");
 }
 
 #[test]
-fn every_line_is_as_it_was() {
+fn messages_are_as_expected() {
     let mut shown = String::new();
     let mut wrong = Vec::new();
     for case in CASES {

@@ -1,4 +1,4 @@
-//! What a user can get wrong on the command line is said before anything is loaded or written.
+//! Errors on the command line are reported before anything is loaded or written.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use common::{checkpoint, fails, program, succeeds};
 
-/// What must be refused, and a word of why.
+/// Command lines that must be rejected, with words of the message.
 const REFUSED: &[(&str, &str)] = &[
     ("run --threads 0", "--threads"),
     ("run --models nobody", "nobody"),
@@ -130,7 +130,7 @@ fn what_cannot_be_is_refused_at_once_and_writes_nothing() {
         let output = program(&[&line.split(' ').collect::<Vec<_>>()[..], &["--quiet"]].concat(), dir.path());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let is_refused = matches!(output.status.code(), Some(1 | 2)) && said.contains(word);
-        // A second on an idle machine; a scan of the shipped models takes many.
+        // A second on an idle machine; a scan of the bundled models takes much longer.
         let is_fast = start.elapsed().as_secs() < 8;
         let is_clean = listed(dir.path()) == before && !said.contains("panicked");
         (!is_refused || !is_fast || !is_clean)
@@ -140,7 +140,7 @@ fn what_cannot_be_is_refused_at_once_and_writes_nothing() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// A folder that stands where its option was forgotten.
+/// A folder given without its option.
 #[test]
 fn a_stray_folder_is_told_its_option() {
     let dir = folder();
@@ -151,7 +151,7 @@ fn a_stray_folder_is_told_its_option() {
     }
 }
 
-/// A limit of memory that some model does not fit into is rejected before any model is scanned.
+/// A memory limit that is too small for some model is rejected before any model is scanned.
 #[test]
 fn memory_that_is_too_little_is_refused_before_the_first_scan() {
     let dir = folder();
@@ -163,7 +163,7 @@ fn memory_that_is_too_little_is_refused_before_the_first_scan() {
     }
 }
 
-/// Experiments look at the names before they look at the Hub, and at references before they run a model.
+/// Experiments check names before they access the Hub, and references before they run a model.
 #[test]
 fn experiments_are_checked_as_well() {
     let dir = folder();

@@ -1,4 +1,4 @@
-//! The program as a user runs it: the main job, and what it says when something is wrong.
+//! The program as a user runs it: the main task, and messages about errors.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use common::{GREETING, MODEL, checkpoint, fails, files, program};
 use serde_json::Value;
 
-/// What a run that must succeed prints.
+/// The output of a run that must succeed.
 fn succeeds(args: &[&str], folder: &Path) -> String {
     common::succeeds(args, folder).0
 }
@@ -69,7 +69,7 @@ fn a_run_is_counted_before_it_is_started() {
     assert!(!alone.contains("ablate") && !folder.path().join("a").exists(), "{alone}");
     fails(&["plan", "--effort", "huge"], folder.path(), &["huge", "thorough"]);
 
-    // What a run says of itself, and what it records.
+    // What a run reports, and what it records.
     let run = [
         "run",
         "--models",
@@ -91,7 +91,7 @@ fn a_run_is_counted_before_it_is_started() {
     {
         assert!(written.contains(line), "{line} in {written}");
     }
-    // Another effort on the command line takes the place of what the file's came to.
+    // An effort on the command line replaces the values derived from the file's effort.
     let again =
         ["run", "-q", "--study", "a/study.toml", "--effort", "standard", "--prompts", "40", "--out", "b"];
     succeeds(&again, folder.path());
@@ -110,7 +110,7 @@ fn a_joint_table_alone_gives_the_tables_of_the_run() {
     );
     let tables = |study: &str| folder.path().join(study).join("paper/tables");
     let joint = tables("a").join("joint_ioi_anti_repeat_all.csv");
-    // Rows in another order change nothing.
+    // The order of rows does not matter.
     let text = fs::read_to_string(&joint).unwrap();
     let (header, rows) = text.split_once('\n').unwrap();
     let reversed: Vec<&str> = rows.lines().rev().collect();
@@ -118,10 +118,10 @@ fn a_joint_table_alone_gives_the_tables_of_the_run() {
     let shown = succeeds(&["analyze", "joint.csv", "--tau", "0.2", "--out", "b"], folder.path());
     assert!(shown.contains("no zeros were filled in"), "{shown}");
     let mut n_files = 0;
-    // What needs the models beside the scans is in the run's folder only.
+    // Results that need the models as well as the scans are only in the run's folder.
     for file in fs::read_dir(tables("b")).unwrap() {
         let name = file.unwrap().file_name();
-        // What says more than a joint table can.
+        // Tables with more than a joint table can give.
         if ["head_effects.csv", "self_repair.csv", "parquet"].iter().any(|of_scans| name == *of_scans) {
             continue;
         }
@@ -174,7 +174,7 @@ fn compare_finds_what_differs() {
     assert!(folder.path().join("c/paper/figs/comparison.png").exists());
     let figure = fs::read_to_string(folder.path().join("c/paper/figs/comparison.svg")).unwrap();
     assert!(figure.contains("<text") && figure.contains("n = 3 heads of 1 model"), "{figure}");
-    // The folder that `analyze` made of a table stands for the table.
+    // The folder that `analyze` made from a table can be given instead of the table.
     succeeds(&["analyze", "b.csv", "--out", "d"], folder.path());
     assert_eq!(shown, succeeds(&["compare", "a.csv", "d", "--out", "c"], folder.path()));
     fails(&["compare", "a.csv", "c.csv"], folder.path(), &["no model in common", "m against other"]);
@@ -208,7 +208,7 @@ fn bad_tables_are_refused_in_a_line() {
         );
         assert!(!folder.path().join("out").exists(), "{name} left something");
     }
-    // What cannot be analysed is audited all the same.
+    // Tables that cannot be analysed can still be audited.
     fs::write(folder.path().join("twice.csv"), format!("{header}x,m,0,0,1,1\nx,m,0,0,1,2\n")).unwrap();
     let output = program(&["analyze", "twice.csv"], folder.path());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -302,12 +302,12 @@ fn a_scan_of_some_heads_holds_these_and_says_so() {
     for head in heads {
         let of_all = all["heads"].as_array().unwrap();
         let same = of_all.iter().find(|h| (&h["layer"], &h["head"]) == (&head["layer"], &head["head"]));
-        // The q-value counts the heads that were scanned; the rest is the same to the bit.
+        // The q-value is over the scanned heads; the rest is bit-identical.
         for key in ["delta", "delta_ci_low", "delta_ci_high", "p_value", "held_out_delta"] {
             assert_eq!(head[key], same.unwrap()[key], "{key}");
         }
     }
-    // No table takes what was not measured for zero.
+    // No table treats unmeasured heads as zero.
     for command in ["joint", "classify", "trace", "report"] {
         fails(&[command, "--out", "some"], here, &["2 of", "heads", "without --heads"]);
     }
@@ -387,7 +387,7 @@ fn every_subcommand_has_an_example_a_manual_page_and_completions() {
         assert!(page.contains(".TH") && page.contains("Example"), "{name}: {page}");
         assert!(main.contains(&format!("circuit\\-scaling\\-{name}(1)")), "{name}: {main}");
     }
-    // The shells that are at hand accept their scripts.
+    // Installed shells accept their scripts.
     for (shell, script) in &scripts {
         let path = dir.path().join(shell);
         fs::write(&path, script).unwrap();

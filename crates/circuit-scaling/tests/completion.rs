@@ -1,4 +1,4 @@
-//! Completion as a shell asks for it: each shell's script is loaded, and a line that stops in the middle is completed.
+//! Completion in real shells: each shell's script is loaded, and an incomplete line is completed.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use common::succeeds;
 
-/// The candidates that a shell shows at the end of `line`, or nothing where this machine lacks the shell.
+/// The candidates that a shell shows at the end of `line`, or `None` if the shell is not installed.
 fn candidates(shell: &str, line: &str, folder: &Path) -> Option<Vec<String>> {
     let script = folder.join(format!("completion.{shell}"));
     std::fs::write(&script, succeeds(&["completions", shell], folder).0).unwrap();
@@ -21,7 +21,7 @@ fn candidates(shell: &str, line: &str, folder: &Path) -> Option<Vec<String>> {
              $call circuit-scaling \"${{COMP_WORDS[COMP_CWORD]}}\" 2> /dev/null; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         ),
         "fish" => format!("source '{script}'; complete -C '{line}'"),
-        // Without a terminal zsh completes nothing: what its script would be told is asked for as the script does.
+        // Without a terminal zsh does not complete: query the program the same way as its script does.
         "zsh" => format!(
             "source '{script}' 2> /dev/null; words=(${{(Q)${{(z)${{:-'{line}'}}}}}}); [[ '{line}' == *' ' ]] && words+=(''); \
              _CLAP_IFS=$'\\n' _CLAP_COMPLETE_INDEX=$((${{#words}} - 1)) CIRCUIT_SCALING_COMPLETE=zsh \
@@ -47,7 +47,7 @@ fn candidates(shell: &str, line: &str, folder: &Path) -> Option<Vec<String>> {
         "{shell}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // Fish and zsh say what a candidate is after a tab or a colon.
+    // Fish and zsh show a candidate's description after a tab or a colon.
     Some(said.lines().map(|line| line.split(['\t', ':']).next().unwrap().trim().to_owned()).collect())
 }
 

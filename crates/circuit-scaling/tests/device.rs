@@ -1,5 +1,5 @@
-//! `--device` and `--precision` from the command line to the files. The delta form on the processor (`--device delta`) stands for a
-//! card, so that all of it is tested on machines that have none.
+//! `--device` and `--precision` from the command line to the files. The delta form on the CPU (`--device delta`) stands in
+//! for a GPU, so that everything is tested on machines without one.
 
 mod common;
 
@@ -50,7 +50,7 @@ fn scans_say_what_they_were_computed_on_and_agree() {
     assert!(pairs().all(direct));
 }
 
-/// A study says what it was asked to run on, and a scan of one device or precision is not taken for one of another.
+/// A study records the requested device, and a scan from one device or precision is not reused for another.
 #[test]
 fn a_study_keeps_its_device_and_never_mixes() {
     let dir = tempfile::tempdir().unwrap();
@@ -91,7 +91,7 @@ fn job_scripts_ask_for_the_cards_that_the_study_asks_for() {
         succeeds(&[&study[..], &options].concat(), dir.path());
         fs::read_to_string(dir.path().join(out).join("parts/part.sbatch")).unwrap()
     };
-    // Planned where there is no card.
+    // Planned on a machine without a GPU.
     let two = script("cuda:0,cuda:1", "two");
     let (ours, theirs) = (two.find("--gres=gpu:2"), two.find("--gres=gpu:h100:4"));
     assert!(ours.is_some() && ours < theirs, "what a user adds comes last: {two}");
@@ -121,6 +121,6 @@ fn devices_says_what_there_is_without_any_driver() {
     let mut lines = said.lines();
     let cpu = lines.next().unwrap();
     assert!(cpu.starts_with("cpu ") && cpu.contains("can be used"), "{said}");
-    // A card that can be used, or why there is none.
+    // A usable GPU, or the reason why there is none.
     assert!(lines.all(|line| line.starts_with("cuda")) && said.lines().count() > 1, "{said}");
 }

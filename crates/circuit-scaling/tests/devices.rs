@@ -1,4 +1,4 @@
-//! `devices`, and scans with `--device cuda`, on a card that is the processor (`crates/cuda/fake_driver`).
+//! `devices`, and scans with `--device cuda`, on a fake GPU (`crates/cuda/fake_driver`).
 
 mod common;
 
@@ -48,12 +48,12 @@ fn a_scan_on_a_card_is_the_processors_up_to_rounding_and_says_so() {
     for (head, (expected, found)) in expected.iter().zip(&found).enumerate() {
         assert!((expected - found).abs() <= 2e-5 * largest, "head {head}: {expected} and {found}");
     }
-    // The card is what `auto` takes.
+    // `auto` uses the GPU.
     let auto = scan(on_card(&[&SCAN[..], &["--out", "out"]].concat(), folders[2].path()));
     assert_eq!(auto["heads"], card["heads"]);
 }
 
-/// `auto` goes to the processor aloud.
+/// `auto` falls back to the CPU with a message.
 #[test]
 fn a_card_that_computes_something_else_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -89,12 +89,12 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
     let cases = [
         (vec![("CIRCUIT_SCALING_CUDA_DRIVER", "/nowhere/libcuda.so.1")], "no NVIDIA driver was found"),
         (vec![("FAKE_CUDA_VERSION", "11040")], "update the driver"),
-        (vec![("FAKE_CUDA_DEVICES", "0")], "sees no card"),
-        (vec![("FAKE_CUDA_MEMORY", "100000")], "and the card has 0.1 MiB to give"),
-        // In the card's trial, and in the scan after it.
-        (vec![("FAKE_CUDA_LOST_AFTER", "50")], "was lost in the middle of the work"),
-        (vec![("FAKE_CUDA_LOST_AFTER", "230")], "was lost in the middle of the work"),
-        (vec![("FAKE_CUDA_WRONG", "1")], "differs from the processor's by"),
+        (vec![("FAKE_CUDA_DEVICES", "0")], "finds no GPU"),
+        (vec![("FAKE_CUDA_MEMORY", "100000")], "but only 0.1 MiB of GPU memory are available"),
+        // In the GPU's trial, and in the scan after it.
+        (vec![("FAKE_CUDA_LOST_AFTER", "50")], "was lost during the run"),
+        (vec![("FAKE_CUDA_LOST_AFTER", "230")], "was lost during the run"),
+        (vec![("FAKE_CUDA_WRONG", "1")], "differ from the CPU's by"),
     ];
     for (settings, words) in cases {
         let folder = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn what_goes_wrong_on_a_card_is_one_line_and_leaves_no_half_results() {
     }
 }
 
-/// The files of a study that two cards made are one card's, whichever of them is asked.
+/// A study on two GPUs has the same files as on one GPU.
 #[test]
 fn several_cards_make_one_cards_files_and_a_lost_one_leaves_none() {
     let run = |device: &str, settings: &[(&str, &str)]| {
@@ -146,13 +146,13 @@ fn several_cards_make_one_cards_files_and_a_lost_one_leaves_none() {
         error.contains("cuda:1 (Fake card): the card was lost") && error.trim_end().lines().count() == 1,
         "{error}"
     );
-    // What there is are whole results.
+    // Existing results are complete.
     for (path, bytes) in of_results(&left) {
         assert_eq!(Some(&bytes), two.get(&path), "{}", path.display());
     }
 }
 
-/// Two cards of different models would give results of neither.
+/// Two GPUs of different models would give results of neither.
 #[test]
 fn cards_of_different_models_are_refused_together() {
     let folder = tempfile::tempdir().unwrap();
@@ -160,7 +160,10 @@ fn cards_of_different_models_are_refused_together() {
     let mut command = on_card(&args, folder.path());
     let output = command.env("FAKE_CUDA_DEVICES", "2").env("FAKE_CUDA_MIXED", "1").output().unwrap();
     let (_, error) = text(&output);
-    assert!(output.status.code() == Some(1) && error.contains("a run takes cards of one model"), "{error}");
+    assert!(
+        output.status.code() == Some(1) && error.contains("a run needs GPUs of the same model"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn predictions_are_the_cards() {
     assert_eq!(tables(&["predict", "mini-gpt2-s", "When", "--device", "cuda"]), of_trial + 1);
 }
 
-/// Times are the card's own, and are unknown where it is not.
+/// Times are those of the GPU, and unknown on machines without it.
 #[test]
 fn plans_are_timed_on_the_card_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
@@ -207,7 +210,7 @@ fn plans_are_timed_on_the_card_or_not_at_all() {
     assert!(rows.clone().count() == 1 && rows.clone().all(|row| row.ends_with('–')), "{elsewhere}");
 }
 
-/// A scan begun on a card and gone on with elsewhere says so, keeps what the card did, and mixes nothing.
+/// A scan started on a GPU and continued elsewhere reports it, keeps the GPU's results, and mixes nothing.
 #[test]
 fn what_another_device_left_unfinished_is_said_and_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -216,7 +219,7 @@ fn what_another_device_left_unfinished_is_said_and_kept() {
         let output = on_card(&args, folder.path()).envs(settings.iter().copied()).output().unwrap();
         (output.status.code(), text(&output).1)
     };
-    // What an interrupted scan on the card leaves.
+    // The files of an interrupted scan on the GPU.
     let (code, error) =
         run(&["--device", "cuda"], &[("FAKE_CUDA_SLEEP", "60"), ("FAKE_CUDA_LOST_AFTER", "235")]);
     assert_eq!(code, Some(1), "{error}");
@@ -227,11 +230,8 @@ fn what_another_device_left_unfinished_is_said_and_kept() {
     assert_eq!(unfinished().len(), 1, "{:?}", unfinished());
     let (code, noted) = run(&["--device", "cpu"], &[]);
     assert!(code == Some(0) && noted.contains("% was done on cuda Fake card"), "{noted}");
-    assert!(noted.contains("--device cuda --precision split goes on with"), "{noted}");
+    assert!(noted.contains("use --device cuda --precision split"), "{noted}");
     assert!(unfinished().is_empty(), "the scan is done");
     let (code, noted) = run(&[], &[]);
-    assert!(
-        code == Some(0) && noted.contains("will replace the scan that was made on a processor"),
-        "{noted}"
-    );
+    assert!(code == Some(0) && noted.contains("will replace the scan that was made on a CPU"), "{noted}");
 }

@@ -1,4 +1,4 @@
-//! The dictionary of tables: every table and column that a study has is in it, and `docs/tables.md` is up to date.
+//! The dictionary of tables: it has every table and column of a study, and `docs/tables.md` is up to date.
 
 mod common;
 
@@ -10,12 +10,12 @@ use common::{fails, succeeds};
 use cs_analysis::dictionary;
 
 #[test]
-fn docs_tables_md_is_what_the_program_says() {
+fn docs_tables_md_is_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     let (said, _) = succeeds(&["tables"], dir.path());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/tables.md");
     let on_disk = fs::read_to_string(path).unwrap_or_default();
-    assert!(on_disk == said, "write it again: circuit-scaling tables > docs/tables.md");
+    assert!(on_disk == said, "regenerate it: circuit-scaling tables > docs/tables.md");
     let (one, _) = succeeds(&["tables", "ioi_induction_dissociation.csv"], dir.path());
     assert!(one.starts_with("## `dissociation`") && said.contains(&one), "{one}");
     fails(&["tables", "nothing"], dir.path(), &["nothing", "lists them all"]);
@@ -50,7 +50,7 @@ fn every_table_and_column_of_a_study_is_in_the_dictionary() {
                     problems.push(format!("{stem}: no column {column}"));
                 }
             }
-            // Nor does the dictionary have any that the table lacks.
+            // The dictionary has no columns that the table lacks.
             for (pattern, _) in &table.columns {
                 let one = dictionary::TableMeaning { columns: vec![(pattern, "")], ..table.clone() };
                 if !header.split(',').any(|column| one.column(column, ["ioi", b], &categories).is_some()) {

@@ -68,7 +68,7 @@ fn hero_heads_are_traced_and_ablated() {
         pair["clean_token_ids"].as_array().unwrap().len(),
         pair["corrupted_token_ids"].as_array().unwrap().len()
     );
-    // Another stream leaves these as they are.
+    // Another stream does not change these.
     succeeds(&["trace", "-q", "--out", "s", "--stream", "pattern"], here);
     assert_eq!(summary, read(&root, "paper/tables/hero_head_causal_summary.csv"));
     assert!(root.join("results/causal_tracing/hero_head_causal_results_pattern.json").exists());
@@ -103,14 +103,14 @@ fn hero_heads_are_traced_and_ablated() {
     assert!(attended.contains("over the held_out prompts"), "{attended}");
     check_attention(&root);
 
-    // Again: nothing is run, nothing changes. With other threads and less memory: everything is run, nothing changes.
+    // Run again: nothing is computed, nothing changes. With other threads and less memory: everything is computed, nothing changes.
     let before = files(&root);
     let (again, noted) = succeeds(&["ablate", "-v", "--out", "s", "--random-sets", "20"], here);
     assert!(again == said && noted.matches("done").count() == 2, "{noted}");
-    // Which heads are heroes changes what is printed, and nothing that is measured.
+    // The choice of hero heads changes what is printed, but not what is measured.
     let (_, noted) = succeeds(&["attend", "-v", "--out", "s", "--tau", "0.5"], here);
     assert!(noted.matches("attention: done").count() == 2 && !noted.contains("heads read"), "{noted}");
-    // One model alone leaves the other's rows in the table.
+    // Running only one model keeps the other's rows in the table.
     let (_, noted) = succeeds(&["attend", "-v", "--out", "s", "--models", "mini-opt-m"], here);
     assert_eq!(noted.matches("attention: done").count(), 1, "{noted}");
     fs::remove_dir_all(root.join("results/attention")).unwrap();
@@ -126,7 +126,7 @@ fn hero_heads_are_traced_and_ablated() {
         assert!(after.get(path) == Some(bytes), "{path:?} differs");
     }
 
-    // Another method is another result, and says so.
+    // Another method gives another result, and is recorded.
     let (said, _) = succeeds(
         &["ablate", "--out", "s", "--models", "mini-gpt2-m", "--random-sets", "3", "--ablation", "mean"],
         here,
@@ -150,7 +150,7 @@ fn hero_heads_are_traced_and_ablated() {
         here,
     );
 
-    // At a high threshold every head is weak, and that is said.
+    // At a high threshold every head is weak, which is reported.
     let (said, _) = succeeds(&["trace", "--out", "s", "--tau", "100", "--models", "mini-gpt2-m"], here);
     assert!(said.contains("no head is shared; no head is ioi_only; no head is anti_only"), "{said}");
     let (said, _) = succeeds(
@@ -165,7 +165,7 @@ fn hero_heads_are_traced_and_ablated() {
     wrong_arguments(here);
 }
 
-/// Every head of both models on both tasks; shares add up to 1; the table says what the files say.
+/// Every head of both models on both tasks; shares add up to 1; the table agrees with the files.
 fn check_attention(root: &Path) {
     let table = read(root, "paper/tables/attention_at_last_token.csv");
     let mut rows = table.lines();
@@ -225,7 +225,7 @@ fn wrong_arguments(here: &Path) {
     fails(&["trace", "--out", "s", "--memory", "1K", "--stream", "k"], here, &["memory"]);
     fails(&["ablate", "--out", "s", "--tau", "0"], here, &["--tau"]);
 
-    // Weights that are not the scanned ones.
+    // Other weights than the scanned ones.
     let scan = here.join("s/results/per_prompt/ioi_mini-opt-m.safetensors");
     let other = here.join("s/results/per_prompt/ioi_mini-gpt2-m.safetensors");
     let kept = fs::read(&scan).unwrap();

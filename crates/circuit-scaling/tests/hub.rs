@@ -1,4 +1,4 @@
-//! Models of the Hugging Face Hub as a user names them, against a server on this machine.
+//! Models of the Hugging Face Hub, as named by a user, from a server on this machine.
 
 #[path = "../../hub/tests/server/mod.rs"]
 mod server;
@@ -38,7 +38,7 @@ fn stdout(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A shipped model as a repository of the Hub.
+/// A bundled model as a repository of the Hub.
 fn repo() -> Repo {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(MODEL);
     let files = fs::read_dir(shipped).unwrap().map(|file| {
@@ -73,10 +73,10 @@ fn a_model_by_its_id() {
     }
     assert_eq!(line(&shown, "model"), "model                  tiny");
     assert!(line(&shown, "source").ends_with(&format!("{ID} at {COMMIT}")), "{shown}");
-    // Nothing that no model needs.
+    // No files that the model does not need.
     assert!(!server.paths().iter().any(|path| path.contains("README")));
 
-    // A scan records the commit; the second time only the listing is asked for.
+    // A scan records the commit; the second time only the listing is requested.
     let before = server.requests().len();
     let scan = ["scan", "-q", "--models", ID, "--task", "ioi", "--prompts", "40", "--out", "s"];
     stdout(run(here, &server.endpoint(), &scan));
@@ -84,7 +84,7 @@ fn a_model_by_its_id() {
     let scan = fs::read_to_string(here.join("s/results/copy_suppression_logitdiff_scan_tiny.json")).unwrap();
     assert!(scan.contains(COMMIT) && scan.contains(r#""hf_name": "org/tiny""#), "{scan}");
 
-    // The server is gone: the cache answers, with a word about it; offline, without.
+    // The server is gone: the cache is used, with a message; offline, without one.
     let endpoint = server.endpoint();
     drop(server);
     let output = run(here, &endpoint, &["predict", ID, "John and Mary"]);
@@ -93,7 +93,7 @@ fn a_model_by_its_id() {
     let mut offline = command(here, &endpoint, &["inspect", ID, "--revision", COMMIT]);
     let output = offline.env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert!(output.stderr.is_empty());
-    // A revision that is asked for is part of the name.
+    // A requested revision is part of the name.
     assert_eq!(stdout(output), shown.replacen("tiny", &format!("tiny@{COMMIT}"), 1));
 }
 
@@ -122,7 +122,7 @@ fn experiments_fetch_the_commit_that_was_scanned() {
             "{asked:?}"
         );
     }
-    // Without a server and without a cache there is nothing to work on, which is one line.
+    // Without a server and without a cache, a one-line error.
     fs::remove_dir_all(here.join("home")).unwrap();
     let endpoint = server.endpoint();
     drop(server);
@@ -139,7 +139,7 @@ fn a_killed_download_goes_on() {
     let repo = repo();
     let weights = repo.content("model.safetensors");
     let half = weights.len() / 2;
-    // The weights stop half way, for three seconds.
+    // The download of the weights stalls half way, for three seconds.
     let server = serve(move |request, reply| match (request.path.as_str(), request.earlier) {
         (WEIGHTS, 0) => reply.sent(Sending::StallAfter(half)),
         _ => reply,

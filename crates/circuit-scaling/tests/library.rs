@@ -1,4 +1,4 @@
-//! The library's front door: models in memory, edits, stopping, and the same numbers whatever the way.
+//! The library's interface: models in memory, edits, stopping, and the same numbers from every source.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use cs_model::{InMemory, InMemoryTensor, ModelFiles};
 
 const IOI: &str = "When John and Mary went to the store, John gave a gift to";
 
-/// A shipped model as another library would hand it over: small files, and each tensor's own bytes.
+/// A bundled model as another library would pass it: small files, and the bytes of each tensor.
 fn in_memory(change: impl FnOnce(&mut InMemory)) -> ModelFiles {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/mini-gpt2-s");
     let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
@@ -113,7 +113,7 @@ fn edits_that_do_not_fit_say_so() {
     says(&[patch(Stream::V, a, vec![other.clone()])], "equal lengths");
     says(&[mean(a, vec![other.clone()])], "none of its 1 reference prompts has");
     says(&[resample(a, vec![own.clone()]), resample(b, vec![other])], "edit of L0H1: its source prompts");
-    // A stream that is given its own value is as it was.
+    // Replacing a stream by its own value changes nothing.
     let plain = logits(&model, &[]).unwrap();
     let same = logits(&model, &[resample(a, vec![own.clone()]), mean(b, vec![own])]).unwrap();
     let worst = plain[0].iter().zip(&same[0]).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);

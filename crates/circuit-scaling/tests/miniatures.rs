@@ -1,4 +1,4 @@
-//! The shipped models: Transformers' logits, the numbers of their cards from the program itself, and a ladder that climbs.
+//! The bundled models: Transformers' logits, the numbers of their cards, and ability that grows with size.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use cs_model::ModelInfo;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Families of the ladder, and the sizes of each, smallest first.
+/// The families, and the sizes of each, smallest first.
 const FAMILIES: [&str; 4] = ["gpt2", "pythia", "opt", "gpt-neo"];
 const SIZES: [&str; 3] = ["s", "m", "l"];
 
@@ -64,7 +64,7 @@ fn logits_agree_with_transformers() {
     }
 }
 
-/// What a card says of one task and split.
+/// A card's numbers for one task and split.
 #[derive(Deserialize)]
 struct Score {
     accuracy: f64,
@@ -120,12 +120,12 @@ fn ability_grows_along_the_ladder() {
                 splits.values().map(|s| s.accuracy).sum::<f64>() / splits.len() as f64
             };
             let [small, medium, large] = SIZES.map(accuracy);
-            // Among 80 candidates chance is 1 in 80.
+            // With 80 candidates, chance is 1 in 80.
             assert!(large >= 0.95, "{family} {task}: the largest has {large}");
             assert!(small > 5.0 / 80.0, "{family} {task}: the smallest has {small}");
             let all = format!("{family} {task}: {small}, {medium}, {large}");
             assert!(small + 0.1 < medium && small + 0.1 < large, "{all}");
-            // Two of the middle ones do nearly everything as well; 480 prompts tell differences of 3 points from chance.
+            // Two of the middle ones do nearly as well; with 480 prompts, differences of 3 points are significant.
             assert!(medium < large + 0.03, "{all}");
         }
     }

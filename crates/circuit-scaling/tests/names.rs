@@ -1,5 +1,5 @@
-//! Models under the names and in the places that people have them: caches that Python made, folders called anything,
-//! revisions of one model, files that were changed by hand.
+//! Models under real-world names and places: caches made by Python, folders with any name, revisions of one model,
+//! files changed by hand.
 
 #[path = "../../hub/tests/server/mod.rs"]
 mod server;
@@ -23,7 +23,7 @@ fn shipped(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(model)
 }
 
-/// The cache as one version of Python's `huggingface_hub` made it, and the ids that it was asked for.
+/// The cache made by one version of Python's `huggingface_hub`, and the requested ids.
 fn cache_of_python(version: &str, cache: &Path) -> Vec<String> {
     let json = fs::read(files().join(format!("hub-cache-{version}.json"))).unwrap();
     let made: Value = serde_json::from_slice(&json).unwrap();
@@ -75,7 +75,7 @@ fn every_cache_of_python_is_read_under_the_id_that_python_was_given() {
     }
 }
 
-/// A cache that was filled at different times has one model under a former and under today's id.
+/// A cache filled at different times has a model under both its former and its current id.
 #[test]
 fn the_id_as_typed_comes_before_what_it_is_called_today() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn links_of_a_cache_lead_nowhere_else() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("outside the model's folder"), "{error}");
 
-    // A folder of the user's own may hold links to contents that a cache shares, as long as the cache says that it does.
+    // A user's folder may have links to shared contents of a cache, as long as the cache lists them.
     let own = here.join("own");
     fs::create_dir(&own).unwrap();
     let blob = fs::canonicalize(hub.join("models--gpt2/snapshots"));
@@ -126,7 +126,7 @@ fn what_is_cached_under_a_former_id_is_asked_for_under_it() {
     cache_of_python("2.4.0", &folder.path().join("home/hub"));
     let listing = r#"{"sha": "0123456789abcdef0123456789abcdef01234567", "siblings": [
         {"rfilename": "config.json"}, {"rfilename": "tokenizer.json"}, {"rfilename": "model.safetensors"}]}"#;
-    // One server that knows the former id, as the Hub does, and one that knows nothing.
+    // One server that knows the former id, as the Hub does, and one that knows none.
     let knows = Server::start(move |request| match request.path.starts_with("/api/models/gpt2/") {
         true => Reply::new(200, listing),
         false => Reply::new(404, "").with("X-Error-Code", "RepoNotFound"),
@@ -178,18 +178,18 @@ fn a_folder_may_be_called_anything() {
     for name in ["with space", "a@b", "модель"] {
         assert!(table.contains(&format!(",{name},")), "{name}");
     }
-    // Nothing was written but inside the study.
+    // Nothing was written outside the study.
     let mut found: Vec<_> = fs::read_dir(here).unwrap().map(|e| e.unwrap().file_name()).collect();
     found.sort();
     assert_eq!(found, ["model", "study"]);
 }
 
-/// Puts a shipped model into the cache as what a revision of Pythia 70M is.
+/// Puts a bundled model into the cache as a revision of Pythia 70M.
 fn cached_revision(hub: &Path, model: &str, revision: &str, commit_digit: char) {
     cached_as("models--EleutherAI--pythia-70m-deduped", hub, model, revision, commit_digit);
 }
 
-/// The same under the folder of any id.
+/// The same for any id.
 fn cached_as(repo: &str, hub: &Path, model: &str, revision: &str, commit_digit: char) {
     let repo = hub.join(repo);
     let commit: String = std::iter::repeat_n(commit_digit, 40).collect();
@@ -228,7 +228,7 @@ fn two_revisions_of_one_model_are_two_models_of_a_study() {
             "{model}"
         );
     }
-    // Experiments find each revision again, at its commit, whatever the branch is by then.
+    // Experiments find each revision again at its commit, wherever the branch points by then.
     fs::write(hub.join("models--EleutherAI--pythia-70m-deduped/refs/step1000"), "2".repeat(40)).unwrap();
     let (shown, _) = run(&["attend", "--out", "study"]);
     for model in ["pythia-70m@step1000", "pythia-70m@step143000"] {

@@ -1,4 +1,4 @@
-//! What the literature reports of the real models, checked on the real models.
+//! Published findings about real models, checked on those models.
 //!
 //! Ignored by default: these tests download GPT-2 small (0.5 GB) from the Hugging Face Hub, or find it in its cache.
 //! Run them with `cargo test --release -- --ignored online`. The numbers are from Wang et al. 2022, "Interpretability in
@@ -94,8 +94,8 @@ fn online_gpt2_does_ioi_with_the_heads_of_the_paper() {
     let (difference, deltas) = scan(folder.path());
     assert!((2.5..4.5).contains(&difference), "the paper reports 3.56: {difference}");
 
-    // Zeroing a head that inhibits the subject hurts; zeroing a negative name mover helps. The name movers' own
-    // ablation is masked by their backups, so it is not asked for here.
+    // Zeroing an S-inhibition head hurts; zeroing a negative name mover helps. The effect of ablating name
+    // movers is masked by their backups, so it is not tested here.
     let helpful = strongest(&deltas.iter().map(|(&head, delta)| (head, -delta)).collect(), 20);
     for head in [(7, 3), (7, 9), (8, 6), (8, 10)] {
         assert!(helpful.contains(&head), "L{}H{} is no S-inhibition head: {helpful:?}", head.0, head.1);
@@ -117,8 +117,8 @@ fn online_gpt2_name_movers_write_the_name() {
     let forest = Forest::new(&tokens).unwrap();
     let cache = Cache::new(model.decoder(), &forest).unwrap();
 
-    // The direct effect: what a head adds to the residual stream, through the final norm (its scale held fixed), onto
-    // the difference of the two names' unembeddings.
+    // The direct effect: a head's output through the final norm (with fixed scale), projected onto the difference of
+    // the two names' unembeddings.
     let gain = weights.ln_final.weight.as_ref().unwrap();
     let mut effects: HashMap<Head, f64> = HashMap::new();
     for (i, prompt) in prompts.iter().enumerate() {
@@ -133,7 +133,7 @@ fn online_gpt2_name_movers_write_the_name() {
                 f64::from(gain[j]) * f64::from(row(prompt.correct)[j] - row(prompt.distractor)[j]) / scale
             })
             .collect();
-        // The norm takes the mean away from what a head adds.
+        // The norm subtracts the mean of a head's output.
         let centre = direction.iter().sum::<f64>() / spec.d_model as f64;
         for layer in 0..spec.n_layers {
             let z = &cache.layer(layer).z[node * spec.d_attn()..][..spec.d_attn()];
@@ -176,7 +176,7 @@ fn online_the_published_table_is_found_again() {
     assert!(shown.contains("gpt2"));
 }
 
-/// The model's files, which the scan brought into the cache.
+/// The model's files, which the scan downloaded to the cache.
 fn gpt2() -> Model {
     let settings = cs_hub::Settings::from_env();
     let snapshot = cs_hub::Hub::new(settings).model("openai-community/gpt2", "main", &mut |_| ()).unwrap();

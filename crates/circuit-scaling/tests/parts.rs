@@ -1,5 +1,5 @@
-//! A study in parts, as schedulers do them: killed, started twice, on full disks, on other machines. What comes out has the bytes of
-//! one machine's run, or one line says what is missing.
+//! A study in parts under a scheduler: killed, started twice, on full disks, on other machines. Results are byte-identical to one
+//! machine's run, or a one-line message says what is missing.
 #![cfg(unix)]
 
 mod common;
@@ -27,10 +27,10 @@ const STUDY: [&str; 11] = [
     "--quiet",
 ];
 const N_PARTS: usize = 3;
-/// A smaller one without anything to look at.
+/// A smaller one without figures and page.
 const SMALLER: [&str; 4] = ["--models", "mini-gpt2-s", "--stages", "scan,tables,attend,trace,ablate"];
 
-/// Everything in a study's folder but its parts.
+/// Everything in a study's folder except its parts.
 fn study(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files(root).into_iter().filter(|(path, _)| !path.starts_with("parts")).collect()
 }
@@ -47,7 +47,7 @@ fn with<'a>(command: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&[command], &STUDY[..], more].concat()
 }
 
-/// One line on standard error that says all of `words`, and exit code 1.
+/// One line on standard error that contains all of `words`, and exit code 1.
 fn refuses(output: Output, words: &[&str]) {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -63,7 +63,7 @@ fn part(dir: &Path, number: usize) -> Command {
     command
 }
 
-/// Numbers that differ from schedule to schedule: Weyl's sequence of the golden ratio.
+/// Numbers that differ between schedules: Weyl's sequence of the golden ratio.
 struct Draws(f64);
 
 impl Draws {
@@ -73,7 +73,8 @@ impl Draws {
     }
 }
 
-/// Lets a part begin and ends it after a share of `duration` by one of the ways in which jobs end; returns whether it was hit.
+/// Starts a part and ends it after a share of `duration` in one of the ways in which jobs end; returns whether it was still
+/// running.
 fn cut_short(mut child: Child, duration: Duration, share: f64, gently: bool) -> bool {
     std::thread::sleep(duration.mul_f64(share));
     if child.try_wait().unwrap().is_some() {
@@ -82,7 +83,7 @@ fn cut_short(mut child: Child, duration: Duration, share: f64, gently: bool) -> 
     if gently {
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         let status = child.wait().unwrap();
-        // It may have been done at that moment.
+        // It may have finished at that moment.
         assert!(matches!(status.code(), Some(0 | 99)), "{status}");
         status.code() == Some(99)
     } else {
@@ -153,7 +154,7 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     refuses(gather(), &["cut has no plan of parts", "circuit-scaling parts"]);
     succeeds(&with("run", &["--out", "whole"]), dir.path());
     succeeds(&with("parts", &["--parts", "3", "--out", "cut"]), dir.path());
-    // The same again changes nothing; another number of parts is fine as long as nobody has begun.
+    // Repeating the command changes nothing; another number of parts is fine as long as no part has started.
     let plan = fs::read(cut.join("parts/plan.json")).unwrap();
     succeeds(&with("parts", &["--parts", "3", "--out", "cut"]), dir.path());
     assert_eq!(fs::read(cut.join("parts/plan.json")).unwrap(), plan);
@@ -173,7 +174,7 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     let said = by_index("JOB_COMPLETION_INDEX", "0");
     assert!(String::from_utf8_lossy(&said.stdout).contains("part 1 of 3"), "{said:?}");
 
-    // Parts that are missing, by their numbers and with the command that does them; a folder that was copied back in part.
+    // Missing parts, with their numbers and the command that runs them; a folder that was copied back incompletely.
     refuses(
         gather(),
         &["2 of 3 parts are missing", "parts 2-3 not started", "`circuit-scaling part 2-3 --out cut`"],
@@ -195,10 +196,10 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     ] {
         fs::write(&made, text.replace(&from, &to)).unwrap();
         refuses(gather(), &["part 2", words, "circuit-scaling part 2 --out cut"]);
-        // The part itself is begun anew then, and is as it was.
+        // The part is then run again from the start, with the same results.
         let output = program(&["part", "2", "--out", "cut"], dir.path());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && said.contains("done again from the start"), "{said}");
+        assert!(output.status.success() && said.contains("run again from the start"), "{said}");
         assert_eq!(fs::read_to_string(&made).unwrap(), text);
     }
     // A file that is broken.
@@ -235,7 +236,7 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
     assert!(said.contains("wave 2 (experiments): 3 parts") && said.contains("gather --out cut"), "{said}");
     succeeds(&["--quiet", "gather", "--out", "cut"], dir.path());
     assert_same(&dir.path().join("whole"), &cut, "after all");
-    // And once gathered, the parts are not needed any more.
+    // After gathering, the parts are no longer needed.
     fs::remove_dir_all(cut.join("parts/scans")).unwrap();
     fs::remove_dir_all(cut.join("parts/experiments")).unwrap();
     succeeds(&["--quiet", "gather", "--out", "cut"], dir.path());
@@ -270,7 +271,7 @@ fn a_part_is_done_by_one_at_a_time() {
     lock.lock().unwrap();
     refuses(part(dir.path(), 1).output().unwrap(), &["part 1 is being done already"]);
     drop(lock);
-    // Twice at once: one does it, the other says so or finds it done.
+    // Started twice at once: one runs it, the other reports that or finds it done.
     let children = [1, 1].map(|n| part(dir.path(), n).spawn().unwrap());
     let outputs = children.map(|child| child.wait_with_output().unwrap());
     assert!(outputs.iter().any(|output| output.status.success()));
@@ -279,7 +280,7 @@ fn a_part_is_done_by_one_at_a_time() {
     }
 }
 
-/// A disk with room for the plan and little more: only a privileged user can mount one.
+/// A disk with space for the plan and little more: only a privileged user can mount one.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_part_whose_disk_fills_says_so_and_goes_on_with_room() {
@@ -331,7 +332,7 @@ fn ctrl_c_and_sigterm_say_that_the_same_command_goes_on() {
         "a",
     ];
     let partial = dir.path().join("a/.circuit-scaling");
-    // When the part of the scan that is known was last written.
+    // When the scan's partial results were last written.
     let written = || {
         let files = fs::read_dir(&partial).into_iter().flatten().map(|entry| entry.unwrap().path());
         let mut partial = files.filter(|path| path.extension().is_some_and(|e| e == "partial"));
@@ -383,7 +384,7 @@ fn job_scripts_are_readable_and_whole() {
     }
     refuses(slurm(&["--sbatch", "partition"]), &["--sbatch", "--partition=long"]);
     refuses(slurm(&["--sbatch", "--a\nrm -rf b"]), &["--sbatch"]);
-    // Where there is no SLURM, the scripts are there all the same.
+    // Without SLURM, the scripts are written nevertheless.
     let mut command = command(&with("slurm", &["--parts", "3", "--out", "b"]), dir.path());
     refuses(command.env("PATH", "/nowhere").output().unwrap(), &["sbatch", "b/parts"]);
     assert!(dir.path().join("b/parts/part.sbatch").exists());

@@ -1,4 +1,4 @@
-//! `plot` and its options: what they draw, how wide, where to, and what they refuse.
+//! `plot` and its options: figures, widths, folders, and rejected values.
 
 mod common;
 
@@ -78,11 +78,11 @@ fn styled_figures_have_the_width_that_was_asked_for_and_a_place_of_their_own() {
     plot(dir.path(), &["--only", "heatmap_gpt2", "--title", ""]);
     assert!(!text("heatmap_gpt2.svg").split("</desc>").nth(1).unwrap().contains(">\ngpt2\n"), "no title");
     assert!(text("family_grid.svg").contains("<text"));
-    // Nothing else was touched.
+    // Nothing else was changed.
     let mut now = files(&dir.path().join("study/paper/figs"));
     now.retain(|path, _| !path.starts_with("styled"));
     assert!(now == before, "{:?}", now.keys());
-    // In the style of every figure it is the study's own.
+    // In the default style it goes to the study's own figures.
     let (said, _) = plot(dir.path(), &["--only", "scatter_gpt2", "--width", "85mm"]);
     assert!(said.contains("1 figure is in study/paper/figs\n"), "{said}");
 }
@@ -112,7 +112,8 @@ fn what_plot_cannot_draw_is_refused() {
     assert!(files(&dir.path().join("study")) == before, "something was written");
 }
 
-/// A run leaves styled figures as they are, and says that they show an older study; what a person did to one is kept.
+/// A run does not change styled figures, and reports that they are older than the study; changes made by hand are
+/// kept.
 #[test]
 fn a_run_leaves_styled_figures_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -134,8 +135,8 @@ fn a_run_leaves_styled_figures_alone() {
     assert!(fs::read_to_string(&figure).unwrap().contains("τ = 0.25 logits"), "{other:?}");
     fs::write(&figure, "mine").unwrap();
     let said = run("mini-gpt2-m");
-    assert!(said.contains("paper/figs/styled shows the study as it was"), "{said}");
-    assert!(!run("mini-gpt2-m").contains("shows the study as it was"), "nothing was drawn again");
+    assert!(said.contains("paper/figs/styled are older than the study"), "{said}");
+    assert!(!run("mini-gpt2-m").contains("are older than the study"), "nothing was drawn again");
     assert_eq!(fs::read_to_string(&figure).unwrap(), "mine");
     let (_, said) = plot(dir.path(), &["--only", "effects_mini-gpt2-s", "--width", "60mm"]);
     assert!(said.contains("kept as study/edited/paper/figs/styled/effects_mini-gpt2-s.svg"), "{said}");

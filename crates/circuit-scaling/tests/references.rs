@@ -1,4 +1,4 @@
-//! Reference prompts of mean and resample ablation, as a user meets them.
+//! Reference prompts of mean and resample ablation, from the command line.
 
 mod common;
 
@@ -23,8 +23,8 @@ fn deltas(scan: &Value) -> Vec<[f64; 3]> {
     heads.iter().map(|h| ["delta", "delta_ci_low", "delta_ci_high"].map(|key| number(h, key))).collect()
 }
 
-/// Whatever the number of prompts, Δ under mean ablation estimates the same thing: intervals overlap, and few prompts do not
-/// shrink it towards 0, as they do where means hold the prompt itself.
+/// For any number of prompts, Δ under mean ablation estimates the same quantity: intervals overlap, and few prompts do not
+/// shrink it towards 0, as they would if means included the prompt itself.
 #[test]
 fn means_over_20_80_and_480_prompts_agree() {
     let folder = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ fn means_over_20_80_and_480_prompts_agree() {
     let [few, some, many] = &found;
     for (a, b) in [(few, some), (some, many), (few, many)] {
         for (at, (a, b)) in a.iter().zip(b).enumerate() {
-            // Less than this is no head's effect.
+            // Smaller values are noise.
             let slack = 0.02;
             assert!(a[1] <= b[2] + slack && b[1] <= a[2] + slack, "head {at}: {a:?} and {b:?}");
         }
@@ -48,7 +48,7 @@ fn means_over_20_80_and_480_prompts_agree() {
     }
 }
 
-/// The prompts' own references stand beside them, in the file of every model.
+/// The prompts' references are recorded next to them, in every model's file.
 #[test]
 fn references_are_recorded_and_the_scan_says_which_it_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ fn references_are_recorded_and_the_scan_says_which_it_used() {
             assert_ne!(reference["text"], prompt["text"]);
         }
     }
-    // Each choice is another scan, and none is taken for another.
+    // Each choice is a separate scan, and none is reused for another.
     let choices = [["mean", "abc"], ["mean", "same"], ["resample", "abc"], ["resample", "same"]];
     let found = choices.map(|[ablation, reference]| {
         let scan = scan(here, "s", &["--prompts", "40", "--ablation", ablation, "--reference", reference]);
@@ -92,12 +92,12 @@ fn a_group_of_one_is_refused_with_the_number_of_prompts_that_helps() {
         here,
         &["nothing to average", "ask for 40 prompts instead of 20", "--reference abc"],
     );
-    // Nothing was recorded, so that the fix works as it stands.
+    // Nothing was recorded, so the suggested fix works without cleaning up.
     succeeds(&with(&["--prompts", "40"]), here);
     let published = ["--protocol", "published"];
     let one = [&published[..], &["--prompts", "1", "--out", "c"]].concat();
     fails(&with(&one), here, &["nothing to average", "ask for 2 prompts instead of 1"]);
-    // What it would cost is no answer to what cannot be done.
+    // `plan` does not estimate the cost of an impossible run.
     let plan = ["plan", "--models", MODEL, "--ablation", "mean", "--reference", "same", "--prompts", "20"];
     fails(&plan, here, &["nothing to average", "ask for 40"]);
     fails(&["run", "--reference", "abd"], here, &["abd", "abc, same"]);
@@ -122,7 +122,7 @@ fn a_study_keeps_its_reference_prompts() {
     };
     assert_eq!(column("s/paper/tables/joint_ioi_anti_repeat_all.csv"), ["same"]);
     assert_eq!(column("s/paper/tables/hero_vs_random_ablation_summary.csv"), ["same"]);
-    // Repeated from its file it is the same to the byte; with another choice it is scanned again.
+    // Repeated from its file it is byte-identical; with another choice it is scanned again.
     let joint = read("s/paper/tables/joint_ioi_anti_repeat_all.csv");
     succeeds(&["run", "--study", "s/study.toml", "--out", "t"], here);
     assert_eq!(joint, read("t/paper/tables/joint_ioi_anti_repeat_all.csv"));

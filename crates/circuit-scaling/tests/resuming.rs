@@ -1,4 +1,4 @@
-//! Runs that are killed, refused, or started again: what is finished is never lost, and the bytes are always the same.
+//! Runs that are killed, rejected, or started again: finished work is never lost, and results are always byte-identical.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::files;
 
-/// Small stacks, so that a scan has many moments to be killed at.
+/// Small stacks, so that a scan can be killed at many points.
 const ARGS: [&str; 7] = ["run", "--models", "mini-gpt2-m,mini-opt-m", "--prompts", "60", "--memory", "8M"];
 
 fn program(folder: &Path, args: &[&str]) -> Command {
@@ -19,19 +19,19 @@ fn program(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// What a run that must succeed notes.
+/// The messages of a run that must succeed.
 fn succeeds(folder: &Path, args: &[&str]) -> String {
     common::succeeds(args, folder).1
 }
 
-/// How many scans a run says it made.
+/// The number of scans that a run reports.
 fn n_scans(said: &str) -> usize {
     said.lines()
         .filter(|line| line.contains(" heads in ") && !line.contains("sets of") && !line.contains("roles of"))
         .count()
 }
 
-/// How many times a run says that it read a model's attention on a task.
+/// The number of attention measurements that a run reports.
 fn n_attended(said: &str) -> usize {
     said.lines().filter(|line| line.contains(" attention of ") && line.contains("heads read")).count()
 }
@@ -55,7 +55,7 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes() {
     kill_and_resume(50);
 }
 
-/// Kills a whole run at so many moments, each in a folder of its own, and resumes it.
+/// Kills a whole run at `n_kills` moments, each in its own folder, and resumes it.
 fn kill_and_resume(n_kills: u32) {
     let dir = tempfile::tempdir().unwrap();
     let args = |out: &'static str| [&ARGS[..], &["--out", out]].concat();
@@ -88,8 +88,8 @@ fn ablated_sets_killed_in_any_round_end_with_the_same_bytes() {
     kill_among_sets(12);
 }
 
-/// Random sets are drawn in rounds, and each round depends on what the ones before gave: killed in any of them, with other threads
-/// and another memory limit afterwards, the same sets are run and the same bytes come out.
+/// Random sets are drawn in rounds, and each round depends on the results of earlier ones: a run killed in any round and resumed
+/// with other threads and another memory limit runs the same sets and gives the same bytes.
 fn kill_among_sets(n_kills: u32) {
     let dir = tempfile::tempdir().unwrap();
     let scan = ["run", "-q", "--models", "mini-pythia-l", "--prompts", "60", "--stages", "scan"];
@@ -128,11 +128,11 @@ fn kill_among_sets(n_kills: u32) {
     );
 }
 
-/// Starts a command and kills it, `n_kills` times in the middle of what takes it `duration`; has each followed by `resume`, which is
-/// told at what share of the duration it was.
+/// Starts a command that takes `duration` and kills it, `n_kills` times at different moments; calls `resume` after each, with the
+/// share of the duration.
 fn kill_often(n_kills: u32, mut duration: Duration, command: impl Fn() -> Command, resume: impl Fn(f64)) {
     let mut n_killed = 0;
-    // Moments spread over the run like the multiples of the golden ratio: never twice the same, no gap.
+    // Moments spread over the run like multiples of the golden ratio: never repeated, without gaps.
     for i in 0..5 * n_kills {
         let mut child = command().spawn().unwrap();
         let share = (f64::from(i) * 0.618_034).fract();
@@ -141,7 +141,7 @@ fn kill_often(n_kills: u32, mut duration: Duration, command: impl Fn() -> Comman
         child.kill().unwrap();
         child.wait().unwrap();
         if !was_running {
-            // The machine is faster now than while the whole run was timed.
+            // The machine is faster now than when the whole run was timed.
             duration = duration.mul_f64(0.9);
             continue;
         }
@@ -166,14 +166,14 @@ fn nothing_is_done_twice_and_what_changed_is_done_again() {
     assert_eq!((n_scans(&said), said.matches("is done").count()), (0, 4), "{said}");
     assert_same(&first, &files(&dir.path().join("a")), "run again");
 
-    // A file that was lost or changed is made again, and only that one.
+    // Only a file that was lost or changed is made again.
     let scan = dir.path().join("a/results/anti_repeat_logitdiff_scan_mini-opt-m.json");
     fs::write(&scan, "{}").unwrap();
     let said = succeeds(dir.path(), &args(&[]));
     assert_eq!(n_scans(&said), 1, "{said}");
     assert_same(&first, &files(&dir.path().join("a")), "a scan was broken");
 
-    // The threshold is no input of the scans; the ablation is.
+    // The threshold is not an input of the scans; the ablation is.
     let said = succeeds(dir.path(), &args(&["--tau", "0.5"]));
     assert_eq!((n_scans(&said), n_attended(&said)), (0, 0), "{said}");
     let said = succeeds(dir.path(), &args(&["--ablation", "mean"]));
@@ -186,7 +186,7 @@ fn nothing_is_done_twice_and_what_changed_is_done_again() {
     assert_eq!(n_scans(&said), 4, "{said}");
     assert_same(&first, &files(&dir.path().join("a")), "back to the first options");
 
-    // Prompts that another model's scans stand on are not drawn again.
+    // Prompts that another model's scans use are not drawn again.
     let output = program(dir.path(), &["run", "--models", "mini-gpt2-m", "--seed", "5", "--out", "a"])
         .output()
         .unwrap();
@@ -241,7 +241,7 @@ fn a_second_run_in_the_same_folder_says_so() {
     succeeds(dir.path(), &[&ARGS[..], &["--out", "a"]].concat());
 }
 
-/// A small file system of its own, unmounted when dropped. Only a privileged user can mount one.
+/// A small separate file system, unmounted when dropped. Only a privileged user can mount one.
 #[cfg(target_os = "linux")]
 struct SmallDisk(PathBuf);
 
@@ -272,7 +272,7 @@ fn a_full_or_read_only_disk_is_said_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     succeeds(dir.path(), &[&ARGS[..], &["--out", "b"]].concat());
     let whole = files(&dir.path().join("b"));
-    // Room for about half of it.
+    // Space for about half of it.
     let pages: usize = whole.values().map(|bytes| bytes.len().div_ceil(4096)).sum();
     let Some(disk) = SmallDisk::mount(dir.path().join("disk"), &format!("size={}k", 2 * pages)) else {
         eprintln!("skipped: this user cannot mount a small disk");
@@ -294,7 +294,7 @@ fn a_full_or_read_only_disk_is_said_and_loses_nothing() {
     fails("Read-only");
     assert_same(&before, &files(&disk.0.join("a")), "read-only");
 
-    // With room it goes on, and what was finished is not done again.
+    // With enough space it resumes, and finished work is not repeated.
     disk.remount("rw,size=16m");
     let said = succeeds(dir.path(), &args);
     assert!(n_scans(&said) < 4, "{said}");

@@ -1,5 +1,5 @@
-//! Several runs in one folder, and files in it that somebody edited: a run adds to the study that is there, and nothing that a person
-//! wrote is lost.
+//! Several runs in one folder, and files in it that were edited by hand: a run adds to the existing study, and no manual edit is
+//! lost.
 
 mod common;
 
@@ -22,7 +22,7 @@ fn models(folder: &Path, table: &str) -> BTreeSet<String> {
     text.lines().skip(1).map(|line| line.split(',').nth(column).unwrap().to_owned()).collect()
 }
 
-/// Models and tasks one after the other give what all together give.
+/// Models and tasks run one after the other give the same as all together.
 #[test]
 fn a_run_adds_to_the_study_in_its_folder() {
     let dir = tempfile::tempdir().unwrap();
@@ -45,14 +45,14 @@ fn a_run_adds_to_the_study_in_its_folder() {
     assert!(gone.is_empty(), "{gone:?}");
     let page = String::from_utf8(now[Path::new("report.html")].clone()).unwrap();
     assert!(page.contains("mini-gpt2-s") && page.contains("mini-opt-s"));
-    // Its file says all of it: repeated elsewhere, it gives the same.
+    // Its file has all options: repeated elsewhere, it gives the same.
     succeeds(&["run", "-q", "--study", "study/study.toml", "--out", "again"], dir.path());
     let again = files(&dir.path().join("again"));
     let of_study = |path: &&std::path::PathBuf| path.starts_with("paper") || path.ends_with("report.html");
     for path in now.keys().filter(of_study) {
         assert!(now.get(path) == again.get(path), "{}", path.display());
     }
-    // Run again, nothing is done again.
+    // Running again repeats nothing.
     let said = run(dir.path(), &["--models", "mini-gpt2-s,mini-opt-s", "-v"]);
     assert!(!said.contains(" heads in ") && !said.contains("traced in"), "{said}");
 
@@ -66,7 +66,7 @@ fn a_run_adds_to_the_study_in_its_folder() {
         assert!(text.contains(word), "{word}: {text}");
     }
 
-    // Scans that were made in another way do not belong into the same tables.
+    // Scans made with other options do not belong in the same tables.
     fails(
         &[&["run", "--models", "mini-pythia-s", "--ablation", "mean"], &FEW[..]].concat(),
         dir.path(),
@@ -74,8 +74,8 @@ fn a_run_adds_to_the_study_in_its_folder() {
     );
 }
 
-/// Every file that a person may have edited: its content is still there after the next run, whichever command makes it anew, and the
-/// command says where.
+/// Every file that a user may have edited: its content is kept after the next run, whichever command rewrites it, and the command
+/// says where.
 #[test]
 fn what_a_person_wrote_is_kept() {
     let dir = tempfile::tempdir().unwrap();
@@ -122,13 +122,13 @@ fn what_a_person_wrote_is_kept() {
         assert_eq!(fs::read_to_string(kept).unwrap(), "mine again\n", "{command}");
         assert_ne!(fs::read_to_string(study.join(path)).unwrap(), "mine again\n", "{command}");
     }
-    // What a command wrote is the program's own.
+    // Files written by a command belong to the program.
     let n_kept = files(&study.join("edited")).len();
     let said = run(dir.path(), &["--models", "mini-gpt2-s"]);
     assert!(!said.contains("kept as"), "{said}");
     assert_eq!(files(&study.join("edited")).len(), n_kept);
 
-    // A study's file in other words of the same meaning stays as it is.
+    // A study file that is reworded without changing its meaning is kept.
     let path = study.join("study.toml");
     let in_other_words = format!("# My study\n{}", fs::read_to_string(&path).unwrap());
     fs::write(&path, &in_other_words).unwrap();

@@ -1,4 +1,4 @@
-//! Studies of one task, of three, and of another pair than the published one, run as a user runs them.
+//! Studies of one task, of three, and of another pair than the published one, from the command line.
 
 mod common;
 
@@ -33,7 +33,7 @@ id = "wore_coat"
 text = "At the {place} stood {first} and {second}. {repeated} wore a coat. The name on the coat was"
 "#;
 
-/// A run of these tasks on one model, as little of it as says something.
+/// A minimal meaningful run of these tasks on one model.
 fn run<'a>(tasks: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let few =
         ["--prompts", "60", "--resamples", "200", "--random-sets", "20", "--random-prompts", "4", "--quiet"];
@@ -73,12 +73,12 @@ fn a_study_of_one_task_has_everything_that_one_task_has() {
     // `fails` is quiet by itself.
     let strange: Vec<&str> = strange.into_iter().filter(|word| *word != "--quiet").collect();
     fails(&strange, here, &["--contrast", "no task `recall`"]);
-    // Each stage by itself, and again: nothing changes.
+    // Each stage separately, and again: nothing changes.
     for command in ["plot", "notes", "report", "attend"] {
         succeeds(&[command, "--out", "s", "--quiet"], here);
     }
     succeeds(&run("recall.toml", &[]), here);
-    // The record also says which commands wrote what.
+    // The record also says which command wrote what.
     let without_record = |mut files: BTreeMap<PathBuf, Vec<u8>>| {
         files.remove(Path::new(".circuit-scaling/steps.json"));
         files
@@ -90,7 +90,7 @@ fn a_study_of_one_task_has_everything_that_one_task_has() {
 fn single_commands_keep_the_tasks_order() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    // Named otherwise than its task, and before the built-in one.
+    // Its file name differs from its task's, and it comes before the built-in one.
     fs::write(here.join("mine.toml"), RECALL).unwrap();
     succeeds(&run("mine.toml,ioi", &[]), here);
     let there = files(&here.join("s"));
@@ -154,7 +154,7 @@ fn several_contrasts_of_three_tasks_lie_beside_each_other() {
         assert!(note.contains(title), "{title:?}: {note}");
     }
 
-    // What belongs to the published pair is what a study of it alone gives.
+    // Results of the published pair are those of a study of that pair only.
     let pair = run("ioi,anti-repeat", &[]).into_iter().map(|word| if word == "s" { "pair" } else { word });
     succeeds(&pair.collect::<Vec<_>>(), here);
     let (alone, with_others) = (files(&here.join("pair")), files(&here.join("s")));
@@ -184,7 +184,7 @@ fn several_contrasts_of_three_tasks_lie_beside_each_other() {
     }
     assert!(n_same > 40, "{n_same}");
 
-    // A run that is repeated does nothing again, and single commands make the same.
+    // A repeated run repeats nothing, and single commands give the same.
     let before = files(&here.join("s"));
     succeeds(&run(tasks, &contrasts), here);
     assert!(before == files(&here.join("s")));

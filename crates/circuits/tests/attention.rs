@@ -1,4 +1,4 @@
-//! Where heads attend: planted heads attend where they were planted to, and averages are those of single prompts.
+//! Attention profiles: planted heads attend where their wiring says, and averages are those of single prompts.
 
 #[path = "planted/mod.rs"]
 mod planted;
@@ -21,8 +21,8 @@ fn attention(world: &World, model: &Planted, task: usize, memory: usize) -> Task
     attend(&model.decoder, set, prompts, &tokenizer, Options { memory }, &mut |_, _| {}).expect("attention")
 }
 
-/// Where each head of the full circuit looks from the last token, on IOI and on anti-repeat, by its wiring; an idle
-/// head attends to BOS.
+/// Where each head of the full circuit attends from the last token, on IOI and on anti-repeat, by its wiring; an
+/// idle head attends to BOS.
 fn planted_to(role: &str) -> Option<[TokenRole; 2]> {
     use TokenRole::{Bos, Correct, Previous, Repeated};
     Some(match role {
@@ -96,7 +96,7 @@ fn examples_are_single_prompts_token_by_token() {
     }
 }
 
-/// The same averages by hand: each prompt run on its own, each token's role found by its id and place.
+/// The same averages by hand: each prompt run separately, each token's role found by its id and position.
 fn by_hand(model: &Planted, prompts: &TokenizedPrompts, texts: &dyn Fn(u32) -> String) -> TaskAttention {
     let mut found = TaskAttention {
         task: prompts.task.clone(),
@@ -249,7 +249,7 @@ fn names_of_several_tokens_have_one_role() {
         n_split += usize::from(split(first) && split(second));
     }
     assert!(n_split > 0);
-    // A part of the prompts has the same roles, and those of another task are not this set's.
+    // A subset of the prompts has the same roles; prompts of another task are rejected.
     let some = TokenizedPrompts { prompts: tokenized.prompts[5..].to_vec(), ..tokenized.clone() };
     assert_eq!(set.token_roles(&tokenizer, &some).unwrap(), all[5..]);
     let ioi = PromptSet::resolve(&Task::load("ioi").unwrap(), &options, &[&tokenizer]).unwrap();

@@ -10,7 +10,7 @@ use cs_circuits::scan::{self, ScanOptions, ValueBias};
 use cs_circuits::{attention, direct};
 use planted::{N_HEADS, Planted, Role, World, backup_circuit, full_circuit, scan_with, separate_circuit};
 
-/// The direct contribution of the answering heads at the last token, by name; no other head has any.
+/// The direct contributions of the answering heads at the last token, by name; other heads have none.
 const ANSWERS: [&str; 7] = [
     "ioi_mover",
     "ioi_negative_mover",
@@ -101,7 +101,7 @@ fn other_ablations_have_direct_effects_but_no_compensation() {
     }
 }
 
-/// A scan's cost counts them: one plain run more, beside the one that accuracy takes.
+/// A scan's cost includes them: one plain run more, in addition to the one for accuracy.
 #[test]
 fn a_scan_costs_one_plain_run_more() {
     let world = World::new();

@@ -45,11 +45,11 @@ fn influences(world: &World, model: &Planted, stream: Stream) -> Vec<(Option<&'s
     heads.iter().enumerate().map(of_head).collect()
 }
 
-/// What follows from the wiring. Clean and corrupted prompts differ in the repeated name S2 alone.
+/// Influences that follow from the wiring. Clean and corrupted prompts differ only in the repeated name S2.
 ///
-/// - `v` matters where heads read S2: `s_inhibition` passes the clean name on, so that whatever rests on its choice turns
-///   round (twice each mover's share); suppressors and `repeater` speak of the clean name instead of the other.
-/// - `z` and `q` at the last position, and `pattern`, matter where movers choose: patched there, a mover answers as in the
+/// - `v` matters for heads that read S2: `s_inhibition` passes on the clean name, so that everything that depends on it
+///   is reversed (twice each mover's share); suppressors and `repeater` write the clean name instead of the other.
+/// - `z` and `q` at the last position, and `pattern`, matter for movers: with them patched, a mover answers as in the
 ///   clean run.
 fn planted_influence(role: &str, stream: Stream) -> Option<[f64; 2]> {
     let both = |ioi: f64, anti: f64| Some([2.0 * ioi, 2.0 * anti]);
@@ -64,7 +64,7 @@ fn planted_influence(role: &str, stream: Stream) -> Option<[f64; 2]> {
         ("ioi_suppressor", Stream::V | Stream::Z) => both(1.6, 0.0),
         ("anti_suppressor", Stream::V | Stream::Z) => both(0.0, 1.2),
         ("repeater", Stream::V | Stream::Z) => both(-0.6, -0.6),
-        // On IOI it reads S2; on anti-repeat it chooses as a mover does.
+        // On IOI it reads S2; on anti-repeat it works like a mover.
         ("two_faced", Stream::V) => both(0.4, 0.0),
         ("two_faced", Stream::Z) => both(0.4, -0.4),
         ("two_faced", Stream::Q | Stream::Pattern) => both(0.0, -0.4),
@@ -81,7 +81,7 @@ fn tracing_gives_the_planted_answer() {
         let model = Planted::new(&world, full_circuit(&world), seed);
         for stream in [Stream::V, Stream::Z, Stream::Q, Stream::Pattern] {
             for (role, found) in influences(&world, &model, stream) {
-                // `duplicate` and `previous` mark places: on `z` and `pattern` they mark the same ones in both runs.
+                // `duplicate` and `previous` mark positions: on `z` and `pattern` they mark the same ones in both runs.
                 let expected = planted_influence(role.unwrap_or("noise"), stream).expect("an answer");
                 for (found, expected) in found.iter().zip(expected) {
                     assert!(
@@ -136,8 +136,8 @@ fn normalised_influence_is_the_share_of_the_answer_that_comes_back() {
     assert!(over_all.iter().all(|c| c.n_heads == N_LAYERS * N_HEADS && c.pearson.0.is_some()));
 }
 
-/// Ablating a category of the separate circuit takes its own task away and leaves the other as it is, for the hero sets and
-/// for the lesions; the index is 1.
+/// Ablating a category of the separate circuit destroys its own task and does not affect the other, for hero sets and for
+/// lesions; the index is 1.
 #[test]
 fn separate_circuits_dissociate() {
     let world = World::new();
@@ -155,7 +155,7 @@ fn separate_circuits_dissociate() {
                 .expect("a row of the summary")
         };
         for k in [1, 2] {
-            // The strongest heads of either task take 2/3 of a mover's and all of a suppressor's share away, or more.
+            // The strongest heads of either task remove at least 2/3 of a mover's share and all of a suppressor's.
             for (set, own, other) in
                 [("hero_ioi_only", Side::A, Side::B), ("hero_anti_only", Side::B, Side::A)]
             {
@@ -166,7 +166,7 @@ fn separate_circuits_dissociate() {
             let ioi = row("hero_ioi_only", k);
             let [own, other] = ioi.tasks;
             assert!(own.acc.value.unwrap() < 0.5 && other.acc.value == Some(1.0), "{seed}: {ioi:?}");
-            // No head of this circuit is shared: said for every kind of set.
+            // No head of this circuit is shared, which is reported for every kind of set.
             for kind in [SetKind::Hero, SetKind::Random] {
                 let shared = row(&format!("{}_shared", kind.name()), k);
                 assert!(
@@ -176,7 +176,7 @@ fn separate_circuits_dissociate() {
             }
         }
         assert!(ablation.notes.iter().any(|n| n.contains("no head is shared")), "{:?}", ablation.notes);
-        // On the other task they are no hero heads, so their layers explain nothing there.
+        // On the other task they are not hero heads, so their layers explain nothing there.
         let matched =
             ablation.tests.iter().filter(|t| t.against == SetKind::RandomMatched && t.task == "anti");
         let matched: Vec<_> = matched.filter(|t| t.selection == "ioi_only").collect();
@@ -218,7 +218,7 @@ fn a_shared_circuit_does_not_dissociate() {
         assert_eq!(index.value, Some(0.0));
         assert_eq!(dissociation.lesion_status, "no ioi_only head helps its task");
         assert_eq!(dissociation.double_dissociation, None);
-        // The hero heads are the circuit: at every k they matter more than any random set, on both tasks.
+        // The hero heads are the circuit: at every k they have larger effects than any random set, on both tasks.
         for test in ablation.tests.iter().filter(|t| t.selection == ALL_HEADS && t.measure == "mean_diff") {
             if let Some(difference) = test.difference {
                 assert!(difference < -0.5, "placement {seed}: {test:?}");
@@ -227,7 +227,7 @@ fn a_shared_circuit_does_not_dissociate() {
     }
 }
 
-/// Heads of both kinds: the index lies in between, and its interval about the value that the planted effects give.
+/// Heads of both kinds: the index is in between, and its interval contains the value given by the planted effects.
 #[test]
 fn the_index_of_a_mixed_circuit_is_that_of_its_planted_effects() {
     let world = World::new();
@@ -283,7 +283,7 @@ fn a_set_of_one_is_its_head() {
     }
 }
 
-/// Neither the order of a set's heads, nor the order of the sets, nor what else is run beside them changes a bit.
+/// Neither the order of a set's heads, nor the order of the sets, nor other sets in the same run change a bit.
 #[test]
 fn order_does_not_matter() {
     let world = World::new();
@@ -297,7 +297,7 @@ fn order_does_not_matter() {
         (Ablation::Resample, Reference::Same),
     ] {
         let options = ScanOptions { ablation, reference, ..ScanOptions::default() };
-        // On some prompts alone, each has the value that it has among all.
+        // On a subset of the prompts, each prompt has the same value as among all.
         let places = subsample(&world.ioi, Split::HeldOut, 5, options);
         let all_are_needed = ablation == Ablation::Mean && reference == Reference::Same;
         assert_eq!(places.len() == 5, !all_are_needed);
@@ -336,7 +336,7 @@ fn patching_a_prompt_from_itself_changes_nothing() {
             trace(&model.decoder, &pairs, &all_heads(), stream, cs_engine::Options::default(), &mut go_on);
         let trace = trace.unwrap();
         assert_eq!(trace.clean, trace.corrupted);
-        // A pattern is computed again, in another order of additions.
+        // A pattern is recomputed with another order of additions.
         let most = if stream == Stream::Pattern { 1e-4 } else { 0.0 };
         let largest = trace.influences.iter().flatten().fold(0.0, |m: f64, x| m.max(x.abs()));
         assert!(largest <= most, "{stream}: {largest}");
@@ -377,7 +377,7 @@ fn what_cannot_be_is_said() {
     assert_eq!(dissociation.index_status, "every head is weak");
     assert_eq!(dissociation.lesion_status, "no ioi_only head helps its task");
 
-    // Seven heads have no eighth.
+    // An eighth of seven heads is less than one head.
     let mut few = scanned.classified.models[0].clone();
     few.heads.truncate(7);
     let plan = cs_analysis::ablation::plan(&scanned.classified.contrast, &few, 10, 0);

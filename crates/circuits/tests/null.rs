@@ -1,5 +1,5 @@
-//! Hero sets that are like any others are found to differ exactly as often as the test's level allows. That planted
-//! effects are found is tested in `analysis`, where effects can be planted by number.
+//! Random "hero" sets are found to differ exactly as often as the test's level allows. `analysis` tests that
+//! planted effects are found, since effects can be planted as numbers there.
 
 #[path = "experiments/mod.rs"]
 mod experiments;
@@ -18,8 +18,8 @@ use random_model::{Shape, random_model};
 
 const N_SEEDS: u64 = 100;
 
-/// Randomly chosen "hero" heads are like any others: p-values of their sets are uniform as far as Monte Carlo
-/// p-values can be. Of 32 heads there are 496 pairs, so p = 0.02 can be reached with 99 sets.
+/// P-values of sets of randomly chosen "hero" heads are uniform, as far as Monte Carlo p-values can be. Of 32
+/// heads there are 496 pairs, so p = 0.02 can be reached with 99 sets.
 #[test]
 fn p_values_of_heroes_by_lot_are_uniform() {
     let world = World::new();
@@ -39,14 +39,14 @@ fn p_values_of_heroes_by_lot_are_uniform() {
             p_values[at].push((seed, p));
         }
     }
-    // A model's comparisons are not independent of each other, but those of different models are.
+    // Comparisons within a model are not independent, but those of different models are.
     let share_below = |of: &[(u64, f64)], level: f64| {
         of.iter().filter(|(_, p)| *p <= level).count() as f64 / of.len() as f64
     };
     for level in [0.02, 0.05, 0.1, 0.2, 0.5] {
         let [acc, mean_diff] = p_values.each_ref().map(|of| share_below(of, level));
         println!("p <= {level}: {acc:.3} of accuracy's, {mean_diff:.3} of the mean difference's");
-        // Three standard errors, had each model one comparison.
+        // Three standard errors, if each model had only one comparison.
         let error = 3.0 * (level * (1.0 - level) / N_SEEDS as f64).sqrt();
         assert!(acc <= level + error, "accuracy: {acc} of p-values are at most {level}");
         assert!(
@@ -54,8 +54,8 @@ fn p_values_of_heroes_by_lot_are_uniform() {
             "mean difference: {mean_diff} of p-values are at most {level}"
         );
     }
-    // And small p-values do occur.
+    // Small p-values do occur.
     assert!(share_below(&p_values[1], 0.05) > 0.01);
-    // (g + 1) / (n + 1) of at most 99 sets: the hero set is one of those that go as far as it goes.
+    // (g + 1) / (n + 1) for at most 99 sets: the hero set itself counts as one of the sets at least as extreme.
     assert!(p_values.iter().flatten().all(|(_, p)| *p >= 0.01));
 }

@@ -1,4 +1,4 @@
-//! The scan on models whose circuit is known: it names exactly the planted heads, and a broken scan is caught.
+//! The scan on models with a known circuit: it names exactly the planted heads, and a broken scan is detected.
 
 #[path = "planted/mod.rs"]
 mod planted;
@@ -76,7 +76,7 @@ fn shared_heads_are_named() {
     check_circuit(shared_circuit, 10);
 }
 
-/// The expected table agrees with itself, and has every category with helping and harming heads.
+/// The expected table is consistent, and has helping and harming heads in every category.
 #[test]
 fn the_table_says_what_it_plants() {
     let world = World::new();
@@ -98,10 +98,10 @@ fn the_table_says_what_it_plants() {
 
 /// Δ of all heads on both tasks.
 type Deltas = [Vec<f64>; 2];
-/// Scans both tasks of a model, wrongly.
+/// Scans both tasks of a model with an error.
 type BrokenScan = fn(&World, &Planted) -> Deltas;
 
-/// Scans that are wrong in one way each.
+/// Scans with one error each.
 fn broken_scans() -> Vec<(&'static str, BrokenScan)> {
     vec![
         ("a head's number is off by one", |world, model| {
@@ -210,8 +210,8 @@ fn a_broken_scan_is_caught() {
     }
 }
 
-/// Resample ablation from prompts that repeat a name takes the names away and leaves the rest: the heads that carry names are
-/// found by it too.
+/// Resample ablation from prompts that repeat a name only removes information about names: it finds the heads that carry
+/// names.
 #[test]
 fn resample_ablation_finds_the_heads_that_carry_names() {
     let world = World::new();
@@ -225,7 +225,7 @@ fn resample_ablation_finds_the_heads_that_carry_names() {
         let (layer, head) = model.head(name);
         let role = model.role(layer, head).expect("a role");
         for (found, planted) in found.iter().zip(role.delta) {
-            // Two other names are moved or suppressed, which the logit difference does not see: as good as zero.
+            // Two other names are moved or suppressed, which does not affect the logit difference: equivalent to zero.
             let found = found[layer * N_HEADS + head];
             assert!(
                 (found - planted).abs() < 0.02 + 0.03 * planted.abs(),
@@ -233,7 +233,7 @@ fn resample_ablation_finds_the_heads_that_carry_names() {
             );
         }
     }
-    // The flag is the same whatever the names: patched from another prompt it still says what it says.
+    // The flag does not depend on the names: patched from another prompt, it is unchanged.
     for name in ["duplicate", "previous"] {
         let (layer, head) = model.head(name);
         assert!(found.iter().all(|found| found[layer * N_HEADS + head].abs() < DEFAULT_TAU), "{name}");

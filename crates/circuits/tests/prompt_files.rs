@@ -1,4 +1,4 @@
-//! Files of prompts: what is read, what is rejected, and what becomes of the rows.
+//! Prompt files: what is read, what is rejected, and how rows are used.
 
 mod support;
 
@@ -98,15 +98,15 @@ fn forms_of_the_same_file_are_the_same_task() {
 #[test]
 fn an_answers_space() {
     let row = |text: &str| rows(text).remove(0);
-    // With and without a space in the file: the same.
+    // The same with and without a space in the file.
     for answers in ["Mary,John", " Mary, John", " Mary,John"] {
         let row = row(&format!("clean,correct,distractor\nHe gave it to,{answers}\n"));
         assert_eq!((row.correct.as_str(), row.distractor.as_str(), row.glued), ("Mary", "John", false));
     }
-    // After a prompt that ends in space, as written.
+    // After a prompt that ends in a space, as written.
     let after = row("clean,correct,distractor\n\"He said:\n\",Mary,John\n");
     assert_eq!((after.correct.as_str(), after.glued), ("Mary", true));
-    // Where the file says so.
+    // Given in the file.
     let year = row("clean,correct,distractor,space\nfrom 1732 to 17,45,12,no\n");
     assert_eq!((year.correct.as_str(), year.glued), ("45", true));
     let head = "clean,correct,distractor,space\n";
@@ -120,7 +120,7 @@ fn an_answers_space() {
         "p.csv",
         &["line 2", "\"maybe\"", "true, false or nothing"],
     );
-    // The token is that of the whole answer.
+    // The token of the whole answer.
     let words = Words::new("words");
     let text = "clean,correct,distractor,space\nto (,ab,cd,no\nso (,cd,ab,no\nat,ab,cd,\non,cd,ab,yes\n";
     let tokens = tokens(text, &words);
@@ -132,7 +132,7 @@ fn an_answers_space() {
 }
 
 #[test]
-fn files_that_are_none() {
+fn files_that_are_not_prompt_files() {
     refused("", "p.csv", &["is empty", "circuit-scaling task --example"]);
     refused(" \n\n", "p.jsonl", &["is empty"]);
     refused("clean,correct,distractor\n", "p.csv", &["no row"]);
@@ -237,7 +237,7 @@ fn splits_are_balanced_within_groups_unless_the_file_says_so() {
     let set = resolve(&many(40), &hold_out, &words).unwrap();
     assert_eq!(count(&set, Split::Discovery, "g0") % 20 + count(&set, Split::Discovery, "g1") % 20, 0);
     assert!(resolve(GOOD, &hold_out, &words).unwrap_err().contains("at least 2 templates"));
-    // Fewer than there are, balanced over groups all the same.
+    // Fewer prompts than rows, still balanced over groups.
     let few = PromptOptions { n_prompts: Some(9), ..PromptOptions::default() };
     let set = resolve(&many(40), &few, &words).unwrap();
     assert_eq!((set.limit, set.prompts.len()), (Some(9), 9));
@@ -294,7 +294,7 @@ fn corrupted_prompts_serve_as_references_and_tracing_pairs() {
     }
     let pairs = good.tracing_pairs(Split::All);
     assert_eq!((pairs.pairs.len(), pairs.left_out.len()), (4, 0));
-    // One of another length is left out, and counted.
+    // One with another length is left out, and counted.
     let uneven = tokens(&GOOD.replace("The sky is,The grass is", "The sky is,The wet grass is"), &words);
     let pairs = uneven.tracing_pairs(Split::All);
     assert_eq!((pairs.pairs.len(), &pairs.left_out[..]), (3, &["The sky is".to_owned()][..]));
@@ -312,7 +312,7 @@ fn corrupted_prompts_serve_as_references_and_tracing_pairs() {
         assert!(error.contains("4 of 4 prompts") && error.contains("`corrupted`"), "{error}");
     }
     assert!(without.tracing_pairs(Split::All).pairs.is_empty());
-    // Other prompts of the task serve without any.
+    // Other prompts of the task need none.
     let many = tokens(&many(40), &words);
     many.require_means(Split::All, Reference::Same).unwrap();
     many.require_resample(Split::All, Reference::Same).unwrap();
@@ -373,6 +373,6 @@ fn a_hundred_thousand_rows_are_read_in_a_second() {
     assert_eq!(rows(&text).len(), 100_000);
     let seconds = start.elapsed().as_secs_f64();
     println!("100,000 rows, {} bytes: {seconds:.2} s", text.len());
-    // Far from the second that an idle machine needs at most, so that a busy one passes.
+    // Far more than the one second of an idle machine, so that the test passes on a busy one.
     assert!(seconds < 20.0, "{seconds}");
 }

@@ -1,4 +1,4 @@
-//! The prompts of a study: balance, splits, the one-token rule, twins, records.
+//! The prompts of a study: balance, splits, the one-token rule, corrupted versions, records.
 
 mod support;
 
@@ -241,7 +241,7 @@ fn answers_follow_the_rule_of_the_task() {
     }
 }
 
-/// What every tokenized set must fulfil, whatever its protocol.
+/// Requirements of every tokenized set, whatever its protocol.
 fn check_tokens(set: &PromptSet, tokenizer: &dyn Tokenize) -> TokenizedPrompts {
     let tokens = set.tokenize(tokenizer).unwrap();
     assert_eq!(tokens.prompts.len(), set.prompts.len());
@@ -413,7 +413,7 @@ fn a_tokenizer_that_joins_two_spaces_refuses_the_published_form_under_the_rule()
 
 #[test]
 fn a_filler_that_breaks_the_rule_is_found_in_the_prompt() {
-    // The rule is tried with the first word of each filler; the second one puts two spaces before one.
+    // The rule is checked with the first word of each filler; the second one has two spaces before a name.
     let mut task = tiny();
     task.fillers.insert("place".to_owned(), vec!["park".to_owned(), "old ".to_owned()]);
     let tokenizer = Words { joins_spaces: true, ..Words::new("joins") };
@@ -486,7 +486,7 @@ fn published_prompts_are_drawn_with_replacement_and_their_last_token_answers() {
         if prompt.correct == "Lina" {
             assert_eq!(tokenizer.decode(&[tokenized.correct_id]).unwrap(), "a");
         }
-        // No other name has two tokens, so Lina has no stand-in and cannot be swapped.
+        // No other name has two tokens, so there is no replacement for Lina.
         let has_lina = prompt.first == "Lina" || prompt.second == "Lina";
         assert_eq!(tokenized.resample_token_ids.is_none(), has_lina, "{}", prompt.text);
         assert_eq!(tokenized.corrupted_token_ids.is_none(), has_lina, "{}", prompt.text);

@@ -73,7 +73,7 @@ proptest! {
         }
         prop_assert!(pairs[0].is_disjoint(&pairs[1]));
 
-        // Twins are as long as the prompt, and the resampled one shares no name with it.
+        // Corrupted versions are as long as the prompt, and the resampled one shares no name with it.
         let tokens = set.tokenize(&words).unwrap();
         prop_assert_eq!(tokens.n_drawn(Split::All), n as u64);
         for (prompt, tokenized) in set.prompts.iter().zip(&tokens.prompts) {
@@ -84,7 +84,7 @@ proptest! {
             prop_assert_eq!(tokenized.resample_token_ids.as_ref().map(Vec::len), Some(len));
             prop_assert_eq!(tokenized.corrupted_token_ids.as_ref().map(Vec::len), Some(len));
             prop_assert_eq!(tokenized.token_ids.iter().filter(|&&id| id == 0).count(), 1);
-            // References repeat no name, and have none of the prompt's where there are enough others.
+            // References do not repeat names, and have none of the prompt's if there are enough others.
             prop_assert_eq!(prompt.references.len(), tokenized.references.len());
             prop_assert!(!prompt.references.is_empty());
             for (reference, tokenized) in prompt.references.iter().zip(&tokenized.references) {

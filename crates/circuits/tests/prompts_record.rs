@@ -1,5 +1,4 @@
-//! The files of a study's prompts: what they hold, how they read back, and what is
-//! rejected.
+//! The files of a study's prompts: contents, round trips, and rejected files.
 
 mod support;
 
@@ -210,7 +209,7 @@ fn paths_that_cannot_be_written_and_names_that_no_file_can_have() {
     let tokenizer = Words::new("a");
     let error = study(&file, &options(), &[&tokenizer]).unwrap_err();
     assert!(error.contains("file: cannot create the folder"), "{error}");
-    // Any name that a folder may have becomes a file of the study's own, as for scans.
+    // Any folder name becomes a valid file name, as for scans.
     let layout = Layout::new(folder.path());
     for model in ["EleutherAI/pythia-70m", "../a", ".hidden", "a b", "модель", "a@v1"] {
         let mut tokens = tokens(folder.path(), &tokenizer);

@@ -1,4 +1,4 @@
-//! Reference prompts of mean and resample ablation: what they are, how many, and what is rejected without
+//! Reference prompts of mean and resample ablation: their contents and number, and what is rejected without
 //! them.
 
 #[path = "planted/mod.rs"]
@@ -46,13 +46,13 @@ fn references_have_the_prompts_words_and_three_other_names() {
                 let names = [&reference.first, &reference.second, &reference.third];
                 let all: BTreeSet<_> = names.into_iter().chain([&prompt.first, &prompt.second]).collect();
                 assert_eq!(all.len(), 5, "{} {}", prompt.text, reference.text);
-                // Nothing but the names differs, and each is at its place.
+                // Only the names differ, each in its place.
                 let words = prompt.text.split_whitespace().zip(reference.text.split_whitespace());
                 let differing: Vec<&str> = words.filter(|(a, b)| a != b).map(|(_, b)| b).collect();
                 assert_eq!(differing.len(), 3, "{} {}", prompt.text, reference.text);
                 assert!(differing.iter().zip(names).all(|(word, name)| word.starts_with(name.as_str())));
                 assert_eq!(tokenized.token_ids.len(), tokenized_reference.token_ids.len());
-                // No pair of the other split is met again.
+                // No pair of the other split occurs.
                 let pair = BTreeSet::from([reference.first.as_str(), reference.second.as_str()]);
                 let others = if prompt.split == Split::Discovery { &held_out } else { &discovery };
                 assert!(!others.contains(&pair), "{}", reference.text);
@@ -70,7 +70,7 @@ fn few_prompts_have_as_many_references_as_many() {
         let mut of_group: BTreeMap<(Split, &str), usize> = BTreeMap::new();
         for prompt in &set.prompts {
             *of_group.entry((prompt.split, &prompt.template)).or_default() += prompt.references.len();
-            // More prompts change nothing for those that were there.
+            // More prompts do not change the existing ones.
             let reference = &prompt.references[0].text;
             assert_eq!(first.entry(prompt.text.clone()).or_insert_with(|| reference.clone()), reference);
         }
@@ -124,14 +124,14 @@ fn groups_of_one_are_refused_with_the_number_of_prompts_that_helps() {
     assert!(tokens.require_means(Split::All, Reference::Same).is_err());
 }
 
-/// Whatever the names' lengths: the number of prompts that an error asks for is enough, each option that it names helps, and
-/// where it says that no number does, none does.
+/// For names of any length: the number of prompts that an error suggests is enough, each option that it names helps, and if
+/// it says that no number helps, none does.
 #[test]
 fn what_an_error_asks_for_helps() {
     let published = |task: &str| Task::load(task).unwrap().names().unwrap().published.clone().unwrap();
     let mut said = BTreeSet::new();
     for (at, task) in ["ioi", "anti_repeat"].into_iter().cycle().take(24).enumerate() {
-        // Some of the names are two tokens, of which the last is the answer: one letter, and each another.
+        // Some names are two tokens, of which the last is the answer: a single letter, different for each.
         let all = published(task).names;
         let mut names: Vec<&str> = Vec::new();
         for (i, name) in all.iter().enumerate().filter(|(i, _)| (at * 37 + i * 11) % 7 < at % 4) {
@@ -181,7 +181,7 @@ fn what_an_error_asks_for_helps() {
             assert!(error.ends_with("use --ablation zero"), "{error}");
         }
     }
-    // That no number helps comes up with real tokenizers (`tokenization`).
+    // Cases in which no number helps occur with real tokenizers (`tokenization`).
     assert!(said.contains("number") && said.contains("other"), "{said:?}");
 }
 
@@ -202,7 +202,7 @@ fn names_of_a_length_of_their_own_have_no_reference_and_are_refused() {
     }
 }
 
-/// Where the form's own names are too few of a length, others stand in; place by place they are as long as the prompt's.
+/// If the form has too few names of a length, others are used; each has as many tokens as the name it replaces.
 #[test]
 fn names_of_the_same_length_stand_in() {
     let two_tokens = ["Lina", "Nadia", "Farah", "Ravi", "Priya"];
@@ -220,7 +220,7 @@ fn names_of_the_same_length_stand_in() {
                 [(&r.first, prompt.first.as_str()), (&r.second, &prompt.second), (&r.third, repeated)]
             {
                 assert_eq!(is_long(name), is_long(in_place), "{} for {}", r.text, prompt.text);
-                // The form's own where there are enough of them.
+                // The form's own names if there are enough.
                 assert!(is_long(name) || own.contains(name), "{}", r.text);
             }
             assert!(r.first != r.second && r.third != r.first && r.third != r.second, "{}", r.text);
@@ -231,12 +231,12 @@ fn names_of_the_same_length_stand_in() {
             (is_long(&prompt.first), is_long(&prompt.second))
         );
     }
-    // Candidates of an answer are the form's names alone.
+    // Candidates for the answer are only the form's names.
     assert_eq!(tokens.candidates.len(), own.len());
 }
 
-/// With three different names nothing is repeated, so that a mean takes from each head just what it says of the task: Δ is that
-/// of zeroing it, and exactly the planted heads are found. `previous` says the same whatever the names: its Δ is 0.
+/// With three different names nothing is repeated, so that mean ablation removes exactly a head's information about the task: Δ
+/// equals that of zero ablation, and exactly the planted heads are found. `previous` does not depend on the names: its Δ is 0.
 #[test]
 fn planted_circuits_are_found_under_mean_and_resample_ablation() {
     let world = World::new();
@@ -258,7 +258,7 @@ fn planted_circuits_are_found_under_mean_and_resample_ablation() {
     }
 }
 
-/// A scan says which reference prompts it used, and sets of one head agree with it, under every choice.
+/// A scan records its reference prompts, and sets of one head agree with it, for every choice.
 #[test]
 fn scans_and_sets_take_the_same_references() {
     let world = World::new();

@@ -101,7 +101,7 @@ fn named<'m>(model: &'m Planted, file: &RolesFile, role: HeadRole, task: &str) -
     named
 }
 
-/// On every placement, each role names just the heads that were planted for it: on IOI and on anti-repeat.
+/// On every placement, each role names exactly the heads planted for it, on IOI and on anti-repeat.
 fn check(circuit: fn(&World) -> Vec<Role>, planted: &[(HeadRole, [&[&str]; 2])]) {
     let world = World::new();
     let planted: BTreeMap<HeadRole, [&[&str]; 2]> = planted.iter().copied().collect();
@@ -140,7 +140,7 @@ fn roles_name_the_planted_heads_and_no_other() {
             (DuplicateToken, [&["duplicate"]; 2]),
             (SInhibition, [&["s_inhibition"]; 2]),
             (NameMover, [&["ioi_mover"], &["anti_mover"]]),
-            // On anti-repeat it speaks against the answer, on IOI against the repeated name.
+            // On anti-repeat it suppresses the answer, on IOI the repeated name.
             (NegativeNameMover, [&["ioi_negative_mover"], &["two_faced"]]),
             (CopySuppression, [&["ioi_suppressor", "two_faced"], &["anti_suppressor"]]),
         ],
@@ -156,7 +156,7 @@ fn roles_name_the_planted_heads_and_no_other() {
     );
 }
 
-/// A mover whose ablation does nothing is still named; its backup, which has nothing to do, is not.
+/// A mover whose ablation has no effect is still named; its idle backup is not.
 #[test]
 fn a_mover_with_a_backup_is_a_mover() {
     check(
@@ -184,7 +184,7 @@ fn random_tokens_are_different_said_twice_and_fit_the_model() {
         different.dedup();
         assert_eq!(different.len(), 25);
     }
-    // Without BOS, and a model that reads little; one that reads too little has no score.
+    // Without BOS, and with a short context; a context that is too short gives no score.
     let short = RepeatedTokens::draw(3, None, &ids, 9);
     assert!(short.n_random == 4 && short.sequences.iter().all(|tokens| tokens.len() == 8));
     assert!(RepeatedTokens::draw(3, Some(2), &ids, 6).sequences.is_empty());

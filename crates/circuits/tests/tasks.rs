@@ -1,8 +1,8 @@
-//! Task files: the built-in ones, the README's example, and everything that can be wrong with one.
+//! Task files: the built-in ones, the printed example, and every kind of error.
 
 use cs_circuits::task::{CorrectRule, EXAMPLES, NameTask, Orders, Task};
 
-/// The example of a task of names that the program prints, without the comment at its head.
+/// The example of a name task that the program prints, without its leading comment.
 fn example() -> String {
     let text = EXAMPLES[0].2;
     text[text.find("name = ").expect("a name")..].to_owned()

@@ -1,4 +1,4 @@
-//! Tasks of words: the built-in ones, what is drawn, and everything that can be wrong with one.
+//! Word tasks: the built-in ones, drawn prompts, and every kind of error.
 
 mod support;
 
@@ -54,7 +54,7 @@ fn every_built_in_task_is_drawn_in_balance() {
         }
         assert!(cells.values().max().unwrap() - cells.values().min().unwrap() <= 1, "{cells:?}");
         assert!(texts[0].is_disjoint(&texts[1]), "{}", task.name);
-        // Held-out prompts have words of their own: no year, name or noun of discovery.
+        // Held-out prompts use separate words: no year, name or noun of the discovery split.
         let has_one = |texts: &BTreeSet<&String>, word: &str| {
             texts.iter().any(|text| text.split([' ', '.', ',', '?']).any(|other| other == word))
         };
@@ -77,7 +77,7 @@ fn every_built_in_task_is_drawn_in_balance() {
     }
 }
 
-/// Words of a prompt, of its corrupted one and of its reference, and its two answers.
+/// Words of a prompt, of its corrupted version and of its reference, and its two answers.
 type Drawn = (Vec<String>, Vec<String>, Vec<String>, String, String);
 
 /// The prompts of a built-in task as words.
@@ -101,7 +101,7 @@ fn drawn(name: &str) -> Vec<Drawn> {
     set.prompts.iter().map(of).collect()
 }
 
-/// What followed the last word of a list where it stood before.
+/// The word that followed the last word of a list at its earlier occurrence.
 fn successor(list: &[String]) -> Option<&String> {
     let (last, before) = list.split_last()?;
     before.iter().position(|word| word == last).map(|at| &list[at + 1])
@@ -120,7 +120,7 @@ fn induction_repeats_and_its_twins_say_otherwise() {
 
 #[test]
 fn coloured_objects_asks_for_an_object_of_the_scene() {
-    // The colour before the first mention of the object that is asked for: the last word but "is", "A".
+    // The colour before the first mention of the queried object: the last word before "is", "A".
     let asked = |text: &[String]| {
         let object = text.iter().rev().find(|word| !["A", "is"].contains(&word.as_str())).unwrap();
         let first = text.iter().position(|word| word == object).unwrap();
@@ -189,7 +189,7 @@ fn draws_follow_the_seed_and_the_words_that_are_left() {
         error.contains("strict refuses 8") && error.contains("compare models that share a tokenizer"),
         "{error}"
     );
-    // Ordered pairs of 4 countries in 2 forms: too few for two splits of 1,000 each that share none.
+    // Ordered pairs of 4 countries in 2 forms: too few for two disjoint splits of 1,000.
     let mut small = task.clone();
     small.words = small.words.iter().map(|(k, list)| (k.clone(), list.with_rows(&[0, 1, 2, 3]))).collect();
     small.min_usable = 4;

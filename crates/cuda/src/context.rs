@@ -1,4 +1,4 @@
-//! A card in use: its context, a stream in whose order everything runs, one beside it for copies, and memory that is kept for reuse.
+//! An open GPU: its context, a stream for work, a second stream for copies, and freed memory that is kept for reuse.
 
 use std::collections::BTreeMap;
 use std::ptr;
@@ -14,10 +14,10 @@ const NON_BLOCKING: u32 = 1;
 /// `CU_EVENT_DISABLE_TIMING`
 const NO_TIMES: u32 = 2;
 
-/// Sizes of blocks are multiples of this, so that neighbouring requests share them.
+/// Block sizes are multiples of this, so that requests of similar size can reuse them.
 const GRANULE: usize = 512;
 
-/// A card in use. Clones are the same one; memory and kernels keep it alive.
+/// An open GPU. Clones share it; arrays and kernels keep it alive.
 #[derive(Clone)]
 pub struct Context(pub(crate) Arc<Shared>);
 
@@ -26,14 +26,14 @@ pub(crate) struct Shared {
     pub device: Device,
     handle: Sent,
     stream: Sent,
-    /// Beside it: copies of what work later on reads.
+    /// Second stream: copies of data for later work.
     copies: Sent,
     memory: Mutex<Memory>,
-    /// Why the context is gone, once it is.
+    /// Why the context was lost, if it was.
     lost: Mutex<Option<String>>,
 }
 
-/// A handle of the driver's, which any thread may use.
+/// A driver handle that any thread may use.
 #[derive(Clone, Copy)]
 pub(crate) struct Sent(pub Handle);
 
@@ -44,8 +44,8 @@ unsafe impl Sync for Sent {}
 
 #[derive(Default)]
 struct Memory {
-    /// Blocks that were let go, by size, for whoever asks next. Work is in the stream's order, so that a block's last reader
-    /// is done before its next writer begins.
+    /// Freed blocks, by size, for reuse. Work runs in stream order, so a block's last reader is done before its next writer
+    /// starts.
     kept: BTreeMap<usize, Vec<Address>>,
     used: usize,
     peak: usize,
@@ -56,10 +56,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    /// Takes a card into use.
+    /// Opens a GPU.
     ///
     /// # Errors
-    /// What the driver says, [`CudaError::OutOfMemory`] where another process has taken all of it.
+    /// Errors of the driver; [`CudaError::OutOfMemory`] if other processes use all of the memory.
     pub fn new(driver: &Driver, device: &Device) -> Result<Self, CudaError> {
         let mut context: Handle = ptr::null_mut();
         // SAFETY: the pointer is to a handle.
@@ -82,7 +82,7 @@ impl Context {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// The card.
+    /// The GPU.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
@@ -101,33 +101,33 @@ impl Context {
         self.0.check("cuStreamSynchronize", unsafe { (self.0.api().stream_wait)(self.0.stream()) })
     }
 
-    /// Lets all work that is asked for from now on wait for what [`Array::write_aside`](crate::Array::write_aside) copies.
+    /// Makes all later work wait for the copies of [`Array::write_aside`](crate::Array::write_aside).
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the driver.
     pub fn join(&self) -> Result<(), CudaError> {
         self.0.order(self.0.copies.0, self.0.stream.0)
     }
 
-    /// Bytes that are free now, blocks kept for reuse included, and bytes of the card.
+    /// Free bytes, including blocks kept for reuse, and total bytes of the GPU.
     ///
     /// # Errors
-    /// What the driver says.
+    /// Errors of the driver.
     pub fn memory(&self) -> Result<(usize, usize), CudaError> {
         let (free, total) = self.0.memory_info()?;
         Ok((free + self.0.kept(), total))
     }
 
-    /// The most bytes that were in use at once.
+    /// Peak memory use in bytes.
     pub fn peak(&self) -> usize {
         lock(&self.0.memory).peak
     }
 }
 
 impl Shared {
-    /// The driver's functions, with this context as the calling thread's.
+    /// The driver's functions, after making this context current in the calling thread.
     pub fn api(&self) -> &Api {
-        // SAFETY: retained until `self` goes. What goes wrong here is said by the function that is called next.
+        // SAFETY: retained until `self` is dropped. An error here is reported by the next call.
         unsafe { (self.driver.api.context_set)(self.handle.0) };
         &self.driver.api
     }
@@ -136,7 +136,7 @@ impl Shared {
         self.stream.0
     }
 
-    /// The stream of copies.
+    /// The stream for copies.
     pub fn copies(&self) -> Handle {
         self.copies.0
     }
@@ -149,13 +149,13 @@ impl Shared {
         Ok(stream)
     }
 
-    /// Lets what is asked of one stream from now on wait for what has been asked of another.
+    /// Makes later work in one stream wait for earlier work in another.
     pub fn order(&self, before: Handle, after: Handle) -> Result<(), CudaError> {
         let mut event: Handle = ptr::null_mut();
         // SAFETY: the pointer is to a handle.
         let created = unsafe { (self.api().event_create)(&mut event, NO_TIMES) };
         self.check("cuEventCreate", created)?;
-        // SAFETY: event and streams are this context's own; an event may be destroyed while a stream waits for it.
+        // SAFETY: event and streams belong to this context; an event may be destroyed while a stream waits for it.
         let (recorded, waits) = unsafe {
             let api = self.api();
             let recorded = (api.event_record)(event, before);
@@ -169,11 +169,11 @@ impl Shared {
 
     /// Waits until all copies are done.
     pub fn wait_for_copies(&self) {
-        // SAFETY: the stream lives as long as `self`. What goes wrong here is said by the next call.
+        // SAFETY: the stream lives as long as `self`. An error here is reported by the next call.
         unsafe { (self.api().stream_wait)(self.copies.0) };
     }
 
-    /// Turns a status into an error; a context that is gone says so from then on, whatever is asked.
+    /// Turns a status into an error; after the context is lost, every call returns that error.
     pub fn check(&self, function: &'static str, status: Status) -> Result<(), CudaError> {
         if let Some(what) = &*lock(&self.lost) {
             return Err(self.lost_error(what.clone()));
@@ -202,7 +202,7 @@ impl Shared {
         lock(&self.memory).kept.iter().map(|(size, blocks)| size * blocks.len()).sum()
     }
 
-    /// A block of at least so many bytes: its address and size.
+    /// A block of at least `bytes` bytes: its address and size.
     pub fn take(&self, bytes: usize) -> Result<(Address, usize), CudaError> {
         let size = bytes.max(1).next_multiple_of(GRANULE);
         // A kept block that is not much larger.
@@ -239,7 +239,7 @@ impl Shared {
         Ok(address)
     }
 
-    /// Takes a block back.
+    /// Returns a block for reuse.
     pub fn give_back(&self, address: Address, size: usize) {
         let memory = &mut lock(&self.memory);
         memory.used -= size;
@@ -250,7 +250,7 @@ impl Shared {
         // `cuMemFree` waits for the work that uses the block.
         let kept = std::mem::take(&mut lock(&self.memory).kept);
         for address in kept.into_values().flatten() {
-            // SAFETY: the address came from `alloc` and nobody holds it. What goes wrong here is said by the next call.
+            // SAFETY: the address came from `alloc` and is not in use. An error here is reported by the next call.
             unsafe { (self.api().free)(address) };
         }
     }
@@ -259,7 +259,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.release_kept();
-        // SAFETY: all are this context's own, and nothing else holds them any more.
+        // SAFETY: all belong to this context, and nothing else uses them any more.
         unsafe {
             for stream in [self.stream(), self.copies()].into_iter().filter(|stream| !stream.is_null()) {
                 (self.api().stream_destroy)(stream);

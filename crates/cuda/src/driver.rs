@@ -1,4 +1,4 @@
-//! Opening the driver, and the cards that it knows.
+//! Opens the driver and lists its GPUs.
 
 use std::error::Error;
 use std::ffi::{CStr, c_char};
@@ -11,7 +11,8 @@ use libloading::Library;
 use crate::error::CudaError;
 use crate::sys::{self, Api, DeviceId, Status, attribute, status};
 
-/// Where the driver is opened from instead of its usual place: a path, for containers that keep it elsewhere.
+/// Environment variable with the path of the driver's library, for containers that keep it in an unusual
+/// place.
 pub const DRIVER_VARIABLE: &str = "CIRCUIT_SCALING_CUDA_DRIVER";
 
 #[cfg(windows)]
@@ -19,19 +20,19 @@ const LIBRARIES: [&str; 1] = ["nvcuda.dll"];
 #[cfg(not(windows))]
 const LIBRARIES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 
-/// An opened driver. Clones are the same one.
+/// An open driver. Clones share it.
 #[derive(Clone)]
 pub struct Driver {
     pub(crate) api: Arc<Api>,
     version: u32,
 }
 
-/// A card.
+/// A GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Its number, from 0.
     pub ordinal: usize,
-    /// As its maker calls it.
+    /// The vendor's name for it.
     pub name: String,
     /// Compute capability: major, minor.
     pub capability: (u32, u32),
@@ -39,13 +40,13 @@ pub struct Device {
     pub memory: usize,
     /// Multiprocessors.
     pub multiprocessors: usize,
-    /// Bytes of shared memory that a block of threads may have.
+    /// Maximum shared memory of a thread block, in bytes.
     pub shared_memory: usize,
     pub(crate) id: DeviceId,
 }
 
 impl Driver {
-    /// Opens the driver: the library at [`DRIVER_VARIABLE`], or else where the system keeps it.
+    /// Opens the driver: the library given by [`DRIVER_VARIABLE`], otherwise the system's.
     ///
     /// # Errors
     /// [`CudaError::NoDriver`], [`CudaError::MissingFunction`], [`CudaError::NoDevice`].
@@ -66,7 +67,7 @@ impl Driver {
         }
     }
 
-    /// Opens the driver in this library.
+    /// Opens the driver from this library.
     ///
     /// # Errors
     /// As [`Driver::open`].
@@ -80,7 +81,7 @@ impl Driver {
         // SAFETY: a library of this name, or that the user names as the driver, has the driver's functions.
         let api = unsafe { Api::of(library) }.map_err(|symbol| CudaError::MissingFunction { symbol })?;
         let mut driver = Self { api: Arc::new(api), version: 0 };
-        // SAFETY: no arguments but 0, as the driver asks.
+        // SAFETY: the only valid argument is 0.
         let initialised = unsafe { (driver.api.init)(0) };
         match initialised {
             status::NO_DEVICE => return Err(CudaError::NoDevice),
@@ -97,7 +98,7 @@ impl Driver {
         Ok(driver)
     }
 
-    /// The CUDA version that the driver is of, `1000 * major + 10 * minor`.
+    /// The driver's CUDA version, `1000 * major + 10 * minor`.
     pub fn version(&self) -> u32 {
         self.version
     }
@@ -107,10 +108,10 @@ impl Driver {
         crate::error::version(self.version)
     }
 
-    /// All cards.
+    /// All GPUs.
     ///
     /// # Errors
-    /// [`CudaError::NoDevice`] where there is none.
+    /// [`CudaError::NoDevice`] if there is none.
     pub fn devices(&self) -> Result<Vec<Device>, CudaError> {
         let mut count = 0;
         // SAFETY: the pointer is to an int.
@@ -126,7 +127,7 @@ impl Driver {
         // SAFETY: the pointer is to a device's number.
         self.check("cuDeviceGet", unsafe { (self.api.device)(&mut id, ordinal as i32) })?;
         let mut name: [c_char; 256] = [0; 256];
-        // SAFETY: the buffer is as long as is said, and the last byte stays 0.
+        // SAFETY: the buffer has the given length, and its last byte stays 0.
         let named = unsafe { (self.api.device_name)(name.as_mut_ptr(), name.len() as i32 - 1, id) };
         self.check("cuDeviceGetName", named)?;
         let mut memory = 0;
@@ -157,11 +158,11 @@ impl Driver {
         if status == 0 { Ok(()) } else { Err(CudaError::Driver { function, what: self.words(status) }) }
     }
 
-    /// The driver's name and words for a status.
+    /// The driver's name and description of a status.
     pub(crate) fn words(&self, status: Status) -> String {
         let of = |function: unsafe extern "C" fn(Status, *mut *const c_char) -> sys::Status| {
             let mut text: *const c_char = ptr::null();
-            // SAFETY: the pointer is to a string's; what it is set to lives as long as the driver.
+            // SAFETY: the pointer is to a string pointer; the string lives as long as the driver.
             let got = unsafe { function(status, &mut text) };
             // SAFETY: as above.
             (got == 0 && !text.is_null())

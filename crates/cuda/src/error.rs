@@ -1,23 +1,23 @@
-//! What goes wrong with a card, in one line each.
+//! Errors of GPUs, in one line each.
 
-/// Why a card cannot be used, or no more.
+/// Why a GPU cannot be used, or no longer.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CudaError {
-    /// There is no driver, or none that can be opened.
+    /// No driver could be opened.
     #[error("no NVIDIA driver was found ({why}): install one")]
     NoDriver {
-        /// What the system says.
+        /// The system's message.
         why: String,
     },
-    /// A library that is not a whole driver.
-    #[error("the NVIDIA driver has no function {symbol}: install a driver of 2023 or later")]
+    /// The library lacks a function of the driver.
+    #[error("the NVIDIA driver has no function {symbol}: install a driver from 2023 or later")]
     MissingFunction {
-        /// What it lacks.
+        /// The missing function.
         symbol: &'static str,
     },
-    /// The driver does not know what this program carries.
+    /// The driver is too old for the program's kernels.
     #[error(
-        "the NVIDIA driver is of CUDA {}, but the kernels need CUDA {} or later: update the driver",
+        "the NVIDIA driver supports CUDA {}, but the kernels need CUDA {} or later: update the driver",
         version(*found), version(*needed)
     )]
     DriverTooOld {
@@ -26,61 +26,61 @@ pub enum CudaError {
         /// Likewise.
         needed: u32,
     },
-    /// A driver without a card.
-    #[error("the NVIDIA driver sees no card: see nvidia-smi and CUDA_VISIBLE_DEVICES")]
+    /// A driver without a GPU.
+    #[error("the NVIDIA driver finds no GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES")]
     NoDevice,
-    /// Fewer cards than that.
-    #[error("there is no card {ordinal}: the NVIDIA driver sees {count}, numbered from 0")]
+    /// No GPU with this number.
+    #[error("there is no GPU {ordinal}: the NVIDIA driver finds {count}, numbered from 0")]
     NoSuchDevice {
-        /// What was asked for.
+        /// The requested GPU.
         ordinal: usize,
-        /// How many there are.
+        /// The number of GPUs.
         count: usize,
     },
-    /// An architecture from before the half-precision parts that are needed.
+    /// An architecture without the required half-precision units.
     #[error(
         "{name} has compute capability {}.{}, but the kernels need 8.0 or later",
         capability.0, capability.1
     )]
     NoKernels {
-        /// The card.
+        /// The GPU.
         name: String,
-        /// Its architecture.
+        /// Its compute capability.
         capability: (u32, u32),
     },
-    /// The card's memory is full.
+    /// The GPU's memory is full.
     #[error(
-        "the card's memory is full: {} are needed at once, and {} of {} are free: free some of it",
+        "the GPU's memory is full: {} are needed, but only {} of {} are free: free some of it",
         bytes(*needed), bytes(*free), bytes(*total)
     )]
     OutOfMemory {
-        /// Bytes asked for.
+        /// Requested bytes.
         needed: usize,
-        /// Bytes that were free.
+        /// Free bytes.
         free: usize,
-        /// Bytes of the card.
+        /// The GPU's total bytes.
         total: usize,
     },
-    /// The context is gone, and what was in it.
-    #[error("the card was lost in the middle of the work ({what}): start again, it goes on where it stopped")]
+    /// The context and its memory are lost.
+    #[error("the GPU was lost during the run ({what}): run the same command again to resume")]
     Lost {
-        /// The card.
+        /// The GPU.
         name: String,
-        /// The driver's words.
+        /// The driver's message.
         what: String,
     },
-    /// Anything else that the driver refuses.
-    #[error("the NVIDIA driver refused {function}: {what}")]
+    /// Any other error of the driver.
+    #[error("the NVIDIA driver failed in {function}: {what}")]
     Driver {
-        /// Which function.
+        /// The function.
         function: &'static str,
-        /// The driver's words.
+        /// The driver's message.
         what: String,
     },
-    /// The kernels that the program carries are not whole.
-    #[error("the kernels that the program carries cannot be read ({what}): build or install it again")]
+    /// The program's kernels are damaged.
+    #[error("the program's GPU kernels cannot be read ({what}): build or install the program again")]
     Archive {
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
 }
@@ -90,7 +90,7 @@ pub(crate) fn version(number: u32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
-/// Bytes as people write them: `1.5 GiB`.
+/// Human-readable size: `1.5 GiB`.
 pub fn bytes(n: usize) -> String {
     const MIB: f64 = (1u64 << 20) as f64;
     let mib = n as f64 / MIB;
@@ -106,6 +106,6 @@ mod tests {
         assert_eq!(version(12080), "12.8");
         assert_eq!(bytes(3 << 29), "1.5 GiB");
         let full = CudaError::OutOfMemory { needed: 1 << 31, free: 5 << 20, total: 8 << 30 };
-        assert!(full.to_string().contains("2.0 GiB are needed at once, and 5.0 MiB of 8.0 GiB"), "{full}");
+        assert!(full.to_string().contains("2.0 GiB are needed, but only 5.0 MiB of 8.0 GiB"), "{full}");
     }
 }

@@ -1,4 +1,4 @@
-//! Arrays in the card's memory, and the way there and back.
+//! Arrays in GPU memory, and copies to and from it.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::CudaError;
 use crate::sys::Address;
 
-/// What an array on the card may hold: plain numbers, any bytes of which are a value.
+/// Element types of arrays: plain numbers for which all bytes are valid.
 ///
 /// # Safety
 /// The type has no padding, no pointers, and no invalid values.
@@ -24,41 +24,41 @@ unsafe impl Element for i32 {}
 // SAFETY: plain numbers.
 unsafe impl Element for u32 {}
 
-/// Values in the program's memory whose pages stay where they are, so that cards read them themselves, beside other work.
+/// Values in pinned host memory, which GPUs can read directly, in parallel with other work.
 ///
-/// Where the system does not let so many stay, copies are slower, and no less right.
+/// If the system does not allow so much pinned memory, copies are slower but still correct.
 pub struct Pinned<T> {
     values: Vec<T>,
     context: Context,
     is_registered: bool,
-    /// Cards that may be reading them.
+    /// GPUs that may be reading them.
     readers: Mutex<Vec<Context>>,
 }
 
-/// `CU_MEMHOSTREGISTER_PORTABLE`: for all cards.
+/// `CU_MEMHOSTREGISTER_PORTABLE`: for all GPUs.
 const PORTABLE: u32 = 1;
 
-/// An array in the card's memory. It starts at a multiple of 256 bytes.
+/// An array in GPU memory, aligned to 256 bytes.
 pub struct Array<T> {
     context: Context,
     address: Address,
     size: usize, // bytes of the block
     len: usize,
-    /// Whether copies beside other work may be writing to it.
+    /// Whether asynchronous copies may be writing to it.
     aside: bool,
     element: PhantomData<T>,
 }
 
 impl Context {
-    /// Lets the pages of some values stay where they are.
+    /// Pins the pages of some values.
     pub fn pin<T: Element>(&self, mut values: Vec<T>) -> Pinned<T> {
         let bytes = size_of_val(&values[..]);
-        // SAFETY: the memory is the vector's own, which is neither moved nor freed before it is given back.
+        // SAFETY: the memory belongs to the vector, and is neither moved nor freed before it is unregistered.
         let registered = unsafe { (self.0.api().host_register)(values.as_mut_ptr().cast(), bytes, PORTABLE) };
         Pinned { values, context: self.clone(), is_registered: registered == 0, readers: Mutex::default() }
     }
 
-    /// An array of `len` elements that hold anything.
+    /// An array of `len` elements with unspecified values.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`]
@@ -89,25 +89,25 @@ impl Context {
 }
 
 impl<T: Element> Array<T> {
-    /// Elements.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where it starts, for kernels.
+    /// Its address, for kernels.
     pub fn address(&self) -> Address {
         self.address
     }
 
-    /// Where element `at` is, for kernels.
+    /// The address of element `at`, for kernels.
     ///
     /// # Panics
-    /// If it lies beyond the end.
+    /// If it is beyond the end.
     pub fn address_of(&self, at: usize) -> Address {
         assert!(at <= self.len, "element {at} of {}", self.len);
         self.address + (at * size_of::<T>()) as Address
@@ -122,12 +122,12 @@ impl<T: Element> Array<T> {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: the block holds so many bytes, and is this array's own.
+        // SAFETY: the block has this many bytes and belongs to this array.
         let filled = unsafe { (shared.api().fill)(self.address, byte, bytes, shared.stream()) };
         shared.check("cuMemsetD8Async", filled)
     }
 
-    /// Writes values from `at` on. They may be let go once this returns.
+    /// Writes values starting at `at`. They may be dropped after this returns.
     ///
     /// # Errors
     /// [`CudaError::Lost`]
@@ -140,23 +140,22 @@ impl<T: Element> Array<T> {
             return Ok(());
         }
         let (shared, to) = (&self.context.0, self.address_of(at));
-        // SAFETY: both sides hold as many bytes, and `values` are borrowed until the stream has been waited for.
+        // SAFETY: both sides have this many bytes, and `values` is borrowed until the stream has been waited for.
         let copied = unsafe {
             (shared.api().upload)(to, values.as_ptr().cast(), size_of_val(values), shared.stream())
         };
         shared.check("cuMemcpyHtoDAsync", copied)?;
-        // Where a card reads the process's memory itself, the call returns before it has done so.
+        // If the GPU reads host memory directly, the call returns before the copy is done.
         self.context.wait()
     }
 
-    /// Writes all of it over with as many values, once all work before is done, and beside all that is asked for until
-    /// [`Context::join`].
+    /// Overwrites all elements, after all earlier work, and in parallel with work queued until [`Context::join`].
     ///
     /// # Errors
     /// [`CudaError::Lost`]
     ///
     /// # Panics
-    /// If they are not as many.
+    /// If the lengths differ.
     pub fn write_aside(&mut self, values: &Pinned<T>) -> Result<(), CudaError> {
         assert_eq!(values.values.len(), self.len, "values of an array");
         if self.len == 0 {
@@ -172,12 +171,12 @@ impl<T: Element> Array<T> {
         }
         self.aside = true;
         let (from, bytes) = (values.values.as_ptr().cast(), size_of_val(&values.values[..]));
-        // SAFETY: both sides hold as many bytes. Neither is let go before the copy is done: see their `drop`.
+        // SAFETY: both sides have this many bytes. Neither is freed before the copy is done: see their `drop`.
         let copied = unsafe { (shared.api().upload)(self.address, from, bytes, shared.copies()) };
         shared.check("cuMemcpyHtoDAsync", copied)
     }
 
-    /// A copy of some elements in the program's memory, once all work before is done.
+    /// A copy of some elements in host memory, after all earlier work.
     ///
     /// # Errors
     /// [`CudaError::Lost`] if some of that work failed.
@@ -190,7 +189,7 @@ impl<T: Element> Array<T> {
         if !values.is_empty() {
             let (shared, from) = (&self.context.0, self.address_of(range.start));
             let bytes = size_of_val(&values[..]);
-            // SAFETY: both sides hold as many bytes, and `values` is not touched before the stream has been waited for.
+            // SAFETY: both sides have this many bytes, and `values` is not used before the stream has been waited for.
             let copied =
                 unsafe { (shared.api().download)(values.as_mut_ptr().cast(), from, bytes, shared.stream()) };
             shared.check("cuMemcpyDtoHAsync", copied)?;
@@ -199,7 +198,7 @@ impl<T: Element> Array<T> {
         Ok(values)
     }
 
-    /// All of it.
+    /// All elements.
     ///
     /// # Errors
     /// As [`Array::read`].
@@ -207,7 +206,7 @@ impl<T: Element> Array<T> {
         self.read(0..self.len)
     }
 
-    /// Copies `range` of another array to where `at` is.
+    /// Copies `range` of another array to position `at`.
     ///
     /// # Errors
     /// [`CudaError::Lost`]
@@ -221,7 +220,7 @@ impl<T: Element> Array<T> {
         }
         let (shared, bytes) = (&self.context.0, range.len() * size_of::<T>());
         let (to, from) = (self.address_of(at), from.address_of(range.start));
-        // SAFETY: both sides hold so many bytes; two arrays never overlap.
+        // SAFETY: both sides have this many bytes; two arrays never overlap.
         let copied = unsafe { (shared.api().copy)(to, from, bytes, shared.stream()) };
         shared.check("cuMemcpyDtoDAsync", copied)
     }
@@ -232,7 +231,7 @@ impl<T> Drop for Pinned<T> {
         let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
         readers.iter().for_each(|reader| reader.0.wait_for_copies());
         if self.is_registered {
-            // SAFETY: registered with this address, and no card reads it any more.
+            // SAFETY: registered with this address, and no GPU reads it any more.
             unsafe { (self.context.0.api().host_unregister)(self.values.as_mut_ptr().cast()) };
         }
     }

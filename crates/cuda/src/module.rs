@@ -1,4 +1,4 @@
-//! Compiled kernels on the card, and how they are started.
+//! Compiled kernels on the GPU, and their launch.
 
 use std::ffi::{CString, c_void};
 use std::ptr;
@@ -11,10 +11,10 @@ use crate::sys::attribute;
 
 /// Threads of a warp.
 const WARP: u32 = 32;
-/// What a kernel may have of shared memory without asking.
+/// Shared memory that a kernel may use without opting in, in bytes.
 const SHARED_WITHOUT_ASKING: usize = 48 << 10;
 
-/// Code on the card.
+/// Code on the GPU.
 struct Module {
     context: Context,
     handle: Sent,
@@ -22,12 +22,12 @@ struct Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // SAFETY: loaded by this, and no function of it is left. A lost context has let go of it already.
+        // SAFETY: loaded here, and no function of it is left. A lost context has already unloaded it.
         unsafe { (self.context.0.api().module_unload)(self.handle.0) };
     }
 }
 
-/// A kernel on the card.
+/// A kernel on the GPU.
 pub(crate) struct Function {
     module: Arc<Module>,
     handle: Sent,
@@ -36,7 +36,8 @@ pub(crate) struct Function {
 }
 
 impl Context {
-    /// Loads a function from a cubin of this card's architecture, or from PTX that the driver compiles (ended by a zero byte).
+    /// Loads a function from a cubin for this GPU's architecture, or from PTX that the driver compiles (terminated by a zero
+    /// byte).
     pub(crate) fn function(
         &self,
         image: &[u8],
@@ -45,7 +46,7 @@ impl Context {
         shared: usize,
     ) -> Result<Function, CudaError> {
         let (api, mut module) = (self.0.api(), ptr::null_mut());
-        // SAFETY: the image is a whole cubin, or text that ends in a zero byte; there are no options.
+        // SAFETY: the image is a complete cubin, or text terminated by a zero byte; there are no options.
         let loaded = unsafe {
             (api.module_load)(&mut module, image.as_ptr().cast(), 0, ptr::null_mut(), ptr::null_mut())
         };
@@ -54,7 +55,7 @@ impl Context {
         let c_name =
             CString::new(name).map_err(|_| CudaError::Archive { what: format!("kernel {name:?}") })?;
         let mut handle = ptr::null_mut();
-        // SAFETY: the module was just loaded, and the name ends in a zero byte.
+        // SAFETY: the module was just loaded, and the name is terminated by a zero byte.
         let found = unsafe { (api.module_function)(&mut handle, module.handle.0, c_name.as_ptr()) };
         self.0.check("cuModuleGetFunction", found)?;
         if shared > SHARED_WITHOUT_ASKING {
@@ -75,7 +76,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// None.
+    /// No arguments.
     pub fn new() -> Self {
         Self::default()
     }
@@ -86,7 +87,7 @@ impl Arguments {
         self
     }
 
-    /// Adds an array, from its first element on; `None` where the kernel reads nothing there.
+    /// Adds an array, from its first element on; `None` if the kernel does not read it.
     #[must_use]
     pub fn array<'a, T: Element>(self, array: impl Into<Option<&'a Array<T>>>) -> Self {
         let address = array.into().map_or(0, Array::address);
@@ -96,7 +97,7 @@ impl Arguments {
     /// Adds an array from element `at` on.
     ///
     /// # Panics
-    /// If that lies beyond its end.
+    /// If that is beyond its end.
     #[must_use]
     pub fn array_from<T: Element>(self, array: &Array<T>, at: usize) -> Self {
         self.with('p', array.address_of(at))
@@ -105,7 +106,7 @@ impl Arguments {
     /// Adds a 32-bit integer.
     ///
     /// # Panics
-    /// If it does not fit: no matrix has so many rows or columns.
+    /// If it does not fit; no matrix has that many rows or columns.
     #[must_use]
     pub fn int(self, value: usize) -> Self {
         let value = i32::try_from(value).expect("sizes fit 32 bits");
@@ -136,10 +137,10 @@ impl Function {
         &self.module.context
     }
 
-    /// Starts the kernel on a grid of blocks, after all work before. Nothing is started on an empty grid.
+    /// Launches the kernel on a grid of blocks, after all earlier work. An empty grid launches nothing.
     ///
-    /// `parameters` are the kinds of the kernel's own. Triton's kernels end with two further pointers, to scratch memory, which
-    /// those carried here do not use.
+    /// `parameters` are the kinds of the kernel's parameters. Triton's kernels have two more pointers, to scratch memory, which
+    /// these kernels do not use.
     pub fn launch(&self, parameters: &str, grid: [usize; 3], arguments: Arguments) -> Result<(), CudaError> {
         assert_eq!(arguments.kinds, parameters, "kinds of arguments");
         if grid.contains(&0) {
@@ -149,11 +150,11 @@ impl Function {
         let [x, y, z] = grid.map(|n| u32::try_from(n).expect("grids fit 32 bits"));
         let mut slots = arguments.slots;
         slots.extend([0, 0]);
-        // Values are little-endian, so that a slot's address is that of the value in it, whatever its width.
+        // Values are little-endian, so that a slot's address is its value's address for any width.
         let mut pointers: Vec<*mut c_void> =
             slots.iter_mut().map(|slot| ptr::from_mut(slot).cast()).collect();
-        // SAFETY: one pointer per parameter, as checked, each to 8 bytes that live until the call returns. What the kernel reads and
-        // writes is the card's memory, none of this process's: beyond an array it finds other arrays, or the card is lost.
+        // SAFETY: one pointer per parameter, as checked, each to 8 bytes that live until the call returns. The kernel only accesses
+        // GPU memory, not this process's: beyond an array it finds other arrays, or the GPU is lost.
         let launched = unsafe {
             (shared.api().launch)(
                 self.handle.0,

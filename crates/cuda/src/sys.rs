@@ -1,20 +1,20 @@
-//! The driver's C functions: the few that are used, looked up by name in a library opened at run time.
+//! The C functions of the driver that are used, looked up by name in a library opened at run time.
 //!
 //! Nothing is linked. Types are those of `cuda.h`: handles are pointers, device memory is a 64-bit address, every function
-//! gives a status. The C names are the entries' own, `_v2` where the header defines the plain name as that.
+//! returns a status. Names are those of the library's symbols, with `_v2` where the header maps the plain name to it.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::mem::ManuallyDrop;
 
 use libloading::Library;
 
-/// What a function gives: 0, or why it failed.
+/// A function's result: 0, or an error code.
 pub type Status = c_int;
 /// A device's number.
 pub type DeviceId = c_int;
-/// An address in the card's memory.
+/// An address in GPU memory.
 pub type Address = u64;
-/// A handle of the driver's: context, stream, module or function.
+/// A driver handle: context, stream, event, module or function.
 pub type Handle = *mut c_void;
 
 /// `cuDeviceGetAttribute`
@@ -31,7 +31,7 @@ pub mod attribute {
     pub const FUNCTION_DYNAMIC_SHARED: i32 = 8;
 }
 
-/// Statuses that are told apart.
+/// Statuses that are distinguished.
 pub mod status {
     /// `CUDA_ERROR_OUT_OF_MEMORY`
     pub const OUT_OF_MEMORY: i32 = 2;
@@ -40,7 +40,7 @@ pub mod status {
     /// `CUDA_ERROR_SYSTEM_DRIVER_MISMATCH`
     pub const DRIVER_MISMATCH: i32 = 803;
 
-    /// Whether a context cannot be used any more after this: memory errors of kernels, the card's own errors, its removal.
+    /// Whether the context is unusable after this status: memory errors of kernels, hardware errors, removal of the GPU.
     pub fn is_sticky(status: i32) -> bool {
         matches!(status, 46 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 999)
     }
@@ -51,18 +51,18 @@ macro_rules! driver {
         /// The driver's functions.
         pub struct Api {
             $($(#[$meta])* pub $field: unsafe extern "C" fn($($arg),*) -> Status,)*
-            /// Never closed: a driver's own threads run on.
+            /// Never closed, since the driver's threads keep running.
             _library: ManuallyDrop<Library>,
         }
 
         impl Api {
-            /// Looks all functions up.
+            /// Looks up all functions.
             ///
             /// # Errors
-            /// The name of the first that the library lacks.
+            /// The name of the first missing function.
             ///
             /// # Safety
-            /// The library must be a CUDA driver, or have functions of the same names and types.
+            /// The library must be a CUDA driver, or have functions with the same names and types.
             pub unsafe fn of(library: Library) -> Result<Self, &'static str> {
                 Ok(Self {
                     // SAFETY: the caller vouches for the types; the library is kept as long as the pointers.

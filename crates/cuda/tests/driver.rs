@@ -1,5 +1,5 @@
-//! Finding cards, their memory and their kernels, on a driver whose card is the processor. What it pretends is read from the
-//! environment once per process, so every case is a process of its own: this test program, run again.
+//! Finding GPUs, their memory and their kernels, with the fake driver. It reads its settings from the environment once
+//! per process, so every case runs in its own process: this test program again.
 
 use std::path::Path;
 use std::process::Command;
@@ -42,7 +42,7 @@ fn without_a_driver() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_library_that_is_no_driver() {
+fn a_library_that_is_not_a_driver() {
     let error = Driver::open_at(Path::new("libm.so.6")).err().expect("no driver");
     assert_eq!(error, CudaError::MissingFunction { symbol: "cuInit" });
 }
@@ -103,7 +103,7 @@ fn full() {
     assert!(matches!(error, CudaError::OutOfMemory { needed: 800_256, total: 1_048_576, .. }), "{error:?}");
     assert!(one_line(&error).contains("0.2 MiB of 1.0 MiB are free"), "{error}");
     drop(most);
-    // The same size comes from what was kept, another after it was let go.
+    // The same size reuses a kept block; another size is allocated after it was freed.
     assert_eq!(context.memory().unwrap(), (1_048_576, 1_048_576));
     drop(context.array::<f32>(199_000).unwrap());
     let other = context.array::<f32>(250_000).unwrap();
@@ -188,7 +188,7 @@ fn every_architecture_loads_its_own_code_and_others_load_ptx() {
     }
 }
 
-/// The fake driver refuses machine code of another architecture, as a real one does.
+/// The fake driver rejects machine code for another architecture, as a real one does.
 #[test]
 #[ignore = "run by `every_architecture_loads_its_own_code_and_others_load_ptx`"]
 fn loads() {

@@ -12,9 +12,8 @@ use std::time::Instant;
 
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement};
-use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
+use cs_engine::weights::Weights;
 use cs_engine::{Options, Prompt, Readings};
-use cs_kernels::PackedMatrix;
 use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormKind, Positions, Rotary};
 
 /// Name, d_model, heads, and family.
@@ -80,62 +79,6 @@ fn spec(d_model: usize, n_heads: usize, family: Family, n_layers: usize) -> Mode
             ..spec
         },
     }
-}
-
-/// Numbers between -1 and 1 that are cheap to draw: a linear congruential generator's high bits.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn vector(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.next()).collect()
-    }
-
-    fn linear(&mut self, d_in: usize, d_out: usize) -> Linear {
-        let size = (d_in as f32).powf(-0.5);
-        let fill = |_: usize, row: &mut [f32]| row.iter_mut().for_each(|x| *x = self.next() * size);
-        let weight = PackedMatrix::pack_rows(d_in, d_out, fill);
-        Linear { weight, bias: Some(self.vector(d_out)) }
-    }
-}
-
-fn decoder(spec: &ModelSpec) -> Decoder {
-    let mut draw = Draw(1);
-    let (d_model, d_mlp) = (spec.d_model, spec.d_mlp);
-    let gain =
-        || Norm { weight: (spec.norm_kind != NormKind::Layer).then(|| vec![1.0; d_model]), bias: None };
-    let layers = (0..spec.n_layers).map(|_| LayerWeights {
-        ln1: gain(),
-        ln1_post: None,
-        w_qkv: draw.linear(d_model, spec.d_attn() + 2 * spec.d_kv()),
-        q_norm: None,
-        k_norm: None,
-        w_o: draw.linear(spec.d_attn(), d_model),
-        ln2: gain(),
-        ln2_post: None,
-        mlp: Some(Mlp {
-            w_gate: spec.gated_mlp.then(|| draw.linear(d_model, d_mlp)),
-            w_in: draw.linear(d_model, d_mlp),
-            w_out: draw.linear(d_mlp, d_model),
-        }),
-    });
-    let layers = layers.collect();
-    let is_learned = matches!(spec.positions, Positions::Learned { .. });
-    let weights = Weights {
-        embed: draw.vector(D_VOCAB * d_model).into(),
-        pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }),
-        project_in: None,
-        layers,
-        ln_final: gain(),
-        project_out: None,
-        unembed: None,
-        unembed_bias: None,
-    };
-    Decoder::new(spec.clone(), weights)
 }
 
 fn prompts(n: usize, length: usize, shared: usize) -> Vec<Prompt> {
@@ -204,7 +147,7 @@ fn main() {
             continue;
         }
         let spec = spec(d_model, heads, family, n_layers);
-        let decoder = decoder(&spec);
+        let decoder = Decoder::new(spec.clone(), Weights::random(&spec, |x| x));
         let prompts = prompts(n_prompts, length, shared);
         let branches: Vec<Branch> = (0..n_layers)
             .flat_map(|layer| (0..n_heads.min(heads)).map(move |head| (layer, head)))

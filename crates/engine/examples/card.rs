@@ -1,4 +1,4 @@
-//! How long scans of every head take on a graphics card, on models of real shapes with random weights.
+//! How long scans of every head take on a GPU, on models of real shapes with random weights.
 //!
 //!     cargo run --release --example card -- [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b] [--device cuda:0] [--precision split]
 //!
@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement};
-use cs_engine::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
+use cs_engine::weights::Weights;
 use cs_engine::{Compute, DeviceChoice, Options, Precision, Prompt, Readings};
-use cs_kernels::PackedMatrix;
 use cs_model::spec::{Activation, BlockLayout, ModelSpec, NormKind, Positions, Rotary};
 use half::{bf16, f16};
-use rayon::prelude::*;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 const D_VOCAB: usize = 4096;
 const N_CTX: usize = 128;
@@ -69,79 +69,17 @@ fn shape(name: &str) -> Option<(ModelSpec, Stored)> {
     })
 }
 
-/// Numbers between -1 and 1 that are cheap to draw: a linear congruential generator's high bits.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-
-    fn below(&mut self, bound: u32) -> u32 {
-        (((self.next() + 1.0) / 2.0 * bound as f32) as u32).min(bound - 1)
-    }
-
-    fn vector(&mut self, n: usize, stored: Stored) -> Vec<f32> {
-        (0..n).map(|_| stored(self.next())).collect()
-    }
-
-    fn linear(&mut self, d_in: usize, d_out: usize, stored: Stored) -> Linear {
-        let size = (d_in as f32).powf(-0.5);
-        let fill = |_: usize, row: &mut [f32]| row.iter_mut().for_each(|x| *x = stored(self.next() * size));
-        Linear { weight: PackedMatrix::pack_rows(d_in, d_out, fill), bias: None }
-    }
-}
-
-fn decoder(spec: &ModelSpec, stored: Stored) -> Decoder {
-    let (d_model, d_mlp) = (spec.d_model, spec.d_mlp);
-    let norm = || Norm { weight: Some(vec![1.0; d_model]), bias: None };
-    let layer = |layer: usize| {
-        let mut draw = Draw(layer as u64 + 1);
-        let mut linear = |d_in, d_out| draw.linear(d_in, d_out, stored);
-        LayerWeights {
-            ln1: norm(),
-            ln1_post: None,
-            w_qkv: linear(d_model, spec.d_attn() + 2 * spec.d_kv()),
-            q_norm: None,
-            k_norm: None,
-            w_o: linear(spec.d_attn(), d_model),
-            ln2: norm(),
-            ln2_post: None,
-            mlp: Some(Mlp {
-                w_gate: spec.gated_mlp.then(|| linear(d_model, d_mlp)),
-                w_in: linear(d_model, d_mlp),
-                w_out: linear(d_mlp, d_model),
-            }),
-        }
-    };
-    let mut draw = Draw(99);
-    let is_learned = matches!(spec.positions, Positions::Learned { .. });
-    let embed = draw.vector(D_VOCAB * d_model, stored).into();
-    let weights = Weights {
-        pos_embed: draw.vector(if is_learned { N_CTX * d_model } else { 0 }, stored),
-        project_in: None,
-        layers: (0..spec.n_layers).into_par_iter().map(layer).collect(),
-        ln_final: norm(),
-        project_out: None,
-        unembed: (!spec.tied_unembed).then(|| draw.vector(D_VOCAB * d_model, stored).into()),
-        unembed_bias: None,
-        embed,
-    };
-    Decoder::new(spec.clone(), weights)
-}
-
 /// Prompts of one form: at each position the number of tokens to choose from, 1 where it is always the same, 0 where the first
 /// that was chosen stands again.
 fn prompts(n: usize, form: &[u32]) -> Vec<Prompt> {
-    let mut draw = Draw(7);
+    let mut random = ChaCha8Rng::seed_from_u64(7);
     let mut prompt = || {
         let mut first = None;
         let token = |(at, &choices): (usize, &u32)| match choices {
             0 => first.expect("something was chosen before"),
             1 => 7 + at as u32,
             choices => {
-                let token = 100 + draw.below(choices);
+                let token = 100 + random.next_u32() % choices;
                 first.get_or_insert(token);
                 token
             }
@@ -166,7 +104,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for name in &args {
         let Some((spec, stored)) = shape(name) else { continue };
         let start = Instant::now();
-        let decoder = decoder(&spec, stored);
+        let decoder = Decoder::new(spec.clone(), Weights::random(&spec, stored));
         let built = start.elapsed().as_secs_f64();
         let decoder = decoder.on(&compute)?;
         let ready = start.elapsed().as_secs_f64();

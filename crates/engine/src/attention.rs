@@ -65,9 +65,9 @@ struct Rows<'a> {
 }
 
 impl Job for Rows<'_> {
-    type Output = Result<(), EngineError>;
+    type Output = ();
 
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError> {
         let Self { decoder, prompts, queries, options, receive } = self;
         let spec = decoder.spec();
         let mut weights = Vec::new();

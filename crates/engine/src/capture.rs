@@ -122,9 +122,9 @@ struct Capture<'a> {
 }
 
 impl Job for Capture<'_> {
-    type Output = Result<Vec<LayerCache>, EngineError>;
+    type Output = Vec<LayerCache>;
 
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError> {
         let Self { spec, forest } = self;
         let d_kv = spec.d_kv();
         let mut run = machine.embed(forest);

@@ -1,4 +1,4 @@
-//! A decoder ready to run: spec, weights, and what is derived from them once.
+//! A decoder ready to run: spec, weights, and values precomputed from them.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::rotary::RotaryTable;
 use crate::source::Source;
 use crate::weights::{LayerWeights, Weights};
 
-/// A spec with the weights that belong to it.
+/// A spec with its weights.
 pub struct Decoder {
     spec: ModelSpec,
     weights: Weights,
@@ -29,12 +29,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Pairs `spec` with `weights`, to be run by the processor. Their shapes must be those that the spec says; the checkpoint loader
-    /// checks them.
+    /// Pairs `spec` with `weights`, to run on the CPU. Shapes must match the spec; the checkpoint loader checks them.
     ///
     /// # Panics
-    /// If a matrix does not have the shape that `spec` gives it, or a parallel block has norms elsewhere than before
-    /// its branches.
+    /// If a matrix does not have the shape given by `spec`, or a parallel block has norms other than before
+    /// attention and MLP.
     pub fn new(spec: ModelSpec, weights: Weights) -> Self {
         assert_eq!(weights.layers.len(), spec.n_layers);
         let of_layer = |block| {
@@ -50,12 +49,11 @@ impl Decoder {
         Self { spec, weights, value_bias, rotary, place, compute, note: None }
     }
 
-    /// Loads a checkpoint's parameters to where the model is to run. On a device, its blocks go there from the files one after
-    /// the other, in half precision where the checkpoint has it; the processor keeps what it looks up.
+    /// Loads a checkpoint's parameters to the device that runs the model. Blocks are copied from the files to a GPU one after
+    /// the other, in half precision if that is exact; the tables that the CPU looks up stay on the host.
     ///
     /// # Errors
-    /// [`EngineError::Load`]; [`EngineError::Device`], before anything is read where the model has no room: a device that does not
-    /// take it.
+    /// [`EngineError::Load`]; [`EngineError::Device`] if the device fails, or, before anything is read, if the model does not fit.
     pub fn load(spec: ModelSpec, checkpoint: &Checkpoint, compute: &Compute) -> Result<Self, EngineError> {
         if *compute.device() == Device::Cpu {
             return Ok(Self::new(spec, load(checkpoint)?));
@@ -69,14 +67,14 @@ impl Decoder {
         Ok(Self { spec, weights, value_bias, rotary, place, compute: compute.clone(), note })
     }
 
-    /// The same decoder, its runs carried out there: its blocks are brought to the device and let go here.
+    /// Moves the decoder to a device: its blocks are copied there and released on the host.
     ///
     /// # Errors
-    /// [`EngineError::Device`]: a device that does not take them, or blocks that are not here any more.
+    /// [`EngineError::Device`] if the device cannot take them, or the blocks are already on another device.
     pub fn on(mut self, compute: &Compute) -> Result<Self, EngineError> {
         if !matches!(self.place, Place::Cpu) {
             let problem =
-                format!("the model's blocks lie on {} already: load it again", self.compute.device());
+                format!("the model's blocks are already on {}: load it again", self.compute.device());
             return Err(EngineError::Device { device: compute.device().to_string(), problem });
         }
         if *compute.device() != Device::Cpu {
@@ -91,7 +89,7 @@ impl Decoder {
         Ok(self)
     }
 
-    /// What a user should know of how the model lies on its device, in a line.
+    /// A one-line remark for the user about the model's place on its device.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
@@ -100,30 +98,30 @@ impl Decoder {
         &self.place
     }
 
-    /// What its runs are carried out on.
+    /// The device that executes its runs.
     pub fn compute(&self) -> &Compute {
         &self.compute
     }
 
-    /// What is computed.
+    /// The model's spec.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
-    /// With which parameters.
+    /// The model's parameters.
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    /// `c_h = b_V^h + β W_V^h` of all query heads of a layer, `[d_attn]`: the part of every value that does not depend
-    /// on the input, `β` being the bias of the norm that feeds attention. It is `b_V` alone where that norm has no bias
-    /// (RMS norms) or attention reads the residual stream as it is.
+    /// `c_h = b_V^h + β W_V^h` of all query heads of a layer, `[d_attn]`: the input-independent part of every value,
+    /// where `β` is the bias of the norm before attention. It is just `b_V` if that norm has no bias (RMS norms) or
+    /// attention reads the residual stream directly.
     pub fn value_bias(&self, layer: usize) -> &[f32] {
         &self.value_bias[layer]
     }
 
-    /// Which coordinates a layer's rotary embedding turns together, and cosines and sines of the angles at a position,
-    /// `[n_dims / 2]` each; `None` without rotary positions.
+    /// The pairing of a layer's rotary embedding, and cosines and sines of the angles at a position, `[n_dims / 2]`
+    /// each; `None` without rotary positions.
     pub(crate) fn rotary(&self, layer: usize, position: usize) -> Option<(RotaryPairing, &[f32], &[f32])> {
         let Positions::Rotary(rotary) = &self.spec.positions else { return None };
         let (cos, sin) = self.rotary[rotary.of_layer[layer]].at(position);
@@ -167,8 +165,8 @@ pub(crate) fn value_bias<M, E>(
     Ok((0..spec.n_heads).flat_map(of_head).copied().collect())
 }
 
-/// Bytes that loading a model for a device takes of the program's memory: all as float32 for the processor, and in two parts for
-/// what it does as a card would; for cards what the processor looks up, and two blocks on their way.
+/// Host memory for loading a model to a device, in bytes: all weights as float32 for the CPU, or in two parts for the delta form
+/// on the CPU; for a GPU, the tables that the CPU looks up and two blocks in transit.
 fn host_bytes(checkpoint: &Checkpoint, compute: &Compute) -> u64 {
     match compute.device() {
         Device::Cpu => return checkpoint.weight_bytes() as u64,
@@ -180,7 +178,7 @@ fn host_bytes(checkpoint: &Checkpoint, compute: &Compute) -> u64 {
     (bytes_beside(checkpoint) + 2 * size_of::<f32>() * largest) as u64
 }
 
-/// Whether the system can give what loading a model for a device takes of the program's memory; known from headers alone.
+/// Checks, from headers only, that enough host memory is free to load a model to a device.
 ///
 /// # Errors
 /// [`LoadError::Memory`](cs_model::error::LoadError::Memory)

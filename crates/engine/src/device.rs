@@ -1,4 +1,4 @@
-//! What runs are carried out on, and how precisely.
+//! Devices that execute runs, and their precision.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,14 +11,14 @@ use crate::machine::trial;
 
 use crate::machine::delta::cuda::Card;
 
-/// What carries out a decoder's runs.
+/// A device that executes a decoder's runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// The processor, doing what a graphics card would: for checks of the delta form and its precision. Slow.
+    /// The delta form on the CPU, to check it and its precision. Slow.
     Delta,
-    /// NVIDIA cards by their numbers, in order: branches are shared out between them.
+    /// NVIDIA GPUs by number, in order; they share the branches.
     Cuda(Vec<usize>),
 }
 
@@ -50,7 +50,7 @@ impl FromStr for Device {
             cards => {
                 let cards: Vec<usize> = cards.split(',').map(card).collect::<Result<_, _>>()?;
                 match (0..cards.len()).find(|&at| cards[..at].contains(&cards[at])) {
-                    Some(at) => Err(format!("device `cuda:{}` is named twice", cards[at])),
+                    Some(at) => Err(format!("device `cuda:{}` is given twice", cards[at])),
                     None => Ok(Self::Cuda(cards)),
                 }
             }
@@ -58,13 +58,13 @@ impl FromStr for Device {
     }
 }
 
-/// A device as a user asks for it.
+/// A user's choice of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DeviceChoice {
-    /// A graphics card that can be used, else the processor.
+    /// A usable GPU, otherwise the CPU.
     #[default]
     Auto,
-    /// This one and no other.
+    /// Only this device.
     Only(Device),
 }
 
@@ -91,14 +91,15 @@ impl FromStr for DeviceChoice {
 pub enum Precision {
     /// In float32.
     F32,
-    /// In two half-precision parts of each difference from the plain run, with float32 sums: about as exact as float32.
+    /// With each difference from the plain run in two half-precision parts, and float32 sums: about as accurate as
+    /// float32.
     Split,
-    /// In one half-precision part of it: Δ is within two thousandths of a model's largest.
+    /// With each difference in one half-precision part: Δ is within 0.2% of a model's largest.
     Half,
 }
 
 impl Precision {
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Self; 3] = [Self::F32, Self::Split, Self::Half];
 
     /// Name on the command line and in files.
@@ -126,54 +127,52 @@ impl FromStr for Precision {
     }
 }
 
-/// Why models cannot be run as asked.
+/// Why models cannot be run as requested.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DeviceError {
-    /// No such card, or none that can be used.
+    /// No such GPU, or it cannot be used.
     #[error("--device {asked}: {why}; use --device cpu, and see `circuit-scaling devices`")]
     NoCard {
-        /// What was asked for.
+        /// The request.
         asked: Device,
-        /// What is in the way.
+        /// The reason.
         why: String,
     },
-    /// Cards whose results would differ in their last digits.
+    /// GPUs whose results would differ in their last digits.
     #[error(
-        "--device {asked}: cuda:{} is {}, and cuda:{} is {}: a run takes cards of one model",
+        "--device {asked}: cuda:{} is {}, and cuda:{} is {}: a run needs GPUs of the same model",
         first.0, first.1, other.0, other.1
     )]
     DifferentCards {
-        /// What was asked for.
+        /// The request.
         asked: Device,
-        /// A card and its model.
+        /// A GPU's number and model.
         first: (usize, String),
-        /// One of another.
+        /// A GPU of another model.
         other: (usize, String),
     },
-    /// The processor has one precision.
-    #[error(
-        "the processor computes in float32: --precision {precision} is for graphics cards (--device cuda)"
-    )]
+    /// The CPU has only one precision.
+    #[error("the CPU computes in float32: --precision {precision} is for GPUs (--device cuda)")]
     Precision {
-        /// What was asked for.
+        /// The request.
         precision: Precision,
     },
 }
 
-/// A device that can be used, with the precision to use it at.
+/// A usable device and its precision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Compute {
     device: Device,
     precision: Precision,
     name: String,
-    /// Whether the program chose it, and may choose the processor for a model that the device does not take.
+    /// Whether the program chose it, and may use the CPU for models that the device cannot run.
     is_chosen: bool,
-    /// Whether this machine has it.
+    /// Whether this machine has the device.
     is_here: bool,
 }
 
 impl Compute {
-    /// The processor.
+    /// The CPU.
     pub fn cpu() -> Self {
         Self {
             device: Device::Cpu,
@@ -184,13 +183,13 @@ impl Compute {
         }
     }
 
-    /// A card, for its trial.
+    /// A GPU, for its trial.
     pub(crate) fn on_card(card: usize) -> Self {
         let (device, precision) = (Device::Cuda(vec![card]), Precision::Split);
         Self { device, precision, name: String::new(), is_chosen: false, is_here: true }
     }
 
-    /// The same with the first of several cards alone.
+    /// The same with only the first of several GPUs.
     pub(crate) fn first(&self) -> Self {
         match &self.device {
             Device::Cuda(cards) => Self { device: Device::Cuda(cards[..1].to_vec()), ..self.clone() },
@@ -198,13 +197,13 @@ impl Compute {
         }
     }
 
-    /// The delta form on the processor.
+    /// The delta form on the CPU.
     pub fn delta(precision: Precision) -> Self {
         let name = format!("delta-{}", cpu_kind());
         Self { device: Device::Delta, precision, name, is_chosen: false, is_here: true }
     }
 
-    /// The device that is asked for, if it can be used. Without a precision: float32 on the processor, [`Precision::Split`] elsewhere.
+    /// The requested device, if it can be used. The default precision is float32 on the CPU, otherwise [`Precision::Split`].
     ///
     /// # Errors
     /// See [`DeviceError`].
@@ -230,7 +229,7 @@ impl Compute {
                 for &card in &asked {
                     let why = match found.get(card) {
                         None if found.is_empty() => Some(no_cards()),
-                        None => Some(format!("there is no card {card}, only {}", found.len())),
+                        None => Some(format!("there is no GPU {card}, only {}", found.len())),
                         Some(found) => found.why_not(card),
                     };
                     if let Some(why) = why {
@@ -249,7 +248,7 @@ impl Compute {
         }
     }
 
-    /// The same for a plan of work on machines that have the device, which this one need not be.
+    /// The same for work that is planned for other machines; this one need not have the device.
     ///
     /// # Errors
     /// [`DeviceError::Precision`]
@@ -263,7 +262,7 @@ impl Compute {
         }
     }
 
-    /// What results of this [kind](Self::kind) are recorded to be of, where they were asked for as `planned`.
+    /// The device of results of this [kind](Self::kind) that were requested as `planned`.
     #[must_use]
     pub fn of_kind(kind: &str, planned: &Self) -> Self {
         match kind.rsplit_once(", ").map(|(name, precision)| (name, precision.parse())) {
@@ -272,12 +271,12 @@ impl Compute {
         }
     }
 
-    /// Whether this machine has it, and it was not only [planned](Self::planned) for others.
+    /// Whether this machine has the device, rather than being [planned](Self::planned) for others.
     pub fn is_here(&self) -> bool {
         self.is_here
     }
 
-    /// Whether it is graphics cards, which have memory of their own.
+    /// Whether the device is one or several GPUs, which have separate memory.
     pub fn is_card(&self) -> bool {
         matches!(self.device, Device::Cuda(_))
     }
@@ -287,7 +286,7 @@ impl Compute {
         &self.device
     }
 
-    /// Where a model runs, and why that is not here: the processor, for a model that the card which the program chose does not take.
+    /// Where a model runs, and why not on this device: the CPU, if the program chose a GPU that cannot run the model.
     pub fn for_model(&self, spec: &ModelSpec) -> (Self, Option<String>) {
         match Card::cannot(spec).filter(|_| self.is_chosen) {
             None => (self.clone(), None),
@@ -295,7 +294,7 @@ impl Compute {
         }
     }
 
-    /// What it is: the kind of processor, or the card.
+    /// The kind of CPU, or the GPU's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -305,8 +304,8 @@ impl Compute {
         self.precision
     }
 
-    /// Device and precision as far as results depend on them: `cpu-avx512`, or a card's model and the precision. Results of
-    /// different ones agree up to their rounding and are not mixed.
+    /// Device and precision as far as results depend on them: `cpu-avx512`, or a GPU's model and the precision. Results of
+    /// different kinds agree up to rounding and are not mixed.
     pub fn kind(&self) -> String {
         match self.device {
             Device::Cpu => self.name.clone(),
@@ -314,36 +313,36 @@ impl Compute {
         }
     }
 
-    /// What result files record of the device; nothing of the processor, which is what they are of by default.
+    /// The device as recorded in result files; `None` for the CPU, the default.
     pub fn recorded_device(&self) -> Option<String> {
         (self.device != Device::Cpu).then(|| self.name.clone())
     }
 
-    /// Likewise of the precision.
+    /// Likewise the precision.
     pub fn recorded_precision(&self) -> Option<String> {
         (self.device != Device::Cpu).then(|| self.precision.to_string())
     }
 }
 
-/// A device that was found here.
+/// A device of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// How it is asked for: `cpu`, `cuda:0`.
+    /// Its name on the command line: `cpu`, `cuda:0`.
     pub word: String,
-    /// What it is.
+    /// Its model.
     pub name: String,
-    /// Why it is not used, if it is not.
+    /// Why it cannot be used, if so.
     pub why_not: Option<String>,
 }
 
 impl Found {
-    /// Why this card is not used: it cannot be, or what it computes is not what the processor computes.
+    /// Why this GPU is not used: it cannot be, or its results differ from the CPU's.
     fn why_not(&self, card: usize) -> Option<String> {
         self.why_not.clone().or_else(|| trial::why_not(card))
     }
 }
 
-/// What runs could be carried out on here, the processor first; where there are no cards, why. Cards are tried.
+/// The devices of this machine, the CPU first; if there are no GPUs, the reason. Runs the GPUs' trials.
 pub fn devices() -> (Vec<Found>, Option<String>) {
     let cpu = Found { word: "cpu".to_owned(), name: cpu_kind().to_owned(), why_not: None };
     let tried = |(at, card): (usize, Found)| Found { why_not: card.why_not(at), ..card };
@@ -352,13 +351,13 @@ pub fn devices() -> (Vec<Found>, Option<String>) {
     (std::iter::once(cpu).chain(cards).collect(), why)
 }
 
-/// The graphics cards here that are not used, a line each with the reason. Cards are tried.
+/// The GPUs of this machine that are not used, one line each with the reason. Runs the GPUs' trials.
 pub fn unused_cards() -> Vec<String> {
     let unused = |card: Found| Some(format!("{} is not used: {}", card.word, card.why_not?));
     devices().0.into_iter().filter_map(unused).collect()
 }
 
-/// The graphics cards here, in order of their numbers.
+/// The GPUs of this machine, in order of number.
 fn cards() -> Vec<Found> {
     let Ok((driver, devices)) = driver_and_devices() else { return vec![] };
     let found = |device: &cs_cuda::Device| Found {
@@ -369,7 +368,7 @@ fn cards() -> Vec<Found> {
     devices.iter().map(found).collect()
 }
 
-/// Why there are none.
+/// Why there are no GPUs.
 fn no_cards() -> String {
     driver_and_devices().err().map_or_else(String::new, |e| e.to_string())
 }
@@ -380,16 +379,15 @@ fn driver_and_devices() -> Result<(cs_cuda::Driver, Vec<cs_cuda::Device>), cs_cu
     Ok((driver, devices))
 }
 
-/// A card as far as results depend on it: its model, its driver, and what is started on it.
+/// A GPU as far as results depend on it: its model, its driver and the kernels.
 fn card_name(driver: &cs_cuda::Driver, device: &cs_cuda::Device) -> String {
     let kernels = cs_cuda::Manifest::carried().map_or_else(|_| String::new(), |manifest| manifest.version());
     format!("cuda {} (driver for CUDA {}, kernels {kernels})", device.name, driver.version_text())
 }
 
-/// The kind of processor, as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.
+/// The kind of CPU as far as results depend on it: `cpu-avx512`, `cpu-avx2` or `cpu-plain`.
 ///
-/// Sums over the lanes of a vector run in an order of their own for each width, so results of different kinds agree to
-/// float32's rounding and no further.
+/// The order of sums depends on the vector width, so results of different kinds agree only up to float32 rounding.
 fn cpu_kind() -> &'static str {
     match Isa::best() {
         Isa::Plain => "cpu-plain",

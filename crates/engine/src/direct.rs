@@ -55,9 +55,9 @@ struct Attribution<'a> {
 }
 
 impl Job for Attribution<'_> {
-    type Output = Result<Vec<Vec<f64>>, EngineError>;
+    type Output = Vec<Vec<f64>>;
 
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError> {
         let Self { decoder, prompts, options } = self;
         let spec = decoder.spec();
         let mut n_read = 0;

@@ -1,4 +1,4 @@
-//! Weights at random, for what does not depend on a model's own: the trial of a card, and how long models of some shape take.
+//! Random weights, for the trial of a GPU and for timing models of a given shape.
 
 use cs_kernels::PackedMatrix;
 use cs_model::spec::{ModelSpec, NormKind, Positions, QkNorm};
@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use crate::weights::{LayerWeights, Linear, Mlp, Norm, Weights};
 
 impl Weights {
-    /// Random weights for these settings, the same every time. `stored` is what becomes of a number when a checkpoint stores it.
-    /// Products are about as large as what they are of, and layers with a norm's bias have biases of their own.
+    /// Deterministic random weights for a spec. `stored` rounds a number as a checkpoint would. Products preserve the magnitude
+    /// of their inputs, and layers whose norm has a bias have biases too.
     #[must_use]
     pub fn random(spec: &ModelSpec, stored: fn(f32) -> f32) -> Self {
         let (d_model, d_embed) = (spec.d_model, spec.d_embed);
@@ -35,7 +35,7 @@ impl Weights {
     }
 }
 
-/// Numbers between -1 and 1, and what is made of them.
+/// Random numbers between -1 and 1, and parameters made from them.
 struct Draw<'a> {
     random: ChaCha8Rng,
     spec: &'a ModelSpec,
@@ -67,7 +67,7 @@ impl<'a> Draw<'a> {
         Linear { weight, bias: self.has_biases().then(|| self.vector(d_out)) }
     }
 
-    /// Gains between a half and one and a half, as they are stored.
+    /// Gains between 0.5 and 1.5, as stored.
     fn gain(&mut self, width: usize) -> Vec<f32> {
         let one = if self.spec.norm_kind == NormKind::RmsOnePlus { 0.0 } else { 1.0 };
         (0..width).map(|_| one + self.next() / 2.0).collect()

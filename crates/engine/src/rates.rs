@@ -1,4 +1,4 @@
-//! How fast a device of this machine is, measured on what models do.
+//! Measures the speed of this machine's devices on the operations of models.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -22,10 +22,11 @@ use crate::weights::{Norm, Weights};
 #[cfg(doc)]
 use crate::machine::cpu;
 
-/// What a checkpoint stores most of its numbers as: half-precision products are more where it is no half.
+/// The half-precision type of most of a checkpoint's weights, if any: others need more half-precision
+/// products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Halves {
-    /// float32 or float64: none.
+    /// float32 or float64.
     None,
     /// float16
     F16,
@@ -33,27 +34,27 @@ pub enum Halves {
     Bf16,
 }
 
-/// Floating-point operations a second: of all threads of the current pool together, or of all cards.
+/// Floating-point operations per second: of all threads of the current pool, or of all GPUs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// In matrix products of the model's shape, the activation between them included.
+    /// In matrix products of the model's shape, including the activation function between them.
     pub dense: f64,
     /// In attention over a few dozen nodes.
     pub attention: f64,
 }
 
 impl Rates {
-    /// Measures the processor's for a model's widths in about `budget`, on random numbers.
+    /// Measures the CPU for a model's widths in about `budget`, on random numbers.
     #[must_use]
     pub fn measure(spec: &ModelSpec, budget: Duration) -> Self {
         Self { dense: dense_rate(spec, budget * 3 / 4), attention: attention_rate(spec, budget / 4) }
     }
 
-    /// Measures a device's: on a card, branches go through one layer of the model's widths and random weights, as many at a time
-    /// as keep the card busy and `budget` allows.
+    /// Measures a device: on a GPU, branches run through one layer with the model's widths and random weights, as many at a time
+    /// as keep the GPU busy within `budget`.
     ///
     /// # Errors
-    /// A device that does not take the layer, or fails.
+    /// If the device cannot hold the layer, or fails.
     pub fn measure_on(
         compute: &Compute,
         spec: &ModelSpec,
@@ -74,12 +75,12 @@ impl Rates {
         let first = compute.first();
         let decoder = Decoder::new(spec.clone(), Weights::random(&spec, stored)).on(&first)?;
         let one = carry_out(&decoder, OneLayer { spec: &spec, budget })?;
-        // Cards of one model take equal shares.
+        // GPUs of the same model take equal shares.
         Ok(Self { dense: one.dense * n_devices as f64, attention: one.attention * n_devices as f64 })
     }
 }
 
-/// A model's settings with its first layer alone, and few tokens.
+/// A model's spec with only its first layer and a small vocabulary.
 fn one_layer(spec: &ModelSpec) -> ModelSpec {
     let positions = match &spec.positions {
         Positions::Rotary(rotary) => {
@@ -104,7 +105,7 @@ fn one_layer(spec: &ModelSpec) -> ModelSpec {
 const LONG: usize = 96;
 const USUAL: usize = 20;
 const OWN: usize = 8;
-/// Prompts that are timed.
+/// Number of timed prompts.
 const N_PROMPTS: usize = 32;
 const N_TOKENS: usize = N_PROMPTS + 1;
 
@@ -114,7 +115,7 @@ struct OneLayer<'a> {
     budget: Duration,
 }
 
-/// Operations in products and in attention of one pass, and its seconds.
+/// Operations in products and in attention of one pass, and its time in seconds.
 struct Timed {
     dense: f64,
     attention: f64,
@@ -122,10 +123,10 @@ struct Timed {
 }
 
 impl Job for OneLayer<'_> {
-    type Output = Result<Rates, EngineError>;
+    type Output = Rates;
 
     /// From prompts of two lengths, of as many tokens: what the longer ones take more is attention's.
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError> {
         let n_ctx = self.spec.n_ctx;
         let usual = self.time(machine, USUAL.min(n_ctx))?;
         let alone = |timed: &Timed| Rates { dense: timed.dense / timed.seconds, attention: f64::INFINITY };
@@ -166,7 +167,7 @@ impl OneLayer<'_> {
         let kept = machine.keep(&plain, true);
         let n = chunk.branch.n_nodes();
         let stage = Stage { layer: 0, chunk: &chunk, rows: Rows::All(n), kept: Some(&kept), means: None };
-        // The first pass pays for kernels and memory.
+        // The first pass loads kernels and allocates memory.
         let enough = limits.stack_size(&chunk, options.memory);
         let mut n_runs = 1;
         self.pass(machine, (stage, &plain), &branches, (n_runs, 1))?;
@@ -189,7 +190,7 @@ impl OneLayer<'_> {
         })
     }
 
-    /// Seconds of so many passes of so many runs, from where branches start.
+    /// Time of some passes of some runs, from the start of branches, in seconds.
     fn pass<M: Machine>(
         &self,
         machine: &mut M,
@@ -208,16 +209,17 @@ impl OneLayer<'_> {
     }
 }
 
-/// A number that costs nothing to make and overflows nothing.
+/// A cheap number that does not overflow anything.
 fn some_float(i: usize) -> f32 {
     (i % 251) as f32 / 125.5 - 1.0
 }
 
-/// Repeats `work`, which returns the operations it did, on every thread until `budget` is spent; operations a second.
+/// Repeats `work`, which returns its number of operations, on every thread until `budget` is spent; returns
+/// operations per second.
 fn rate(budget: Duration, work: impl Fn(&mut Vec<f32>) -> f64 + Sync) -> f64 {
     let rates = rayon::broadcast(|_| {
         let mut scratch = Vec::new();
-        work(&mut scratch); // the first time pays for memory
+        work(&mut scratch); // the first call allocates memory
         let start = Instant::now();
         let mut done = 0.0;
         while done == 0.0 || start.elapsed() < budget {
@@ -228,15 +230,15 @@ fn rate(budget: Duration, work: impl Fn(&mut Vec<f32>) -> f64 + Sync) -> f64 {
     rates.into_iter().sum()
 }
 
-/// The MLP of one layer on full tiles, as [`cpu::Layer`] runs it, its norm and residual addition included; of models
-/// without, `W_O`.
+/// The MLP of one layer on full tiles, as run by [`cpu::Layer`], including its norm and residual addition; for
+/// models without MLPs, `W_O`.
 fn dense_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     let mlp = SomeMlp::new(spec);
     rate(budget, |scratch| mlp.run(scratch))
 }
 
-/// An MLP whose products are of about 1, as a model's are: activations of far larger ones end in subnormal numbers, which are
-/// slow.
+/// An MLP whose products are of order 1, as in a model: activation functions of much larger values give subnormal numbers,
+/// which are slow.
 struct SomeMlp<'a> {
     spec: &'a ModelSpec,
     d_hidden: usize,
@@ -265,7 +267,7 @@ impl<'a> SomeMlp<'a> {
         }
     }
 
-    /// Runs one tile of rows and returns its operations. Nothing of what `scratch` holds from one time counts the next.
+    /// Runs one tile of rows and returns its operations. The contents of `scratch` are not reused.
     fn run(&self, scratch: &mut Vec<f32>) -> f64 {
         let (spec, d_model, d_hidden) = (self.spec, self.spec.d_model, self.d_hidden);
         let block = mlp_block(spec);
@@ -305,7 +307,7 @@ impl<'a> SomeMlp<'a> {
     }
 }
 
-/// Attention of every head of the last few nodes of paths of 20, as prompts that share a beginning have them.
+/// Attention of every head of the last few nodes of paths of length 20, as in prompts with a common prefix.
 fn attention_rate(spec: &ModelSpec, budget: Duration) -> f64 {
     const LEN: usize = 20;
     const OWN: usize = 8;
@@ -355,7 +357,7 @@ mod tests {
         }
     }
 
-    /// Subnormal numbers would be timed that no model has.
+    /// Otherwise, subnormal numbers would be timed, which do not occur in models.
     #[test]
     fn what_is_timed_is_of_a_models_size() {
         for activation in [Activation::GeluErf, Activation::GeluTanh, Activation::Relu, Activation::Silu] {

@@ -47,9 +47,9 @@ struct Run<'a> {
 }
 
 impl Job for Run<'_> {
-    type Output = Result<(), EngineError>;
+    type Output = ();
 
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output {
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError> {
         let Self { decoder, prompts, branches, options, receiver } = self;
         let options = Options { memory: machine.memory(options) };
         let limits = machine.limits(branches, plan::longest(prompts));

@@ -1,7 +1,7 @@
-//! Models on a card that is the processor (`crates/cuda/fake_driver`), whose kernels are plain loops: every buffer, offset and
-//! argument on the way to a card is what a card would get. What comes of it must be what the delta form gives without one.
+//! Models on a fake GPU (`crates/cuda/fake_driver`), whose kernels are plain loops on the CPU: every buffer, offset and
+//! argument is what a real GPU would get. Results must equal those of the delta form without a GPU.
 //!
-//! A driver is opened once per process, so every case is a process of its own: this test program, run again.
+//! A driver is opened once per process, so every case runs in its own process: this test program again.
 
 mod checkpoints;
 mod effects;
@@ -17,9 +17,9 @@ use cs_engine::{
     Compute, DeviceChoice, DeviceError, EngineError, Options, Precision, Progress, Prompt, Reading, Readings,
     Receiver,
 };
-use effects::{apart, effects, experiments};
+use effects::{apart, effects, experiments, of_plain_run};
 
-/// Runs a test of this program again with the fake driver, and settings of it.
+/// Runs a test of this program again with the fake driver and these settings.
 fn again(test: &str, settings: &[(&str, &str)]) -> Output {
     let program = std::env::current_exe().expect("the running test");
     let output = Command::new(program)
@@ -53,7 +53,8 @@ fn effects_split() {
     names().iter().for_each(|name| compare(name, Precision::Split));
 }
 
-/// float32 products, and single halves, which share all else with split ones: on checkpoints of every kind of block.
+/// float32 products, and single halves, which otherwise work like split ones: on checkpoints with every kind of
+/// block.
 #[test]
 fn so_are_those_of_other_precisions() {
     again("effects_others", &[]);
@@ -81,7 +82,7 @@ fn compare(name: &str, precision: Precision) {
     let prompts = Expected::read(name).prompts();
     let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
     let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
-    // Sums in float32 and in float64 differ more where a half is all that is left of a difference.
+    // Sums in float32 and in float64 differ more if a difference is a single half.
     let bound = if precision == Precision::Half { 5e-3 } else { 1e-5 };
     let mut worst = 0.0;
     for (what, branches) in experiments(&host) {
@@ -94,12 +95,31 @@ fn compare(name: &str, precision: Precision) {
     println!("{name:28} {precision:6} {worst:.1e}");
 }
 
-/// The goldens on a card of this machine, against the processor's own numbers.
+#[test]
+fn so_is_what_is_read_of_the_plain_run() {
+    again("plain_run", &[]);
+}
+
+#[test]
+#[ignore = "run by `so_is_what_is_read_of_the_plain_run`"]
+fn plain_run() {
+    for name in names() {
+        let prompts = Expected::read(&name).prompts();
+        let expected = of_plain_run(&loaded(&name, &Compute::delta(Precision::Split)), &prompts);
+        let found = of_plain_run(&on_card(&name, Precision::Split), &prompts);
+        for ((what, expected), (_, found)) in expected.iter().zip(&found) {
+            let is_close = expected.is_empty() || apart(expected, found).0 < 1e-5;
+            assert!(is_close && expected.len() == found.len(), "{name}, {what}");
+        }
+    }
+}
+
+/// The goldens on a real GPU of this machine, against the CPU's numbers.
 #[test]
 fn effects_on_a_real_card_are_the_processors() {
     let compute = Compute::choose(&DeviceChoice::Auto, None).expect("some device");
     if compute == Compute::cpu() {
-        println!("skipped: there is no card");
+        println!("skipped: there is no GPU");
         return;
     }
     for name in names() {
@@ -145,7 +165,7 @@ fn exact() {
     }
 }
 
-/// Which card a branch is run on, and how many there are, shows in no bit.
+/// Results do not depend, to the bit, on the number of GPUs or the GPU that runs a branch.
 #[test]
 fn several_cards_give_what_one_gives() {
     again("several", &[("FAKE_CUDA_DEVICES", "3")]);
@@ -164,7 +184,7 @@ fn several() {
         let (one, several) = (on("cuda:1"), [on("cuda:0,cuda:1"), on("cuda:2,cuda:0,cuda:1")]);
         let prompts = Expected::read(name).prompts();
         for (what, branches) in experiments(&one).into_iter().filter(|(what, _)| !what.ends_with("others")) {
-            // Fewer branches than cards, one that changes nothing, and the same one twice.
+            // Fewer branches than GPUs, one that changes nothing, and a duplicate.
             let mut with_others = branches.clone();
             with_others.extend([Branch::new([]), branches[0].clone()]);
             for branches in [&branches[..1], &branches[..2], &with_others] {
@@ -180,7 +200,8 @@ fn several() {
     }
 }
 
-/// What is known need not be run, whichever card has it; and a receiver that stops the run stops all cards.
+/// Known results are not run again, whichever GPU they belong to; and a receiver that stops the run stops all
+/// GPUs.
 #[test]
 fn several_cards_have_one_receiver() {
     again("one_receiver", &[("FAKE_CUDA_DEVICES", "2")]);
@@ -269,7 +290,7 @@ fn lost() {
         (Expected::read("gpt2-default").prompts(), [Branch::ablate([(0, 0)], Replacement::Zero)]);
     let run = || Readings::collect(&card, &prompts, &branches, Options::default());
     let error = (0..1000).find_map(|_| run().err()).expect("lost after some launches");
-    assert!(problem(&error).contains("was lost in the middle of the work"), "{error}");
+    assert!(problem(&error).contains("was lost during the run"), "{error}");
     assert_eq!(run().err().map(|e| e.to_string()), Some(error.to_string()), "and stays so");
 }
 
@@ -284,7 +305,7 @@ fn one_of_two_lost() {
     let run = || Readings::collect(&cards, &prompts, &branches, Options::default());
     let error = (0..1000).find_map(|_| run().err()).expect("lost after some launches");
     let said = problem(&error);
-    assert!(said.starts_with("cuda:1 (Fake card): the card was lost in the middle of the work"), "{said}");
+    assert!(said.starts_with("cuda:1 (Fake card): the GPU was lost during the run"), "{said}");
 }
 
 #[test]
@@ -299,13 +320,13 @@ fn mixed() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn full() {
-    unusable("and the card has");
+    unusable("of GPU memory are available");
 }
 
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn wrong() {
-    unusable("what it computes differs from the processor's by");
+    unusable("its results differ from the CPU's by");
     assert!(devices().0[1].why_not.is_some());
 }
 
@@ -321,7 +342,7 @@ fn old() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn none() {
-    unusable("sees no card");
+    unusable("finds no GPU");
 }
 
 #[test]
@@ -333,7 +354,7 @@ fn hidden() {
     assert!(why.is_some_and(|why| why.contains("no NVIDIA driver was found")));
 }
 
-/// No card can be had, which `auto` takes as it is and `cuda` does not.
+/// No GPU is available, which `auto` accepts and `cuda` does not.
 fn unusable(why: &str) {
     let error = card(Precision::Split).expect_err("no card").to_string();
     assert!(error.contains(why) && !error.contains('\n'), "{error}");

@@ -1,5 +1,5 @@
-//! The delta form, carried out on the processor as a card would, against the processor's own machine: how far its rounding takes
-//! effects from float32's, on every checkpoint in `tests/golden` and on random models; and what must not show in a result.
+//! The delta form on the CPU against the CPU's own machine: how far effects deviate from float32 by its rounding, on every
+//! checkpoint in `tests/golden` and on random models; and what results must not depend on.
 
 mod checkpoints;
 mod effects;
@@ -8,14 +8,11 @@ mod random;
 use checkpoints::{Expected, decoder, golden, heads, loaded, names};
 use cs_engine::decoder::Decoder;
 use cs_engine::intervention::{Branch, Replacement, Stream};
-use cs_engine::{
-    AttentionRow, Compute, EngineError, Options, Precision, Prompt, Queries, Readings, attention_rows,
-    direct_attribution,
-};
+use cs_engine::{Compute, EngineError, Options, Precision, Prompt, Readings};
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
-use effects::{apart, effects, experiments};
+use effects::{apart, effects, experiments, of_plain_run};
 use proptest::prelude::*;
 use random::{N_KINDS, any_edits, any_model, any_prompts};
 
@@ -24,14 +21,15 @@ fn effects_on_every_checkpoint_are_the_processors() {
     for name in names() {
         let cpu = decoder(&name);
         let prompts = Expected::read(&name).prompts();
-        // Those whose groups have others to average.
+        // Prompts whose groups have others to average.
         let n_in = |group| prompts.iter().filter(|prompt| prompt.group == group).count();
         let with_others: Vec<Prompt> = prompts.iter().filter(|p| n_in(p.group) > 1).cloned().collect();
         let prompts_of = |what: &str| if what.ends_with("others") { &with_others } else { &prompts };
         let experiments = experiments(&cpu);
         let of_cpu = |(what, branches): &(&str, Vec<Branch>)| effects(&cpu, prompts_of(what), branches);
         let expected: Vec<Vec<f64>> = experiments.iter().map(of_cpu).collect();
-        // At most, and in root mean square, at any prompt; and what heads' Δ, means over prompts, may be off by.
+        // Maximum and root mean square differences at any prompt, and the maximum difference of heads' Δ, which
+        // are means over prompts.
         let bounds = [
             (Precision::F32, 1e-5, 5e-6, 2e-5),
             (Precision::Split, 2e-5, 5e-6, 2e-5),
@@ -85,7 +83,7 @@ fn logits_of_the_plain_run_are_the_processors() {
     }
 }
 
-/// A model whose parameters are in memory as float32 lies on a device as it does from its file, to the bit.
+/// On a device, a model from float32 parameters in memory is bit-identical to the same model from its file.
 #[test]
 fn wherever_parameters_come_from_they_lie_there_alike() {
     for name in names() {
@@ -104,7 +102,7 @@ fn wherever_parameters_come_from_they_lie_there_alike() {
     }
 }
 
-/// Blocks are let go where a device has them, and cannot be brought to another.
+/// Blocks on a device are released on the host, and cannot be moved to another device.
 #[test]
 fn blocks_are_in_one_place() {
     let delta = Compute::delta(Precision::Split);
@@ -116,23 +114,17 @@ fn blocks_are_in_one_place() {
     }
 }
 
-/// What is read of the plain run beside logits.
 #[test]
-fn attention_and_direct_effects_are_the_processors() {
+fn what_is_read_of_the_plain_run_is_the_processors() {
     for name in names() {
         let prompts = Expected::read(&name).prompts();
-        let read = |decoder: &Decoder| -> (Vec<f64>, Vec<f64>) {
-            let mut patterns = vec![];
-            let mut keep = |row: AttentionRow<'_>| patterns.extend(row.weights.iter().map(|&w| f64::from(w)));
-            attention_rows(decoder, &prompts, Queries::All, Options::default(), &mut keep).unwrap();
-            let direct = direct_attribution(decoder, &prompts, Options::default()).unwrap();
-            (patterns, direct.unwrap_or_default().concat())
-        };
-        let expected = read(&decoder(&name));
+        let expected = of_plain_run(&decoder(&name), &prompts);
         for precision in [Precision::Split, Precision::Half] {
-            let found = read(&loaded(&name, &Compute::delta(precision)));
-            for (expected, found) in [(&expected.0, &found.0), (&expected.1, &found.1)] {
-                assert!(expected.is_empty() || apart(expected, found).0 < 1e-5, "{name}, {precision}");
+            let found = of_plain_run(&loaded(&name, &Compute::delta(precision)), &prompts);
+            assert_eq!(expected.len(), found.len());
+            for ((what, expected), (_, found)) in expected.iter().zip(&found) {
+                let is_close = expected.is_empty() || apart(expected, found).0 < 1e-5;
+                assert!(is_close && expected.len() == found.len(), "{name}, {precision}, {what}");
             }
         }
     }
@@ -163,7 +155,7 @@ fn memory_and_threads_change_no_bit() {
     }
 }
 
-/// Branches that change nothing end exactly where the plain run does: a difference of 0 stays 0 through every operation.
+/// Branches that change nothing have exactly the plain run's logits: a difference of 0 stays 0 through every operation.
 #[test]
 fn what_changes_nothing_has_no_effect_at_all() {
     for name in names() {
@@ -181,7 +173,7 @@ fn what_changes_nothing_has_no_effect_at_all() {
     }
 }
 
-/// A model whose differences float16 cannot hold is refused; bfloat16 and float32 hold them.
+/// A model with differences beyond float16's range is rejected; bfloat16 and float32 can represent them.
 #[test]
 fn an_overflow_is_an_error() {
     let mut n_refused = 0;
@@ -246,12 +238,12 @@ proptest! {
         }
     }
 
-    /// Nor does a branch or a prompt feel the others, to the bit, whatever they are.
+    /// Results of a branch or a prompt do not depend, to the bit, on the others.
     #[test]
     fn branches_and_prompts_do_not_feel_the_others(
         parts in any_model(), prompts in any_prompts(), sets in any_sets(),
     ) {
-        // Means are over the others.
+        // Means depend on the others.
         let set = |set: &Vec<_>| set.iter().copied().filter(|&(_, _, kind)| kind != 2).collect::<Vec<_>>();
         let branches: Vec<Branch> = sets.iter().map(set).map(|set| any_edits(&set)).collect();
         let delta = parts.decoder().on(&Compute::delta(Precision::Split)).unwrap();

@@ -1,5 +1,5 @@
-//! Direct logit attribution: against Hugging Face (`golden/direct.json`), against the reference in plain loops, and what must hold of
-//! any model.
+//! Direct logit attribution: against Hugging Face (`golden/direct.json`), against the reference in plain loops, and properties of any
+//! model.
 
 mod checkpoints;
 mod random;
@@ -13,7 +13,8 @@ use cs_model::spec::NormPlacement;
 use proptest::prelude::*;
 use random::{D_VOCAB, N_CTX, Parts, any_model};
 
-/// For each checkpoint minus what each head adds to the logit difference, `[n_layers * n_heads][n_prompts]`; none if post-norm.
+/// For each checkpoint, minus each head's direct contribution to the logit difference, `[n_layers * n_heads][n_prompts]`;
+/// `None` if post-norm.
 fn expected() -> BTreeMap<String, Option<Vec<Vec<f64>>>> {
     serde_json::from_slice(&std::fs::read(golden().join("direct.json")).unwrap()).unwrap()
 }
@@ -49,7 +50,7 @@ fn attribution_is_that_of_hugging_face_on_all_golden_checkpoints() {
                 assert!(apart < TOLERANCE, "{name}, head {head}: {found} is not {expected}");
             }
         }
-        // Sandwich norms, caps and projections are all among them; zeros would be no test.
+        // Sandwich norms, soft caps and projections must all occur; zeros would test nothing.
         assert!(expected.iter().flatten().all(|x| x.abs() > 0.0), "{name}");
         n_compared += 1;
     }
@@ -107,7 +108,8 @@ proptest! {
     }
 }
 
-/// Where nothing bends on the way, a head of the last block is its own direct effect; elsewhere what is frozen makes the difference.
+/// In a last block without nonlinearities after the head, its effect is its direct effect; elsewhere they differ because norms are
+/// frozen.
 #[test]
 fn in_a_last_block_without_norms_or_mlp_the_attribution_is_what_ablation_takes_away() {
     let mut n_compared = 0;

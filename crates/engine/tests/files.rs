@@ -1,4 +1,4 @@
-//! Model folders that real people have, each beside what Hugging Face Transformers 4 and 5 make of it (`tools/files`).
+//! Real-world model folders, each compared with Hugging Face Transformers 4 and 5 (`tools/files`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,7 @@ struct Found {
     prompt: String,
     folders: BTreeMap<String, FolderFound>,
     /// Model type, tokenizer class, `add_prefix_space` in `tokenizer_config.json` and in `tokenizer.json` (or "vocab", where
-    /// there are `vocab.json` and `merges.txt`), and whether a text is read as if a space stood before it.
+    /// there are `vocab.json` and `merges.txt`), and whether a text is tokenized as if it started with a space.
     prefix_space: Vec<PrefixSpace>,
 }
 
@@ -38,7 +38,7 @@ struct FolderFound {
     bos_id: u32,
     ids: Vec<u32>,
     pad_ids: Vec<u32>,
-    /// After BOS and the prompt; `None` where the library found the weights' names unknown.
+    /// After BOS and the prompt; `None` if the library did not recognize the weights' names.
     logits: Option<Vec<f32>>,
 }
 
@@ -51,7 +51,7 @@ fn found(version: &str) -> Found {
     serde_json::from_slice(&json).unwrap()
 }
 
-/// The whole model with the files of a folder laid over it.
+/// The whole model, with some files replaced by those of a folder.
 fn folder(name: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for from in ["plain", name] {
@@ -83,7 +83,7 @@ fn every_folder_gives_the_tokens_and_logits_of_transformers() {
             assert_eq!(tokenizer.encode(&found.prompt).unwrap(), expected.ids, "{name}");
             assert_eq!(tokenizer.bos_id(), Some(expected.bos_id), "{name} in {version}");
             let model = Model::from_info(info).unwrap();
-            // Python leaves wrapped names out and draws weights at random: the weights that are there are the plain ones.
+            // Python ignores wrapped names and initializes weights at random: compare with the unwrapped weights.
             let plain = found.folders["plain"].logits.as_ref().unwrap();
             let logits = expected.logits.as_ref().unwrap_or(plain);
             let own = last_logits(&model, &[&[261], &expected.ids[..]].concat());
@@ -105,7 +105,7 @@ fn a_token_without_a_row_is_refused_where_it_is_used() {
         };
         assert_eq!(token, "[PAD]");
     }
-    // A vocabulary that does not fit is another model's, and no BOS can be looked up.
+    // A vocabulary that does not fit belongs to another model, and has no BOS token.
     let dir = folder("plain");
     let config = fs::read_to_string(dir.path().join("config.json")).unwrap();
     fs::write(dir.path().join("config.json"), config.replace("\"vocab_size\":262", "\"vocab_size\":261"))
@@ -121,8 +121,8 @@ fn what_was_read_otherwise_than_it_stands_is_said() {
         ("plain", &[][..]),
         ("bookkeeping-keys", &[]),
         ("token-without-row", &[]),
-        ("wrapped-by-compile", &["model.safetensors", "every tensor is named _orig_mod.…"]),
-        ("wrapped-twice", &["every tensor is named module._orig_mod.…"]),
+        ("wrapped-by-compile", &["model.safetensors", "every tensor's name starts with _orig_mod."]),
+        ("wrapped-twice", &["every tensor's name starts with module._orig_mod."]),
         (
             "parts-beside",
             &[
@@ -194,7 +194,7 @@ fn a_space_is_put_before_a_text_where_transformers_puts_one() {
         }
         let tokenizer = tokenizer.unwrap_or_else(|error| panic!("{case}: {error}"));
         let puts = tokenizer.encode("Mary").unwrap() == tokenizer.encode(" Mary").unwrap();
-        // Transformers 5 wherever it reads the files at all.
+        // Like Transformers 5, whenever it can read the files.
         assert_eq!(puts, by_five.unwrap_or(puts), "{case}");
         if by_four.is_some_and(|by_four| by_four != puts) {
             differ += 1;

@@ -38,7 +38,7 @@ fn logits_at_every_position() {
     }
 }
 
-/// What the property tests take for the truth.
+/// The reference of the property tests.
 #[test]
 fn the_reference_is_transformers() {
     for name in names() {
@@ -239,7 +239,7 @@ fn memory_and_threads_change_no_bit() {
                 pool.install(|| differences(&decoder, &prompts, &branches, memory))
             };
             let reference = run(1, 1 << 30);
-            // The smallest memory at which the longest prompt fits cuts prompts and branches finest.
+            // The smallest memory in which the longest prompt fits gives the smallest chunks and stacks.
             let too_small = Readings::collect(&decoder, &prompts, &branches, Options { memory: 1 });
             let Err(cs_engine::EngineError::Memory { need, .. }) = too_small else {
                 panic!("{name}: one byte is enough?")
@@ -256,10 +256,10 @@ fn memory_and_threads_change_no_bit() {
     }
 }
 
-/// A change of a model's settings or weights; `false` where the model has nothing to change.
+/// A change of a model's settings or weights; `false` if it does not apply to the model.
 type Change = fn(&mut ModelSpec, &mut Weights) -> bool;
 
-/// Sets a field, and says whether that changes it.
+/// Sets a field, and returns whether that changed it.
 fn set<T: PartialEq>(field: &mut T, value: T) -> bool {
     let changes = *field != value;
     *field = value;
@@ -273,7 +273,7 @@ fn rotary(spec: &mut ModelSpec) -> Option<&mut Rotary> {
     }
 }
 
-/// The checkpoints are worth something only if they would show a setting that is read or computed wrongly.
+/// The checkpoints are only useful if they reveal settings that are read or computed wrongly.
 #[test]
 fn every_wrong_setting_is_seen() {
     let changes: [(&str, Change); 20] = [

@@ -1,5 +1,5 @@
-//! What must hold for any model: random small decoders over all settings of a spec, against the reference in plain loops and
-//! against transformations that cannot change a result.
+//! Properties of any model: random small decoders over all settings of a spec, against the reference in plain loops and
+//! under transformations that cannot change results.
 
 mod means;
 mod random;
@@ -28,8 +28,8 @@ fn close(a: &[f64], b: &[f64]) -> bool {
     a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * scale)
 }
 
-/// Attention at each prompt's last token: by prompt, layer and head, over the positions from `first` on; in the order in which
-/// a layer's prompts came.
+/// Attention at each prompt's last token: by prompt, layer and head, over the positions from `first` on; prompts of a layer in
+/// order of arrival.
 type LastAttention = Vec<(usize, usize, usize, Vec<Vec<f32>>)>;
 
 fn attention(parts: &Parts, prompts: &[Prompt], memory: usize) -> Result<LastAttention, EngineError> {
@@ -168,7 +168,7 @@ proptest! {
                 prop_assert!(close(&found, expected), "L{}: {:?}, not {:?}", layer, found, expected);
             }
         }
-        // Memory for as few prompts at a time as possible: the same bits, in the same order.
+        // With memory for as few prompts at a time as possible: the same bits, in the same order.
         let least = (8..).map(|bits| 1 << bits).find(|&memory| attention(&parts, &prompts, memory).is_ok());
         prop_assert_eq!(&attention(&parts, &prompts, least.unwrap()).unwrap(), &found);
     }
@@ -236,7 +236,7 @@ proptest! {
         }
     }
 
-    /// A pattern is made of scores that are computed again: the same up to rounding.
+    /// Scores of a pattern are recomputed: the same up to rounding.
     #[test]
     fn patching_a_pattern_from_the_same_run_changes_nothing(parts in any_model(), mut prompts in any_prompts()) {
         prompts.iter_mut().for_each(|p| p.source = Some(p.tokens.clone()));
@@ -250,8 +250,8 @@ proptest! {
         }
     }
 
-    /// Attention is all that passes between positions, so with every head's z from the source, a position whose token is
-    /// the source's is as in the source, and any other is not.
+    /// Only attention moves information between positions, so with every head's z from the source, positions with the
+    /// source's token are as in the source, and others are not.
     #[test]
     fn patching_every_z_restores_the_source_where_tokens_agree(
         parts in any_model(), mut prompts in any_prompts(),
@@ -290,8 +290,8 @@ proptest! {
         }
     }
 
-    /// Branches that begin alike are run together until they part; no bit of a result may show it, whatever else is run with
-    /// a branch and however little memory there is.
+    /// Branches with a common prefix are run together until they diverge; results must be bit-identical whatever else is run
+    /// with a branch and however little memory there is.
     #[test]
     fn a_branch_does_not_feel_the_others(
         parts in any_model(),

@@ -1,4 +1,4 @@
-//! Rates of devices: that they are those of what a run does there. The delta form on the processor stands for a card.
+//! Rates of devices must match the speed of runs. The delta form on the CPU stands in for a GPU.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn spec(n_layers: usize, d_model: usize) -> ModelSpec {
     }
 }
 
-/// Settings of all kinds have a layer that can be timed: norms in every place, norms of queries and keys, gates, rotary positions, few
+/// Every kind of model has a layer that can be timed: norms in every place, norms of queries and keys, gates, rotary positions, few
 /// positions, no MLP.
 #[test]
 fn rates_of_any_settings_are_rates() {
@@ -58,8 +58,7 @@ fn rates_of_any_settings_are_rates() {
     }
 }
 
-/// A scan takes about what its cost and the rates say. Timings of a machine that does other things too say nothing, so that this
-/// is run by hand.
+/// A scan takes about as long as its cost and the rates predict. Run by hand, since timings on a busy machine are meaningless.
 #[test]
 #[ignore = "a timing: needs an idle machine"]
 fn scans_take_what_rates_foretell() {

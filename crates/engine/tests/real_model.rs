@@ -1,7 +1,7 @@
 //! A real language model, SmolLM2-135M-Instruct, against Hugging Face Transformers: tokens, logits of both tasks, heads
 //! zeroed and patched, and the likeliest next tokens.
 //!
-//! The folder is the one that `CIRCUIT_SCALING_REAL_MODEL` names; `tools/real_model/make` makes it.
+//! The folder is given by `CIRCUIT_SCALING_REAL_MODEL`; `tools/real_model/make` makes it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use cs_engine::{Cache, Options, Prompt, Readings};
 use cs_model::ModelFiles;
 use serde::Deserialize;
 
-/// Of one logit difference: what float32 leaves of it in Transformers is up to 3e-5.
+/// Tolerance of a logit difference: float32 rounding in Transformers is up to 3e-5.
 const TOLERANCE: f64 = 1e-4;
 
 #[derive(Deserialize)]

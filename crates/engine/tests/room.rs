@@ -1,5 +1,5 @@
-//! Models that a card has no room for: their blocks wait in the program's memory and take turns, which changes no bit, or they are
-//! refused before anything is read. The card is the processor (`crates/cuda/fake_driver`), and every case a process of its own.
+//! Models that do not fit on a GPU: their blocks are streamed from host memory, which does not change a bit, or they are rejected
+//! before anything is read. The GPU is fake (`crates/cuda/fake_driver`), and every case runs in its own process.
 
 mod checkpoints;
 
@@ -13,7 +13,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-/// Runs a test of this program again, and gives what it printed.
+/// Runs a test of this program again, and returns its output.
 fn again(test: &str, settings: &[(&str, &str)]) -> String {
     let program = std::env::current_exe().expect("the running test");
     let output = Command::new(program)
@@ -88,7 +88,7 @@ fn shapes(family: &str) -> (serde_json::Value, Vec<(String, Vec<usize>)>) {
     (config, named(&once, 0).into_iter().chain((0..8).flat_map(|layer| named(&block, layer))).collect())
 }
 
-/// Writes a checkpoint with numbers drawn at random, or with one that is none.
+/// Writes a checkpoint with random values, or with one that is NaN.
 fn write(folder: &Path, family: &str, dtype: Dtype, broken: bool) {
     let (config, shapes) = shapes(family);
     let mut state = 1u64;
@@ -126,7 +126,7 @@ fn cards() -> Compute {
 const MODELS: [(&str, Dtype); 3] = [("gpt2", Dtype::F32), ("gpt2", Dtype::F16), ("llama", Dtype::BF16)];
 
 #[test]
-fn blocks_that_wait_change_no_bit() {
+fn streaming_blocks_does_not_change_a_bit() {
     let lines = |settings: &[(&str, &str)]| -> Vec<(String, String)> {
         let printed = again("read_everything", settings);
         let lines = printed.lines().filter_map(|line| line.strip_prefix("read: ")?.split_once(" | "));
@@ -141,7 +141,7 @@ fn blocks_that_wait_change_no_bit() {
         let waiting = lines(settings);
         for ((expected, _), (found, note)) in resident.iter().zip(&waiting) {
             assert!(
-                note.contains("of 8 layers are streamed from") && note.contains("in a scan of every head"),
+                note.contains("of 8 layers are streamed from") && note.contains("in a scan of all heads"),
                 "{note}"
             );
             assert_eq!(found, expected, "{settings:?}: {note}");
@@ -154,7 +154,7 @@ fn blocks_that_wait_change_no_bit() {
 }
 
 #[test]
-#[ignore = "run by `blocks_that_wait_change_no_bit`"]
+#[ignore = "run by `streaming_blocks_does_not_change_a_bit`"]
 fn read_everything() {
     for (family, dtype) in MODELS {
         let folder = tempfile::tempdir().unwrap();
@@ -191,36 +191,36 @@ fn read_everything() {
 }
 
 #[test]
-fn what_has_no_room_at_all_is_refused_before_it_is_read() {
+fn a_model_that_does_not_fit_is_rejected_before_reading() {
     again("refused", &[("FAKE_CUDA_MEMORY", "2500000")]);
 }
 
 #[test]
-#[ignore = "run by `what_has_no_room_at_all_is_refused_before_it_is_read`"]
+#[ignore = "run by `a_model_that_does_not_fit_is_rejected_before_reading`"]
 fn refused() {
     let folder = tempfile::tempdir().unwrap();
-    // Reading it would end in another error.
+    // Reading it would fail with another error.
     write(folder.path(), "gpt2", Dtype::F32, true);
     let error = loaded_from(folder.path(), &cards()).err().expect("no room");
     assert!(matches!(error, EngineError::Device { .. }), "{error}");
     let text = error.to_string();
     for words in [
         "cuda:0: the model needs 6.1 MiB for its parameters and at least 1.7 MiB for activations",
-        "and the card has 2.1 MiB to give (with two of its 8 layers at a time, 3.",
+        "but only 2.1 MiB of GPU memory are available (3.",
         "use --device cpu or a smaller model",
     ] {
         assert!(text.contains(words) && !text.contains('\n'), "{text}");
     }
 }
 
-/// A number that is none is found on the way to a card too.
+/// Non-finite values are also found when a model is loaded to a GPU.
 #[test]
-fn what_is_no_number_is_named() {
+fn non_finite_values_are_named() {
     again("no_number", &[]);
 }
 
 #[test]
-#[ignore = "run by `what_is_no_number_is_named`"]
+#[ignore = "run by `non_finite_values_are_named`"]
 fn no_number() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "llama", Dtype::BF16, true);

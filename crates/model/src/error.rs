@@ -110,7 +110,7 @@ pub enum LoadError {
     },
     /// The weights do not fit into memory.
     #[error(
-        "{file}: loading its weights takes {} of memory, and {} are free; \
+        "{file}: loading its weights takes {} of memory, but only {} are free; \
          free some, or use a smaller model or a larger machine",
         gib(.need), gib(.available)
     )]

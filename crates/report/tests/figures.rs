@@ -151,7 +151,9 @@ fn figures_of_ablated_sets_are_drawn_where_sets_were_ablated() {
     // Lines end in the numbers that the caption gives their models; none lies on a line.
     let overview = drawn.iter().find(|f| f.name == "hero_vs_random_ablation").unwrap();
     assert!(
-        caption(overview).contains("1 gpt2, 2 gpt2-medium, 3 gpt2-large, 4 gpt2-xl; 1 pythia-70m"),
+        caption(overview)
+            .replace('\u{a0}', " ")
+            .contains("1 gpt2, 2 gpt2-medium, 3 gpt2-large, 4 gpt2-xl; 1 pythia-70m"),
         "{}",
         caption(overview)
     );

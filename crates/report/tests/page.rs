@@ -32,7 +32,7 @@ async function checks() {
   const study = JSON.parse(at("study").textContent);
   const best = study.models[study.best];
   const pair = study.contrasts[0];
-  check("the answer stands first, with its number", at("overview").textContent.includes("r = ") || study.models.length > 1 || study.tasks.length !== 2);
+  check("the answer stands first, with its number", at("overview").textContent.replaceAll("\u00a0", " ").includes("r = ") || study.models.length > 1 || study.tasks.length !== 2);
   check("every model has its numbers", at("numbers-table").tBodies[0].rows.length === study.models.length);
   check("the plots open on the best model", said().startsWith(best.name));
   const points = () => at("phase-plot").data.reduce((n, t) => n + t.x.length, 0);
@@ -146,8 +146,11 @@ async function checks() {
   const before = folded();
   dispatchEvent(new Event("beforeprint"));
   check("paper shows what is folded", before > 0 && folded() === 0);
+  check("every plot is as wide as paper", plots.every((p) => p.querySelector(".main-svg").clientWidth === 680));
   check("paper is light", getComputedStyle(document.body).backgroundColor === "rgb(255, 255, 255)");
   dispatchEvent(new Event("afterprint"));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  check("after printing every plot fills its width again", plots.every((p) => Math.abs(p.querySelector(".main-svg").clientWidth - p.clientWidth) < 2));
   check("after printing all is as before", folded() === before && document.documentElement.dataset.theme === "dark");
   check("words without a sense", !/\b(undefined|NaN|null)\b/.test(document.querySelector("main").innerText));
 }

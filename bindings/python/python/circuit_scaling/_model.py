@@ -30,7 +30,7 @@ def load(name: str | os.PathLike[str], *, device: str = "auto", precision: str |
     """Loads a model: a bundled miniature (``"mini-gpt2-l"``), a checkpoint folder, a published model's short name
     (``"gpt2"``, ``"pythia-70m@step1000"``) or a Hugging Face id, downloaded if necessary.
 
-    ``device`` is ``"auto"`` (a graphics card that can be used, else the processor), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"cuda:0,cuda:1"``;
+    ``device`` is ``"auto"`` (a usable GPU, otherwise the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"cuda:0,cuda:1"``;
     ``precision`` is ``"f32"``, ``"split"`` or ``"half"``, by default the device's own.
     """
     return Model(_native.Model.load(str(name), device, precision))
@@ -86,9 +86,9 @@ class Model:
     n_params: int
     """Number of parameters; a tied unembedding counts once."""
     device: str
-    """What it runs on: the kind of processor, or the card."""
+    """The device it runs on: the kind of CPU, or the GPU."""
     precision: str
-    """How products are computed there: ``f32``, ``split`` or ``half``."""
+    """How products are computed on it: ``f32``, ``split`` or ``half``."""
     bos_id: int | None
     """The token put before every prompt, if any."""
     notes: list[str]

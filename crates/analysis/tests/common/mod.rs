@@ -56,7 +56,7 @@ pub fn scan(meta: ScanMeta, n_distinct: usize, scale: f64, seed: u64) -> PerProm
         let effect = scale * normal(&mut rng);
         ablated.extend(base.iter().map(|&b| (f64::from(b) + effect + 0.5 * scale * normal(&mut rng)) as f32));
     }
-    // Half of what ablation does is direct.
+    // Half of each effect is direct.
     let direct = ablated.iter().zip(base.iter().cycle()).map(|(a, b)| 0.5 * (a - b)).collect();
     PerPromptScan {
         meta,
@@ -83,7 +83,7 @@ pub fn from_scans(pairs: &[ScanPair]) -> JointTable {
     joint::from_scans(&Contrast::published(), pairs).unwrap()
 }
 
-/// Few resamples, where a test does not look at them.
+/// Few resamples, for tests that do not check them.
 pub fn quick() -> SummaryOptions {
     let mut options = SummaryOptions::default();
     options.resampling.n_resamples = 200;

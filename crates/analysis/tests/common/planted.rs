@@ -21,12 +21,13 @@ pub fn in_turn(n_prompts: usize, n_templates: usize) -> Vec<u32> {
     (0..n_prompts).map(|prompt| (prompt % n_templates) as u32).collect()
 }
 
-/// How a model's true effects are spread over its heads.
+/// The distribution of a model's true effects over its heads.
 #[derive(Clone, Copy)]
 pub enum Effects {
     /// Normal, with correlation 0.4.
     Dense,
-    /// Normal, and 4% of the heads work ten times as strongly on IOI alone, 4% on anti-repeat alone, 4% on both.
+    /// Normal, with effects ten times as large for 4% of the heads on IOI only, 4% on anti-repeat only, and 4%
+    /// on both.
     Sparse,
 }
 
@@ -57,8 +58,8 @@ impl Model {
         Self { x, y }
     }
 
-    /// Both tasks measured on prompts, which move every head by noise of its own of standard deviation `noise`, all
-    /// heads alike by a third of that, and by `between` with the template, whatever the head.
+    /// Both tasks measured on prompts, with independent noise of standard deviation `noise` per head, a third of
+    /// that shared by all heads, and `between` per template, shared by all heads.
     pub fn measure(&self, prompts: &Prompts, rng: &mut ChaCha8Rng) -> [Vec<Vec<f64>>; 2] {
         [&self.x, &self.y].map(|effects| {
             let common: Vec<f64> = prompts.templates.iter().map(|_| normal(rng) / 3.0).collect();

@@ -8,15 +8,15 @@ use crate::complete;
 use crate::error::CliError;
 use crate::progress::Display;
 
-/// What models run on, and how precisely.
+/// The device that models run on, and its precision.
 #[derive(Debug, Args, Clone, Default)]
 pub struct DeviceArgs {
-    /// What models run on: `auto` (a graphics card that can be used, else the processor), `cpu`, `cuda`, `cuda:1`, or
-    /// `cuda:0,cuda:1`; `delta` does on the processor what a card does, slowly, to check it
+    /// Device that runs models: `auto` (a usable GPU, otherwise the CPU), `cpu`, `cuda`, `cuda:1`, or
+    /// `cuda:0,cuda:1`; `delta` runs the GPU algorithm on the CPU, slowly, to check it
     #[arg(long, value_name = "DEVICE", default_value = "auto", add = complete::devices())]
     pub device: DeviceChoice,
-    /// How products are computed: `f32`, `split` (two half-precision parts, about as exact) or `half` (one part); by default f32
-    /// on the processor, which has nothing else, and split on a card
+    /// How products are computed: `f32`, `split` (two half-precision parts, about as accurate) or `half` (one part); the default
+    /// is f32 on the CPU, which has no other, and split on a GPU
     #[arg(long, value_name = "P", value_parser = one_of::<Precision>(["f32", "split", "half"]))]
     pub precision: Option<Precision>,
 }

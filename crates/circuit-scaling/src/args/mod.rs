@@ -170,10 +170,10 @@ pub enum Command {
     /// Show the state of a study's parts: done, running, failed, time left
     #[command(after_help = "Example:\n  circuit-scaling status --out my-study")]
     Status(StatusArgs),
-    /// Say what models can run on here, and why a graphics card is not used
+    /// List the devices of this machine that can run models, and why a GPU is not used
     #[command(after_help = "Example:\n  circuit-scaling devices")]
     Devices,
-    /// List the models that have a name
+    /// List the models that have a short name
     #[command(after_help = "Example:\n  circuit-scaling models")]
     Models,
     /// Print a shell completion script for this program's commands and options

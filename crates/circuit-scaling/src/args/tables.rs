@@ -92,7 +92,7 @@ pub struct CompareArgs {
     pub out: PathBuf,
 }
 
-/// Options of `plot`. With a width, a title, colours or no caption, figures are drawn into `paper/figs/styled`.
+/// Options of `plot`. With a width, a title, colours or no caption, figures are written to `paper/figs/styled`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
     /// The study's folder, and how its heads are classified
@@ -104,7 +104,7 @@ pub struct PlotArgs {
     /// Draw only these figures, named as in paper/figs without .png, separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Width of a figure, such as 85mm, 17cm or 3.3in; figures with a style of their own go to paper/figs/styled
+    /// Width of a figure, such as 85mm, 17cm or 3.3in; figures in a custom style go to paper/figs/styled
     #[arg(long, value_name = "WIDTH", default_value = "85mm", value_parser = figure_width)]
     pub width: f64,
     /// Title that replaces the figure's own, for a single figure; "" for none

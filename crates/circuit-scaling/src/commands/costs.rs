@@ -53,7 +53,7 @@ pub struct StageCost {
     timing: Option<Timing>,
 }
 
-/// How fast a model's device is, and this machine's processor at resampling, in numbers a second.
+/// The speed of a model's device, and of resampling on this machine's CPU, in numbers per second.
 #[derive(Clone, Copy)]
 struct Timing {
     rates: Rates,
@@ -61,17 +61,18 @@ struct Timing {
 }
 
 impl StageCost {
-    /// Seconds that the stage will take; unknown until [`time`] has timed the device, and where it is not here.
+    /// The estimated time of the stage in seconds; `None` before [`time`], or if this machine does not have the
+    /// device.
     pub fn seconds(&self) -> Option<f64> {
         let Timing { rates, statistics } = self.timing.as_ref()?;
         Some(self.cost.seconds(rates) + self.resampled / statistics)
     }
 }
 
-/// Times what models run on, as far as this machine has it, for about so long.
+/// Times the devices of models, if this machine has them, for about `calibration`.
 ///
 /// # Errors
-/// A device that fails.
+/// If a device fails.
 pub fn time(costs: &mut [StageCost], handles: &[ModelHandle], calibration: Duration) -> Result<(), CliError> {
     let statistics = resampling_rate(calibration / 8);
     for (handle, rates) in handles.iter().zip(rates(handles, calibration)?) {
@@ -127,12 +128,13 @@ pub fn costs(
     Ok(costs)
 }
 
-/// Each model's rates on what it runs on, for which `calibration` is spent; none where this machine does not have that.
+/// Each model's rates on its device, measured for the time `calibration`; `None` if this machine does not have the
+/// device.
 ///
 /// # Errors
-/// A device that fails.
+/// If a device fails.
 pub(super) fn rates(handles: &[ModelHandle], calibration: Duration) -> Result<Vec<Option<Rates>>, CliError> {
-    // Models of one width run at one rate.
+    // Models with the same widths run at the same rate.
     let widths = |s: &ModelHandle| {
         let spec = s.spec();
         (s.compute.clone(), s.halves(), spec.d_model, spec.d_mlp, spec.d_head, spec.activation)

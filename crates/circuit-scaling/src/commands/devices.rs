@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use cs_engine::device;
 
-/// Lists the processor and the graphics cards, and says why one is not used.
+/// Lists the CPU and the GPUs, with the reason if one is not used.
 pub fn devices() -> String {
     let (found, why_no_cards) = device::devices();
     let mut text = String::new();
@@ -14,7 +14,7 @@ pub fn devices() -> String {
         let _ = writeln!(text, "{:8} {:24} {use_of_it}", device.word, device.name);
     }
     if let Some(why) = why_no_cards {
-        let _ = writeln!(text, "{:8} {:24} not used: {why}", "cuda", "no card");
+        let _ = writeln!(text, "{:8} {:24} not used: {why}", "cuda", "no GPU");
     }
     text
 }

@@ -266,14 +266,14 @@ impl<'a> TestedModel<'a> {
         Origin::new(self.info, &self.scans[0], provenance)
     }
 
-    /// The same but for the device: what it is that is asked, on whatever it is computed.
+    /// The inputs without the device, which identify the work on any device.
     pub fn work(&self, origin: &Origin) -> Value {
         let mut origin = origin.clone();
         [DEVICE, PRECISION].iter().for_each(|name| drop(origin.provenance.options.remove(*name)));
         self.inputs(&origin)
     }
 
-    /// All that an experiment's results depend on, beside the experiment's own options.
+    /// Everything that an experiment's results depend on, except the experiment's own options.
     pub fn inputs(&self, origin: &Origin) -> Value {
         let digest = |prompts: &TokenizedPrompts| {
             Digest256::of_file(&self.layout.per_prompt(&prompts.task, &self.handle.name))
@@ -282,11 +282,11 @@ impl<'a> TestedModel<'a> {
     }
 }
 
-/// The options under which results keep what they were computed on.
+/// The options under which results record their device.
 const DEVICE: &str = "device";
 const PRECISION: &str = "precision";
 
-/// What to say of categories without heads.
+/// Remarks about categories without heads.
 pub fn empty_categories(contrast: &Contrast, model: &ClassifiedModel) -> Vec<String> {
     let is_empty = |category: &Category| model.heads.iter().all(|h| h.category != *category);
     let working = [Category::Shared, Category::OnlyA, Category::OnlyB];

@@ -65,7 +65,7 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
         (device, false) => format!("times are unknown, since this machine has no {device}."),
     };
     if compute.is_card() {
-        text += " Working memory is what is free on the card beside the weights.";
+        text += " Working memory is the GPU memory that the weights leave free.";
     }
     if args.stages().iter().any(|stage| matches!(stage, Stage::Trace | Stage::Ablate)) {
         text += " Which heads are traced and ablated together is known once there are scans: until then \
@@ -76,7 +76,7 @@ pub fn plan(args: &PlanArgs, is_given: impl Fn(&str) -> bool, display: Display) 
     Ok(text)
 }
 
-/// Some stages, one after the other. Working memory is shown where it is the process's own.
+/// Some stages, one after the other. Working memory is only shown if it is host memory.
 fn line(
     text: &mut String,
     model: &str,

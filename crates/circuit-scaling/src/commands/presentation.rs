@@ -13,10 +13,10 @@ use crate::error::CliError;
 use crate::progress::Display;
 use crate::study_folder::StudyFolder;
 
-/// Folder, among the figures, for those that `plot` drew in a custom style.
+/// Subfolder of the figures' folder for figures that `plot` drew in a custom style.
 pub const STYLED: &str = "styled";
 
-/// Draws every figure, or the requested ones. Figures in a custom style go to a folder of their own, which `run` leaves alone.
+/// Draws every figure, or the requested ones. Figures in a custom style go to a separate folder, which `run` does not change.
 pub fn plot(args: &PlotArgs, tables: &TableArgs, display: Display) -> Result<String, CliError> {
     let (layout, study, extras) = open_study(tables, display)?;
     let style = Style {

@@ -71,7 +71,8 @@ pub fn scan(args: &ScanArgs, display: Display) -> Result<String, CliError> {
 }
 
 /// Why scans of IOI have another task's name.
-pub const NAME_OF_IOI_SCANS: &str = "Scans of IOI are called copy_suppression_logitdiff_scan_MODEL.json, as in the published study; copy suppression is what \
+pub const NAME_OF_IOI_SCANS: &str = "Scans of IOI are called copy_suppression_logitdiff_scan_MODEL.json, as in the published \
+    study; copy suppression is what \
      anti-repeat measures.";
 
 /// The folder of the prompts as run, and of the study's record of them.
@@ -147,7 +148,7 @@ pub struct ModelScan<'a> {
     options: ScanOptions,
     summary: SummaryOptions,
     inputs: Digest256,
-    /// The same but for the device.
+    /// The same without the device.
     work: Digest256,
     /// An existing scan of other weights, or from another device, under the same name.
     other: Option<ScanMeta>,
@@ -237,7 +238,7 @@ impl<'a> ModelScan<'a> {
         Ok(())
     }
 
-    /// Says which scan of other weights, or of another device, will be gone when this one is done.
+    /// Reports which scan of other weights, or from another device, this one will replace.
     fn note_what_is_replaced(&self, display: Display) {
         let Some(other) = &self.other else { return };
         let (task, model) = (&self.meta.task, &self.handle.name);
@@ -250,10 +251,10 @@ impl<'a> ModelScan<'a> {
         }
         let kind = match (&other.device, &other.precision) {
             (Some(device), Some(precision)) => format!("{device}, {precision}"),
-            _ => "a processor".to_owned(),
+            _ => "a CPU".to_owned(),
         };
         display.warn(&format!(
-            "{model:16} {task:12} will replace the scan that was made on {kind}, since this run computes on {}: {} keeps it",
+            "{model:16} {task:12} will replace the scan that was made on {kind}, since this run computes on {}: to keep it, use {}",
             self.handle.compute.kind(),
             partial::options(&kind)
         ));

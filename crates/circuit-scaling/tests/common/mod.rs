@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 /// The model that [`checkpoint`] copies.
 pub const MODEL: &str = "mini-gpt2-m";
 
-/// The program in a folder, without network, and whatever this machine has downloaded.
+/// The program in a folder, without network and without this machine's downloads.
 pub fn command(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_circuit-scaling"));
     command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", "home");
@@ -22,7 +22,7 @@ pub fn program(args: &[&str], folder: &Path) -> Output {
     command(args, folder).output().unwrap()
 }
 
-/// What a run that must succeed prints on standard output and on standard error.
+/// Standard output and standard error of a run that must succeed.
 pub fn succeeds(args: &[&str], folder: &Path) -> (String, String) {
     let output = program(args, folder);
     let [said, noted] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
@@ -30,7 +30,8 @@ pub fn succeeds(args: &[&str], folder: &Path) -> (String, String) {
     (said, noted)
 }
 
-/// Runs what must fail: one line on standard error that says all of `words`, exit code 1 or 2, no panic.
+/// Runs a command that must fail: one line on standard error that contains all of `words`, exit code 1
+/// or 2, no panic.
 pub fn fails(args: &[&str], folder: &Path, words: &[&str]) {
     let output = program(&[args, &["--quiet"]].concat(), folder);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -44,7 +45,7 @@ pub fn fails(args: &[&str], folder: &Path, words: &[&str]) {
     }
 }
 
-/// Every file below a folder, by its path there.
+/// Every file below a folder, by relative path.
 pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let (mut found, mut pending) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(folder) = pending.pop() {
@@ -60,7 +61,7 @@ pub fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// A copy of a shipped model, `model` in `folder`, that a test may break.
+/// A copy of a bundled model, `model` in `folder`, that a test may break.
 pub fn checkpoint(folder: &Path) -> PathBuf {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").join(MODEL);
     let copy = folder.join("model");
@@ -72,7 +73,7 @@ pub fn checkpoint(folder: &Path) -> PathBuf {
     copy
 }
 
-/// A small task of names.
+/// A small name task.
 pub const GREETING: &str = r#"name = "greeting"
 title = "Who is greeted"
 orders = "both"

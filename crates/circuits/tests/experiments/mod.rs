@@ -1,4 +1,4 @@
-//! From a model to everything that experiments say of it, as the program does it.
+//! Runs all experiments on a model, as the program does.
 //!
 //! Include it with `#[path = "experiments/mod.rs"] mod experiments;`, beside `planted`.
 #![allow(dead_code, reason = "each test that includes this uses a part of it")]
@@ -24,7 +24,7 @@ use cs_engine::decoder::Decoder;
 
 use crate::planted::{World, plain_scan};
 
-/// Few resamples: tests look at what is measured, the statistics have tests of their own.
+/// Few resamples: these tests check measurements; statistics have separate tests.
 pub const RESAMPLING: Resampling = Resampling { n_resamples: 400, n_permutations: 400, level: 0.95 };
 
 /// A scanned model.
@@ -70,7 +70,7 @@ impl<'a> Scanned<'a> {
         }
     }
 
-    /// What the plan's sets give on both tasks' held-out prompts, random sets for as long as they decide something.
+    /// Results of the plan's sets on both tasks' held-out prompts, with random sets for as long as they decide something.
     pub fn outcomes(&self, plan: &AblationPlan, settings: &AblationSettings) -> [TaskOutcomes; 2] {
         let options = ScanOptions::default();
         let run = |prompts: &TokenizedPrompts, places: Option<&[usize]>, sets: &[_]| {
@@ -104,7 +104,7 @@ impl<'a> Scanned<'a> {
     }
 }
 
-/// Takes note of no progress.
+/// Ignores progress.
 pub fn go_on<T>(_: T) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

@@ -17,11 +17,11 @@ pub struct Shape {
     pub d_model: usize,
 }
 
-/// A pre-norm decoder whose weights are all random: no head has a job.
+/// A pre-norm decoder with random weights: no head has a function.
 pub fn random_model(world: &World, shape: Shape, seed: u64) -> Decoder {
     let Shape { n_layers, n_heads, d_model } = shape;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // Twelve uniform numbers make a normal one.
+    // The sum of twelve uniform numbers is nearly normal.
     let mut normal = || (0..12).map(|_| f64::from(rng.next_u32()) / 2f64.powi(32)).sum::<f64>() - 6.0;
     let (d_mlp, n_ctx) = (4 * d_model, 16);
     let mut vector = |n: usize, sd: f64| (0..n).map(|_| (sd * normal()) as f32).collect::<Vec<f32>>();

@@ -15,9 +15,9 @@ use super::model::{N_HEADS, Planted};
 /// The tasks, in the order of [`super::Role::delta`].
 pub const TASKS: [&str; 2] = ["ioi", "anti_repeat"];
 
-/// How far Δ may be from the arithmetic, which ignores what noise adds to logits.
+/// Tolerance of Δ against the arithmetic, which ignores the noise heads' contributions to logits.
 const TOLERANCE: f64 = 0.02;
-/// The same as a part of Δ: noise also tips the balance of a head that attends to several names alike.
+/// The same relative to Δ: noise also shifts the attention of a head that attends to several names equally.
 const RELATIVE_TOLERANCE: f64 = 0.1;
 
 /// A wrong result of a scan.
@@ -35,18 +35,18 @@ pub struct Failure {
     pub planted: [f64; 2],
 }
 
-/// What is wrong with a head's row.
+/// The error in a head's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// A planted head was classed as weak.
+    /// A planted head was classified as weak.
     Missed,
-    /// A head without effect was classed as something else.
+    /// A head without effect was not classified as weak.
     FalseAlarm,
-    /// A planted head got another category than its own.
+    /// A planted head got the wrong category.
     WrongCategory,
     /// Help was taken for harm, or harm for help.
     WrongSign,
-    /// Category and sign are right, but Δ is not what follows from the wiring.
+    /// Category and sign are right, but Δ does not follow from the wiring.
     WrongSize,
 }
 
@@ -59,8 +59,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Everything wrong with the Δs of all heads, at most one thing per head; `found` has a row for each task, ordered
-/// by layer and head.
+/// All errors in the heads' Δ, at most one per head; `found` has one row per task, ordered by layer and head.
 pub fn failures(planted: &Planted, found: [&[f64]; 2], tau: f64) -> Vec<Failure> {
     let n_heads_total = planted.decoder.spec().n_heads_total();
     assert_eq!(found.map(<[f64]>::len), [n_heads_total; 2], "one Δ for each head and task");
@@ -97,7 +96,7 @@ fn fault(found: [f64; 2], planted: [f64; 2], category: Category, tau: f64) -> Op
     }
 }
 
-/// Δ of each head: its mean over all prompts, weights counted, ordered by layer and head.
+/// Δ of each head: its weighted mean over all prompts, ordered by layer and head.
 pub fn deltas(scan: &PerPromptScan) -> Vec<f64> {
     let n: f64 = scan.weight.iter().copied().map(f64::from).sum();
     let weighted = |ablated: &[f32]| {

@@ -1,12 +1,12 @@
-//! What the residual stream of a planted model says, and in which directions it says it.
+//! The features in the residual stream of a planted model, and their directions.
 
 use super::random::Random;
 use super::world::World;
 
-/// One thing that the residual stream can say at a position.
+/// A feature at a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// Always there, and much larger than all else: see [`Basis`].
+    /// A constant, much larger than everything else: see [`Basis`].
     Constant,
     /// The token is a name.
     IsName,
@@ -14,13 +14,13 @@ pub enum Feature {
     Token(usize),
     /// The position.
     Position(usize),
-    /// The token stood in the prompt before.
+    /// The token occurred earlier in the prompt.
     Duplicate,
-    /// The token before this one.
+    /// The previous token.
     Previous(usize),
-    /// This name is not to be answered.
+    /// This name is inhibited.
     Inhibited(usize),
-    /// This name is answered.
+    /// This name is the answer.
     Answer(usize),
 }
 
@@ -32,8 +32,8 @@ const CONSTANT: f64 = 24.0;
 
 /// A random orthonormal direction for each feature, all orthogonal to the vector of ones.
 ///
-/// So layer norm's mean is zero, and since the constant outweighs everything else, its standard deviation is nearly
-/// that of the constant alone, whatever heads write: layer norm multiplies by a known number.
+/// So layer norm's mean is zero, and since the constant dominates everything else, its standard deviation is nearly
+/// that of the constant, whatever heads write: layer norm multiplies by a known number.
 pub struct Basis {
     d_vocab: usize,
     directions: Vec<Vec<f64>>, // [n_features][d_model]
@@ -66,7 +66,7 @@ impl Basis {
         self.directions.len() + 1
     }
 
-    /// The vector that says `feature` with this strength. `[d_model]`
+    /// The vector of `feature` with this strength. `[d_model]`
     pub fn write(&self, feature: Feature, strength: f64) -> Vec<f64> {
         let size = if feature == Feature::Constant { CONSTANT } else { 1.0 };
         self.directions[self.index(feature)].iter().map(|x| strength * size * x).collect()

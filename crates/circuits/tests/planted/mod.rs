@@ -1,9 +1,9 @@
-//! Planted circuits: attention-only models whose weights are set by hand, so that it is known which heads do what.
+//! Planted circuits: attention-only models with hand-set weights, so that every head's function is known.
 //!
-//! [`World`] is a small language with both tasks in it. A circuit is a list of [`Role`]s, heads with a job and the
+//! [`World`] is a small language with both tasks in it. A circuit is a list of [`Role`]s, heads with a function and the
 //! effects that follow from it by arithmetic ([`full_circuit`], [`separate_circuit`], [`shared_circuit`], [`backup_circuit`]).
-//! [`Planted`] puts them at random places of a model whose other heads are weak noise, and [`failures`] lists
-//! whatever a scan says of that model that is not so.
+//! [`Planted`] puts them at random places of a model whose other heads are weak noise, and [`failures`] lists every error in a
+//! scan of that model.
 //!
 //! Include it with `#[path = "planted/mod.rs"] mod planted;`.
 #![allow(dead_code, unused_imports, reason = "each test that includes this uses a part of it")]

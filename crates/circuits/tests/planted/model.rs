@@ -15,13 +15,13 @@ pub const N_LAYERS: usize = 4;
 /// Heads per layer.
 pub const N_HEADS: usize = 6;
 
-/// Standard deviation of a noise head's entries of `W_Q` and `W_K`: its scores differ by about ±1, so that it attends
-/// here and there.
+/// Standard deviation of a noise head's entries of `W_Q` and `W_K`: its scores differ by about ±1, so that its
+/// attention is spread out.
 const NOISE_QK: f64 = 0.03;
 /// Standard deviation of a noise head's entries of `W_V` and `W_O`: some thousandths of a logit.
 const NOISE_OV: f64 = 0.005;
 
-/// A role and the head that plays it.
+/// A role and its head.
 pub struct Placed {
     /// The role.
     pub role: Role,
@@ -48,21 +48,21 @@ impl Planted {
         Self { decoder, heads }
     }
 
-    /// The head that plays a role.
+    /// The head with a role.
     pub fn head(&self, role: &str) -> (usize, usize) {
         let placed =
             self.heads.iter().find(|placed| placed.role.name == role).expect("a role of the circuit");
         (placed.layer, placed.head)
     }
 
-    /// The role that a head plays, if any.
+    /// The role of a head, if any.
     pub fn role(&self, layer: usize, head: usize) -> Option<&Role> {
         let placed = self.heads.iter().find(|placed| (placed.layer, placed.head) == (layer, head));
         placed.map(|placed| &placed.role)
     }
 }
 
-/// Uniform over all placements in which every role stands in a later layer than those it reads from.
+/// Uniform over all placements in which every role is in a later layer than those it reads from.
 fn place(circuit: Vec<Role>, random: &mut Random) -> Vec<Placed> {
     let mut slots: Vec<(usize, usize)> =
         (0..N_LAYERS * N_HEADS).map(|i| (i / N_HEADS, i % N_HEADS)).collect();
@@ -172,7 +172,7 @@ impl LayerBuilder {
         }
     }
 
-    /// One dimension of the head for each of the wiring's lines.
+    /// One dimension of the head per line of the wiring.
     fn wire(&mut self, head: usize, wiring: &Wiring, basis: &Basis) {
         for (i, &(query, key, score)) in wiring.attend.iter().enumerate() {
             let query: Vec<f64> = basis.read(query).into_iter().map(|x| x * score).collect();

@@ -4,12 +4,12 @@ use cs_circuits::prompts::{PromptOptions, PromptSet, Token, Tokenize, TokenizeEr
 use cs_circuits::task::Task;
 
 const BOS: &str = "<bos>";
-/// Every other token but the names: words with the space before them, and marks.
+/// All tokens except names: words with the space before them, and punctuation marks.
 const WORDS: [&str; 21] = [
     "When", "After", "Today", "Then", " and", " went", " to", " the", " store", " park", " met", " gave",
     " a", " book", " saw", " talked", " with", ",", ".", " at", " on",
 ];
-/// Distinct prompts are at most as many, half of them in each split.
+/// Maximum number of distinct prompts, half of them in each split.
 const N_PROMPTS: usize = 32;
 
 /// Vocabulary, tasks and prompts. Token ids: BOS, then the names, then the words.
@@ -72,7 +72,7 @@ impl World {
     }
 }
 
-/// Splits a text into the longest tokens that fit.
+/// Splits a text greedily into the longest tokens.
 pub struct Vocabulary<'a>(&'a [String]);
 
 impl Tokenize for Vocabulary<'_> {

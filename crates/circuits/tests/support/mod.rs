@@ -1,4 +1,4 @@
-//! Tokenizers for tests: the real ones where they are at hand, and one made of words.
+//! Tokenizers for tests: real ones if available, and a word tokenizer.
 #![allow(dead_code)]
 
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ pub struct Real {
     pub bos_id: u32,
 }
 
-/// The real tokenizer of this folder name, or `None`, with a line that says so.
+/// The real tokenizer with this folder name, or `None`, with a message.
 pub fn real(folder: &str) -> Option<Real> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../../shared/hf")
@@ -59,7 +59,8 @@ impl Tokenize for Real {
     }
 }
 
-/// One token per word with the space before it, and per punctuation mark. Token ids are given out as words come.
+/// One token per word with the space before it, and per punctuation mark. Token ids are assigned in order of
+/// appearance.
 pub struct Words {
     pub model: String,
     pub hash: String,
@@ -129,7 +130,7 @@ impl Tokenize for Words {
             let word = rest[start..].find(|c: char| !c.is_alphanumeric()).map_or(rest.len(), |n| n + start);
             let mut end = word;
             if word == start {
-                // No word: a lone space before another space, or a mark with the space before it.
+                // Not a word: a single space before another space, or a punctuation mark with the space before it.
                 let mark = rest[start..].chars().next().filter(|c| *c != ' ').map_or(0, char::len_utf8);
                 end = start + mark;
             }

@@ -1,5 +1,5 @@
-//! Names and tokens under tokenizers that add characters to a text or change them: which names are one token, where they
-//! stand, and what answers for them.
+//! Names and tokens with tokenizers that add or change characters: which names are one token, their positions, and their
+//! answer tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,15 @@ use cs_circuits::prompts::{PromptOptions, PromptSet, Tokenize};
 use cs_circuits::task::Task;
 use serde_json::{Value, json};
 
-/// Two names that no tokenizer here has as one token.
+/// Two names that are not one token in any tokenizer here.
 const IN_PIECES: [&str; 2] = ["James", "Robert"];
 
 fn task() -> Task {
     Task::load("ioi").unwrap()
 }
 
-/// A tokenizer with a token for every character, and merges that make one of `space` and each name but two.
+/// A tokenizer with a token for every character, and merges that give one token for `space` plus each name
+/// except two.
 fn bpe(space: &str, normalizer: Value, pre_tokenizer: Value, in_vocabulary: impl Fn(&str) -> String) -> Real {
     let mut vocab: BTreeMap<String, usize> = BTreeMap::new();
     let mut add = |token: String| {
@@ -42,7 +43,7 @@ fn bpe(space: &str, normalizer: Value, pre_tokenizer: Value, in_vocabulary: impl
         "id": 1, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
         "special": true,
     }]);
-    // Spaces are taken off spans by the post-processor, as GPT-NeoX's does.
+    // The post-processor removes spaces from spans, as GPT-NeoX's does.
     let post_processor =
         if pre_tokenizer["trim_offsets"] == true { pre_tokenizer.clone() } else { Value::Null };
     let json = json!({
@@ -57,7 +58,7 @@ fn bpe(space: &str, normalizer: Value, pre_tokenizer: Value, in_vocabulary: impl
     Real { model: "made".to_owned(), inner, bos_id: 1 }
 }
 
-/// Tokenizers of every kind that puts something into a text, by what they do.
+/// Every kind of tokenizer that adds something to a text, by what it does.
 fn kinds() -> Vec<(&'static str, Real)> {
     let same = |name: &str| name.to_owned();
     let byte_level = |add: bool, trim: bool| json!({ "type": "ByteLevel", "add_prefix_space": add, "trim_offsets": trim, "use_regex": true });
@@ -94,7 +95,7 @@ fn names_of_one_token_are_found_whatever_a_tokenizer_puts_into_the_text() {
         let tokenized = set.tokenize(&tokenizer).unwrap();
         let roles = set.token_roles(&tokenizer, &tokenized).unwrap();
         for ((prompt, tokens), roles) in set.prompts.iter().zip(&tokenized.prompts).zip(&roles) {
-            // The library's own tokens, and the answer as the one token by which it goes on.
+            // The library's own tokens, and the answer as the token of its continuation.
             assert_eq!(tokens.token_ids[1..], ids(&tokenizer, &prompt.text), "{kind}");
             for (name, id) in
                 [(&prompt.correct, tokens.correct_id), (&prompt.distractor, tokens.distractor_id)]
@@ -103,7 +104,7 @@ fn names_of_one_token_are_found_whatever_a_tokenizer_puts_into_the_text() {
                 expected.push(id);
                 assert_eq!(ids(&tokenizer, &format!("{} {name}", prompt.text)), expected, "{kind}");
             }
-            // Where a name stands is where its token is.
+            // A name's position is its token's position.
             let places = |role: TokenRole| (0..roles.len()).filter(|&k| roles[k] == role).collect::<Vec<_>>();
             let repeated = places(TokenRole::Repeated);
             assert_eq!(repeated.len(), 1, "{kind}: {} {roles:?}", prompt.text);

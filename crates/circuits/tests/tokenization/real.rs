@@ -1,4 +1,4 @@
-//! The tasks under the real tokenizers of GPT-2 and Pythia, where `../shared/hf` has them.
+//! The tasks with the real tokenizers of GPT-2 and Pythia, if `../shared/hf` has them.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn known_ids_of_known_strings() {
     let Some((gpt2, pythia)) = both() else { return };
     assert_eq!(ids(&gpt2, " Mary"), [5335]);
     assert_eq!(ids(&gpt2, "When John and Mary"), [2215, 1757, 290, 5335]);
-    // Two spaces are an added token of Pythia's, and two tokens of GPT-2's.
+    // Two spaces are an added token in Pythia, and two tokens in GPT-2.
     assert_eq!(ids(&gpt2, ".  Alice"), [13, 220, 14862]);
     assert_eq!(ids(&pythia, ".  Alice").len(), 4);
 }
@@ -104,8 +104,8 @@ fn the_published_anti_repeat_prompt_breaks_the_rule_in_pythia_only() {
     assert_eq!(Some(&mallory.id), ids(&pythia, " Mallory").last());
 }
 
-/// The published prompts with GPT-2's tokenizer are stated as 6,741 token positions, BOS included, in about 2,255
-/// nodes of one forest. Names drawn with replacement give that; each pair once would give about 3,100 nodes.
+/// The published prompts have 6,741 token positions with GPT-2's tokenizer, BOS included, in about 2,255 nodes of
+/// one forest. That follows from names drawn with replacement; each pair once would give about 3,100 nodes.
 #[test]
 fn the_published_prompts_make_the_forest_that_the_study_states() {
     let Some(gpt2) = real("gpt2") else { return };
@@ -128,7 +128,8 @@ fn the_published_prompts_make_the_forest_that_the_study_states() {
     }
 }
 
-/// Lina is two tokens of GPT-2's and the only name of the study that is; Mallory and Heidi are two of Pythia's.
+/// In GPT-2, Lina is two tokens, and the only such name of the study; in Pythia, Mallory and Heidi are two
+/// tokens each.
 #[test]
 fn published_prompts_have_twins_and_references_as_long_in_both() {
     let Some((gpt2, pythia)) = both() else { return };
@@ -151,7 +152,7 @@ fn published_prompts_have_twins_and_references_as_long_in_both() {
                     }
                 }
             }
-            // Mallory met Heidi is the one prompt of its length in Pythia's tokens, however many are drawn.
+            // "Mallory met Heidi" is the only prompt of its length in Pythia's tokens, however many are drawn.
             let scan = ScanOptions {
                 ablation: Ablation::Mean,
                 reference: Reference::Same,

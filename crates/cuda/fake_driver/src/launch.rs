@@ -8,16 +8,16 @@ use crate::memory::{Memory, View};
 
 pub struct Launch<'a> {
     pub grid: [usize; 3],
-    /// Tile shapes and such, by name, as the manifest says.
+    /// Tile shapes and other sizes from the manifest, by name.
     pub shape: &'a serde_json::Value,
-    /// The kernel's name without what follows its function.
+    /// The suffix of the kernel's name after its function.
     pub variant: &'a str,
     arguments: *mut *mut c_void,
     memory: &'a Memory,
     next: usize,
 }
 
-/// Halves of one of the two formats, and what their second part is multiplied by.
+/// Halves in one of the two formats, and the scale of their second part.
 #[derive(Clone, Copy)]
 pub struct Halves {
     pub bits: View<u16>,
@@ -67,7 +67,7 @@ impl<'a> Launch<'a> {
     }
 
     pub fn array<T: Copy>(&mut self) -> View<T> {
-        // SAFETY: a pointer's value stands behind its slot.
+        // SAFETY: the slot points to a pointer's value.
         let address = unsafe { self.slot().cast::<u64>().read() };
         self.memory.view(address)
     }
@@ -77,7 +77,7 @@ impl<'a> Launch<'a> {
     }
 
     pub fn int(&mut self) -> usize {
-        // SAFETY: a 32-bit integer stands behind its slot.
+        // SAFETY: the slot points to a 32-bit integer.
         let value = unsafe { self.slot().cast::<i32>().read() };
         usize::try_from(value).expect("no negative sizes")
     }
@@ -87,7 +87,7 @@ impl<'a> Launch<'a> {
     }
 
     pub fn float(&mut self) -> f32 {
-        // SAFETY: a float32 stands behind its slot.
+        // SAFETY: the slot points to a float32.
         unsafe { self.slot().cast::<f32>().read() }
     }
 
@@ -96,7 +96,8 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// Where a kernel writes: float32, or halves, as its `mode` says (`tools/gpu_kernels/kernels/common.py`).
+/// The output of a kernel: float32 or halves, according to its `mode`
+/// (`tools/gpu_kernels/kernels/common.py`).
 #[derive(Clone, Copy)]
 pub struct Output {
     pub out: View<f32>,

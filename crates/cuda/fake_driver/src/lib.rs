@@ -1,24 +1,24 @@
-//! A CUDA driver for tests: its card is the processor, its memory the process's own, and its kernels plain loops that read
-//! their arguments exactly as a card would.
+//! A fake CUDA driver for tests: its GPU is the CPU with the process's memory, and its kernels are plain loops that read
+//! their arguments exactly as on a GPU.
 //!
-//! It is opened as any driver is, by the path of its library ([`library`]). What it pretends comes from the environment, read
-//! when it is first initialised in a process:
+//! It is opened like any driver, by the path of its library ([`library`]). Its settings come from the environment, read when
+//! it is first initialised in a process:
 //!
 //! | variable | what | if unset |
 //! |---|---|---|
 //! | `FAKE_CUDA_VERSION` | CUDA version of the driver | 12080 |
-//! | `FAKE_CUDA_DEVICES` | cards, each with memory of its own | 1 |
-//! | `FAKE_CUDA_MIXED` | if set, every card is of another model | all of one |
+//! | `FAKE_CUDA_DEVICES` | number of GPUs, each with separate memory | 1 |
+//! | `FAKE_CUDA_MIXED` | if set, every GPU is a different model | the same model |
 //! | `FAKE_CUDA_CAPABILITY` | ten times the compute capability | 90 |
 //! | `FAKE_CUDA_MEMORY` | bytes of memory | 1 GiB |
-//! | `FAKE_CUDA_LOST_AFTER` | launches after which a card is lost | never |
-//! | `FAKE_CUDA_LOST_CARD` | the only card that is | each |
+//! | `FAKE_CUDA_LOST_AFTER` | launches after which a GPU is lost | never |
+//! | `FAKE_CUDA_LOST_CARD` | the only GPU that is lost | each |
 //! | `FAKE_CUDA_SLEEP` | milliseconds more for each of the last 50 launches before a card is lost | none |
-//! | `FAKE_CUDA_PINNED` | bytes of the program's memory that may be registered | any |
+//! | `FAKE_CUDA_PINNED` | bytes of host memory that may be registered | unlimited |
 //! | `FAKE_CUDA_WRONG` | if set, products are wrong by a thousandth | right |
 //!
-//! New memory is full of NaN. A kernel that reads or writes beyond an array loses the card, as it does on a real one; so
-//! does work of two streams on one array that do not wait for each other.
+//! New memory is filled with NaN. A kernel that reads or writes beyond an array loses the GPU, as on a real one; so does
+//! work of two streams on one array that do not wait for each other.
 
 mod attention;
 mod kernels;
@@ -37,7 +37,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use memory::Memory;
 use streams::Streams;
 
-/// Where the library is that tests open, beside the test that runs.
+/// The path of the library, next to the running test.
 ///
 /// # Panics
 /// If it was not built along with the test.
@@ -61,7 +61,7 @@ const NOT_FOUND: c_int = 500;
 const ILLEGAL_ADDRESS: c_int = 700;
 const LAUNCH_FAILED: c_int = 719;
 
-/// What all cards have in common.
+/// Properties of all GPUs.
 struct Machine {
     version: c_int,
     capability: c_int,
@@ -78,12 +78,12 @@ struct Card {
 }
 
 thread_local! {
-    /// The card whose context is the thread's own; -1: none.
+    /// The GPU whose context is current in this thread; -1: none.
     static CURRENT: Cell<c_int> = const { Cell::new(-1) };
 }
 
 fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
 }
 
 fn machine() -> &'static Machine {
@@ -112,12 +112,13 @@ fn lock(device: c_int) -> Option<MutexGuard<'static, Card>> {
     Some(card.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Does something on the card of the calling thread's context.
+/// Runs `what` on the GPU of the calling thread's context.
 fn on_current(what: impl FnOnce(&mut Card) -> c_int) -> c_int {
     lock(CURRENT.get()).map_or(INVALID_CONTEXT, |mut card| what(&mut card))
 }
 
-/// The same for work in a stream, which must be of that context. Work that others may be in the way of loses the card.
+/// The same for work in a stream, which must belong to that context. Work that may conflict with other work loses the
+/// GPU.
 fn in_stream(stream: *mut c_void, blocks: &[u64], what: impl FnOnce(&mut Card) -> c_int) -> c_int {
     if of_handle(stream) != CURRENT.get() {
         return INVALID_CONTEXT;
@@ -129,7 +130,8 @@ fn in_stream(stream: *mut c_void, blocks: &[u64], what: impl FnOnce(&mut Card) -
     })
 }
 
-/// Contexts and streams have the number of their card, from 1, in their lower half; streams their own in the upper.
+/// Handles of contexts and streams have the GPU's number, from 1, in their lower half; streams have theirs in the
+/// upper half.
 fn handle(device: c_int, stream: usize) -> *mut c_void {
     std::ptr::without_provenance_mut((device as usize + 1) | (stream << 16))
 }
@@ -145,19 +147,19 @@ impl Card {
 
     fn touch(&mut self, stream: *mut c_void, blocks: &[u64]) {
         if !self.streams.touch(stream.addr(), blocks) {
-            eprintln!("fake driver: two streams are at one block at the same time");
+            eprintln!("fake driver: two streams access the same block at the same time");
             self.lost = Some(ILLEGAL_ADDRESS);
         }
     }
 }
 
-/// Ranges of the program's memory that were registered, by where they start.
+/// Registered ranges of host memory, by start address.
 fn registered() -> MutexGuard<'static, BTreeMap<usize, usize>> {
     static REGISTERED: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes a result where the caller wants it.
+/// Writes a result to the caller's pointer.
 ///
 /// # Safety
 /// `to` is valid for writing, as the driver's interface demands.
@@ -170,7 +172,7 @@ unsafe fn give<T>(to: *mut T, value: T) -> c_int {
 macro_rules! driver {
     ($($name:ident($($arg:ident: $type:ty),*) $body:block)*) => {
         $(
-            /// As the driver's function of this name.
+            /// Same as the driver's function of this name.
             ///
             /// # Safety
             /// Pointers are valid, as the driver's interface demands.
@@ -327,7 +329,7 @@ driver! {
     }
     cuModuleLoadDataEx(to: *mut *mut c_void, image: *const c_void, _n: c_uint, _options: *mut c_int, _values: *mut *mut c_void) {
         let head = unsafe { std::slice::from_raw_parts(image.cast::<u8>(), 64) };
-        // A cubin is ELF for CUDA (machine 190), its architecture in the flags; everything else is PTX.
+        // A cubin is ELF for CUDA (machine 190), with its architecture in the flags; everything else is PTX.
         let is_cubin = head.starts_with(b"\x7fELF") && u16::from_le_bytes([head[18], head[19]]) == 190;
         let architecture = head[if head[8] < 8 { 48 } else { 49 }];
         if is_cubin && c_int::from(architecture) != machine().capability {
@@ -369,7 +371,7 @@ driver! {
             let given = card.memory.given();
             card.touch(stream, &given);
             if !ran {
-                // The launch itself succeeds; whatever is asked for next says that it went wrong.
+                // The launch itself succeeds; the next call reports the error.
                 card.lost = Some(ILLEGAL_ADDRESS);
             }
             SUCCESS

@@ -1,4 +1,4 @@
-//! The fake card's memory: blocks of the process's own, with their bounds.
+//! The fake GPU's memory: blocks of host memory, with their bounds.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::RefCell;
@@ -9,7 +9,7 @@ const ALIGNMENT: usize = 256;
 pub struct Memory {
     pub total: usize,
     blocks: BTreeMap<u64, usize>,
-    /// Blocks that a kernel has been given.
+    /// Blocks passed to the current kernel.
     given: RefCell<Vec<u64>>,
 }
 
@@ -52,13 +52,13 @@ impl Memory {
         block.map_or(0, |(start, bytes)| (start + *bytes as u64).saturating_sub(address) as usize)
     }
 
-    /// The block that an address is in.
+    /// The block that contains an address.
     pub fn block(&self, address: u64) -> Option<u64> {
         (self.to_end(address) > 0)
             .then(|| self.blocks.range(..=address).next_back().map(|(&start, _)| start))?
     }
 
-    /// The blocks that were given since this was last asked.
+    /// The blocks passed since the last call.
     pub fn given(&self) -> Vec<u64> {
         self.given.take()
     }
@@ -71,14 +71,14 @@ impl Memory {
         Some(unsafe { std::slice::from_raw_parts_mut(address as *mut u8, bytes) })
     }
 
-    /// What a kernel sees behind a pointer: all up to the end of its block, nothing behind a null pointer.
+    /// The array behind a kernel's pointer: up to the end of its block; empty for a null pointer.
     pub fn view<T: Copy>(&self, address: u64) -> View<T> {
         self.given.borrow_mut().extend(self.block(address));
         View { start: address as *mut T, len: self.to_end(address) / size_of::<T>() }
     }
 }
 
-/// An array that kernels read and write with bounds checked. Several may overlap, as a kernel's pointers may.
+/// An array that kernels access with bounds checks. Arrays may overlap, just as a kernel's pointers may.
 #[derive(Clone, Copy)]
 pub struct View<T> {
     start: *mut T,

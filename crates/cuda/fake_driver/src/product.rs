@@ -5,7 +5,7 @@ use crate::memory::View;
 
 const LO: f32 = 1.0 / 2048.0;
 
-/// What all products in parts begin with.
+/// The first arguments of all products in parts.
 struct Operands {
     hi: Halves,
     lo: Halves,
@@ -34,12 +34,12 @@ impl Operands {
         Self { hi, lo, w, w_lo }
     }
 
-    /// A row of the product, as many columns as `out` has.
+    /// A row of the product, for the columns of `out`.
     fn row(&self, sizes: &Sizes, row: usize, out: &mut [f32]) {
         let sweep = |a: Halves, w: Halves, out: &mut [f32]| {
             for k in 0..sizes.k {
                 let left = a.get(row * sizes.k + k);
-                // Zeros add nothing, but NaN must be seen.
+                // Zeros add nothing, but NaN must propagate.
                 for (n, out) in out.iter_mut().enumerate() {
                     *out += left * w.get(k * sizes.ld_w + n);
                 }
@@ -76,7 +76,7 @@ fn check_grid(launch: &Launch<'_>, m: usize, n: usize) {
     assert_eq!(launch.grid, [tiles, 1, 1], "grid of a product {m} x {n}");
 }
 
-/// Rows of float32 begin at multiples of 16 bytes, but for the kernels that are made for others.
+/// Rows of float32 are aligned to 16 bytes, except in kernels made for unaligned rows.
 fn check_rows(launch: &Launch<'_>, width: usize) {
     assert!(
         width.is_multiple_of(4) || launch.variant.ends_with("odd"),
@@ -85,7 +85,7 @@ fn check_rows(launch: &Launch<'_>, width: usize) {
     );
 }
 
-/// Rows that `source` picks: of the left side (1), of the residual (2).
+/// Rows selected by `source`: of the left operand (1), or of the residual (2).
 fn picked(source: View<u32>, source_of: usize, row: usize) -> (usize, usize) {
     let other = if source_of == 0 { row } else { source.get(row) as usize };
     (if source_of == 1 { other } else { row }, if source_of == 2 { other } else { row })
@@ -118,7 +118,7 @@ pub fn activation(x: f32, (a, b): (f32, f32), is_erf: bool) -> f32 {
     }
 }
 
-/// The error function by its series, which is exact to float32 in the range that activations see.
+/// The error function by its series, accurate to float32 in the range that occurs in activations.
 fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 {
         return x.signum();
@@ -179,7 +179,7 @@ fn hidden(launch: &mut Launch<'_>, is_gate: bool) {
 pub fn float32(launch: &mut Launch<'_>) {
     let stored = launch.variant;
     let x = launch.array::<f32>();
-    // Weights of any format: read as its bits.
+    // Weights in any format, read as bits.
     let (wide, narrow) = match stored {
         "f32" => (Some((launch.array::<f32>(), launch.array::<f32>())), None),
         _ => (None, Some((launch.array::<u16>(), launch.array::<u16>()))),

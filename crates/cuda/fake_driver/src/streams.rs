@@ -1,24 +1,24 @@
-//! The order of work in a card's streams. The card does everything at once when it is asked, so that only this tells work that
-//! waits for other work from work that a real card might do at the same time: two streams may touch one block of memory if the
-//! later waits for the earlier, through an event or because the program did.
+//! The order of work in a GPU's streams. The fake GPU executes everything immediately, so only this distinguishes work that
+//! waits for other work from work that a real GPU might do in parallel: two streams may access the same block of memory if the
+//! later one waits for the earlier, through an event or because the program waited.
 
 use std::collections::BTreeMap;
 
-/// How much of what was asked of each stream is known to be done.
+/// For each stream, the number of operations known to be complete.
 type Clock = BTreeMap<usize, u64>;
 
 #[derive(Default)]
 pub struct Streams {
-    /// Pieces of work asked of each stream so far.
+    /// Operations queued in each stream so far.
     asked: Clock,
-    /// What each stream waits for before it does what it is asked from now on.
+    /// What each stream waits for before its next operation.
     known: BTreeMap<usize, Clock>,
-    /// What the program itself has waited for.
+    /// What the host program has waited for.
     done: Clock,
-    /// What was asked when each event was recorded.
+    /// What was queued when each event was recorded.
     events: BTreeMap<usize, Clock>,
     n_events: usize,
-    /// The stream that touched each block last, and with which piece of its work.
+    /// The stream and operation that last accessed each block.
     touched: BTreeMap<u64, (usize, u64)>,
 }
 
@@ -30,7 +30,8 @@ fn advance(clock: &mut Clock, other: &Clock) {
 }
 
 impl Streams {
-    /// The next piece of work in a stream touches these blocks; `false` if other work may be touching them at the same time.
+    /// Records that the next operation in a stream accesses these blocks; `false` if other work may access them at the same
+    /// time.
     pub fn touch(&mut self, stream: usize, blocks: &[u64]) -> bool {
         let asked = self.asked.entry(stream).or_default();
         *asked += 1;
@@ -53,14 +54,14 @@ impl Streams {
         self.n_events
     }
 
-    /// The event happens once all is done that the stream has been asked.
+    /// The event completes after all operations queued in the stream.
     pub fn record(&mut self, event: usize, stream: usize) {
         let mut clock = self.known.get(&stream).cloned().unwrap_or_default();
         clock.insert(stream, self.asked.get(&stream).copied().unwrap_or(0));
         self.events.insert(event, clock);
     }
 
-    /// The stream goes on after the event.
+    /// Later operations of the stream wait for the event.
     pub fn wait(&mut self, stream: usize, event: usize) {
         if let Some(clock) = self.events.get(&event) {
             advance(self.known.entry(stream).or_default(), clock);
@@ -71,14 +72,14 @@ impl Streams {
         self.events.remove(&event);
     }
 
-    /// The program has waited for a stream.
+    /// The host program has waited for a stream.
     pub fn synchronize(&mut self, stream: usize) {
         self.done.insert(stream, self.asked.get(&stream).copied().unwrap_or(0));
         let known = self.known.get(&stream).cloned().unwrap_or_default();
         advance(&mut self.done, &known);
     }
 
-    /// A block is freed, for which the card waits until it has done everything.
+    /// A block is freed; the GPU waits for all work first.
     pub fn free(&mut self, block: u64) {
         self.done = self.asked.clone();
         self.touched.remove(&block);

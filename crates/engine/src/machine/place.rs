@@ -79,21 +79,45 @@ pub(crate) trait Job {
     /// The result.
     type Output;
 
-    fn run<M: Machine>(self, machine: &mut M) -> Self::Output;
+    fn run<M: Machine>(self, machine: &mut M) -> Result<Self::Output, EngineError>;
 }
 
 /// Executes a job on a decoder's machine (the first if there are several), one job at a
 /// time.
-pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> J::Output {
+///
+/// # Errors
+/// Those of the job; [`EngineError::Device`] if a GPU has no room for it.
+pub(crate) fn carry_out<J: Job>(decoder: &Decoder, job: J) -> Result<J::Output, EngineError> {
     carry_out_on(decoder, 0, job)
 }
 
 /// The same on one of the decoder's [machines](Place::n_machines).
-pub(crate) fn carry_out_on<J: Job>(decoder: &Decoder, machine: usize, job: J) -> J::Output {
+///
+/// # Errors
+/// As [`carry_out`].
+pub(crate) fn carry_out_on<J: Job>(
+    decoder: &Decoder,
+    machine: usize,
+    job: J,
+) -> Result<J::Output, EngineError> {
     match decoder.place() {
         Place::Cpu => job.run(&mut Cpu::new(decoder)),
         Place::Delta(models) => job.run(&mut Delta::new(decoder, &mut lock(&models[machine]))),
-        Place::Cuda(models) => job.run(&mut Delta::new(decoder, &mut lock(&models[machine]))),
+        Place::Cuda(models) => {
+            let result = job.run(&mut Delta::new(decoder, &mut lock(&models[machine])));
+            result.map_err(|error| match error {
+                // What a GPU has free is no limit that the user set.
+                EngineError::Memory { need, memory } => EngineError::Device {
+                    device: decoder.compute().device().to_string(),
+                    problem: format!(
+                        "the longest prompt needs {} beside the parameters, and {} are free on the GPU: shorten it, or use --device cpu",
+                        cs_cuda::bytes(need),
+                        cs_cuda::bytes(memory)
+                    ),
+                },
+                error => error,
+            })
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! A card's first task in a process: tiny models, whose effects must be those of the same form on the processor. A card on which
-//! they are not is not used, whatever the reason.
+//! The trial of a GPU when a process first uses it: the effects of tiny models must equal those of the delta form on the CPU.
+//! Otherwise the GPU is not used, whatever the reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,28 +15,28 @@ use crate::request::{Options, Prompt};
 use crate::run::Readings;
 use crate::weights::Weights;
 
-/// How far effects may be off, as a share of the largest.
+/// Maximum difference of effects, relative to the largest effect.
 const BOUND: f64 = 2e-5;
 
-/// What a weight becomes when it is stored.
+/// Rounds a weight as a checkpoint would.
 type Stored = fn(f32) -> f32;
 
 const N_LAYERS: usize = 2;
 const D_VOCAB: usize = 24;
 
-/// Why a card is not to be used, if its trial says so. It is tried once.
+/// Why a GPU must not be used, if its trial fails. Runs once per process.
 pub(crate) fn why_not(card: usize) -> Option<String> {
     static TRIED: Mutex<BTreeMap<usize, Option<String>>> = Mutex::new(BTreeMap::new());
     let mut tried = TRIED.lock().unwrap_or_else(PoisonError::into_inner);
     tried.entry(card).or_insert_with(|| models().iter().find_map(|model| differs(model, card))).clone()
 }
 
-/// What a tiny model gives on a card that it does not give on the processor.
+/// How a tiny model's effects on a GPU differ from those on the CPU, if they do.
 fn differs((spec, stored): &(ModelSpec, Stored), card: usize) -> Option<String> {
     let effects = |compute: &Compute| -> Result<Vec<f64>, EngineError> {
         effects(&Decoder::new(spec.clone(), Weights::random(spec, *stored)).on(compute)?)
     };
-    let expected = effects(&Compute::delta(Precision::Split)).expect("the processor can");
+    let expected = effects(&Compute::delta(Precision::Split)).expect("the CPU can run it");
     let found = match effects(&Compute::on_card(card)) {
         Ok(found) => found,
         Err(EngineError::Device { problem, .. }) => return Some(problem),
@@ -46,11 +46,12 @@ fn differs((spec, stored): &(ModelSpec, Stored), card: usize) -> Option<String> 
     let off = |(e, f): (&f64, &f64)| if f.is_finite() { (e - f).abs() / largest } else { f64::INFINITY };
     let most = expected.iter().zip(&found).map(off).fold(0.0, f64::max);
     (most > BOUND).then(|| {
-        format!("what it computes differs from the processor's by {most:.0e} of the largest effect: please report it")
+        format!("its results differ from the CPU's by {most:.0e} of the largest effect: please report it")
     })
 }
 
-/// Changes of logit differences, prompt by prompt: every head ablated, and one patched in what attention reads.
+/// Changes of logit differences, prompt by prompt: with every head ablated, and with one head's `k` or `v`
+/// patched.
 fn effects(decoder: &Decoder) -> Result<Vec<f64>, EngineError> {
     let tokens = |p: u32| [&[1, 2][..], &[3 + p % 2, 5, 6 + p, 7, 3 + p % 3]].concat();
     let prompt = |p: u32| Prompt {
@@ -74,7 +75,7 @@ fn effects(decoder: &Decoder) -> Result<Vec<f64>, EngineError> {
         .collect())
 }
 
-/// Settings, and what weights are stored as: one model for each format of products.
+/// Specs and rounding of weights: one model per format of products.
 fn models() -> [(ModelSpec, Stored); 3] {
     let gpt2 = ModelSpec {
         n_layers: N_LAYERS,

@@ -1,4 +1,4 @@
-//! The checkpoints in `tests/golden` (see its README), and what Transformers gives for them.
+//! The checkpoints in `tests/golden` (see its README), and Transformers' results for them.
 #![allow(dead_code, reason = "each test that includes this uses a part of it")]
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use cs_model::checkpoint::Checkpoint;
 use cs_model::config::ModelConfig;
 use safetensors::SafeTensors;
 
-/// Of max(1, the largest value of a table); float32 noise on these models is a tenth of that.
+/// Tolerance relative to max(1, the largest value of a table); float32 noise on these models is a tenth of
+/// that.
 pub const TOLERANCE: f64 = 2e-5;
 
 pub fn golden() -> PathBuf {
@@ -19,14 +20,14 @@ pub fn golden() -> PathBuf {
 }
 
 /// Those of GPT-2, GPT-NeoX, OPT and GPT-Neo, and those of the families with grouped heads, RMS norms, gates or scaled rotary, without
-/// the one that is refused.
+/// the one that is rejected.
 pub fn names() -> Vec<String> {
     let read = |file: &str| -> serde_json::Value {
         serde_json::from_slice(&std::fs::read(golden().join(file)).unwrap()).unwrap()
     };
     let lists = [read("index.json"), read("decoders.json")];
     let checkpoints = lists.iter().flat_map(|list| list.as_array().unwrap());
-    // It norms each head's queries and keys with a gain of its own, and is refused.
+    // It normalizes each head's queries and keys with a separate gain, and is rejected.
     let supported = checkpoints.filter(|c| c["name"] != "stablelm-parallel");
     supported.map(|c| c["name"].as_str().unwrap().to_owned()).collect()
 }
@@ -50,7 +51,7 @@ pub fn loaded_from(folder: &Path, compute: &Compute) -> Result<Decoder, EngineEr
 }
 
 /// The expected values of one checkpoint. Prompts beyond the length at which its rotary frequencies change are left out: the
-/// model is supported up to there.
+/// model is only supported up to that length.
 pub struct Expected {
     name: String,
     bytes: Vec<u8>,
@@ -65,7 +66,7 @@ impl Expected {
         Self { name: name.to_owned(), bytes, n_ctx }
     }
 
-    /// Which prompts the model can read.
+    /// The prompts that the model can read.
     pub fn is_read(&self) -> Vec<bool> {
         self.ints("prompt_lengths").iter().map(|&len| len as usize <= self.n_ctx).collect()
     }

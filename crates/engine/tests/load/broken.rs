@@ -1,4 +1,4 @@
-//! Broken checkpoints: each ends in one line that names the file, the tensor and the fix.
+//! Broken checkpoints: each gives a one-line error that names the file, the tensor and the fix.
 
 use cs_model::ModelFiles;
 use cs_model::ModelInfo;
@@ -36,7 +36,7 @@ fn missing_files() {
 }
 
 #[test]
-fn files_that_are_no_files() {
+fn files_that_are_not_weights() {
     let dir = gpt2().write();
     let weights = dir.path().join("model.safetensors");
     std::fs::remove_file(&weights).unwrap();
@@ -58,15 +58,12 @@ fn truncation_at_every_length() {
     }
     let mut longer = whole.clone();
     longer.push(0);
-    assert_names(
-        &error_of_weights(&longer),
-        &["model.safetensors", "another length than its", "fetch it again"],
-    );
+    assert_names(&error_of_weights(&longer), &["model.safetensors", "does not match its", "fetch it again"]);
 }
 
 #[test]
 fn headers_that_lie() {
-    // One tensor of two float32 values, whose header can say anything.
+    // One tensor of two float32 values, with an arbitrary header.
     let file = |header: &str, data: &[u8]| {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
@@ -78,11 +75,11 @@ fn headers_that_lie() {
     };
     for (header, words) in [
         (one("F32", "[2]", 0, 1 << 40), &["offsets disagree with its shape"][..]),
-        (one("F32", "[2000000]", 0, 8_000_000), &["another length"]),
+        (one("F32", "[2000000]", 0, 8_000_000), &["does not match its"]),
         (one("F32", "[3]", 0, 8), &["offsets disagree with its shape"]),
         (one("F32", "[2]", 8, 0), &["\"a\"", "run backwards"]),
         (one("F32", "[1]", 4, 8), &["\"a\"", "leave a gap"]),
-        (one("F32", "[1]", 0, 4), &["another length"]),
+        (one("F32", "[1]", 0, 4), &["does not match its"]),
         (one("F32", "[4611686018427387904, 4]", 0, 8), &["broken safetensors header", "overflow"]),
         (one("F99", "[2]", 0, 8), &["broken safetensors header", "F99"]),
         (one("F32", "[-2]", 0, 8), &["broken safetensors header"]),
@@ -99,7 +96,10 @@ fn headers_that_lie() {
         assert_names(&error, words);
     }
     assert_names(&error_of_weights(&u64::MAX.to_le_bytes()), &["not a safetensors file", "100 MB"]);
-    assert_names(&error_of_weights(&[0x10, 0, 0, 0, 0, 0, 0, 0, b'{']), &["truncated", "beyond its 9 bytes"]);
+    assert_names(
+        &error_of_weights(&[0x10, 0, 0, 0, 0, 0, 0, 0, b'{']),
+        &["truncated", "longer than its 9 bytes"],
+    );
     assert_names(&error_of_weights(&file("\u{0}\u{1}", b"")), &["broken safetensors header"]);
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548105171\n";
     assert_names(&error_of_weights(pointer.as_bytes()), &["Git LFS pointer", "git lfs pull"]);
@@ -125,7 +125,7 @@ fn tensors_that_do_not_fit() {
         &["model.safetensors", "\"transformer.wpe.weight\"", "[8, 15]", &expected, "config.json"],
     );
 
-    // As many elements as there should be, the other way round.
+    // The right number of elements, transposed.
     let mut folder = gpt2();
     folder.tensor("transformer.h.0.mlp.c_fc.weight").shape = vec![60, 15];
     assert_names(&folder.error(), &["h.0.mlp.c_fc.weight", "[60, 15]", "[15, 60]"]);
@@ -148,7 +148,7 @@ fn tensors_that_do_not_fit() {
     folder.config["tie_word_embeddings"] = false.into();
     assert_names(&folder.error(), &["\"lm_head.weight\"", "15]", "missing"]);
 
-    // A bias that the config denies would change the result.
+    // A bias that the config excludes would change the result.
     let mut folder = Folder::golden("opt-prenorm");
     folder.config["enable_bias"] = false.into();
     assert_names(&folder.error(), &["bias", "no place in opt"]);
@@ -160,7 +160,7 @@ fn tensors_that_do_not_fit() {
 }
 
 #[test]
-fn values_that_are_no_numbers() {
+fn non_finite_values() {
     for (name, index) in [
         ("transformer.wte.weight", 33),
         ("transformer.wpe.weight", 0),

@@ -1,4 +1,4 @@
-//! Checkpoints taken apart, changed, and written again.
+//! Checkpoints that are read, modified and written again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// Names of all golden checkpoints but the one that is refused for its norms.
+/// Names of all golden checkpoints except the one that is rejected for its norms.
 pub fn golden_names() -> Vec<String> {
     let of = |file: &str| -> Vec<serde_json::Value> {
         serde_json::from_slice(&std::fs::read(golden(file)).unwrap()).unwrap()
@@ -101,12 +101,12 @@ impl Folder {
         folder
     }
 
-    /// The loaded weights of what [`Folder::write`] writes.
+    /// The weights loaded from the files of [`Folder::write`].
     pub fn load(&self) -> Result<(Checkpoint, Weights), LoadError> {
         load(self.write().path())
     }
 
-    /// The message that loading ends in.
+    /// The error message of loading.
     pub fn error(&self) -> String {
         one_line(self.load().err().expect("this checkpoint must be refused"))
     }

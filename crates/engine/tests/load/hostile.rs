@@ -1,4 +1,4 @@
-//! Whatever the bytes, loading ends in a model or an error.
+//! Whatever the bytes, loading gives a model or an error.
 
 use cs_model::ModelFiles;
 use cs_model::checkpoint::Checkpoint;
@@ -38,7 +38,7 @@ proptest! {
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         for (at, byte) in edits {
             let at = at.index(header);
-            // Digits for digits: offsets and shapes that parse but lie.
+            // Digits replaced by digits: offsets and shapes that parse but are wrong.
             if !digits {
                 bytes[at] = byte;
             } else if bytes[at].is_ascii_digit() {

@@ -1,4 +1,4 @@
-//! One model, laid out in files in every way that a repository may choose.
+//! One model in every file layout that repositories use.
 
 use std::collections::BTreeMap;
 
@@ -177,13 +177,13 @@ fn headers_alone_answer_what_inspect_asks() {
 
 #[cfg(unix)]
 #[test]
-fn links_lead_nowhere_but_into_the_folder_or_the_cache() {
+fn links_may_only_lead_into_the_folder_or_the_cache() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::golden("gpt2-default");
     let (good, elsewhere) = (folder.write(), tempfile::tempdir().unwrap());
     for file in ["config.json", "model.safetensors"] {
-        // As Python lays out the cache, here and wherever a folder's link may come from.
+        // Python's layout of the cache.
         let repository = elsewhere.path().join(format!("models--org--{}", file.len()));
         let (blob, snapshot) = (repository.join("blobs/ab12"), repository.join("snapshots/0123"));
         std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
@@ -200,7 +200,7 @@ fn links_lead_nowhere_but_into_the_folder_or_the_cache() {
         symlink("../../blobs/ab12", snapshot.join(file)).unwrap();
         let files = ModelFiles::folder(&snapshot).unwrap();
         assert!(files.read(file).unwrap().is_some());
-        // A snapshot's links may lead anywhere in its own cache, but not out of it.
+        // A snapshot's links may lead anywhere in its cache, but not out of it.
         let anywhere = elsewhere.path().join(format!("anywhere-{file}"));
         std::fs::copy(&blob, &anywhere).unwrap();
         for (target, is_read) in [(&anywhere, true), (&good.path().join(file), false)] {
@@ -208,7 +208,7 @@ fn links_lead_nowhere_but_into_the_folder_or_the_cache() {
             symlink(target, snapshot.join(file)).unwrap();
             assert_eq!(files.read(file).is_ok(), is_read, "{}", target.display());
         }
-        // For another folder that is no place of a cache's contents.
+        // For any other folder, links into a cache are not allowed.
         relink(&anywhere);
         load(dir.path()).err().expect("a link into a cache, but not to its blobs");
 
@@ -220,7 +220,7 @@ fn links_lead_nowhere_but_into_the_folder_or_the_cache() {
         let error = one_line(load(dir.path()).err().expect("a link to another folder"));
         assert_names(&error, &[file, "is a link to", "outside the model's folder", "put the file itself"]);
     }
-    // A folder that is a link itself is where it says it is.
+    // A folder that is itself a link is allowed.
     let link = elsewhere.path().join("link");
     symlink(good.path(), &link).unwrap();
     load(&link).unwrap();

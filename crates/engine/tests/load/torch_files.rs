@@ -24,7 +24,7 @@ fn folder(of_golden: &str, of_torch: &str) -> tempfile::TempDir {
     folder
 }
 
-/// Every parameter, one after the other.
+/// All parameters, concatenated.
 fn all_values(weights: &Weights) -> Vec<f32> {
     let mut out = weights.embed.to_vec();
     out.extend(&weights.pos_embed);
@@ -96,13 +96,16 @@ fn try_load(of_golden: &str, bytes: &[u8]) -> Result<(), String> {
 #[test]
 fn nothing_in_a_pickle_is_run() {
     for (file, words) in [
-        ("os-system", &[".system, which no tensor needs", "refused and nothing was run", "torch.load"][..]),
-        ("os-system-legacy", &[".system, which no tensor needs"]),
-        ("eval", &["builtin", ".eval, which no tensor needs"]),
-        ("exec-in-dict", &["builtin", ".exec, which no tensor needs"]),
-        ("getattr", &["builtin", ".getattr, which no tensor needs"]),
-        ("import", &["builtin", ".__import__, which no tensor needs"]),
-        ("bare", &["not a file that torch.save wrote"]),
+        (
+            "os-system",
+            &[".system, which tensors do not need", "rejected without running anything", "torch.load"][..],
+        ),
+        ("os-system-legacy", &[".system, which tensors do not need"]),
+        ("eval", &["builtin", ".eval, which tensors do not need"]),
+        ("exec-in-dict", &["builtin", ".exec, which tensors do not need"]),
+        ("getattr", &["builtin", ".getattr, which tensors do not need"]),
+        ("import", &["builtin", ".__import__, which tensors do not need"]),
+        ("bare", &["is not a torch.save file"]),
         ("nested", &["a dict under \"model\" instead of a state dict", "state_dict() itself"]),
         ("list", &["a list instead of a state dict"]),
         ("number", &["a number under \"step\" instead of a state dict"]),
@@ -136,7 +139,7 @@ fn truncation_at_every_length() {
     }
 }
 
-/// Where the pickle lies in an archive, or the first bytes of a file of the old format.
+/// The range of the pickle in an archive, or the first bytes of a legacy file.
 fn described(bytes: &[u8]) -> std::ops::Range<usize> {
     let find = |what: &[u8]| bytes.windows(what.len()).position(|w| w == what).unwrap();
     match bytes.starts_with(b"PK") {
@@ -148,8 +151,8 @@ fn described(bytes: &[u8]) -> std::ops::Range<usize> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Bytes of the pickle replaced. The archive's checksum would catch nearly all of it, so the pickles of the old
-    /// format, which have none, are the harder test.
+    /// Bytes of the pickle are replaced. An archive's checksum would catch nearly all changes, so pickles of the
+    /// legacy format, which have none, are the harder test.
     #[test]
     fn mutated_pickles(
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),

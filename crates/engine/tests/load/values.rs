@@ -1,4 +1,4 @@
-//! Every loaded value is the file's, at the place that the layout in `weights.rs` promises.
+//! Every loaded value is the file's, at the place given by the layout in `weights.rs`.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ impl Reference {
         (0..d_in * d_out).map(|i| values[i % d_out * d_in + i / d_out]).collect()
     }
 
-    /// `W` and, as last row, the bias (or zeros) of columns of a matrix `[d_in, width]`.
+    /// `W` and, as its last row, the bias (or zeros) of some columns of a matrix `[d_in, width]`.
     fn columns(&self, name: &str, transposed: bool, columns: impl Iterator<Item = usize>) -> Vec<f32> {
         let matrix = self.matrix(name, transposed);
         let shape = &self.tensors[&format!("{name}.weight")].shape;
@@ -52,7 +52,8 @@ impl Reference {
         matrix.chunks(width).take(d_in).chain([&bias[..]]).flat_map(row).collect()
     }
 
-    /// q, k and v of the ways to store them, each `[d_model + 1, its width]`, the bias (or zeros) as last row.
+    /// q, k and v from each storage layout, each `[d_model + 1, its width]`, with the bias (or zeros) as last
+    /// row.
     fn qkv(&self, model_type: &str, spec: &ModelSpec, layer: usize) -> [Vec<f32>; 3] {
         let (d_head, widths) = (spec.d_head, [spec.d_attn(), spec.d_kv(), spec.d_kv()]);
         let starts = [0, widths[0], widths[0] + widths[1]];

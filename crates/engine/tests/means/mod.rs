@@ -9,8 +9,8 @@ use crate::{D_VOCAB, Parts, ablations, any_model, any_prompts, close, collect};
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What is left of a mean without one draw is the mean over all other draws, also for sets of heads over several layers
-    /// and in little memory.
+    /// A mean without one draw is the mean over all other draws, also for sets of heads over several layers and with little
+    /// memory.
     #[test]
     fn the_mean_of_the_others_is_that_of_references_without_the_prompt(
         parts in any_model(), prompts in any_prompts(), weights in prop::collection::vec(1u32..4, 7),
@@ -69,7 +69,7 @@ proptest! {
     }
 }
 
-/// A mean over nothing, or not position by position, is an error before anything is run, and never a number.
+/// A mean over no prompts, or over prompts of different lengths, is an error before anything is run.
 #[test]
 fn means_over_nothing_are_refused() {
     let parts = Parts::random(0);
@@ -88,7 +88,7 @@ fn means_over_nothing_are_refused() {
         change(&mut prompts[1]);
         prompts
     };
-    // Counting one prompt of a group not at all is a choice; counting none of them leaves no mean.
+    // One prompt of a group may have weight 0; if all have, there is no mean.
     assert!(run(mean, &with(|p| p.weight = 0.0)).is_ok());
     let weightless: Vec<Prompt> = others.iter().map(|p| Prompt { weight: 0.0, ..p.clone() }).collect();
     let nothing = |result| matches!(result, Err(EngineError::NothingToAverage { group: 0 }));

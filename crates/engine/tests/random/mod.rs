@@ -17,7 +17,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub const D_VOCAB: usize = 11;
 pub const N_CTX: usize = 9;
 
-/// A random model's plain numbers, from which decoders are built.
+/// A random model's parameters as plain matrices, from which decoders are built.
 #[derive(Clone, Debug)]
 pub struct Parts {
     pub spec: ModelSpec,
@@ -30,7 +30,7 @@ pub struct Parts {
     unembed_bias: Option<Vec<f32>>,
 }
 
-/// One block's numbers.
+/// One block's parameters.
 #[derive(Clone, Debug)]
 struct Block {
     ln1: Gains,
@@ -64,7 +64,7 @@ impl Matrix {
         Linear { weight: PackedMatrix::from_rows(&self.w, self.d_in, self.d_out()), bias: self.b.clone() }
     }
 
-    /// Column `to` becomes column `from` of another matrix, `times` as large.
+    /// Sets column `to` to `times` column `from` of another matrix.
     fn set_column(&mut self, to: usize, other: &Self, from: usize, times: f32) {
         let (d_in, d_out) = (self.d_in, self.d_out());
         (0..d_in).for_each(|row| self.w[row * d_out + to] = times * other.w[row * d_out + from]);
@@ -73,7 +73,7 @@ impl Matrix {
         }
     }
 
-    /// Row `to` becomes row `from` of another matrix, `times` as large.
+    /// Sets row `to` to `times` row `from` of another matrix.
     fn set_row(&mut self, to: usize, other: &Self, from: usize, times: f32) {
         let width = self.d_out();
         (0..width).for_each(|column| self.w[to * width + column] = times * other.w[from * width + column]);
@@ -215,7 +215,7 @@ impl Draw {
 }
 
 impl Parts {
-    /// A model whose settings and weights follow from `seed`.
+    /// A model with settings and weights determined by `seed`.
     pub fn random(seed: u64) -> Self {
         let mut draw = Draw(ChaCha8Rng::seed_from_u64(seed));
         let spec = draw.spec();
@@ -291,7 +291,7 @@ impl Parts {
         Decoder::new(self.spec.clone(), weights)
     }
 
-    /// Where the queries, keys and values of a query head begin in `W_QKV`.
+    /// The first columns of a query head's queries, keys and values in `W_QKV`.
     fn columns(&self, head: usize) -> [usize; 3] {
         let (d_head, d_attn, d_kv) = (self.spec.d_head, self.spec.d_attn(), self.spec.d_kv());
         let of_group = head / self.spec.group_size() * d_head;
@@ -364,10 +364,10 @@ pub fn any_prompts() -> impl Strategy<Value = Vec<Prompt>> {
     prop::collection::vec(prompt, 1..7)
 }
 
-/// How many kinds of edit there are: see [`any_edits`].
+/// The number of kinds of edits: see [`any_edits`].
 pub const N_KINDS: usize = KINDS.len();
 
-/// Each stream with what may replace it.
+/// Each stream with its valid replacements.
 const KINDS: [(Stream, Replacement); 12] = [
     (Stream::Z, Replacement::Zero),
     (Stream::Z, Replacement::ValueBias),
@@ -383,7 +383,7 @@ const KINDS: [(Stream, Replacement); 12] = [
     (Stream::Pattern, Replacement::Zero),
 ];
 
-/// Edits given as layer, head and kind, below [`N_KINDS`]; the first edit of a stream counts.
+/// Edits given as layer, head and kind (below [`N_KINDS`]); only the first edit of a stream counts.
 pub fn any_edits(set: &[(usize, usize, usize)]) -> Branch {
     let mut edits: Vec<Edit> = vec![];
     for &(layer, head, kind) in set {

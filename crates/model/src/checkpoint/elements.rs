@@ -1,4 +1,4 @@
-//! The bytes of tensors as numbers.
+//! Decodes the bytes of tensors.
 
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use safetensors::Dtype;
@@ -8,7 +8,7 @@ pub(super) fn is_supported(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
 }
 
-/// Little-endian `bytes` of a supported type as float32. Exact but for float64, which is rounded.
+/// Little-endian `bytes` of a supported type as float32. Exact except for float64, which is rounded.
 pub(super) fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     match dtype {
         Dtype::F32 => {
@@ -27,7 +27,7 @@ pub(super) fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
             }
         }
         Dtype::F16 => {
-            // `half` picks the processor's conversion once per slice, but wants aligned values.
+            // `half` selects the CPU's conversion instruction once per slice, but needs aligned values.
             const BLOCK: usize = 512;
             let mut aligned = [f16::ZERO; BLOCK];
             for (out, bytes) in out.chunks_mut(BLOCK).zip(bytes.chunks(2 * BLOCK)) {
@@ -42,7 +42,7 @@ pub(super) fn decode(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Elements `start..start + n` in row-major order of a tensor that lies otherwise, `size` bytes each.
+/// Elements `start..start + n`, in row-major order, of a tensor with other strides; `size` bytes each.
 pub(super) fn gather(
     bytes: &[u8],
     size: usize,

@@ -1,11 +1,11 @@
-//! What is wrong with a weight file, in words.
+//! Messages for invalid weight files.
 
 use safetensors::SafeTensorError;
 
 use super::torch::{PickleError, TorchError};
 use crate::error::LoadError;
 
-/// What a file is that holds no weights at all, if that can be told.
+/// Recognizes common files that are not weights at all.
 fn not_weights(label: &str, bytes: &[u8]) -> Option<LoadError> {
     if !bytes.starts_with(b"version https://git-lfs") {
         return None;
@@ -23,7 +23,7 @@ pub(super) fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> Load
         problem: error.to_string(),
         fix: match error {
             TorchError::Pickle(PickleError::Global(_) | PickleError::Opcode { .. }) => {
-                "do not open it with torch.load either, unless you trust who made it"
+                "do not open it with torch.load either, unless you trust its author"
             }
             TorchError::NoStateDict(_) => "save model.state_dict() itself",
             _ => "fetch it again, or save it again as model.safetensors",
@@ -32,7 +32,7 @@ pub(super) fn torch_error(label: &str, bytes: &[u8], error: &TorchError) -> Load
     })
 }
 
-/// The crate's words for a broken header, with what is known of the file.
+/// The message for a broken header, with what is known about the file.
 pub(super) fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -> LoadError {
     let malformed = |problem: String, fix: &str| LoadError::Malformed {
         file: label.to_owned(),
@@ -44,14 +44,14 @@ pub(super) fn header_error(label: &str, bytes: &[u8], error: &SafeTensorError) -
     }
     let len = bytes.len();
     let problem = match error {
-        SafeTensorError::HeaderTooSmall => format!("is truncated: {len} bytes hold no safetensors header"),
+        SafeTensorError::HeaderTooSmall => {
+            format!("is truncated: {len} bytes are too few for a safetensors header")
+        }
         SafeTensorError::InvalidHeaderLength => {
-            format!(
-                "is truncated or not a safetensors file: its header alone would go beyond its {len} bytes"
-            )
+            format!("is truncated or not a safetensors file: its header would be longer than its {len} bytes")
         }
         SafeTensorError::MetadataIncompleteBuffer => {
-            format!("is truncated or damaged: its header describes another length than its {len} bytes")
+            format!("is truncated or damaged: its header does not match its {len} bytes")
         }
         SafeTensorError::InvalidOffset(name) => {
             format!(

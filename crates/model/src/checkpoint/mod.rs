@@ -1,9 +1,9 @@
-//! Checkpoints: which tensor of a model's files is which parameter, and its values.
+//! Checkpoints: maps the tensors of a model's files to parameters, and reads their values.
 //!
-//! [`Checkpoint::open`] reads headers only and settles which tensor becomes which parameter ([`Plan`]); what runs the
-//! model then reads them from the [`TensorStore`]. What a file holds beyond the model's parameters is an error where it might
-//! change the result; constants (causal masks, rotary frequencies) that older versions of Transformers saved along are left
-//! out, and other parts beside the decoder (a classifier's head) are left out and named.
+//! [`Checkpoint::open`] only reads headers and assigns tensors to parameters ([`Plan`]); the engine then reads them from the
+//! [`TensorStore`]. Tensors that are not parameters of the model are an error if they might change the result; constants
+//! saved by older versions of Transformers (causal masks, rotary frequencies) are ignored, and so are other parts outside the
+//! decoder (such as a classification head), with a note.
 
 mod elements;
 mod faults;
@@ -27,7 +27,7 @@ use crate::files::ModelFiles;
 use crate::hex::hex;
 use crate::memory;
 
-/// A checkpoint whose names, shapes and types agree with its `config.json`; its weights stay on disk.
+/// A checkpoint whose names, shapes and types match its `config.json`; its weights stay on disk.
 pub struct Checkpoint {
     store: TensorStore,
     plan: Plan,
@@ -35,23 +35,23 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists; where there
-    /// is neither, those of `pytorch_model.bin` or its shards.
+    /// Reads the headers of `model.safetensors`, or of the shards that `model.safetensors.index.json` lists; if there is
+    /// neither, those of `pytorch_model.bin` or its shards.
     ///
     /// # Errors
-    /// No weight file, a broken one, or one that lacks a parameter that `config` calls for or holds one that it denies.
+    /// No weight file, a broken one, or one with missing or unexpected parameters for `config`.
     pub fn open(files: &ModelFiles, config: &ModelConfig) -> Result<Self, LoadError> {
         let store = TensorStore::open(files)?;
         let plan = Plan::new(&store, config)?;
         Ok(Checkpoint { store, plan, hash: OnceLock::new() })
     }
 
-    /// What a user should know of the files, a line each: names that were read without a prefix, tensors that were left out.
+    /// Remarks for the user about the files, one line each: names read without a prefix, ignored tensors.
     pub fn notes(&self) -> &[String] {
         &self.plan.notes
     }
 
-    /// Which tensor becomes which parameter.
+    /// The tensor of each parameter.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -61,7 +61,7 @@ impl Checkpoint {
         &self.store
     }
 
-    /// Whether so many bytes, which loading the weights takes, are free now, where the system tells.
+    /// Checks that `need` bytes, which loading the weights takes, are free now, if the system reports it.
     ///
     /// # Errors
     /// [`LoadError::Memory`]
@@ -74,12 +74,12 @@ impl Checkpoint {
         }
     }
 
-    /// Number of parameters; a tied unembedding counts once, stored masks not at all.
+    /// Number of parameters; a tied unembedding counts once, and stored masks do not count.
     pub fn n_params(&self) -> usize {
         self.plan.parameters.values().map(|&id| self.store.tensors[id].n_elements()).sum()
     }
 
-    /// The types that parameters are stored in, such as `F32`, sorted.
+    /// The stored types of parameters, such as `F32`, sorted.
     pub fn dtypes(&self) -> Vec<String> {
         let mut dtypes: Vec<_> =
             self.plan.parameters.values().map(|&id| self.store.tensors[id].dtype.to_string()).collect();
@@ -88,15 +88,15 @@ impl Checkpoint {
         dtypes
     }
 
-    /// Bytes of memory that the loaded weights take, as float32; loading peaks at no more than 1.2 times this
-    /// (plus the largest block, in models of a few blocks).
+    /// Memory for the loaded weights as float32, in bytes; the peak while loading is at most 1.2 times this
+    /// (plus the largest block, in models with few blocks).
     pub fn weight_bytes(&self) -> usize {
         self.n_params() * size_of::<f32>()
     }
 
-    /// SHA-256, in hexadecimal, of the parameters: over the lines `name dtype shape sha256-of-bytes` in order of
-    /// name, without the prefix that a file may use. The same weights have the same hash however they are split
-    /// into files. The files are read once more for it, on the first call.
+    /// SHA-256 of the parameters, in hexadecimal: over the lines `name dtype shape sha256-of-bytes` in order of
+    /// name, without a file's prefix. The same weights have the same hash however they are split into files. The
+    /// first call reads the files.
     pub fn weight_hash(&self) -> &str {
         self.hash.get_or_init(|| {
             let parameters: Vec<_> = self.plan.parameters.iter().collect();
@@ -113,8 +113,8 @@ impl Checkpoint {
         })
     }
 
-    /// Lets go of the values once they are loaded and hashed, so that their owner can have the memory back; names,
-    /// shapes and [`Self::weight_hash`] stay.
+    /// Releases the values after they have been loaded and hashed, so that their owner can free the memory; names,
+    /// shapes and [`Self::weight_hash`] stay available.
     pub fn let_go(&mut self) {
         self.weight_hash();
         self.store.let_go();

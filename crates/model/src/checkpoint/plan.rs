@@ -1,4 +1,4 @@
-//! Which tensor becomes which parameter: every name and shape is settled before the first weight is read.
+//! Assigns tensors to parameters: every name and shape is checked before any weight is read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,30 +10,30 @@ use crate::error::LoadError;
 use crate::families::tensors::{self, MlpTensors, QkvTensors, Stored};
 use crate::spec::{BlockLayout, ModelSpec, NormKind, NormPlacement, Positions, QkNorm};
 
-/// How `W` `[d_in, d_out]` lies in its tensors.
+/// The layout of `W` `[d_in, d_out]` in its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As it is: one tensor `[d_in, d_out]`.
+    /// Not transposed: one tensor `[d_in, d_out]`.
     Rows,
     /// Transposed: each column is a row of a tensor.
     Columns,
-    /// Transposed, in one tensor, whose rows are in the order `[n_heads, 3, d_head]` instead of `[3, n_heads, d_head]`.
+    /// Transposed, in one tensor with rows in the order `[n_heads, 3, d_head]` instead of `[3, n_heads, d_head]`.
     ColumnsPerHead {
-        /// Heads of the layer.
+        /// Number of heads.
         n_heads: usize,
         /// Width of a head.
         d_head: usize,
     },
 }
 
-/// Neighbouring columns of `W` that lie in one tensor.
+/// Consecutive columns of `W` in one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The tensor that holds them.
+    /// The tensor with the columns.
     pub weight: TensorId,
-    /// The tensor that holds their biases, if the layer has any.
+    /// The tensor with their biases, if the layer has any.
     pub bias: Option<TensorId>,
-    /// Which of the tensor's rows they are (under [`Order::Rows`], which of its columns).
+    /// The range of the tensor's rows (with [`Order::Rows`], of its columns).
     pub rows: Range<usize>,
 }
 
@@ -43,15 +43,15 @@ pub struct LinearPlan {
     pub d_in: usize,
     /// Width of `y`.
     pub d_out: usize,
-    /// How `W` lies in its tensors.
+    /// The layout of `W` in its tensors.
     pub order: Order,
-    /// Where its columns are, from the first to the last.
+    /// The places of its columns, from first to last.
     pub parts: Vec<Part>,
 }
 
 impl LinearPlan {
-    /// Where output column `j` comes from: the part, and the row (or element of the bias) in its tensor. For
-    /// [`Order::Rows`], this holds for the bias alone.
+    /// The source of output column `j`: the part, and the row (or element of the bias) in its tensor. With
+    /// [`Order::Rows`], this only applies to the bias.
     pub fn column(&self, j: usize) -> (usize, usize) {
         if let Order::ColumnsPerHead { n_heads, d_head } = self.order {
             let (third, head, coordinate) = (j / (n_heads * d_head), j / d_head % n_heads, j % d_head);
@@ -72,7 +72,7 @@ impl LinearPlan {
     }
 }
 
-/// Gain and bias of a norm, where it has them.
+/// Gain and bias of a norm, if it has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NormPlan {
     /// Elementwise gain.
@@ -83,7 +83,7 @@ pub struct NormPlan {
 
 /// The layers of an MLP.
 pub struct MlpPlan {
-    /// The layer that the activation is applied to, where another is multiplied with it.
+    /// The gate: the layer that the activation is applied to before multiplying with `w_in`'s output.
     pub w_gate: Option<LinearPlan>,
     /// The first layer.
     pub w_in: LinearPlan,
@@ -91,13 +91,13 @@ pub struct MlpPlan {
     pub w_out: LinearPlan,
 }
 
-/// Where one block's parameters are. Norms that the block lacks have neither gain nor bias.
+/// The tensors of one block's parameters. Norms that the block lacks have neither gain nor bias.
 pub struct LayerPlan {
-    /// The norm that belongs to attention's input, or follows its addition.
+    /// The norm of attention's input, or after its residual addition.
     pub ln1: NormPlan,
     /// The norm of attention's output before it is added.
     pub ln1_post: Option<NormPlan>,
-    /// `W_Q`, `W_K`, `W_V` side by side.
+    /// `W_Q`, `W_K`, `W_V`, concatenated.
     pub w_qkv: LinearPlan,
     /// Gain of the norm of queries.
     pub q_norm: Option<TensorId>,
@@ -105,7 +105,7 @@ pub struct LayerPlan {
     pub k_norm: Option<TensorId>,
     /// `W_O` of all heads stacked.
     pub w_o: LinearPlan,
-    /// The norm that belongs to the MLP's input, or follows its addition.
+    /// The norm of the MLP's input, or after its residual addition.
     pub ln2: NormPlan,
     /// The norm of the MLP's output before it is added.
     pub ln2_post: Option<NormPlan>,
@@ -113,21 +113,21 @@ pub struct LayerPlan {
     pub mlp: MlpPlan,
 }
 
-/// Where all of a model's parameters are.
+/// The tensors of all of a model's parameters.
 pub struct Plan {
     /// Token embedding.
     pub embed: TensorId,
     /// Learned positions.
     pub pos_embed: Option<TensorId>,
-    /// From the embedding's width to the model's, where they differ.
+    /// From the embedding's width to the model's, if they differ.
     pub project_in: Option<LinearPlan>,
     /// Blocks in order.
     pub layers: Vec<LayerPlan>,
     /// The norm before the unembedding.
     pub ln_final: NormPlan,
-    /// From the model's width to the unembedding's, where they differ.
+    /// From the model's width to the unembedding's, if they differ.
     pub project_out: Option<LinearPlan>,
-    /// The unembedding, where it is not tied.
+    /// The unembedding, if it is not tied.
     pub unembed: Option<TensorId>,
     /// A stored unembedding that `config.json` ties to the embedding: it must be equal.
     pub tied_copy: Option<TensorId>,
@@ -135,16 +135,16 @@ pub struct Plan {
     pub unembed_bias: Option<TensorId>,
     /// All parameters, by canonical name.
     pub parameters: BTreeMap<String, TensorId>,
-    /// What a user should know of the names, a line each.
+    /// Remarks for the user about the names, one line each.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Finds every parameter that `config` calls for.
+    /// Finds every parameter that `config` requires.
     ///
     /// # Errors
-    /// A tensor that is missing, misshapen, of an unsupported type, present twice under two prefixes, or that
-    /// has no place in the architecture and might change the result.
+    /// A tensor that is missing, has the wrong shape or an unsupported type, is present under two prefixes,
+    /// or is not part of the architecture and might change the result.
     pub fn new(store: &TensorStore, config: &ModelConfig) -> Result<Self, LoadError> {
         let spec = &config.spec;
         let names = &config.family.tensors;
@@ -211,10 +211,10 @@ impl LayerPlan {
     }
 }
 
-/// How many ignored tensors a note names.
+/// Maximum number of ignored tensors that a note names.
 const MOST_NAMED: usize = 5;
 
-/// Hands out tensors by canonical name, each once.
+/// Looks up tensors by canonical name, each once.
 struct Finder<'a> {
     store: &'a TensorStore,
     config: &'a ModelConfig,
@@ -231,7 +231,7 @@ impl<'a> Finder<'a> {
         let mut notes = Vec::new();
         if !wrapper.is_empty() {
             notes.push(format!(
-                "{}: every tensor is named {wrapper}…, as a wrapped model saves itself; read without it",
+                "{}: every tensor's name starts with {wrapper}, as in checkpoints of wrapped models; read without it",
                 store.label
             ));
         }
@@ -240,15 +240,15 @@ impl<'a> Finder<'a> {
                 let other = &store.tensors[earlier].name;
                 return Err(LoadError::Malformed {
                     file: store.file_of(tensor).to_owned(),
-                    problem: format!("holds one parameter under two names, {other:?} and {:?}", tensor.name),
-                    fix: "save the checkpoint with one of them".to_owned(),
+                    problem: format!("has one parameter under two names, {other:?} and {:?}", tensor.name),
+                    fix: "save the checkpoint with only one of them".to_owned(),
                 });
             }
         }
         Ok(Finder { store, config, left, taken: BTreeMap::new(), notes })
     }
 
-    /// A parameter that must be there.
+    /// A required parameter.
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<TensorId, LoadError> {
         let Some(id) = self.left.remove(name) else {
             return Err(LoadError::MissingTensor {
@@ -264,7 +264,7 @@ impl<'a> Finder<'a> {
         Ok(id)
     }
 
-    /// A further copy of a parameter, which may be there.
+    /// An optional copy of a parameter.
     fn take_copy(&mut self, name: &str, shape: &[usize]) -> Result<Option<TensorId>, LoadError> {
         let id = self.left.remove(name);
         if let Some(id) = id {
@@ -305,7 +305,7 @@ impl<'a> Finder<'a> {
         Ok(NormPlan { weight, bias })
     }
 
-    /// A matrix from one tensor, or from several that hold its columns one after the other; with the width of each.
+    /// A matrix from one tensor, or from several that hold consecutive columns, each with its width.
     fn linear(
         &mut self,
         tensors: &[(&str, usize)],
@@ -409,8 +409,7 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// All parameters and notes; an error if the checkpoint holds more than known constants and what stands beside the
-    /// decoder.
+    /// All parameters and notes; an error if other tensors remain than known constants and parts outside the decoder.
     fn finish(mut self) -> Result<(BTreeMap<String, TensorId>, Vec<String>), LoadError> {
         let Self { config, .. } = self;
         let names = &config.family.tensors;

@@ -129,6 +129,6 @@ function drawAblation() {
   const base = own.find((c) => c.kind === "baseline") ?? curves.find((c) => c.model === ablation.model && c.kind === "baseline");
   const shapes = base && known(base[key][0]) ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: base[key][0], y1: base[key][0], line: { color: ink(), width: 1, dash: "dash" } }] : [];
   Plotly.react("ablation-plot", traces, layout({ shapes, xaxis: axis("heads ablated (log scale)", { type: "log", range: [Math.log10(Math.min(...sizes) / 1.2), Math.log10(Math.max(...sizes) * 1.2)], tickvals: traces[0]?.customdata, ticktext: traces[0]?.customdata.map(String) }), yaxis: axis(`${pair[ablation.task].label}: ${title}`, measure === "acc" ? { range: [-0.02, 1.02] } : {}), showlegend: true }), config);
-  $("ablation-note").textContent = `${ablation.model}, ${pair[ablation.task].label}, hero heads from ${plainSelection(ablation.selection)}; over ${contrast.ablation_prompts}. Hero heads are the strongest of a category by |Δ ${pair[0].label}| + |Δ ${pair[1].label}|. Dashed line across: nothing ablated. ` +
-    "Bars of hero heads: 95% intervals over prompts; of random heads, which are drawn from all: the middle 95% of the random sets." + (measure === "acc" ? " " + study.accuracy : "");
+  $("ablation-note").textContent = `${ablation.model}, ${pair[ablation.task].label}, hero heads from ${plainSelection(ablation.selection)}; over ${contrast.ablation_prompts}. Hero heads are the strongest by |Δ ${pair[0].label}| + |Δ ${pair[1].label}|, of all categories or of one. Dashed line across: nothing ablated. ` +
+    "Bars of hero heads: 95% intervals over prompts; of random heads, drawn from all heads or from the same layers: the middle 95% of the sets." + (measure === "acc" ? " " + study.accuracy : "");
 }

@@ -104,7 +104,8 @@ function drawPhase() {
   Plotly.react("phase-plot", traces, layout({ shapes, annotations, showlegend: true, legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", itemsizing: "constant" },
     xaxis: axis(`Δ ${pair[0].label} (logits)`, { ...ticks, range: reach("x") }), yaxis: axis(`Δ ${pair[1].label} (logits)`, { ...ticks, range: reach("y") }), uirevision: phase.scale + phase.model + contrast.name }), config);
   const of = phase.model === "" ? nHeads : models[phase.model].heads.layer.length;
-  $("phase-note").textContent = `${count(shown.length)} of ${counted(of, "head", "heads")}` + (phase.model === "" ? "" : ` of ${models[phase.model].name}`) +
+  const all = of === 1 ? "The one head" : `All ${count(of)} heads`;
+  $("phase-note").textContent = (shown.length === of ? all : `${count(shown.length)} of ${counted(of, "head", "heads")}`) + ` of ${phase.model === "" ? counted(models.length, "model", "models") : models[phase.model].name}` +
     (hiddenWeak ? `; ${counted(hiddenWeak, "weak head is", "weak heads are")} hidden (tick “weak” to see them)` : "") +
     `. Dashed: ±τ = ±${tau} logits: beyond it on both axes a head is shared, on one it belongs to that task. Lower left: the head helps both tasks.`;
   fillTable($("phase-table"), [{ title: "head", words: true }, { title: "category", words: true }, ...pair.map((t) => ({ title: "Δ " + t.label }))],

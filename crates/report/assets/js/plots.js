@@ -33,7 +33,9 @@ function plot(draw) {
 const redrawAll = () => redraws.forEach((draw) => draw());
 
 const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
-const isNarrow = () => innerWidth < 700;
+const isNarrow = () => !printing && innerWidth < 700;
+/** A sheet of paper has a width of its own, whatever that of the window. */
+const ofSheet = () => (printing ? { autosize: false, width: 680, height: 420 } : { autosize: true });
 function axis(title, more = {}) {
   return { title: { text: title }, gridcolor: grid(), zeroline: false, linecolor: grid(), ticks: "outside", tickcolor: grid(), automargin: true, ...more };
 }
@@ -43,7 +45,7 @@ function layout(more) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink(), family: "system-ui, Arial, sans-serif", size: narrow ? 11 : 13 },
     margin: { l: 60, r: 15, t: 20, b: 50 }, hovermode: "closest",
     legend: narrow ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom" } : { itemsizing: "constant" },
-    hoverlabel: { align: "left" }, modebar: { bgcolor: "rgba(0,0,0,0)", color: dark() ? "#a7acb6" : "#5a5f69", activecolor: ink() }, ...more,
+    ...ofSheet(), hoverlabel: { align: "left" }, modebar: { bgcolor: "rgba(0,0,0,0)", color: dark() ? "#a7acb6" : "#5a5f69", activecolor: ink() }, ...more,
   };
 }
 /** Ticks for an axis that shows asinh(Δ / τ). */

@@ -133,7 +133,8 @@ pub(super) fn overview(
 fn numbered(models: &[(&str, &str)], families: &[&str]) -> String {
     let of_family = |family: &&str| {
         let own: Vec<&str> = models.iter().filter(|m| m.0 == *family).map(|m| m.1).collect();
-        let named: Vec<String> = own.iter().enumerate().map(|(at, m)| format!("{} {m}", at + 1)).collect();
+        let named: Vec<String> =
+            own.iter().enumerate().map(|(at, m)| format!("{}\u{a0}{m}", at + 1)).collect();
         (own.len() > 1).then(|| named.join(", "))
     };
     let numbers: Vec<String> = families.iter().filter_map(of_family).collect();

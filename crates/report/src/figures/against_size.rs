@@ -1,4 +1,4 @@
-//! Measures of models against their size: a panel for each task, role or measure, a marker and colour for each family.
+//! Measures of models against their size: one panel per task, role or measure, one marker and colour per family.
 
 use super::legend::{Entry, Symbol};
 use super::page::{Area, DrawError, grid};
@@ -7,9 +7,9 @@ use super::panel::Panel;
 use super::rows::rows;
 use super::scale::Axis;
 
-/// How far families stand apart, as a share of the axis: less than a marker's width.
+/// Horizontal offset between families, as a share of the axis: less than a marker's width.
 const APART: f64 = 0.011;
-/// Height of a row where all models have one size.
+/// Height of a row if all models have the same size.
 const ROW_MM: f64 = 5.0;
 
 /// A model's value, with an interval if there is one.
@@ -18,14 +18,14 @@ pub(super) struct Point<'a> {
     pub family: &'a str,
     /// Its size in millions of parameters.
     pub size: f64,
-    /// What is shown.
+    /// The value.
     pub value: f64,
     /// Its interval.
     pub interval: Option<(f64, f64)>,
 }
 
 impl<'a> Point<'a> {
-    /// A model's value; none where its size is not known.
+    /// A model's value; `None` if its size is unknown.
     pub(super) fn new(
         family: &'a str,
         params_m: Option<f64>,
@@ -41,7 +41,7 @@ impl<'a> Point<'a> {
 pub(super) struct Facet<'a> {
     /// Its title.
     pub title: String,
-    /// What it shows.
+    /// Its points.
     pub points: Vec<Point<'a>>,
 }
 
@@ -55,9 +55,9 @@ pub(super) struct Group<'a> {
     pub facets: Vec<Facet<'a>>,
 }
 
-/// How panels are laid out.
+/// The layout of panels.
 pub(super) struct Layout {
-    /// All models have one size: there is nothing to draw against it, and facets are rows.
+    /// All models have the same size: facets are drawn as rows instead.
     one_size: bool,
     n_facets: usize,
     n_groups: usize,
@@ -72,7 +72,7 @@ impl Layout {
         Self { one_size: sizes.len() < 2, n_facets, n_groups: groups.len() }
     }
 
-    /// Whether all models have one size.
+    /// Whether all models have the same size.
     pub(super) fn is_of_one_size(&self) -> bool {
         self.one_size
     }
@@ -85,7 +85,7 @@ impl Layout {
         (self.n_facets * self.n_groups).div_ceil(self.columns())
     }
 
-    /// Where the panels of two groups lie.
+    /// The positions of the panels of two groups, in words.
     pub(super) fn places(&self) -> [&'static str; 2] {
         if self.one_size { ["Top", "Bottom"] } else { ["Left", "Right"] }
     }
@@ -104,7 +104,7 @@ fn sizes(groups: &[Group]) -> Vec<f64> {
     groups.iter().flat_map(|g| &g.facets).flat_map(|f| &f.points).map(|p| p.size).collect()
 }
 
-/// A sentence for the caption on where families stand.
+/// A sentence for the caption on the positions of families.
 pub(super) fn about_families(families: &Families, groups: &[Group]) -> &'static str {
     if families.len() > 1 && !Layout::of(groups).one_size {
         " Families are shifted sideways a little, so that none hides another."
@@ -113,7 +113,7 @@ pub(super) fn about_families(families: &Families, groups: &[Group]) -> &'static 
     }
 }
 
-/// A legend of the families that have a point; a family of one model is followed by that model's name.
+/// A legend of the families with points; a family with a single model is followed by the model's name.
 pub(super) fn family_legend<'a>(
     families: &Families,
     models: impl Iterator<Item = (&'a str, &'a str)> + Clone,
@@ -133,7 +133,7 @@ pub(super) fn family_legend<'a>(
     families.names().filter_map(entry).collect()
 }
 
-/// Draws groups of panels: those of two groups side by side, those of one in two columns.
+/// Draws groups of panels: two groups side by side, one group in two columns.
 pub(super) fn draw(body: &Area, groups: &[Group], families: &Families) -> Result<(), DrawError> {
     let layout = Layout::of(groups);
     if layout.one_size {
@@ -188,7 +188,7 @@ pub(super) fn family_lines(
     Ok(())
 }
 
-/// Models of one size: a row for each facet, the groups below each other.
+/// Models of the same size: one row per facet, one group below the other.
 fn draw_rows(body: &Area, groups: &[Group], families: &Families) -> Result<(), DrawError> {
     for (area, group) in body.split_evenly((groups.len(), 1)).iter().zip(groups) {
         let labels: Vec<String> = group.facets.iter().map(|f| f.title.clone()).collect();
@@ -210,14 +210,14 @@ fn draw_rows(body: &Area, groups: &[Group], families: &Families) -> Result<(), D
     Ok(())
 }
 
-/// An axis of percentages that begins a little below 0, so that markers at 0 are seen whole.
+/// An axis of percentages that starts a little below 0, so that markers at 0 are fully visible.
 pub(super) fn percent_axis<'a>(title: &str, points: impl Iterator<Item = &'a Point<'a>>) -> Axis {
     let highest = points.map(|p| p.value).fold(0.0, f64::max);
     let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
     Axis::linear_between(title, -0.05 * top, top, 4)
 }
 
-/// Leaves at most three labels on an axis of half a column.
+/// Keeps at most three labels on an axis of half a column.
 pub(super) fn thin(axis: &mut Axis) {
     let n = axis.ticks.len();
     if n > 3 {

@@ -13,10 +13,10 @@ use super::{Figure, NotDrawn};
 use crate::error::Result;
 use crate::words;
 
-/// `comparison`: a panel for each task, with the line on which both tables agree.
+/// `comparison`: one panel per task, with the line of equality.
 ///
 /// # Errors
-/// When the drawing library refuses something.
+/// If the drawing library fails.
 pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure, NotDrawn>> {
     let name = "comparison";
     let contrast = &comparison.contrast;
@@ -50,7 +50,7 @@ pub fn comparison(comparison: &Comparison) -> Result<std::result::Result<Figure,
                 })
             };
             let values = || both().flat_map(|(_, _, (a, b))| [a, b]);
-            // One range for both axes, so that the line of agreement is the diagonal.
+            // One range for both axes, so that the line of equality is the diagonal.
             let x = Axis::effects("Δ in the first table (logits)", values(), tau);
             let y = Axis::effects("Δ in the second table (logits)", values(), tau);
             let ends = (x.low.max(y.low), x.high.min(y.high));

@@ -1,4 +1,4 @@
-//! What heads say themselves, and what later layers make of its absence.
+//! Direct effects of heads, and the reaction of later layers to their loss.
 
 use cs_analysis::effect::Effect;
 use cs_analysis::self_repair::ModelRepair;
@@ -14,17 +14,17 @@ use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
 use crate::words;
 
-/// Heads named in each panel: of those with a direct effect of τ or more in size, and of the others.
+/// Number of heads named in each panel: among those with |direct effect| ≥ τ, and among the others.
 const NAMED: [usize; 2] = [3, 2];
 
-/// Direct effect and Δ of a head, where the two compare.
+/// Direct effect and Δ of a head, if the two are comparable.
 fn both(effect: &Effect) -> Option<(f64, f64)> {
     let direct = effect.detail.as_deref()?.direct.as_ref()?;
     direct.compensation?;
     Some((direct.direct, effect.delta?))
 }
 
-/// The models that have direct effects which compare with Δ, by place.
+/// Indices of the models with direct effects that are comparable to Δ.
 pub(super) fn models(study: &Study) -> Vec<usize> {
     let has_any = |&index: &usize| {
         study.effects.models[index].tasks.iter().flat_map(|t| &t.heads).any(|h| both(&h.effect).is_some())
@@ -32,7 +32,7 @@ pub(super) fn models(study: &Study) -> Vec<usize> {
     (0..study.effects.models.len()).filter(has_any).collect()
 }
 
-/// Why no model has a figure of them.
+/// Why no model has this figure.
 pub(super) fn not_measured() -> NotDrawn {
     let why = "no direct effects that compare with Δ: scans with zero ablation and folded value biases measure them, of models whose \
                norms do not stand on the residual stream";
@@ -113,7 +113,8 @@ pub(super) fn direct_vs_total(study: &Study, index: usize, style: &Style) -> Res
     Ok(Ok(figure))
 }
 
-/// `self_repair_vs_scale`: how much of what helping heads say later layers make up for, against size.
+/// `self_repair_vs_scale`: the share of helping heads' direct effect that later layers make up for,
+/// against size.
 pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "self_repair_vs_scale";
     let is_shown =
@@ -128,7 +129,7 @@ pub(super) fn repair_vs_scale(study: &Study, families: &Families, style: &Style)
     let percent = |x: Option<f64>| x.map(|x| 100.0 * x);
     let ends =
         sized.iter().flat_map(|r| [r.repair.repaired.low, r.repair.repaired.value, r.repair.repaired.high]);
-    // An interval may be very wide where heads say little; the axis follows the estimates and clips it.
+    // Intervals may be very wide if direct effects are small; the axis follows the estimates and clips them.
     let values: Vec<f64> = sized.iter().filter_map(|r| percent(r.repair.repaired.value)).collect();
     let reach = values.iter().fold(100.0f64, |m, v| m.max(v.abs())) * 1.5;
     let within: Vec<f64> =

@@ -1,4 +1,4 @@
-//! One drawing, three formats.
+//! Converts a drawing to three formats.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,16 +14,16 @@ pub const PNG_DPI: f64 = 300.0;
 /// A file format of figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Pixels, 300 to the inch.
+    /// Pixels at 300 dpi.
     Png,
-    /// Lines and text.
+    /// Vector graphics.
     Svg,
-    /// Lines and text for LaTeX.
+    /// Vector graphics for LaTeX.
     Pdf,
 }
 
 impl Format {
-    /// The end of file names.
+    /// The file name extension.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Figure {
     /// The figure as a file of this format.
     ///
     /// # Errors
-    /// When the drawing cannot be turned into it.
+    /// If the drawing cannot be converted.
     pub fn bytes(&self, format: Format) -> Result<Vec<u8>> {
         match format {
             Format::Svg => Ok(self.svg.clone().into_bytes()),
@@ -47,7 +47,7 @@ impl Figure {
         }
     }
 
-    /// The drawing as the renderers see it: sizes in drawing units, the embedded font only.
+    /// The drawing for the renderers: sizes in drawing units, only the embedded font.
     fn tree(&self) -> Result<usvg::Tree> {
         static FONTS: OnceLock<Arc<fontdb::Database>> = OnceLock::new();
         let fonts = FONTS.get_or_init(|| {
@@ -84,8 +84,8 @@ impl Figure {
     }
 }
 
-/// Sorts the names within each resource dictionary, which the PDF library writes in the order of a hash map: another one
-/// in every run. Lines only change places within a run of such lines, so that every object stays where it is.
+/// Sorts the names within each resource dictionary, which the PDF library writes in a hash map's order that changes with
+/// every run. Lines are only swapped within a dictionary, so that the offsets of objects stay valid.
 fn with_sorted_resources(pdf: &[u8]) -> Vec<u8> {
     // A name and a reference: `/gs12 19 0 R`.
     let is_entry = |line: &[u8]| {
@@ -99,8 +99,8 @@ fn with_sorted_resources(pdf: &[u8]) -> Vec<u8> {
     lines.join(&b'\n')
 }
 
-/// Adds the chunk that says how many pixels make a metre, so that a PNG comes out at its size in print. It belongs
-/// between the header (the signature's 8 and the first chunk's 25 bytes) and the pixels.
+/// Adds the chunk with the resolution, so that a PNG is printed at its size. It goes between the header (8 bytes
+/// of signature and 25 of the first chunk) and the pixels.
 fn with_resolution(mut png: Vec<u8>) -> Vec<u8> {
     const HEADER_END: usize = 8 + 25;
     let per_metre = (PNG_DPI / 0.0254).round() as u32;

@@ -17,7 +17,7 @@ const BAR_MM: f64 = 11.0;
 /// Draws a scan. Heads that were not scanned are grey.
 ///
 /// # Errors
-/// When the drawing library refuses something.
+/// If the drawing library fails.
 pub fn head_map(scan: &ScanFile) -> Result<Figure> {
     let (n_layers, n_heads) = (scan.meta.n_layers as usize, scan.meta.n_heads as usize);
     let limit = scan.heads.iter().fold(0.0f64, |most, head| most.max(head.delta.abs()));

@@ -1,4 +1,4 @@
-//! Sets of heads against the sums of their heads: what heads do together beyond what each does alone.
+//! Effects of sets of heads against the sums of their heads' effects: interactions.
 
 use cs_analysis::ablation::{SetKind, SummaryRow};
 use cs_analysis::contrast::Side;
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::extras::ContrastExtras;
 use crate::words;
 
-/// A set's sum of single-head Δ, its own Δ, and the ends of that.
+/// A set's sum of single-head Δ, its own Δ, and the bounds of the latter.
 type Point = (f64, f64, Option<(f64, f64)>);
 
 fn point(row: &SummaryRow, task: Side) -> Option<Point> {
@@ -25,7 +25,7 @@ fn point(row: &SummaryRow, task: Side) -> Option<Point> {
     Some((sum, sum + interaction, on.interaction.ends().map(|(low, high)| (sum + low, sum + high))))
 }
 
-/// `set_interaction`: Δ of every set of 2 or more heads against the sum of its heads' Δ, a panel for each task.
+/// `set_interaction`: Δ of every set of 2 or more heads against the sum of its heads' Δ, one panel per task.
 pub(super) fn of_sets(
     study: &ContrastStudy,
     extras: &ContrastExtras,

@@ -6,14 +6,14 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::page::{Area, DrawError, SMALL_PT, draw_marker, line_height, pt, shortened, text, text_width};
 use super::palette::{INK, Marker};
 
-/// White stripes on an area of colour, for those who do not see the colours.
+/// White stripes on a coloured area, to distinguish areas without colour vision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stripes {
-    /// None.
+    /// No stripes.
     None,
-    /// One from bottom to top.
+    /// One vertical stripe.
     Upright,
-    /// Several across.
+    /// Several horizontal stripes.
     Across,
 }
 
@@ -39,7 +39,7 @@ impl Stripes {
     }
 }
 
-/// What stands before a legend's entry.
+/// The symbol of a legend entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Symbol {
     /// A marker, filled or hollow.
@@ -54,12 +54,12 @@ pub enum Symbol {
     Dashed(RGBColor),
 }
 
-/// A line of the legend.
+/// An entry of the legend.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The symbol.
     pub symbol: Symbol,
-    /// What it stands for.
+    /// Its meaning.
     pub label: String,
 }
 
@@ -70,12 +70,12 @@ impl Entry {
     }
 }
 
-/// Room for an entry's symbol.
+/// Width of an entry's symbol.
 fn symbol_width() -> i32 {
     pt(10.0)
 }
 
-/// The entries in rows, each with its distance from the left.
+/// The entries in rows, each with its offset from the left.
 pub(super) fn legend_rows(entries: &[Entry], width: i32) -> Vec<Vec<(i32, Entry)>> {
     let mut rows: Vec<Vec<(i32, Entry)>> = Vec::new();
     let mut x = 0;

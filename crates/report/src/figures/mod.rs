@@ -1,7 +1,7 @@
-//! The figures of a study: each is described once, as an SVG with real text, and all formats are made from that.
+//! The figures of a study: each is drawn once, as an SVG with real text, and all formats are made from it.
 //!
-//! A figure is one column (85 mm) wide and nothing in it is smaller than 7 points. What cannot be drawn, because nothing
-//! was measured for it, is listed with the reason instead of being drawn empty.
+//! A figure is one column (85 mm) wide, with text of at least 7 points. Figures without data are listed with the reason
+//! instead of being drawn empty.
 
 mod ablation;
 mod against_size;
@@ -44,12 +44,12 @@ use plotters::style::RGBColor;
 use crate::error::{ReportError, Result};
 use crate::extras::{ContrastExtras, Extras};
 
-/// A figure that a study has no numbers for.
+/// A figure without data in the study.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotDrawn {
-    /// Stem of the file name that it would have.
+    /// The stem of its file name.
     pub name: String,
-    /// What is missing, and what would bring it.
+    /// What is missing, and how to get it.
     pub why: String,
 }
 
@@ -59,36 +59,36 @@ impl NotDrawn {
     }
 }
 
-/// A figure, or why there is none.
+/// A figure, or the reason why there is none.
 type Drawing = std::result::Result<Figure, NotDrawn>;
 
-/// What drawing a study left behind.
+/// The results of drawing a study.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Drawn {
     /// Files written, in the order of the figures.
     pub files: Vec<PathBuf>,
-    /// Paths of the figures inside their folder, without the format's extension, in order.
+    /// Relative paths of the figures in their folder, without extension, in order.
     pub names: Vec<String>,
-    /// Figures that the study has no numbers for.
+    /// Figures without data in the study.
     pub not_drawn: Vec<NotDrawn>,
 }
 
 /// One figure to make.
 type Job<'a> = Box<dyn Fn() -> Result<Drawing> + Sync + Send + 'a>;
 
-/// Describes every figure of a study, in the order in which a paper shows them: those of all tasks first, then those of each
-/// contrast, whose names begin with the contrast's folder.
+/// Draws every figure of a study as SVG, in the order of a paper: those of all tasks first, then those of each contrast,
+/// whose names start with the contrast's folder.
 ///
 /// # Errors
-/// When the drawing library refuses something.
+/// If the drawing library fails.
 pub fn describe_all(study: &Study, extras: &Extras) -> Result<Vec<Drawing>> {
     describe_styled(study, extras, &Style::default())
 }
 
-/// The same in a style of one's own.
+/// The same in a custom style.
 ///
 /// # Errors
-/// When the drawing library refuses something.
+/// If the drawing library fails.
 pub fn describe_styled(study: &Study, extras: &Extras, style: &Style) -> Result<Vec<Drawing>> {
     let families = &Families::new(study.models().map(|m| m.family.as_str()));
     let mut jobs: Vec<Job> = Vec::new();
@@ -103,13 +103,13 @@ pub fn describe_styled(study: &Study, extras: &Extras, style: &Style) -> Result<
     Ok(all.into_iter().chain(of_contrasts.into_iter().flatten()).collect())
 }
 
-/// Whether a study has more to show than one contrast of its only two tasks.
+/// Whether a study has more than one contrast of only two tasks.
 #[must_use]
 pub fn shows_tasks(study: &Study) -> bool {
     !(study.contrasts.len() == 1 && study.effects.tasks.len() == 2)
 }
 
-/// The figures of all tasks, each by itself or with every other.
+/// The figures of all tasks, single or in pairs.
 fn of_tasks<'a>(study: &'a Study, families: &'a Families, style: &'a Style) -> Vec<Job<'a>> {
     let mut jobs: Vec<Job> = vec![Box::new(move || tasks::against_size(study, families, style))];
     for index in 0..study.effects.models.len() {
@@ -121,7 +121,7 @@ fn of_tasks<'a>(study: &'a Study, families: &'a Families, style: &'a Style) -> V
     jobs
 }
 
-/// The figures of what heads say themselves, and of the roles that they play.
+/// The figures of direct effects and head roles.
 fn of_direct_effects_and_roles<'a>(
     study: &'a Study,
     extras: &'a Extras,
@@ -169,10 +169,10 @@ fn describe_contrast(
     Ok(drawings.into_iter().map(place).collect())
 }
 
-/// Names of the figures of all models together that a contrast has numbers for, without its folder.
+/// Names of the figures of all models together for which a contrast has data, without its folder.
 ///
 /// # Errors
-/// When the drawing library refuses something.
+/// If the drawing library fails.
 pub fn names_of_all_models(study: &ContrastStudy, extras: &ContrastExtras) -> Result<Vec<String>> {
     let families = Families::new(study.joint.models.iter().map(|m| m.info.family.as_str()));
     let style = Style::default();
@@ -207,24 +207,24 @@ fn of_all_models<'a>(
 /// Which figures to draw, and how.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Choice {
-    /// Their names, without the format's extension; all where none is named.
+    /// Their names, without extension; empty for all.
     pub only: Vec<String>,
-    /// How they are drawn.
+    /// Their style.
     pub style: Style,
 }
 
-/// Draws every figure into `folder`, in each of `formats`.
+/// Writes every figure to `folder`, in each of `formats`.
 ///
 /// # Errors
-/// When a figure cannot be drawn or a file cannot be written.
+/// If a figure cannot be drawn or a file cannot be written.
 pub fn draw_all(study: &Study, extras: &Extras, folder: &Path, formats: &[Format]) -> Result<Drawn> {
     draw_chosen(study, extras, folder, formats, &Choice::default())
 }
 
-/// Draws the chosen figures into `folder`, in each of `formats`.
+/// Writes the chosen figures to `folder`, in each of `formats`.
 ///
 /// # Errors
-/// When the study has no figure of a chosen name, a figure cannot be drawn, or a file cannot be written.
+/// If the study has no figure with a chosen name, a figure cannot be drawn, or a file cannot be written.
 pub fn draw_chosen(
     study: &Study,
     extras: &Extras,
@@ -272,7 +272,7 @@ pub fn draw_chosen(
     Ok(drawn)
 }
 
-/// Why a figure of this name is not drawn.
+/// Why a figure with this name is not drawn.
 fn not_among(name: &str, figures: &[Figure], not_drawn: &[NotDrawn]) -> ReportError {
     if let Some(missing) = not_drawn.iter().find(|missing| missing.name == name) {
         return ReportError::figure(name, missing.why.clone());
@@ -287,7 +287,7 @@ fn not_among(name: &str, figures: &[Figure], not_drawn: &[NotDrawn]) -> ReportEr
     ReportError::figure(name, why)
 }
 
-/// The colours of a study's figures under names that a person may give: categories, tasks and families.
+/// The colours of a study's figures that a user can change, by name: categories, tasks and families.
 fn named_colors(study: &Study) -> Vec<(String, RGBColor)> {
     let families = Families::new(study.models().map(|m| m.family.as_str()));
     let mut named: Vec<(String, RGBColor)> = Vec::new();
@@ -300,11 +300,11 @@ fn named_colors(study: &Study) -> Vec<(String, RGBColor)> {
     named
 }
 
-/// Colours that take the place of those of a study's categories, tasks and families, which are named as in files. A task and the heads
-/// that work on it alone have one colour.
+/// Replacements for the colours of a study's categories, tasks and families, which are named as in files. A task and the heads that
+/// only work on it share a colour.
 ///
 /// # Errors
-/// A name that is none of these.
+/// An unknown name.
 pub fn chosen_colors(study: &Study, asked: &[(String, [u8; 3])]) -> Result<Vec<(RGBColor, RGBColor)>> {
     let named = named_colors(study);
     let mut chosen = Vec::new();
@@ -326,7 +326,7 @@ fn all_weak(models: &[ClassifiedModel]) -> bool {
     models.iter().flat_map(|m| &m.heads).all(|h| h.category == Category::Weak)
 }
 
-/// Name of a figure that belongs to one model.
+/// The name of a figure of one model.
 fn model_figure(kind: &str, model: &str) -> String {
     format!("{kind}_{}", file_safe_name(model))
 }

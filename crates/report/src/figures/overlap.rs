@@ -1,4 +1,4 @@
-//! Every task against every other, in one model.
+//! All pairs of tasks, in one model.
 
 use cs_analysis::overlap::Overlap;
 use cs_analysis::ranged::Ranged;
@@ -20,8 +20,8 @@ use crate::words;
 /// Height of a cell: four lines of text.
 const CELL_MM: f64 = 13.0;
 
-/// `task_overlap_<model>`: above the diagonal the correlation of Δ, below it the share of strong heads that two tasks have in
-/// common, on it the strong heads of each.
+/// `task_overlap_<model>`: correlations of Δ above the diagonal, shares of common strong heads below it, numbers of strong
+/// heads on it.
 pub(super) fn matrix(study: &Study, index: usize, style: &Style) -> Result<Drawing> {
     let model = &study.effects.models[index].info.model;
     let name = model_figure("task_overlap", model);
@@ -130,7 +130,7 @@ fn strong_heads(overlaps: &[&Overlap], task: &str) -> Option<usize> {
     })
 }
 
-/// A figure and its interval, in as many lines as the width asks for.
+/// A number and its interval, in as many lines as the width requires.
 fn lines(figure: Ranged, width: i32) -> Vec<String> {
     let Some(value) = figure.value else { return vec!["–".to_owned()] };
     let mut lines = vec![decimal(value, 2)];

@@ -1,4 +1,4 @@
-//! A figure's page: the width of a column, a legend above, a caption below, panels between.
+//! The page of a figure: one column wide, with a legend above, a caption below, and panels in between.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use super::legend::{Entry, draw_entry, legend_rows};
 use super::palette::{FAINT, INK, Marker, QUIET};
 use crate::error::{ReportError, Result};
 
-/// Drawing units per inch: so fine that rounding to whole units does not show at 300 dots per inch.
+/// Drawing units per inch: fine enough that rounding to whole units is invisible at 300 dpi.
 pub const UNITS_PER_INCH: f64 = 600.0;
 /// Width of every figure: one column of a journal.
 pub const COLUMN_MM: f64 = 85.0;
@@ -21,17 +21,17 @@ pub const SMALL_PT: f64 = 7.0;
 /// Size of axis titles and panel titles.
 pub const TITLE_PT: f64 = 7.5;
 
-/// The typeface of figures. It has the widths of Arial and Helvetica, so that an SVG looks the same where one of them
-/// stands in for it.
+/// The typeface of figures. It is metric-compatible with Arial and Helvetica, so that an SVG looks the same with one
+/// of them.
 pub const FONT: &[u8] = include_bytes!("../../fonts/LiberationSans-Regular.ttf");
 /// Its name.
 pub const FONT_NAME: &str = "Liberation Sans";
-/// What an SVG asks for.
+/// The font family of SVGs.
 const FONT_STACK: &str = "Arial, Helvetica, &apos;Liberation Sans&apos;, sans-serif";
 
 /// A part of the page to draw on.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// What the drawing library reports.
+/// The drawing library's error.
 pub type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
 /// Millimetres in drawing units.
@@ -55,16 +55,16 @@ pub struct Figure {
     pub svg: String,
 }
 
-/// What a person may want otherwise than figures are by default.
+/// Options that change the look of figures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Style {
     /// Width, in millimetres.
     pub width_mm: f64,
-    /// A title in place of the figure's own; empty for none.
+    /// A title that replaces the figure's own; empty for none.
     pub title: Option<String>,
-    /// Whether a caption stands below.
+    /// Whether there is a caption below.
     pub caption: bool,
-    /// Colours, each with the one that takes its place.
+    /// Colours with their replacements.
     pub colors: Vec<(RGBColor, RGBColor)>,
 }
 
@@ -75,7 +75,7 @@ impl Default for Style {
 }
 
 impl Style {
-    /// The colour that takes the place of another; that itself where none does.
+    /// The replacement of a colour; the colour itself if there is none.
     #[must_use]
     pub fn color(&self, color: RGBColor) -> RGBColor {
         self.colors.iter().find(|(from, _)| *from == color).map_or(color, |(_, to)| *to)
@@ -99,7 +99,7 @@ impl Style {
     }
 }
 
-/// What a figure is, beside its panels.
+/// A figure without its panels.
 #[derive(Debug, Clone)]
 pub struct Sheet<'a> {
     /// Stem of its file names.
@@ -112,15 +112,15 @@ pub struct Sheet<'a> {
     pub legend: Vec<Entry>,
     /// The first line of the caption: what to see.
     pub see: String,
-    /// The rest of it: what is shown, in which units, of how many, and what the intervals are.
+    /// The rest of it: what is shown, units, n, and the kind of intervals.
     pub caption: String,
 }
 
 impl Sheet<'_> {
-    /// Draws the figure in a style; `panels` draws what lies between legend and caption.
+    /// Draws the figure in a style; `panels` draws the part between legend and caption.
     ///
     /// # Errors
-    /// When the drawing library refuses something.
+    /// If the drawing library fails.
     pub fn draw(
         self,
         style: &Style,
@@ -182,7 +182,7 @@ impl Sheet<'_> {
     }
 }
 
-/// The drawing with its size in millimetres, its fonts in order of preference, and words for those who cannot see it.
+/// The drawing with its size in millimetres, its fonts in order of preference, and a description for screen readers.
 fn finished(svg: &str, words: [&str; 3], width: i32, height: i32) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let length = |units: i32| format!("{:.2}mm", f64::from(units) / UNITS_PER_INCH * 25.4);
@@ -191,19 +191,19 @@ fn finished(svg: &str, words: [&str; 3], width: i32, height: i32) -> String {
     let words = words.iter().filter(|t| !t.is_empty()).map(|t| escape(t)).collect::<Vec<_>>();
     let svg =
         svg.replacen(&size, &in_mm, 1).replacen(">\n", &format!(">\n<desc>{}</desc>\n", words.join(" ")), 1);
-    // Opaque is what shapes are anyway; the opacity of a fill needs no group of its own, which that of a shape would;
-    // neighbouring rectangles show no seams.
+    // Shapes are opaque by default; opacity of the fill instead of the shape avoids a group per shape; crisp edges
+    // avoid seams between neighbouring rectangles.
     svg.replace(&format!("font-family=\"{FONT_NAME}\""), &format!("font-family=\"{FONT_STACK}\""))
         .replace("<rect ", "<rect shape-rendering=\"crispEdges\" ")
         .replace(" opacity=\"1\"", "")
         .replace(" opacity=\"", " fill-opacity=\"")
 }
 
-/// Tells the drawing library about [`FONT`], once.
+/// Registers [`FONT`] with the drawing library, once.
 fn prepare_font() {
     static READY: OnceLock<()> = OnceLock::new();
     READY.get_or_init(|| {
-        // The bytes are part of the program: if they were no font, the tests of this module would not pass.
+        // The bytes are part of the program: if they were not a valid font, this module's tests would fail.
         let _ = register_font(FONT_NAME, FontStyle::Normal, FONT);
     });
 }
@@ -229,7 +229,7 @@ pub fn text_width(words: &str, size_pt: f64) -> i32 {
     (f64::from(ems) * f64::from(pt(size_pt))).ceil() as i32
 }
 
-/// The words in lines of at most `width`; a word that is longer is cut.
+/// Wraps words to lines of at most `width`; longer words are cut.
 #[must_use]
 pub fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -248,7 +248,7 @@ pub fn wrap(words: &str, size_pt: f64, width: i32) -> Vec<String> {
     lines
 }
 
-/// The text, cut in its middle to fit `width`.
+/// The text, shortened in the middle to fit `width`.
 #[must_use]
 pub fn shortened(words: &str, size_pt: f64, width: i32) -> String {
     if text_width(words, size_pt) <= width {
@@ -265,7 +265,7 @@ pub fn shortened(words: &str, size_pt: f64, width: i32) -> String {
     String::new()
 }
 
-/// Writes words at a place of the area; `anchor` is the part of the text that lies there.
+/// Writes words at a position of the area; `anchor` is the part of the text at that position.
 pub fn text(
     area: &Area,
     words: &str,
@@ -284,11 +284,11 @@ pub fn text(
 /// A style for text of this size.
 #[must_use]
 pub fn text_style<'a>(size_pt: f64, color: &'a RGBColor) -> TextStyle<'a> {
-    // The SVG backend takes 1/1.24 of a font's size as its em.
+    // The SVG backend uses 1/1.24 of a font's size as its em.
     TextStyle::from((FONT_NAME, f64::from(pt(size_pt)) * 1.24).into_font()).color(color)
 }
 
-/// Draws a marker of this radius around a place of the area.
+/// Draws a marker with this radius at a position of the area.
 pub fn draw_marker(
     area: &Area,
     marker: Marker,
@@ -318,8 +318,8 @@ pub fn draw_marker(
     area.draw(&PathElement::new(corners, color.stroke_width(outline)))
 }
 
-/// Cuts an area into `rows` × `columns` parts, row by row, with more room for the titles of the axes in the first column
-/// and the last row, so that what lies between the axes is of one size.
+/// Splits an area into `rows` × `columns` parts, row by row, with extra space for axis titles in the first column and
+/// the last row, so that the areas between the axes have the same size.
 #[must_use]
 pub fn grid<'a>(area: &Area<'a>, rows: usize, columns: usize) -> Vec<Area<'a>> {
     let (width, height) = area.dim_in_pixel();
@@ -331,7 +331,7 @@ pub fn grid<'a>(area: &Area<'a>, rows: usize, columns: usize) -> Vec<Area<'a>> {
     area.split_by_breakpoints(cut(width, columns, title), cut(height, rows, 0))
 }
 
-/// Says why there is nothing to see in a panel.
+/// Writes in an empty panel why it is empty.
 pub fn say(area: &Area, words: &str) -> std::result::Result<(), DrawError> {
     let (width, height) = area.dim_in_pixel();
     let lines = wrap(words, SMALL_PT, width as i32 * 9 / 10);

@@ -1,7 +1,7 @@
 //! Colours and markers: one colour per category and per task, one marker and colour per family, in every figure.
 //!
-//! Categories and tasks take their colours from Okabe and Ito's palette, families from Paul Tol's "muted": both stay apart
-//! under the common colour-vision deficiencies, and no colour means two things.
+//! Categories and tasks take their colours from Okabe and Ito's palette, families from Paul Tol's "muted": both remain
+//! distinguishable with common colour-vision deficiencies, and no colour has two meanings.
 
 use cs_analysis::contrast::{Category, Contrast, IOI, Side};
 use cs_analysis::known_models::family_rank;
@@ -9,13 +9,13 @@ use plotters::style::RGBColor;
 
 /// Text and axes.
 pub const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-/// What is said beside.
+/// Secondary text.
 pub const QUIET: RGBColor = RGBColor(0x55, 0x55, 0x55);
 /// Ticks, frames and guide lines.
 pub const FAINT: RGBColor = RGBColor(0x8a, 0x8a, 0x8a);
-/// What panel titles stand on.
+/// Background of panel titles.
 pub const STRIP: RGBColor = RGBColor(0xf0, 0xf0, 0xf0);
-/// What lies under everything else, such as cells without a value.
+/// Background, such as cells without a value.
 pub const GROUND: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 
 /// The colour of a category.
@@ -29,7 +29,7 @@ pub fn category_color(category: Category) -> RGBColor {
     }
 }
 
-/// The marker of a category where families have none: those of tasks, and others.
+/// The marker of a category in figures without families' markers.
 #[must_use]
 pub fn category_marker(category: Category) -> Marker {
     match category {
@@ -52,7 +52,7 @@ pub fn side_marker(side: Side) -> Marker {
 /// Categories in the order of legends.
 pub const IN_LEGENDS: [Category; 4] = [Category::Shared, Category::OnlyA, Category::OnlyB, Category::Weak];
 
-/// What a category of a contrast is called in figures, notes and the page.
+/// The name of a contrast's category in figures, notes and the page.
 #[must_use]
 pub fn category_label(contrast: &Contrast, category: Category) -> String {
     match category.only() {
@@ -64,7 +64,7 @@ pub fn category_label(contrast: &Contrast, category: Category) -> String {
     }
 }
 
-/// The colour of a task in its contrast: that of the heads which work on it alone.
+/// The colour of a task in its contrast, which is that of the heads that only work on it.
 #[must_use]
 pub fn side_color(side: Side) -> RGBColor {
     match side {
@@ -73,19 +73,19 @@ pub fn side_color(side: Side) -> RGBColor {
     }
 }
 
-/// What a task of a contrast is called in figures, notes and the page.
+/// The name of a contrast's task in figures, notes and the page.
 #[must_use]
 pub fn side_label(contrast: &Contrast, side: Side) -> String {
     task_label(contrast.task(side))
 }
 
-/// What a task is called in figures, notes and the page, by its name in files.
+/// The name of a task in figures, notes and the page, given its name in files.
 #[must_use]
 pub fn task_label(task: &str) -> String {
     if task == IOI { "IOI".to_owned() } else { task.replace('_', "-") }
 }
 
-/// Colours of tasks, each by itself: Okabe and Ito's, in an order in which neighbours stay apart.
+/// Colours of single tasks: Okabe and Ito's, in an order in which neighbours are easy to distinguish.
 const TASK_COLORS: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -95,7 +95,7 @@ const TASK_COLORS: [RGBColor; 6] = [
     RGBColor(0xcc, 0x79, 0xa7),
 ];
 
-/// The colour of a study's task, by its place among them.
+/// The colour of a study's task, by its index.
 #[must_use]
 pub fn task_color(place: usize) -> RGBColor {
     TASK_COLORS[place % TASK_COLORS.len()]
@@ -134,8 +134,8 @@ impl Marker {
         Self::Hexagon,
     ];
 
-    /// Corners around the origin, y down, for a marker of about the area of a circle of radius 1; none for the circle
-    /// itself.
+    /// Corners around the origin, y down, for a marker with about the area of a circle of radius 1; empty for the
+    /// circle itself.
     #[must_use]
     pub fn corners(self) -> Vec<(f64, f64)> {
         let around = |n: usize, start: f64, radius: &dyn Fn(usize) -> f64| -> Vec<(f64, f64)> {
@@ -187,8 +187,8 @@ const FAMILY_COLORS: [RGBColor; 8] = [
     RGBColor(0xdd, 0xcc, 0x77),
 ];
 
-/// The families of a study, each with its marker and colour. The four known families keep theirs in every study; others
-/// take the next free ones in the study's order, and share them again beyond eight families.
+/// The families of a study, each with its marker and colour. The four known families have the same in every study;
+/// others take the next free ones in the study's order, and markers repeat beyond eight families.
 #[derive(Debug, Clone)]
 pub struct Families {
     names: Vec<String>,
@@ -226,7 +226,7 @@ impl Families {
     fn slot(&self, family: &str) -> usize {
         let rank = family_rank(family);
         let unknown = self.names.iter().filter(|n| family_rank(n) == rank);
-        // Known families stand alone at their rank; the others count on from the last.
+        // Known families have fixed ranks; the others follow after the last.
         (rank + unknown.take_while(|n| *n != family).count()) % Marker::ALL.len()
     }
 

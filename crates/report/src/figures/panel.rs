@@ -1,4 +1,4 @@
-//! One set of axes with what is drawn between them.
+//! A panel: a pair of axes and the marks between them.
 
 use plotters::chart::ChartContext;
 use plotters::coord::cartesian::Cartesian2d;
@@ -15,7 +15,7 @@ use super::scale::Axis;
 
 type Drawn = Result<(), DrawError>;
 
-/// An axis as the drawing library wants it: values are places along it, ticks and labels are ours.
+/// An axis in the drawing library's terms: values are positions along it; ticks and labels are drawn here.
 #[derive(Clone)]
 struct Places {
     range: std::ops::Range<f64>,
@@ -56,7 +56,7 @@ impl ValueFormatter<f64> for Places {
     }
 }
 
-/// Axes in an area, ready to be drawn between.
+/// A pair of axes in an area, to draw in.
 pub struct Panel<'a, 'b> {
     chart: ChartContext<'a, SVGBackend<'b>, Cartesian2d<Places, Places>>,
     area: Area<'b>,
@@ -65,11 +65,11 @@ pub struct Panel<'a, 'b> {
 }
 
 impl<'a, 'b> Panel<'a, 'b> {
-    /// Draws two axes and a title into an area. An axis without title gets no labels either: it shares them with a panel
-    /// beside it.
+    /// Draws two axes and a title in an area. An axis without title has no labels either: it shares them with a
+    /// neighbouring panel.
     ///
     /// # Errors
-    /// When the drawing library refuses something.
+    /// If the drawing library fails.
     pub fn new(area: &'a Area<'b>, title: &str, x: Axis, y: Axis) -> Result<Self, DrawError> {
         let (width, _) = area.dim_in_pixel();
         let widest = y.ticks.iter().map(|t| text_width(&t.1, SMALL_PT)).max().unwrap_or(0);
@@ -80,10 +80,10 @@ impl<'a, 'b> Panel<'a, 'b> {
             + line_height(SMALL_PT)
             + pt(1.0)
             + if x.title.is_empty() { 0 } else { line_height(TITLE_PT) + pt(1.0) };
-        // Half a label may stand out beyond the last tick.
+        // Half a label may extend beyond the last tick.
         let right = x.ticks.last().map_or(0, |t| text_width(&t.1, SMALL_PT) / 2 + pt(1.0)).max(pt(4.0));
         let room = width as i32 - y_area - right;
-        // On a strip of its own, away from the labels of the axis above: it is no label of that axis.
+        // On a separate strip, so that it is not taken for a label of the axis above.
         let lines: Vec<String> = wrap(title, TITLE_PT, room).into_iter().take(2).collect();
         let (strip, height) = (pt(3.0), lines.len() as i32 * line_height(TITLE_PT));
         let top = if lines.is_empty() { pt(4.0) } else { strip + height + pt(2.5) };
@@ -120,7 +120,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         Ok(Self { chart, area: plotting, x, y })
     }
 
-    /// Where a point lies, in units of the area between the axes.
+    /// The position of a point, in units of the area between the axes.
     #[must_use]
     pub fn at(&self, x: f64, y: f64) -> (i32, i32) {
         let place = (self.x.scale.place(x), self.y.scale.place(y));
@@ -172,12 +172,12 @@ impl<'a, 'b> Panel<'a, 'b> {
         Ok(())
     }
 
-    /// A dashed line across the panel at a value of the y axis.
+    /// A horizontal dashed line at a value of the y axis.
     pub fn across(&self, y: f64, color: RGBColor) -> Drawn {
         self.dashed((self.x.low, y), (self.x.high, y), color)
     }
 
-    /// A dashed line up the panel at a value of the x axis.
+    /// A vertical dashed line at a value of the x axis.
     pub fn upright(&self, x: f64, color: RGBColor) -> Drawn {
         self.dashed((x, self.y.low), (x, self.y.high), color)
     }
@@ -206,7 +206,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         self.area.draw(&Rectangle::new(corners, color.mix(opacity).filled()))
     }
 
-    /// A line between two points as boxes that names must not cover.
+    /// A line between two points, as boxes that names must not cover.
     #[must_use]
     pub fn along(&self, from: (f64, f64), to: (f64, f64)) -> Vec<[(f64, f64); 2]> {
         const PIECES: usize = 24;
@@ -220,9 +220,9 @@ impl<'a, 'b> Panel<'a, 'b> {
         (0..PIECES).map(|piece| [point(piece), point(piece + 1)]).collect()
     }
 
-    /// Names points without letting names lie on each other, on what is drawn already (`taken`: opposite corners), or
-    /// beyond the panel, and on `bands` only where there is no other place. Names that find no place are left out; earlier
-    /// ones go first.
+    /// Labels points so that names do not overlap each other or existing marks (`taken`: opposite corners) or extend
+    /// beyond the panel, and cover `bands` only if there is no other place. Names without a place are left out; earlier
+    /// names have priority.
     pub fn name_points(
         &self,
         points: &[((f64, f64), String)],

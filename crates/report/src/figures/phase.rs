@@ -21,15 +21,15 @@ fn titles(contrast: &Contrast) -> [String; 2] {
     Side::BOTH.map(|side| format!("Δ {} (logits)", side_label(contrast, side)))
 }
 
-/// What the axes of [`effect_axes`] are.
+/// A sentence about the axes of [`effect_axes`].
 const AXES: &str = "Axes show asinh(Δ / τ): nearly linear within ±τ, logarithmic beyond.";
-/// More strong heads than this, and their intervals would hide the heads.
+/// Maximum number of strong heads for which intervals are drawn, so that they do not hide the heads.
 const MOST_INTERVALS: usize = 150;
 /// More strong heads than this are drawn smaller.
 const CROWDED: usize = 1000;
-/// Heads of a model's scatter plot that have their intervals.
+/// Number of heads with intervals in a model's scatter plot.
 const WITH_INTERVALS: usize = 40;
-/// Heads named in a model's scatter plot.
+/// Number of heads named in a model's scatter plot.
 const NAMED: usize = 6;
 
 /// The categories that occur, as a legend.
@@ -54,7 +54,7 @@ fn tau_lines(panel: &Panel, tau: f64) -> std::result::Result<(), DrawError> {
     })
 }
 
-/// How many of the strong heads of these models work on both tasks.
+/// A sentence on how many of these models' strong heads work on both tasks.
 fn shared_of_strong(models: &[&ClassifiedModel]) -> String {
     let count = |keep: fn(Category) -> bool| {
         models.iter().flat_map(|m| &m.heads).filter(|h| keep(h.category)).count()
@@ -125,13 +125,13 @@ fn n_heads(study: &ContrastStudy) -> usize {
     study.classified.models.iter().map(|m| m.heads.len()).sum()
 }
 
-/// Ends of the intervals of these heads on one task.
+/// Bounds of the intervals of these heads on one task.
 fn reach(heads: &[&ClassifiedHead], measured: &ModelHeads, task: Side) -> Vec<f64> {
     let rows = heads.iter().filter_map(|h| measured.head(h.layer, h.head));
     rows.filter_map(|row| ends(row.effect(task))).flat_map(|(low, high)| [low, high]).collect()
 }
 
-/// Axes over all heads, and over their intervals if those are drawn.
+/// Axes that cover all heads, and their intervals if these are drawn.
 fn effect_axes(study: &ContrastStudy, with_intervals: bool) -> (Axis, Axis) {
     let heads = || study.classified.models.iter().flat_map(|m| &m.heads);
     let intervals = |task| -> Vec<f64> {
@@ -192,7 +192,7 @@ pub(super) fn all_heads(study: &ContrastStudy, families: &Families, style: &Styl
     Ok(Ok(figure))
 }
 
-/// `family_grid`: the same, a panel for each family, on the same axes.
+/// `family_grid`: the same with one panel per family, on common axes.
 pub(super) fn family_grid(study: &ContrastStudy, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "family_grid";
     if n_heads(study) == 0 {
@@ -232,7 +232,7 @@ pub(super) fn family_grid(study: &ContrastStudy, families: &Families, style: &St
     let figure = sheet.draw(style, |body| {
         for (index, (area, family)) in grid(body, rows, columns).iter().zip(families.names()).enumerate() {
             let (mut x, mut y) = (x.clone(), y.clone());
-            // The axes are titled at the edge of the grid only.
+            // Axis titles are only at the edge of the grid.
             if index % columns != 0 {
                 y.title.clear();
             }
@@ -322,7 +322,7 @@ pub(super) fn scatter(
     let y_values = model.heads.iter().map(|h| h.deltas[1]).chain(reach(Side::B)).chain(guide);
     let [x_title, y_title] = titles(contrast);
     let (x, y) = (Axis::linear(&x_title, x_values, 5), Axis::linear(&y_title, y_values, 5));
-    // What names must not cover: the points, and their intervals.
+    // Names must not cover the points and their intervals.
     let lines = strongest.iter().flat_map(|h| {
         let (x, y) = point(h);
         let row = measured.head(h.layer, h.head);
@@ -331,7 +331,7 @@ pub(super) fn scatter(
         [along, up].into_iter().flatten()
     });
     let taken: Vec<[(f64, f64); 2]> = taken.into_iter().map(|at| [at, at]).chain(lines).collect();
-    // What they had better not cover: the lines at ±τ, between which the weak heads lie.
+    // Names should not cover the lines at ±τ, between which the weak heads are.
     let bands = [[(-tau, y.low), (tau, y.high)], [(x.low, -tau), (x.high, tau)]];
     let sheet = Sheet { name: &name, title: &model.info.model, body_mm: 66.0, legend, see, caption };
     let figure = sheet.draw(style, |body| {

@@ -1,4 +1,4 @@
-//! How many heads play each role, against size.
+//! The number of heads with each role, against size.
 
 use cs_analysis::role_tables::{RoleCount, role_counts};
 use cs_analysis::roles::{ATTENDS, HeadRole};
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::extras::Extras;
 use crate::words;
 
-/// `head_roles_vs_scale`: the share of a model's heads that play each role.
+/// `head_roles_vs_scale`: the share of a model's heads with each role.
 pub(super) fn counts_vs_scale(
     study: &Study,
     extras: &Extras,
@@ -40,7 +40,7 @@ pub(super) fn counts_vs_scale(
     let tasks = &study.effects.tasks;
     let models = words::each_once(sized.iter().map(|c| c.origin.model.as_str()));
     let percent = |c: &RoleCount| 100.0 * c.n as f64 / c.n_scored as f64;
-    // What is read on random tokens belongs to no task.
+    // Roles scored on random tokens do not belong to a task.
     let task_of = |count: &RoleCount| tasks.iter().position(|t| t == count.task);
     let places = || std::iter::once(None).chain((0..tasks.len()).map(Some));
     let facet = |role: HeadRole, task: Option<usize>| {
@@ -71,7 +71,7 @@ pub(super) fn counts_vs_scale(
     Ok(Ok(sheet.draw(style, |body| draw(body, &groups, families))?))
 }
 
-/// The roles that the largest share of a model's heads plays, and in which model.
+/// A sentence on the most common roles, and the model with the largest share.
 fn most_common(counts: &[&RoleCount], percent: impl Fn(&RoleCount) -> f64) -> String {
     let most = counts.iter().max_by(|a, b| percent(a).total_cmp(&percent(b)));
     let Some(most) = most.filter(|count| count.n > 0) else {

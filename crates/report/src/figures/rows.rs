@@ -1,4 +1,4 @@
-//! A panel of named rows: one model, or pair of models, a row.
+//! A panel of named rows: one row per model or pair of models.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -7,7 +7,7 @@ use super::palette::{GROUND, INK};
 use super::panel::Panel;
 use super::scale::{Axis, Scale};
 
-/// Draws the rows' names and the axes; `draw` fills the panel, in which row `i` lies at y = i.
+/// Draws the rows' names and the axes; `draw` fills the panel, in which row `i` is at y = i.
 pub fn rows(
     area: &Area,
     labels: &[String],

@@ -1,18 +1,18 @@
-//! Axes: what is shown between which ends, on which scale, with which ticks.
+//! Axes: their range, scale, ticks and title.
 
-/// How values are spread along an axis.
+/// The scale of an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
-    /// By their logarithm.
+    /// Logarithmic.
     Log,
-    /// Evenly near 0, by their logarithm far from it, either way: asinh(x / width).
+    /// Linear near 0 and logarithmic far from it, for both signs: asinh(x / width).
     Asinh(f64),
 }
 
 impl Scale {
-    /// Place of a value along the axis, in units of its own.
+    /// The position of a value along the axis, in the scale's units.
     #[must_use]
     pub fn place(self, value: f64) -> f64 {
         match self {
@@ -22,7 +22,7 @@ impl Scale {
         }
     }
 
-    /// The value at a place along the axis.
+    /// The value at a position along the axis.
     #[must_use]
     pub fn value(self, place: f64) -> f64 {
         match self {
@@ -42,14 +42,14 @@ pub struct Axis {
     pub low: f64,
     /// Value at the right or top end.
     pub high: f64,
-    /// Values with a tick and a label, and their labels.
+    /// Values with a tick, and their labels.
     pub ticks: Vec<(f64, String)>,
-    /// What is shown, with its unit.
+    /// The title, with its unit.
     pub title: String,
 }
 
 impl Axis {
-    /// A linear axis over `values`, with a little room at either end and about `n_ticks` ticks.
+    /// A linear axis over `values`, with a small margin at both ends and about `n_ticks` ticks.
     pub fn linear(title: &str, values: impl IntoIterator<Item = f64>, n_ticks: usize) -> Self {
         let (low, high) = padded(Scale::Linear, values, 0.05).unwrap_or((-1.0, 1.0));
         Self::linear_between(title, low, high, n_ticks)
@@ -78,7 +78,7 @@ impl Axis {
     /// A logarithmic axis over sizes in millions of parameters.
     pub fn sizes(values: impl IntoIterator<Item = f64>) -> Self {
         let (mut low, mut high) = padded(Scale::Log, values, 0.06).unwrap_or((10.0, 1000.0));
-        // At least half a decade, so that one size alone does not stand on an axis of nothing.
+        // At least half a decade, so that the axis has some length even for a single size.
         let lacking = 0.5 - (high / low).log10();
         if lacking > 0.0 {
             low /= 10f64.powf(lacking / 2.0);
@@ -97,7 +97,8 @@ impl Axis {
         Self { scale: Scale::Log, low, high, ticks, title: "parameters (log scale)".into() }
     }
 
-    /// An axis of effects in logits that keeps both small and large ones apart: even within ±`tau`, logarithmic beyond.
+    /// An axis of effects in logits that resolves both small and large ones: nearly linear within ±`tau`, logarithmic
+    /// beyond.
     pub fn effects(title: &str, values: impl IntoIterator<Item = f64>, tau: f64) -> Self {
         let scale = Scale::Asinh(tau);
         let all = values.into_iter().chain([-2.0 * tau, 2.0 * tau]);
@@ -141,14 +142,14 @@ impl Axis {
         self.scale.value(self.scale.place(value) + share * (range.end - range.start))
     }
 
-    /// Ends of the axis in places.
+    /// The ends of the axis as positions.
     #[must_use]
     pub fn range(&self) -> std::ops::Range<f64> {
         self.scale.place(self.low)..self.scale.place(self.high)
     }
 }
 
-/// The ends of `values`, with a share of their distance added on either side. `None` for no values.
+/// The range of `values`, extended on both sides by a share of its length. `None` for no values.
 fn padded(scale: Scale, values: impl IntoIterator<Item = f64>, share: f64) -> Option<(f64, f64)> {
     let ends = values.into_iter().filter(|v| v.is_finite()).map(|v| scale.place(v)).fold(None, |ends, v| {
         let (low, high) = ends.unwrap_or((v, v));
@@ -178,7 +179,7 @@ fn is_quarter(step: f64) -> bool {
     (mantissa - 2.5).abs() < 1e-6
 }
 
-/// A number with so many decimals and a true minus sign.
+/// A number with this many decimals and a true minus sign.
 #[must_use]
 pub fn decimal(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
@@ -186,7 +187,7 @@ pub fn decimal(value: f64, decimals: usize) -> String {
     if value < 0.0 && !is_zero { format!("−{text}") } else { text }
 }
 
-/// A number of millions as the field writes sizes: `70M`, `1.4B`, `85k`.
+/// A number of millions in the field's notation for model sizes: `70M`, `1.4B`, `85k`.
 #[must_use]
 pub fn size_label(millions: f64) -> String {
     let (value, unit) = match millions {

@@ -1,4 +1,4 @@
-//! The tasks of a study, each by itself: what every head does on each, and how few heads do it, against size.
+//! The single tasks of a study: the effect of every head, and its concentration, against size.
 
 use cs_analysis::effects::TaskHeads;
 use cs_analysis::study::Study;
@@ -16,7 +16,7 @@ use super::{Drawing, NotDrawn, model_figure};
 use crate::error::Result;
 use crate::words;
 
-/// Height that the maps of all tasks may have together.
+/// Maximum total height of the maps of all tasks.
 const MOST_MM: f64 = 190.0;
 
 /// `effects_<model>`: Δ of every head on every task, by layer and head.
@@ -61,10 +61,11 @@ pub(super) fn heatmap(study: &Study, index: usize, style: &Style) -> Result<Draw
     Ok(Ok(figure))
 }
 
-/// What a measure of a model and task is, in percent.
+/// A measure of a model and task, in percent.
 type Measure = fn(&TaskMeasures) -> Option<f64>;
 
-/// `task_scaling`: how many heads work on each task, and how few hold its effect, against size.
+/// `task_scaling`: the share of heads that work on each task, and the concentration of the effect, against
+/// size.
 pub(super) fn against_size(study: &Study, families: &Families, style: &Style) -> Result<Drawing> {
     let name = "task_scaling";
     let is_sized = |m: &&TaskMeasures| m.info.params_m.is_some_and(|p| p > 0.0);
@@ -103,7 +104,8 @@ pub(super) fn against_size(study: &Study, families: &Families, style: &Style) ->
     Ok(Ok(sheet.draw(style, |body| draw(body, &groups, families))?))
 }
 
-/// On which tasks a single model has the most and the fewest strong heads; of several models how many they have.
+/// A sentence on the tasks with the most and the fewest strong heads for a single model; for several models, on
+/// their numbers.
 fn see_most(sized: &[&TaskMeasures], models: &[&str], strong: Measure) -> String {
     let shares = || sized.iter().filter_map(|m| Some((task_label(&m.task), strong(m)?)));
     let most = shares().max_by(|a, b| a.1.total_cmp(&b.1));

@@ -1,4 +1,4 @@
-//! Do heads with the same layer and number work on the same task in another model?
+//! Transfer: whether heads with the same layer and number work on the same task in another model.
 
 use cs_analysis::contrast::Side;
 use cs_analysis::study::ContrastStudy;
@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::numbers::{SIGNIFICANT, numbers};
 use crate::words;
 
-/// More pairs than this do not fit a page.
+/// Maximum number of pairs that fit on a page.
 const MOST_PAIRS: usize = 40;
 
 /// `transfer`: for each pair of models and task, the mean rank of the base model's heads in the target.

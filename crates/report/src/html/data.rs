@@ -25,10 +25,10 @@ use crate::figures::shows_tasks;
 use crate::notes::{self, Finding};
 use crate::words;
 
-/// Significant digits of the numbers in the page's tables: those of the float32 that effects are measured in.
+/// Significant digits of the numbers in the page's tables: those of float32, the type of measured effects.
 const TABLE_DIGITS: usize = 7;
 
-/// Everything the page shows but for single heads and the content of tables.
+/// All data of the page except single heads and the contents of tables.
 pub(super) fn data(study: &Study, extras: &Extras) -> Value {
     let families = Families::new(study.models().map(|m| m.family.as_str()));
     let models: Vec<Value> = study.effects.models.iter().map(|m| model(study, extras, m)).collect();
@@ -60,13 +60,13 @@ pub(super) fn data(study: &Study, extras: &Extras) -> Value {
     })
 }
 
-/// All tables, those that fit into `room` bytes with their content.
+/// All tables, with contents if they fit into `room` bytes.
 ///
 /// # Errors
-/// When a table cannot be compressed.
+/// If a table cannot be compressed.
 pub(super) fn tables(study: &Study, extras: &Extras, mut room: usize) -> std::io::Result<Value> {
     let all: Vec<&Table> = study.tables.iter().chain(&extras.tables).collect();
-    // The long table gets the room that the others leave, which say more in less.
+    // The long table comes last, since the others have more information per byte.
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by_key(|&at| all[at].name == HEAD_EFFECTS);
     let mut tables = vec![Value::Null; all.len()];
@@ -80,7 +80,7 @@ fn finding_list(findings: Vec<Finding>) -> Vec<Value> {
     findings.into_iter().map(|f| json!({ "title": f.title, "text": f.text, "sources": f.sources })).collect()
 }
 
-/// Every two tasks of every model: places among models and tasks, then the figures.
+/// Every pair of tasks of every model: indices of model and tasks, then the numbers.
 fn overlaps(study: &Study) -> Vec<Value> {
     let task = |name: &str| study.effects.tasks.iter().position(|t| t == name);
     let model = |name: &str| study.models().position(|m| m.model == name);
@@ -94,7 +94,7 @@ fn overlaps(study: &Study) -> Vec<Value> {
     study.overlaps.iter().map(of).collect()
 }
 
-/// A contrast: its tasks, what its categories are called, and what it adds to every model; null for models that lack it.
+/// A contrast: its tasks, the names of its categories, and its data for every model; null for models without it.
 fn contrast(study: &Study, contrast: &ContrastStudy, extras: &Extras) -> Value {
     let (pair, own) = (contrast.contrast(), &extras.of(contrast.contrast()));
     let place = |task: &str| study.effects.tasks.iter().position(|t| t == task);
@@ -141,7 +141,7 @@ fn symbol(marker: Marker) -> &'static str {
     }
 }
 
-/// A number in full: the page rounds it where it shows it, once. JSON has no NaN; it becomes null.
+/// A number with all digits: the page rounds it once, when it shows it. JSON has no NaN; it becomes null.
 pub(super) fn number(value: Option<f64>) -> Value {
     json!(value.filter(|v| v.is_finite()).map(|v| v + 0.0))
 }
@@ -158,7 +158,7 @@ fn correlation(correlation: &TaskCorrelation) -> Value {
     with_ends(correlation.estimate, correlation.shown().map(|(interval, _)| interval))
 }
 
-/// What a contrast knows of a model.
+/// A contrast's data for a model.
 fn contrasted_model(study: &ContrastStudy, extras: &ContrastExtras, index: usize) -> Value {
     let classified = &study.classified.models[index];
     let correlations = &study.correlations[index];
@@ -218,7 +218,7 @@ fn model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
     })
 }
 
-/// The curves of ablated sets: for each model, selection and kind of set, columns over the number of heads.
+/// The curves of ablated sets: per model, selection and kind of set, columns over the number of heads.
 fn curves(extras: &ContrastExtras) -> Value {
     let mut curves: Vec<(String, String, &str, Vec<&SummaryRow>)> = Vec::new();
     let is_known = |r: &&SummaryRow| r.tasks.iter().any(|task| task.mean_diff.value.is_some());
@@ -265,7 +265,7 @@ fn laws(study: &ContrastStudy) -> Value {
     pooled.map(|l| (l.measure.clone(), law(l))).collect::<serde_json::Map<_, _>>().into()
 }
 
-/// A table as CSV, compressed; without its content where that does not fit into the `room` left.
+/// A table as compressed CSV; without its contents if they do not fit into the remaining `room`.
 fn table(table: &Table, room: &mut usize) -> std::io::Result<Value> {
     let rounded = |values: &Values| match values {
         Values::Float(cells) => Values::Float(cells.iter().map(|c| c.map(significant)).collect()),
@@ -281,11 +281,11 @@ fn table(table: &Table, room: &mut usize) -> std::io::Result<Value> {
     }))
 }
 
-/// A number to [`TABLE_DIGITS`] significant digits.
+/// A number rounded to [`TABLE_DIGITS`] significant digits.
 fn significant(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }
-    // Through its decimal form: exact, and the same everywhere.
+    // Via its decimal form: exact, and the same on every platform.
     format!("{value:.*e}", TABLE_DIGITS - 1).parse().unwrap_or(value)
 }

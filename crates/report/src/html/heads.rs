@@ -14,10 +14,10 @@ use super::roles;
 use crate::extras::{ContrastExtras, Extras};
 use crate::words;
 
-/// Attention to single tokens that the page has room for: heads × tokens of their example prompts.
+/// Maximum number of attention values to single tokens: heads × tokens of their example prompts.
 const ROOM_FOR_EXAMPLES: usize = 800_000;
 
-/// Everything the page knows of single heads: model by model, and what each contrast adds.
+/// All data of single heads: model by model, and the data of each contrast.
 pub(super) fn heads(study: &Study, extras: &Extras) -> Value {
     let n_of_examples = heads_with_examples(study, extras);
     let of_model = |model: &ModelEffects| {
@@ -52,7 +52,7 @@ fn rows(model: &ModelEffects) -> Vec<(u32, u32)> {
     rows
 }
 
-/// A model's heads, column by column; those of a task begin with its place among the study's tasks.
+/// A model's heads, column by column; names of a task's columns start with its index among the study's tasks.
 fn columns(study: &Study, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
     let mut columns = Columns::default();
     columns.whole("layer", rows.iter().map(|h| Some(h.0 as usize)));
@@ -86,7 +86,7 @@ fn columns(study: &Study, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
     columns.into_value()
 }
 
-/// What a contrast adds to the heads of a model; the influence on its tasks begins with `a` and `b`.
+/// A contrast's data for the heads of a model; names of the influence columns start with `a` and `b`.
 fn contrasted(rows: &[(u32, u32)], classified: &ClassifiedModel, extras: &ContrastExtras) -> Value {
     let mut columns = Columns::default();
     if !extras.traced.is_empty() {
@@ -102,7 +102,7 @@ fn contrasted(rows: &[(u32, u32)], classified: &ClassifiedModel, extras: &Contra
             }
         }
     }
-    // Heads without a category are not among the classified.
+    // Heads without a category are not classified.
     let of_row: Vec<Option<&ClassifiedHead>> = rows
         .iter()
         .map(|place| {
@@ -121,10 +121,11 @@ fn contrasted(rows: &[(u32, u32)], classified: &ClassifiedModel, extras: &Contra
     columns.into_value()
 }
 
-/// Where a model's heads attend, in hundredths, head by head in the order of its rows; null where it was not read.
+/// Attention of a model's heads, in hundredths, head by head in the order of its rows; null if it was not
+/// measured.
 fn attention(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
     let Some(file) = extras.attention_file(&model.info.model) else { return Value::Null };
-    // Texts stand in a list, since the same few are met again and again.
+    // Texts are in a list, since the same few occur many times.
     let mut texts: Vec<&str> = Vec::new();
     let mut of_task = |task: &String| -> Vec<Value> {
         let of_head = |&(layer, head): &(u32, u32)| -> Option<Value> {
@@ -149,7 +150,7 @@ fn hundredths(share: f32) -> i64 {
     (f64::from(share) * 100.0).round() as i64
 }
 
-/// How many heads of each model the page shows example prompts of: all that there is room for.
+/// The number of heads of each model with example prompts on the page: as many as there is room for.
 fn heads_with_examples(study: &Study, extras: &Extras) -> usize {
     let tokens = |file: &AttentionFile| -> usize {
         file.tasks.iter().flat_map(|t| &t.examples).map(|e| e.tokens.len()).sum()
@@ -169,8 +170,8 @@ fn heads_with_examples(study: &Study, extras: &Extras) -> usize {
     fits
 }
 
-/// The example prompts of every task, with the attention of a model's `n` strongest heads in percent: the places of these heads among the
-/// rows, and for each task its prompts. Null where no example was kept.
+/// The example prompts of every task, with the attention of a model's `n` strongest heads in percent: the indices of these heads among
+/// the rows, and the prompts of each task. Null if no examples were kept.
 fn examples(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)], n: usize) -> Value {
     let Some(file) = extras.attention_file(&model.info.model) else { return Value::Null };
     let strength = |&(layer, head): &(u32, u32)| -> f64 {

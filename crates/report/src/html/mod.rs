@@ -1,8 +1,7 @@
 //! `report.html`: the whole study on one page that needs no network.
 //!
-//! The answer stands in the page as text. The rest is drawn by scripts from data that the page carries: JSON for what concerns whole
-//! models, the same compressed for single heads, tables as compressed CSV, and the plotting library. The page's own code lies in
-//! `assets/`.
+//! The answer is in the page as text. The rest is drawn by scripts from embedded data: JSON for whole models, compressed JSON for
+//! single heads, tables as compressed CSV. The plotting library is embedded too. The page's own code is in `assets/`.
 
 mod data;
 mod heads;
@@ -29,7 +28,7 @@ pub const PLOTTING_LIBRARY: &str = "plotly.js 4.1.1 (cartesian bundle), MIT lice
 const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/page.css");
 const PLOTLY: &[u8] = include_bytes!("../../assets/plotly-cartesian.min.js.gz");
-/// The page's scripts, in the order in which they run; together they are one function.
+/// The page's scripts, in order of execution; together they form one function.
 const SCRIPTS: [&str; 12] = [
     include_str!("../../assets/js/base.js"),
     include_str!("../../assets/js/plots.js"),
@@ -44,16 +43,16 @@ const SCRIPTS: [&str; 12] = [
     include_str!("../../assets/js/address.js"),
     include_str!("../../assets/js/start.js"),
 ];
-/// Bytes that the page may have, so that it stays small enough to be sent; tables take what the rest leaves.
+/// Maximum size of the page in bytes, so that it can be sent by mail; tables take the remaining space.
 const ROOM: usize = 5_800_000;
 
 /// The page of a study.
 ///
 /// # Errors
-/// When the data cannot be packed.
+/// If the data cannot be compressed.
 pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     let fail = |problem: std::io::Error| ReportError::figure(FILE_NAME, problem);
-    // In a script element, `<` could begin a tag that ends it; JSON may write it as an escape instead.
+    // In a script element, `<` could start a tag that ends it; JSON can escape it instead.
     let json = |value: Value| value.to_string().replace('<', "\\u003c");
     let answer = answer(&notes::answer(study, extras));
     let data = json(data::data(study, extras));
@@ -85,10 +84,10 @@ pub fn page(study: &Study, extras: &Extras) -> Result<String> {
     Ok(page)
 }
 
-/// The answer as it stands in the page, before any script runs.
+/// The answer as static text in the page.
 fn answer(answer: &Answer) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    // A number keeps its name and its interval beside it.
+    // A number stays on one line with its name and its interval.
     let unbroken = |text: &str| {
         let text = text.replace(" = ", "\u{a0}=\u{a0}").replace("Δ ", "Δ\u{a0}").replace("≥ ", "≥\u{a0}");
         let mut inside = false;
@@ -105,7 +104,7 @@ fn answer(answer: &Answer) -> String {
     );
     html += "<div id=\"answer\">\n";
     for point in &answer.points {
-        // The page's scripts show a contrast where its sentence is clicked.
+        // The page's scripts show a contrast when its sentence is clicked.
         let contrast = point.contrast.as_ref().map_or(String::new(), ToString::to_string);
         html += &format!(
             "<p class=\"verdict\" data-contrast=\"{}\"><strong>{}</strong> {}</p>\n",
@@ -123,7 +122,7 @@ fn answer(answer: &Answer) -> String {
 /// Writes the page.
 ///
 /// # Errors
-/// When the data cannot be packed or the file not be written.
+/// If the data cannot be compressed or the file cannot be written.
 pub fn write(study: &Study, extras: &Extras, path: &Path) -> Result<()> {
     Ok(write_bytes(path, page(study, extras)?.as_bytes())?)
 }

@@ -1,4 +1,4 @@
-//! What the page knows of every head, packed: numbers column by column as whole numbers of a small unit, in compressed JSON.
+//! The page's data for every head, packed: columns of numbers as integer multiples of a small unit, in compressed JSON.
 
 use std::io::Write;
 
@@ -7,36 +7,36 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 
-/// Decimals that the page shows of an effect.
+/// Number of decimals of effects on the page.
 const SHOWN: u32 = 3;
-/// Decimals that are kept at least.
+/// Minimum number of decimals that are kept.
 const KEPT: i32 = 5;
 
-/// Bytes, compressed, as text that a script element may hold.
+/// Compressed bytes, as text for a script element.
 ///
 /// # Errors
-/// When they cannot be compressed.
+/// If they cannot be compressed.
 pub(super) fn compressed(bytes: &[u8]) -> std::io::Result<String> {
     let mut gz = GzBuilder::new().write(Vec::new(), Compression::best());
     gz.write_all(bytes)?;
     Ok(STANDARD.encode(gz.finish()?))
 }
 
-/// Columns by name; a column that holds nothing is left out.
+/// Columns by name; empty columns are left out.
 #[derive(Default)]
 pub(super) struct Columns(Map<String, Value>);
 
 impl Columns {
-    /// Adds a column of whole numbers.
+    /// Adds a column of integers.
     pub(super) fn whole(&mut self, name: &str, column: impl Iterator<Item = Option<usize>>) {
         self.put(name, 1.0, column.map(|n| n.map(|n| n as i64)).collect());
     }
 
-    /// Adds a column of numbers, to five decimals at least; of a column of small numbers more are kept.
+    /// Adds a column of numbers with at least five decimals; columns of small numbers have more.
     pub(super) fn numbers(&mut self, name: &str, column: impl Iterator<Item = Option<f64>>) {
         let column: Vec<Option<f64>> = column.map(|v| v.filter(|v| v.is_finite())).collect();
         let largest = column.iter().flatten().fold(0.0, |m: f64, v| m.max(v.abs()));
-        // Five digits of the largest.
+        // Five significant digits for the largest.
         let digits = if largest > 0.0 { 4 - largest.log10().floor() as i32 } else { KEPT };
         let per_unit = 10f64.powi(digits.clamp(KEPT, 12));
         self.put(name, per_unit, column.into_iter().map(|v| v.map(|v| whole(v, per_unit))).collect());
@@ -53,8 +53,8 @@ impl Columns {
     }
 }
 
-/// A number as a whole number of units, of which `per_unit` make 1. A number beside the middle between two that the page shows stays
-/// beside it, so that the page, which rounds once more, shows what it would show of the number itself.
+/// A number as an integer multiple of `1 / per_unit`. A number next to a midpoint of the page's rounding stays on its side, so that
+/// the page, which rounds once more, shows the same as for the original number.
 fn whole(value: f64, per_unit: f64) -> i64 {
     let rounded = (value * per_unit).round();
     let step = per_unit / 10f64.powi(SHOWN as i32);

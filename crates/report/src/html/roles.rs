@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::data::number;
 use crate::extras::Extras;
 
-/// What the roles are called, in order, and which of their scores are shares of attention.
+/// The names of the roles, in order, and which of their scores are shares of attention.
 pub(super) fn roles() -> Value {
     json!(HeadRole::ALL.map(|role| json!({ "label": role.label(), "is_share": role.is_share() })))
 }
 
-/// The roles of a model: for each role and task how many heads play it and which are the best. Null where roles were not measured. A
-/// role that belongs to no task has no task.
+/// The roles of a model: the number of heads and the best heads for each role and task. Null if roles were not measured. Roles
+/// scored on random tokens have no task.
 pub(super) fn of_model(study: &Study, extras: &Extras, model: &ModelEffects) -> Value {
     let Some(file) = roles_file(extras, model) else { return Value::Null };
     let tau = study.options.tau;
@@ -35,8 +35,7 @@ pub(super) fn of_model(study: &Study, extras: &Extras, model: &ModelEffects) -> 
     role_counts(std::slice::from_ref(file), tau).into_iter().map(of_role).collect()
 }
 
-/// The roles that each head of `rows` plays, as places of role and task with the score in thousandths. Null where roles were not
-/// measured.
+/// The roles of each head of `rows`, as indices of role and task with the score in thousandths. Null if roles were not measured.
 pub(super) fn of_heads(study: &Study, extras: &Extras, model: &ModelEffects, rows: &[(u32, u32)]) -> Value {
     let Some(file) = roles_file(extras, model) else { return Value::Null };
     let tau = study.options.tau;
@@ -66,7 +65,7 @@ fn known_scores(file: &RolesFile, count: &RoleCount) -> Vec<RoleScore> {
     scores
 }
 
-/// What later layers repair in a model: for each task its share with ends, and of how many heads; null where it is not known.
+/// Self-repair in a model: for each task its share with bounds, and the number of heads; null if unknown.
 pub(super) fn repair(study: &Study, model: &ModelEffects) -> Vec<Value> {
     let of_task = |task: &String| {
         let own = study.repairs.iter().find(|r| r.info.model == model.info.model && r.task == *task);

@@ -52,7 +52,7 @@ pub fn parts(
         }
         None => writeln!(
             text,
-            "How long a part takes is unknown: this machine does not have what parts run on ({}).",
+            "The time of a part is unknown: this machine does not have the device that parts run on ({}).",
             plan.study.device.as_deref().unwrap_or("auto")
         ),
     };
@@ -167,7 +167,7 @@ fn experiment_lines(
     lines::experiments((args, handles), &models)
 }
 
-/// Lines cut into parts, with the time that each will take.
+/// Lines divided into parts, with the estimated time of each.
 fn wave(handles: &[ModelHandle], kind: WaveKind, lines: &Lines, n_parts: usize) -> Result<Wave, CliError> {
     let loading = lines::loading(handles);
     let rates = rates(handles, CALIBRATION)?;

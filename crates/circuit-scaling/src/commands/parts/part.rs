@@ -137,14 +137,15 @@ impl Job<'_> {
             }
             Some(before) => {
                 let why = match before.device == made.device {
-                    true => "of another plan or version".to_owned(),
+                    true => "with another plan or version".to_owned(),
                     false => format!(
-                        "on {}, and this machine computes on {device} (a plan that is cut with {} runs on such machines alone)",
+                        "on {}, but this machine computes on {device} (a plan made with {} only runs on such machines)",
                         before.device,
                         partial::options(&before.device)
                     ),
                 };
-                self.display.warn(&format!("part {number} was begun {why}: it is done again from the start"));
+                self.display
+                    .warn(&format!("part {number} was started {why}: it is run again from the start"));
                 folder.forget()?;
             }
             None => {}

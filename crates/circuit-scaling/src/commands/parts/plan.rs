@@ -90,7 +90,7 @@ pub struct Wave {
 }
 
 impl Wave {
-    /// Seconds of the longest part, if they are known.
+    /// The time of the longest part in seconds, if known.
     pub fn longest(&self) -> Option<f64> {
         self.parts.iter().try_fold(0.0, |longest, part| Some(f64::max(longest, part.seconds?)))
     }
@@ -103,7 +103,7 @@ pub struct Part {
     pub part: usize,
     /// Operations in 10¹², with loading of weights counted as in [`super::lines::LOADING`].
     pub tflop: f64,
-    /// Seconds that this takes on a machine like the one where it was planned, if that has the device which parts run on.
+    /// The estimated time in seconds on a machine like the one where it was planned, if that machine has the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// What it does, in order.

@@ -62,8 +62,8 @@ pub fn slurm(
     }
     if wave.longest().is_none() {
         display.warn(
-            "this machine does not have the device that parts run on, so how long they take is unknown: the script asks for no time, \
-             which --sbatch \"--time=…\" does",
+            "this machine does not have the device that parts run on, so their time is unknown and the script sets no time limit: \
+             give one with --sbatch \"--time=…\"",
         );
     }
     let has_second = wave.kind == WaveKind::Scans && stages.iter().any(|s| s.runs_experiments());
@@ -148,7 +148,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// What both scripts ask for.
+    /// The resources that both scripts request.
     fn head(&self, name: &str, log: &str, seconds: Option<f64>, cards: usize) -> String {
         let largest = self.plan.models.iter().map(|m| m.weight_bytes).max().unwrap_or(0);
         let bytes = (WEIGHTS_MARGIN * largest as f64) as usize + self.plan.memory + MEMORY_BESIDE;
@@ -170,7 +170,7 @@ impl Job<'_> {
         text
     }
 
-    /// Seconds of a part on the cores that are asked for, or on a card, with a margin; unknown where the plan does not know them.
+    /// The time of a part in seconds on the requested cores or GPU, with a margin; `None` if the plan has no estimate.
     fn seconds(&self) -> Option<f64> {
         let here = if self.cards() > 0 { 1.0 } else { self.wave.threads as f64 / f64::from(self.args.cpus) };
         Some(TIME_MARGIN * self.wave.longest()? * here + TIME_BESIDE)
@@ -198,7 +198,8 @@ impl Job<'_> {
     fn body(&self, command: &str) -> String {
         let out = word(&self.out.display().to_string());
         format!(
-            "# The program saves its results when SLURM signals that the time limit is near, and exits with code {REQUEUE}: the task\n\
+            "# The program saves its results when SLURM signals that the time limit is near, and exits with code {REQUEUE}: the \
+             task\n\
              # is then requeued and resumes. A killed task is requeued {RESTARTS} times.\n\
              {} --threads \"$SLURM_CPUS_PER_TASK\" {command} --out {out} &\n\
              program=$!\n\
@@ -209,7 +210,8 @@ impl Job<'_> {
                  code=$?\n    \
                  kill -0 \"$program\" 2>/dev/null || break\n\
              done\n\
-             if [ \"$code\" -eq {REQUEUE} ] || {{ [ \"$code\" -gt 128 ] && [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt {RESTARTS} ]; }}; then\n    \
+             if [ \"$code\" -eq {REQUEUE} ] || {{ [ \"$code\" -gt 128 ] && [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt {RESTARTS} ]; }}; \
+             then\n    \
                  scontrol requeue \"$SLURM_JOB_ID\"\n\
              fi\n\
              exit \"$code\"\n",

@@ -50,7 +50,7 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     let is_over = parts.iter().all(|(_, state)| matches!(state, State::Done(_)));
     let _ = match left(&parts) {
         _ if is_over => writeln!(text, "Join them: circuit-scaling gather --out {}", out.display()),
-        None => writeln!(text, "how long they take is known when the first is done"),
+        None => writeln!(text, "the remaining time is known once one part is done"),
         Some(seconds) if n_running == 0 => {
             writeln!(text, "{} of work for one machine left", duration(seconds))
         }
@@ -64,7 +64,8 @@ pub fn status(args: &StatusArgs) -> Result<String, CliError> {
     Ok(text)
 }
 
-/// Seconds of work that is left, at the pace of what is done, or as planned.
+/// The remaining work in seconds, at the pace of finished parts, or as planned if there are
+/// none.
 fn left(parts: &[(&Part, State)]) -> Option<f64> {
     let done = parts.iter().filter_map(|(part, state)| match state {
         State::Done(seconds) => Some((part.tflop, *seconds)),
@@ -87,7 +88,7 @@ mod tests {
         // A machine that took twice as long as expected will do so again.
         assert_eq!(of(vec![State::Done(20.0), State::Waiting]), Some(20.0));
         assert_eq!(of(vec![State::Done(20.0)]), Some(0.0));
-        // Planned where the device is not: known by what was done.
+        // Planned on a machine without the device: estimated from finished parts.
         let part = Part { tflop: 3.0, ..Part::default() };
         let of = |states: Vec<State>| left(&states.into_iter().map(|s| (&part, s)).collect::<Vec<_>>());
         assert_eq!(of(vec![State::Waiting, State::Waiting]), None);

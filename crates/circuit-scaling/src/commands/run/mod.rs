@@ -34,7 +34,7 @@ use crate::study_folder::StudyFolder;
 
 /// Calibration time at the start of a run.
 const CALIBRATION: Duration = Duration::from_millis(300);
-/// Operations below which a card is not timed: the run would end before anyone had read the estimate.
+/// Operations below which a GPU is not timed: the run would be over before anyone had read the estimate.
 const WORTH_TIMING: f64 = 3e14;
 /// The study's settings, in its folder.
 const STUDY_FILE: &str = "study.toml";

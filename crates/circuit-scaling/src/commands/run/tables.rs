@@ -105,7 +105,7 @@ impl Run {
         missing.iter().for_each(|m| self.display.note(&format!("not drawn: {}: {}", m.name, m.why)));
         if is_behind {
             self.display.note(&format!(
-                "{} shows the study as it was: draw those figures again with circuit-scaling plot",
+                "the figures in {} are older than the study: draw them again with circuit-scaling plot",
                 styled.display()
             ));
         }

@@ -1,4 +1,4 @@
-//! Where the matrices of blocks are: on the device, or waiting in the program's memory for their turn.
+//! Where the matrices of blocks are: on the device, or streamed to it from host memory.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use super::ops::Ops;
 
 /// All blocks' matrices, in order of [`LayerWeights::matrices`](crate::weights::LayerWeights::matrices) in each.
 pub(super) struct Blocks<O: Ops> {
-    /// In the program's memory: the first blocks, where not all fit the device.
+    /// Blocks in host memory: the first ones, if not all fit on the device.
     waiting: Arc<Vec<Vec<O::Kept>>>,
-    /// Those that take turns on the device.
+    /// Slots on the device for streamed blocks.
     turns: Vec<Turn<O>>,
-    /// The others, which stay there.
+    /// The other blocks, which stay on the device.
     resident: Vec<Vec<O::Matrix>>,
 }
 
-/// Room on the device for one block at a time.
+/// A slot on the device for one block at a time.
 pub(super) struct Turn<O: Ops> {
-    /// Whose matrices they are.
+    /// The block that the matrices belong to.
     pub layer: usize,
     pub matrices: Vec<O::Matrix>,
 }
@@ -26,7 +26,7 @@ impl<O: Ops> Blocks<O> {
         Self { waiting, turns, resident }
     }
 
-    /// Sees to it that everything asked for from now on finds a block's matrices, and has the next copied meanwhile.
+    /// Makes a block's matrices available to all later operations, and copies the next block in the background.
     pub fn fetch(&mut self, ops: &mut O, layer: usize) {
         if layer < self.waiting.len() {
             self.bring(ops, layer, usize::MAX);
@@ -35,13 +35,13 @@ impl<O: Ops> Blocks<O> {
         }
     }
 
-    /// Copies a block that waits to where there is room, but not in the place of `other`.
+    /// Copies a block from host memory to a slot, but not to the one that holds `other`.
     fn bring(&mut self, ops: &mut O, layer: usize, other: usize) {
         let Some(matrices) = self.waiting.get(layer) else { return };
         if self.turns.iter().any(|turn| turn.layer == layer) {
             return;
         }
-        // In the place of the block that stacks are furthest from: they go on to later ones.
+        // Replace the block that stacks need last: they continue with later ones.
         let turn = self.turns.iter_mut().filter(|turn| turn.layer != other).min_by_key(|turn| turn.layer);
         let Some(turn) = turn else { return };
         for (matrix, kept) in turn.matrices.iter_mut().zip(matrices) {
@@ -50,7 +50,7 @@ impl<O: Ops> Blocks<O> {
         turn.layer = layer;
     }
 
-    /// A block's matrices, which have been fetched.
+    /// A fetched block's matrices.
     pub fn at(&self, layer: usize) -> &[O::Matrix] {
         match layer.checked_sub(self.waiting.len()) {
             Some(at) => &self.resident[at],
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::source::MatrixSource;
 
-    /// A matrix of one number.
+    /// A matrix with one element.
     fn packed(number: usize) -> Packed {
         let matrix = PackedMatrix::from_rows(&[number as f32], 1, 1);
         Packed::read(&MatrixSource::Packed(&matrix), Stored::F32, 1).unwrap()
@@ -87,7 +87,7 @@ mod tests {
         let turns = turns.collect();
         let resident = (waiting..n).map(|layer| vec![host.matrix(&packed(layer))]).collect();
         let mut blocks = Blocks::new(Arc::new(kept), turns, resident);
-        // The plain run, stacks from later and later blocks, and one that divided and comes back.
+        // The plain run, stacks that start at later and later blocks, and one that divides and returns.
         let walks = [0..n, 0..n, 1..n, 4..n, 5..n, 7..n, 2..4, 3..5, 0..1, 5..6, 5..n];
         for layer in walks.into_iter().flatten() {
             blocks.fetch(&mut host, layer);

@@ -10,12 +10,12 @@ use crate::block::Join;
 use crate::direct::{before_norm, directions, norm_scale};
 use crate::machine::row;
 
-/// Nodes whose heads are on the device at once.
+/// Nodes processed on the device at a time.
 const NODES_AT_ONCE: usize = 128;
 
 impl<O: Ops> Delta<'_, O> {
-    /// See [`Machine::attributions`](crate::machine::Machine::attributions). Every head's output is a product of its own with all of
-    /// `W_O`, the other heads' `z` being zeros.
+    /// See [`Machine::attributions`](crate::machine::Machine::attributions). Every head's output is a separate product with all of
+    /// `W_O`, with the other heads' `z` set to zero.
     pub(super) fn attributions_of(
         &mut self,
         index: usize,
@@ -43,7 +43,7 @@ impl<O: Ops> Delta<'_, O> {
             (nodes.len(), spec.n_heads, spec.d_model, spec.d_attn(), spec.d_head);
         let ModelOn { ops, parameters } = &mut *self.model;
         let layer = parameters.layer(index);
-        let last = plain.last.as_ref().expect("a layer has been done");
+        let last = plain.last.as_ref().expect("a layer has been computed");
         let mut directions = directions(decoder, read);
         let nodes = ops.upload_ints(nodes);
         let z = ops.gather(&last.heads.z, d_attn, n, Some(&nodes));
@@ -52,7 +52,7 @@ impl<O: Ops> Delta<'_, O> {
             let bias = layer.w_o.bias;
             ops.plain_product(n, &z, layer.w_o.weight, 0..d_model, bias, false, &mut out);
             let out = ops.download(&out);
-            // A gain on the device is what a norm multiplies by, whatever the checkpoint stores.
+            // Gains on the device are factors, however the checkpoint stores them.
             let kind = if norm.centred { NormKind::Layer } else { NormKind::Rms };
             let gain = norm.gain.as_ref().map(|gain| ops.download(gain));
             for (i, direction) in &mut directions {

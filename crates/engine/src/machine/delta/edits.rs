@@ -1,4 +1,4 @@
-//! A layer's edits as sites of a stack: which head of which run is replaced by what.
+//! A layer's edits as sites of a stack: run, head and replacement.
 
 use super::ops::{Again, Put, PutZ};
 use crate::intervention::{Edit, Replacement, Stream};
@@ -6,16 +6,17 @@ use crate::intervention::{Edit, Replacement, Stream};
 /// The edits of a stack's runs in one layer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Sites {
-    /// Heads whose attention is computed over again.
+    /// Heads whose attention is recomputed.
     pub again: Vec<Again>,
-    /// Heads whose pattern is replaced by nothing, so that they attend to nothing. They come with `again`.
+    /// Heads whose pattern is replaced by zeros, so that they attend to nothing. Applied together with
+    /// `again`.
     pub silent: Vec<PutZ>,
-    /// Heads whose `z` is replaced, whatever else is edited there. Where runs divide, they wait for it.
+    /// Heads whose `z` is replaced, whatever else is edited. Applied after runs have divided.
     pub z: Vec<PutZ>,
 }
 
 impl Sites {
-    /// The edits of each run, which are in order of head.
+    /// The edits of each run, which are sorted by head.
     pub fn of<'e>(runs: impl IntoIterator<Item = &'e [Edit]>) -> Self {
         let mut sites = Self::default();
         for (run, edits) in (0..).zip(runs) {
@@ -34,7 +35,7 @@ impl Sites {
         let or_own = |stream| of(stream).map_or(Put::Own, put);
         let (mut q, mut k, v) = (or_own(Stream::Q), or_own(Stream::K), or_own(Stream::V));
         match of(Stream::Pattern) {
-            // Its scores are those of the source's queries and keys, at the nodes' sources.
+            // Scores come from the source's queries and keys, at the nodes' sources.
             Some(Replacement::Source) => (q, k) = (Put::Source, Put::Source),
             Some(_) => return self.silent.push(PutZ { run, head, by: Put::Zero }),
             None => {}

@@ -1,8 +1,8 @@
-//! The way of a model's parameters to devices.
+//! Copies a model's parameters to devices.
 //!
-//! A thread reads one block after the other from where they are and packs its matrices as they lie on the device ([`Packed`]),
-//! while the block before is copied to all devices. So two blocks are in the program's memory at a time, beside those
-//! that do not fit the device and [wait](super::residence) there.
+//! A thread reads one block after the other from its source and packs its matrices in the device's layout ([`Packed`]), while
+//! the previous block is copied to all devices. So host memory holds two blocks at a time, plus the blocks that do not fit on
+//! the device and are [streamed](super::residence).
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -23,12 +23,12 @@ use crate::rotary::RotaryTable;
 use crate::source::{MatrixSource, Source};
 use crate::weights::{LayerWeights, Norm};
 
-/// A model to bring to devices.
+/// A model to copy to devices.
 #[derive(Clone, Copy)]
 pub(crate) struct Blueprint<'a> {
-    /// What it computes.
+    /// The model's spec.
     pub spec: &'a ModelSpec,
-    /// Its angles, a table for each set of frequencies; none without rotary positions.
+    /// Its rotary angles, one table per set of frequencies; empty without rotary positions.
     pub rotary: &'a [RotaryTable],
     /// Its parameters.
     pub source: Source<'a>,
@@ -36,29 +36,29 @@ pub(crate) struct Blueprint<'a> {
 
 /// A model on some devices.
 pub(crate) struct Filled<O: Ops> {
-    /// It, on each of them.
+    /// The model on each device.
     pub models: Vec<ModelOn<O>>,
-    /// The constant part of each query head's values, of each layer. `[n_layers][d_attn]`
+    /// The input-independent part of each query head's values, per layer. `[n_layers][d_attn]`
     pub value_bias: Vec<Vec<f32>>,
-    /// What a user should know of how it lies there.
+    /// A remark for the user about streamed blocks.
     pub note: Option<String>,
 }
 
-/// A block on its way.
+/// A block on its way to devices.
 pub(super) struct Arriving {
-    /// All but its matrices.
+    /// All parameters but its matrices.
     pub small: LayerWeights<()>,
     pub value_bias: Vec<f32>,
     matrices: Vec<Packed>,
 }
 
-/// What is read after all blocks.
+/// The parameters after the blocks.
 struct End {
     ln_final: Norm,
     project_out: Option<(Packed, Option<Vec<f32>>)>,
 }
 
-/// What has arrived on a device.
+/// The parameters that have arrived on a device.
 struct Arrived<O: Ops> {
     ops: O,
     layers: Vec<LayerOn<O>>,
@@ -67,10 +67,11 @@ struct Arrived<O: Ops> {
 }
 
 impl Blueprint<'_> {
-    /// Brings the model to devices, which are all of one format. What it is read from is read once, whatever their number.
+    /// Copies the model to devices, which must all have the same format. The source is read once for all devices.
     ///
     /// # Errors
-    /// [`EngineError::Device`] before anything is read, if the model has no room; a device that fails; [`EngineError::Load`].
+    /// [`EngineError::Device`], before anything is read if the model does not fit, or if a device fails;
+    /// [`EngineError::Load`].
     pub fn fill<O: Ops>(&self, devices: Vec<O>) -> Result<Filled<O>, EngineError> {
         let Some(stored) = devices.first().map(Ops::stored) else {
             return Ok(Filled { models: vec![], value_bias: vec![], note: None });
@@ -82,7 +83,7 @@ impl Blueprint<'_> {
             let (send, blocks) = sync_channel(0);
             let read = *self;
             scope.spawn(move || {
-                // Whoever receives may have given up.
+                // The receiver may have stopped after an error.
                 (0..read.source.n_layers()).all(|layer| send.send(read.block(layer, stored)).is_ok())
             });
             self.receive(&blocks, waiting, &mut arrived)
@@ -103,7 +104,7 @@ impl Blueprint<'_> {
         Ok(Filled { models, value_bias, note })
     }
 
-    /// How the model lies on all of the devices.
+    /// The model's residence, which is the same on all devices.
     fn residence<O: Ops>(&self, devices: &[O], stored: Stored) -> Result<Residence, EngineError> {
         let Some((room, at)) = (0..).zip(devices).filter_map(|(at, ops)| Some((ops.memory()?, at))).min()
         else {
@@ -139,7 +140,8 @@ impl Blueprint<'_> {
         Ok(End { ln_final: self.source.ln_final()?, project_out: project_out.transpose()? })
     }
 
-    /// Copies blocks to the devices as they come: constant values, and the matrices of those that wait.
+    /// Copies blocks to the devices as they arrive; returns value biases, and the matrices of streamed
+    /// blocks.
     #[expect(clippy::type_complexity, reason = "two lists")]
     fn receive<O: Ops>(
         &self,

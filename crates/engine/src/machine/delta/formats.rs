@@ -1,4 +1,4 @@
-//! How weights lie on a device, and how differences are cut up beside them.
+//! Formats of weights and differences on a device.
 
 use half::{bf16, f16};
 
@@ -7,7 +7,7 @@ use super::packed;
 use crate::device::Precision;
 use crate::source::{MatrixSource, Source};
 
-/// What second float16 parts are multiplied by, so that they stay clear of float16's smallest numbers: 2^11.
+/// Scale of second float16 parts, which keeps them out of float16's subnormal range: 2^11.
 pub(crate) const LO: f32 = 2048.0;
 
 /// A half-precision type.
@@ -18,7 +18,7 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// Whether it holds some values exactly.
+    /// Whether it represents these values exactly.
     pub fn holds(self, values: &[f32]) -> bool {
         match self {
             Self::F16 => values.iter().all(|&x| to_f16(x) == x),
@@ -27,7 +27,8 @@ impl Half {
     }
 }
 
-/// The formats for a model: halves where all of its matrices are halves, whatever type they are stored as.
+/// The formats for a model: halves if they represent all of its matrices exactly, whatever the stored
+/// type.
 pub(crate) fn formats(source: Source<'_>, precision: Precision) -> (Stored, Parts) {
     let all = |half| {
         let is_exact = |matrix: &MatrixSource<'_>| packed::is_exact(matrix, half);
@@ -46,7 +47,7 @@ pub(crate) fn formats(source: Source<'_>, precision: Precision) -> (Stored, Part
         (Precision::F32, stored) => (stored, Parts::F32),
         (Precision::Split, Stored::Bf16) => (stored, Parts::Bf16 { two: true }),
         (Precision::Split, stored) => (stored, Parts::F16 { two: true }),
-        // Of one part, float16 has eight times bfloat16's digits, and scaled it holds bfloat16's weights.
+        // As a single part, float16 is eight times as precise as bfloat16, and with a scale it represents bfloat16 weights.
         (Precision::Half, Stored::Bf16) => (Stored::F16, Parts::F16 { two: false }),
         (Precision::Half, stored) => (stored, Parts::F16 { two: false }),
     }
@@ -60,7 +61,7 @@ pub(super) fn to_bf16(x: f32) -> f32 {
     bf16::from_f32(x).to_f32()
 }
 
-/// `e` of a matrix that is scaled, its largest entry being of this size: see [`Stored`].
+/// The exponent `e` of a scaled matrix whose largest absolute entry is `largest`: see [`Stored`].
 pub(crate) fn exponent(largest: f32) -> i32 {
     let floor_log2 = ((largest.to_bits() >> 23) & 255) as i32 - 127;
     if largest == 0.0 { 0 } else { (14 - floor_log2).min(100) }
@@ -73,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Of golden checkpoints: by their types, and by their values alone.
+    /// Golden checkpoints: by stored type, and by values only.
     #[test]
     fn halves_are_halves_whatever_type_they_are_stored_as() {
         for (name, expected) in [
@@ -93,7 +94,7 @@ mod tests {
                 let (half, _) = formats(source, Precision::Half);
                 assert_eq!(half, if expected == Stored::Bf16 { Stored::F16 } else { expected }, "{name}");
             }
-            // One value in one matrix decides.
+            // A single value in one matrix decides.
             let last = weights.layers.last_mut().and_then(|layer| layer.mlp.as_mut()).unwrap();
             let (k, n) = (last.w_out.weight.k(), last.w_out.weight.n());
             let matrix = &last.w_out.weight;

@@ -1,23 +1,24 @@
 //! The delta form: a branch is the plain run plus a difference δ.
 //!
-//! The plain run's activations of every layer are kept, a row for each node, shared by all branches. Branches carry δ alone.
-//! Every product is `W (x + δ) = W x + W δ`, so only `W δ` is computed, in half-precision parts whose rounding is relative to δ
-//! and not to `x`; norms, softmax, activations and gates are computed in float32 on `x + δ`, less their value at `x`:
+//! The plain run's activations of every layer are kept, one row per node, and shared by all branches. Branches only carry δ.
+//! Every product is `W (x + δ) = W x + W δ`, so only `W δ` is computed, in half-precision parts whose rounding error is
+//! relative to δ rather than `x`; norms, softmax, activations and gates are computed in float32 on `x + δ`, minus their value
+//! at `x`:
 //!
 //! ```text
-//! δn = norm(x + δ) − norm(x)                        cut into halves                   norm
-//! δq, δk, δv = δn W_qkv, normed and turned          float32                           product_heads
-//! δz = attention(q + δq, k + δk, v + δv) − z        cut; edits write theirs           attend, attend_again, put_z
+//! δn = norm(x + δ) − norm(x)                        split into halves                 norm
+//! δq, δk, δv = δn W_qkv, normalized and rotated     float32                           product_heads
+//! δz = attention(q + δq, k + δk, v + δv) − z        split; edits overwrite it         attend, attend_again, put_z
 //! δ += δz W_O                                       float32                           product
-//! δh = act(h + δn W_in) − act(h)                    cut                               norm, product_activate
+//! δh = act(h + δn W_in) − act(h)                    split                             norm, product_activate
 //! δ += δh W_out                                     float32                           product
 //! ```
 //!
-//! What a device does is [`Ops`]; [`Host`](host::Host) is the processor, which shows what the form itself costs in accuracy, and
-//! what every kernel must give.
+//! A device implements [`Ops`]; [`Host`](host::Host) implements them on the CPU, to show the accuracy of the delta form itself
+//! and as the reference for every kernel.
 //!
-//! Where a norm stands after `W_O`, `x + δ` may be small beside either, and the norm would blow up δ's rounding: `W_O` then takes
-//! all of `z + δz`, in float32-grade.
+//! If there is a norm after `W_O`, `x + δ` may be small compared with either, and the norm would amplify δ's rounding error:
+//! `W_O` is then applied to all of `z + δz`, with float32 accuracy.
 
 mod blocks;
 pub(crate) mod cuda;
@@ -56,16 +57,16 @@ pub(crate) use filling::{Blueprint, Filled};
 pub(crate) use formats::formats;
 pub(crate) use weights::ModelOn;
 
-/// A device, and the chunk that is being run on it.
+/// A device, and the current chunk.
 pub(crate) struct Delta<'a, O: Ops> {
     decoder: &'a Decoder,
     model: &'a mut ModelOn<O>,
     chunk: Option<OnChunk<O>>,
-    /// Whether all logits read so far were.
+    /// Whether all logits read so far were finite.
     is_finite: bool,
 }
 
-/// What passes over a chunk's branches look up on the device.
+/// A chunk's indices on the device, for passes over its branches.
 struct OnChunk<O: Ops> {
     all: RowsOn<O>,
     ends: RowsOn<O>,
@@ -73,14 +74,14 @@ struct OnChunk<O: Ops> {
     source: O::Ints,
 }
 
-/// Rows wanted of each run.
+/// The needed rows of each run.
 struct RowsOn<O: Ops> {
     per_run: usize,
     /// The plain run's row of each. `[per_run]`
     plain: O::Ints,
     /// Its position. `[per_run]`
     position: O::Ints,
-    /// One for each width of windows seen so far.
+    /// One tree per window width that has occurred so far.
     trees: Vec<(Option<usize>, O::Tree)>,
 }
 
@@ -88,7 +89,7 @@ struct RowsOn<O: Ops> {
 pub(crate) struct Stack<O: Ops> {
     n_runs: usize,
     delta: O::Floats,
-    /// The layer of the plain run that they have done.
+    /// The plain run's layer that they have reached.
     plain: Rc<Layer<O>>,
 }
 
@@ -104,7 +105,7 @@ impl<'a, O: Ops> Delta<'a, O> {
         self.decoder.spec()
     }
 
-    /// Whether `W_O` reads `z` in full.
+    /// Whether `W_O` is applied to `z + δz` instead of `δz`.
     fn is_full(&self) -> bool {
         self.spec().norm.has_branch_norm()
     }
@@ -136,7 +137,7 @@ impl<O: Ops> OnChunk<O> {
         }
     }
 
-    /// The tree of a layer's window, which [`Self::plant`] has made.
+    /// The tree for a layer's window, made by [`Self::plant`].
     fn tree(&self, rows: Rows<'_>, window: Option<usize>) -> &O::Tree {
         let mut trees = self.rows(rows).trees.iter();
         &trees.find(|(of, _)| *of == window).expect("planted before").1
@@ -165,9 +166,9 @@ impl<O: Ops> Delta<'_, O> {
     }
 }
 
-/// A node of the plain run: what is kept of each layer from the first edited one on, and one layer more while it runs. A node
-/// of one run: δ of each stack that waits for its children, of the one being run and of its next layer; its input, `q`, `k`,
-/// `v`, `z` and hidden layer; `z` of each stack that waits.
+/// A node of the plain run has the kept activations of each layer from the first edited one on, and of one more layer while
+/// it runs. A node of a run has δ of each stack that waits for its children, of the current stack and of its next layer; its
+/// input, `q`, `k`, `v`, `z` and hidden layer; and `z` of each stack that waits.
 fn limits(spec: &ModelSpec, branches: &[Branch], enough_rows: usize) -> Limits {
     const FLOAT: usize = size_of::<f32>();
     let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
@@ -175,7 +176,7 @@ fn limits(spec: &ModelSpec, branches: &[Branch], enough_rows: usize) -> Limits {
     let first = branches.iter().filter_map(Branch::first_layer).min();
     let n_kept = first.map_or(0, |first| spec.n_layers - first);
     let (kept, running) = floats_per_node(spec);
-    // A gate and what it gates are there at once.
+    // The gate and the gated values exist at the same time.
     let hidden = spec.d_mlp * if spec.gated_mlp { 2 } else { 1 };
     let layer = 3 * d_model + 2 * d_attn + 2 * d_kv + hidden;
     Limits {
@@ -290,7 +291,7 @@ impl<O: Ops> Machine for Delta<'_, O> {
     }
 
     fn attend(&mut self, stage: Stage<'_, Self::Streams>, stack: &Stack<O>, runs: &[&[Edit]]) -> Attended<O> {
-        // Edits of `z` wait until the runs have divided.
+        // Edits of `z` are applied after the runs have divided.
         Attended(self.pass(stage).attend(stack, &Sites::of(runs.iter().copied()), false))
     }
 
@@ -310,7 +311,7 @@ impl<O: Ops> Machine for Delta<'_, O> {
         let (z_from, from) = (pass.ops.upload_ints(&z_from), pass.ops.upload_ints(&from));
         let mut z = pass.ops.gather_z(attended, pass.spec.d_attn(), rows, Some(&z_from));
         let edits = Sites::of(children.iter().map(|child| child.edits));
-        // What attention read was edited with the parents.
+        // Edits of what attention reads were applied to the parents.
         pass.edit(&Sites { z: edits.z, ..Sites::default() }, true, None, &mut z);
         let span = pass.chunk.rows(stage.rows).span(n_runs, Some(&from));
         let delta = pass.block(&span, Some(&stack.delta), &z);

@@ -1,24 +1,27 @@
-//! What operations of a device are given beside matrices: formats, rows, norms, heads, replacements.
+//! Operands of a device's operations besides matrices: formats, rows, norms, heads, replacements.
 
 use cs_model::spec::{Activation, RotaryPairing};
 
 use super::ops::Ops;
 
-/// How a matrix of weights lies on the device, `[d_in, d_out]`: one format for all matrices of a model.
+/// The format of weight matrices `[d_in, d_out]` on the device, which is the same for all matrices of a
+/// model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
-    /// float32, for products in float32 where the checkpoint holds no halves.
+    /// float32, for products in float32 if halves do not represent the weights exactly.
     F32,
-    /// float16, `W = 2^-e hi`: `e = 0` where the checkpoint holds float16, otherwise as in a pair.
+    /// float16, `W = 2^-e hi`: `e = 0` if float16 represents the weights exactly, otherwise as in a pair.
     F16,
-    /// bfloat16, which is what the checkpoint holds.
+    /// bfloat16, if it represents the weights exactly.
     Bf16,
-    /// Two float16 parts of a float32 matrix, `W = 2^-e (hi + lo / 2^11)`: `e` is the matrix's own, such that the largest
-    /// entry of `2^e W` lies in `[2^14, 2^15)`; `hi` is rounded to nearest, `lo` is what that leaves, times 2^11.
+    /// Two float16 parts of a float32 matrix, `W = 2^-e (hi + lo / 2^11)`: `e` is chosen per matrix, such that the
+    /// largest absolute entry of `2^e W` is in `[2^14, 2^15)`; `hi` is rounded to nearest, and `lo` is the remainder,
+    /// times 2^11.
     F16Pair,
 }
 
-/// How a difference is cut up for products, elementwise: a [`Split`](Ops::Split) has one such form, `[rows, cols]` in each part.
+/// How a difference is split for products, elementwise: a [`Split`](Ops::Split) has one of these forms, with `[rows, cols]` in
+/// each part.
 ///
 /// | | parts | product with `W` |
 /// |---|---|---|
@@ -30,12 +33,12 @@ pub(crate) enum Stored {
 /// | the same with [`Stored::F16Pair`] | | `2^-e (hi · W_hi + hi · W_lo / 2^11)` |
 /// | `Bf16`, one | `hi` | `hi · W` |
 ///
-/// Roundings are to nearest, ties to even; subnormal halves count. Products of halves are exact and are summed in float32.
-/// `F16` has no scale: a difference fits wherever the model runs in float16 at all, and two parts reach down to 2^-36. One whose
-/// size rounds to 2^16 or more is an overflow, which [`Ops::status`] reports; bfloat16 has float32's range.
+/// Rounding is to nearest, ties to even; subnormal halves are kept. Products of halves are exact and summed in float32. `F16`
+/// has no scale: differences fit if the model can run in float16 at all, and two parts resolve 2^-36. A difference whose
+/// absolute value rounds to 2^16 or more is an overflow, which [`Ops::status`] reports; bfloat16 has float32's range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parts {
-    /// float32 as it is.
+    /// float32, unsplit.
     F32,
     /// float16, in one part or two.
     F16 {
@@ -49,47 +52,47 @@ pub(crate) enum Parts {
     },
 }
 
-/// Rows of an operation's output, and where its inputs' rows are.
+/// The rows of an operation's output, and of its inputs.
 pub(crate) struct Span<'a, O: Ops> {
-    /// Runs, one below the other.
+    /// Number of runs, whose rows are concatenated.
     pub n_runs: usize,
-    /// Rows of each.
+    /// Rows per run.
     pub per_run: usize,
     /// The plain run's row of each row of a run. `[per_run]`
     pub plain: &'a O::Ints,
-    /// The row of the stack that is read for each row of the output (parents of children; ends among all nodes); `None`: the
-    /// same row. `[n_runs * per_run]`
+    /// The input row of the stack for each output row (parents of children; ends among all nodes); `None`: the same row.
+    /// `[n_runs * per_run]`
     pub from: Option<&'a O::Ints>,
 }
 
 /// A norm over `cols` values: `(x − mean) / √(mean square + ε) · gain + bias`.
 pub(crate) struct NormWeights<O: Ops> {
-    /// Whether the mean is taken away: layer norm, otherwise RMS norm.
+    /// Whether the mean is subtracted: layer norm, otherwise RMS norm.
     pub centred: bool,
     /// ε
     pub eps: f32,
-    /// `[cols]`, `1 + w` where the model means that; `None`: ones.
+    /// `[cols]`, `1 + w` if the model stores `w`; `None`: ones.
     pub gain: Option<O::Floats>,
     /// `[cols]`; `None`: zeros. It cancels in differences.
     pub bias: Option<O::Floats>,
 }
 
-/// What a norm reads beside the plain run.
+/// What a norm reads besides the plain run.
 #[derive(Clone, Copy)]
 pub(crate) enum Changed<'a, O: Ops> {
     /// `δ`, in the rows of [`Span::from`].
     By(&'a O::Floats),
-    /// `x + δ` itself, where `δ` may have cancelled most of `x`.
+    /// `x + δ` itself, if `δ` may cancel most of `x`.
     To(&'a O::Floats),
 }
 
-/// Where the difference of a norm goes.
+/// The destination of a norm's difference.
 pub(crate) enum NormOut<'a, O: Ops> {
-    /// Cut up for a product.
+    /// Split for a product.
     Split(&'a mut O::Split),
     /// float32.
     Set(&'a mut O::Floats),
-    /// Added to what is there.
+    /// Added to the destination.
     Add(&'a mut O::Floats),
 }
 
@@ -98,19 +101,20 @@ pub(crate) enum NormOut<'a, O: Ops> {
 pub(crate) enum Residual<'a, O: Ops> {
     /// Nothing.
     Zero,
-    /// What the output holds.
+    /// The output's current contents.
     Own,
-    /// These rows, `[·, cols]`, as [`Span::from`] picks them.
+    /// These rows, `[·, cols]`, as selected by [`Span::from`].
     Rows(&'a O::Floats),
 }
 
-/// Norm and rotation of queries, or of keys beside their values.
+/// Norm and rotation of queries, or of keys (concatenated with values).
 pub(crate) struct HeadsRule<'a, O: Ops> {
     /// Width of a head.
     pub d_head: usize,
-    /// Leading columns that are normed and turned: all of the queries', the keys' alone of keys and values.
+    /// Leading columns that are normalized and rotated: all columns of queries; of keys and values, only
+    /// those of keys.
     pub turned: usize,
-    /// The norm, and how many neighbouring columns it runs over (`d_head` or `turned`); its gain is as wide.
+    /// The norm, and its width in columns (`d_head` or `turned`), which is also that of its gain.
     pub norm: Option<(&'a NormWeights<O>, usize)>,
     /// The rotation.
     pub rotary: Option<Rotation<'a, O>>,
@@ -120,7 +124,7 @@ pub(crate) struct HeadsRule<'a, O: Ops> {
 pub(crate) struct Rotation<'a, O: Ops> {
     /// Coordinate `i` with `i + half`, or `2 i` with `2 i + 1`.
     pub pairing: RotaryPairing,
-    /// Pairs.
+    /// Number of pairs.
     pub half: usize,
     /// `[n_positions, half]`
     pub cos: &'a O::Floats,
@@ -132,7 +136,7 @@ pub(crate) struct Rotation<'a, O: Ops> {
 
 /// The plain run's heads in a layer.
 pub(crate) struct PlainHeads<O: Ops> {
-    /// `[n_base, d_attn]`, normed and turned.
+    /// `[n_base, d_attn]`, normalized and rotated.
     pub q: O::Floats,
     /// `[n_base, 2 * d_kv]`, likewise.
     pub kv: O::Floats,
@@ -140,23 +144,24 @@ pub(crate) struct PlainHeads<O: Ops> {
     pub z: O::Floats,
 }
 
-/// Differences of the heads that attention reads, normed and turned.
+/// Differences of queries, keys and values, normalized and rotated.
 pub(crate) struct DeltaHeads<O: Ops> {
-    /// `[n_runs * rows wanted, d_attn]`
+    /// `[n_runs * needed rows, d_attn]`
     pub q: O::Floats,
     /// `[n_runs * n_nodes, 2 * d_kv]`
     pub kv: O::Floats,
 }
 
-/// `z` of the rows wanted of a stack, as `W_O` reads it.
+/// `z` of the needed rows of a stack, as read by `W_O`.
 pub(crate) enum Z<O: Ops> {
-    /// `δ`, cut up. `[n_runs * per_run, d_attn]`
+    /// `δ`, split. `[n_runs * per_run, d_attn]`
     Delta(O::Split),
-    /// `x + δ` in float32, where a norm follows `W_O`. `[n_runs * per_run, d_attn]`
+    /// `x + δ` in float32, if a norm follows `W_O`. `[n_runs * per_run, d_attn]`
     Full(O::Floats),
 }
 
-/// How scores come from queries and keys: `c tanh(s q·k / c)`, query head `h` reading key head `h / (n_heads / n_kv_heads)`.
+/// How scores are computed from queries and keys: `c tanh(s q·k / c)`; query head `h` reads key head `h / (n_heads /
+/// n_kv_heads)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scores {
     /// `s`
@@ -171,25 +176,25 @@ pub(crate) struct Scores {
     pub d_head: usize,
 }
 
-/// What stands in a stream's place at a branch node.
+/// The replacement of a stream at a branch node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Put {
-    /// The run's own, `x + δ`.
+    /// No replacement: the run's `x + δ`.
     Own = 0,
     /// Zeros.
     Zero = 1,
-    /// [`Values::bias`]; of `v` and `z` alone.
+    /// [`Values::bias`]; only for `v` and `z`.
     Bias = 2,
     /// The plain run's, at the node's source.
     Source = 3,
-    /// The mean of [`Values::means`]; of `z` alone.
+    /// The mean of [`Values::means`]; only for `z`.
     Mean = 4,
-    /// The same, a step away from the node's own plain `z`.
+    /// The same without the node's own plain `z`; see [`MeanRows`].
     Others = 5,
 }
 
-/// Attention over again for one head of one run: others of its group see the run's own keys and values.
+/// Recomputes attention for one head of one run: other heads of its group use the run's keys and values.
 ///
 /// A pattern from the source is `q` and `k` from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,11 +203,11 @@ pub(crate) struct Again {
     pub run: u32,
     /// The query head.
     pub head: u32,
-    /// In place of its queries, keys and values: own, zero, source; of values also the bias.
+    /// Replacement of its queries: own, zero or source.
     pub q: Put,
-    /// Keys.
+    /// Likewise of its keys.
     pub k: Put,
-    /// Values.
+    /// Of its values: own, zero, source or bias.
     pub v: Put,
 }
 
@@ -213,17 +218,18 @@ pub(crate) struct PutZ {
     pub run: u32,
     /// The query head.
     pub head: u32,
-    /// By what.
+    /// The replacement.
     pub by: Put,
 }
 
-/// Where replacements take values from in one layer.
+/// The sources of replacements in one layer.
 pub(crate) struct Values<'a, O: Ops> {
     /// The plain run's heads.
     pub plain: &'a PlainHeads<O>,
-    /// The base node that [`Put::Source`] reads, for each branch node. `[n_nodes]`, or one value where nothing reads it.
+    /// The base node that [`Put::Source`] reads, for each branch node. `[n_nodes]`, or a single value if nothing reads
+    /// it.
     pub source: &'a O::Ints,
-    /// The constant part of each query head's values. `[d_attn]`
+    /// The input-independent part of each query head's values. `[d_attn]`
     pub bias: &'a O::Floats,
     /// Means of `z`.
     pub means: Option<MeanRows<'a, O>>,
@@ -235,7 +241,7 @@ pub(crate) struct MeanRows<'a, O: Ops> {
     pub z: &'a O::Floats,
     /// The row of `z` for each branch node. `[n_nodes]`
     pub row: &'a O::Ints,
-    /// `1 / (W − 1)`, `W` the draws of the node's group. `[n_nodes]`
+    /// `1 / (W − 1)`, where `W` is the number of draws in the node's group. `[n_nodes]`
     pub step: &'a O::Floats,
 }
 
@@ -245,7 +251,7 @@ pub(crate) struct MlpIn<'a, O: Ops> {
     pub w_in: &'a O::Matrix,
     /// Its plain output, bias included. `[n_base, d_mlp]`
     pub plain_in: &'a O::Floats,
-    /// The gate's matrix and plain output, where there is one: `act(gate) · in`, otherwise `act(in)`.
+    /// The gate's matrix and plain output, if there is one: `act(gate) · in`, otherwise `act(in)`.
     pub gate: Option<(&'a O::Matrix, &'a O::Floats)>,
     /// `act`
     pub activation: Activation,

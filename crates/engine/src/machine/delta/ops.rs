@@ -1,27 +1,26 @@
-//! What the delta form asks of a device: memory, and operations on whole stacks of rows.
+//! What the delta form needs from a device: memory, and operations on whole stacks of rows.
 //!
-//! One operation is one kernel on a card, or a few: products with what follows them, norms with split output, attention over a
-//! tree, edits. [`Host`](super::host::Host) carries them out on the processor in plain loops; that is what every kernel is
-//! tested against.
+//! One operation is one or a few kernels on a GPU: products with the elementwise operations that follow, norms with split
+//! output, attention over a tree, edits. [`Host`](super::host::Host) implements them on the CPU in plain loops, as the
+//! reference for every kernel.
 //!
 //! # Layouts
 //!
 //! All matrices are row-major without gaps, and all sizes are in elements. A *stack* holds `n_runs` runs of `per_run` rows
-//! each, one run below the other: row `r` is row `r % per_run` of run `r / per_run` ([`Span`]). The plain run's matrices have a
-//! row per node of the *base* forest, `[n_base, ·]`, and are shared by all runs; `Span::plain` says which of them belongs to a
-//! row. Keys and values lie side by side, all keys first: `kv` `[·, 2 * d_kv]`.
+//! each, concatenated: row `r` is row `r % per_run` of run `r / per_run` ([`Span`]). The plain run's matrices have one row per
+//! node of the *base* forest, `[n_base, ·]`, and are shared by all runs; `Span::plain` gives the plain row of each row. Keys
+//! and values are concatenated, all keys first: `kv` `[·, 2 * d_kv]`.
 //!
-//! `x` is the plain run's value, `δ` what a branch adds to it. Products are of `δ` alone, cut into half-precision parts
-//! ([`Parts`]); whatever is not linear is computed in float32 on `x + δ`, less its value at `x`.
+//! `x` is the plain run's value, `δ` a branch's difference from it. Products involve only `δ`, split into
+//! half-precision parts ([`Parts`]); everything nonlinear is computed in float32 on `x + δ`, minus its value at `x`.
 //!
 //! # Rules
 //!
-//! - A row of an output depends on the inputs' rows that belong to it and on nothing else, bit for bit: not on the number of
-//!   rows or runs, nor on a row's place.
-//! - Where `δ` is 0, differences are 0 exactly: `x + δ` goes through the same operations in the same order as `x`.
-//! - Outputs that are given are overwritten in full, whatever they held (NaN included), unless it says otherwise.
-//! - Nothing is returned but values: what fails (memory, the device, an overflow of float16) is remembered, everything after
-//!   it may do nothing, and [`Ops::status`] tells. The driver asks before it hands any number over.
+//! - An output row depends, bit for bit, only on its own input rows: not on the number of rows or runs, nor on its position.
+//! - If `δ` is 0, differences are exactly 0: `x + δ` goes through the same operations in the same order as `x`.
+//! - Output arguments are overwritten in full, whatever they contained (including NaN), unless stated otherwise.
+//! - Operations do not return errors: a failure (of memory or the device, or an overflow of float16) is recorded, later
+//!   operations may do nothing, and [`Ops::status`] returns it. The driver checks the status before it returns any number.
 
 use std::ops::Range;
 
@@ -45,29 +44,29 @@ pub(crate) trait Ops: Sized + Send {
     type Ints: Send;
     /// A difference `[rows, cols]`, in [`Ops::parts`].
     type Split: Send;
-    /// A matrix of weights `[d_in, d_out]`, as the device was told to store them: see [`Stored`].
+    /// A weight matrix `[d_in, d_out]` in the device's format: see [`Stored`].
     type Matrix: Send;
-    /// Queries at some rows of a run, and the nodes that each sees.
+    /// Queries at some rows of a run, and the nodes that each attends to.
     type Tree: Send;
-    /// A matrix in the program's memory.
+    /// A matrix in host memory.
     type Kept: Send + Sync;
 
-    /// What a user calls the device.
+    /// The device's name for users.
     fn name(&self) -> String;
 
-    /// What went wrong since the device was opened, if anything did: memory, the device, an overflow. Waits for what is queued.
+    /// The first error since the device was opened, if any: memory, the device, an overflow. Waits for queued operations.
     fn status(&mut self) -> Result<(), EngineError>;
 
-    /// Bytes of its own that activations may take; `None`: it shares the process's memory.
+    /// Device memory available for activations, in bytes; `None` if the device shares the process's memory.
     fn memory(&self) -> Option<usize>;
 
-    /// Rows of a stack beyond which nothing is gained.
+    /// Rows of a stack beyond which more rows bring no speedup.
     fn enough_rows(&self) -> usize;
 
-    /// How differences are cut up.
+    /// The format of differences.
     fn parts(&self) -> Parts;
 
-    /// How weights lie.
+    /// The format of weights.
     fn stored(&self) -> Stored;
 
     // Memory.
@@ -81,37 +80,37 @@ pub(crate) trait Ops: Sized + Send {
     /// A copy of all values, in order.
     fn download(&mut self, floats: &Self::Floats) -> Vec<f32>;
 
-    /// `len` floats: zeros if `zeroed`, otherwise whatever they are.
+    /// `len` floats: zeros if `zeroed`, otherwise unspecified values.
     fn floats(&mut self, len: usize, zeroed: bool) -> Self::Floats;
 
-    /// A split `[rows, cols]`: zeros if `zeroed`, otherwise whatever it is.
+    /// A split `[rows, cols]`: zeros if `zeroed`, otherwise unspecified values.
     fn split(&mut self, rows: usize, cols: usize, zeroed: bool) -> Self::Split;
 
     /// A matrix on the device.
     fn matrix(&mut self, packed: &Packed) -> Self::Matrix;
 
-    /// A matrix that waits for its turn where the device copies from fast.
+    /// Moves a matrix to host memory that the device can copy from fast.
     fn keep(&mut self, packed: Packed) -> Self::Kept;
 
-    /// Writes a matrix of the same layout over, once everything asked for so far is done, beside whatever is asked for until
-    /// [`Ops::join`].
+    /// Overwrites a matrix with one of the same layout, after all operations queued so far, and in parallel with those
+    /// queued until [`Ops::join`].
     fn refill(&mut self, matrix: &mut Self::Matrix, by: &Self::Kept);
 
-    /// What is asked for from now on finds what matrices have been filled with.
+    /// Makes later operations wait for all refilled matrices.
     fn join(&mut self);
 
-    /// Queries at `queries` of the runs over `forest`. Each sees its own node and its ancestors, or the nearest `window` of them.
-    /// `own`: the plain run's row of each node. `[n_nodes]`
+    /// Queries at `queries` of the runs over `forest`. Each attends to its own node and its ancestors, or the nearest `window` of
+    /// them. `own`: the plain run's row of each node. `[n_nodes]`
     fn tree(&mut self, forest: &Forest, queries: Rows<'_>, window: Option<usize>, own: &[u32]) -> Self::Tree;
 
-    // The plain run: everything in float32, products float32-grade (three parts of `x`, or float32).
+    // The plain run: everything in float32, products with float32 accuracy (three parts of `x`, or float32).
 
     /// `out = norm(x)`, rows of `cols` values.
     fn plain_norm(&mut self, norm: &NormWeights<Self>, cols: usize, x: &Self::Floats, out: &mut Self::Floats);
 
     /// Columns of a product: `out = a W[:, columns] + bias[columns]`, or `out += …` if `accumulate`; `a` `[rows, d_in]`, `bias`
     /// `[d_out]`, `out` `[rows, columns.len()]`.
-    #[expect(clippy::too_many_arguments, reason = "a product and where it goes")]
+    #[expect(clippy::too_many_arguments, reason = "a product and its destination")]
     fn plain_product(
         &mut self,
         rows: usize,
@@ -126,7 +125,7 @@ pub(crate) trait Ops: Sized + Send {
     /// `x += y`, of equal length.
     fn plain_add(&mut self, x: &mut Self::Floats, y: &Self::Floats);
 
-    /// Norms and turns `heads` `[per_run, cols]` in place; `cols` is `turned` or twice that.
+    /// Normalizes and rotates `heads` `[per_run, cols]` in place; `cols` is `turned` or twice that.
     fn plain_heads(
         &mut self,
         rule: &HeadsRule<'_, Self>,
@@ -156,11 +155,11 @@ pub(crate) trait Ops: Sized + Send {
 
     // Differences.
 
-    /// `norm(x + δ) − norm(x)` of rows of `cols` values; `plain` `[n_base, cols]` is what the norm reads in the plain run.
+    /// `norm(x + δ) − norm(x)` of rows of `cols` values; `plain` `[n_base, cols]` is the norm's input in the plain run.
     ///
     /// With `c` and `d` the centred `x` and `δ`, `s` and `s'` the scales before and after, it is `gain · (c (s' − s) + d s')`
-    /// with `s' − s = −mean(d (2 c + d)) s² s'² / (s + s')` and `s'` from `mean((c + d)²)`, whose rounding is relative to `δ`.
-    /// From [`Changed::To`] it is the plain difference of two norms.
+    /// with `s' − s = −mean(d (2 c + d)) s² s'² / (s + s')` and `s'` from `mean((c + d)²)`, whose rounding error is relative
+    /// to `δ`. From [`Changed::To`] it is simply the difference of two norms.
     fn norm(
         &mut self,
         span: &Span<'_, Self>,
@@ -171,13 +170,13 @@ pub(crate) trait Ops: Sized + Send {
         out: NormOut<'_, Self>,
     );
 
-    /// Cuts `δ` `[·, cols]` up as it is, where no norm stands before a product.
+    /// Splits `δ` `[·, cols]` itself, if there is no norm before a product.
     fn cut(&mut self, span: &Span<'_, Self>, cols: usize, delta: &Self::Floats, out: &mut Self::Split);
 
-    /// Queries' differences, or keys' and values': `a W[:, columns]`, rows of `a` picked by [`Span::from`], then what the rule says
-    /// of the leading `turned` columns. `raw` `[n_base, columns.len()]`: the plain run's before their norm, where there is one:
-    /// `norm(raw + δ) − norm(raw)`; rotation is linear. `out` `[rows, columns.len()]`.
-    #[expect(clippy::too_many_arguments, reason = "a product and what follows it")]
+    /// Queries' differences, or keys' and values': `a W[:, columns]`, with rows of `a` selected by [`Span::from`], then the rule
+    /// for the leading `turned` columns. `raw` `[n_base, columns.len()]`: the plain run's values before their norm, if there is
+    /// one: `norm(raw + δ) − norm(raw)`; rotation is linear. `out` `[rows, columns.len()]`.
+    #[expect(clippy::too_many_arguments, reason = "a product and its epilogue")]
     fn product_heads(
         &mut self,
         span: &Span<'_, Self>,
@@ -189,7 +188,7 @@ pub(crate) trait Ops: Sized + Send {
         out: &mut Self::Floats,
     );
 
-    /// Attention of all heads on `x + δ`, less the plain `z` unless `out` is full.
+    /// Attention of all heads on `x + δ`, minus the plain `z` unless `out` is full.
     fn attend(
         &mut self,
         n_runs: usize,
@@ -200,7 +199,7 @@ pub(crate) trait Ops: Sized + Send {
         out: &mut Z<Self>,
     );
 
-    /// Writes some heads' `z` over, by attention with other queries, keys or values. `delta`: `None` where the runs are the plain
+    /// Overwrites some heads' `z` by attention with other queries, keys or values. `delta`: `None` if the runs equal the plain
     /// run so far.
     fn attend_again(
         &mut self,
@@ -212,7 +211,8 @@ pub(crate) trait Ops: Sized + Send {
         out: &mut Z<Self>,
     );
 
-    /// Writes some heads' `z` over: the value's difference from the plain `z`, or the value if `out` is full.
+    /// Overwrites some heads' `z`: the value's difference from the plain `z`, or the value itself if `out` is
+    /// full.
     fn put_z(
         &mut self,
         tree: &Self::Tree,
@@ -234,8 +234,8 @@ pub(crate) trait Ops: Sized + Send {
         from: Option<&Self::Ints>,
     ) -> Self::Floats;
 
-    /// `out = residual + a W`; `a` `[rows, d_in]`, `out` `[rows, d_out]`. No bias: it cancels. [`Span::from`] picks the residual's
-    /// rows, not those of `a`.
+    /// `out = residual + a W`; `a` `[rows, d_in]`, `out` `[rows, d_out]`. No bias: it cancels. [`Span::from`] selects the
+    /// residual's rows, not those of `a`.
     fn product(
         &mut self,
         span: &Span<'_, Self>,
@@ -245,7 +245,7 @@ pub(crate) trait Ops: Sized + Send {
         out: &mut Self::Floats,
     );
 
-    /// `act(x + a W) − act(x)`, with gates `act(g + a W_gate) · (x + a W_in) − act(g) · x`, cut up. `a` `[rows, d_model]`, `out`
+    /// `act(x + a W) − act(x)`, with gates `act(g + a W_gate) · (x + a W_in) − act(g) · x`, split. `a` `[rows, d_model]`, `out`
     /// `[rows, d_mlp]`
     fn product_activate(
         &mut self,
@@ -255,8 +255,8 @@ pub(crate) trait Ops: Sized + Send {
         out: &mut Self::Split,
     );
 
-    /// For each run, `(n_runs, per_run, cols)` being `shape`, products of rows of `x` `[n_runs * per_run, cols]` with rows of `table` `[·, cols]`, summed in float64:
-    /// `pairs` are (row of the run, row of the table). `[n_runs, pairs.len()]`
+    /// With `shape` `(n_runs, per_run, cols)`: for each run, dot products of rows of `x` `[n_runs * per_run, cols]` with rows of `table` `[·, cols]`, summed in
+    /// float64: `pairs` are (row of the run, row of the table). `[n_runs, pairs.len()]`
     fn dots(
         &mut self,
         shape: (usize, usize, usize),

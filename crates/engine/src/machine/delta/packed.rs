@@ -1,4 +1,4 @@
-//! Matrices in the layout of a device, on their way there.
+//! Matrices in a device's layout, before they are copied there.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,44 +13,44 @@ use super::formats::{Half, LO, exponent};
 use super::ops::Stored;
 use crate::source::MatrixSource;
 
-/// Widths of halves and weights are multiples of this, filled up by zeros.
+/// Widths of halves and weights are padded with zeros to multiples of this.
 const PADDING: usize = 64;
-/// Halves that kernels read at once, from multiples of it on.
+/// Halves that kernels read at once, aligned to multiples of this.
 const READ_TOGETHER: usize = 8;
-/// Rows that a thread packs at once.
+/// Rows that a thread packs at a time.
 const ROWS: usize = 128;
 
-/// A width filled up.
+/// A width with padding.
 pub(crate) fn padded(width: usize) -> usize {
     width.next_multiple_of(PADDING)
 }
 
-/// Where a matrix `[d_in, d_out]` lies among its rows of [`padded`] columns, [`padded`] in number too.
+/// The place of a matrix `[d_in, d_out]` among its [`padded`] rows of [`padded`] columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub d_in: usize,
     pub d_out: usize,
-    /// The one column, beside the first, from which on it is read: that begins at a multiple of [`READ_TOGETHER`].
+    /// The one column besides the first that reads start from: it is aligned to a multiple of [`READ_TOGETHER`].
     pub cut: usize,
 }
 
 impl Layout {
-    /// Columns of a row as it lies.
+    /// Columns of a row with padding.
     pub fn width(&self) -> usize {
         padded(self.place(self.d_out))
     }
 
-    /// Where a column lies in its row.
+    /// The position of a column in its row.
     pub fn place(&self, column: usize) -> usize {
         if column < self.cut { column } else { self.cut.next_multiple_of(READ_TOGETHER) + column - self.cut }
     }
 
-    /// Values, what fills them up included.
+    /// Number of values with padding.
     pub fn len(&self) -> usize {
         padded(self.d_in) * self.width()
     }
 
-    /// Bytes in a format.
+    /// Size in bytes in a format.
     pub fn bytes(&self, stored: Stored) -> usize {
         self.len()
             * match stored {
@@ -71,12 +71,12 @@ pub(crate) struct Packed {
 pub(crate) enum PackedValues {
     /// float32.
     Floats(Vec<f32>),
-    /// Bits of halves; `lo` in pairs alone.
+    /// Bits of halves; `lo` only in pairs.
     Halves { hi: Vec<u16>, lo: Option<Vec<u16>> },
 }
 
 impl Packed {
-    /// Reads a matrix, on all threads. Beside the result, a few rows are held at a time.
+    /// Reads a matrix, on all threads. Apart from the result, only a few rows are in memory at a time.
     ///
     /// # Errors
     /// [`LoadError::NonFinite`]
@@ -105,7 +105,7 @@ impl Packed {
         Ok(Self { layout, scale: 1.0 / scale, values })
     }
 
-    /// Row `row` without what fills it up: its values, and their second parts or nothing.
+    /// Row `row` without padding: its values, and their second parts (empty if there are none).
     pub fn row(&self, row: usize, is_brain: bool) -> (Vec<f32>, Vec<f32>) {
         let of_row = |column| row * self.layout.width() + self.layout.place(column);
         let columns = 0..self.layout.d_out;
@@ -119,7 +119,7 @@ impl Packed {
     }
 }
 
-/// Writes some values' bits, and their second parts.
+/// Writes the bits of some values, and of their second parts.
 type Cut = fn(f32, &[f32], &mut [u16], Option<&mut [u16]>);
 
 fn cut_f16(scale: f32, x: &[f32], hi: &mut [u16], _lo: Option<&mut [u16]>) {
@@ -144,7 +144,7 @@ fn scaled(scale: f32, x: &[f32], then: impl FnOnce(&[f32])) {
 }
 
 impl Layout {
-    /// Writes a matrix as it lies: `put` makes what stands at neighbouring values of a row, in one array or two.
+    /// Writes a matrix in its layout: `put` writes neighbouring values of a row, to one array or two.
     fn fill<T: Send>(
         &self,
         source: &MatrixSource<'_>,
@@ -176,7 +176,7 @@ impl Layout {
     }
 }
 
-/// `e` of a matrix in a format: see [`Stored`].
+/// The exponent `e` of a matrix in a format: see [`Stored`].
 fn exponent_of(source: &MatrixSource<'_>, stored: Stored) -> i32 {
     match stored {
         Stored::F32 | Stored::Bf16 => return 0,
@@ -185,15 +185,15 @@ fn exponent_of(source: &MatrixSource<'_>, stored: Stored) -> i32 {
     }
     let largest = AtomicU32::new(0);
     over_rows(source, |values| {
-        // Sizes of floats are in the order of their bits.
+        // Absolute values of floats sort like their bits.
         largest.fetch_max(values.iter().fold(0, |most, x| most.max(x.abs().to_bits())), Ordering::Relaxed);
         true
     });
     exponent(f32::from_bits(largest.into_inner()))
 }
 
-/// Whether a half-precision type holds a matrix exactly. Its own type may say so; otherwise it is read, up to the first value that it
-/// does not hold.
+/// Whether a half-precision type represents a matrix exactly. If its stored type does not decide this, the matrix is read up to the
+/// first value that is not representable.
 pub(crate) fn is_exact(source: &MatrixSource<'_>, half: Half) -> bool {
     let of_type = match half {
         Half::F16 => Dtype::F16,
@@ -201,13 +201,13 @@ pub(crate) fn is_exact(source: &MatrixSource<'_>, half: Half) -> bool {
     };
     source.dtype() == Some(of_type) || {
         let is_exact = over_rows(source, |values| half.holds(values));
-        // A value that is not finite is held by none, and is an error when the matrix is packed.
+        // A value that is not finite is never representable, and is an error when the matrix is packed.
         let _ = source.finish();
         is_exact
     }
 }
 
-/// Whether something holds of all pieces of a matrix; it ends with the first of which it does not.
+/// Whether a predicate holds for all pieces of a matrix; stops at the first for which it does not.
 fn over_rows(source: &MatrixSource<'_>, what: impl Fn(&[f32]) -> bool + Sync) -> bool {
     let (d_in, _) = source.shape();
     let rows = (0..d_in.div_ceil(ROWS)).into_par_iter().map(|i| i * ROWS..d_in.min((i + 1) * ROWS));
@@ -232,7 +232,7 @@ mod tests {
         ModelInfo::open(&ModelFiles::folder(folder).unwrap()).unwrap().checkpoint
     }
 
-    /// Tensors as they are, transposed, and with heads in their own order; in parts of one tensor and of three.
+    /// Tensors as stored, transposed, and with interleaved heads; in one tensor and in three.
     #[test]
     fn matrices_lie_alike_wherever_they_come_from() {
         for name in ["gpt2-default", "neox-parallel", "llama-3-rotary", "phi3-window", "gpt2-f16"] {

@@ -1,4 +1,4 @@
-//! One layer of a stack's way, step by step.
+//! One layer of a stack, step by step.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::{OnChunk, RowsOn, Stack, weights};
 use crate::block::Join;
 use crate::machine::{Rows, Stage};
 
-/// One pass over a stack: the machine's parts, lent out once.
+/// One pass over a stack: borrowed parts of the machine.
 pub(super) struct Pass<'p, O: Ops> {
     pub spec: &'p ModelSpec,
     pub ops: &'p mut O,
@@ -24,7 +24,7 @@ pub(super) struct Pass<'p, O: Ops> {
 }
 
 impl<O: Ops> Pass<'_, O> {
-    /// The difference that a branch's input is, cut up: through its norm, or as it is.
+    /// The split difference of the input of attention or the MLP: through its norm, if there is one.
     fn input(
         &mut self,
         span: &Span<'_, O>,
@@ -44,7 +44,7 @@ impl<O: Ops> Pass<'_, O> {
         out
     }
 
-    /// Queries of the rows wanted, keys and values of all nodes.
+    /// Queries of the needed rows, keys and values of all nodes.
     fn project(&mut self, stack: &Stack<O>) -> DeltaHeads<O> {
         let (spec, index, parameters) = (self.spec, self.stage.layer, self.parameters);
         let (n_runs, d_attn, d_kv) = (stack.n_runs, spec.d_attn(), spec.d_kv());
@@ -75,7 +75,7 @@ impl<O: Ops> Pass<'_, O> {
         DeltaHeads { q, kv }
     }
 
-    /// Carries out edits of heads that read something: again and silent ones after attention, those of `z` when runs have divided.
+    /// Applies edits: `again` and `silent` after attention, those of `z` after runs have divided.
     pub fn edit(&mut self, sites: &Sites, z_too: bool, delta: Option<&DeltaHeads<O>>, z: &mut Z<O>) {
         let put: Vec<PutZ> =
             if z_too { [&sites.silent[..], &sites.z].concat() } else { sites.silent.clone() };
@@ -96,12 +96,13 @@ impl<O: Ops> Pass<'_, O> {
         }
     }
 
-    /// Means of this layer, the row of each node, and its step, where an edit reads them.
+    /// Means of this layer, the row of each node, and its step, if an edit reads them.
     fn means(&mut self, put: &[PutZ]) -> Option<(O::Floats, O::Ints, O::Floats)> {
         if !put.iter().any(|site| matches!(site.by, Put::Mean | Put::Others)) {
             return None;
         }
-        let (chunk, means) = (self.stage.chunk, self.stage.means.expect("means wherever a branch uses them"));
+        let (chunk, means) =
+            (self.stage.chunk, self.stage.means.expect("means are computed if a branch uses them"));
         let nodes = || chunk.group.iter().zip(chunk.branch.positions());
         let row: Vec<u32> = nodes().map(|(&group, &position)| means.row(group, position)).collect();
         let step: Vec<f32> = nodes().map(|(&group, _)| (1.0 / (means.weight(group) - 1.0)) as f32).collect();
@@ -109,7 +110,8 @@ impl<O: Ops> Pass<'_, O> {
         Some((z, self.ops.upload_ints(&row), self.ops.upload(&step)))
     }
 
-    /// The rest of a block after attention. `delta`: the block's input, whose rows `span` picks; `None` where it is the plain run's.
+    /// The rest of a block after attention. `delta`: the block's input, with rows selected by `span`; `None` if it is the plain
+    /// run's.
     pub fn block(&mut self, span: &Span<'_, O>, delta: Option<&O::Floats>, z: &Z<O>) -> O::Floats {
         let (spec, rows, d_model) = (self.spec, span.n_runs * span.per_run, self.spec.d_model);
         let (plain, parameters) = (self.plain, self.parameters);
@@ -132,7 +134,7 @@ impl<O: Ops> Pass<'_, O> {
             }
             Z::Full(z) => {
                 let Join::AddNormed(norm) = steps.attn_out else {
-                    unreachable!("z is full before such norms alone")
+                    unreachable!("z is full only before such norms")
                 };
                 let mut sum = self.ops.floats(rows * d_model, false);
                 let (w, bias) = (layer.w_o.weight, layer.w_o.bias);
@@ -145,10 +147,10 @@ impl<O: Ops> Pass<'_, O> {
         let input = match (steps.parallel, of_parallel) {
             (false, _) => self.input(&own, steps.mlp_in, &plain.mlp_in, &out),
             (true, Some(input)) => input,
-            // A parallel MLP reads nothing of what attention has just changed.
+            // A parallel MLP does not read attention's output.
             (true, None) => return out,
         };
-        let (plain_in, plain_gate) = plain.hidden.as_ref().expect("kept where there is an MLP");
+        let (plain_in, plain_gate) = plain.hidden.as_ref().expect("kept if there is an MLP");
         let gate = mlp.gate.as_ref().map(|gate| gate.weight).zip(plain_gate.as_ref());
         let first = MlpIn { w_in: mlp.w_in.weight, plain_in, gate, activation: spec.activation };
         let mut hidden = self.ops.split(rows, spec.d_mlp, false);
@@ -165,7 +167,7 @@ impl<O: Ops> Pass<'_, O> {
         self.join(&own, &steps.mlp_out, plain.mlp_joined.as_ref(), out)
     }
 
-    /// A difference of the residual stream through the norm that stands on it, if one does.
+    /// A difference of the residual stream through the norm on it, if there is one.
     fn join(
         &mut self,
         span: &Span<'_, O>,
@@ -181,7 +183,7 @@ impl<O: Ops> Pass<'_, O> {
         out
     }
 
-    /// Attention of a stack, with the edits of what it reads.
+    /// Attention of a stack, with edits of what attention reads.
     pub fn attend(&mut self, stack: &Stack<O>, sites: &Sites, z_too: bool) -> Z<O> {
         let (spec, index) = (self.spec, self.stage.layer);
         let heads = self.project(stack);

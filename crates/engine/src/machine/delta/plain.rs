@@ -1,4 +1,4 @@
-//! The plain run on a device, and what is kept of each layer for the branches.
+//! The plain run on a device, and the activations of each layer that are kept for branches.
 
 use std::rc::Rc;
 
@@ -15,38 +15,38 @@ use crate::machine::{Rows, cpu};
 pub(crate) struct Plain<O: Ops> {
     n_nodes: usize,
     position: O::Ints,
-    /// One for each width of windows seen so far.
+    /// One tree per window width that has occurred so far.
     trees: Vec<(Option<usize>, O::Tree)>,
-    /// `resid_post` of the last layer done. `[n_base, d_model]`
+    /// `resid_post` of the last computed layer. `[n_base, d_model]`
     pub resid: Rc<O::Floats>,
-    /// The last layer done.
+    /// The last computed layer.
     pub last: Option<Rc<Layer<O>>>,
 }
 
 /// Queries, and keys and values, before norms. `[n_base, d_attn]`, `[n_base, 2 * d_kv]`
 type Raw<O> = (<O as Ops>::Floats, <O as Ops>::Floats);
 
-/// Activations of one layer of the plain run: all that differences are taken from. A row per node of the base forest.
+/// Activations of one layer of the plain run from which differences are taken. One row per node of the base forest.
 pub(crate) struct Layer<O: Ops> {
-    /// What attention reads, before its norm. `d_model`
+    /// Attention's input before its norm. `d_model`
     pub resid_pre: Rc<O::Floats>,
-    /// Queries, and keys and values, before the norms of queries and keys, where the model has them. `d_attn`, `2 * d_kv`
+    /// Queries, and keys and values, before the norms of queries and keys, if the model has them. `d_attn`, `2 * d_kv`
     pub raw: Option<Raw<O>>,
     /// The heads' streams.
     pub heads: PlainHeads<O>,
-    /// What the norm at attention's end reads, where there is one. `d_model`
+    /// The input of the norm after attention, if there is one. `d_model`
     pub attn_joined: Option<O::Floats>,
-    /// What the MLP reads, before its norm. `d_model`
+    /// The MLP's input before its norm. `d_model`
     pub mlp_in: Rc<O::Floats>,
     /// The MLP's hidden layer before the activation, and its gate. `d_mlp`
     pub hidden: Option<(O::Floats, Option<O::Floats>)>,
-    /// What the norm at the MLP's end reads, where there is one. `d_model`
+    /// The input of the norm after the MLP, if there is one. `d_model`
     pub mlp_joined: Option<O::Floats>,
     /// The block's output. `d_model`
     pub resid_post: Rc<O::Floats>,
 }
 
-/// float32 values that a node takes in each layer kept, and beside them while a layer is being run.
+/// Number of float32 values per node in each kept layer, and in addition while a layer is computed.
 pub(super) fn floats_per_node(spec: &ModelSpec) -> (usize, usize) {
     let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
     let hidden = spec.d_mlp * if spec.gated_mlp { 2 } else { 1 };
@@ -56,7 +56,7 @@ pub(super) fn floats_per_node(spec: &ModelSpec) -> (usize, usize) {
     (kept, kept + 3 * d_model + spec.d_mlp)
 }
 
-/// How a layer's scores come from queries and keys.
+/// How a layer's scores are computed from queries and keys.
 pub(super) fn scores(spec: &ModelSpec, layer: usize) -> Scores {
     Scores {
         scale: spec.attn_scale[layer],
@@ -87,7 +87,7 @@ impl<O: Ops> Plain<O> {
         let normed = steps.attn_in.map(|norm| normed(ops, norm, n * d_model, d_model, &resid_pre));
         let input = normed.as_ref().unwrap_or(&resid_pre);
         let (raw, heads) = self.heads(ops, parameters, spec, index, forest, input);
-        // `W_O`, and how it joins.
+        // `W_O`, and how its output is added.
         let bias = layer.w_o.bias;
         let mut attn = ops.floats(n * d_model, false);
         ops.plain_product(n, &heads.z, layer.w_o.weight, 0..d_model, bias, false, &mut attn);
@@ -119,7 +119,7 @@ impl<O: Ops> Plain<O> {
         self.last = Some(Rc::new(layer));
     }
 
-    /// Queries, keys and values, and what attention makes of them.
+    /// Queries, keys, values and `z`.
     fn heads(
         &mut self,
         ops: &mut O,
@@ -175,7 +175,8 @@ pub(super) fn normed<O: Ops>(
     out
 }
 
-/// A branch's output `f` joins the residual stream `x`: the sum, and what the join's norm read.
+/// Adds the output `f` of attention or the MLP to the residual stream `x`; returns the sum, and the input of
+/// the join's norm.
 fn join<O: Ops>(
     ops: &mut O,
     join: &Join<'_, NormWeights<O>>,

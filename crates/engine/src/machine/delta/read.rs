@@ -1,4 +1,4 @@
-//! From residual streams to logits: the plain run's, and what a branch adds to each.
+//! From residual streams to logits: the plain run's, and a branch's difference from each.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,10 @@ use crate::decoder::Decoder;
 use crate::plan::Chunk;
 use crate::request::Prompt;
 
-/// The logits to read of a chunk, prompt after prompt: where, which token, and what the plain run gives before its cap.
+/// The logits of a chunk to read, prompt by prompt: their ends, their tokens, and the plain run's values before the
+/// soft cap.
 pub(super) struct Base {
-    /// The end, and the row in the table of the tokens read, of each.
+    /// For each, the end, and the row in the table of tokens to read.
     pairs: Vec<(u32, u32)>,
     /// The plain run's, bias included.
     raw: Vec<f64>,
@@ -30,7 +31,7 @@ fn capped(decoder: &Decoder, logit: f64) -> f64 {
     cap.map_or(logit, |cap| cap * (logit / cap).tanh())
 }
 
-/// The tokens that a chunk's prompts read, each once, with its row in the table; and the pairs to read.
+/// The distinct tokens that a chunk's prompts read, with their rows in the table; and the pairs to read.
 fn tokens_read(prompts: &[Prompt], chunk: &Chunk) -> (BTreeMap<u32, u32>, Vec<(u32, u32)>) {
     let read = |prompt: usize| prompts[prompt].read.iter();
     let mut rows: BTreeMap<u32, u32> = chunk.prompts.iter().flat_map(|&p| read(p)).map(|&t| (t, 0)).collect();
@@ -50,7 +51,7 @@ impl<O: Ops> Delta<'_, O> {
         self.model.ops.upload(&rows)
     }
 
-    /// Through `project_out`, where the model has it; without its bias for differences.
+    /// Applies `project_out`, if the model has it; without its bias for differences.
     fn projected(&mut self, rows: usize, x: O::Floats, with_bias: bool) -> O::Floats {
         let ModelOn { ops, parameters } = &mut *self.model;
         let Some((weight, bias)) = &parameters.project_out else { return x };
@@ -83,7 +84,7 @@ impl<O: Ops> Delta<'_, O> {
         Base { pairs, raw }
     }
 
-    /// Logits of every run of a stack that has done all layers.
+    /// Logits of every run of a stack after all layers.
     pub(super) fn read_stack(
         &mut self,
         prompts: &[Prompt],

@@ -1,8 +1,8 @@
-//! Which of a model's blocks stay on a device, and which wait in the program's memory until a stack needs them.
+//! Which of a model's blocks stay on a device, and which are streamed from host memory.
 //!
-//! One block serves a whole stack, so that copying it costs little beside what is computed with it. Every branch that starts at
-//! or before a block reads it: the later a block, the more often it is read. Where not all fit, the last ones stay, and two more
-//! take turns: while one is computed with, the next is copied.
+//! A block is used for a whole stack, so that copying it costs little compared with the computation. Every branch that starts at
+//! or before a block reads it: the later a block, the more often it is read. If not all fit, the last ones stay on the device,
+//! and the others are streamed through two slots: while one block is used, the next is copied.
 
 use cs_cuda::bytes;
 use cs_model::spec::{ModelSpec, Positions};
@@ -13,15 +13,15 @@ use super::packed::Layout;
 use crate::intervention::{Branch, Replacement};
 use crate::source::Source;
 
-/// Blocks on the device that take turns.
+/// Slots on the device for streamed blocks.
 pub(super) const TURNS: usize = 2;
-/// Tokens of the prompt that a device must at least have room for.
+/// Minimum prompt length that must fit on a device.
 const LEAST_TOKENS: usize = 64;
 
-/// Bytes that a model takes of a device.
+/// A model's memory needs on a device, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    /// Blocks.
+    /// Number of blocks.
     pub n_layers: usize,
     /// The matrices of the largest block.
     pub block: usize,
@@ -33,12 +33,12 @@ pub(super) struct Need {
     pub activations: usize,
 }
 
-/// How a model lies.
+/// Where a model's blocks are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Residence {
-    /// Blocks that take turns: the first ones.
+    /// Number of streamed blocks, which are the first ones.
     pub waiting: usize,
-    /// What a user should know of it.
+    /// A remark for the user about streaming.
     pub note: Option<String>,
 }
 
@@ -49,19 +49,19 @@ pub(super) fn layouts(spec: &ModelSpec, source: Source<'_>, layer: usize) -> Vec
     shapes.enumerate().map(layout).collect()
 }
 
-/// Where a block's matrix is cut: queries' columns are read apart from keys' and values'.
+/// Where a block's matrix is split: queries' columns are read separately from keys' and values'.
 pub(super) fn cut(spec: &ModelSpec, at: usize, d_out: usize) -> usize {
     if at == 0 { spec.d_attn() } else { d_out }
 }
 
 impl Need {
-    /// What a model needs, in a format of its weights.
+    /// A model's needs, given the format of its weights.
     pub fn of(spec: &ModelSpec, source: Source<'_>, stored: Stored) -> Self {
         let blocks: Vec<Vec<Layout>> =
             (0..source.n_layers()).map(|layer| layouts(spec, source, layer)).collect();
         let of_block = |block: &Vec<Layout>| block.iter().map(|matrix| matrix.bytes(stored)).sum();
         let (d_model, d_attn, d_kv) = (spec.d_model, spec.d_attn(), spec.d_kv());
-        // Gains and biases of four norms and of queries and keys, biases of products, constant values.
+        // Gains and biases of four norms and of queries and keys, biases of products, value biases.
         let of_layer = 8 * d_model + 2 * (d_attn + d_kv) + d_attn + 2 * d_kv + 2 * d_model + 2 * spec.d_mlp;
         let angles = match &spec.positions {
             Positions::Learned { .. } => 0,
@@ -84,10 +84,10 @@ impl Need {
         self.others + self.n_layers * self.block
     }
 
-    /// How the model lies on a device that has `room` bytes to give, and a processor that has `memory` (`None`: nobody knows).
+    /// The model's residence on a device with `room` bytes available, and a host with `memory` bytes (`None`: unknown).
     ///
     /// # Errors
-    /// It does not: in words.
+    /// If the model does not fit, a message for the user.
     pub fn residence(&self, room: usize, memory: Option<u64>) -> Result<Residence, String> {
         let (parameters, n) = (self.parameters(), self.n_layers);
         if parameters + self.activations <= room {
@@ -96,32 +96,34 @@ impl Need {
         let refused = |more: String| {
             let (needed, activations) = (bytes(parameters), bytes(self.activations));
             Err(format!(
-                "the model needs {needed} for its parameters and at least {activations} for activations, and the card has {} to \
-                 give{more}: free some of it, or use --device cpu or a smaller model",
+                "the model needs {needed} for its parameters and at least {activations} for activations, but only {} of GPU memory \
+                 are available{more}: free some of it, or use --device cpu or a smaller model",
                 bytes(room)
             ))
         };
-        // A third at least is for activations, unless the blocks that take turns leave less.
+        // At least a third is for activations, unless the slots for streamed blocks leave less.
         let most = room.saturating_sub(self.others + self.activations);
         let for_blocks = (room / 3 * 2).saturating_sub(self.others).max(TURNS * self.block).min(most);
         let fit = for_blocks.checked_div(self.block).unwrap_or(0);
         if fit < TURNS || fit >= n || !self.is_uniform {
             let turns = bytes(self.others + TURNS * self.block + self.activations);
-            return refused(format!(" (with two of its {n} layers at a time, {turns} would do)"));
+            return refused(format!(" ({turns} would be enough for two of its {n} layers at a time)"));
         }
         let waiting = n + TURNS - fit;
         let kept = (waiting * self.block) as u64;
-        if let Some(memory) = memory.filter(|&memory| memory < kept) {
+        // Two more are on their way while they are read.
+        let least = kept + (TURNS * self.block) as u64;
+        if let Some(memory) = memory.filter(|&memory| memory < least) {
             let (kept, memory) = (bytes(kept as usize), bytes(memory as usize));
             return refused(format!(
-                ", and streaming its layers takes {kept} of the processor's memory, of which {memory} are free"
+                ", and streaming its layers takes {kept} of host memory, of which {memory} are free"
             ));
         }
-        // The plain run, and one stack from each block on.
+        // The plain run, and one stack starting at each block.
         let moved = self.block * (waiting + waiting * (waiting + 1) / 2);
         let note = format!(
-            "its parameters take {} and the card has {} to give: {waiting} of {n} layers are streamed from {} of the processor's \
-             memory, about {} in a scan of every head",
+            "its parameters take {}, but only {} of GPU memory are available: {waiting} of {n} layers are streamed from host \
+             memory ({}), copying about {} in a scan of all heads",
             bytes(parameters),
             bytes(room),
             bytes(kept as usize),
@@ -149,19 +151,20 @@ mod tests {
     #[test]
     fn what_does_not_fit_waits_and_says_what_it_costs() {
         let found = need().residence(12 * GIB, Some(64 << 30)).unwrap();
-        // Eight of twelve GiB are for blocks: 14 stay and two take turns.
+        // Eight of twelve GiB are for blocks: 14 stay and two are slots.
         assert_eq!(found.waiting, 18);
         let note = found.note.unwrap();
         assert!(
             note.contains(
-                "take 16.0 GiB and the card has 12.0 GiB to give: 18 of 32 layers are streamed from 9.0 GiB"
+                "take 16.0 GiB, but only 12.0 GiB of GPU memory are available: 18 of 32 layers are streamed from host memory (9.0 \
+                 GiB)"
             ),
             "{note}"
         );
         assert!(note.contains("about 94.5 GiB in a scan"), "{note}");
-        // Two blocks and activations are the least.
+        // The minimum is two blocks and activations.
         assert_eq!(need().residence(GIB + GIB / 2, None).unwrap().waiting, 32);
-        // As much as fits beside activations, never all.
+        // As much as fits next to activations, but never all.
         assert!(need().residence(16 * GIB, None).unwrap().waiting > TURNS);
     }
 
@@ -174,15 +177,12 @@ mod tests {
         );
         assert!(
             small.contains(
-                "the card has 1.0 GiB to give (with two of its 32 layers at a time, 1.5 GiB would do)"
+                "but only 1.0 GiB of GPU memory are available (1.5 GiB would be enough for two of its 32 layers at a time)"
             ),
             "{small}"
         );
         let crowded = need().residence(12 * GIB, Some(4 << 30)).unwrap_err();
-        assert!(
-            crowded.contains("takes 9.0 GiB of the processor's memory, of which 4.0 GiB are free"),
-            "{crowded}"
-        );
+        assert!(crowded.contains("takes 9.0 GiB of host memory, of which 4.0 GiB are free"), "{crowded}");
         let mixed = Need { is_uniform: false, ..need() };
         assert!(mixed.residence(12 * GIB, None).is_err());
         assert!(Need { n_layers: 1, ..need() }.residence(GIB / 2, None).is_err());

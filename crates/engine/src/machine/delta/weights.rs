@@ -17,17 +17,18 @@ pub(crate) struct ModelOn<O: Ops> {
     pub(super) parameters: Parameters<O>,
 }
 
-/// All parameters that a device needs: embeddings stay with the processor, which embeds and picks the tokens to read.
+/// All parameters that a device needs: embeddings stay on the host, which embeds tokens and looks up the unembedding
+/// of the tokens to read.
 pub(super) struct Parameters<O: Ops> {
     pub layers: Vec<LayerOn<O>>,
     pub blocks: Blocks<O>,
     pub ln_final: NormWeights<O>,
     pub project_out: Option<(O::Matrix, Option<O::Floats>)>,
-    /// Cosines and sines, `[n_ctx, half]`, of each set of frequencies.
+    /// Cosines and sines, `[n_ctx, half]`, per set of frequencies.
     pub rotary: Vec<(O::Floats, O::Floats)>,
 }
 
-/// One block's parameters but for its matrices.
+/// One block's parameters without its matrices.
 pub(super) struct LayerOn<O: Ops> {
     ln1: NormWeights<O>,
     ln1_post: Option<NormWeights<O>>,
@@ -35,9 +36,9 @@ pub(super) struct LayerOn<O: Ops> {
     ln2_post: Option<NormWeights<O>>,
     q_norm: Option<NormWeights<O>>,
     k_norm: Option<NormWeights<O>>,
-    /// Of its matrices, in their order.
+    /// Biases, in order of the matrices.
     biases: Vec<Option<O::Floats>>,
-    /// The constant part of each query head's values. `[d_attn]`
+    /// The input-independent part of each query head's values. `[d_attn]`
     pub value_bias: O::Floats,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct MlpRef<'a, O: Ops> {
     pub w_out: LinearRef<'a, O>,
 }
 
-/// One block, its matrices at hand.
+/// One block with its matrices.
 pub(super) struct LayerRef<'a, O: Ops> {
     layer: &'a LayerOn<O>,
     pub w_qkv: LinearRef<'a, O>,
@@ -71,13 +72,13 @@ impl<O: Ops> Deref for LayerRef<'_, O> {
 }
 
 impl<O: Ops> LayerOn<O> {
-    /// The steps that the block consists of.
+    /// The steps of the block.
     pub fn steps(&self, spec: &ModelSpec) -> Block<'_, NormWeights<O>> {
         let Self { ln1, ln1_post, ln2, ln2_post, .. } = self;
         Block::with(spec, Norms { ln1, ln1_post, ln2, ln2_post })
     }
 
-    /// Copies a block that is on its way.
+    /// Copies an arriving block's small parameters.
     pub fn new(ops: &mut O, spec: &ModelSpec, arriving: &Arriving) -> Self {
         let small = &arriving.small;
         let optional = |ops: &mut O, norm: &Option<Norm>| norm.as_ref().map(|norm| norm_on(ops, spec, norm));
@@ -99,12 +100,12 @@ impl<O: Ops> LayerOn<O> {
 }
 
 impl<O: Ops> Parameters<O> {
-    /// Sees to it that a block's matrices are at hand, and asks for those of the next.
+    /// Makes a block's matrices available, and starts copying those of the next.
     pub fn fetch(&mut self, ops: &mut O, layer: usize) {
         self.blocks.fetch(ops, layer);
     }
 
-    /// A block that has been fetched.
+    /// A fetched block.
     pub fn layer(&self, index: usize) -> LayerRef<'_, O> {
         let (layer, matrices) = (&self.layers[index], self.blocks.at(index));
         let linear = |at: usize| LinearRef { weight: &matrices[at], bias: layer.biases[at].as_ref() };
@@ -116,7 +117,8 @@ impl<O: Ops> Parameters<O> {
         LayerRef { layer, w_qkv: linear(0), w_o: linear(1), mlp }
     }
 
-    /// What becomes of a layer's queries (or keys) after their product. `position`: of each row of a run.
+    /// The norm and rotation of a layer's queries (or keys) after their product. `position`: the position of
+    /// each row of a run.
     pub fn heads_rule<'a>(
         &'a self,
         spec: &ModelSpec,
@@ -159,7 +161,7 @@ pub(super) fn rotary_on<O: Ops>(
     let Positions::Rotary(rotary) = &spec.positions else { return vec![] };
     let table = |(set, table): (usize, &RotaryTable)| {
         let (mut cos, mut sin) = (vec![], vec![]);
-        // A set that no layer uses needs no table.
+        // Sets that no layer uses need no table.
         if rotary.of_layer.contains(&set) {
             for position in 0..spec.n_ctx {
                 let (of_position_cos, of_position_sin) = table.at(position);

@@ -1,8 +1,8 @@
-//! `pytorch_model.bin`: where each tensor of a file that `torch.save` wrote lies.
+//! `pytorch_model.bin`: locates the tensors in a file written by `torch.save`.
 //!
 //! Since 1.6, PyTorch writes a zip archive of stored (never compressed) entries: `data.pkl`, which describes the
-//! tensors, and one entry per storage. Older files are a run of pickles followed by the storages. Either way the
-//! storages are read in place from the mapped file.
+//! tensors, and one entry per storage. Older files are a sequence of pickles followed by the storages. In both
+//! cases the storages are read in place from the mapped file.
 
 mod pickle;
 mod values;
@@ -17,30 +17,30 @@ use zip::{CompressionMethod, ZipArchive};
 pub(super) use values::PickleError;
 use values::{Pickle, Storage, Value, View};
 
-/// Why a file that `torch.save` should have written was not read.
+/// Why a file that should be from `torch.save` cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TorchError {
     /// Neither of the two formats.
-    #[error("is not a file that torch.save wrote")]
+    #[error("is not a torch.save file")]
     NotTorch,
     /// The archive is damaged.
     #[error("is a damaged or truncated archive ({0})")]
     Zip(String),
-    /// The archive holds something else.
-    #[error("is a zip archive, but not of torch.save: {0}")]
+    /// The archive is not from `torch.save`.
+    #[error("is a zip archive, but not from torch.save: {0}")]
     Archive(String),
     /// The pickle, which is untrusted.
     #[error(transparent)]
     Pickle(#[from] PickleError),
-    /// What was saved is no state dict.
-    #[error("holds {0} instead of a state dict of tensors")]
+    /// The saved object is not a state dict.
+    #[error("contains {0} instead of a state dict of tensors")]
     NoStateDict(String),
-    /// A tensor goes beyond its storage, or a storage beyond the file.
-    #[error("describes tensor {tensor:?} beyond the data that it has: {problem}")]
+    /// A tensor extends beyond its storage, or a storage beyond the file.
+    #[error("describes a tensor {tensor:?} that does not match its data: {problem}")]
     Tensor {
         /// The tensor's name.
         tensor: String,
-        /// What does not fit.
+        /// What does not match.
         problem: String,
     },
 }
@@ -51,21 +51,21 @@ type Result<T> = std::result::Result<T, TorchError>;
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    /// Elements from one index to the next, by dimension; `None` where the tensor lies in row-major order.
+    /// Strides in elements, by dimension; `None` if the tensor is in row-major order.
     pub(super) strides: Option<Vec<usize>>,
     pub(super) dtype: Dtype,
     /// The bytes between its first and last element.
     pub(super) range: Range<usize>,
 }
 
-/// What a file from before PyTorch 1.6 begins with: a pickle of the number 0x1950a86a20f9469cfc6c.
+/// The first bytes of a file from before PyTorch 1.6: a pickle of the number 0x1950a86a20f9469cfc6c.
 const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
 
-/// The largest pickle that is read: those of real checkpoints are below a megabyte. Reading one takes up to a hundred times
-/// its size.
+/// Maximum size of a pickle: those of real checkpoints are below a megabyte. Reading one takes up to a hundred times its
+/// size in memory.
 const MAX_PICKLE: u64 = 16 << 20;
 
-/// The tensors of a file, in the order in which they were saved.
+/// The tensors of a file, in saved order.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
     if bytes.starts_with(b"PK") {
         zipped(bytes)
@@ -91,17 +91,17 @@ fn zipped(bytes: &[u8]) -> Result<Vec<Entry>> {
         let Some(index) = archive.index_for_name(&format!("{root}/{name}")) else { return Ok(None) };
         let file = archive.by_index(index).map_err(damaged)?;
         let mut content = Vec::new();
-        // One byte more than allowed tells that there is more.
+        // One byte more than allowed, to detect larger pickles.
         let n = file.take(MAX_PICKLE + 1).read_to_end(&mut content);
         let n = n.map_err(|e| TorchError::Zip(e.to_string()))?;
         if n as u64 > MAX_PICKLE {
-            return Err(TorchError::Archive(format!("its {name} is larger than that of any checkpoint")));
+            return Err(TorchError::Archive(format!("its {name} is too large for a checkpoint")));
         }
         Ok(Some(content))
     };
     let pickle = small("data.pkl")?.unwrap_or_default();
     if small("byteorder")?.is_some_and(|order| order.trim_ascii() == b"big") {
-        return Err(TorchError::Archive("its numbers are big-endian".to_owned()));
+        return Err(TorchError::Archive("it is big-endian".to_owned()));
     }
     let pickle = pickle::read(&pickle, &mut 0)?;
 
@@ -114,7 +114,7 @@ fn zipped(bytes: &[u8]) -> Result<Vec<Entry>> {
         let Some(index) = archive.index_for_name(&name) else {
             return Err(TorchError::Archive(format!("it has no entry {name:?}")));
         };
-        // Finds where the data begins without reading it.
+        // Finds the start of the data without reading it.
         let file = archive.by_index_raw(index).map_err(damaged)?;
         if file.compression() != CompressionMethod::Stored || file.encrypted() {
             return Err(TorchError::Archive(format!("entry {name:?} is compressed or encrypted")));
@@ -123,14 +123,14 @@ fn zipped(bytes: &[u8]) -> Result<Vec<Entry>> {
             .data_start()
             .and_then(|start| Some(usize::try_from(start).ok()?..usize::try_from(start + file.size()).ok()?))
             .filter(|range| range.end <= bytes.len())
-            .ok_or_else(|| TorchError::Zip(format!("entry {name:?} goes beyond the end of the file")))?;
+            .ok_or_else(|| TorchError::Zip(format!("entry {name:?} extends beyond the end of the file")))?;
         places.insert(storage.key, place);
     }
     entries(&pickle, &places)
 }
 
-/// The old format: magic number, protocol version and system's sizes, then the state dict and the storages' keys, each
-/// a pickle; then, for each key, the number of elements (8 bytes) and the elements.
+/// The legacy format: magic number, protocol version, the system's sizes, state dict and storage keys, each a pickle;
+/// then, for each key, the number of elements (8 bytes) and the elements.
 fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
     let mut at = LEGACY.len();
     // The storages that follow may be of any size.
@@ -143,7 +143,7 @@ fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
     let little =
         |&(key, value): &(Value, Value)| (key, value) == (Value::Text("little_endian"), Value::Bool(false));
     if system.dicts.iter().flatten().any(little) {
-        return Err(TorchError::Archive("its numbers are big-endian".to_owned()));
+        return Err(TorchError::Archive("it is big-endian".to_owned()));
     }
     let state = pickle::read(pickles, &mut at)?;
     let keys = pickle::read(pickles, &mut at)?;
@@ -156,10 +156,10 @@ fn legacy(bytes: &[u8]) -> Result<Vec<Entry>> {
         let Value::Text(key) = *key else {
             return Err(TorchError::Archive("a storage's key is not text".to_owned()));
         };
-        let storage = by_key.get(key).ok_or_else(|| {
-            TorchError::Archive(format!("it holds a storage {key:?} that belongs to no tensor"))
-        })?;
-        let short = || TorchError::Zip(format!("storage {key:?} goes beyond the end of the file"));
+        let storage = by_key
+            .get(key)
+            .ok_or_else(|| TorchError::Archive(format!("it has a storage {key:?} without a tensor")))?;
+        let short = || TorchError::Zip(format!("storage {key:?} extends beyond the end of the file"));
         let counted = bytes[at..].first_chunk().map(|n| u64::from_le_bytes(*n)).ok_or_else(short)?;
         if counted != storage.n_elements as u64 {
             return Err(TorchError::Archive(format!(
@@ -181,7 +181,7 @@ fn size(dtype: Dtype) -> usize {
     dtype.bitsize() / 8
 }
 
-/// Names every tensor of the state dict and settles where it lies.
+/// The name and place of every tensor of the state dict.
 fn entries(pickle: &Pickle, places: &HashMap<&str, Range<usize>>) -> Result<Vec<Entry>> {
     let Value::Dict(dict) = pickle.result else {
         return Err(TorchError::NoStateDict(kind(pickle.result).to_owned()));
@@ -209,7 +209,7 @@ fn entry(name: &str, view: &View, places: &HashMap<&str, Range<usize>>) -> Resul
             place.len()
         )));
     }
-    // Elements from the first to behind the last.
+    // The number of elements, and the distance from the first to past the last.
     let extent = || -> Option<(usize, usize)> {
         let n = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
         if n == 0 {
@@ -226,11 +226,11 @@ fn entry(name: &str, view: &View, places: &HashMap<&str, Range<usize>>) -> Resul
     let end = end.ok_or_else(|| {
         wrong(format!("shape {shape:?}, strides {strides:?} at {offset} in a storage of {n_elements}"))
     })?;
-    // A stride of zero could make a little file describe any amount of memory.
+    // With a stride of zero, a small file could describe any amount of memory.
     if n > n_elements {
         return Err(wrong(format!("shape {shape:?} repeats a storage of {n_elements} elements")));
     }
-    // Without elements there is no order, and the other sizes may be anything.
+    // Without elements any strides are contiguous, and the other sizes may be arbitrary.
     let contiguous = n == 0 || {
         let mut expected = 1;
         shape.iter().zip(strides).rev().all(|(&size, &stride)| {
@@ -249,11 +249,11 @@ fn entry(name: &str, view: &View, places: &HashMap<&str, Range<usize>>) -> Resul
     })
 }
 
-/// What a message calls a value.
+/// A value's name in messages.
 fn kind(value: Value) -> &'static str {
     match value {
         Value::None => "None",
-        Value::Bool(_) => "a truth value",
+        Value::Bool(_) => "a boolean",
         Value::Int(_) | Value::OtherNumber => "a number",
         Value::Text(_) => "a text",
         Value::Tuple(_) => "a tuple",
@@ -279,7 +279,7 @@ mod tests {
             shape: shape.to_vec(),
             strides: strides.to_vec(),
         };
-        // Contiguous as far as strides go, which are products of sizes.
+        // Contiguous according to its strides, which are products of sizes.
         let empty = entry("w", &view(&[0, 1 << 40, 1 << 40], &[0, 1 << 40, 1]), &places).unwrap();
         assert_eq!((empty.range, empty.strides), (0..0, None));
         assert!(entry("w", &view(&[1 << 40, 1 << 40, 0], &[0, 1 << 40, 1]), &places).is_err());

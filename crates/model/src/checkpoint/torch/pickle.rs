@@ -1,17 +1,17 @@
-//! A pickle read as data: an interpreter that knows the few opcodes and globals that saved tensors need, and refuses
-//! every other by name. Nothing that a file names is ever run.
+//! Reads a pickle as data: an interpreter that supports only the few opcodes and globals that saved tensors need,
+//! and rejects all others by name. Nothing named in a file is ever executed.
 //!
-//! Values live in arenas and the stack holds indices, so memory is bounded by the pickle's length and no value nests
-//! deeper than the machine's own stack allows.
+//! Values are in arenas and the stack holds indices, so memory is bounded by the pickle's length and nested values
+//! do not use the call stack.
 
 use std::collections::HashMap;
 
 use super::values::{Global, Pickle, PickleError, Result, Storage, Value, View};
 
-/// Tensors of more dimensions are refused: what they cost would no longer be bounded by the pickle's length.
+/// Tensors with more dimensions are rejected: their memory would no longer be bounded by the pickle's length.
 const MAX_RANK: usize = 8;
 
-/// Reads one pickle and moves `at` behind it.
+/// Reads one pickle and advances `at` past it.
 pub(super) fn read<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Pickle<'a>> {
     let mut machine = Machine {
         bytes,
@@ -36,7 +36,7 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack where a mark was set.
+    /// Stack heights at marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     out: Pickle<'a>,
@@ -48,7 +48,7 @@ impl<'a> Machine<'a> {
             let at = self.at;
             let [code] = self.array()?;
             match code {
-                // PROTO and FRAME carry nothing that is needed here.
+                // PROTO and FRAME are not needed.
                 0x80 => drop(self.array::<1>()?),
                 0x95 => drop(self.array::<8>()?),
                 b'.' => {
@@ -127,7 +127,8 @@ impl<'a> Machine<'a> {
                     self.memorise(n)?;
                 }
                 0x94 => {
-                    let n = u32::try_from(self.memo.len()).map_err(|_| self.malformed("too long a memo"))?;
+                    let n = u32::try_from(self.memo.len())
+                        .map_err(|_| self.malformed("a memo that is too long"))?;
                     self.memorise(n)?;
                 }
                 b'h' => {
@@ -152,7 +153,7 @@ impl<'a> Machine<'a> {
                 }
                 b'Q' => self.storage()?,
                 b'R' => self.reduce()?,
-                // The state that a build adds (a state dict's `_metadata`) concerns no weight.
+                // BUILD adds state (a state dict's `_metadata`) that does not concern the weights.
                 b'b' => {
                     self.pop()?;
                     self.room(1)?;
@@ -181,9 +182,10 @@ impl<'a> Machine<'a> {
 
     fn line(&mut self) -> Result<&'a str> {
         let rest = &self.bytes[self.at..];
-        // No name of a module comes near this length.
+        // Longer than any module's name.
         let end = rest.iter().take(1024).position(|&b| b == b'\n').ok_or(PickleError::Truncated)?;
-        let line = std::str::from_utf8(&rest[..end]).map_err(|_| self.malformed("a name that is no text"))?;
+        let line =
+            std::str::from_utf8(&rest[..end]).map_err(|_| self.malformed("a name that is not UTF-8"))?;
         self.at += end + 1;
         Ok(line)
     }
@@ -195,7 +197,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A whole number of up to 255 bytes, little-endian, in two's complement.
+    /// An integer of up to 255 bytes, little-endian, in two's complement.
     fn long(&mut self) -> Result<()> {
         let [n] = self.array()?;
         let bytes = self.take(n.into())?;
@@ -211,7 +213,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The stack's height without its uppermost `n` values, none of which may lie under a mark.
+    /// The stack's height without its top `n` values, none of which may be below a mark.
     fn room(&self, n: usize) -> Result<usize> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let height = self.stack.len().checked_sub(n).filter(|&height| height >= floor);
@@ -236,7 +238,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<()> {
         let height = self.room(1)?;
         let Value::List(list) = self.stack[height] else {
-            return Err(self.malformed("an append to what is not a list"));
+            return Err(self.malformed("an append to a value that is not a list"));
         };
         self.out.sequences[list].extend(items);
         Ok(())
@@ -245,7 +247,7 @@ impl<'a> Machine<'a> {
     fn set_items(&mut self, items: &[Value<'a>]) -> Result<()> {
         let height = self.room(1)?;
         let Value::Dict(dict) = self.stack[height] else {
-            return Err(self.malformed("an item for what is not a dict"));
+            return Err(self.malformed("an item for a value that is not a dict"));
         };
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
@@ -267,9 +269,10 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A persistent id: `("storage", class, key, device, n_elements)`, in old files with a sixth part for views.
+    /// A persistent id: `("storage", class, key, device, n_elements)`, in old files with a sixth element for
+    /// views.
     fn storage(&mut self) -> Result<()> {
-        let wrong = "a persistent id that names no storage";
+        let wrong = "a persistent id that is not a storage";
         let Value::Tuple(id) = self.pop()? else { return Err(self.malformed(wrong)) };
         let (parts, view) = match self.out.sequences[id].as_slice() {
             [parts @ .., view] if parts.len() == 5 => (parts, *view),
@@ -302,7 +305,7 @@ impl<'a> Machine<'a> {
     fn reduce(&mut self) -> Result<()> {
         let height = self.room(2)?;
         let [Value::Global(global), Value::Tuple(arguments)] = self.stack[height..] else {
-            return Err(self.malformed("a call of what cannot be called"));
+            return Err(self.malformed("a call of a value that is not callable"));
         };
         self.stack.truncate(height);
         let value = match (global, self.out.sequences[arguments].as_slice()) {
@@ -343,7 +346,7 @@ impl<'a> Machine<'a> {
             }
             let size = |item: &Value| match *item {
                 Value::Int(n) => self.size(n),
-                _ => Err(self.malformed("a size that is not a whole number")),
+                _ => Err(self.malformed("a size that is not an integer")),
             };
             items.iter().map(size).collect()
         };

@@ -1,32 +1,32 @@
-//! What a pickle of tensors may hold.
+//! The values in a pickle of tensors.
 
 use safetensors::Dtype;
 
-/// Why a pickle was not read.
+/// Why a pickle cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::checkpoint) enum PickleError {
-    /// A global beyond those of tensors.
-    #[error("asks Python for {0}, which no tensor needs: it is refused and nothing was run")]
+    /// A global that tensors do not need.
+    #[error("uses Python's {0}, which tensors do not need: rejected without running anything")]
     Global(String),
-    /// An opcode beyond those of tensors.
+    /// An opcode that tensors do not need.
     #[error(
-        "uses pickle opcode {code:#04x} at byte {at}, which no tensor needs: it is refused and nothing was run"
+        "uses pickle opcode {code:#04x} at byte {at}, which tensors do not need: rejected without running anything"
     )]
     Opcode {
         /// The opcode.
         code: u8,
-        /// Where.
+        /// Byte offset.
         at: usize,
     },
-    /// The bytes end too early.
-    #[error("ends in the middle of its pickle")]
+    /// The pickle is truncated.
+    #[error("is truncated within its pickle")]
     Truncated,
-    /// The bytes contradict themselves.
-    #[error("has a pickle that makes no sense: {problem} at byte {at}")]
+    /// The pickle is inconsistent.
+    #[error("has an invalid pickle: {problem} at byte {at}")]
     Malformed {
         /// What is wrong.
         problem: &'static str,
-        /// Where.
+        /// Byte offset.
         at: usize,
     },
 }
@@ -45,7 +45,7 @@ pub(super) enum Global {
     RebuildParameter,
     /// The class of a storage, such as `torch.FloatStorage`.
     Storage(Dtype),
-    /// A `torch.dtype` by itself, such as `torch.float16`.
+    /// A `torch.dtype`, such as `torch.float16`.
     Dtype,
 }
 
@@ -68,7 +68,7 @@ impl Global {
             ("torch", "BoolStorage") => Global::Storage(Dtype::BOOL),
             ("torch", "float16" | "float32" | "float64" | "bfloat16") => Global::Dtype,
             _ => {
-                // Untrusted text goes into a message: one line, and not a long one.
+                // Untrusted text in a message: keep it to one short line.
                 let name = format!("{}.{}", module.escape_debug(), name.escape_debug());
                 return Err(PickleError::Global(name.chars().take(100).collect()));
             }
@@ -76,7 +76,7 @@ impl Global {
     }
 }
 
-/// A storage as the pickle names it.
+/// A storage, as described in the pickle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Storage<'a> {
     pub(super) dtype: Dtype,
@@ -94,13 +94,13 @@ pub(super) struct View<'a> {
     pub(super) strides: Vec<usize>,
 }
 
-/// A value on the stack; what can be changed or is large lies in an arena.
+/// A value on the stack; mutable or large values are in an arena.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// A number that nothing here reads.
+    /// A number that is never read.
     OtherNumber,
     Text(&'a str),
     /// In [`Pickle::sequences`].
@@ -116,7 +116,7 @@ pub(super) enum Value<'a> {
     Tensor(usize),
 }
 
-/// A pickle's result and what it is made of.
+/// A pickle's result, and the arenas of its values.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     pub(super) sequences: Vec<Vec<Value<'a>>>,

@@ -1,4 +1,4 @@
-//! What lies on the card, and in which format.
+//! Arrays on the GPU, and their formats.
 
 use cs_cuda::{Array, Context, Pinned};
 
@@ -15,7 +15,7 @@ pub(crate) struct Floats {
 /// Indices.
 pub(crate) struct Ints(pub Option<Array<u32>>);
 
-/// A difference `[rows, cols]`, cut up.
+/// A split difference `[rows, cols]`.
 pub(crate) struct Split {
     pub cols: usize,
     pub form: Option<Form>,
@@ -29,7 +29,7 @@ pub(crate) enum Form {
     Halves { hi: Array<u16>, lo: Option<Array<u16>> },
 }
 
-/// Weights `[d_in, d_out]`, `scale * (hi + lo / 2^11)`, lying as [`Layout`] says.
+/// Weights `[d_in, d_out]`, `scale * (hi + lo / 2^11)`, in the given [`Layout`].
 pub(crate) struct Matrix {
     pub d_in: usize,
     pub d_out: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Matrix {
     weights: Option<Weights>,
 }
 
-/// A matrix in the program's memory, whose pages stay where they are for as long as it waits.
+/// A matrix in pinned host memory.
 pub(crate) struct Kept {
     scale: f32,
     values: KeptValues,
@@ -54,7 +54,7 @@ enum KeptValues {
 pub(crate) enum Weights {
     /// float32.
     Floats(Array<f32>),
-    /// Bits of halves; `lo` in pairs alone.
+    /// Bits of halves; `lo` only in pairs.
     Halves { hi: Array<u16>, lo: Option<Array<u16>> },
 }
 
@@ -81,18 +81,18 @@ impl Matrix {
         self.weights.as_ref().ok_or_else(missing)
     }
 
-    /// Where the columns from `first` on are, 0 or where the matrix is cut: in which arrays, and from which of their elements on.
+    /// The arrays, and the offset in them, of the columns from `first` on, which is 0 or the column where the matrix is split.
     pub fn columns_from(&self, first: usize) -> Result<(&Weights, usize)> {
         assert!(first == 0 || first == self.layout.cut, "column {first} of {:?}", self.layout);
         Ok((self.get()?, self.layout.place(first)))
     }
 
-    /// Columns of a row as it lies.
+    /// Columns of a row with padding.
     pub fn width(&self) -> usize {
         self.layout.width()
     }
 
-    /// Writes all of it over: see [`Ops::refill`](super::Ops::refill).
+    /// Overwrites the matrix: see [`Ops::refill`](super::Ops::refill).
     pub fn refill(&mut self, by: &Kept) -> Result<()> {
         let lo = |lo: &mut Option<Array<u16>>, by: &Option<Pinned<u16>>| match (lo, by) {
             (Some(lo), Some(by)) => lo.write_aside(by),
@@ -122,7 +122,8 @@ impl Kept {
     }
 }
 
-/// Where a kernel writes a difference: float32 or halves, columns of a row, and what it calls the format.
+/// Where a kernel writes a difference: float32 or halves, columns of a row, and the kernel's name for the
+/// format.
 pub(super) struct Target<'a> {
     pub floats: Option<&'a Array<f32>>,
     pub hi: Option<&'a Array<u16>>,
@@ -139,7 +140,7 @@ impl<'a> Target<'a> {
 }
 
 impl Card {
-    /// Where a split is written: modes are those of `tools/gpu_kernels/kernels/common.py`.
+    /// The target of a split; modes are those of `tools/gpu_kernels/kernels/common.py`.
     pub(super) fn target<'a>(&self, split: &'a Split) -> Result<Target<'a>> {
         Ok(match split.get()? {
             Form::Floats(array) => Target::floats(array, split.cols),
@@ -157,7 +158,7 @@ impl Card {
     }
 
     pub(super) fn new_split(&self, rows: usize, cols: usize, zeroed: bool) -> Result<Form> {
-        // What kernels leave of a row's end is multiplied by zeros, and must be numbers.
+        // Padding that kernels do not write is multiplied by zeros, and must not be NaN.
         let zeroed = zeroed || (padded(cols) != cols && self.parts != Parts::F32);
         let halves = || {
             let len = rows * padded(cols);

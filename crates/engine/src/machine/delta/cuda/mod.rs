@@ -1,7 +1,7 @@
-//! The operations on an NVIDIA card: each is a kernel of `tools/gpu_kernels` or a few, started in order on one stream.
+//! The operations on an NVIDIA GPU: each is one or a few kernels of `tools/gpu_kernels`, launched in order on one stream.
 //!
-//! Halves and weights are padded by zeros to widths of 64, so that products need no mask over what they sum. What fails is kept;
-//! from then on nothing is started, and [`Ops::status`] tells.
+//! Halves and weights are padded with zeros to widths of 64, so that products need no mask along the summed dimension. The first
+//! failure is recorded; from then on nothing is launched, and [`Ops::status`] returns it.
 
 mod arrays;
 mod heads;
@@ -25,13 +25,13 @@ use crate::machine::Rows;
 use arrays::{Floats, Ints, Kept, Matrix, Split};
 use heads::Tree;
 
-/// Rows of a stack that keep a large card busy for long enough.
+/// Rows of a stack that are enough to keep a large GPU busy.
 const ENOUGH_ROWS: usize = 1 << 16;
-/// The widest row that norms take, and the widest head.
+/// Maximum row width of norms, and maximum head width.
 const WIDEST_ROW: usize = 8192;
 const WIDEST_HEAD: usize = 256;
 
-/// A card with what it takes to run one model.
+/// A GPU with everything needed to run one model.
 pub(crate) struct Card {
     context: Context,
     kernels: Kernels,
@@ -40,7 +40,7 @@ pub(crate) struct Card {
     failure: Option<CudaError>,
 }
 
-/// What an operation on something that was never made gives: [`Card::failure`] knows why it was not.
+/// The error of an operation on an array that could not be made; [`Card::failure`] has the reason.
 fn missing() -> CudaError {
     CudaError::Archive { what: "an array is missing".to_owned() }
 }
@@ -48,7 +48,7 @@ fn missing() -> CudaError {
 type Result<T> = std::result::Result<T, CudaError>;
 
 impl Card {
-    /// Takes a card into use.
+    /// Opens a GPU.
     pub fn open(ordinal: usize, parts: Parts, stored: Stored) -> Result<Self> {
         let driver = Driver::open()?;
         let devices = driver.devices()?;
@@ -60,20 +60,24 @@ impl Card {
         Ok(Self { context, kernels, parts, stored, failure: None })
     }
 
-    /// Why a model's runs cannot be computed on a card, if they cannot.
+    /// Why a model cannot be run on a GPU, if so.
     pub fn cannot(spec: &ModelSpec) -> Option<String> {
         let widest = spec.d_model.max(spec.d_attn());
-        let heads = (spec.d_head > WIDEST_HEAD)
-            .then(|| format!("heads of {} are wider than a card's kernels take, {WIDEST_HEAD}", spec.d_head));
+        let heads = (spec.d_head > WIDEST_HEAD).then(|| {
+            format!(
+                "heads have {} dimensions, but the GPU kernels support at most {WIDEST_HEAD}",
+                spec.d_head
+            )
+        });
         heads.or((widest > WIDEST_ROW)
-            .then(|| format!("rows of {widest} are wider than a card's kernels take, {WIDEST_ROW}")))
+            .then(|| format!("rows have {widest} columns, but the GPU kernels support at most {WIDEST_ROW}")))
     }
 
     fn kernel(&self, name: &str) -> Result<std::sync::Arc<Kernel>> {
         self.kernels.get(name)
     }
 
-    /// Does something unless something has failed, and keeps why it failed.
+    /// Runs `what` unless something has failed, and records its error.
     fn attempt<T>(&mut self, what: impl FnOnce(&Self) -> Result<T>) -> Option<T> {
         if self.failure.is_some() {
             return None;
@@ -88,7 +92,7 @@ impl Card {
     }
 }
 
-/// The kernel that has an activation, and its two constants: see `tools/gpu_kernels/kernels/common.py`.
+/// The kernel of an activation function, and its two constants: see `tools/gpu_kernels/kernels/common.py`.
 fn curve(activation: Activation) -> (&'static str, f32, f32) {
     const TANH: f32 = 2.0 * 0.797_884_6; // 2 √(2/π)
     match activation {
@@ -122,7 +126,7 @@ impl Ops for Card {
     }
 
     fn memory(&self) -> Option<usize> {
-        // Kernels, and blocks that lie scattered, take their share. A card that is lost says so in `status`.
+        // Leave a share for kernels and fragmentation. If the GPU is lost, `status` reports it.
         self.context.memory().ok().map(|(free, _)| free / 10 * 9)
     }
 

@@ -8,10 +8,10 @@ use crate::forest::Forest;
 use crate::machine::Rows;
 use crate::machine::delta::ops::{Again, DeltaHeads, Ops, PlainHeads, Put, PutZ, Scores, Values, Z};
 
-/// Queries at some rows of a run, and what each sees.
+/// Queries at some rows of a run, and the nodes that each attends to.
 pub(crate) struct Tree {
     n_nodes: usize,
-    /// The nodes that each query sees, itself the last of them. `[queries]`
+    /// The nodes that each query attends to, its own last. `[queries]`
     paths: Vec<Vec<u32>>,
     /// The plain run's row of each node. `[n_nodes]`
     own: Vec<u32>,
@@ -34,7 +34,7 @@ impl Tree {
 
     /// The node of a query.
     fn node(&self, query: usize) -> u32 {
-        *self.paths[query].last().expect("a query sees itself")
+        *self.paths[query].last().expect("a query attends to its own node")
     }
 
     /// The plain run's row of a query.
@@ -60,7 +60,7 @@ fn attend_one(scores: Scores, q: &[f32], keys: &[f32], values: &[f32], z: &mut [
     }
 }
 
-/// Where one run's queries, keys and values are: the plain run's, and what is added to them.
+/// One run's queries, keys and values: the plain run's, and their differences.
 #[derive(Clone, Copy)]
 struct Heads<'a> {
     scores: Scores,
@@ -145,7 +145,7 @@ impl<'a> Heads<'a> {
                     let at = source() * 2 * self.d_kv() + part * self.d_kv() + column;
                     self.plain.1[at..at + d_head].to_vec()
                 }
-                Put::Mean | Put::Others => unreachable!("means are of z alone"),
+                Put::Mean | Put::Others => unreachable!("means are only of z"),
             }
         };
         let q = match site.q {
@@ -156,7 +156,7 @@ impl<'a> Heads<'a> {
                     values.source[self.tree.node(query) as usize] as usize * self.d_attn() + head * d_head;
                 self.plain.0[at..at + d_head].to_vec()
             }
-            Put::Bias | Put::Mean | Put::Others => unreachable!("queries have no bias of their own"),
+            Put::Bias | Put::Mean | Put::Others => unreachable!("queries have no value bias"),
         };
         let seen = |put, part| -> Vec<f32> {
             self.tree.paths[query].iter().flat_map(|&node| from(put, node, part)).collect()
@@ -229,7 +229,7 @@ impl Host {
             let of = |rows: &[f32], row: u32| rows[row as usize * d_attn + column..][..d_head].to_vec();
             for query in 0..tree.queries() {
                 let node = tree.node(query) as usize;
-                let means = || values.means.as_ref().expect("means wherever an edit reads them");
+                let means = || values.means.as_ref().expect("means are computed if an edit reads them");
                 let mean = || of(means().z, means().row[node]);
                 let value = match site.by {
                     Put::Own => unreachable!("nothing to replace"),

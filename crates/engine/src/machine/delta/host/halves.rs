@@ -1,4 +1,4 @@
-//! Half-precision parts, emulated: a part is a float32 that a half can hold.
+//! Emulated half-precision parts: a part is a float32 value that a half can represent.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,7 @@ use crate::machine::delta::formats::{LO, to_bf16, to_f16};
 use crate::machine::delta::ops::{Parts, Stored};
 use crate::machine::delta::packed::{Layout, Packed};
 
-/// A difference `[rows, cols]` in its parts; the second is zeros where there is one alone.
+/// A difference `[rows, cols]` in its parts; the second is zero if there is only one.
 pub(crate) struct Split {
     pub cols: usize,
     pub hi: Vec<f32>,
@@ -20,12 +20,12 @@ pub(crate) struct Matrix {
     pub d_in: usize,
     pub d_out: usize,
     hi: Vec<f32>,
-    /// Empty but for pairs.
+    /// Empty except in pairs.
     lo: Vec<f32>,
     scale: f32,
 }
 
-/// Cuts a value into its parts; notes where a half cannot hold it.
+/// Splits a value into its parts; sets `overflow` if a half cannot represent it.
 pub(super) fn cut(parts: Parts, x: f32, overflow: &AtomicBool) -> (f32, f32) {
     let (hi, lo) = match parts {
         Parts::F32 => (x, 0.0),
@@ -54,7 +54,7 @@ impl Split {
         (&self.hi[at.clone()], &self.lo[at])
     }
 
-    /// Writes values from `at` on.
+    /// Writes values starting at `at`.
     pub fn write(&mut self, parts: Parts, at: usize, values: &[f32], overflow: &AtomicBool) {
         for (i, &x) in (at..).zip(values) {
             (self.hi[i], self.lo[i]) = cut(parts, x, overflow);
@@ -63,7 +63,7 @@ impl Split {
 }
 
 impl Matrix {
-    /// A matrix in a format, its halves widened and what fills it up left out.
+    /// A matrix in a format, with halves widened to float32 and without padding.
     pub fn new(stored: Stored, packed: &Packed) -> Self {
         let Packed { layout: Layout { d_in, d_out, .. }, scale, .. } = *packed;
         let row = |row| packed.row(row, stored == Stored::Bf16);
@@ -71,7 +71,7 @@ impl Matrix {
         Self { d_in, d_out, hi: hi.concat(), lo: lo.concat(), scale }
     }
 
-    /// Adds `a W[row, first..]` to as many sums.
+    /// Adds `a W[row, first..]` to `sums`, for as many columns.
     pub fn add_row(&self, row: usize, first: usize, a: f32, sums: &mut [f64]) {
         let at = row * self.d_out + first..row * self.d_out + first + sums.len();
         for (sum, w) in sums.iter_mut().zip(&self.hi[at.clone()]) {
@@ -83,7 +83,8 @@ impl Matrix {
         }
     }
 
-    /// `out = a W[:, first..]`, as many columns as `out` has, by the table at [`Parts`].
+    /// `out = a W[:, first..]`, for as many columns as `out` has, according to the table
+    /// at [`Parts`].
     pub fn product(&self, parts: Parts, (hi, lo): (&[f32], &[f32]), first: usize, out: &mut [f32]) {
         out.fill(0.0);
         let add = |a: &[f32], w: &[f32], out: &mut [f32]| {
@@ -100,7 +101,7 @@ impl Matrix {
                 if two {
                     add(lo, &self.hi, out);
                 }
-                // Nothing, but for pairs.
+                // Adds nothing, except in pairs.
                 add(hi, &self.lo, out);
                 out.iter_mut().for_each(|out| *out /= LO);
             }
@@ -132,7 +133,7 @@ mod tests {
             assert_eq!(off(Parts::F32, x), 0.0);
         }
         assert!(off(Parts::F16 { two: false }, 1.0 + 2f32.powi(-11)) > 2f32.powi(-12));
-        // Far down: what two parts of float16 leave is at most 2^-36.
+        // For tiny values, the error of two float16 parts is at most 2^-36.
         assert!(off(Parts::F16 { two: true }, 3.3e-6) * 3.3e-6 <= 2f32.powi(-36));
     }
 

@@ -1,7 +1,7 @@
-//! The operations on the processor, in plain loops: what a kernel is compared with.
+//! The operations on the CPU, in plain loops: the reference for kernels.
 //!
-//! Halves are emulated exactly (operands rounded, products exact, float32 sums), so that this machine also shows what the delta
-//! form's rounding does to a model's numbers.
+//! Halves are emulated exactly (operands rounded, products exact, float32 sums), so that this machine also shows the effect of
+//! the delta form's rounding on a model's results.
 
 mod attention;
 mod halves;
@@ -24,7 +24,7 @@ use crate::machine::{Rows, cpu};
 use attention::Tree;
 use halves::{Matrix, Split, cut};
 
-/// The processor as a device.
+/// The CPU as a device.
 pub(crate) struct Host {
     parts: Parts,
     stored: Stored,
@@ -36,7 +36,7 @@ impl Host {
         Self { parts, stored, overflow: AtomicBool::new(false) }
     }
 
-    /// Writes rows of differences, `[rows, cols]`, cut up.
+    /// Splits and writes rows of differences, `[rows, cols]`.
     fn write(&self, out: &mut Split, delta: &[f32]) {
         for (i, &x) in delta.iter().enumerate() {
             (out.hi[i], out.lo[i]) = cut(self.parts, x, &self.overflow);
@@ -49,7 +49,7 @@ impl Span<'_, Host> {
         self.n_runs * self.per_run
     }
 
-    /// The stack's row that a row of the output reads.
+    /// The stack's row that an output row reads.
     fn from(&self, row: usize) -> usize {
         self.from.map_or(row, |from| from[row] as usize)
     }
@@ -64,7 +64,7 @@ fn row(matrix: &[f32], row: usize, cols: usize) -> &[f32] {
     &matrix[row * cols..][..cols]
 }
 
-/// Scale, and the row centred where the norm takes its mean away.
+/// The row, centred if the norm subtracts its mean.
 fn centred(norm: &NormWeights<Host>, x: &[f32]) -> Vec<f32> {
     let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / x.len() as f64;
     let mean = if norm.centred { mean as f32 } else { 0.0 };
@@ -102,7 +102,7 @@ fn norm_change(norm: &NormWeights<Host>, x: &[f32], delta: &[f32]) -> Vec<f32> {
     (0..).zip(c.iter().zip(&d)).map(|(i, (c, d))| gain(norm, i) * (c * of_scale + d * after)).collect()
 }
 
-/// Turns one row's heads.
+/// Rotates one row's heads.
 fn rotate(rotation: &Rotation<'_, Host>, position: usize, heads: &mut [f32], d_head: usize) {
     let (cos, sin) = (row(rotation.cos, position, rotation.half), row(rotation.sin, position, rotation.half));
     for head in heads.chunks_exact_mut(d_head) {
