@@ -181,7 +181,7 @@ fn host_bytes(checkpoint: &Checkpoint, compute: &Compute) -> u64 {
 /// Checks, from headers only, that enough host memory is free to load a model to a device.
 ///
 /// # Errors
-/// [`LoadError::Memory`](cs_model::error::LoadError::Memory)
+/// [`LoadError::Memory`]
 pub fn check_memory(checkpoint: &Checkpoint, compute: &Compute) -> Result<(), LoadError> {
     checkpoint.check_memory(host_bytes(checkpoint, compute))
 }
