@@ -76,7 +76,7 @@ fn another_question_than_the_recorded_one_is_refused() {
         (PromptOptions { seed: 12, ..options() }, "seed 11, but 12 is requested"),
         (PromptOptions { n_prompts: None, ..options() }, "prompts 60, but 480 is requested"),
         (PromptOptions { protocol: Protocol::Published, ..options() }, "protocol standard, but published"),
-        (PromptOptions { hold_out: HoldOut::Templates, ..options() }, "held-out pairs, and templates"),
+        (PromptOptions { hold_out: HoldOut::Templates, ..options() }, "held-out pairs, but templates"),
     ] {
         let error = study(folder.path(), &asked, &[&a]).unwrap_err();
         assert!(error.contains(expected) && error.contains("ioi_study.json"), "{error}");

@@ -161,7 +161,7 @@ fn old_driver() {
     let driver = driver();
     let error = driver.devices().unwrap()[0].check(&driver).err().unwrap();
     assert_eq!(error, CudaError::DriverTooOld { found: 11080, needed: 12000 });
-    assert!(one_line(&error).contains("is of CUDA 11.8, but the kernels need CUDA 12.0"), "{error}");
+    assert!(one_line(&error).contains("supports CUDA 11.8, but the kernels need CUDA 12.0"), "{error}");
 }
 
 #[test]

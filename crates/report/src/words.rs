@@ -75,9 +75,9 @@ pub fn intervals_over<'a>(correlations: impl Iterator<Item = &'a TaskCorrelation
         [] => None,
         [IntervalOver::Prompts] => Some("prompts"),
         [IntervalOver::Heads] => Some(
-            "heads, treated as a sample from a larger population (the table has no information about prompts)",
+            "heads, treated as a sample from a larger population (the table does not describe its prompts)",
         ),
-        _ => Some("prompts, or over heads if the table has no information about prompts"),
+        _ => Some("prompts, or over heads if the table does not describe its prompts"),
     }
 }
 

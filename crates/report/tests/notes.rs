@@ -231,7 +231,7 @@ fn models_that_do_not_do_a_task_are_named() {
     let text = said(&study, &Extras::default(), "Categories of heads");
     assert!(
         text.contains("the heads of 1 model are ")
-            && text.contains("as far as is known: opt-125m and opt-350m."),
+            && text.contains("because they are not known to do both tasks: opt-125m and opt-350m."),
         "{text}"
     );
     let outline = self::text(&study, "results_outline");

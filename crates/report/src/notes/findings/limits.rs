@@ -53,7 +53,7 @@ pub fn limits(study: &ContrastStudy, extras: &ContrastExtras) -> Vec<String> {
         .any(|c| c.pearson.shown().is_some_and(|(_, over)| over == IntervalOver::Heads))
     {
         limits.push(
-            "If the joint table has no information about prompts, intervals of correlations are over heads: they say how much \
+            "If the joint table does not describe its prompts, intervals of correlations are over heads: they say how much \
              another such model could differ, not what other prompts would give, and Pearson's is too narrow if a handful of heads \
              carry the effect."
                 .into(),
