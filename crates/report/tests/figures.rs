@@ -296,7 +296,7 @@ fn captions_say_what_is_there() {
     for (split, words) in [
         (Some(Split::HeldOut), "ver held-out prompts"),
         (Some(Split::All), "ver all prompts (this protocol has no held-out ones)"),
-        (None, "ver prompts that the table does not name"),
+        (None, "ver unspecified prompts"),
     ] {
         let captions = ablated(split);
         assert_eq!(captions.len(), 2);
