@@ -14,8 +14,8 @@ from pathlib import Path
 
 import zstandard
 
-# Packages of assemblers, and the architectures to assemble for: those of cards from the oldest on, and the newest that each knows.
-ASSEMBLERS = {"nvidia-cuda-nvcc-cu12==12.0.140": (80, 86, 89, 90), "nvidia-cuda-nvcc==13.5.37": (80, 90, 103, 120, 121)}
+# Packages of assemblers, and the architectures to assemble for: those of the oldest cards and of others that each knows.
+ASSEMBLERS = {"nvidia-cuda-nvcc-cu12==12.0.140": (80, 90), "nvidia-cuda-nvcc==13.5.37": (90, 120, 121)}
 
 
 def images(carried):

@@ -149,14 +149,17 @@ def of_rows():
     yield Variant("dots", rows.dots, parameters("out:*d x:*f table:*f rows:*i entries:*i per_run:i width:i n_pairs:i"), dict(B=512))
 
 
-def attentions(arch):
+def attentions(arch, ptx):
     types = parameters("out:*f hi:*h lo:*h q:*f kv:*f z:*f dq:*f dkv:*f q_rows:*i nodes:*i key_from:*i key_count:*i keys:*i ends:*i "
                        "positions:*i own:*i per_run:i n_nodes:i d_head:i group:i d_attn:i d_kv:i ld_out:i scale:f cap:f window:i "
                        "has_delta:i full:i mode:i sites:*i source:*i bias:*f")
     aligned = dict.fromkeys(("out", "hi", "lo", "q", "kv", "z", "dq", "dkv"), 16) | dict.fromkeys(("d_head", "d_attn", "d_kv", "ld_out"), 4)
     def variant(kind, width, main, tail, warps, aligned):
         constants = dict(BQ=16, BK=32, BH=main, TAIL=tail, BC=16, AGAIN=kind == "again_")
-        registers = 168 if (arch, kind, width) == (120, "", 80) else None
+        # Assemblers of all ages and cards are to spill nothing of PTX.
+        registers = 255 if ptx else 168 if (arch, kind, width) == (120, "", 80) else None
+        if ptx and (kind, width) == ("again_", 128):
+            warps = 8
         return Variant(f"attend_{kind}{width}", attention.attend, types, constants, aligned, warps, registers=registers)
 
     # A width of common models that is no power of two: 64 columns and what is left.
@@ -170,4 +173,4 @@ def attentions(arch):
 
 def all_of(arch, ptx=False):
     """All variants for an architecture. Their names are the same for all, but for products' tiles."""
-    return [*products(arch, ptx), *of_rows(), *attentions(arch)]
+    return [*products(arch, ptx), *of_rows(), *attentions(arch, ptx)]

@@ -52,7 +52,7 @@ fn a_task_is_loaded_from_its_path() {
 }
 
 #[test]
-fn an_unknown_task_is_told_the_known_ones() {
+fn an_unknown_task_lists_the_known_ones() {
     let error = Task::load("iio").unwrap_err().to_string();
     let known = Task::built_in();
     assert!(known.starts_with(&["ioi", "anti_repeat"]), "{known:?}");

@@ -108,7 +108,7 @@ fn successor(list: &[String]) -> Option<&String> {
 }
 
 #[test]
-fn induction_repeats_and_its_twins_say_otherwise() {
+fn induction_repeats_and_its_corrupted_prompts_do_not() {
     for (text, corrupted, reference, correct, distractor) in drawn("induction") {
         assert_eq!(successor(&text), Some(&correct), "{text:?}");
         assert_eq!(successor(&corrupted), Some(&distractor), "{corrupted:?}");

@@ -34,8 +34,8 @@ pub fn layer_norm_with(
     dispatch(isa, Norm { x, is_centred: true, affine, eps, out });
 }
 
-/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`, or with `one_plus` `…
-/// * (1 + gain)` (Gemma). `gain` is `[d]`. Queries and keys are normalised per head, as rows of `d_head` values.
+/// RMS norm of each row of `x`, `[rows, d]`, into `out`: `x / sqrt(mean(x²) + eps) * gain`; with `one_plus`,
+/// `gain` counts as `1 + gain` (Gemma). `gain` is `[d]`. Queries and keys are normalised per head, as rows of `d_head` values.
 ///
 /// The squares are summed in float64; products round to float32 as in Hugging Face Transformers.
 ///
