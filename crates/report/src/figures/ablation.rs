@@ -229,6 +229,7 @@ fn family_panel(
     if !with_y_title {
         y.title.clear();
     }
+    let x_ends = (x.low, x.high);
     let panel = Panel::new(area, title, x, y)?;
     panel.across(0.0, super::palette::GROUND)?;
     let mut names: Vec<((f64, f64), String)> = Vec::new();
@@ -265,7 +266,8 @@ fn family_panel(
         }
     }
     // A model that stands alone is named in the title.
-    if models.len() > 1 { panel.name_points(&names, &taken, &[]) } else { Ok(()) }
+    let guide = [[(x_ends.0, 0.0), (x_ends.1, 0.0)]];
+    if models.len() > 1 { panel.name_points(&names, &taken, &guide) } else { Ok(()) }
 }
 
 fn lightened(color: RGBColor, share: f64) -> RGBColor {

@@ -70,10 +70,12 @@ pub fn check(case: &str, figure: &Figure) {
     }
 }
 
-/// The pieces of all lines but axes: left, top, right, bottom.
+/// The pieces of all lines but the palest guides: left, top, right, bottom.
 pub fn pieces(document: &roxmltree::Document) -> Vec<[f64; 4]> {
     let mut all = Vec::new();
-    for line in document.descendants().filter(|n| n.has_tag_name("polyline")) {
+    let is_pale = |n: &roxmltree::Node| n.attribute("stroke") == Some("#E4E4E4");
+    let lines = document.descendants().filter(|n| n.has_tag_name("polyline"));
+    for line in lines.filter(|n| !is_pale(n)) {
         let numbers = line.attribute("points").unwrap().split([' ', ',']).filter(|p| !p.is_empty());
         let points: Vec<f64> = numbers.map(|p| p.parse().unwrap()).collect();
         for ends in points.chunks(2).collect::<Vec<_>>().windows(2) {
