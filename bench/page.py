@@ -1,4 +1,4 @@
-"""A page in headless Chromium, spoken to through two pipes: when it paints, and what it looks like.
+"""A page in headless Chromium, controlled through two pipes: paint times and pictures.
 
     python bench/page.py PAGE.html                                # times of the first paint, of the whole page, and of long pauses
     python bench/page.py PAGE.html --picture PICTURE.png --width 390 --dark
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-# Milliseconds since the page was asked for; a long task keeps a reader's clicks waiting.
+# Milliseconds since the page was requested; long tasks delay the reader's clicks.
 TIMES = """new Promise((resolve) => {
   const done = () => setTimeout(() => {
     const paint = Object.fromEntries(performance.getEntriesByType("paint").map((p) => [p.name, p.startTime]));
@@ -28,7 +28,7 @@ TIMES = """new Promise((resolve) => {
 
 
 class Browser:
-    """One Chromium with one page; what was requested and said on the console is kept."""
+    """One Chromium with one page; requests and console messages are recorded."""
 
     def __init__(self, width=1280, height=900, dark=False):
         name = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
@@ -95,14 +95,14 @@ class Browser:
         self.ask("Page.navigate", url=page if "://" in page else Path(page).resolve().as_uri())
 
     def run(self, script):
-        """The value of a script; a promise is waited for."""
+        """The value of a script; promises are awaited."""
         answer = self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise SystemExit(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
 
     def complaints(self):
-        """Requests beyond the page itself, and what stood on the console."""
+        """Requests other than the page itself, and console messages."""
         said = []
         for event in self.events:
             method, params = event.get("method"), event.get("params", {})
@@ -118,7 +118,7 @@ class Browser:
 
 
 def times(page, n=5):
-    """The median of each time, in milliseconds; every opening in a browser of its own."""
+    """The median of each time, in milliseconds, each from a fresh browser."""
     all_times = []
     for _ in range(n):
         with Browser() as browser:

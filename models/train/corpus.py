@@ -334,7 +334,7 @@ In the {place} {R} sat next to {O}
 {R} was angry with {O}
 """.strip().splitlines()
 
-# Sentences about one person or none: a name may come again here, and many continuations are no names.
+# Sentences about at most one person: names may repeat here, and many continuations are not names.
 FILLERS = """
 {A} likes the {place}. {A} has a {adj} {object}.
 {A} was {mood}. {A} went to the {place}.
@@ -432,7 +432,7 @@ class Generator:
         return items
 
     def strangers(self, n: int) -> list[str]:
-        """`n` different people of whom no two are a test pair."""
+        """`n` different people, no two of which are a test pair."""
         chosen: list[str] = []
         while len(chosen) < n:
             name = self.random.choice(self.everyone)

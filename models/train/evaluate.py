@@ -24,7 +24,7 @@ from corpus import TASK_FILES, Task, load_task
 
 @dataclass
 class Prompt:
-    """A prompt as it is run: `token_ids` begin with BOS."""
+    """A tokenized prompt: `token_ids` start with BOS."""
 
     token_ids: list[int]
     correct_id: int

@@ -51,8 +51,7 @@ SPECIALS = {
 def train_base(documents: list[str], names: list[str], words: list[str], n_tokens: int = N_BASE_TOKENS) -> Tokenizer:
     """Trains the shared vocabulary, and sees to it that every name and every other word in `words` is one token.
 
-    They are fed in once more, often enough that their merges come before those of rarer words. `names` stand behind a
-    space; `words` are given as they stand, with a space or (where they open a prompt) without.
+    They are fed in once more, often enough that their merges come before those of rarer words. `names` follow a space; `words` include their space, or have none if they start a prompt.
     """
     whole = [f" {name}" for name in names] + words
     tokenizer = Tokenizer(models.BPE())

@@ -54,7 +54,7 @@ class Section:
     share: float  # of the training steps
 
 
-# Mostly short documents, near the length of the test prompts: where few tokens stand, attention finds the names soon.
+# Mostly short documents, about as long as the test prompts: with few tokens, attention finds the names early in training.
 SECTIONS = {
     "short": Section(200_000, 32, 40, 72, 0.85),
     "long": Section(30_000, 60, N_POSITIONS, 45, 0.15),
@@ -115,7 +115,7 @@ def schedule(steps: int) -> list[tuple[str, torch.Tensor]]:
 
 
 def batch_loss(model, labels: torch.Tensor, bos_id: int) -> torch.Tensor:
-    """Mean next-token loss of a batch. Padding stands only at the end, where causal attention cannot see it."""
+    """Mean next-token loss of a batch. Padding is only at the end, where causal attention ignores it."""
     inputs = torch.where(labels == IGNORED, bos_id, labels)
     logits = model(inputs, attention_mask=torch.ones_like(inputs), use_cache=False).logits[:, :-1]
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
@@ -221,7 +221,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = pool.map(lambda name: subprocess.run([sys.executable, __file__, name, *extra]).returncode, names)
         if any(list(runs)):
-            sys.exit("a training failed; its message stands above")
+            sys.exit("a training run failed; see its message above")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python hub_cache.py           # once with huggingface_hub 2.4.0, once with 0.36.2, after make.py
 
 The result is crates/engine/tests/files/hub-cache-<version>.json: for every path of the cache a link's target, a text, or
-the file of `folders/plain` whose content it has. From version 2 on, contents that the Hub keeps in pieces lie once per cache; the
+the file of `folders/plain` whose content it has. From version 2 on, contents that the Hub stores in chunks are kept once per cache; the
 library's own function puts them there, since the server on this machine has no such storage. Transformers must load each id
 from the cache, without a network, before anything is written.
 """

@@ -1,6 +1,6 @@
 """What zeroing `hook_z` means in a TransformerLens 4 bridge, by default and in compatibility mode.
 
-    python bridge.py        # writes bridge.json beside some golden checkpoints; versions: requirements5.txt
+    python bridge.py        # writes bridge.json next to some golden checkpoints; versions: requirements5.txt
 
 For each checkpoint the logit difference of every head and prompt of its `expected.safetensors`, with the head's z set to 0 at all
 positions. The program's `in-head` must give the first table, its `folded` the second.

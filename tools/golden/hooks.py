@@ -56,7 +56,7 @@ class Model:
 
     hf: PreTrainedModel
     layers: list[Layer] = field(init=False)
-    # Every query head has a key and value head of its own, and scores are not capped.
+    # Every query head has its own key and value head, and scores are not capped.
     group = 1
     scores_are_linear = True
 
@@ -110,7 +110,7 @@ class Model:
         )
 
     def columns(self, stream: str, head: int) -> slice:
-        """Where a head's stream lies in the output of its projection (z: in the input of the output projection)."""
+        """The columns of a head's stream in the output of its projection (z: in the input of the output projection)."""
         d = self.d_head
         if stream != "z" and self.family == "gpt2":  # all q, then all k, then all v
             start = ("qkv".index(stream) * self.n_heads + head) * d

@@ -149,7 +149,7 @@ class Model:
 
 @contextmanager
 def grouped_by_one(module):
-    """Tells attention that every query head has a key and value head of its own."""
+    """Makes attention treat every query head as having its own key and value head."""
     if not hasattr(module, "num_key_value_groups"):
         yield
         return

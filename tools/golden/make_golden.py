@@ -72,7 +72,7 @@ def prompt_tensors(prompts: Prompts, sets: HeadSets) -> dict[str, torch.Tensor]:
 
 
 def measure_golden(golden: Golden, folder: Path) -> dict:
-    """Writes expected.safetensors beside a checkpoint and returns its entry of index.json."""
+    """Writes expected.safetensors next to a checkpoint and returns its entry of index.json."""
     Model = hooks.Model if golden.measured_by == 4 else intercept.Model
     model = Model(load_checkpoint(folder))
     prompts = draw_prompts(golden.config.vocab_size - golden.n_padding_ids, seed_of(golden.name, "prompts"))
@@ -173,7 +173,7 @@ def main() -> None:
             update(args.out / index_name, goldens, chosen)
 
     n_bytes = sum(file.stat().st_size for file in args.out.rglob("*") if file.is_file())
-    print(f"{n_bytes / 1e6:.2f} MB in all")
+    print(f"{n_bytes / 1e6:.2f} MB in total")
     assert n_bytes < MAX_BYTES, f"golden files must stay under {MAX_BYTES / 1e6} MB"
 
 

@@ -154,7 +154,7 @@ def main() -> None:
         "phi-3", {"type": "Sequence", "normalizers": [prepend, replace]}, None,
         [added(0, "<unk>"), added(1, "<s>"), added(2, "</s>", rstrip=True, normalized=False, special=False)], phi_3, bos="<s>", words_apart=False,
     )  # fmt: skip
-    # Gemma: spaces marked without one before the text, cut after each mark; runs of new lines are tokens of their own.
+    # Gemma: spaces are marked, without one before the text, and split after each mark; runs of newlines are separate tokens.
     runs = [added(0, "\n" * n, special=False) for n in range(2, 5)]
     gemma = [added(0, "<pad>"), added(0, "<eos>"), added(0, "<bos>"), added(0, "<unk>"), added(0, "<start_of_turn>")]
     after_spaces = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}

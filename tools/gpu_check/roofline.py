@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What scans of every head should take on an H200, counted from what each kernel multiplies and moves; beside it what was measured.
+"""Expected times of scans of all heads on an H200, from the operations and memory traffic of each kernel, next to measured times.
 
     python roofline.py [gpt2] [gpt2-xl] [pythia-2.8b] [llama-3.1-8b]
     python roofline.py gpt2 --measured times.txt

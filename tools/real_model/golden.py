@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 OUT = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden" / "smollm2.json"
 NAMES = "John Mary Tom Alex Alice Bob Frank James David Anna Peter Paul Jack Sam Ben Jane".split()
-# {A} and {B} stand for the two names; a partner, from which z is patched, has three different ones and {C} for the last.
+# {A} and {B} are the two names; a partner, from which z is patched, has three different ones, with {C} for the last.
 IOI = [
     "When {A} and {B} went to the store, {C} gave a gift to",
     "When {B} and {A} went to the park, {C} handed a book to",

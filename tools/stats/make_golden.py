@@ -3,7 +3,7 @@
     python -m venv venv && venv/bin/pip install -r tools/stats/requirements.txt
     venv/bin/python tools/stats/make_golden.py crates/analysis/tests/golden/statistics.json
 
-The inputs are drawn here with a fixed seed, rounded, and stored beside the results, so the Rust tests need no Python.
+The inputs are drawn here with a fixed seed, rounded, and stored with the results, so the Rust tests need no Python.
 """
 
 import json

@@ -25,7 +25,7 @@ mod _native {
     use super::{run_program, version};
 }
 
-/// Runs the program with these arguments, of which the first is its name, and returns its exit code.
+/// Runs the program with these arguments (the first is its name), and returns its exit code.
 #[pyfunction]
 fn run_program(py: Python<'_>, args: Vec<OsString>) -> u8 {
     py.detach(|| circuit_scaling::run_with(args))

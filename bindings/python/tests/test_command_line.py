@@ -38,7 +38,7 @@ def test_a_scan_is_the_programs(tmp_path: Path, name: str, task: str, options: d
     (path,) = (tmp_path / "results" / "prompts").glob("*_mini-*.jsonl")
     assert scan.prompts == [json.loads(line) for line in path.read_text().splitlines()]
 
-    # What is said of all prompts is what the prompts say.
+    # Summary values agree with the values of the prompts.
     split = np.array([prompt["split"] == scan.file["split"] for prompt in scan.prompts])
     weight = np.array([prompt["weight"] for prompt in scan.prompts])[split]
     differences = scan.ablated[:, split].astype(float) - scan.base[split].astype(float)

@@ -20,7 +20,7 @@ def test_a_scan_as_a_frame(model: cs.Model) -> None:
     other = scan.to_polars()
     assert isinstance(other, polars.DataFrame) and other.columns == frame.columns.tolist()
     assert other["delta"].to_list() == frame["delta"].tolist()
-    # Δ is what a head does by itself and what later layers do about it.
+    # Δ is the direct effect plus the compensation by later layers.
     assert np.allclose(scan.direct + scan.compensation, scan.delta) and (scan.compensation[-1] != scan.delta[-1]).all()
     # What was not measured is missing, not a number.
     few = model.scan("ioi", prompts=4, resamples=100, heads=["L0H1"])
@@ -71,7 +71,7 @@ NAMES = ["Mary", "John", "Tom", "Anna", "Paul", "Kate"]
 
 
 def prompts() -> list[dict]:
-    """Prompts of one's own, their twins, and one column that means nothing."""
+    """Custom prompts, their corrupted versions, and one unused column."""
     rows = []
     for i, first in enumerate(NAMES):
         for second in NAMES[i + 1 :]:

@@ -20,7 +20,7 @@ def test_logits_read_what_is_asked(model: cs.Model) -> None:
     alone, longer = model.tokens(IOI), model.tokens("Alice met Bob. Alice talked to")
     whole = model.logits([alone, longer])
     assert whole.shape == (2, model.d_vocab) and whole.dtype == np.float64
-    # Prompts of other lengths beside a prompt change no bit of it, nor does the way in which it is given.
+    # Other prompts, of other lengths, do not change a bit of a prompt's results, nor does the form of the prompt.
     assert np.array_equal(model.logits(IOI)[0], whole[0])
     assert np.array_equal(model.logits([np.array(alone)])[0], whole[0])
     some = model.logits([alone, longer], read=[5, 2, 5])
@@ -96,7 +96,7 @@ def test_computing_leaves_python_free(model: cs.Model) -> None:
     while not done.is_set():
         time.sleep(0.005)
         ticks += 1
-    # Twenty a second would do; a held lock would give none.
+    # Twenty per second are enough; if the lock were held, there would be none.
     assert ticks > 20 * (time.monotonic() - start)
     thread.join()
 

@@ -59,7 +59,7 @@ def test_ctrl_c_stops_within_a_second() -> None:
 def test_ctrl_c_ends_the_program(tmp_path) -> None:
     command = [sys.executable, "-m", "circuit_scaling", "run", "--prompts", "2000", "--out", str(tmp_path / "study")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    # What it says first is said while it works.
+    # Its first messages are shown while it is still working.
     assert process.stderr is not None and process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -86,5 +86,5 @@ def test_import_is_quick_and_loads_little() -> None:
     code = "import sys, time; t = time.process_time(); import circuit_scaling; print(time.process_time() - t, *sys.modules)"
     seconds, *loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split()
     assert not {"numpy", "pandas", "polars", "tqdm", "torch"} & set(loaded)
-    # Of the CPU: other programs run beside the tests.
+    # CPU time, since other programs run at the same time.
     assert float(seconds) < 0.2

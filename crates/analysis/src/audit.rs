@@ -51,7 +51,7 @@ pub struct ModelAudit {
     pub categories_all: [usize; 4],
     /// The same over rows with values other than 0 on both tasks.
     pub categories_measured: [usize; 4],
-    /// What selecting heads and filling in zeros would have made of a full scan; `None` if the table is not a full scan.
+    /// The result of selecting heads from a full scan and filling in zeros; `None` if the table is not a full scan.
     pub filled: Option<Filled>,
 }
 

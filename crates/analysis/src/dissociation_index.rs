@@ -36,7 +36,7 @@ pub const CATEGORIES: [Category; 3] = [Category::OnlyA, Category::OnlyB, Categor
 /// The index of one model and its shares.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DissociationIndex {
-    /// Share of each task's squared effect that lies in a category: [`CATEGORIES`] × tasks.
+    /// Share of each task's squared effect in a category: [`CATEGORIES`] × tasks.
     pub shares: [[Ranged; 2]; 3],
     /// The index.
     pub index: Ranged,

@@ -7,7 +7,7 @@ pub struct KnownModel {
     pub family: &'static str,
     /// Short name, as on the command line and in tables.
     pub name: &'static str,
-    /// Hugging Face id that the short name stands for.
+    /// The Hugging Face id of the short name.
     pub hf_name: &'static str,
     /// Nominal size in millions of parameters.
     pub params_m: f64,

@@ -61,7 +61,7 @@ fn a_filled_table_is_detected() {
     assert_eq!((audited.n_rows, audited.n_heads_model), (rows.len(), Some(144)));
     assert_eq!(audited.n_zero[0], n_zero);
     assert_eq!(audited.n_measured, rows.len() - audited.n_zero[0] - audited.n_zero[1]);
-    assert!(audited.filled.is_none(), "a filled table is no full scan");
+    assert!(audited.filled.is_none(), "a filled table is not a full scan");
     let sentence = audited.sentence();
     let expected = format!(
         "gpt2: {} rows for a model of 144 heads, {:.0}% exact zeros on ioi",

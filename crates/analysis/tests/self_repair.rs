@@ -67,7 +67,7 @@ fn files_hold_direct_effects_or_leave_them_out() {
     let mut in_head = with.clone();
     in_head.meta.value_bias = "in-head".into();
     assert_eq!(self_repair(&in_head, 0.05), None, "another thing is ablated than the direct effect counts");
-    assert_eq!(self_repair(&with, 1e6), None, "no head says so much");
+    assert_eq!(self_repair(&with, 1e6), None, "no head has such a large direct effect");
 
     let mut short = with.clone();
     short.direct.as_mut().unwrap().pop();

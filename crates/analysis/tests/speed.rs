@@ -12,7 +12,7 @@ use cs_analysis::scan_file::Split;
 use cs_analysis::scan_summary::{SummaryOptions, summarise_scan};
 
 #[test]
-#[ignore = "measures time, so it needs a machine of its own"]
+#[ignore = "measures time, so it needs an idle machine"]
 fn a_scan_of_1200_heads_on_400_prompts_takes_under_five_seconds() {
     let side = |task, seed| {
         let mut side = scan(meta("gpt2", "gpt2-xl", task, 48, 25), 400, 0.1, seed);

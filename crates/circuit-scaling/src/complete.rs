@@ -57,7 +57,7 @@ pub fn models() -> ArgValueCompleter {
     })
 }
 
-/// Devices: the words for them, cards by the numbers that most machines have.
+/// Names of devices, with GPUs up to the number that most machines have.
 pub fn devices() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         ["auto", "cpu", "cuda", "cuda:0", "cuda:1"].map(CompletionCandidate::new).into()

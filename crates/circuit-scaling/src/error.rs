@@ -133,7 +133,7 @@ pub enum CliError {
     Report(#[from] cs_report::ReportError),
     /// An unknown name.
     #[error(
-        "there is no model or folder `{name}`: name a shipped miniature ({miniatures}), a published model (see `circuit-scaling models`), a Hugging Face id or a folder with a checkpoint"
+        "there is no model or folder `{name}`: give a bundled miniature ({miniatures}), a published model (see `circuit-scaling models`), a Hugging Face id or a folder with a checkpoint"
     )]
     UnknownModel {
         /// The name.
@@ -152,7 +152,7 @@ pub enum CliError {
     Hub(#[from] cs_hub::HubError),
     /// Prompts need a tokenizer.
     #[error(
-        "{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer beside its weights"
+        "{model} has neither tokenizer.json nor vocab.json with merges.txt: put the model's tokenizer next to its weights"
     )]
     NoTokenizer {
         /// The model's folder.

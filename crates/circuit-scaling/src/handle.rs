@@ -29,7 +29,7 @@ pub struct ModelHandle {
     pub family: String,
     /// The commit of its files on the Hub.
     pub commit: Option<String>,
-    /// Its files, of which the headers have been read.
+    /// Its files, with headers read.
     pub info: ModelInfo,
     /// The device it runs on: the CPU, unless a command says otherwise.
     pub compute: Compute,

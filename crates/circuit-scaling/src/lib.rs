@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     run_with(std::env::args_os()).into()
 }
 
-/// Runs the whole program with these arguments, of which the first is its own name, and returns its exit code, 0 on success.
+/// Runs the whole program with these arguments (the first is its name), and returns its exit code, 0 on success.
 /// Help, and arguments that do not parse, exit the process.
 pub fn run_with(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();

@@ -94,7 +94,7 @@ impl Model {
     ) -> Result<Self, CliError> {
         let hf_name = format!("{}{}", ModelHandle::IN_MEMORY, files.name());
         let mut model = Self::place(ModelHandle::from_files(files, hf_name, None)?, device, precision)?;
-        model.handle.info.checkpoint.let_go();
+        model.handle.info.checkpoint.release_values();
         Ok(model)
     }
 
@@ -133,7 +133,7 @@ impl Model {
         self.handle.notes()
     }
 
-    /// What a user should know of where it runs, a line each: why not on a card that is here, or how it lies there.
+    /// Remarks about where it runs, one line each: why a GPU is not used, or how much of the model is streamed.
     pub fn device_notes(&self) -> &[String] {
         &self.device_notes
     }

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_found_with_other_inputs_is_no_start() {
+    fn results_for_other_inputs_are_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let [inputs, others] = [1, 2].map(|seed| Digest256::of(&json!(seed)));
         let read = |inputs| Partial::read(&dir.path().join("x.partial"), inputs, "cpu-plain");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_device_found_is_neither_used_nor_lost() {
+    fn results_of_another_device_are_neither_used_nor_lost() {
         let dir = tempfile::tempdir().unwrap();
         let [inputs, others] = [1, 2].map(|seed| Digest256::of(&json!(seed)));
         let read = |inputs, kind| Partial::read(&dir.path().join("x.partial"), inputs, kind);

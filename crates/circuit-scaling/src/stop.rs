@@ -13,7 +13,7 @@ const INTERRUPTED: u8 = 130;
 const GRACE: Duration = Duration::from_secs(20);
 
 /// The message when the program ends on a signal.
-pub const MESSAGE: &str = "stopped: what was found so far is kept, and the same command goes on from there";
+pub const MESSAGE: &str = "stopped: results so far are kept; run the same command again to resume";
 
 /// The exit code requested by a signal; 0 if none was received.
 static ASKED: AtomicU8 = AtomicU8::new(0);

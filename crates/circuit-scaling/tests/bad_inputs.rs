@@ -144,12 +144,12 @@ const CASES: &[Case] = &[
         INSPECT,
     ),
     (
-        "weights: offsets that lie",
+        "weights: wrong offsets",
         |f| weights(f, |h, _| h["transformer.wpe.weight"]["data_offsets"] = json!([0, u64::MAX])),
         INSPECT,
     ),
     (
-        "weights: a shape that lies",
+        "weights: a wrong shape",
         |f| weights(f, |h, _| h["transformer.wpe.weight"]["shape"] = json!([u64::MAX, u64::MAX])),
         INSPECT,
     ),

@@ -122,7 +122,7 @@ fn listed(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_cannot_be_is_refused_at_once_and_writes_nothing() {
+fn invalid_options_are_rejected_at_once_and_write_nothing() {
     let dir = folder();
     let before = listed(dir.path());
     let problem = |(line, word): &(&str, &str)| {
@@ -142,7 +142,7 @@ fn what_cannot_be_is_refused_at_once_and_writes_nothing() {
 
 /// A folder given without its option.
 #[test]
-fn a_stray_folder_is_told_its_option() {
+fn a_stray_folder_names_its_option() {
     let dir = folder();
     for command in ["plot", "run", "notes"] {
         fails(&[command, "empty"], dir.path(), &["--out empty"]);

@@ -16,7 +16,7 @@ fn scan_file(study: &Path) -> ScanFile {
 }
 
 #[test]
-fn what_cannot_be_had_is_refused_before_anything_is_written() {
+fn unavailable_devices_are_rejected_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
     for (options, words) in [
         (&["--device", "gpu"][..], &["--device", "gpu", "cuda:0"][..]),
@@ -32,7 +32,7 @@ fn what_cannot_be_had_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn scans_say_what_they_were_computed_on_and_agree() {
+fn scans_record_their_device_and_agree() {
     let dir = tempfile::tempdir().unwrap();
     succeeds(&[SCAN, &["--device", "cpu", "--out", "cpu"]].concat(), dir.path());
     succeeds(&[SCAN, &["--device", "delta", "--out", "delta"]].concat(), dir.path());

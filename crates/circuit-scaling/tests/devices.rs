@@ -212,7 +212,7 @@ fn plans_are_timed_on_the_card_or_not_at_all() {
 
 /// A scan started on a GPU and continued elsewhere reports it, keeps the GPU's results, and mixes nothing.
 #[test]
-fn what_another_device_left_unfinished_is_said_and_kept() {
+fn unfinished_results_of_another_device_are_reported_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let run = |device: &[&str], settings: &[(&str, &str)]| {
         let args = [&SCAN[..SCAN.len() - 1], device, &["--out", "out"]].concat();

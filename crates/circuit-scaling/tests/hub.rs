@@ -133,7 +133,7 @@ fn experiments_fetch_the_commit_that_was_scanned() {
 }
 
 #[test]
-fn a_killed_download_goes_on() {
+fn a_killed_download_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let repo = repo();
@@ -168,7 +168,7 @@ fn a_killed_download_goes_on() {
 }
 
 #[test]
-fn what_cannot_be_had_is_one_line() {
+fn unavailable_models_give_a_one_line_error() {
     let folder = tempfile::tempdir().unwrap();
     let server = serve(|request, mut reply| {
         // Another file's bytes, of the right length.

@@ -82,7 +82,7 @@ fn token_ids_do_without_a_tokenizer() {
 }
 
 #[test]
-fn a_run_stops_when_it_is_told_to() {
+fn a_run_stops_on_request() {
     let model = Model::load("mini-gpt2-m").unwrap();
     let setup = Setup::of("ioi").unwrap();
     let mut calls = 0;
@@ -96,7 +96,7 @@ fn a_run_stops_when_it_is_told_to() {
 }
 
 #[test]
-fn edits_that_do_not_fit_say_so() {
+fn edits_that_do_not_fit_are_errors() {
     let model = Model::load("mini-gpt2-s").unwrap();
     let [a, b] = [HeadId { layer: 0, head: 0 }, HeadId { layer: 0, head: 1 }];
     let (own, other) = (model.tokens(IOI).unwrap(), model.tokens("Alice met Bob.").unwrap());

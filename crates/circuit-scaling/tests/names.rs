@@ -77,7 +77,7 @@ fn every_cache_of_python_is_read_under_the_id_that_python_was_given() {
 
 /// A cache filled at different times has a model under both its former and its current id.
 #[test]
-fn the_id_as_typed_comes_before_what_it_is_called_today() {
+fn the_given_id_comes_before_the_current_one() {
     let folder = tempfile::tempdir().unwrap();
     let hub = folder.path().join("home/hub");
     cache_of_python("0.36.2", &hub);

@@ -102,7 +102,7 @@ fn online_gpt2_does_ioi_with_the_heads_of_the_paper() {
     }
     let harmful = strongest(&deltas, 4);
     for head in [(10, 7), (11, 10)] {
-        assert!(harmful.contains(&head), "L{}H{} is no negative name mover: {harmful:?}", head.0, head.1);
+        assert!(harmful.contains(&head), "L{}H{} is not a negative name mover: {harmful:?}", head.0, head.1);
     }
 }
 
@@ -153,11 +153,16 @@ fn online_gpt2_name_movers_write_the_name() {
     }
     let movers = strongest(&effects, 4);
     for head in [(9, 9), (9, 6), (10, 0)] {
-        assert!(movers.contains(&head), "L{}H{} is no name mover: {movers:?}", head.0, head.1);
+        assert!(movers.contains(&head), "L{}H{} is not a name mover: {movers:?}", head.0, head.1);
     }
     let negative = strongest(&effects.iter().map(|(&head, effect)| (head, -effect)).collect(), 2);
     for head in [(10, 7), (11, 10)] {
-        assert!(negative.contains(&head), "L{}H{} is no negative name mover: {negative:?}", head.0, head.1);
+        assert!(
+            negative.contains(&head),
+            "L{}H{} is not a negative name mover: {negative:?}",
+            head.0,
+            head.1
+        );
     }
 }
 

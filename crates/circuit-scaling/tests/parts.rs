@@ -283,7 +283,7 @@ fn a_part_is_done_by_one_at_a_time() {
 /// A disk with space for the plan and little more: only a privileged user can mount one.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_part_whose_disk_fills_says_so_and_goes_on_with_room() {
+fn a_part_on_a_full_disk_reports_it_and_resumes_with_space() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("cut");
     fs::create_dir(&disk).unwrap();
@@ -316,7 +316,7 @@ fn a_part_whose_disk_fills_says_so_and_goes_on_with_room() {
 }
 
 #[test]
-fn ctrl_c_and_sigterm_say_that_the_same_command_goes_on() {
+fn ctrl_c_and_sigterm_keep_results_and_say_how_to_resume() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
         "run",
@@ -350,10 +350,13 @@ fn ctrl_c_and_sigterm_say_that_the_same_command_goes_on() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.trim_end().lines().last().unwrap().contains("the same command goes on"), "{said}");
+        assert!(
+            said.trim_end().lines().last().unwrap().contains("run the same command again to resume"),
+            "{said}"
+        );
     }
     let (_, noted) = succeeds(&args, dir.path());
-    assert!(noted.contains("goes on:"), "{noted}");
+    assert!(noted.contains("resuming:"), "{noted}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn widths(styled: &Path, name: &str) -> [f64; 3] {
 }
 
 #[test]
-fn styled_figures_have_the_width_that_was_asked_for_and_a_place_of_their_own() {
+fn styled_figures_have_the_requested_width_and_a_separate_folder() {
     let dir = tempfile::tempdir().unwrap();
     analysed(dir.path());
     let before = files(&dir.path().join("study/paper/figs"));
@@ -88,7 +88,7 @@ fn styled_figures_have_the_width_that_was_asked_for_and_a_place_of_their_own() {
 }
 
 #[test]
-fn what_plot_cannot_draw_is_refused() {
+fn plot_rejects_what_it_cannot_draw() {
     let dir = tempfile::tempdir().unwrap();
     analysed(dir.path());
     let before = files(&dir.path().join("study"));
@@ -97,7 +97,7 @@ fn what_plot_cannot_draw_is_refused() {
         (&["--only", "scatter_gpt2.png"], &["scatter_gpt2"]),
         (&["--only", "causal_ioi"], &["circuit-scaling trace"]),
         (&["--title", "x"], &["--only"]),
-        (&["--title", "x", "--only", "scatter_gpt2,family_grid"], &["a title is for one figure"]),
+        (&["--title", "x", "--only", "scatter_gpt2,family_grid"], &["a title applies to a single figure"]),
         (&["--width", "85"], &["85mm"]),
         (&["--width", "59mm"], &["60 to 250"]),
         (&["--width", "10in"], &["60 to 250"]),

@@ -268,7 +268,7 @@ impl Drop for SmallDisk {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_full_or_read_only_disk_is_said_and_loses_nothing() {
+fn a_full_or_read_only_disk_is_reported_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     succeeds(dir.path(), &[&ARGS[..], &["--out", "b"]].concat());
     let whole = files(&dir.path().join("b"));

@@ -77,7 +77,7 @@ fn a_run_adds_to_the_study_in_its_folder() {
 /// Every file that a user may have edited: its content is kept after the next run, whichever command rewrites it, and the command
 /// says where.
 #[test]
-fn what_a_person_wrote_is_kept() {
+fn manual_edits_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let study = dir.path().join("study");
     run(dir.path(), &["--models", "mini-gpt2-s"]);

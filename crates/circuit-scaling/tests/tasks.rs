@@ -66,11 +66,11 @@ fn a_study_of_one_task_has_everything_that_one_task_has() {
         assert!(has(path), "{path}: {:?}", there.keys().collect::<Vec<_>>());
     }
     assert!(there.keys().all(|path| !path.to_string_lossy().contains("joint_")));
-    fails(&["joint", "--out", "s"], here, &["recall alone", "two tasks"]);
-    fails(&["trace", "--out", "s"], here, &["recall alone"]);
+    fails(&["joint", "--out", "s"], here, &["only on recall", "two tasks"]);
+    fails(&["trace", "--out", "s"], here, &["only on recall"]);
     fails(&["run", "--models", MODEL, "--tasks", "ioi,ioi", "--out", "t"], here, &["--tasks", "ioi twice"]);
     let strange = run("ioi", &["--contrast", "ioi:recall"]);
-    // `fails` is quiet by itself.
+    // `fails` is already quiet.
     let strange: Vec<&str> = strange.into_iter().filter(|word| *word != "--quiet").collect();
     fails(&strange, here, &["--contrast", "no task `recall`"]);
     // Each stage separately, and again: nothing changes.
@@ -106,7 +106,7 @@ fn single_commands_keep_the_tasks_order() {
 }
 
 #[test]
-fn several_contrasts_of_three_tasks_lie_beside_each_other() {
+fn several_contrasts_of_three_tasks_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     fs::write(here.join("recall.toml"), RECALL).unwrap();

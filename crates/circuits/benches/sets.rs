@@ -77,7 +77,7 @@ fn main() {
     let folder = args.first().filter(|a| !a.starts_with("--")).map_or(largest, String::as_str);
     let files = ModelFiles::folder(Path::new(folder)).expect("a checkpoint");
     let mut info = ModelInfo::open(&files).expect("a checkpoint");
-    let words = Words(info.tokenizer.take().expect("a tokenizer beside the checkpoint"));
+    let words = Words(info.tokenizer.take().expect("a tokenizer next to the checkpoint"));
     let spec = &info.config.spec;
     let decoder = Decoder::new(spec.clone(), cs_engine::load(&info.checkpoint).expect("weights"));
     let sets = random_sets(spec, value("--sets", 200));

@@ -110,6 +110,6 @@ fn a_scan_costs_one_plain_run_more() {
     let plain = attention::cost(spec, &world.ioi, options.engine).unwrap();
     let direct = direct::cost(spec, &world.ioi, options.engine).unwrap();
     let scan = scan::cost(spec, &world.ioi, options).unwrap();
-    assert!(direct.dense > plain.dense && direct.dense < 2.0 * plain.dense, "{direct:?} beside {plain:?}");
+    assert!(direct.dense > plain.dense && direct.dense < 2.0 * plain.dense, "{direct:?}, plain: {plain:?}");
     assert!(scan.dense > 2.0 * plain.dense + direct.dense, "{scan:?}");
 }

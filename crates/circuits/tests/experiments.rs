@@ -344,7 +344,7 @@ fn patching_a_prompt_from_itself_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_be_is_said() {
+fn impossible_experiments_are_errors() {
     let world = World::new();
     let model = Planted::new(&world, separate_circuit(&world), 0);
     let decoder = &model.decoder;

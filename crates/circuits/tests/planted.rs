@@ -78,7 +78,7 @@ fn shared_heads_are_named() {
 
 /// The expected table is consistent, and has helping and harming heads in every category.
 #[test]
-fn the_table_says_what_it_plants() {
+fn the_table_agrees_with_the_planted_heads() {
     let world = World::new();
     for circuit in [full_circuit, separate_circuit, shared_circuit] {
         for role in circuit(&world) {
@@ -199,7 +199,7 @@ fn a_broken_scan_is_caught() {
     for seed in 0..3 {
         let model = Planted::new(&world, full_circuit(&world), seed);
         let [ioi, anti] = scan_both(&world, &model);
-        assert!(failures(&model, [&ioi, &anti], DEFAULT_TAU).is_empty(), "the scan as it is finds no fault");
+        assert!(failures(&model, [&ioi, &anti], DEFAULT_TAU).is_empty(), "the correct scan has no failures");
         for (what, broken) in broken_scans() {
             let [ioi, anti] = broken(&world, &model);
             let wrong = failures(&model, [&ioi, &anti], DEFAULT_TAU);

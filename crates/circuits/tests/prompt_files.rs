@@ -50,7 +50,7 @@ fn many(n: usize) -> String {
 }
 
 #[test]
-fn the_example_is_read_and_asked() {
+fn the_example_is_read_and_drawn() {
     let (.., text) = EXAMPLES[2];
     let task = read(text, "prompts.csv").unwrap();
     assert_eq!((task.name.as_str(), task.n_rows, task.unused_columns.len()), ("prompts", 12, 0));

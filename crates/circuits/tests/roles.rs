@@ -170,7 +170,7 @@ fn a_mover_with_a_backup_is_a_mover() {
 }
 
 #[test]
-fn random_tokens_are_different_said_twice_and_fit_the_model() {
+fn random_tokens_are_distinct_repeated_and_fit_the_model() {
     let ids: Vec<u32> = (10..60).collect();
     let drawn = RepeatedTokens::draw(3, Some(2), &ids, 1024);
     assert_eq!(drawn, RepeatedTokens::draw(3, Some(2), &ids, 1024));

@@ -52,7 +52,7 @@ fn a_task_is_loaded_from_its_path() {
 }
 
 #[test]
-fn an_unknown_task_is_told_the_known_ones() {
+fn an_unknown_task_lists_the_known_ones() {
     let error = Task::load("iio").unwrap_err().to_string();
     let known = Task::built_in();
     assert!(known.starts_with(&["ioi", "anti_repeat"]), "{known:?}");
@@ -109,8 +109,8 @@ fn syntax_and_fields() {
 #[test]
 fn lists_whose_cost_would_outgrow_their_length_are_refused() {
     let list = |n: usize| (0..n).map(|i| format!("\"Nm{i}\", ")).collect::<String>();
-    refused("\"James\", ", &list(1000), &["names", "1023 entries", "1000 is the most"]);
-    refused("\"office\", ", &list(10_000), &["fillers", "10008 entries", "10000 is the most"]);
+    refused("\"James\", ", &list(1000), &["names", "1023 entries", "at most 1000"]);
+    refused("\"office\", ", &list(10_000), &["fillers", "10008 entries", "at most 10000"]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn successor(list: &[String]) -> Option<&String> {
 }
 
 #[test]
-fn induction_repeats_and_its_twins_say_otherwise() {
+fn induction_repeats_and_its_corrupted_prompts_do_not() {
     for (text, corrupted, reference, correct, distractor) in drawn("induction") {
         assert_eq!(successor(&text), Some(&correct), "{text:?}");
         assert_eq!(successor(&corrupted), Some(&distractor), "{corrupted:?}");
@@ -272,5 +272,5 @@ fn what_is_wrong_with_a_task_of_words_is_named() {
     refused("\n[words]", "\n[words]\nbird = \"owl\"", &["a list of words"]);
     refused("title =", "ordered = [\"year\"]\ntitle =", &["ordered", "not a list under [words]"]);
     let long: String = (0..10_001).map(|i| format!("\"w{i}\", ")).collect();
-    refused("\n[words]", &format!("\n[words]\nbird = [{long}]"), &["10000 is the most"]);
+    refused("\n[words]", &format!("\n[words]\nbird = [{long}]"), &["at most 10000"]);
 }

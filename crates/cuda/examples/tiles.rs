@@ -1,10 +1,10 @@
-//! Times every tile of every product on a card, at the shapes of real models, and writes which is the fastest for what.
+//! Times every tile of every product on a GPU, at the shapes of real models, and writes the fastest tile for each shape.
 //!
 //!     cargo run --release -p cs-cuda --example tiles -- [crates/cuda/carried/tiles.csv] [rows ...]
 //!
-//! A rate is that of useful work: the operations of one float32 product per second. Differences have two parts; weights have one, or
-//! two where it says `float32 weights`. An error is that of some of a product's sums against float64, as a share of their size.
-//! Without a file nothing is written. The file's lines for other architectures stay as they are. Rows are 1,024 to 32,768 unless given.
+//! Rates count useful work: the operations of one float32 product per second. Differences have two parts; weights have one, or two with
+//! `float32 weights`. Errors are relative errors of some of a product's sums against float64. Without a file nothing is written. The
+//! file's lines for other architectures are kept. Rows are 1,024 to 32,768 unless given.
 
 use std::error::Error;
 use std::path::Path;
@@ -16,12 +16,12 @@ use half::{bf16, f16};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const ROWS: [usize; 3] = [1024, 8192, 32768];
-/// Nodes of a plain run that differences are taken from.
+/// Number of nodes of the plain run.
 const NODES: usize = 512;
-/// Timed for about so long.
+/// Approximate time per measurement.
 const SECONDS: f64 = 0.03;
 
-/// A product, its shape without the rows, whether weights have two parts, and whose shapes they are.
+/// A product, its shape without rows, whether weights have two parts, and the model with this shape.
 type Case = (&'static str, [usize; 2], bool, &'static str);
 
 const CASES: [Case; 17] = [
@@ -44,7 +44,7 @@ const CASES: [Case; 17] = [
     ("product_gate_f16_sig", [4096, 14336], false, "an 8 B model in float16"),
 ];
 
-/// Halves that repeat: what lies on the card is known here without a copy.
+/// Halves in a repeating pattern, so that the GPU's contents are known without a copy.
 struct Halves {
     block: Vec<u16>,
     array: Array<u16>,
@@ -75,7 +75,7 @@ impl Halves {
     }
 }
 
-/// What one product takes.
+/// The operands of one product.
 struct Operands {
     shape: [usize; 3],
     pair: bool,
@@ -94,7 +94,7 @@ impl Operands {
         let ([m, k, n], is_brain) = (shape, kernel.contains("bf16"));
         let is_plain = !kernel.contains("_act_") && !kernel.contains("_gate_");
         let halves = |len, size| Halves::new(context, len, size, is_brain);
-        // Second parts as large as they become, in the unit that they have.
+        // Second parts of realistic size, in their unit.
         let lo = if is_brain { 1.0 / 512.0 } else { 1.0 };
         let of_halves = if is_plain { 0 } else { m * n };
         Ok(Self {
@@ -104,7 +104,7 @@ impl Operands {
             lo: halves(m * k, lo)?,
             w: halves(k * n, 0.05)?,
             w_lo: halves(if pair { k * n } else { 1 }, 0.05)?,
-            // A gate reads there what it multiplies.
+            // A gate reads the gated values there.
             out: context.zeros(if is_plain || kernel.contains("_gate_") { m * n } else { 0 })?,
             outs: [context.array(of_halves)?, context.array(of_halves)?],
             plain: [context.zeros(NODES * n)?, context.zeros(NODES * n)?],
@@ -130,7 +130,7 @@ impl Operands {
         sizes(arguments).ints([n, n, NODES]).float(1.0).float(0.0)
     }
 
-    /// The error of some sums, root mean square, where the product's own result is left.
+    /// The root mean square error of some sums, if the kernel outputs the product itself.
     fn error(&self) -> Result<f64> {
         let ([m, k, n], lo) = (self.shape, if self.hi.is_brain { 1.0 } else { 1.0 / 2048.0 });
         let (mut off, mut size) = (0.0, 0.0);
@@ -151,7 +151,7 @@ impl Operands {
     }
 }
 
-/// Seconds that a kernel takes.
+/// The time of a kernel in seconds.
 fn seconds(context: &Context, once: &dyn Fn() -> Result<()>) -> Result<f64> {
     let timed = |turns: u32| -> Result<f64> {
         let start = Instant::now();
@@ -165,7 +165,7 @@ fn seconds(context: &Context, once: &dyn Fn() -> Result<()>) -> Result<f64> {
     timed(turns)
 }
 
-/// Puts lines in the place of those that a table has for an architecture.
+/// Replaces a table's lines for an architecture.
 fn write(table: &Path, architecture: u32, lines: &[String]) -> Result<()> {
     let text = std::fs::read_to_string(table).map_err(|e| format!("cannot read {}: {e}", table.display()))?;
     let of = |line: &str| line.split(',').next().and_then(|cell| cell.parse::<u32>().ok()).unwrap_or(0);
@@ -187,7 +187,7 @@ fn main() -> Result<()> {
     let driver = Driver::open()?;
     let devices = driver.devices()?;
     let device = devices.iter().find(|device| device.check(&driver).is_ok());
-    let context = Context::new(&driver, device.ok_or("no card that can be used")?)?;
+    let context = Context::new(&driver, device.ok_or("no usable GPU")?)?;
     let kernels = Kernels::new(&context)?;
     println!("{}, driver for CUDA {}", context.device().name, driver.version_text());
     let mut lines = vec![];
@@ -216,7 +216,7 @@ fn main() -> Result<()> {
         }
     }
     match args.first() {
-        Some(_) if lines.is_empty() => println!("this card has one tile of each product: nothing is written"),
+        Some(_) if lines.is_empty() => println!("this GPU has only one tile per product: nothing is written"),
         Some(table) => write(Path::new(table), kernels.architecture(), &lines)?,
         None => {}
     }

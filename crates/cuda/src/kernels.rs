@@ -1,7 +1,7 @@
-//! The kernels that the program carries: compiled ahead by `tools/gpu_kernels`, one archive for every architecture.
+//! The embedded kernels, compiled ahead of time by `tools/gpu_kernels`, in one archive for all architectures.
 //!
-//! Cubins run on the very architecture that they are compiled for. Other cards from compute capability 8.0 on get PTX, which
-//! their driver compiles when a kernel is first used.
+//! Cubins only run on the architecture that they are compiled for. Other GPUs with compute capability 8.0 or later get PTX,
+//! which the driver compiles when a kernel is first used.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -19,18 +19,18 @@ use crate::tiles::{self, ProductShape, Tiles};
 const MANIFEST: &str = include_str!("../carried/manifest.json");
 const ARCHIVE: &[u8] = include_bytes!("../carried/kernels.zst");
 
-/// If set, every kernel is waited for and timed, and a table is printed to standard error at the end: where the time goes, and the
-/// most memory that was in use.
+/// If this environment variable is set, every kernel is waited for and timed, and a table of the times and the peak memory is
+/// printed to standard error at the end.
 pub const TIMES_VARIABLE: &str = "CIRCUIT_SCALING_CUDA_TIMES";
 
-/// What is carried.
+/// The contents of the archive.
 #[derive(Deserialize)]
 pub struct Manifest {
     /// The compiler's version.
     pub triton: String,
-    /// The CUDA version that a driver must be of, `1000 * major + 10 * minor`.
+    /// The CUDA version that a driver must support, `1000 * major + 10 * minor`.
     pub needs_cuda: u32,
-    /// SHA-256 of the sources that the kernels were compiled from, by name.
+    /// SHA-256 of the kernels' sources, by name.
     pub sources: HashMap<String, String>,
     /// SHA-256 of the archive.
     pub archive: String,
@@ -51,36 +51,36 @@ pub struct Part {
     pub kernels: Vec<Shape>,
 }
 
-/// A kernel's shape: what a caller must know to cut its work into programs.
+/// A kernel's shape, which a caller needs to divide its work into programs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Shape {
     /// The function's name.
     pub name: String,
     /// Warps of a program.
     pub warps: u32,
-    /// Bytes of shared memory.
+    /// Shared memory in bytes.
     pub shared: usize,
     /// Kinds of its parameters: `p`ointers, 32-bit `i`ntegers, `f`loat32.
     pub parameters: String,
-    /// Rows of a tile of a product.
+    /// Rows of a product's tile.
     #[serde(default)]
     pub bm: usize,
-    /// Its columns.
+    /// Columns of a product's tile.
     #[serde(default)]
     pub bn: usize,
-    /// Queries of a tile of attention.
+    /// Queries of an attention tile.
     #[serde(default)]
     pub bq: usize,
-    /// Rows of a program that writes heads.
+    /// Rows per program, in kernels that write heads.
     #[serde(default)]
     pub br: usize,
-    /// Elements of a program that goes over arrays.
+    /// Elements per program, in elementwise kernels.
     #[serde(default)]
     pub b: usize,
 }
 
 impl Manifest {
-    /// The one carried.
+    /// The embedded manifest.
     ///
     /// # Errors
     /// [`CudaError::Archive`]
@@ -88,7 +88,7 @@ impl Manifest {
         serde_json::from_str(MANIFEST).map_err(|e| CudaError::Archive { what: e.to_string() })
     }
 
-    /// Eight digits that differ wherever kernels or the tiles chosen for products do.
+    /// Eight hexadecimal digits that identify the kernels and the tiles chosen for products.
     pub fn version(&self) -> String {
         format!("{:08x}", tiles::fingerprint(&self.archive))
     }
@@ -103,10 +103,10 @@ impl Manifest {
 }
 
 impl Device {
-    /// Whether the kernels that are carried run on this card with this driver.
+    /// Checks that the embedded kernels run on this GPU with this driver.
     ///
     /// # Errors
-    /// [`CudaError::DriverTooOld`] or [`CudaError::NoKernels`] where they do not.
+    /// [`CudaError::DriverTooOld`] or [`CudaError::NoKernels`] if they do not.
     pub fn check(&self, driver: &Driver) -> Result<(), CudaError> {
         let manifest = Manifest::carried()?;
         if driver.version() < manifest.needs_cuda {
@@ -116,7 +116,7 @@ impl Device {
     }
 }
 
-/// The kernels of a card, each loaded when it is first asked for.
+/// The kernels of a GPU, each loaded on first use.
 pub struct Kernels {
     context: Context,
     images: HashMap<String, (Shape, Vec<u8>)>,
@@ -138,13 +138,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Starts it on a grid of programs, after all work before. Nothing is started on an empty grid.
+    /// Launches it on a grid of programs, after all earlier work. An empty grid launches nothing.
     ///
     /// # Errors
-    /// [`CudaError::Lost`], also where an earlier kernel failed.
+    /// [`CudaError::Lost`], also if an earlier kernel failed.
     ///
     /// # Panics
-    /// If the arguments are not of the kinds that it has.
+    /// If the kinds of the arguments do not match its parameters.
     pub fn launch(&self, grid: [usize; 3], arguments: Arguments) -> Result<(), CudaError> {
         let launch = || self.function.launch(&self.shape.parameters, grid, arguments);
         let Some(times) = &self.times else { return launch() };
@@ -160,7 +160,7 @@ impl Kernel {
 }
 
 impl Kernels {
-    /// Unpacks the kernels for a card.
+    /// Unpacks the kernels for a GPU.
     ///
     /// # Errors
     /// As [`Device::check`]; [`CudaError::Archive`].
@@ -175,7 +175,7 @@ impl Kernels {
         Ok(Self { context, images, architecture, tiles, loaded: Mutex::default(), times })
     }
 
-    /// A product by its name without a tile, with the tile that is fastest for its shape.
+    /// A product by its name without tile, with the fastest tile for its shape.
     ///
     /// # Errors
     /// As [`Kernels::get`].
@@ -183,7 +183,7 @@ impl Kernels {
         self.get(self.tiles.nearest(name, shape).unwrap_or(name))
     }
 
-    /// The names of all kernels that differ from it by their tile alone, in order.
+    /// The names of all kernels that only differ from it in their tile, in order.
     pub fn candidates(&self, name: &str) -> Vec<String> {
         let is_tiled =
             |of: &&String| of.rsplit_once('_').is_some_and(|(n, tile)| n == name && tiles::is_tile(tile));
@@ -200,7 +200,7 @@ impl Kernels {
     /// A kernel by its name.
     ///
     /// # Errors
-    /// What the driver says to its code; [`CudaError::Archive`] where there is none of that name.
+    /// Errors of the driver; [`CudaError::Archive`] if there is no kernel with that name.
     pub fn get(&self, name: &str) -> Result<Arc<Kernel>, CudaError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kernel) = loaded.get(name) {
@@ -245,7 +245,7 @@ impl Part {
         let mut rest = &raw[..];
         let mut take = |n: usize| {
             let (taken, left) =
-                rest.split_at_checked(n).ok_or_else(|| bad("a kernel is cut off".to_owned()))?;
+                rest.split_at_checked(n).ok_or_else(|| bad("a kernel is truncated".to_owned()))?;
             rest = left;
             Ok::<_, CudaError>(taken)
         };

@@ -1,9 +1,9 @@
-//! NVIDIA cards, from a program that is built without CUDA and starts without a card.
+//! NVIDIA GPUs, for a program that is built without CUDA and starts without a GPU.
 //!
-//! The driver is opened at run time ([`Driver`]) and gives the cards ([`Device`]). A card in use is a [`Context`]: memory as
-//! [`Array`]s, and [`Kernels`], compiled ahead by `tools/gpu_kernels` and carried in the program, started by
-//! [`Kernel::launch`]. Everything runs in the order in which it is asked for, but for copies [aside](Array::write_aside). No CUDA library is
-//! needed beside the driver.
+//! The driver is opened at run time ([`Driver`]) and lists the GPUs ([`Device`]). An open GPU is a [`Context`], with memory as [`Array`]s,
+//! and [`Kernels`], which are compiled ahead of time by `tools/gpu_kernels`, embedded in the program, and launched by [`Kernel::launch`].
+//! Everything runs in the order in which it is queued, except [asynchronous copies](Array::write_aside). No CUDA library is needed besides
+//! the driver.
 //!
 //! ```no_run
 //! use cs_cuda::{Arguments, Context, Driver, Kernels};

@@ -1,12 +1,12 @@
-//! Which tile of a product is used for what: `carried/tiles.csv`, which the example `tiles` writes on a card.
+//! The choice of tiles for products: `carried/tiles.csv`, which the example `tiles` writes on a GPU.
 //!
 //! | column | what |
 //! |---|---|
 //! | `architecture` | of the kernels' part in the archive |
-//! | `kernel` | the product, its name without the tile |
-//! | `rows`, `inner`, `columns` | the shape: rows, what is summed over, columns |
+//! | `kernel` | the product's name without the tile |
+//! | `rows`, `inner`, `columns` | the shape: rows, summed dimension, columns |
 //! | `tile` | the fastest: rows x columns x K |
-//! | `tflops` | operations of one float32 product of the shape per second, in 10^12; empty where the tile was chosen without a card |
+//! | `tflops` | operations of one float32 product of the shape per second, in 10^12; empty if the tile was chosen without a GPU |
 //!
 //! All tiles of a product give the same bits.
 
@@ -14,12 +14,12 @@ use std::collections::HashMap;
 
 const TABLE: &str = include_str!("../carried/tiles.csv");
 
-/// Sizes of a product: its rows, what it sums over, its columns.
+/// Sizes of a product: rows, summed dimension, columns.
 pub type ProductShape = [usize; 3];
 
 /// The tiles for one architecture.
 pub(crate) struct Tiles {
-    /// By kernel: shapes that were timed, and the kernel with the fastest tile.
+    /// By kernel: timed shapes, and the kernel with the fastest tile.
     timed: HashMap<String, Vec<(ProductShape, String)>>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Line<'t> {
     pub tile: &'t str,
 }
 
-/// The table's lines; those that cannot be read are left out, and a test sees to it that there are none.
+/// The table's lines; invalid ones are skipped, and a test checks that there are none.
 pub(crate) fn lines() -> impl Iterator<Item = Line<'static>> {
     let of = |line: &'static str| {
         let cells: [&str; 7] = line.split(',').collect::<Vec<_>>().try_into().ok()?;
@@ -42,7 +42,7 @@ pub(crate) fn lines() -> impl Iterator<Item = Line<'static>> {
     TABLE.lines().skip(1).filter_map(of)
 }
 
-/// A number that differs wherever kernels or tiles do.
+/// A hash of the kernels and tiles.
 pub(crate) fn fingerprint(archive: &str) -> u32 {
     // FNV-1a, folded.
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -51,7 +51,8 @@ pub(crate) fn fingerprint(archive: &str) -> u32 {
 }
 
 impl Tiles {
-    /// Those for an architecture whose kernels are `names`; where the table says nothing of a product, its first tile.
+    /// The tiles for an architecture with the kernels `names`; products that are not in the table use their first
+    /// tile.
     pub fn new<'n>(architecture: u32, names: impl Iterator<Item = &'n str>) -> Self {
         let mut timed: HashMap<String, Vec<(ProductShape, String)>> = HashMap::new();
         let mut carried = std::collections::HashSet::new();
@@ -72,7 +73,7 @@ impl Tiles {
         Self { timed }
     }
 
-    /// The kernel for a product: that of the shape in the table that is nearest by ratios.
+    /// The kernel for a product: that of the nearest shape in the table, by ratios.
     pub fn nearest(&self, kernel: &str, shape: ProductShape) -> Option<&str> {
         let distance = |other: &ProductShape| {
             let ratio = |(&a, &b): (&usize, &usize)| (a.max(1) as f64 / b.max(1) as f64).ln().abs();

@@ -1,5 +1,5 @@
-//! Every kernel on a card against the plain loops of `fake_driver`, launched with the same arguments on both. Skipped where there is
-//! no card that can be used, and says so.
+//! Every kernel on a real GPU against the plain loops of `fake_driver`, launched with the same arguments on both. Skipped, with a
+//! message, if there is no usable GPU.
 //!
 //!     cargo test --release --workspace --test card -- --nocapture
 
@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use cs_cuda::{Arguments, Array, Context, Driver, Kernels, Manifest, Part};
 use half::{bf16, f16};
 
-/// One of the two that do the same.
+/// One of the two GPUs, real and fake.
 struct Side {
     context: Context,
     kernels: Kernels,
-    /// The kernels that were started.
+    /// The launched kernels.
     launched: RefCell<BTreeSet<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Side {
         self.context.upload(values).expect("memory")
     }
 
-    /// Memory that a kernel has to fill.
+    /// Memory that a kernel must fill.
     fn nan(&self, len: usize) -> Array<f32> {
         self.floats(&vec![f32::NAN; len])
     }
@@ -54,7 +54,7 @@ impl Side {
         self.launched.borrow_mut().insert(name.to_owned());
     }
 
-    /// What a product gives in every tile, which must be the same bits; `run` takes the name of a kernel.
+    /// The result of a product, which must be bit-identical for every tile; `run` takes the name of a kernel.
     fn in_every_tile(&self, product: &str, columns: usize, run: impl Fn(&str) -> Vec<f32>) -> Vec<f32> {
         if !columns.is_multiple_of(4) {
             return run(&format!("{product}_odd"));
@@ -69,7 +69,7 @@ impl Side {
         result.clone()
     }
 
-    /// Programs of a kernel that goes over `n` elements.
+    /// Number of programs of an elementwise kernel over `n` elements.
     fn blocks(&self, name: &str, n: usize) -> usize {
         n.div_ceil(self.kernels.get(name).expect(name).shape.b)
     }
@@ -80,7 +80,7 @@ impl Side {
     }
 }
 
-/// Numbers between -1 and 1 that are cheap to draw.
+/// Cheap numbers between -1 and 1.
 struct Draw(u64);
 
 impl Draw {
@@ -157,7 +157,7 @@ fn compare(name: &str, card: &[f32], host: &[f32], bound: f32) {
 type Case = Box<dyn Fn(&Side) -> Vec<f32>>;
 
 fn products(cases: &mut Vec<(String, Case, f32)>) {
-    // Widths of every kind: aligned, odd, less than a tile, more than one.
+    // Every kind of width: aligned, odd, smaller and larger than a tile.
     for (m, k, n) in [(300, 192, 260), (37, 50, 70), (1, 50, 72), (5, 15, 31)] {
         for (half, is_brain) in [("f16", false), ("bf16", true)] {
             let bound = if is_brain { 4e-5 } else { 1e-5 };
@@ -297,7 +297,8 @@ fn rows(cases: &mut Vec<(String, Case, f32)>) {
     }
 }
 
-/// A path of 40 nodes with two branches at its end, so that a tile of queries sees more keys than a block holds.
+/// A path of 40 nodes with two branches at its end, so that a tile of queries attends to more keys than fit in a
+/// block.
 struct Forest {
     n: usize,
     paths: Vec<Vec<usize>>,
@@ -337,7 +338,7 @@ impl Forest {
     }
 }
 
-/// What attention reads of a forest, in the kernel's order.
+/// Attention's inputs from a forest, in the kernel's order.
 struct Tiles {
     n: usize,
     arrays: [Array<u32>; 8],
@@ -379,7 +380,7 @@ fn attentions(cases: &mut Vec<(String, Case, f32)>) {
     }
 }
 
-/// Ten times the compute capability of the fake driver's card.
+/// Ten times the compute capability of the fake GPU.
 const HOST: u32 = 90;
 
 fn host() -> Side {
@@ -389,12 +390,13 @@ fn host() -> Side {
 fn card() -> Option<Side> {
     let card = Driver::open().ok().as_ref().and_then(Side::new);
     if card.is_none() {
-        println!("skipped: there is no card");
+        println!("skipped: there is no GPU");
     }
     card
 }
 
-/// Without a card, the cases themselves are tried: every kernel that is carried has one, which gives numbers.
+/// Without a real GPU, checks the cases themselves: every embedded kernel has one, and its results are
+/// finite.
 #[test]
 fn every_kernel_gives_what_plain_loops_give() {
     let (host, card) = (host(), card());
@@ -418,7 +420,7 @@ fn every_kernel_gives_what_plain_loops_give() {
     );
 }
 
-/// A row's bits depend neither on how many rows there are nor on the tile.
+/// A row's bits depend neither on the number of rows nor on the tile.
 #[test]
 fn rows_of_products_stand_alone() {
     let Some(card) = card() else { return };
@@ -447,7 +449,7 @@ fn rows_of_products_stand_alone() {
     }
 }
 
-/// Takes all of a card's memory and holds it for a while, for another process to find it full.
+/// Takes all of a GPU's memory and holds it for a while, so that another process finds it full.
 #[test]
 #[ignore = "fills the card: run by tools/gpu_check"]
 fn holds_the_card() {

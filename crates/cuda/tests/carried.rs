@@ -1,4 +1,4 @@
-//! What the program carries is what `tools/gpu_kernels` has the source of, fits every card that it is for, and spills nothing.
+//! The embedded kernels match the sources in `tools/gpu_kernels`, fit their GPUs, and do not spill registers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn every_architecture_has_all_kernels() {
         manifest.parts.iter().map(|part| (part.architecture, part.ptx)).collect();
     let cubins = [80, 86, 89, 90, 100, 120].map(|architecture| (architecture, false));
     assert_eq!(of_parts, [&cubins[..], &[(80, true)]].concat());
-    // But for the tiles of products, which are chosen for each, all parts have the same.
+    // All parts have the same kernels, except for the tiles of products, which are chosen per architecture.
     let without_tile = |name: &str| match name.rsplit_once('_') {
         Some((name, tile)) if tile.contains('x') => name.to_owned(),
         _ => name.to_owned(),
@@ -62,11 +62,11 @@ fn every_architecture_has_all_kernels() {
                     "{}",
                     shape.name
                 );
-                // What a driver of CUDA 12.0 reads.
+                // The version that a CUDA 12.0 driver can read.
                 assert!(text.contains(".version 8.0") && text.contains(".target sm_80"), "{}", shape.name);
             } else {
                 assert!(image.starts_with(b"\x7fELF"), "{}", shape.name);
-                // The architecture stands in the flags of ELF's head: in their first byte, in their second from sm_100 on.
+                // The architecture is in the flags of the ELF header: in their first byte, or in their second from sm_100 on.
                 let architecture = image[if image[8] < 8 { 48 } else { 49 }];
                 assert_eq!(u32::from(architecture), part.architecture, "{}", shape.name);
             }
@@ -74,7 +74,7 @@ fn every_architecture_has_all_kernels() {
     }
 }
 
-/// Registers of a multiprocessor, and shared memory that a block may have, by architecture.
+/// Registers per multiprocessor, and maximum shared memory per block, by architecture.
 const CARDS: [(u32, u32, u32); 6] = [
     (80, 65_536, 163 << 10),
     (86, 65_536, 99 << 10),

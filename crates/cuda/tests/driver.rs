@@ -127,7 +127,7 @@ fn lost() {
     launch().unwrap();
     let error = launch().err().unwrap();
     assert!(matches!(&error, CudaError::Lost { name, .. } if name == "Fake card"), "{error:?}");
-    assert!(one_line(&error).contains("start again"));
+    assert!(one_line(&error).contains("the same command again"));
     assert_eq!(context.wait().err(), Some(error.clone()));
     assert_eq!(x.to_vec().err(), Some(error.clone()));
     assert_eq!(context.upload(&[1.0f32]).err(), Some(error));

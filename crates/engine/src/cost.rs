@@ -1,4 +1,4 @@
-//! What a run costs, without running it: the operations of [`run`](crate::run) counted, and the time they take here.
+//! The cost of a run without running it: the number of operations of [`run`](crate::run), and their time on this machine.
 //!
 //! With `n` branch nodes, `e` last-token nodes and `s(x)` the sum of context lengths over nodes `x`, a branch that starts
 //! at layer `l` of `L` costs
@@ -10,12 +10,12 @@
 //! attention  each later layer      4 d_attn s(n), and s(e) in the last
 //! ```
 //!
-//! floating-point operations (6 d_model d_mlp where MLPs have gates; d_attn for d_head where attention's output passes a
-//! norm of its own), and the plain run costs all layers in full, as do the reference prompts of means up to the last layer that
-//! reads one, and a first plain run up to the last layer that a branch reads of it after its first. Branches that begin alike are counted once until
-//! they part, in the stacks that the run would make. The expected time is the sum over kinds of
-//! operations / measured rate ([`Rates::measure`]); activations, norms and residual additions are timed with the products
-//! beside them. What is left out is small where models are not: copies, the unembedding of a few tokens, and threads waiting for each other.
+//! floating-point operations (6 d_model d_mlp if MLPs have gates; d_attn instead of d_head if attention's output has a norm), and the plain run
+//! costs all layers in full, as do the reference prompts of means up to the last layer that reads a mean, and a first plain run up to the last layer
+//! at which a branch reads it after its first edit. Branches with a common prefix are counted once until they diverge, in the stacks of the actual
+//! run. The expected time is the sum over kinds of operations / measured rate ([`Rates::measure`]); activation functions, norms and residual
+//! additions are timed together with the neighbouring products. Copies, the unembedding of a few tokens, and threads waiting for each other are not
+//! counted, since they are small in large models.
 
 use std::ops::Range;
 
@@ -31,18 +31,18 @@ use crate::request::{Options, Prompt};
 use crate::tree::Tree;
 use cs_model::spec::ModelSpec;
 
-/// What a run costs.
+/// The cost of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Token positions of all prompts.
     pub n_tokens: usize,
-    /// Nodes of the branches' forests.
+    /// Number of nodes of the branches' forests.
     pub n_nodes: usize,
     /// Floating-point operations in matrix products; a multiplication and an addition are two.
     pub dense: f64,
     /// Floating-point operations in attention.
     pub attention: f64,
-    /// Bytes of activations at the peak, beside the weights.
+    /// Peak memory of activations, not counting the weights, in bytes.
     pub memory: usize,
 }
 

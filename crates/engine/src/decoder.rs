@@ -10,7 +10,7 @@ use cs_model::spec::{ModelSpec, NormPlacement, Positions, RotaryPairing};
 
 use crate::device::{Compute, Device};
 use crate::error::EngineError;
-use crate::load::{bytes_beside, load, load_beside};
+use crate::load::{host_part_bytes, load, load_host_part};
 use crate::machine::delta::Blueprint;
 use crate::machine::place::{Place, Placed};
 use crate::rotary::RotaryTable;
@@ -63,7 +63,7 @@ impl Decoder {
         let source = Source::Checkpoint(checkpoint);
         let Placed { place, value_bias, note } =
             Place::of(&Blueprint { spec: &spec, rotary: &rotary, source }, compute)?;
-        let weights = load_beside(checkpoint)?;
+        let weights = load_host_part(checkpoint)?;
         Ok(Self { spec, weights, value_bias, rotary, place, compute: compute.clone(), note })
     }
 
@@ -175,13 +175,13 @@ fn host_bytes(checkpoint: &Checkpoint, compute: &Compute) -> u64 {
     }
     let block = |layer: &LayerPlan| layer.matrices().map(|matrix| matrix.d_in * matrix.d_out).sum::<usize>();
     let largest = checkpoint.plan().layers.iter().map(block).max().unwrap_or(0);
-    (bytes_beside(checkpoint) + 2 * size_of::<f32>() * largest) as u64
+    (host_part_bytes(checkpoint) + 2 * size_of::<f32>() * largest) as u64
 }
 
 /// Checks, from headers only, that enough host memory is free to load a model to a device.
 ///
 /// # Errors
-/// [`LoadError::Memory`](cs_model::error::LoadError::Memory)
+/// [`LoadError::Memory`]
 pub fn check_memory(checkpoint: &Checkpoint, compute: &Compute) -> Result<(), LoadError> {
     checkpoint.check_memory(host_bytes(checkpoint, compute))
 }

@@ -45,15 +45,15 @@ pub fn load(checkpoint: &Checkpoint) -> Result<Weights> {
 ///
 /// # Errors
 /// As [`load`].
-pub(crate) fn load_beside(checkpoint: &Checkpoint) -> Result<Weights> {
+pub(crate) fn load_host_part(checkpoint: &Checkpoint) -> Result<Weights> {
     let (store, plan) = (checkpoint.store(), checkpoint.plan());
     weights(checkpoint, as_stored, |i| {
         layer(store, &plan.layers[i], |_| Ok(PackedMatrix::from_rows(&[], 0, 0)))
     })
 }
 
-/// Memory taken by [`load_beside`], in bytes.
-pub(crate) fn bytes_beside(checkpoint: &Checkpoint) -> usize {
+/// Memory taken by [`load_host_part`], in bytes.
+pub(crate) fn host_part_bytes(checkpoint: &Checkpoint) -> usize {
     let (store, plan) = (checkpoint.store(), checkpoint.plan());
     let tensor = |id: TensorId| &store.tensors[id];
     let table = |id: TensorId| tensor(id).n_elements() * if is_half(tensor(id)) { 2 } else { 4 };

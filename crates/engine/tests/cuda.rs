@@ -56,12 +56,12 @@ fn effects_split() {
 /// float32 products, and single halves, which otherwise work like split ones: on checkpoints with every kind of
 /// block.
 #[test]
-fn so_are_those_of_other_precisions() {
+fn effects_in_other_precisions_are_those_without_a_card() {
     again("effects_others", &[]);
 }
 
 #[test]
-#[ignore = "run by `so_are_those_of_other_precisions`"]
+#[ignore = "run by `effects_in_other_precisions_are_those_without_a_card`"]
 fn effects_others() {
     let some = ["gpt2-default", "gpt2-bf16", "gemma2-default", "llama-3-rotary", "gptj-default", "gpt2-f16"];
     for name in some {
@@ -137,12 +137,12 @@ fn effects_on_a_real_card_are_the_processors() {
 }
 
 #[test]
-fn memory_changes_no_bit_and_what_changes_nothing_has_no_effect() {
+fn memory_does_not_change_a_bit_and_empty_edits_have_no_effect() {
     again("exact", &[]);
 }
 
 #[test]
-#[ignore = "run by `memory_changes_no_bit_and_what_changes_nothing_has_no_effect`"]
+#[ignore = "run by `memory_does_not_change_a_bit_and_empty_edits_have_no_effect`"]
 fn exact() {
     for name in ["gpt2-default", "llama-3-rotary", "gemma2-default", "neox-full-rotary"] {
         let card = on_card(name, Precision::Split);

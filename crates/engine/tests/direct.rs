@@ -111,7 +111,7 @@ proptest! {
 /// In a last block without nonlinearities after the head, its effect is its direct effect; elsewhere they differ because norms are
 /// frozen.
 #[test]
-fn in_a_last_block_without_norms_or_mlp_the_attribution_is_what_ablation_takes_away() {
+fn in_a_last_block_without_norms_or_mlp_attribution_equals_the_effect_of_ablation() {
     let mut n_compared = 0;
     for seed in 0..400 {
         let parts = Parts::random(seed);

@@ -116,7 +116,7 @@ fn a_token_without_a_row_is_refused_where_it_is_used() {
 }
 
 #[test]
-fn what_was_read_otherwise_than_it_stands_is_said() {
+fn changed_readings_are_reported() {
     for (name, words) in [
         ("plain", &[][..]),
         ("bookkeeping-keys", &[]),

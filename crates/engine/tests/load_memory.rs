@@ -89,12 +89,12 @@ fn dtype() -> (String, usize) {
 
 /// The fake GPU's memory belongs to this process, so arrays on it count too.
 #[test]
-fn beside_a_card_two_blocks_are_held() {
+fn loading_for_a_gpu_holds_two_blocks() {
     ["BF16", "F16", "F32"].into_iter().for_each(|dtype| again("on_a_card", dtype));
 }
 
 #[test]
-#[ignore = "run by `beside_a_card_two_blocks_are_held`"]
+#[ignore = "run by `loading_for_a_gpu_holds_two_blocks`"]
 fn on_a_card() {
     let compute = Compute::choose(&"cuda".parse().unwrap(), None).unwrap();
     let (n_layers, d_model, d_vocab) = (24, 512, 20_000);
@@ -110,7 +110,7 @@ fn on_a_card() {
     let block = 2 * 12 * d_model * d_model;
     let bound = n_layers * block + size * d_vocab * d_model + 2 * block;
     let weights = info.checkpoint.weight_bytes();
-    println!("{dtype}: float32 weights {weights}, on the card and beside it {bound}, peak {loading}");
+    println!("{dtype}: float32 weights {weights}, on the GPU and the host {bound}, peak {loading}");
     assert!(loading > bound * 8 / 10, "{dtype}: {loading} of {bound}");
     assert!(loading < bound * 11 / 10, "{dtype}: {loading} of {bound}");
     assert!(decoder.note().is_none());
@@ -118,12 +118,12 @@ fn on_a_card() {
 
 /// A model of 800 GB as float32 has room beside a card, as far as the program's memory goes.
 #[test]
-fn memory_is_asked_for_what_the_device_takes_of_it() {
+fn memory_checks_depend_on_the_device() {
     again("asked_for", "F16");
 }
 
 #[test]
-#[ignore = "run by `memory_is_asked_for_what_the_device_takes_of_it`"]
+#[ignore = "run by `memory_checks_depend_on_the_device`"]
 fn asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let (n_layers, d_model, d_vocab) = (4000, 2048, 5000);

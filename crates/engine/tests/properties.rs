@@ -275,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn a_prompt_does_not_feel_the_others(parts in any_model(), prompts in any_prompts()) {
+    fn a_prompt_does_not_depend_on_the_others(parts in any_model(), prompts in any_prompts()) {
         let branches: Vec<Branch> = [Replacement::ValueBias, Replacement::Source]
             .into_iter()
             .flat_map(|r| ablations(&parts, r))
@@ -293,7 +293,7 @@ proptest! {
     /// Branches with a common prefix are run together until they diverge; results must be bit-identical whatever else is run
     /// with a branch and however little memory there is.
     #[test]
-    fn a_branch_does_not_feel_the_others(
+    fn a_branch_does_not_depend_on_the_others(
         parts in any_model(),
         mut prompts in any_prompts(),
         sets in prop::collection::vec((prop::collection::vec((0usize..3, 0usize..3), 0..5), 0usize..6), 1..12),

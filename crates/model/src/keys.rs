@@ -129,7 +129,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The raw value of `name`, for settings with a structure of their own.
+    /// The raw value of `name`, for settings with their own structure.
     pub(crate) fn raw(&self, name: &'static str) -> Option<&'a Value> {
         self.read.borrow_mut().insert(name);
         self.map.get(name)

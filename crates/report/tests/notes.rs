@@ -59,7 +59,7 @@ fn counts_in_sentences_are_those_of_the_numbers() {
 }
 
 #[test]
-fn all_weak_is_said() {
+fn all_weak_is_reported() {
     let study = common::study(&common::joint_csv(&common::models(&["gpt2"]), 0.001));
     assert!(text(&study, "hero_heads").contains("No head reaches τ on either task."));
     assert!(

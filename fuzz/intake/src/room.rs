@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use crate::read::{Outcome, message};
 
-/// Holds `model.safetensors` by itself.
+/// Holds a single `model.safetensors`.
 pub(crate) const MODEL: &str = "model";
 /// Holds a shard and the index `model.safetensors.index.json`.
 pub(crate) const SHARDS: &str = "shards";
-/// Holds `pytorch_model.bin` by itself.
+/// Holds a single `pytorch_model.bin`.
 pub(crate) const TORCH: &str = "torch";
 /// Holds two shards and the index `pytorch_model.bin.index.json`.
 pub(crate) const TORCH_SHARDS: &str = "torch-shards";

@@ -136,7 +136,7 @@ def run(
     """Runs a whole study, as ``circuit-scaling run`` does, and returns it.
 
     ``options`` are those of the command line with ``_`` for ``-``: ``tasks=["ioi", "anti-repeat"]``, ``prompts=80``,
-    ``effort="quick"``, ``study="study.toml"``. A run that was interrupted goes on where it was when it is called again.
+    ``effort="quick"``, ``study="study.toml"``. Calling it again after an interruption resumes the run.
     """
     given: dict[str, Any] = {"models": models, "out": out, **options}
     command = [sys.executable, "-m", "circuit_scaling", "--json-progress", "run", *_arguments(given)]

@@ -96,7 +96,7 @@ impl Selection {
 /// Name of [`Selection::All`] in tables.
 pub const ALL_HEADS: &str = "all";
 
-/// What stands under `set_type` for sets of this kind: `hero`, `random_shared`, …
+/// The value of `set_type` for sets of this kind: `hero`, `random_shared`, …
 pub(crate) fn set_type(selection: &str, kind: SetKind) -> String {
     if selection == ALL_HEADS { kind.name().to_owned() } else { format!("{}_{selection}", kind.name()) }
 }

@@ -55,7 +55,7 @@ impl Import {
                 path,
                 format!("lines {} and {}", d.lines[0], d.lines[1]),
                 format!(
-                    "both hold {} L{}H{} ({} duplicate rows in all)",
+                    "both hold {} L{}H{} ({} duplicate rows in total)",
                     d.model,
                     d.layer,
                     d.head,

@@ -22,7 +22,7 @@ pub struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// The device that is asked for; says which it is where the program chose a card.
+    /// The requested device; prints which one it is if the program chose a GPU.
     ///
     /// # Errors
     /// A device that is not here or cannot be used, or a precision that it has not.

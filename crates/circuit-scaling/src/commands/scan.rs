@@ -313,7 +313,7 @@ impl<'a> ModelScan<'a> {
         if !known.is_empty() {
             let n_known = known.iter().filter(|x| x.is_finite()).count();
             let share = 100.0 * n_known as f64 / known.len() as f64;
-            display.note(&format!("{model:16} {task:12} goes on: {share:.0}% was done"));
+            display.note(&format!("{model:16} {task:12} resuming: {share:.0}% was done"));
         }
         let bar = display.bar("scan", model, task, n_heads as u64, "heads");
         let mut observe = |underway: Underway<'_>| {

@@ -19,7 +19,7 @@ pub fn completions(args: &CompletionsArgs) -> String {
 /// # Errors
 /// A page that cannot be written.
 pub fn man(args: &ManArgs) -> Result<String, CliError> {
-    // `help` is listed on the program's page and needs none of its own.
+    // `help` is listed on the program's page and needs no separate one.
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = &args.out else { return page(&command) };

@@ -1,4 +1,4 @@
-//! Files on their way into a study: written beside it and moved, so that a killed run leaves no half of them, and never over what
+//! Files on their way into a study: written next to it and moved, so that a killed run leaves no partial files, and never over what
 //! somebody wrote or changed by hand.
 
 use std::collections::BTreeMap;

@@ -264,7 +264,7 @@ impl PromptSet {
 
     /// Checks that the record matches the current request.
     fn expect(&self, path: &Path, task: &Task, options: &PromptOptions) -> Result<(), PromptError> {
-        let (recorded, asked) = self.n_recorded_and_asked(options)?;
+        let (recorded, asked) = self.n_recorded_and_requested(options)?;
         let settings = [
             ("task hash", self.task.hash(), task.hash()),
             ("protocol", self.protocol.to_string(), options.protocol.to_string()),
@@ -278,7 +278,7 @@ impl PromptSet {
     }
 
     /// The recorded and the requested number of prompts, for messages.
-    fn n_recorded_and_asked(&self, options: &PromptOptions) -> Result<(String, String), PromptError> {
+    fn n_recorded_and_requested(&self, options: &PromptOptions) -> Result<(String, String), PromptError> {
         let name = self.task.name();
         let asked = match (&self.task, options.protocol) {
             (Task::Names(task), Protocol::Published) => {

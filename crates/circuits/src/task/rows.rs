@@ -40,7 +40,7 @@ pub struct Row {
     pub line: usize,
     /// The prompt, without BOS and without its answer.
     pub clean: String,
-    /// The distinct corrupted prompts, of which the first is traced. Empty if the file has none.
+    /// The distinct corrupted prompts; the first one is traced. Empty if the file has none.
     pub corrupted: Vec<String>,
     /// The correct answer, without the space before it.
     pub correct: String,

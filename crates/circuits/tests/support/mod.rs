@@ -26,7 +26,7 @@ pub fn real(folder: &str) -> Option<Real> {
         .join(folder)
         .join("tokenizer.json");
     if !path.exists() {
-        println!("skipped: no {folder} tokenizer at ../shared/hf beside the repository");
+        println!("skipped: no {folder} tokenizer at ../shared/hf next to the repository");
         return None;
     }
     let inner = tokenizers::Tokenizer::from_file(&path).expect("a readable tokenizer.json");

@@ -14,7 +14,8 @@ pub fn again(launch: &mut Launch<'_>) {
     attend(launch, true, 1);
 }
 
-/// Heads begin at multiples of `together` values, as many as are read at once.
+/// Heads are aligned to multiples of `together` values, the number read at
+/// once.
 fn attend(launch: &mut Launch<'_>, is_again: bool, together: usize) {
     let (out, hi, lo) = (launch.array(), launch.array(), launch.array());
     let [q, kv, z, dq, dkv] = std::array::from_fn(|_| launch.array::<f32>());
@@ -66,7 +67,7 @@ fn attend(launch: &mut Launch<'_>, is_again: bool, together: usize) {
                     && ((positions.get(node) - positions.get(key)) as usize) < window
             };
             let seen: Vec<usize> = candidates.filter(is_seen).collect();
-            assert!(seen.contains(&node), "a query sees itself");
+            assert!(seen.contains(&node), "a query attends to its own node");
             let score = |&key: &usize| {
                 let score = (0..d_head).map(|i| query(i) * seen_by(key, 0, i)).sum::<f32>() * scale;
                 if cap > 0.0 { cap * (score / cap).tanh() } else { score }

@@ -1,4 +1,4 @@
-//! Kernels by name: those of the manifest that the program carries.
+//! The kernels of the program's manifest, by name.
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use crate::{attention, product, rows};
 
 type Run = fn(&mut Launch<'_>);
 
-/// Functions by how their names begin, longer beginnings first.
+/// Functions by prefix of the kernel's name, longer prefixes first.
 const FUNCTIONS: [(&str, Run); 18] = [
     ("product_act_", product::activated),
     ("product_gate_", product::gated),
@@ -52,10 +52,10 @@ pub fn index(name: &str) -> Option<usize> {
     shapes().iter().position(|shape| shape["name"] == name)
 }
 
-/// Runs a kernel; `false` if it went wrong.
+/// Runs a kernel; `false` if it failed.
 ///
 /// # Safety
-/// `arguments` are as many as the kernel has.
+/// `arguments` must have one element per parameter of the kernel.
 pub unsafe fn run(
     index: usize,
     grid: [usize; 3],

@@ -27,7 +27,7 @@ pub fn norm(launch: &mut Launch<'_>) {
     }
 }
 
-/// Rows and heads, a program each.
+/// One program per row and head.
 fn programs(launch: &Launch<'_>) -> impl Iterator<Item = (usize, usize)> {
     let [rows, heads, _] = launch.grid;
     (0..rows).flat_map(move |row| (0..heads).map(move |head| (row, head)))
@@ -113,7 +113,7 @@ pub fn cut(launch: &mut Launch<'_>) {
     }
 }
 
-/// Elements of all programs of a kernel that goes over arrays of `n`.
+/// Elements of all programs of an elementwise kernel over `n` elements.
 fn elements(launch: &Launch<'_>, n: usize) -> std::ops::Range<usize> {
     0..n.min(launch.grid[0] * launch.tile("b"))
 }
@@ -185,7 +185,7 @@ pub fn put_z(launch: &mut Launch<'_>) {
                     3 => z.get(source.get(node) as usize * d_attn + col),
                     4 => mean(),
                     5 => mean() + mean_step.get(node) * (mean() - before),
-                    _ => panic!("nothing is put by {by}"),
+                    _ => panic!("there is no replacement {by}"),
                 };
                 let at = (run * per_run + r) * ld_out + col;
                 output.put(at, if full { value } else { value - before });

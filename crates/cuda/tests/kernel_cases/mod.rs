@@ -1,10 +1,11 @@
-//! Cases of kernels that move, turn and replace: what goes row by row, and heads that are written over.
+//! Cases of row-wise kernels, and of kernels that replace heads.
 
 use cs_cuda::{Arguments, Array};
 
 use super::{Case, Draw, Forest, Side, joined, padded};
 
-/// Where a difference goes: float32 (0), two parts of float16 (1) or bfloat16 (2), one part of float16 (3) or bfloat16 (4).
+/// The format of a difference: float32 (0), two parts of float16 (1) or bfloat16 (2), one part of float16 (3) or bfloat16
+/// (4).
 struct Out {
     mode: usize,
     floats: Array<f32>,
@@ -13,7 +14,7 @@ struct Out {
 }
 
 impl Out {
-    /// `len` elements, full of what a kernel has to overwrite, or of zeros that it may leave.
+    /// `len` elements, filled with NaN that a kernel must overwrite, or with zeros that it may leave.
     fn new(side: &Side, mode: usize, len: usize, zeros: bool) -> Self {
         let (floats, halves) = if zeros {
             (side.floats(&vec![0.0; len]), [side.bits(&vec![0; len]), side.bits(&vec![0; len])])
@@ -40,7 +41,7 @@ impl Out {
     }
 }
 
-/// Largest differences by mode: a sum may fall to either side of a rounding of the last part.
+/// Maximum differences by mode: a sum may be rounded either way in its last part.
 fn bound(mode: usize) -> f32 {
     [2e-6, 2e-6, 4e-5, 1e-3, 8e-3][mode]
 }
@@ -142,7 +143,7 @@ pub fn rows(cases: &mut Vec<(String, Case, f32)>) {
     }
 }
 
-/// `z` replaced: by zeros, the bias, the source's, the mean, and a step from the mean.
+/// `z` replaced by zeros, the bias, the source's, the mean, and a step from the mean.
 pub fn replacements(cases: &mut Vec<(String, Case, f32)>) {
     for (d_head, width, full, mode) in
         [(20, 32, false, 1), (64, 64, true, 0), (80, 128, false, 2), (256, 256, false, 3), (32, 32, false, 0)]
@@ -153,7 +154,7 @@ pub fn replacements(cases: &mut Vec<(String, Case, f32)>) {
         let (z, bias, means) = (draw.vector(nodes * d_attn), draw.vector(d_attn), draw.vector(6 * d_attn));
         let [node, own, source] = [queries, nodes, nodes].map(|n| draw.below(nodes, n));
         let (mean_row, mean_step) = (draw.below(6, nodes), draw.vector(nodes));
-        // Each kind once, at a head and run of its own.
+        // Each kind once, at separate heads and runs.
         let sites: Vec<u32> = (1..=5).flat_map(|by| [by % runs, by % heads as u32, by]).collect();
         let case = move |side: &Side| {
             let ld = if mode == 0 { d_attn } else { padded(d_attn) };
@@ -174,7 +175,7 @@ pub fn replacements(cases: &mut Vec<(String, Case, f32)>) {
     }
 }
 
-/// Heads whose attention is computed over again, with every kind of replacement of what they read.
+/// Heads with recomputed attention, with every kind of replacement of its inputs.
 pub fn attention_again(cases: &mut Vec<(String, Case, f32)>) {
     for (d_head, width, full, mode, has_delta) in [
         (20, 32, false, 1, true),
@@ -189,7 +190,7 @@ pub fn attention_again(cases: &mut Vec<(String, Case, f32)>) {
         let (q, kv, z) = (draw.vector(n * d_attn), draw.vector(n * 2 * d_kv), draw.vector(n * d_attn));
         let (dq, dkv) = (draw.vector(runs * n * d_attn), draw.vector(runs * n * 2 * d_kv));
         let (source, bias) = (draw.below(n, n), draw.vector(d_attn));
-        // Run and head; in place of queries, keys and values: 0 its own, 1 zeros, 2 the bias, 3 the source's.
+        // Run and head; replacements of queries, keys and values: 0 none, 1 zeros, 2 the bias, 3 the source's.
         let sites: [[u32; 5]; 6] = [
             [0, 0, 0, 0, 2],
             [0, 1, 0, 3, 3],

@@ -89,7 +89,7 @@ fn the_hash_tells_values_names_and_types_apart() {
     with_mask
         .tensors
         .insert("transformer.h.0.attn.bias".into(), Raw::f32(&[1, 1, 2, 2], [1.0, 0.0, 1.0, 1.0]));
-    assert_eq!(hash(&with_mask), original, "a mask is no parameter");
+    assert_eq!(hash(&with_mask), original, "a mask is not a parameter");
 }
 
 #[test]
@@ -136,13 +136,13 @@ fn broken_indices_are_refused() {
         let map = index["weight_map"].as_object_mut().unwrap();
         map.insert("transformer.h.9.ln_1.weight".into(), "model-00001-of-00002.safetensors".into());
     });
-    assert_names(&elsewhere, &[INDEX, "transformer.h.9.ln_1.weight", "where it is not"]);
+    assert_names(&elsewhere, &[INDEX, "transformer.h.9.ln_1.weight", "which does not contain it"]);
     assert_names(&error(&|index| *index = serde_json::json!({ "weights": {} })), &[INDEX, "weight_map"]);
 
     let dir = write_sharded(&folder, 2, |_| ());
     let all = dir.path().join("model-00002-of-00002.safetensors");
     std::fs::write(all, folder.serialize()).unwrap();
-    assert_names(&one_line(load(dir.path()).err().unwrap()), &[INDEX, "shards that both hold tensor"]);
+    assert_names(&one_line(load(dir.path()).err().unwrap()), &[INDEX, "shards that both contain tensor"]);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn nothing_in_a_pickle_is_run() {
         ("list", &["a list instead of a state dict"]),
         ("number", &["a number under \"step\" instead of a state dict"]),
         ("expanded", &["\"wte.weight\"", "repeats a storage of 1 elements"]),
-        ("no-pickle", &["not of torch.save", "no data.pkl"]),
+        ("no-pickle", &["not from torch.save", "no data.pkl"]),
         ("compressed", &["compression method not supported"]),
     ] {
         let bytes = std::fs::read(torch("hostile").join(format!("{file}.bin"))).unwrap();

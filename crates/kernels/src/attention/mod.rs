@@ -56,8 +56,8 @@ pub fn attention_row(
     pattern.copy_from_slice(&attention.weights[at..at + nodes.len()]);
 }
 
-/// Attention of all heads of queries that lie on paths through a tree of nodes: `z_h = softmax(scores of q_h and K_g) V_g`,
-/// where query head `h` reads key and value head `g = h / (n_heads / n_kv_heads)`.
+/// Attention of all heads of queries on paths through a tree of nodes: `z_h = softmax(scores of q_h and K_g) V_g`, where
+/// query head `h` reads key and value head `g = h / (n_heads / n_kv_heads)`.
 ///
 /// Keys are stored transposed, so that a vector holds one dimension of several nodes' keys: a query's scores then need no
 /// sums across a vector, which would cost more than the products if heads have few dimensions. If paths arrive in depth-first
@@ -161,7 +161,7 @@ impl PathAttention {
         assert!(window != Some(0), "a window contains at least the query's own node");
         assert!(rule.softcap.is_none_or(|c| c > 0.0), "a cap of {:?} is not positive", rule.softcap);
         let row = d_kv + kv.key.max(kv.value);
-        assert!(row <= kv.stride, "rows of {row} values lie {} apart", kv.stride);
+        assert!(row <= kv.stride, "rows of {row} values at a stride of {}", kv.stride);
         if let Some(&last) = path.iter().max() {
             let end = last as usize * kv.stride + row;
             assert!(

@@ -62,7 +62,7 @@ pub(super) struct Mix<'a> {
 }
 
 impl Mix<'_> {
-    /// `V` vectors of columns, of which the last has `n_last` values: each sum in order of node.
+    /// `V` vectors of columns, the last with `n_last` values: each sum in order of node.
     ///
     /// # Safety
     /// `values + node * stride` must be valid for these columns at every node, and `z` at every row.

@@ -115,9 +115,9 @@ impl Checkpoint {
 
     /// Releases the values after they have been loaded and hashed, so that their owner can free the memory; names,
     /// shapes and [`Self::weight_hash`] stay available.
-    pub fn let_go(&mut self) {
+    pub fn release_values(&mut self) {
         self.weight_hash();
-        self.store.let_go();
+        self.store.release_values();
     }
 }
 

@@ -414,7 +414,7 @@ impl<'a> Finder<'a> {
         let Self { config, .. } = self;
         let names = &config.family.tensors;
         self.left.retain(|name, _| !names.is_buffer(name));
-        match self.left.iter().find(|(name, _)| !names.is_beside(name)) {
+        match self.left.iter().find(|(name, _)| !names.is_outside_decoder(name)) {
             None => {
                 let ignored: Vec<&str> =
                     self.left.values().map(|&id| self.store.tensors[id].name.as_str()).collect();

@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint as they lie in its files: safetensors, or what `torch.save` wrote.
+//! The tensors of a checkpoint in its files: safetensors, or from `torch.save`.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use super::torch;
 use crate::error::LoadError;
 use crate::files::{FileBytes, InMemory, ModelFiles};
 
-/// A tensor by its place in [`TensorStore::tensors`].
+/// Index of a tensor in [`TensorStore::tensors`].
 pub type TensorId = usize;
 
 /// One weight file, mapped.
@@ -33,34 +33,34 @@ pub struct Tensor {
     /// The type of its stored elements.
     pub dtype: Dtype,
     file: usize,
-    /// Byte range in the file, from the first element to behind the last.
+    /// Byte range in the file, from the first element to past the last.
     range: Range<usize>,
-    /// Elements from one index to the next, by dimension, where the tensor does not lie in row-major order.
+    /// Strides in elements, by dimension; `None` if the tensor is in row-major order.
     strides: Option<Vec<usize>>,
 }
 
 impl Tensor {
     /// Product of the shape.
     pub fn n_elements(&self) -> usize {
-        self.shape.iter().product() // the header's checks ruled overflow out
+        self.shape.iter().product() // the header's checks rule out overflow
     }
 }
 
 /// All tensors of a checkpoint, in one file or several.
 pub struct TensorStore {
     files: Vec<WeightFile>,
-    /// File by file, in the order they lie in.
+    /// File by file, in file order.
     pub tensors: Vec<Tensor>,
-    /// The file that stands for the checkpoint in messages: the weights, or the index of their shards.
+    /// The checkpoint's file name in messages: that of the weights, or of the index of their shards.
     pub label: String,
 }
 
 /// A format of weight files.
 #[derive(Clone, Copy)]
 struct Format {
-    /// The file that holds all weights.
+    /// The single file with all weights.
     single: &'static str,
-    /// The list of several files.
+    /// The index of several files.
     index: &'static str,
     add_file: fn(&mut TensorStore, String, FileBytes) -> Result<(), LoadError>,
 }
@@ -79,7 +79,7 @@ const FORMATS: [Format; 2] = [
     },
 ];
 
-/// The part of an index of shards that is needed.
+/// The needed part of an index of shards.
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -113,7 +113,7 @@ impl TensorStore {
         })
     }
 
-    /// Takes the parameters of a model in memory, each its own file; those that share their bytes share a file.
+    /// Adds the parameters of a model in memory, each as a separate file; those that share bytes share a file.
     fn add_in_memory(&mut self, model: &InMemory) -> Result<(), LoadError> {
         self.label.clone_from(&model.name);
         let mut file_at: BTreeMap<(usize, usize), usize> = BTreeMap::new();
@@ -130,7 +130,7 @@ impl TensorStore {
                         tensor.shape,
                         bytes.len()
                     ),
-                    fix: "hand over each parameter whole".to_owned(),
+                    fix: "pass each parameter as a whole".to_owned(),
                 });
             }
             let range = 0..bytes.len();
@@ -144,8 +144,8 @@ impl TensorStore {
         Ok(())
     }
 
-    /// Lets go of all values; none may be read afterwards.
-    pub(crate) fn let_go(&mut self) {
+    /// Releases all values; none may be read afterwards.
+    pub(crate) fn release_values(&mut self) {
         self.files.iter_mut().for_each(|file| file.bytes = FileBytes::Static(&[]));
     }
 
@@ -178,12 +178,12 @@ impl TensorStore {
         let mut present = BTreeSet::new();
         for tensor in &self.tensors {
             if !present.insert(tensor.name.as_str()) {
-                return Err(malformed(format!("lists shards that both hold tensor {:?}", tensor.name)));
+                return Err(malformed(format!("lists shards that both contain tensor {:?}", tensor.name)));
             }
         }
         match index.weight_map.iter().find(|(name, _)| !present.contains(name.as_str())) {
             Some((name, shard)) => {
-                Err(malformed(format!("places tensor {name:?} in {shard:?}, where it is not")))
+                Err(malformed(format!("places tensor {name:?} in {shard:?}, which does not contain it")))
             }
             None => Ok(()),
         }
@@ -206,13 +206,13 @@ impl TensorStore {
                 strides: None,
             });
         }
-        // The header is parsed into a hash map; file order, which is unique, makes every message reproducible.
+        // The header is parsed into a hash map; sorting by file order, which is unique, makes messages reproducible.
         self.tensors.sort_by(|a, b| (a.file, a.range.start, &a.name).cmp(&(b.file, b.range.start, &b.name)));
         self.files.push(WeightFile { label, bytes });
         Ok(())
     }
 
-    /// Reads where the tensors of a file from `torch.save` lie.
+    /// Adds the tensors of a file from `torch.save`.
     fn add_torch(&mut self, label: String, bytes: FileBytes) -> Result<(), LoadError> {
         let file = self.files.len();
         let entries = torch::read(&bytes).map_err(|e| torch_error(&label, &bytes, &e))?;
@@ -224,12 +224,12 @@ impl TensorStore {
         Ok(())
     }
 
-    /// The path of the file that holds a tensor.
+    /// The path of a tensor's file.
     pub fn file_of(&self, tensor: &Tensor) -> &str {
         &self.files[tensor.file].label
     }
 
-    /// Whether two tensors are views of the very same numbers, as a tied unembedding is in files from `torch.save`.
+    /// Whether two tensors are views of the same data, such as a tied unembedding in files from `torch.save`.
     pub fn is_same(&self, a: usize, b: usize) -> bool {
         let place = |id: usize| {
             let Tensor { shape, dtype, file, range, strides, .. } = &self.tensors[id];
@@ -238,7 +238,7 @@ impl TensorStore {
         place(a) == place(b)
     }
 
-    /// The bytes of the elements `start..start + n` (row-major): borrowed from the file, or gathered by strides.
+    /// The bytes of elements `start..start + n` (row-major): borrowed from the file, or gathered by strides.
     fn bytes(&self, tensor: &Tensor, start: usize, n: usize) -> Cow<'_, [u8]> {
         let size = tensor.dtype.bitsize() / 8;
         let bytes = &self.files[tensor.file].bytes[tensor.range.clone()];
@@ -248,7 +248,7 @@ impl TensorStore {
         }
     }
 
-    /// Passes a tensor's bytes in row-major order to `visit` piece by piece, so that little of it is in memory at a
+    /// Passes a tensor's bytes in row-major order to `visit`, in pieces so that little of it is in memory at a
     /// time.
     pub fn stream(&self, tensor: &Tensor, mut visit: impl FnMut(&[u8])) {
         const PIECE: usize = 1 << 20; // elements
@@ -269,12 +269,12 @@ impl TensorStore {
         self.release(tensor);
     }
 
-    /// Asks for a tensor that is needed next.
+    /// Asks the system to prefetch a tensor.
     pub fn prefetch(&self, tensor: &Tensor) {
         self.files[tensor.file].bytes.prefetch(tensor.range.clone());
     }
 
-    /// Gives a tensor's mapped pages back once it has been converted.
+    /// Releases a tensor's mapped pages after it has been converted.
     pub fn release(&self, tensor: &Tensor) {
         self.files[tensor.file].bytes.release(tensor.range.clone());
     }
@@ -287,8 +287,8 @@ impl TensorStore {
         }
     }
 
-    /// Decodes the elements from `start` on (row-major) into `out`; the index of the first that is not finite, if
-    /// any, is the error.
+    /// Decodes the elements from `start` on (row-major) into `out`; the error is the index of the first
+    /// non-finite element.
     pub fn decode(&self, tensor: &Tensor, start: usize, out: &mut [f32]) -> Result<(), usize> {
         decode(tensor.dtype, &self.bytes(tensor, start, out.len()), out);
         // Summing the flags instead of stopping early keeps this loop vectorised.

@@ -81,7 +81,8 @@ fn read(keys: &Keys) -> Result<Description> {
     Ok(Description { spec, parameters, bos_token_id })
 }
 
-/// What Llama's own keys say; families that came from it say more. `default` and `rms_norm_eps` stand for absent keys.
+/// The settings from Llama's keys; derived families add to them. `default` and `rms_norm_eps` are the values of absent
+/// keys.
 pub(super) fn spec(keys: &Keys, default: Sizes, spelling: &Spelling, rms_norm_eps: f64) -> Result<ModelSpec> {
     let sizes = Sizes::read(keys, default)?;
     let ModelSpec { n_layers, d_head, n_ctx, .. } = sizes;

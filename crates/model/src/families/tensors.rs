@@ -86,7 +86,7 @@ impl Tensors {
     /// Whether a canonical name belongs to a tensor outside the decoder that does not affect it: another output head
     /// (`score`, `v_head`), a version number, cached sines and cosines. Adapters do affect it, and so may unknown tensors
     /// in the decoder's own modules.
-    pub(crate) fn is_beside(&self, canonical: &str) -> bool {
+    pub(crate) fn is_outside_decoder(&self, canonical: &str) -> bool {
         const CACHED: [&str; 2] = ["cos_cached", "sin_cached"];
         const ADAPTERS: [&str; 4] = ["lora", "adapter", "prompt_e", "ia3"];
         let own = [

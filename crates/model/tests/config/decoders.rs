@@ -87,7 +87,7 @@ fn known_models_have_the_sizes_of_their_files() {
 
 #[test]
 fn every_known_model_has_its_size_above() {
-    // Of the published study's families two models stand for all.
+    // Two models represent the published study's families.
     let of_study = ["gpt2", "gpt_neox", "opt", "gpt_neo"];
     let published = published();
     for family in FAMILIES.into_iter().filter(|family| !of_study.contains(&family.model_type)) {

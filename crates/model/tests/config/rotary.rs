@@ -175,7 +175,7 @@ fn settings_that_are_missing_wrong_or_out_of_place() {
     error(json!({ "type": "linear", "factor": "4" }), &["rope_scaling", "factor", "not a number above 0"]);
     error(
         json!({ "type": "linear", "factor": 2, "beta_fast": 3 }),
-        &["rope_scaling", "beta_fast", "no place"],
+        &["rope_scaling", "beta_fast", "does not apply"],
     );
     error(
         json!({ "rope_type": "proportional" }),

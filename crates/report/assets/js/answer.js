@@ -121,8 +121,8 @@ function overlapSection() {
     const rows = tasks.map((t, row) => element("tr", {}, element("th", { scope: "row" }, label(t)), ...tasks.map((_, column) => shown(row, column))));
     $("overlap-table").replaceChildren(element("thead", {}, header), element("tbody", {}, ...rows));
     const most = Math.max(0, ...own.map((o) => o.n_heads));
-    $("overlap-note").textContent = `${model.name}: ${counted(most, "head", "heads")}, τ = ${tau} logits.` + (model.not_done.length ? ` † It ${notDone(model)}.` : "") +
-      (study.contrasts.length > 1 ? " Underlined: click to see the two tasks in every plot." : "");
+    $("overlap-note").textContent = `${model.name}: ${counted(most, "head", "heads")}, τ = ${tau} logits.` + (model.not_done.length ? ` † It ${notDone(model)}.` : "");
+    $("overlap-click").textContent = study.contrasts.length > 1 ? "Underlined: click to see the two tasks in every plot." : "";
   };
   const withAny = [...new Set(study.overlaps.map((o) => o.model))];
   const box = select("Model", withAny.map((m) => [m, models[m].name]), state.model, (v) => { state.model = Number(v); draw(); });

@@ -37,7 +37,7 @@ pub enum PartsError {
     },
     /// No part was given.
     #[error(
-        "say which part: `circuit-scaling part 1`, or start it as an array job, whose index stands in {variables}",
+        "give a part: `circuit-scaling part 1`, or start it as an array job, which sets {variables}",
         variables = super::part::INDICES.map(|(name, _)| name).join(", ")
     )]
     NoIndex,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! parts/plan.json              who does what, and from what: prompts, weights, program
-//! parts/scans/00001/           the first part of the first wave, a study's folder of its own
+//! parts/scans/00001/           the first part of the first wave, a separate study folder
 //! parts/experiments/00001/     the first part of the second
 //! ```
 //!

@@ -189,7 +189,7 @@ impl Plan {
         if !path.exists() {
             return Err(PartsError::NoPlan { folder: out.to_owned() }.into());
         }
-        let fix = "remove the folder it lies in and run `circuit-scaling parts` again";
+        let fix = "remove its folder and run `circuit-scaling parts` again";
         // Checks the version first: a plan of another version may have other fields.
         #[derive(Deserialize)]
         struct Version {

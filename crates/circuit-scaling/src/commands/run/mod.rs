@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs, is_given: impl Fn(&str) -> bool, display: Display) ->
         check_memory(&run.folder, &run.handles, &run.tasks)?;
     }
     run.write_study()?;
-    run.say_what_it_takes()?;
+    run.report_cost()?;
     run.all_stages()
 }
 
@@ -187,7 +187,7 @@ impl Run {
     ///
     /// # Errors
     /// A stage that is impossible with these options.
-    fn say_what_it_takes(&mut self) -> Result<(), CliError> {
+    fn report_cost(&mut self) -> Result<(), CliError> {
         let prompts = |task| match self.stages.contains(&Stage::Scan) {
             true => self.resolve(task).ok(),
             false => {

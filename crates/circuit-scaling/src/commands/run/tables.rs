@@ -1,4 +1,4 @@
-//! The stages of a run that need no model: tables, figures, notes and the page, each made again when what it is made of has changed.
+//! The stages of a run that need no model: tables, figures, notes and the page, each regenerated when its inputs have changed.
 
 use std::path::PathBuf;
 

@@ -198,7 +198,7 @@ pub fn summary(study: &ContrastStudy, with_scans: bool) -> Said {
     Said { rows: text, notes: notes.collect() }
 }
 
-/// What stands under `acc` and `diff`.
+/// The values of the columns `acc` and `diff`.
 fn accuracy_and_diff() -> String {
     format!("{ACCURACY} diff: the mean logit difference.")
 }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_at_hand_once_it_is_fetched_and_the_next_is_on_its_way() {
+    fn a_fetched_block_is_available_and_the_next_is_being_copied() {
         let (n, waiting) = (9, 6);
         let mut host = Host::new(Parts::F32, Stored::F32);
         let kept = (0..waiting).map(|layer| vec![packed(layer)]).collect();

@@ -1,13 +1,13 @@
 //! A layer's edits as sites of a stack: run, head and replacement.
 
-use super::ops::{Again, Put, PutZ};
+use super::ops::{Put, PutZ, Recompute};
 use crate::intervention::{Edit, Replacement, Stream};
 
 /// The edits of a stack's runs in one layer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Sites {
     /// Heads whose attention is recomputed.
-    pub again: Vec<Again>,
+    pub again: Vec<Recompute>,
     /// Heads whose pattern is replaced by zeros, so that they attend to nothing. Applied together with
     /// `again`.
     pub silent: Vec<PutZ>,
@@ -40,7 +40,7 @@ impl Sites {
             Some(_) => return self.silent.push(PutZ { run, head, by: Put::Zero }),
             None => {}
         }
-        self.again.push(Again { run, head, q, k, v });
+        self.again.push(Recompute { run, head, q, k, v });
     }
 }
 
@@ -73,8 +73,8 @@ mod tests {
         ]);
         let sites = Sites::of([&[][..], branch.edits()]);
         let again = [
-            Again { run: 1, head: 1, q: Put::Source, k: Put::Source, v: Put::Bias },
-            Again { run: 1, head: 3, q: Put::Own, k: Put::Source, v: Put::Own },
+            Recompute { run: 1, head: 1, q: Put::Source, k: Put::Source, v: Put::Bias },
+            Recompute { run: 1, head: 3, q: Put::Own, k: Put::Source, v: Put::Own },
         ];
         let silent = vec![PutZ { run: 1, head: 2, by: Put::Zero }];
         let z = vec![PutZ { run: 1, head: 0, by: Put::Mean }];

@@ -198,7 +198,7 @@ pub(crate) enum Put {
 ///
 /// A pattern from the source is `q` and `k` from the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Again {
+pub(crate) struct Recompute {
     /// The run.
     pub run: u32,
     /// The query head.

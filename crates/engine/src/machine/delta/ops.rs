@@ -32,8 +32,8 @@ use crate::forest::Forest;
 use crate::machine::Rows;
 
 pub(crate) use super::operands::{
-    Again, Changed, DeltaHeads, HeadsRule, MeanRows, MlpIn, NormOut, NormWeights, Parts, PlainHeads, Put,
-    PutZ, Residual, Rotation, Scores, Span, Stored, Values, Z,
+    Changed, DeltaHeads, HeadsRule, MeanRows, MlpIn, NormOut, NormWeights, Parts, PlainHeads, Put, PutZ,
+    Recompute, Residual, Rotation, Scores, Span, Stored, Values, Z,
 };
 
 /// Memory and operations of a device, for one model.
@@ -205,7 +205,7 @@ pub(crate) trait Ops: Sized + Send {
         &mut self,
         tree: &Self::Tree,
         scores: Scores,
-        sites: &[Again],
+        sites: &[Recompute],
         values: &Values<'_, Self>,
         delta: Option<&DeltaHeads<Self>>,
         out: &mut Z<Self>,

@@ -144,12 +144,12 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stays() {
+    fn a_model_that_fits_stays_on_the_gpu() {
         assert_eq!(need().residence(16 * GIB + GIB / 2, Some(0)), Ok(Residence::default()));
     }
 
     #[test]
-    fn what_does_not_fit_waits_and_says_what_it_costs() {
+    fn a_model_that_does_not_fit_is_streamed_with_a_note() {
         let found = need().residence(12 * GIB, Some(64 << 30)).unwrap();
         // Eight of twelve GiB are for blocks: 14 stay and two are slots.
         assert_eq!(found.waiting, 18);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_its_numbers() {
+    fn impossible_models_are_rejected_with_sizes() {
         let small = need().residence(GIB, Some(64 << 30)).unwrap_err();
         assert!(
             small.contains("needs 16.0 GiB for its parameters and at least 512.0 MiB for activations"),

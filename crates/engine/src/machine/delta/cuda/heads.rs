@@ -1,23 +1,23 @@
-//! Attention over a tree, and heads whose `z` is written over.
+//! Attention over a tree, and heads with a replaced `z`.
 
 use cs_cuda::{Arguments, Array};
 
 use super::arrays::{Floats, Ints, Target};
 use super::rows::fitting;
-use super::{Again, Card, DeltaHeads, PlainHeads, PutZ, Result, Scores, Values, Z, missing};
+use super::{Card, DeltaHeads, PlainHeads, PutZ, Recompute, Result, Scores, Values, Z, missing};
 use crate::forest::Forest;
 use crate::machine::Rows;
 
-/// Neighbouring queries of a tile.
+/// Number of neighbouring queries in a tile.
 const QUERIES: usize = 16;
-/// Widths of heads that kernels are compiled for.
+/// Head widths that kernels are compiled for.
 const HEAD_WIDTHS: [usize; 4] = [32, 64, 128, 256];
-/// The same of attention of all heads, which takes its time.
+/// The same for attention of all heads, which takes most of the time.
 const ATTENTION_WIDTHS: [usize; 5] = [32, 64, 80, 128, 256];
-/// Blocks that a grid may have in its second and third direction.
+/// Maximum number of blocks of a grid in its second and third dimension.
 const GRID: usize = 65_535;
 
-/// Queries at some rows of a run, in tiles, and what each tile sees.
+/// Queries at some rows of a run, in tiles, and the keys of each tile.
 pub(crate) struct Tree {
     queries: usize,
     n_nodes: usize,
@@ -31,12 +31,12 @@ struct Arrays {
     q_rows: Array<i32>,
     /// The node of each row of a run. `[queries]`
     nodes: Array<u32>,
-    /// Where a tile's keys begin in `keys`, and how many they are. `[n_tiles]`
+    /// The start of each tile's keys in `keys`, and their number. `[n_tiles]`
     key_from: Array<u32>,
     key_count: Array<u32>,
-    /// Nodes in order, tile by tile.
+    /// The keys' nodes in order, tile by tile.
     keys: Array<u32>,
-    /// Where the subtree of each node ends. `[n_nodes]`
+    /// The end of each node's subtree. `[n_nodes]`
     ends: Array<u32>,
     /// `[n_nodes]`
     positions: Array<u32>,
@@ -50,7 +50,7 @@ struct Attention<'a> {
     scores: Scores,
     q: &'a Floats,
     kv: &'a Floats,
-    /// The plain run's, which is taken away; `None`: nothing is.
+    /// The plain run's `z`, which is subtracted; `None`: nothing is subtracted.
     z: Option<&'a Floats>,
     delta: Option<&'a DeltaHeads<Card>>,
     target: Target<'a>,
@@ -96,12 +96,12 @@ impl Card {
                 own: upload(own)?,
             })
         });
-        // Positions are 32 bits wide on the card.
+        // Positions are 32-bit integers on the GPU.
         let window = window.unwrap_or(usize::MAX).min(i32::MAX as usize);
         Tree { queries: n_queries, n_nodes, n_tiles: key_from.len(), window, arrays }
     }
 
-    /// Where `z` goes, and whether all of it does.
+    /// The target of `z`, and whether it is written in full.
     fn z_target<'a>(&self, z: &'a Z<Self>, d_attn: usize) -> Result<(Target<'a>, bool)> {
         Ok(match z {
             Z::Full(floats) => (Target::floats(floats.get()?, d_attn), true),
@@ -109,13 +109,13 @@ impl Card {
         })
     }
 
-    /// Programs stand for tiles, and for `second` and `third` of heads and runs, or of sites.
+    /// One program per tile, and per `second` and `third`: heads and runs, or sites.
     fn launch_attention(&self, what: &Attention<'_>, (second, third): (usize, usize)) -> Result<()> {
         let Attention { tree, scores, q, kv, z, delta, target, sites } = what;
         let arrays = tree.arrays.as_ref().ok_or_else(missing)?;
         let (kind, widths) = match sites {
             Some(_) => ("again_", &HEAD_WIDTHS[..]),
-            // Heads that begin anywhere.
+            // Unaligned heads.
             None if !scores.d_head.is_multiple_of(4) => ("odd_", &HEAD_WIDTHS[..]),
             None => ("", &ATTENTION_WIDTHS[..]),
         };
@@ -187,14 +187,15 @@ impl Card {
         &self,
         tree: &Tree,
         scores: Scores,
-        sites: &[Again],
+        sites: &[Recompute],
         values: &Values<'_, Self>,
         delta: Option<&DeltaHeads<Self>>,
         out: &Z<Self>,
     ) -> Result<()> {
         let PlainHeads { q, kv, z } = values.plain;
         for sites in sites.chunks(GRID) {
-            let of_site = |site: &Again| [site.run, site.head, site.q as u32, site.k as u32, site.v as u32];
+            let of_site =
+                |site: &Recompute| [site.run, site.head, site.q as u32, site.k as u32, site.v as u32];
             let on_card = self.context.upload(&sites.iter().flat_map(of_site).collect::<Vec<u32>>())?;
             let (target, is_full) = self.z_target(out, scores.n_heads * scores.d_head)?;
             let (z, sites_on) = ((!is_full).then_some(z), Some((&on_card, values)));
@@ -235,7 +236,7 @@ impl Card {
     }
 }
 
-/// Where the subtree of each node ends: nodes are in depth-first order.
+/// The end of each node's subtree: nodes are in depth-first order.
 fn subtree_ends(forest: &Forest) -> Vec<u32> {
     let mut ends: Vec<u32> = (1..=forest.n_nodes() as u32).collect();
     for node in (0..forest.n_nodes()).rev() {

@@ -14,7 +14,7 @@ use cs_cuda::{Context, CudaError, Driver, Kernel, Kernels};
 use cs_model::spec::{Activation, ModelSpec};
 
 use super::ops::{
-    Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ,
+    Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ, Recompute,
     Residual, Scores, Span, Stored, Values, Z,
 };
 use super::packed::Packed;
@@ -274,7 +274,7 @@ impl Ops for Card {
         &mut self,
         tree: &Tree,
         scores: Scores,
-        sites: &[Again],
+        sites: &[Recompute],
         values: &Values<'_, Self>,
         delta: Option<&DeltaHeads<Self>>,
         out: &mut Z<Self>,

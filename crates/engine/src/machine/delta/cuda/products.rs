@@ -1,4 +1,4 @@
-//! Products, and what follows them in the same kernel.
+//! Products, with their epilogues in the same kernel.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use cs_cuda::{Arguments, Array};
 use super::arrays::{Floats, Form, Matrix, Split, Weights, padded};
 use super::{Card, HeadsRule, Ints, MlpIn, Parts, Residual, Result, Span, Stored, curve};
 
-/// Which rows `source` picks: of the left side, or of the residual.
+/// The rows that `source` selects: those of the left operand, or of the residual.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     None,
@@ -36,7 +36,7 @@ struct Product<'a> {
 }
 
 impl Card {
-    /// Whether differences, and weights beside them, have a second part.
+    /// Whether differences, and weights, have a second part.
     fn has_second(&self, lo: Option<&Array<u16>>) -> (bool, bool) {
         let two = matches!(self.parts, Parts::F16 { two: true } | Parts::Bf16 { two: true });
         (two, lo.is_some())
@@ -63,7 +63,7 @@ impl Card {
             unreachable!("halves are multiplied by halves")
         };
         let name = format!("product_{}", self.half());
-        // Rows of float32 that begin anywhere have a kernel of their own.
+        // Unaligned rows of float32 have a separate kernel.
         let kernel = match columns.len().is_multiple_of(4) {
             true => self.kernels.tiled(&name, [*rows, padded(w.d_in), columns.len()])?,
             false => self.kernel(&format!("{name}_odd"))?,
@@ -106,7 +106,7 @@ impl Card {
         kernel.launch([tiles, 1, 1], arguments)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a product and where it goes")]
+    #[expect(clippy::too_many_arguments, reason = "a product and its destination")]
     pub(super) fn float_product(
         &self,
         rows: usize,
@@ -142,7 +142,7 @@ impl Card {
         self.product_of(a, &Product { rows, w, columns: 0..w.d_out, residual, source, out })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a product and what follows it")]
+    #[expect(clippy::too_many_arguments, reason = "a product and its epilogue")]
     pub(super) fn heads_product(
         &self,
         span: &Span<'_, Self>,
@@ -179,7 +179,7 @@ impl Card {
             self.product_of(a, &what)?;
             Ok(out)
         };
-        // What the last product's own kernel reads beside it: with a gate, the difference of what it gates.
+        // The additional input of the last product's kernel: with a gate, the difference of the gated values.
         let up = mlp.gate.map(|_| product(mlp.w_in)).transpose()?;
         let (w, plain) = mlp.gate.unwrap_or((mlp.w_in, mlp.plain_in));
         let gated = up.as_ref().map(|up| (mlp.plain_in, up));
@@ -189,7 +189,7 @@ impl Card {
                 let delta = product(w)?;
                 self.activate_change(span, mlp.activation, plain, &delta, gated, (rows, d_mlp), out)
             }
-            // Rows that begin anywhere, which small models alone have: step by step.
+            // Unaligned rows, which only small models have: in separate steps.
             (Form::Halves { .. }, _) if !d_mlp.is_multiple_of(4) => {
                 let (delta, change) = (product(w)?, self.context.array(rows * d_mlp)?);
                 self.activate_change(span, mlp.activation, plain, &delta, gated, (rows, d_mlp), &change)?;

@@ -1,4 +1,4 @@
-//! Norms, rotation, activations, cutting up, gathering, logits: what goes row by row.
+//! Row-wise operations: norms, rotation, activation functions, splitting, gathering, logits.
 
 use cs_cuda::{Arguments, Array};
 use cs_model::spec::{Activation, RotaryPairing};
@@ -6,15 +6,15 @@ use cs_model::spec::{Activation, RotaryPairing};
 use super::arrays::{Floats, Form, Split, Target, padded};
 use super::{Card, Changed, HeadsRule, Ints, NormOut, NormWeights, Result, Span, curve};
 
-/// Widths of rows that norms are compiled for.
+/// Row widths that norms are compiled for.
 const NORM_WIDTHS: [usize; 5] = [256, 1024, 2048, 4096, 8192];
 
-/// The smallest of `widths` that takes `width`: [`Card::cannot`] has seen to it that there is one.
+/// The smallest of `widths` that fits `width`; [`Card::cannot`] has checked that there is one.
 pub(super) fn fitting(widths: &[usize], width: usize) -> usize {
     widths.iter().copied().find(|&w| w >= width).unwrap_or_else(|| panic!("a row of {width} has no kernel"))
 }
 
-/// Where the differences of a norm are, and where they go.
+/// The input and output of a norm's differences.
 struct NormChange<'a> {
     heads: usize,
     width: usize,
@@ -27,7 +27,7 @@ struct NormChange<'a> {
 }
 
 impl Card {
-    /// `out = norm(x)` of `heads` neighbouring parts of each row, in rows of `ld`.
+    /// `out = norm(x)` of `heads` consecutive parts of each row, in rows of `ld`.
     pub(super) fn norm_rows(
         &self,
         norm: &NormWeights<Self>,
@@ -111,7 +111,7 @@ impl Card {
         self.launch_norm_change(span, norm, &what)
     }
 
-    /// Turns the leading heads of `rows` rows of `cols`, where the model does.
+    /// Rotates the leading heads of `rows` rows of `cols`, if the model does.
     pub(super) fn rotate(
         &self,
         rule: &HeadsRule<'_, Self>,
@@ -171,7 +171,7 @@ impl Card {
             .launch([out.len.div_ceil(kernel.shape.b), 1, 1], arguments.float(a).float(b).flag(up.is_some()))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "two products, where they start from and where they go")]
+    #[expect(clippy::too_many_arguments, reason = "two products, their inputs and their destination")]
     pub(super) fn activate_change(
         &self,
         span: &Span<'_, Self>,

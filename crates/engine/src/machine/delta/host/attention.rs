@@ -6,7 +6,7 @@ use super::Host;
 use super::halves::{Split, cut};
 use crate::forest::Forest;
 use crate::machine::Rows;
-use crate::machine::delta::ops::{Again, DeltaHeads, Ops, PlainHeads, Put, PutZ, Scores, Values, Z};
+use crate::machine::delta::ops::{DeltaHeads, Ops, PlainHeads, Put, PutZ, Recompute, Scores, Values, Z};
 
 /// Queries at some rows of a run, and the nodes that each attends to.
 pub(crate) struct Tree {
@@ -132,7 +132,7 @@ impl<'a> Heads<'a> {
     }
 
     /// One head's `z` at a query, with other queries, keys or values.
-    fn attend_again(&self, site: &Again, query: usize, values: &Values<'_, Host>) -> Vec<f32> {
+    fn attend_again(&self, site: &Recompute, query: usize, values: &Values<'_, Host>) -> Vec<f32> {
         let (run, head, d_head) = (site.run as usize, site.head as usize, self.scores.d_head);
         let column = self.kv_head(head) * d_head;
         let from = |put: Put, node: u32, part: usize| -> Vec<f32> {
@@ -201,7 +201,7 @@ impl Host {
         &self,
         tree: &Tree,
         scores: Scores,
-        sites: &[Again],
+        sites: &[Recompute],
         values: &Values<'_, Self>,
         delta: Option<&DeltaHeads<Self>>,
         out: &mut Z<Self>,

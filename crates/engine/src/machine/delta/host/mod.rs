@@ -13,7 +13,7 @@ use cs_model::spec::{Activation, RotaryPairing};
 use rayon::prelude::*;
 
 use super::ops::{
-    Again, Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ,
+    Changed, DeltaHeads, HeadsRule, MlpIn, NormOut, NormWeights, Ops, Parts, PlainHeads, PutZ, Recompute,
     Residual, Rotation, Scores, Span, Stored, Values, Z,
 };
 use super::packed::Packed;
@@ -337,7 +337,7 @@ impl Ops for Host {
         &mut self,
         tree: &Tree,
         scores: Scores,
-        sites: &[Again],
+        sites: &[Recompute],
         values: &Values<'_, Self>,
         delta: Option<&DeltaHeads<Self>>,
         out: &mut Z<Self>,
