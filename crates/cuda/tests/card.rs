@@ -425,7 +425,7 @@ fn every_kernel_gives_what_plain_loops_give() {
 fn rows_of_products_stand_alone() {
     let Some(card) = card() else { return };
     for (product, is_brain) in [("product_f16", false), ("product_bf16", true)] {
-        let (m, k, n) = (4096, 768, 776);
+        let (m, k, n) = (1500, 768, 776);
         let mut draw = Draw(6);
         let a = split(&draw.vector(m * k), k, is_brain);
         let w = split(&draw.vector(k * n), n, is_brain);
