@@ -61,10 +61,7 @@ fn a_card_that_computes_something_else_is_not_used() {
     let mut command = on_card(&args, folder.path());
     let output = command.env("FAKE_CUDA_WRONG", "1").output().unwrap();
     let (_, noted) = text(&output);
-    assert!(
-        output.status.success() && noted.contains("cuda:0 is not used: what it computes differs"),
-        "{noted}"
-    );
+    assert!(output.status.success() && noted.contains("cuda:0 is not used: its results differ"), "{noted}");
     assert!(scan(command)["device"].is_null(), "a processor's scan");
 }
 
@@ -78,7 +75,9 @@ fn devices_says_what_there_is_and_why_not() {
     };
     let two = said(&[("FAKE_CUDA_DEVICES", "2")]);
     assert!(two.contains("cuda:1") && two.matches("can be used").count() == 3, "{two}");
-    assert!(said(&[("FAKE_CUDA_VERSION", "11040")]).contains("not used: the NVIDIA driver is of CUDA 11.4"));
+    assert!(
+        said(&[("FAKE_CUDA_VERSION", "11040")]).contains("not used: the NVIDIA driver supports CUDA 11.4")
+    );
     assert!(said(&[("FAKE_CUDA_CAPABILITY", "70")]).contains("compute capability 7.0"));
     let hidden = said(&[("CIRCUIT_SCALING_CUDA_DRIVER", "/nowhere/libcuda.so.1")]);
     assert!(hidden.contains("no NVIDIA driver was found"), "{hidden}");
@@ -143,7 +142,7 @@ fn several_cards_make_one_cards_files_and_a_lost_one_leaves_none() {
     let (code, error, left) = run("cuda:0,cuda:1", &lost);
     assert_eq!(code, Some(1), "{error}");
     assert!(
-        error.contains("cuda:1 (Fake card): the card was lost") && error.trim_end().lines().count() == 1,
+        error.contains("cuda:1 (Fake card): the GPU was lost") && error.trim_end().lines().count() == 1,
         "{error}"
     );
     // Existing results are complete.
