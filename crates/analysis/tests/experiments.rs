@@ -370,7 +370,7 @@ fn traces_read_back() {
     assert!(
         results[0].note.contains("only 80 pairs on anti_repeat") && !results[0].note.contains("pairs on ioi")
     );
-    assert!(results[0].note.contains("equal length: 3 prompts of ioi"), "{}", results[0].note);
+    assert!(results[0].note.contains("differs in length: 3 prompts of ioi"), "{}", results[0].note);
     let strongest = &results[4];
     let on = strongest.on(Side::A);
     let gap = on.figures.clean_logit_diff_mean - on.figures.corrupted_logit_diff_mean;

@@ -170,7 +170,7 @@ fn what_is_wrong_with_parts_is_one_line_and_loses_nothing() {
         }
         command.env(name, value).output().unwrap()
     };
-    refuses(by_index("HOME", "x"), &["say which part", "SLURM_ARRAY_TASK_ID"]);
+    refuses(by_index("HOME", "x"), &["give a part", "SLURM_ARRAY_TASK_ID"]);
     let said = by_index("JOB_COMPLETION_INDEX", "0");
     assert!(String::from_utf8_lossy(&said.stdout).contains("part 1 of 3"), "{said:?}");
 
@@ -269,14 +269,14 @@ fn a_part_is_done_by_one_at_a_time() {
     fs::create_dir_all(lock.parent().unwrap()).unwrap();
     let lock = fs::File::create(lock).unwrap();
     lock.lock().unwrap();
-    refuses(part(dir.path(), 1).output().unwrap(), &["part 1 is being done already"]);
+    refuses(part(dir.path(), 1).output().unwrap(), &["part 1 is already running"]);
     drop(lock);
     // Started twice at once: one runs it, the other reports that or finds it done.
     let children = [1, 1].map(|n| part(dir.path(), n).spawn().unwrap());
     let outputs = children.map(|child| child.wait_with_output().unwrap());
     assert!(outputs.iter().any(|output| output.status.success()));
     for output in outputs.into_iter().filter(|output| !output.status.success()) {
-        refuses(output, &["part 1 is being done already"]);
+        refuses(output, &["part 1 is already running"]);
     }
 }
 

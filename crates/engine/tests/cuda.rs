@@ -333,7 +333,7 @@ fn wrong() {
 #[test]
 #[ignore = "run by `what_goes_wrong_on_a_card_is_one_line`"]
 fn old() {
-    unusable("is of CUDA 11.8, but the kernels need CUDA 12.0");
+    unusable("supports CUDA 11.8, but the kernels need CUDA 12.0");
     let (found, _) = devices();
     assert_eq!(found[1].word, "cuda:0");
     assert!(found[1].why_not.as_ref().is_some_and(|why| why.contains("update the driver")), "{found:?}");

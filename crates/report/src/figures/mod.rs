@@ -8,6 +8,7 @@ mod against_size;
 pub(crate) mod causal;
 mod comparison;
 mod direct;
+mod dissociation;
 pub mod export;
 mod head_map;
 mod interaction;
@@ -200,7 +201,7 @@ fn of_all_models<'a>(
         Box::new(move || causal::influence(study, extras, Side::B, style)),
         Box::new(move || ablation::overview(study, extras, families, style)),
         Box::new(move || interaction::of_sets(study, extras, families, style)),
-        Box::new(move || ablation::dissociation(study, extras, style)),
+        Box::new(move || dissociation::double(study, extras, style)),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum PartsError {
     /// There is no plan.
     #[error(
-        "{folder} has no plan of parts: cut the study with `circuit-scaling parts --parts N --out {folder}`"
+        "{folder} has no plan of parts: divide the study with `circuit-scaling parts --parts N --out {folder}`"
     )]
     NoPlan {
         /// The study.
@@ -15,8 +15,8 @@ pub enum PartsError {
     },
     /// Another study, or another number of parts, was planned here.
     #[error(
-        "{plan} is the plan of another study or of another number of parts: remove the folder it lies in to cut anew, or \
-         choose another folder with --out"
+        "{plan} is the plan of another study or of another number of parts: remove its folder to divide the study \
+         again, or choose another folder with --out"
     )]
     OtherPlan {
         /// The plan.
@@ -24,8 +24,8 @@ pub enum PartsError {
     },
     /// The plan was made by another version.
     #[error(
-        "{plan} was made by version {made} of the program, and this is {here}: do all of a study with one version, or cut it \
-         anew"
+        "{plan} was made by version {made} of the program, and this is {here}: run the whole study with one version, or \
+         divide it again"
     )]
     Version {
         /// The plan.
@@ -42,7 +42,7 @@ pub enum PartsError {
     )]
     NoIndex,
     /// Not a list of parts.
-    #[error("`{text}` names no parts: write their numbers, from 1, as in 3 or 2-5,9")]
+    #[error("`{text}` is not a list of parts: give their numbers, from 1, as in 3 or 2-5,9")]
     BadIndex {
         /// The given text.
         text: String,
@@ -56,7 +56,7 @@ pub enum PartsError {
         n: usize,
     },
     /// The part is already running.
-    #[error("part {part} is being done already, {by}: leave it to that one, or end that one first")]
+    #[error("part {part} is already running, {by}: wait for it, or stop it first")]
     Busy {
         /// The part.
         part: usize,
@@ -65,8 +65,8 @@ pub enum PartsError {
     },
     /// A model differs from the plan.
     #[error(
-        "the weights of {model} here ({here}) are not those of the plan ({plan}): use the same checkpoint everywhere, or cut \
-         the study anew"
+        "the weights of {model} here ({here}) are not those of the plan ({plan}): use the same checkpoint everywhere, or \
+         divide the study again"
     )]
     Weights {
         /// The model.
@@ -77,7 +77,9 @@ pub enum PartsError {
         plan: String,
     },
     /// A file of the study differs from the plan.
-    #[error("{file} is not the one that the plan was made from: copy the study's folder again, all of it")]
+    #[error(
+        "{file} is not the one that the plan was made from: copy the study's folder again, with all its files"
+    )]
     Changed {
         /// The file.
         file: PathBuf,
@@ -94,7 +96,7 @@ pub enum PartsError {
         plan: String,
     },
     /// Some parts are missing.
-    #[error("{problems}; do {which} with `{redo}`, then gather again")]
+    #[error("{problems}; run {which} with `{redo}`, then gather again")]
     Missing {
         /// Which ones, and what is known about them.
         problems: String,
@@ -104,7 +106,7 @@ pub enum PartsError {
         redo: String,
     },
     /// `sbatch` rejected the job.
-    #[error("sbatch: {problem}; the job scripts are in {folder}, to be changed and submitted by hand")]
+    #[error("sbatch: {problem}; the job scripts are in {folder}, where you can edit and submit them by hand")]
     Sbatch {
         /// Its message.
         problem: String,
@@ -113,7 +115,7 @@ pub enum PartsError {
     },
     /// An option for `sbatch` that cannot be put in a script.
     #[error(
-        "--sbatch {text:?} is not a line of options: write them as for sbatch, such as \"--partition=long --account=me\""
+        "--sbatch {text:?} is not a line of options: write them as for sbatch, for example \"--partition=long --account=me\""
     )]
     SbatchOption {
         /// The option.
@@ -121,7 +123,7 @@ pub enum PartsError {
     },
     /// A study without work to divide.
     #[error(
-        "the stages of this study run no model, or all scans are done: nothing is left to cut; use `circuit-scaling run`"
+        "the stages of this study run no model, or all scans are done: there is nothing to divide; use `circuit-scaling run`"
     )]
     Nothing,
 }
