@@ -47,7 +47,7 @@ def test_a_study_as_frames(study: cs.Study) -> None:
     figure = study.figures["phase_space_all_heads"]
     assert figure._repr_svg_().lstrip().startswith("<svg")
     assert "mini-gpt2-m" in study._repr_html_() and study.report.is_file() and study.notes
-    with pytest.raises(cs.StudyError, match='no table "nothing": there are '):
+    with pytest.raises(cs.StudyError, match='no table "nothing": available are '):
         study["nothing"]
 
 
@@ -108,5 +108,5 @@ def test_what_a_frame_holds_beside_is_said(model: cs.Model) -> None:
     with pytest.warns(UserWarning) as said:
         scan = model.scan(pandas.DataFrame(rows), resamples=100)
     lines = [str(warning.message) for warning in said]
-    assert any("1 row left out" in line for line in lines) and any("not used: n" in line for line in lines)
+    assert any("1 row left out" in line for line in lines) and any("unused columns: n" in line for line in lines)
     assert len(scan.prompts) == len(rows) - 1 and all(warning.filename == __file__ for warning in said)

@@ -77,7 +77,7 @@ def test_cache(model: cs.Model) -> None:
 
 
 def test_parallel_blocks_have_no_resid_mid() -> None:
-    with pytest.raises(cs.InputError, match="side by side"):
+    with pytest.raises(cs.InputError, match="in parallel"):
         _ = cs.load("mini-pythia-s").cache(IOI)[0].resid_mid
 
 

@@ -45,7 +45,7 @@ def _tensors(model: Any) -> list[tuple[str, str, list[int], NDArray[np.uint8]]]:
     tensors = []
     for name, tensor in model.state_dict().items():
         if tensor.is_meta:
-            raise ModelError(f"parameter {name!r} is on the device "meta", without values: load the whole model")
+            raise ModelError(f"parameter {name!r} is on the device 'meta', without values: load the whole model")
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.dtype)
         if key in lent and name in tied:
             continue
