@@ -38,7 +38,7 @@ fn examples(kind: Example) -> String {
     for (name, file, contents) in EXAMPLES.iter().filter(|(name, ..)| is_meant(name)) {
         if kind == Example::All {
             let gap = if text.is_empty() { "" } else { "\n" };
-            let _ = writeln!(text, "{gap}## {file} (alone: --example {name})\n");
+            let _ = writeln!(text, "{gap}## {file} (only this one: --example {name})\n");
         }
         text.push_str(contents);
     }
