@@ -20,6 +20,9 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Option<String>
             continue;
         }
         let path = folder.join(&name);
+        if root.join(&path).join(".circuit-scaling").exists() {
+            continue; // a study, such as the README's first command leaves
+        }
         if entry.file_type().unwrap().is_dir() {
             found.insert(path.clone(), None);
             walk(root, &path, found);
