@@ -103,7 +103,7 @@ WRONG_CALLS = {
     "no study": (lambda m: cs.Study("/nowhere"), cs.StudyError, "holds no study"),
     "no model to run": (lambda m: cs.run("nobody"), cs.CircuitScalingError, "no model or folder `nobody`"),
     "no such option": (lambda m: cs.run(nonsense=3), cs.CircuitScalingError, "--nonsense"),
-    "no model of Transformers": (lambda m: cs.from_transformers(3, 4), cs.InputError, "`int` is not a model"),
+    "no model of Transformers": (lambda m: cs.from_transformers(3, 4), cs.InputError, "`int` is not a Transformers model"),
 }
 
 
