@@ -330,7 +330,9 @@ impl Evaluation<'_> {
 
 /// Why layer-matched sets were not run.
 pub(super) fn not_drawn() -> String {
-    format!("not drawn: the hero set has no larger effect than random sets of all heads (p > {MATCHED_LEVEL})")
+    format!(
+        "not drawn: the hero set has no larger effect than random sets of all heads (p > {MATCHED_LEVEL})"
+    )
 }
 
 /// Number of draws, the sum of the weights.
