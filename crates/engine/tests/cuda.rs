@@ -5,9 +5,9 @@
 
 mod checkpoints;
 mod effects;
+mod fake_card;
 
 use std::ops::ControlFlow;
-use std::process::{Command, Output};
 
 use checkpoints::{Expected, decoder, heads, loaded, names};
 use cs_engine::decoder::Decoder;
@@ -18,21 +18,7 @@ use cs_engine::{
     Receiver,
 };
 use effects::{apart, effects, experiments, of_plain_run};
-
-/// Runs a test of this program again with the fake driver and these settings.
-fn again(test: &str, settings: &[(&str, &str)]) -> Output {
-    let program = std::env::current_exe().expect("the running test");
-    let output = Command::new(program)
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env("CIRCUIT_SCALING_CUDA_DRIVER", cs_fake_cuda_driver::library())
-        .envs(settings.iter().copied())
-        .output()
-        .expect("it starts");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(printed.contains("1 passed"), "{test}: {printed}{}", String::from_utf8_lossy(&output.stderr));
-    print!("{printed}");
-    output
-}
+use fake_card::again;
 
 fn card(precision: Precision) -> Result<Compute, DeviceError> {
     Compute::choose(&"cuda".parse::<DeviceChoice>().expect("a device"), Some(precision))

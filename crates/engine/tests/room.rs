@@ -2,30 +2,17 @@
 //! before anything is read. The GPU is fake (`crates/cuda/fake_driver`), and every case runs in its own process.
 
 mod checkpoints;
+mod fake_card;
 
 use std::path::Path;
-use std::process::Command;
 
 use checkpoints::{heads, loaded_from};
 use cs_engine::intervention::{Branch, Replacement, Stream};
 use cs_engine::{Compute, DeviceChoice, EngineError, Options, Prompt, Readings, direct_attribution};
+use fake_card::again;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-
-/// Runs a test of this program again, and returns its output.
-fn again(test: &str, settings: &[(&str, &str)]) -> String {
-    let program = std::env::current_exe().expect("the running test");
-    let output = Command::new(program)
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env("CIRCUIT_SCALING_CUDA_DRIVER", cs_fake_cuda_driver::library())
-        .envs(settings.iter().copied())
-        .output()
-        .expect("it starts");
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(printed.contains("1 passed"), "{test}: {printed}{}", String::from_utf8_lossy(&output.stderr));
-    printed
-}
 
 /// A tensor's name and shape.
 type Shape = (&'static str, &'static [usize]);
@@ -128,7 +115,7 @@ const MODELS: [(&str, Dtype); 3] = [("gpt2", Dtype::F32), ("gpt2", Dtype::F16), 
 #[test]
 fn streaming_blocks_does_not_change_a_bit() {
     let lines = |settings: &[(&str, &str)]| -> Vec<(String, String)> {
-        let printed = again("read_everything", settings);
+        let printed = String::from_utf8_lossy(&again("read_everything", settings).stdout).into_owned();
         let lines = printed.lines().filter_map(|line| line.strip_prefix("read: ")?.split_once(" | "));
         lines.map(|(numbers, note)| (numbers.to_owned(), note.to_owned())).collect()
     };
